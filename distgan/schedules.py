@@ -1,0 +1,12 @@
+"""Numbers that change over training, as functions of the step alone."""
+
+import math
+
+
+def cosine(step: int, steps: int, start: float, end: float) -> float:
+    """From `start` at step 0 to `end` at `steps` along half a cosine, then `end`. `steps` 0 is `end`
+    throughout.
+    """
+    if step >= steps:
+        return end
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -1,0 +1,146 @@
+"""The tree of settings: strict, inherited, overridden, documented, and read by the code."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distgan import config
+from distgan.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    assert config.load(path).identity
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.step=3", ["unknown key 'train.step'", "did you mean 'train.steps'"]),
+        ("trian.steps=3", ["unknown key 'trian'", "'train'"]),
+        ("model.generator.widht=3", ["model.generator.widht", "did you mean 'model.generator.width'"]),
+        ("train.steps=many", ["train.steps", "'many'", "integer"]),
+        ("train.steps=0", ["train.steps", "0", "greater than or equal to 1"]),
+        ("train.generator_rate=.nan", ["train.generator_rate", ".nan"]),
+        ("model.name=stylegan", ["model.name", "stylegan", "multiscale, seed"]),
+        ("data.splits.train=0.9", ["data.splits", "1.2", "sum to 1"]),
+        ("encoder.width=30", ["width 30", "heads 4", "use 32"]),
+        ("bank.condition_dim=20", ["condition_dim 20", "latent_dim 16"]),
+        ("engine.precision=fp8", ["engine.precision", "fp8", "fp32"]),
+        ("data=3", ["data", "3"]),
+        ("nonsense", ["nonsense", "key.sub=value"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_value_and_rule(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as mistake:
+        config.load(None, [override])
+    message = str(mistake.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_wgan_without_a_penalty_is_refused() -> None:
+    with pytest.raises(UserError, match="needs objective"):
+        config.load(None, ["objective.loss=wgangp", "objective.penalty.kind=none"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nseed: 2\n", "stands already in line 1"),
+        ("a: &x 1\nb: *x\n", "anchors"),
+        ("- 1\n", "reads as a list"),
+        ("seed: [1\n", "line"),
+        ("base: nowhere.yaml\n", "no config at"),
+        ("base: mine.yaml\n", "circle"),
+        ("seed: yes\n", "seed is 'yes'"),
+    ],
+)
+def test_yaml_mistakes_name_the_place(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        config.load(path)
+
+
+def test_numbers_read_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 0123\ntrain: {generator_rate: 1e-4, discriminator_rate: 2.5E-4}\nrun_dir: 12:30\n")
+    settings = config.load(path)
+    assert (settings.seed, settings.train.generator_rate, settings.train.discriminator_rate) == (
+        123,
+        1e-4,
+        2.5e-4,
+    )
+    assert settings.run_dir == "12:30"
+
+
+def test_base_file_override_in_that_order(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\ntrain: {steps: 10, batch_size: 4}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrain: {steps: 20}\n")
+    settings = config.load(tmp_path / "mine.yaml", ["train.batch_size=8"])
+    assert (settings.seed, settings.train.steps, settings.train.batch_size) == (1, 20, 8)
+
+
+def test_naming_another_model_replaces_the_section(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {name: multiscale, patch: 12, generator: {width: 64}}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\nmodel: {name: seed}\n")
+    assert config.load(tmp_path / "mine.yaml").model == config.Seed()
+
+
+def test_the_saved_copy_is_the_config(tmp_path: Path) -> None:
+    settings = config.load(None, ["model.name=seed", "train.steps=7"])
+    (tmp_path / "config.yaml").write_text(settings.to_yaml())
+    assert config.load(tmp_path / "config.yaml") == settings
+
+
+def test_identity_is_what_is_learned_not_how_long_or_where() -> None:
+    identity = config.load().identity
+    for same in ("train.steps=3", "engine.threads=1", "generate.count=3", "run_dir=elsewhere"):
+        assert config.load(None, [same]).identity == identity
+    for other in (
+        "seed=1",
+        "data.reduce.factor=4",
+        "model.patch=12",
+        "train.batch_size=8",
+        "encoder.steps=9",
+    ):
+        assert config.load(None, [other]).identity != identity
+
+
+def test_the_reference_page_is_current() -> None:
+    assert (ROOT / "configs" / "REFERENCE.md").read_text() == config.reference_markdown()
+
+
+def test_every_key_is_read_by_the_code() -> None:
+    """A key that no line outside config.py looks at would change nothing (the seeds had 45 of those)."""
+    read = {
+        node.attr
+        for path in (ROOT / "distgan").rglob("*.py")
+        if path.name != "config.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    keys = {name.replace("[]", "").rsplit(".", 1)[-1] for name, *_ in config.reference()}
+    assert keys - read == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--config", "nowhere.yaml"], ["train.stepz=1"]])
+def test_help_and_config_errors_load_nothing_heavy(arguments: list[str]) -> None:
+    code = f"import sys\nfrom distgan.train import main\ntry:\n    code = main({arguments!r})\nexcept SystemExit as e:\n"
+    code += (
+        "    code = e.code\nheavy = {'torch', 'pandas', 'zarr', 'faiss', 'accelerate'} & set(sys.modules)\n"
+    )
+    code += "sys.exit(99 if heavy else code)"
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - started < 30
