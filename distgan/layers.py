@@ -1,0 +1,252 @@
+"""The layers that the networks are built of.
+
+Every layer computes in the dtype of its input: weights stay float32 and are cast where they are used (the
+habit of EDM2), so one network serves a half-precision step and the float32 pass of the gradient penalty.
+
+Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H heads, S style.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
+from torch.utils.checkpoint import checkpoint
+
+
+def twice_differentiable() -> contextlib.AbstractContextManager[None]:
+    """Inside, attention can be differentiated twice: the fused kernels cannot, so the plain one is used."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def spectral_norm(layer: nn.Module) -> nn.Module:
+    """Divide the layer's weight by its largest singular value (Miyato et al. 2018), by power iteration."""
+    return _spectral_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose1d) else 0)
+
+
+def _cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if parameter is None else parameter.to(like.dtype)
+
+
+def _initialise(weight: Tensor, bias: Tensor | None, gain: float = 1.0) -> None:
+    """Normal weights that keep the variance of their input, no bias: small inputs are not drowned by it."""
+    fan_in = weight[0].numel()
+    nn.init.normal_(weight, std=gain / fan_in**0.5)
+    if bias is not None:
+        nn.init.zeros_(bias)
+
+
+class Linear(nn.Linear):
+    def reset_parameters(self) -> None:
+        _initialise(self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype), _cast(self.bias, x))
+
+
+class Conv1d(nn.Conv1d):
+    def reset_parameters(self) -> None:
+        _initialise(self.weight, self.bias, gain=2**0.5)  # a rectifier follows
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv1d(x, self.weight.to(x.dtype), _cast(self.bias, x), self.stride, self.padding)
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        stride, padding = self.stride[0], self.padding[0]
+        return F.conv_transpose1d(x, self.weight.to(x.dtype), _cast(self.bias, x), stride, padding)  # type: ignore[arg-type]
+
+
+class Conv2d(nn.Conv2d):
+    def reset_parameters(self) -> None:
+        _initialise(self.weight, self.bias, gain=2**0.5)  # a rectifier follows
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.to(x.dtype), _cast(self.bias, x), self.stride, self.padding)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * gain over the last dimension; the mean square is taken in float32."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
+        return x * scale.to(x.dtype) * self.gain.to(x.dtype)
+
+
+def rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary positions (Su et al. 2021): each (N, head_width // 2), float32."""
+    rates = 10000.0 ** (
+        -torch.arange(head_width // 2, device=device, dtype=torch.float32) / (head_width // 2)
+    )
+    angles = torch.arange(tokens, device=device, dtype=torch.float32)[:, None] * rates
+    return angles.cos(), angles.sin()
+
+
+def rotate(x_BHND: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate pairs of features by the token's position; an odd last feature stays."""
+    cos, sin = (part.to(x_BHND.dtype) for part in angles)
+    half = cos.shape[-1]
+    a, b, rest = x_BHND[..., :half], x_BHND[..., half : 2 * half], x_BHND[..., 2 * half :]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with normalised queries and keys and rotary positions: (B, N, D) -> (B,
+    N, D).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.query_norm = RMSNorm(width // heads)
+        self.key_norm = RMSNorm(width // heads)
+        self.out = Linear(width, width)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        b, n, d = x_BND.shape
+        q, k, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        angles = rotary_angles(n, d // self.heads, x_BND.device)
+        q, k = rotate(self.query_norm(q), angles), rotate(self.key_norm(k), angles)
+        y_BHND = F.scaled_dot_product_attention(q, k, v)
+        return self.out(y_BHND.transpose(1, 2).reshape(b, n, d))
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward (Shazeer 2020) with as many weights as a plain one of 4 D: (B, N, D) -> (B, N,
+    D).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = -(-8 * width // 3 // 8) * 8  # 2/3 of 4 D, rounded up to a multiple of 8
+        self.up = Linear(width, 2 * hidden)
+        self.down = Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * value)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; with a style, AdaLN without shift (scale and gate, both 1 at first).
+
+    (B, N, D), (B, S) -> (B, N, D). Branches enter with LayerScale (Touvron et al. 2021).
+    """
+
+    def __init__(self, width: int, heads: int, style_dim: int = 0, layer_scale: float = 0.1) -> None:
+        super().__init__()
+        self.attention_norm, self.attention = RMSNorm(width), Attention(width, heads)
+        self.mlp_norm, self.mlp = RMSNorm(width), SwiGLU(width)
+        self.attention_scale = nn.Parameter(torch.full((width,), layer_scale))
+        self.mlp_scale = nn.Parameter(torch.full((width,), layer_scale))
+        self.modulation = Linear(style_dim, 4 * width) if style_dim else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
+        if self.modulation is None or style_BS is None:
+            one = torch.ones((), dtype=x_BND.dtype, device=x_BND.device)
+            scale_1 = gate_1 = scale_2 = gate_2 = one
+        else:
+            scale_1, gate_1, scale_2, gate_2 = (1 + self.modulation(style_BS)[:, None]).chunk(4, dim=-1)
+        attended = self.attention(self.attention_norm(x_BND) * scale_1)
+        x_BND = x_BND + self.attention_scale.to(x_BND.dtype) * gate_1 * attended
+        fed = self.mlp(self.mlp_norm(x_BND) * scale_2)
+        return x_BND + self.mlp_scale.to(x_BND.dtype) * gate_2 * fed
+
+
+class Transformer(nn.Module):
+    """A stack of blocks; `checkpoint_activations` recomputes each block in backward to save memory."""
+
+    def __init__(self, width: int, depth: int, heads: int, style_dim: int = 0) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads, style_dim) for _ in range(depth))
+        self.checkpoint_activations = False
+
+    def forward(self, x_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
+        for block in self.blocks:
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x_BND = checkpoint(block, x_BND, style_BS, use_reentrant=False)
+            else:
+                x_BND = block(x_BND, style_BS)
+        return x_BND
+
+
+def pad_to(series_BLC: Tensor, multiple: int) -> Tensor:
+    """Repeat the last step until the length is a multiple: (B, L, C) -> (B, ⌈L/m⌉·m, C)."""
+    missing = -series_BLC.shape[1] % multiple
+    if not missing:
+        return series_BLC
+    return torch.cat([series_BLC, series_BLC[:, -1:].expand(-1, missing, -1)], dim=1)
+
+
+class PatchEmbedding(nn.Module):
+    """Cut a series of any length into patches and embed each: (B, L, C) -> (B, ⌈L/P⌉, D)."""
+
+    def __init__(self, channels: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.project = Linear(patch * channels, width)
+
+    def forward(self, series_BLC: Tensor) -> Tensor:
+        padded = pad_to(series_BLC, self.patch)
+        b, length, c = padded.shape
+        return self.project(padded.reshape(b, length // self.patch, self.patch * c))
+
+
+class PatchHead(nn.Module):
+    """Turn tokens into a series by an overlapping transposed convolution: (B, N, D) -> (B, L, C).
+
+    Neighbouring tokens overlap by half a patch on each side, so that no seam shows where patches meet. The
+    kernel is spectrally normalised; one learned gain per channel sets the range.
+    """
+
+    def __init__(self, width: int, length: int, channels: int, patch: int) -> None:
+        super().__init__()
+        self.length = length
+        self.norm = RMSNorm(width)
+        self.deconvolution = spectral_norm(
+            ConvTranspose1d(width, channels, 2 * patch, stride=patch, padding=patch // 2)
+        )
+        self.gain = nn.Parameter(torch.full((channels,), (patch / width) ** 0.5))
+
+    def forward(self, tokens_BND: Tensor) -> Tensor:
+        series_BCL = self.deconvolution(self.norm(tokens_BND).transpose(1, 2))[..., : self.length]
+        return series_BCL.transpose(1, 2) * self.gain.to(tokens_BND.dtype)
+
+
+def pool(tokens_BND: Tensor, ratio: int) -> Tensor:
+    """Average every `ratio` tokens, the last group being what is left: (B, N, D) -> (B, ⌈N/ratio⌉, D)."""
+    if ratio == 1:
+        return tokens_BND
+    return F.avg_pool1d(tokens_BND.transpose(1, 2), ratio, ceil_mode=True).transpose(1, 2)
+
+
+def upsample(tokens_BMD: Tensor, tokens: int) -> Tensor:
+    """Linear interpolation back to `tokens` tokens: (B, M, D) -> (B, N, D)."""
+    if tokens_BMD.shape[1] == tokens:
+        return tokens_BMD
+    return F.interpolate(tokens_BMD.transpose(1, 2), size=tokens, mode="linear").transpose(1, 2)
+
+
+def positions(tokens: int, width: int) -> nn.Parameter:
+    """Learned positions, small at first: (N, D)."""
+    return nn.Parameter(0.02 * torch.randn(tokens, width))
+
+
+def checkpoint_activations(networks: Sequence[nn.Module]) -> None:
+    """Switch every transformer of the networks to recomputing its blocks in backward."""
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, Transformer):
+                module.checkpoint_activations = True

@@ -1,0 +1,201 @@
+"""Adversarial losses and penalties: pure functions of logits, float32, each with its equation.
+
+Shapes: B series, H heads of the discriminator, L steps, C channels, K condition. `real` and `fake` are logits
+(B, H).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Discriminator = Callable[[Tensor, Tensor], Tensor]
+
+
+def masked_mean(x: Tensor, mask: Tensor, across: Callable[[Tensor], Tensor] = lambda count: count) -> Tensor:
+    """Mean of x where mask is 1. `across` averages the count over processes, so that their mean is the
+    global one.
+    """
+    return (x * mask).sum() / across(mask.sum()).clamp(min=1)
+
+
+# Each loss: what the discriminator and what the generator minimises.
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E softplus(-(D(x) - D(G(z)))), pairs of one condition (Jolicoeur-Martineau 2019; R3GAN)."""
+    return F.softplus(fake - real).mean()
+
+
+def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """E softplus(-(D(G(z)) - D(x)))."""
+    return F.softplus(real - fake).mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z)))."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def minus_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """-E D(G(z)): the generator's side of hinge and Wasserstein."""
+    return -fake.mean()
+
+
+def standard_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Binary cross entropy with soft labels .9 for real and .1 for generated (TTS-GAN)."""
+    return _cross_entropy(real, 0.9) + _cross_entropy(fake, 0.1)
+
+
+def standard_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """Binary cross entropy of the generated with label .9."""
+    return _cross_entropy(fake, 0.9)
+
+
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+def lsgan_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """½ [E (D(x) - 1)² + E D(G(z))²] (Mao et al. 2017)."""
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def lsgan_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """E (D(G(z)) - 1)²."""
+    return (fake - 1).square().mean()
+
+
+def nonsaturating_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E softplus(-D(x)) + E softplus(D(G(z))) (Goodfellow et al. 2014)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def nonsaturating_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """E softplus(-D(G(z)))."""
+    return F.softplus(-fake).mean()
+
+
+def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E D(G(z)) - E D(x) (Arjovsky et al. 2017); needs a penalty."""
+    return fake.mean() - real.mean()
+
+
+def wasserstein_eps_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """The same with the drift term 10⁻³ E D(x)² (Karras et al. 2018)."""
+    return wasserstein_discriminator(real, fake) + 1e-3 * real.square().mean()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Both sides of a game. `compares`: the generator's side looks at real logits too. `seeks_modes`: see
+    below.
+    """
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+    compares: bool = False
+    seeks_modes: bool = False
+
+
+LOSSES = {
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator, compares=True),
+    "hinge": Loss(hinge_discriminator, minus_fake),
+    "standard": Loss(standard_discriminator, standard_generator),
+    "lsgan": Loss(lsgan_discriminator, lsgan_generator),
+    "nonsaturating": Loss(nonsaturating_discriminator, nonsaturating_generator),
+    "wgangp": Loss(wasserstein_discriminator, minus_fake),
+    "wgangp-mode": Loss(wasserstein_discriminator, minus_fake, seeks_modes=True),
+    "wgangp-eps": Loss(wasserstein_eps_discriminator, minus_fake),
+}
+
+
+def mode_seeking(fake_1: Tensor, fake_2: Tensor, noise_1: Tensor, noise_2: Tensor) -> Tensor:
+    """1 / (E|G(z₁) - G(z₂)| / E|z₁ - z₂| + 10⁻⁵): large when unlike noise gives like series (Mao et al.
+    2019).
+    """
+    ratio = (fake_1 - fake_2).abs().mean() / (noise_1 - noise_2).abs().mean()
+    return 1 / (ratio + 1e-5)
+
+
+# Penalties return one number a series, (B,), float32: the squared gradient norm, averaged over the heads.
+
+
+def finite_difference(
+    discriminator: Discriminator,
+    series_BLC: Tensor,
+    condition_BK: Tensor,
+    direction_BLC: Tensor,
+    sigma: float,
+) -> Tensor:
+    """(D(x + σε) - D(x))² / σ² with ε ~ N(0, 1), whose mean over ε is ‖∇ₓD(x)‖² + O(σ²) (Lin et al. 2025).
+
+    One forward pass of twice the batch, no double backward: it works with fused attention, recomputed
+    activations and partitioned weights. Float32 throughout: in bfloat16 the difference is rounding noise.
+    """
+    series = series_BLC.float()
+    both = torch.cat([series, series + sigma * direction_BLC.float()])
+    base, moved = discriminator(both, torch.cat([condition_BK, condition_BK]).float()).float().chunk(2)
+    return ((moved - base) / sigma).square().mean(1)
+
+
+def exact(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    """‖∇ₓD(x)‖² by double backward (R1 and R2: Mescheder et al. 2018). Call inside
+    `twice_differentiable()`.
+    """
+    return _gradient(discriminator, series_BLC, condition_BK).square().sum((-2, -1)).mean(0)
+
+
+def interpolated(
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    condition_BK: Tensor,
+    share_B: Tensor,
+    target: float,
+) -> Tensor:
+    """(‖∇D(x̂)‖ - φ)² / φ² at x̂ between a real and a generated series (WGAN-GP, Gulrajani et al. 2017)."""
+    share = share_B.float()[:, None, None]
+    between = share * real.float() + (1 - share) * fake.float()
+    norm = _gradient(discriminator, between, condition_BK).square().sum((-2, -1)).add(1e-12).sqrt()
+    return ((norm - target) / target).square().mean(0)
+
+
+def _gradient(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    """∇ₓ of every head, differentiable again: (H, B, L, C)."""
+    series = series_BLC.detach().float().requires_grad_()
+    logits = discriminator(series, condition_BK.float()).float()
+    gradients = [
+        torch.autograd.grad(logits[:, head].sum(), series, create_graph=True)[0]
+        for head in range(logits.shape[1])
+    ]
+    return torch.stack(gradients)
+
+
+def evidence_lower_bound(
+    series_BLC: Tensor,
+    mask_BLC: Tensor,
+    reconstruction_BLC: Tensor,
+    mean_BZ: Tensor,
+    logvar_BZ: Tensor,
+    *,
+    beta: float,
+    free_bits: float,
+    across: Callable[[Tensor], Tensor] = lambda count: count,
+) -> dict[str, Tensor]:
+    """Negative evidence lower bound per step, with the Gaussian width at its optimum (σ-VAE, Rybkin et al.
+    2021).
+
+    loss = ½ ln MSE + β / L · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
+    batch. With the width optimal the two terms weigh as in the bound, whatever the units. All terms float32
+    scalars.
+    """
+    error = (reconstruction_BLC.float() - series_BLC.float()).square()
+    mse = masked_mean(error, mask_BLC, across)
+    mean, logvar = mean_BZ.float(), logvar_BZ.float()
+    kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
+    steps = series_BLC.shape[1] * series_BLC.shape[2]
+    loss = 0.5 * (mse + 1e-8).log() + beta / steps * kl_Z.clamp(min=free_bits).sum()
+    return {"loss": loss, "mse": mse, "kl": kl_Z.sum()}

@@ -1,0 +1,170 @@
+"""The multi-scale conditional transformer GAN: the default model.
+
+A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
+tokens at full, half and quarter resolution and adds the three views; the discriminator looks at them locally
+and globally, and at the series folded by day and week and as a spectrogram.
+
+Shapes: B series, L steps, C channels, N tokens, D width, Z noise, T noise of a token, K condition, S style, H
+heads.
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.layers import (
+    Conv2d,
+    Linear,
+    PatchEmbedding,
+    PatchHead,
+    RMSNorm,
+    Transformer,
+    pool,
+    positions,
+    upsample,
+)
+
+
+class Branch(nn.Module):
+    """One scale: pool, add its own positions, transform: (B, N, D), (B, S) -> (B, ⌈N/ratio⌉, D)."""
+
+    def __init__(self, tokens: int, width: int, scale: config.Scale, style_dim: int = 0) -> None:
+        super().__init__()
+        self.ratio = scale.ratio
+        self.position = positions(math.ceil(tokens / scale.ratio), width)
+        self.transformer = Transformer(width, scale.depth, scale.heads, style_dim)
+
+    def forward(self, tokens_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
+        pooled = pool(tokens_BND, self.ratio)
+        return self.transformer(pooled + self.position.to(pooled.dtype), style_BS)
+
+
+class Generator(nn.Module):
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector and a few numbers for each
+    token.
+    """
+
+    def __init__(
+        self, length: int, channels: int, condition_dim: int, patch: int, settings: config.Generator
+    ) -> None:
+        super().__init__()
+        width, tokens = settings.width, math.ceil(length / patch)
+        self.global_dim, self.token_shape = settings.noise_dim, (tokens, settings.token_noise_dim)
+        self.noise_dim = settings.noise_dim + tokens * settings.token_noise_dim
+        self.mapping = nn.Sequential(
+            Linear(settings.noise_dim + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
+        )
+        self.lift = Linear(width, width)
+        self.token_noise = (
+            Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
+        )
+        self.position = positions(tokens, width)
+        self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
+        self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
+        self.head = PatchHead(width, length, channels, patch)
+
+    def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
+        style_BS = self.mapping(torch.cat([noise_BZ[:, : self.global_dim], condition_BK], dim=1))
+        tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
+        if self.token_noise is not None:
+            tokens_BND = tokens_BND + self.token_noise(
+                noise_BZ[:, self.global_dim :].unflatten(1, self.token_shape)
+            )
+        n = tokens_BND.shape[1]
+        scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
+        merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
+        return torch.tanh(self.head(merged_BND))
+
+
+class Verdict(nn.Module):
+    """A linear logit plus the projection on the condition (Miyato & Koyama 2018): (B, D), (B, K) -> (B,)."""
+
+    def __init__(self, width: int, condition_dim: int) -> None:
+        super().__init__()
+        self.linear = Linear(width, 1)
+        self.project = Linear(condition_dim, width, bias=False)
+
+    def forward(self, features_BD: Tensor, condition_BK: Tensor) -> Tensor:
+        projection_B = (features_BD * self.project(condition_BK)).mean(1)
+        return self.linear(features_BD)[:, 0] + projection_B
+
+
+class PictureCritic(nn.Module):
+    """Three strided convolutions over a picture of the series, averaged: (B, C, rows, columns) -> (B, 4 ·
+    channels).
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        widths = (in_channels, channels, 2 * channels, 4 * channels)
+        self.convolutions = nn.ModuleList(
+            Conv2d(a, b, 5 if a == in_channels else 3, stride=2, padding=2 if a == in_channels else 1)
+            for a, b in pairwise(widths)
+        )
+
+    def forward(self, picture_BCRW: Tensor) -> Tensor:
+        for convolution in self.convolutions:
+            picture_BCRW = F.leaky_relu(convolution(picture_BCRW), 0.2)
+        return picture_BCRW.mean((2, 3))
+
+
+def folded(series_BLC: Tensor, period: int) -> Tensor:
+    """Write the series row by row, a period a row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉, period)."""
+    missing = -series_BLC.shape[1] % period
+    padded_BCL = F.pad(series_BLC.transpose(1, 2), (0, missing))
+    return padded_BCL.unflatten(2, (-1, period))
+
+
+def spectrogram(series_BLC: Tensor, window: int) -> Tensor:
+    """ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
+    frames).
+    """
+    signal = series_BLC.float().transpose(1, 2).flatten(0, 1)  # no half-precision FFT
+    hann = torch.hann_window(window, device=signal.device)
+    spectrum = torch.stft(signal, window, window // 4, window=hann, pad_mode="constant", return_complex=True)
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-6).sqrt()
+    return magnitude.log1p().unflatten(0, (series_BLC.shape[0], -1)).to(series_BLC.dtype)
+
+
+class Discriminator(nn.Module):
+    """(B, L, C), (B, K) -> logits (B, H): one for each branch, folded picture and spectrogram."""
+
+    def __init__(
+        self, length: int, channels: int, condition_dim: int, patch: int, settings: config.Discriminator
+    ) -> None:
+        super().__init__()
+        width, tokens = settings.width, math.ceil(length / patch)
+        self.embed = PatchEmbedding(channels, patch, width)
+        self.branches = nn.ModuleList(Branch(tokens, width, scale) for scale in settings.scales)
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
+        self.periods = [period for period in settings.periods if period <= length // 2]
+        self.windows = [window for window in settings.spectra if window <= length]
+        pictures = len(self.periods) + len(self.windows)
+        self.critics = nn.ModuleList(PictureCritic(channels, settings.side_channels) for _ in range(pictures))
+        widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
+        self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
+
+    def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        tokens_BND = self.embed(series_BLC)
+        features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
+        pictures = [folded(series_BLC, period) for period in self.periods]
+        pictures += [spectrogram(series_BLC, window) for window in self.windows]
+        features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
+        logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
+        return torch.stack(logits, dim=1).float()
+
+
+def build(
+    settings: config.Multiscale, length: int, channels: int, condition_dim: int
+) -> dict[str, nn.Module]:
+    """The generator and the discriminator for series of `length` steps."""
+    return {
+        "generator": Generator(length, channels, condition_dim, settings.patch, settings.generator),
+        "discriminator": Discriminator(
+            length, channels, condition_dim, settings.patch, settings.discriminator
+        ),
+    }

@@ -1,0 +1,65 @@
+"""The encoder that embeds series, with the decoder that keeps it honest.
+
+Shapes: B series, L steps, C channels, N tokens, D width, Z latent.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, positions
+
+
+class Encoder(nn.Module):
+    """(B, L, C), (B, L, C) -> mean and log-variance, each (B, Z). The mask tells what was measured."""
+
+    def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
+        super().__init__()
+        self.embed = PatchEmbedding(2 * channels, settings.patch, settings.width)
+        self.position = positions(math.ceil(length / settings.patch), settings.width)
+        self.transformer = Transformer(settings.width, settings.depth, settings.heads)
+        self.norm = RMSNorm(settings.width)
+        self.out = Linear(settings.width, 2 * settings.latent_dim)
+
+    def forward(self, series_BLC: Tensor, mask_BLC: Tensor) -> tuple[Tensor, Tensor]:
+        tokens_BND = self.embed(torch.cat([series_BLC * mask_BLC, mask_BLC], dim=2))
+        tokens_BND = self.transformer(tokens_BND + self.position.to(tokens_BND.dtype))
+        mean_BZ, logvar_BZ = self.out(self.norm(tokens_BND).mean(1)).float().chunk(2, dim=1)
+        return mean_BZ, logvar_BZ.clamp(-12, 4)
+
+
+class Decoder(nn.Module):
+    """(B, Z) -> (B, L, C)."""
+
+    def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
+        super().__init__()
+        self.lift = Linear(settings.latent_dim, settings.width)
+        self.position = positions(math.ceil(length / settings.patch), settings.width)
+        self.transformer = Transformer(
+            settings.width, settings.decoder_depth, settings.heads, style_dim=settings.latent_dim
+        )
+        self.head = PatchHead(settings.width, length, channels, settings.patch)
+
+    def forward(self, latent_BZ: Tensor) -> Tensor:
+        tokens_BND = self.lift(latent_BZ)[:, None] + self.position.to(latent_BZ.dtype)
+        return torch.tanh(self.head(self.transformer(tokens_BND, latent_BZ)))
+
+
+class VAE(nn.Module):
+    """Encoder and decoder as one network: (series, mask, noise (B, Z)) -> reconstruction, mean,
+    log-variance.
+    """
+
+    def __init__(self, length: int, channels: int, settings: config.Encoder) -> None:
+        super().__init__()
+        self.encoder = Encoder(length, channels, settings)
+        self.decoder = Decoder(length, channels, settings)
+
+    def forward(
+        self, series_BLC: Tensor, mask_BLC: Tensor, noise_BZ: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean_BZ, logvar_BZ = self.encoder(series_BLC, mask_BLC)
+        latent_BZ = mean_BZ + (0.5 * logvar_BZ).exp() * noise_BZ
+        return self.decoder(latent_BZ.to(series_BLC.dtype)), mean_BZ, logvar_BZ

@@ -1,0 +1,144 @@
+"""What the generator and the discriminator of a conditional GAN minimise.
+
+Shapes: B series, L steps, C channels, Z noise, K condition.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config, draws
+from distgan.data.loader import Batch
+from distgan.layers import twice_differentiable
+from distgan.losses import LOSSES, exact, finite_difference, interpolated, mode_seeking
+from distgan.objectives.base import Phase
+from distgan.schedules import cosine
+
+Condition = Callable[[Batch], Tensor]
+
+
+class Adversarial:
+    """Two phases a step: the discriminator on real and generated series of one condition, then the generator.
+
+    Args:
+        networks: `generator` and `discriminator`, ready to be called.
+        noise_dim: numbers of noise a series takes.
+        condition: the condition of each series of a batch, (B, K).
+        across: mean of a count over processes; the identity by default.
+        dtype: of the networks' arithmetic, but for the penalty, which is float32.
+    """
+
+    def __init__(
+        self,
+        networks: dict[str, nn.Module],
+        *,
+        noise_dim: int,
+        condition: Condition,
+        settings: config.Objective,
+        seed: int,
+        burn_in_steps: int = 0,
+        across: Callable[[Tensor], Tensor] = lambda count: count,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.networks, self.noise_dim, self.condition = networks, noise_dim, condition
+        self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
+        self.across, self.dtype = across, dtype
+        self.game = LOSSES[settings.loss]
+        self.phases = [
+            Phase("discriminator", "discriminator", self.discriminator_loss),
+            Phase("generator", "generator", self.generator_loss),
+        ]
+        self.averaged = ("generator",)
+
+    def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        condition_BK = self.condition(batch)
+        with torch.no_grad():
+            fake_BLC = self.fake(batch, condition_BK, "discriminator noise")
+        real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
+        loss = self.game.discriminator(real, fake)
+        shown = {"d": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+        if self.settings.penalty.kind != "none":
+            penalty = self.penalty(batch, fake_BLC, condition_BK)
+            loss = loss + self.penalty_weight(batch.step) * penalty
+            shown["penalty"] = penalty.detach()
+        return {"loss": loss, **shown}
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        condition_BK = self.condition(batch)
+        fake_BLC = self.fake(batch, condition_BK, "generator noise")
+        fake = self.judge(fake_BLC, condition_BK)
+        real = fake
+        if self.game.compares:
+            with torch.no_grad():
+                real = self.judge(batch.series, condition_BK)
+        loss = self.game.generator(real, fake)
+        shown = {"g": loss.detach()}
+        if self.game.seeks_modes:
+            other_BLC = self.fake(batch, condition_BK, "second noise")
+            noises = [self.noise(batch, purpose) for purpose in ("generator noise", "second noise")]
+            loss = loss + mode_seeking(fake_BLC.float(), other_BLC.float(), *noises)
+        return {"loss": loss, **shown}
+
+    def noise(self, batch: Batch, purpose: str) -> Tensor:
+        return draws.normal(self.seed, batch.step, purpose, batch.sample, (self.noise_dim,))
+
+    def fake(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
+        """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
+        noise_BZ = self.noise(batch, purpose)
+        series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
+        return series_BLC * batch.mask.to(series_BLC.dtype)
+
+    def judge(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        """Logits in float32: (B, L, C), (B, K) -> (B, H)."""
+        logits = self.networks["discriminator"](series_BLC.to(self.dtype), condition_BK.to(self.dtype))
+        return logits.float()
+
+    def penalty_weight(self, step: int) -> float:
+        weight = self.settings.penalty.weight
+        return cosine(step, self.burn_in_steps, 10 * weight, weight)
+
+    def penalty(self, batch: Batch, fake_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        """Mean penalty over this step's share of the global batch, at real and at generated series: a
+        scalar.
+        """
+        chosen_B, kept_B = self.share(batch)
+        real, fake = batch.series[chosen_B], fake_BLC[chosen_B].float()
+        condition, mask = condition_BK[chosen_B], batch.mask[chosen_B]
+        penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
+        return (penalties_B * kept_B).sum() / self.across(kept_B.sum())
+
+    def penalties(
+        self, batch: Batch, chosen_B: Tensor, real: Tensor, fake: Tensor, condition: Tensor, mask: Tensor
+    ) -> Tensor:
+        """One number for each chosen series."""
+        network, settings = self.networks["discriminator"], self.settings.penalty
+        if settings.kind == "interpolated":
+            share_B = draws.uniform(self.seed, batch.step, "interpolation", batch.sample[chosen_B], ())
+            with twice_differentiable():
+                return interpolated(network, real, fake, condition, share_B, settings.target)
+        both, conditions = torch.cat([real, fake]), torch.cat([condition, condition])
+        if settings.kind == "exact":
+            with twice_differentiable():
+                values = exact(network, both, conditions)
+        else:
+            shape = tuple(both.shape[1:])
+            ways = ("real direction", "fake direction")
+            samples = batch.sample[chosen_B]
+            direction = torch.cat([draws.normal(self.seed, batch.step, way, samples, shape) for way in ways])
+            direction = direction * torch.cat([mask, mask])
+            values = finite_difference(network, both, conditions, direction, settings.sigma)
+        real_B, fake_B = values.chunk(2)
+        return real_B + fake_B
+
+    def share(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Which series are penalised this step: one in 1/fraction of the global batch, in turn.
+
+        A process that holds none of them computes one and weighs it 0, so that all processes do the same
+        work.
+        """
+        stride = round(1 / self.settings.penalty.fraction)
+        chosen_B = torch.nonzero(batch.sample % stride == batch.step % stride)[:, 0]
+        if len(chosen_B):
+            return chosen_B, torch.ones(len(chosen_B), device=chosen_B.device)
+        return chosen_B.new_zeros(1), torch.zeros(1, device=chosen_B.device)

@@ -1,0 +1,45 @@
+"""The two words that a training is made of: a phase, and the objective that lists them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser update: `loss(batch)` is minimised over the network named `network`.
+
+    `loss` gives scalars on the batch's device: "loss" is minimised, the others are shown. All are means over
+    this process's part of the batch, or sums divided by the mean of a count over processes (`across`).
+    The phase is due at steps start, start + every, start + 2 every, … below `stop`.
+    """
+
+    name: str
+    network: str
+    loss: Callable[[Any], Mapping[str, Tensor]]
+    every: int = 1
+    start: int = 0
+    stop: int | None = None
+
+    def due(self, step: int) -> bool:
+        """Whether step `step`, counted from 0, has this phase."""
+        within = self.start <= step and (self.stop is None or step < self.stop)
+        return within and (step - self.start) % self.every == 0
+
+
+class Objective(Protocol):
+    """The losses of one family: they know networks and batches, nothing of ranks, devices or optimisers."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What the losses call, by name."""
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """The updates of one step, in order. In a phase only its own network requires gradients."""
+
+    @property
+    def averaged(self) -> Sequence[str]:
+        """Networks of which a moving average of the weights is kept, and used for sampling."""

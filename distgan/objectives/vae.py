@@ -1,0 +1,43 @@
+"""What the encoder minimises: reconstruction and KL, together with its decoder."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config, draws
+from distgan.data.loader import Batch
+from distgan.losses import evidence_lower_bound
+from distgan.objectives.base import Phase
+
+
+class VariationalAutoencoder:
+    """One phase a step: the negative evidence lower bound over the `vae` network (encoder and decoder)."""
+
+    def __init__(
+        self,
+        networks: dict[str, nn.Module],
+        settings: config.Encoder,
+        seed: int,
+        across: Callable[[Tensor], Tensor] = lambda count: count,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.networks, self.settings, self.seed = networks, settings, seed
+        self.across, self.dtype = across, dtype
+        self.phases = [Phase("vae", "vae", self.loss)]
+        self.averaged = ()
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        noise_BZ = draws.normal(self.seed, batch.step, "latent", batch.sample, (self.settings.latent_dim,))
+        series, mask = batch.series.to(self.dtype), batch.mask.to(self.dtype)
+        reconstruction, mean, logvar = self.networks["vae"](series, mask, noise_BZ)
+        return evidence_lower_bound(
+            batch.series,
+            batch.mask,
+            reconstruction,
+            mean,
+            logvar,
+            beta=self.settings.beta,
+            free_bits=self.settings.free_bits,
+            across=self.across,
+        )

@@ -1,0 +1,132 @@
+"""Losses against hand-computed values, penalties against gradients that are known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from distgan import config, models
+from distgan.layers import twice_differentiable
+from distgan.losses import (
+    LOSSES,
+    evidence_lower_bound,
+    exact,
+    finite_difference,
+    interpolated,
+    masked_mean,
+    mode_seeking,
+)
+
+REAL, FAKE = torch.tensor([[2.0], [0.0]]), torch.tensor([[-1.0], [1.0]])
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+def soft_label(logit: float, label: float) -> float:
+    return softplus(logit) - label * logit
+
+
+HAND = {
+    "relativistic": ((softplus(-3) + softplus(1)) / 2, (softplus(3) + softplus(-1)) / 2),
+    "hinge": ((0 + 1) / 2 + (0 + 2) / 2, -0.0),
+    "standard": (
+        (soft_label(2, 0.9) + soft_label(0, 0.9)) / 2 + (soft_label(-1, 0.1) + soft_label(1, 0.1)) / 2,
+        (soft_label(-1, 0.9) + soft_label(1, 0.9)) / 2,
+    ),
+    "lsgan": (0.5 * ((1 + 1) / 2 + (1 + 1) / 2), (4 + 0) / 2),
+    "nonsaturating": (
+        (softplus(-2) + softplus(0)) / 2 + (softplus(-1) + softplus(1)) / 2,
+        (softplus(1) + softplus(-1)) / 2,
+    ),
+    "wgangp": (0.0 - 1.0, 0.0),
+    "wgangp-mode": (0.0 - 1.0, 0.0),
+    "wgangp-eps": (0.0 - 1.0 + 1e-3 * 2.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_by_hand(name: str) -> None:
+    discriminator, generator = HAND[name]
+    assert LOSSES[name].discriminator(REAL, FAKE).item() == pytest.approx(discriminator, abs=1e-6)
+    assert LOSSES[name].generator(REAL, FAKE).item() == pytest.approx(generator, abs=1e-6)
+
+
+def test_every_named_loss_exists() -> None:
+    assert set(LOSSES) == set(config.LossName.__args__)
+
+
+def linear(weight_LC: Tensor):
+    return lambda series, condition: (series * weight_LC).sum((1, 2))[:, None]
+
+
+def test_penalties_of_a_linear_discriminator_are_its_squared_norm() -> None:
+    torch.manual_seed(0)
+    weight, series, condition = torch.randn(50, 2), torch.randn(4, 50, 2), torch.zeros(4, 1)
+    norm = weight.square().sum().item()
+    assert exact(linear(weight), series, condition).tolist() == pytest.approx([norm] * 4, rel=1e-5)
+    directions = torch.randn(20000, 50, 2)
+    estimate = finite_difference(
+        linear(weight), torch.zeros(20000, 50, 2), torch.zeros(20000, 1), directions, 0.005
+    )
+    assert estimate.mean().item() == pytest.approx(norm, rel=0.03)
+    between = interpolated(linear(weight), series, -series, condition, torch.rand(4), target=2.0)
+    assert between.tolist() == pytest.approx([(norm**0.5 / 2 - 1) ** 2] * 4, rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_difference_agrees_with_the_exact_penalty_on_the_real_network(dtype: torch.dtype) -> None:
+    """Also for a network that trains in bfloat16: the penalty's own pass is float32 arithmetic."""
+    torch.manual_seed(0)
+    settings = config.load(None, ["model.discriminator.width=32", "model.discriminator.side_channels=4"])
+    network = models.build(settings, 400, 1)["discriminator"]
+    series, condition = 0.3 * torch.randn(2, 400, 1), torch.randn(2, 8)
+    network(series.to(dtype), condition.to(dtype))
+    with twice_differentiable():
+        wanted = exact(network, series, condition)
+    copies = 400
+    estimate = finite_difference(
+        network,
+        series.to(dtype).float().repeat_interleave(copies, 0),
+        condition.repeat_interleave(copies, 0),
+        torch.randn(2 * copies, 400, 1),
+        sigma=0.002,
+    )
+    assert estimate.view(2, copies).mean(1).tolist() == pytest.approx(wanted.tolist(), rel=0.25)
+
+
+def test_exact_penalty_can_be_trained_on() -> None:
+    torch.manual_seed(0)
+    network = models.build(config.load(None, ["model.discriminator.width=32"]), 200, 1)["discriminator"]
+    with twice_differentiable():
+        exact(network, torch.randn(2, 200, 1), torch.randn(2, 8)).mean().backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert sum(gradient.abs().sum() for gradient in gradients) > 0
+
+
+def test_mode_seeking_punishes_like_series_of_unlike_noise() -> None:
+    noise = torch.randn(2, 4, 8)
+    alike = mode_seeking(torch.zeros(4, 10, 1), torch.zeros(4, 10, 1) + 1e-4, *noise)
+    unlike = mode_seeking(torch.zeros(4, 10, 1), torch.ones(4, 10, 1), *noise)
+    assert alike > 100 * unlike
+
+
+def test_masked_mean_divides_by_the_global_count() -> None:
+    x, mask = torch.arange(8.0).view(2, 4), torch.tensor([[1.0, 1, 1, 1], [0, 0, 1, 1]])
+    whole = masked_mean(x, mask)
+    count = mask.sum() / 2  # as the mean over two processes with one row each
+    parts = [masked_mean(x[row], mask[row], across=lambda _: count) for row in range(2)]
+    assert sum(parts) / 2 == pytest.approx(whole.item())
+
+
+def test_evidence_lower_bound_by_hand() -> None:
+    series, mask = torch.zeros(2, 4, 1), torch.ones(2, 4, 1)
+    terms = evidence_lower_bound(
+        series, mask, series + 0.5, torch.ones(2, 3), torch.zeros(2, 3), beta=2.0, free_bits=0.1
+    )
+    assert terms["mse"].item() == pytest.approx(0.25)
+    assert terms["kl"].item() == pytest.approx(1.5)
+    assert terms["loss"].item() == pytest.approx(0.5 * math.log(0.25) + 2 / 4 * 1.5, abs=1e-5)

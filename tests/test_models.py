@@ -1,0 +1,195 @@
+"""Networks: shapes at any length, patch and channel count; what the seeds claim and did not do (one test
+each).
+"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from distgan import config, models
+from distgan.layers import PatchHead, Transformer, checkpoint_activations, pool, upsample
+from distgan.models.multiscale import folded, spectrogram
+from distgan.models.vae import VAE
+
+SMALL = {
+    "multiscale": [
+        "model.generator.width=16",
+        "model.generator.noise_dim=6",
+        "model.generator.token_noise_dim=2",
+        "model.discriminator.width=16",
+        "model.discriminator.side_channels=2",
+    ],
+    "seed": ["model.name=seed", "model.depth=1", "model.critic_depth=2"],
+}
+
+
+def small(name: str, *more: str) -> config.Config:
+    return config.load(None, [*SMALL[name], "bank.condition_dim=4", *more])
+
+
+def sampled(
+    networks: dict[str, nn.Module], count: int, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    noise = torch.randn(count, networks["generator"].noise_dim, dtype=dtype)
+    return noise, torch.randn(count, 4, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(("length", "channels"), [(100, 1), (97, 3), (24, 1)])
+@pytest.mark.parametrize("patch", [16, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_length_channels_and_patch(
+    name: str, length: int, channels: int, patch: int, dtype: torch.dtype
+) -> None:
+    networks = models.build(small(name, f"model.patch={patch}"), length, channels)
+    noise, condition = sampled(networks, 2, dtype)
+    series = networks["generator"](noise, condition)
+    assert series.shape == (2, length, channels) and series.dtype == dtype
+    assert series.abs().max() <= 1
+    logits = networks["discriminator"](series, condition)
+    assert logits.shape[0] == 2 and logits.dtype == torch.float32 and torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("patch", [16, 24])
+def test_a_year_of_hours_with_any_patch(patch: int) -> None:
+    """The seeds crash at 8760 with a patch of 16."""
+    networks = models.build(small("multiscale", f"model.patch={patch}"), 8760, 1)
+    noise, condition = sampled(networks, 1)
+    assert networks["generator"](noise, condition).shape == (1, 8760, 1)
+
+
+def test_most_weights_are_in_the_transformers() -> None:
+    """The seeds put 99.9 % of 43.9 M weights in the first Linear."""
+    generator = models.build(config.load(), 8760, 1)["generator"]
+    inside = sum(
+        parameter.numel()
+        for module in generator.modules()
+        if isinstance(module, Transformer)
+        for parameter in module.parameters()
+    )
+    assert inside > 0.6 * sum(parameter.numel() for parameter in generator.parameters())
+
+
+def test_the_seed_recipe_is_the_seeds_size() -> None:
+    """177,902 weights in their discriminator at 2190 with a patch of 15: ours has the same parts."""
+    networks = models.build(
+        config.load(None, ["model.name=seed", "encoder.latent_dim=32", "bank.condition_dim=32"]), 2190, 1
+    )
+    lift = networks["generator"].lift
+    assert tuple(lift.weight.shape) == (21900, 132)
+    heads = [branch.blocks[0].heads for branch in networks["generator"].branches]
+    assert (heads, networks["generator"].weights) == ([10, 5, 2], (1.0, 0.2, 0.1))
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_noise_and_condition_both_matter(name: str) -> None:
+    """The seeds call the generator without its condition in four places."""
+    torch.manual_seed(0)
+    generator = models.build(small(name), 100, 1)["generator"].eval()
+    noise, condition = sampled({"generator": generator}, 2)
+    series = generator(noise, condition)
+    assert (generator(noise.flip(0), condition) - series).abs().max() > 1e-4
+    assert (generator(noise, condition.flip(0)) - series).abs().max() > 1e-4
+    with pytest.raises(TypeError):
+        generator(noise)
+
+
+def test_the_discriminator_sees_the_condition() -> None:
+    torch.manual_seed(0)
+    discriminator = models.build(small("multiscale"), 100, 1)["discriminator"]
+    series, condition = torch.randn(2, 100, 1), torch.randn(2, 4)
+    assert (discriminator(series, condition) - discriminator(series, condition.flip(0))).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_every_parameter_is_trained(name: str) -> None:
+    torch.manual_seed(0)
+    networks = models.build(small(name), 400, 1)
+    noise, condition = sampled(networks, 3)
+    series = networks["generator"](noise, condition)
+    (networks["discriminator"](series, condition) ** 2).sum().backward()
+    idle = [
+        f"{owner}.{key}"
+        for owner, network in networks.items()
+        for key, parameter in network.named_parameters()
+        if parameter.grad is None
+    ]
+    assert idle == []
+
+
+def test_scales_are_data() -> None:
+    scales = "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 8, depth: 3, heads: 4}]"
+    generator = models.build(small("multiscale", scales), 100, 1)["generator"]
+    assert [(b.ratio, len(b.transformer.blocks)) for b in generator.branches] == [(1, 1), (8, 3)]
+
+
+def test_spectral_norm_bounds_the_head() -> None:
+    head = PatchHead(width=8, length=48, channels=1, patch=6)
+    for _ in range(50):
+        head(torch.randn(1, 8, 8))
+    weight = head.deconvolution.weight.transpose(0, 1).flatten(1)
+    assert torch.linalg.matrix_norm(weight, ord=2).item() == pytest.approx(1, rel=0.02)
+
+
+def test_pool_and_upsample_keep_a_constant() -> None:
+    tokens = torch.full((1, 7, 3), 2.5)
+    assert torch.equal(pool(tokens, 2), torch.full((1, 4, 3), 2.5))
+    assert torch.equal(upsample(pool(tokens, 2), 7), tokens)
+
+
+def test_folding_puts_a_period_in_a_row() -> None:
+    picture = folded(torch.arange(50.0).view(1, 50, 1), 24)
+    assert picture.shape == (1, 1, 3, 24)
+    assert picture[0, 0, 1, 0] == 24 and picture[0, 0, 2, 2] == 0
+
+
+def test_the_spectrogram_finds_the_day() -> None:
+    hours = torch.arange(960.0)
+    spectrum = spectrogram(torch.sin(2 * torch.pi * hours / 24).view(1, -1, 1), 48)
+    assert spectrum.mean(3)[0, 0].argmax().item() == 2  # 48 / 24
+
+
+def test_recomputed_activations_change_nothing() -> None:
+    torch.manual_seed(0)
+    generator = models.build(small("multiscale"), 100, 1)["generator"]
+    noise, condition = sampled({"generator": generator}, 2)
+    gradients = []
+    for _ in range(2):
+        generator.zero_grad()
+        generator.eval()(noise, condition).square().sum().backward()
+        gradients.append([parameter.grad.clone() for parameter in generator.parameters()])
+        checkpoint_activations([generator])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients))
+
+
+def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
+    """The seeds' encoder has neither reconstruction nor KL, and its gradient is thrown away."""
+    from distgan.losses import evidence_lower_bound
+
+    torch.manual_seed(0)
+    settings = config.load(
+        None, ["encoder.patch=12", "encoder.width=32", "encoder.latent_dim=8", "bank.condition_dim=4"]
+    )
+    phase, hours = 6.28 * torch.rand(32, 1), torch.arange(96.0)
+    series = (0.5 * torch.sin(hours / 12 * 3.14 + phase))[..., None]
+    mask = torch.ones_like(series)
+    vae = VAE(96, 1, settings.encoder)
+    adam = torch.optim.Adam(vae.parameters(), lr=3e-3)
+    for _ in range(300):
+        reconstruction, mean, logvar = vae(series, mask, torch.randn(32, 8))
+        terms = evidence_lower_bound(series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05)
+        adam.zero_grad()
+        terms["loss"].backward()
+        adam.step()
+    mean_curve = (series - series.mean(0)).square().mean()
+    assert terms["mse"] < 0.1 * mean_curve
+    assert terms["kl"] > 1  # the latents are informative
+
+
+def test_a_gap_says_nothing_to_the_encoder() -> None:
+    torch.manual_seed(0)
+    vae = VAE(96, 1, config.Encoder(patch=12, width=16, latent_dim=4))
+    series, mask = torch.randn(1, 96, 1), torch.ones(1, 96, 1)
+    mask[:, 10:30] = 0
+    filled = torch.where(mask > 0, series, 99.0)
+    assert torch.equal(vae.encoder(series, mask)[0], vae.encoder(filled, mask)[0])
