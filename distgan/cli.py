@@ -1,0 +1,86 @@
+"""The `distgan` command.
+
+distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, as distgan/train.py does
+distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
+distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
+distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan inspect   STORE                                            what a store of series holds
+distgan reference                                                  every setting, as a Markdown table
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from distgan import __version__, config, errors
+from distgan.errors import UserError
+from distgan.runs import Run
+from distgan.train import train
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    train([*arguments, "--stages", "prepare"])
+
+
+def generate(arguments: Sequence[str]) -> None:
+    _stage_of_run("generate", arguments)
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    _stage_of_run("evaluate", arguments)
+
+
+def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
+    """Run one stage with the config that the run folder holds, under the overrides."""
+    if not arguments or "=" in arguments[0]:
+        raise UserError(f"distgan {stage} needs a run folder, e.g. distgan {stage} runs/demo {stage}.seed=1")
+    folder = Run(Path(arguments[0]))
+    if not folder.config.exists():
+        raise UserError(
+            f"{folder.folder} is no run folder (no config.yaml); train one with distgan train --config …"
+        )
+    settings = config.load(folder.config, arguments[1:]).model_copy(update={"run_dir": str(folder.folder)})
+    from distgan import stages
+
+    stages.run(settings, folder, (stage,))
+
+
+def inspect(arguments: Sequence[str]) -> None:
+    if len(arguments) != 1:
+        raise UserError("distgan inspect needs one store, e.g. distgan inspect runs/demo/series.zarr")
+    from distgan.stages.inspect_store import describe
+
+    print(describe(Path(arguments[0])))
+
+
+def reference(arguments: Sequence[str]) -> None:
+    print(config.reference_markdown(), end="")
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "prepare": prepare,
+    "generate": generate,
+    "evaluate": evaluate,
+    "inspect": inspect,
+    "reference": reference,
+}
+
+
+def command(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__, end="")
+    elif arguments[0] == "--version":
+        print(f"distgan {__version__}")
+    elif arguments[0] in VERBS:
+        VERBS[arguments[0]](arguments[1:])
+    else:
+        raise UserError(f"{arguments[0]!r} is no command; one of {', '.join(VERBS)}")
+
+
+def main() -> int:
+    return errors.answer(lambda: command(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""From measured units to the networks' range and back: a transform, then each series' own level and spread.
+
+Level and spread are kept as attributes: the networks see the shape, the attributes are modelled with the
+condition and given back on output. Statistics are float64; series stay float32.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from distgan import config
+from distgan.errors import UserError
+
+
+def _sqrt(values: np.ndarray, unit: float) -> np.ndarray:
+    return np.copysign(np.sqrt(np.abs(values)), values)
+
+
+def _square(values: np.ndarray, unit: float) -> np.ndarray:
+    return np.copysign(values * values, values)
+
+
+def _log1p(values: np.ndarray, unit: float) -> np.ndarray:
+    return np.copysign(np.log1p(np.abs(values) / np.float32(unit)), values)
+
+
+def _expm1(values: np.ndarray, unit: float) -> np.ndarray:
+    return np.copysign(np.expm1(np.abs(values)) * np.float32(unit), values)
+
+
+def _same(values: np.ndarray, unit: float) -> np.ndarray:
+    return values.copy()
+
+
+Transform = Callable[[np.ndarray, float], np.ndarray]
+TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and their inverses
+    "none": (_same, _same),
+    "sqrt": (_sqrt, _square),
+    "log1p": (_log1p, _expm1),
+}
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """z = (t(x) - level) / (spread * bound), per series and channel.
+
+    `unit` is the typical size of a value (log1p divides by it); `bound` the largest |t(x) - level| / spread
+    of the training series, so that they fill [-1, 1]. Holdout series may lie beyond.
+    """
+
+    transform: str
+    method: str
+    unit: float
+    bound: float
+    lower_bound: float | None
+
+    @classmethod
+    def fit(cls, blocks: Iterable[np.ndarray], settings: config.Scaling) -> Self:
+        """Learn `unit` and `bound` from the training series: blocks [n, L, C], NaN = missing, one at a time.
+
+        `blocks` is walked once or twice: a list or `store.part(rows)`, not a generator.
+
+        Raises:
+            UserError: there are no measured values.
+        """
+        assert not isinstance(blocks, Iterator), "blocks are walked twice; pass a list or store.part(rows)"
+        unit = _typical(blocks) if settings.transform == "log1p" else 1.0
+        scaler = cls(settings.transform, settings.method, unit, 1.0, settings.lower_bound)
+        if settings.method == "minmax":
+            return scaler
+        bound = 0.0
+        for values in blocks:
+            scaled = scaler.scale(values, scaler.attributes(values))
+            bound = max(bound, float(np.nanmax(np.abs(scaled), initial=0.0)))
+        if not 0 < bound < np.inf:
+            raise UserError("the training series hold no varying finite values; nothing to scale by")
+        return cls(settings.transform, settings.method, unit, bound, settings.lower_bound)
+
+    def attributes(self, values: np.ndarray) -> np.ndarray:
+        """Level and spread (> 0) of each series, in the transformed domain: [n, L, C] -> float32 [n, C, 2].
+
+        A series without values, or without variation, gets spread 1 and so scales to zeros.
+        """
+        transformed = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
+        measured = ~np.isnan(transformed)
+        counts = np.maximum(measured.sum(axis=1), 1)
+        if self.method == "minmax":
+            low = np.min(transformed, axis=1, where=measured, initial=np.inf).astype(np.float64)
+            high = np.max(transformed, axis=1, where=measured, initial=-np.inf).astype(np.float64)
+            level, spread = (low + high) / 2, (high - low) / 2
+        else:
+            level = np.sum(transformed, axis=1, where=measured, dtype=np.float64) / counts
+            squares = np.square(transformed - level[:, None], dtype=np.float64)
+            spread = np.sqrt(np.sum(squares, axis=1, where=measured) / counts)
+        empty = ~measured.any(axis=1)
+        level = np.where(empty, 0.0, level)
+        spread = np.where(empty | ~(spread > 0), 1.0, spread)
+        return np.stack([level, spread], axis=-1).astype(np.float32)
+
+    def scale(self, values: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C]; NaN stays NaN."""
+        scaled = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
+        scaled -= attributes[:, None, :, 0].astype(np.float32)
+        scaled /= attributes[:, None, :, 1].astype(np.float32) * np.float32(self.bound)
+        return scaled
+
+    def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """The inverse of `scale`; only `lower_bound` clips."""
+        spread = attributes[:, None, :, 1].astype(np.float32) * np.float32(self.bound)
+        transformed = np.asarray(scaled, np.float32) * spread
+        transformed += attributes[:, None, :, 0].astype(np.float32)
+        values = TRANSFORMS[self.transform][1](transformed, self.unit)
+        return values if self.lower_bound is None else np.maximum(values, np.float32(self.lower_bound))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        return cls(**content)
+
+
+def _typical(blocks: Iterable[np.ndarray]) -> float:
+    """Geometric mean of the sizes of all measured values but zeros."""
+    total, count = 0.0, 0
+    for values in blocks:
+        sizes = np.abs(values[np.isfinite(values) & (values != 0)])
+        total += float(np.log(sizes).sum(dtype=np.float64))
+        count += sizes.size
+    if not count:
+        raise UserError("the training series hold no values but zeros; nothing to scale by")
+    return float(np.exp(total / count))

@@ -1,0 +1,211 @@
+"""Checkpoints that are whole, or are noticed: `step-N/` with safetensors files and a manifest of checksums.
+
+A checkpoint is written to a temporary folder, synced and renamed, so that a killed writer leaves the ones
+before as they were. safetensors, like torch.save, loads a flipped bit without a word: every byte read here is
+held against the manifest's crc32c first, and the manifest against its own. Tensors and JSON only: none of it
+is executed.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import safetensors.torch
+from torch import Tensor
+
+from distgan.errors import UserError, writing
+from distgan.files import whole_folder
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+TensorFiles = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on after `step` updates."""
+
+    step: int
+    state: TensorFiles  # file name without its ending -> tensor name -> tensor, on the CPU
+    facts: dict[str, Any]
+
+
+class Damaged(Exception):
+    """A checkpoint is not what was written."""
+
+
+def save(
+    folder: Path,
+    step: int,
+    state: Mapping[str, Mapping[str, Tensor]],
+    facts: Mapping[str, Any],
+    keep_last: int = 2,
+) -> Path:
+    """Write `folder/step-N` and then remove all but the `keep_last` newest complete ones (two at least).
+
+    One process calls this. `state` has one safetensors file a key; `facts` are JSON.
+
+    Raises:
+        DiskFull: no space; the checkpoints before stand.
+        UserError: the place cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+    target = folder / f"step-{step}"
+    with whole_folder(target) as temporary:
+        files = {f"{name}.safetensors": _write(temporary, name, state[name]) for name in sorted(state)}
+        plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
+        content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
+        (temporary / MANIFEST).write_bytes(_sealed(content))
+    _purge(folder, step, keep_last)
+    return target
+
+
+def load_latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    A damaged one is named in a warning and the one before it is taken.
+
+    Raises:
+        UserError: there are checkpoints and all are damaged; training does not start afresh over them.
+    """
+    problems: list[str] = []
+    for step in sorted(steps(folder), reverse=True):
+        try:
+            found = _read(folder / f"step-{step}", step)
+        except Exception as error:  # whatever a damaged file makes of a reader
+            problems.append(_reason(error))
+            log.warning(
+                "checkpoint %s is damaged: %s; trying the one before", folder / f"step-{step}", problems[-1]
+            )
+            continue
+        return found
+    if problems:
+        raise UserError(
+            f"all {len(problems)} checkpoints in {folder} are damaged (the newest: {problems[0]}); "
+            "restore one from a backup, or remove that folder to train from the start"
+        )
+    return None
+
+
+def load(folder: Path, step: int) -> Checkpoint:
+    """
+    Raises:
+        UserError: `folder/step-N` is missing or damaged.
+    """
+    try:
+        return _read(folder / f"step-{step}", step)
+    except Exception as error:
+        raise UserError(f"checkpoint {folder / f'step-{step}'} is damaged: {_reason(error)}") from error
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps of which a checkpoint stands, whole or not, in order."""
+    found = [re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*")]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write one file; its size and checksum are of the bytes in memory, whatever a disk makes of them."""
+    copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+    content = safetensors.torch.save(copies)
+    (folder / f"{name}.safetensors").write_bytes(content)
+    return {"size": len(content), "crc32c": google_crc32c.value(content)}
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON in one fixed form with its own checksum, so that a flip anywhere in it shows."""
+    text = json.dumps(content, sort_keys=True)
+    seal = google_crc32c.value(text.encode())
+    return (json.dumps({**content, "seal": seal}, sort_keys=True, indent=1) + "\n").encode()
+
+
+def _manifest(folder: Path, step: int) -> dict[str, Any]:
+    """
+    Raises:
+        Damaged, OSError, ValueError: it is missing, or is not what was written.
+    """
+    raw = (folder / MANIFEST).read_bytes()
+    try:
+        content = json.loads(raw)
+        content.pop("seal")
+        whole = _sealed(content) == raw
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise Damaged(f"{MANIFEST} does not match its own checksum")
+    if content["format"] != FORMAT:
+        raise Damaged(f"{MANIFEST} has format {content['format']}, this version reads {FORMAT}")
+    if content["step"] != step:
+        raise Damaged(f"{MANIFEST} is of step {content['step']}")
+    return content
+
+
+def _read(folder: Path, step: int) -> Checkpoint:
+    manifest = _manifest(folder, step)
+    state = {Path(name).stem: _read_file(folder, name, facts) for name, facts in manifest["files"].items()}
+    return Checkpoint(step, state, manifest["facts"])
+
+
+def _read_file(folder: Path, name: str, facts: Mapping[str, int]) -> dict[str, Tensor]:
+    if Path(name).name != name:
+        raise Damaged(f"{MANIFEST} names a file elsewhere: {name}")
+    content = (
+        folder / name
+    ).read_bytes()  # verified and parsed from memory: the file cannot change in between
+    if len(content) != facts["size"]:
+        raise Damaged(f"{name} has {len(content):,} bytes, {facts['size']:,} were written")
+    if google_crc32c.value(content) != facts["crc32c"]:
+        raise Damaged(f"{name} does not match its checksum")
+    return safetensors.torch.load(content)
+
+
+def _looks_complete(folder: Path, step: int) -> bool:
+    """Manifest sealed, every file there in its size: what can be known without reading all."""
+    try:
+        files = _manifest(folder, step)["files"]
+        return all((folder / name).stat().st_size == facts["size"] for name, facts in files.items())
+    except Exception:
+        return False
+
+
+def _purge(folder: Path, saved: int, keep_last: int) -> None:
+    """Keep the newest complete ones. Those beyond `saved` were damaged when this run resumed before them."""
+    kept = 0
+    for step in reversed(steps(folder)):
+        if step <= saved and kept < max(2, keep_last):
+            kept += _looks_complete(folder / f"step-{step}", step)
+        else:
+            _remove(folder / f"step-{step}")
+
+
+def _remove(checkpoint: Path) -> None:
+    """Rename first: a killed removal leaves litter, never half a checkpoint."""
+    litter = checkpoint.with_name(f".{checkpoint.name}.{uuid.uuid4().hex[:8]}.tmp")
+    with contextlib.suppress(OSError):  # what cannot be removed costs space, not the training
+        os.rename(checkpoint, litter)
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers and removers left."""
+    for litter in folder.glob(".step-*.tmp"):
+        shutil.rmtree(litter, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(error.filename).name} is missing"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,46 @@
+"""A moving average of a network's weights, which samples better than the weights themselves."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
+    """What the average keeps of itself in an update of `batch_size` series: 0.5 ** (batch_size / half-life).
+
+    The half-life, in series, is at most the share `ramp` of the series seen so far, so that early averages
+    forget the weights that training started from. A half-life of 0 keeps nothing: the average is the weights.
+    """
+    half_life = min(half_life, ramp * series_seen)
+    return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+
+class Average:
+    """`network`: a copy of the plain network in evaluation mode whose weights trail the original's."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        names = [name for name, value in network.named_parameters() if value.is_floating_point()]
+        ours, theirs = dict(self.network.named_parameters()), dict(network.named_parameters())
+        self._average = [ours[name].data for name in names]
+        self._weights = [theirs[name] for name in names]
+        self._source = network
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """average <- decay · average + (1 - decay) · weights; buffers (statistics) are copied."""
+        weights = [weight.detach() for weight in self._weights]
+        if decay > 0:
+            torch._foreach_lerp_(self._average, weights, 1.0 - decay)
+        else:
+            torch._foreach_copy_(self._average, weights)
+        for ours, theirs in zip(self.network.buffers(), self._source.buffers(), strict=True):
+            ours.copy_(theirs)
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(self.network.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(dict(state))

@@ -1,0 +1,126 @@
+"""The stages, in order, and how a run goes through them: skip what is done, go on with what is not."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.errors import UserError
+from distgan.files import write_text
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages import bank, cluster, encode, encoder, evaluate, gan, generate, prepare
+
+STAGES = {
+    "prepare": prepare,
+    "encoder": encoder,
+    "encode": encode,
+    "cluster": cluster,
+    "bank": bank,
+    "gan": gan,
+    "generate": generate,
+    "evaluate": evaluate,
+}
+TRAININGS = ("encoder", "gan")  # every process takes part; the other stages are rank 0's
+
+
+def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
+    """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
+
+    Raises:
+        UserError: of any kind; what was complete stays.
+    """
+    parallel = Parallel(settings.engine)
+    try:
+        with opened(settings, folder, parallel):
+            for name in names:
+                take(name, settings, folder, parallel)
+        if parallel.is_main and "evaluate" in names:
+            print(f"report    {folder.report}", flush=True)
+    finally:
+        parallel.close()
+
+
+def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
+    """Run one stage unless its record says that it is done with these settings."""
+    token = tokens(settings)[name]
+    record = parallel.share(folder.done(name))
+    if record is not None and record["token"] == token:
+        if parallel.is_main:
+            print(f"{name:<9} done already: {record['summary']}", flush=True)
+        return
+    started = time.monotonic()
+
+    def work() -> dict[str, Any]:
+        return STAGES[name].run(settings, folder, parallel)
+
+    facts = work() if name in TRAININGS else parallel.on_main(work)
+    seconds = time.monotonic() - started
+    parallel.on_main(lambda: folder.finish(name, token=token, seconds=round(seconds, 1), **facts))
+    if parallel.is_main:
+        print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
+
+
+def tokens(settings: config.Config) -> dict[str, str]:
+    """What each stage's result depends on, as a hash: the run's identity, and the lengths and outputs up
+    to there.
+    """
+    own: dict[str, Any] = {
+        "gan": settings.train.steps,
+        "generate": settings.generate.model_dump(mode="json"),
+        "evaluate": settings.evaluate.model_dump(mode="json"),
+    }
+    token, chain = settings.identity, {}
+    for name in config.STAGES:
+        token = hashlib.sha256(json.dumps([token, own.get(name)], sort_keys=True).encode()).hexdigest()[:16]
+        chain[name] = token
+    return chain
+
+
+@contextmanager
+def opened(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator[None]:
+    """Hold the run folder, with the resolved config in it.
+
+    Raises:
+        UserError: the folder is in use, cannot be written, or belongs to another config.
+    """
+
+    def claim() -> None:
+        if folder.config.exists():
+            refuse_another(config.load(folder.config), settings, folder)
+        write_text(folder.config, settings.to_yaml())
+
+    with ExitStack() as held:
+        parallel.on_main(lambda: held.enter_context(folder.lock()) and None)
+        parallel.on_main(claim)
+        yield
+
+
+def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -> None:
+    if saved.identity == settings.identity:
+        return
+    before, now = saved.flat(), settings.flat()
+    kept = ("run_dir", "engine.", "generate.", "evaluate.", "train.steps")
+    changed = [
+        key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(kept)
+    ]
+    first = changed[0]
+    raise UserError(
+        f"{folder.folder} belongs to another config ({first} was {before.get(first)}, now {now.get(first)}; "
+        f"{len(changed)} differ); choose another run_dir=PATH or remove that folder"
+    )
+
+
+def describe(settings: config.Config, names: tuple[str, ...]) -> None:
+    """Print the resolved config, what is already done, and what each stage would do; write nothing."""
+    folder = Run(Path(settings.run_dir))
+    print(settings.to_yaml())
+    shape = prepare.shape(settings, folder)
+    for name in names:
+        record = folder.done(name)
+        done = "done already; " if record and record["token"] == tokens(settings)[name] else ""
+        print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

@@ -1,0 +1,100 @@
+"""What the stages share: a run's training series, scaled, and its networks' weights as files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.data.loader import Loader
+from distgan.data.scaling import Scaler
+from distgan.data.store import Meta, Store, private_table, read_table
+from distgan.errors import UserError
+from distgan.files import read_json, write_bytes
+from distgan.parallel import Parallel
+from distgan.runs import Run
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training rows of the store, with their scaler and levels. `rows[i]` is where training series i
+    stands.
+    """
+
+    store: Store
+    rows: np.ndarray
+    entities: np.ndarray
+    scaler: Scaler
+    attributes: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Run) -> "TrainingData":
+        """
+        Raises:
+            UserError: the run has no store yet, or it is damaged.
+        """
+        store = Store.open(folder.need(folder.series, "prepare"))
+        table = read_table(private_table(folder.series))
+        rows = table.rows("train")
+        scaler, _ = read_scaler(folder)
+        attributes = np.concatenate([scaler.attributes(block) for block in store.part(rows)])
+        return cls(store, rows, np.asarray(table.entities)[rows], scaler, attributes)
+
+    @property
+    def num_series(self) -> int:
+        return len(self.rows)
+
+    @property
+    def entity_codes(self) -> np.ndarray:
+        """A number for the entity behind each training series: (n,) int64."""
+        return np.unique(self.entities, return_inverse=True)[1]
+
+    def scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:
+        """Training series first..end: scaled with 0 for missing, and the mask, each (n, L, C)."""
+        values = self.scaler.scale(self.store.rows(self.rows[first:end]), self.attributes[first:end])
+        return torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(~np.isnan(values)).float()
+
+    def loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
+        return Loader(
+            self.store,
+            self.rows,
+            self.scaler,
+            self.attributes,
+            batch_size=batch_size,
+            seed=settings.seed,
+            rank=parallel.rank,
+            world_size=parallel.world_size,
+        )
+
+
+def read_scaler(folder: Run) -> tuple[Scaler, Meta]:
+    """How to undo the scaling, and the axis, channels and units of the series."""
+    tree = read_json(folder.need(folder.scaler, "prepare"))
+    return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])
+
+
+def save_network(network: nn.Module, path: Path) -> None:
+    """The network's weights as one safetensors file, whole or absent."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, safetensors.torch.save(tensors))
+
+
+def load_network(network: Network, path: Path) -> Network:
+    """Fill `network` with the weights of a safetensors file.
+
+    Raises:
+        UserError: the file is damaged, or of another network.
+    """
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
+        ) from None
+    return network

@@ -1,0 +1,83 @@
+"""Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
+
+from typing import Any
+
+import torch
+
+from distgan import config
+from distgan.data.store import Store
+from distgan.engine.loop import Rate, Schedule, fit
+from distgan.layers import checkpoint_activations
+from distgan.models.vae import VAE, Encoder
+from distgan.objectives.vae import VariationalAutoencoder
+from distgan.parallel import Adam, Parallel
+from distgan.runs import Run
+from distgan.schedules import cosine
+from distgan.stages.common import TrainingData, load_network, save_network
+from distgan.stages.prepare import Shape
+
+BETA2 = 0.99
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    chosen, data = settings.encoder, TrainingData.open(folder)
+    torch.manual_seed(settings.seed)
+    network = VAE(data.store.length, data.store.channels, chosen)
+    if settings.engine.checkpoint_activations:
+        checkpoint_activations([network])
+    trainee = parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
+    objective = VariationalAutoencoder(
+        {"vae": trainee.network}, chosen, settings.seed, across=parallel.mean, dtype=parallel.dtype
+    )
+    last: dict[str, float] = {}
+    trained = fit(
+        objective,
+        {"vae": trainee},
+        data.loader(chosen.batch_size, settings, parallel),
+        parallel,
+        schedule(settings),
+        run=folder,
+        stage="encoder",
+        seed=settings.seed,
+        facts={"identity": settings.identity},
+        on_report=lambda step, metrics: last.update(metrics),
+    )
+    parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
+    return {
+        "summary": f"{chosen.steps} steps; the reconstruction's mean squared error is {last['vae/mse']:.4f}"
+    }
+
+
+def schedule(settings: config.Config) -> Schedule:
+    chosen = settings.encoder
+
+    def rates(step: int) -> dict[str, Rate]:
+        return {
+            "vae": Rate(cosine(step, chosen.steps, chosen.learning_rate, chosen.learning_rate / 10), BETA2)
+        }
+
+    return Schedule(
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        rates=rates,
+        clip=1.0,
+        report_every=settings.train.report_every,
+        checkpoint_every=settings.train.checkpoint_every,
+        keep_last=settings.train.keep_last,
+    )
+
+
+def load_encoder(settings: config.Config, folder: Run, store: Store) -> Encoder:
+    """
+    Raises:
+        UserError: the run has no trained encoder.
+    """
+    network = VAE(store.length, store.channels, settings.encoder)
+    load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+    return network.encoder
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    network = VAE(of.length, of.channels, settings.encoder)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"

@@ -1,0 +1,145 @@
+"""Training series and bank/ -> gan/: the generator and the discriminator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distgan import config, models
+from distgan.conditions import Bank, Conditioner, Members
+from distgan.data.loader import Batch
+from distgan.engine.ema import decay
+from distgan.engine.loop import Rate, Schedule, fit
+from distgan.evaluation import plots
+from distgan.layers import checkpoint_activations
+from distgan.objectives.adversarial import Adversarial
+from distgan.parallel import Adam, Parallel
+from distgan.runs import Run
+from distgan.schedules import cosine
+from distgan.stages.common import TrainingData, load_network, read_scaler, save_network
+from distgan.stages.prepare import Shape
+
+PICTURED = 4  # series on a sheet of samples
+DAY = 86400  # seconds
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    data = TrainingData.open(folder)
+    torch.manual_seed(settings.seed)
+    networks = models.build(settings, data.store.length, data.store.channels)
+    noise_dim = noise_numbers(networks["generator"])
+    if settings.engine.checkpoint_activations:
+        checkpoint_activations(list(networks.values()))
+    plan = schedule(settings)
+    trainees = {
+        name: parallel.prepare(name, network, Adam(first.learning_rate, settings.train.beta1, first.beta2))
+        for (name, network), first in zip(networks.items(), plan.rates(0).values())
+    }
+    objective = Adversarial(
+        {name: trainee.network for name, trainee in trainees.items()},
+        noise_dim=noise_dim,
+        condition=training_conditions(settings, folder),
+        settings=settings.objective,
+        seed=settings.seed,
+        burn_in_steps=settings.train.burn_in_steps,
+        across=parallel.mean,
+        dtype=parallel.dtype,
+    )
+    trained = fit(
+        objective,
+        trainees,
+        data.loader(settings.train.batch_size, settings, parallel),
+        parallel,
+        plan,
+        run=folder,
+        stage="gan",
+        seed=settings.seed,
+        facts={"identity": settings.identity},
+        on_sample=lambda step, nets: sheet(nets["generator"], noise_dim, settings, folder, parallel),
+    )
+    parallel.on_main(lambda: save_network(trained["generator"], folder.gan / "generator.safetensors"))
+    series = settings.train.steps * settings.train.batch_size
+    return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+
+
+def noise_numbers(generator: nn.Module) -> int:
+    """Numbers of noise that a generator takes for a series."""
+    return int(generator.noise_dim)  # type: ignore[arg-type]
+
+
+def schedule(settings: config.Config) -> Schedule:
+    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9."""
+    chosen = settings.train
+    final = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
+
+    def rates(step: int) -> dict[str, Rate]:
+        beta2 = cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
+        return {
+            name: Rate(cosine(step, chosen.burn_in_steps, 4 * rate, rate), beta2)
+            for name, rate in final.items()
+        }
+
+    return Schedule(
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        rates=rates,
+        decay=lambda step: decay((step + 1) * chosen.batch_size, chosen.batch_size, chosen.ema_half_life),
+        clip=chosen.clip,
+        report_every=chosen.report_every,
+        sample_every=chosen.sample_every,
+        checkpoint_every=chosen.checkpoint_every,
+        keep_last=chosen.keep_last,
+    )
+
+
+def training_conditions(settings: config.Config, folder: Run) -> Callable[[Batch], Tensor]:
+    """What each series of a batch trains on: (B, K). Never a function of its own latent alone."""
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
+
+    def condition(batch: Batch) -> Tensor:
+        return conditioner(batch.rows, batch.sample, batch.step)
+
+    return condition
+
+
+@torch.inference_mode()
+def sheet(
+    generator: nn.Module, noise_dim: int, settings: config.Config, folder: Run, parallel: Parallel
+) -> dict[str, Any] | None:
+    """A picture of a few samples of the averaged generator, in units of the scaled series."""
+    if not parallel.is_main:
+        return None
+    bank = Bank.load(folder.bank)
+    groups = np.arange(PICTURED) % len(bank.sizes)
+    noise = torch.randn(PICTURED, noise_dim, generator=torch.Generator().manual_seed(settings.seed))
+    conditions = torch.from_numpy(bank.conditions[groups])
+    series = generator(noise.to(parallel.device), conditions.to(parallel.device)).float().cpu().numpy()
+    _, meta = read_scaler(folder)
+    view = plots.View(
+        meta.axis.times(), DAY / meta.axis.step_seconds, "scaled", channel_name=meta.channels[0]
+    )
+    return {"samples": plots.sample_sheet(series, view)}
+
+
+def load_generator(settings: config.Config, folder: Run) -> nn.Module:
+    """The generator of a trained run, built from its config and what the run says of the series.
+
+    Raises:
+        UserError: the run has no trained generator.
+    """
+    _, meta = read_scaler(folder)
+    network = models.build(settings, meta.axis.length, len(meta.channels))["generator"]
+    return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    networks = models.build(settings, of.length, of.channels)
+    sizes = [
+        f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
+    ]
+    length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
+    return f"trains {' and '.join(sizes)} parameters for {length}"

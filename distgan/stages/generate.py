@@ -1,0 +1,93 @@
+"""bank/, gan/ and scaler.json -> synthetic series in original units and times. The real series are never
+opened.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import distgan
+from distgan import config, draws
+from distgan.conditions import Bank
+from distgan.data.store import Meta, Store, StoreWriter
+from distgan.errors import writing
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages.common import read_scaler
+from distgan.stages.gan import load_generator, noise_numbers
+from distgan.stages.prepare import Shape
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    scaler, meta = read_scaler(folder)
+    meta = replace(meta, provenance=provenance(settings, meta))
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    with StoreWriter(folder.synthetic, meta) as writer:
+        for scaled, attributes in sampled(settings, folder, bank, parallel):
+            writer.append(scaler.restore(scaled, attributes))
+    place = export(settings.generate.format, folder, meta)
+    return {
+        "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
+    }
+
+
+def sampled(
+    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
+    shuffled.
+    """
+    chosen = settings.generate
+    generator = load_generator(settings, folder).to(parallel.device).eval()
+    noise_dim = noise_numbers(generator)
+    groups = np.repeat(np.arange(len(bank.sizes)), bank.allocate(chosen.count))
+    draws.generator(chosen.seed, 0, "order of groups").shuffle(groups)
+    attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
+    conditions = torch.from_numpy(bank.conditions)[groups].to(parallel.device)
+    for first in range(0, chosen.count, chosen.batch_size):
+        part = slice(first, min(first + chosen.batch_size, chosen.count))
+        samples = torch.arange(part.start, part.stop, device=parallel.device)
+        noise = draws.normal(chosen.seed, 0, "generation", samples, (noise_dim,))
+        with torch.inference_mode():
+            series = generator(noise, conditions[part])
+        yield series.float().cpu().numpy(), attributes[part]
+
+
+def provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
+    """What a synthetic store says of its origin: who made it, and whose data must be credited. No path,
+    no id.
+    """
+    made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
+    return made | {"credit": meta.provenance.get("credit", "")}
+
+
+def export(form: str, folder: Run, meta: Meta) -> str:
+    """Write the table that the user asked for beside the store; the place of the result."""
+    if form == "zarr":
+        return str(folder.synthetic)
+    store = Store.open(folder.synthetic)
+    place = folder.synthetic.with_suffix(f".{form}")
+    columns = {
+        f"synthetic-{row:06d}" + (f" {channel}" if len(meta.channels) > 1 else ""): store.rows(
+            np.array([row])
+        )[0, :, c]
+        for row in range(store.num_series)
+        for c, channel in enumerate(meta.channels)
+    }
+    table = pd.DataFrame({"timestamp": meta.axis.times(), **columns})
+    temporary = place.with_name(f".{place.name}.tmp")
+    with writing(place):
+        table.to_csv(temporary, index=False, float_format="%.6g") if form == "csv" else table.to_parquet(
+            temporary
+        )
+        temporary.replace(place)
+    return str(place)
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    count = settings.generate.count
+    return f"draws {count} series of {of.length} x {of.channels}, groups in proportion to their sizes"

@@ -1,0 +1,70 @@
+"""The entry: a config opens a run folder, and the stages fill it.
+
+    accelerate launch distgan/train.py --config configs/demo.yaml [key.sub=value ...]
+    python -m distgan.train --config configs/demo.yaml
+
+The same command again goes on where the last one stopped.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__" and not __package__:
+    # As a script, Python puts this folder first on its path, where our file names would hide other modules.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from collections.abc import Sequence
+
+from distgan import config, errors
+from distgan.runs import Run
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="distgan train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
+    parser.add_argument("--run-dir", help="run folder, over the config's run_dir")
+    parser.add_argument("--stages", help=f"only these, separated by commas: {','.join(config.STAGES)}")
+    parser.add_argument("--dry-run", action="store_true", help="print config, sizes and plan; write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
+    return parser.parse_intermixed_args(argv)
+
+
+def settings_of(options: argparse.Namespace) -> config.Config:
+    settings = config.load(options.config, options.overrides)
+    return settings.model_copy(update={"run_dir": options.run_dir}) if options.run_dir else settings
+
+
+def stage_names(text: str | None) -> tuple[str, ...]:
+    """
+    Raises:
+        UserError: a name is no stage.
+    """
+    names = tuple(name.strip() for name in text.split(",")) if text else config.STAGES
+    for name in names:
+        if name not in config.STAGES:
+            raise errors.UserError(
+                f"--stages {name!r} is no stage; the stages are {', '.join(config.STAGES)}"
+            )
+    return tuple(name for name in config.STAGES if name in names)
+
+
+def train(argv: Sequence[str] | None = None) -> None:
+    options = arguments(argv)
+    settings, names = settings_of(options), stage_names(options.stages)
+    from distgan import stages  # heavy: only once the config is known to be good
+
+    if options.dry_run:
+        stages.describe(settings, names)
+    else:
+        stages.run(settings, Run(Path(settings.run_dir)), names)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return errors.answer(lambda: train(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
