@@ -1,0 +1,385 @@
+"""Two processes train as one. Run under torchrun, this file is the two processes' own program."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from distgan import config, draws
+from distgan.engine import checkpoint, loop
+from distgan.errors import Diverged, Stopped, UserError
+from distgan.objectives.base import Phase
+from distgan.parallel import Adam, Parallel, Trainee
+from distgan.runs import Run
+
+STEPS, GLOBAL_BATCH, LENGTH, NOISE, SEED = 10, 8, 12, 4, 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    series: Tensor
+    sample: Tensor
+    step: int
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        return replace(self, series=self.series.to(device), sample=self.sample.to(device))
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Waves of random phase; `trouble` is called before each batch."""
+
+    rank: int = 0
+    world_size: int = 1
+    trouble: Callable[[int, Tensor], None] = lambda step, series: None
+
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        step = first_step
+        while True:
+            sample = torch.arange(GLOBAL_BATCH)[self.rank :: self.world_size]
+            phase = draws.uniform(SEED, step, "data", sample, (1,))
+            series = torch.sin(torch.linspace(0, 6, LENGTH) + 6 * phase)
+            self.trouble(step, series)
+            yield Batch(series, sample, step)
+            step += 1
+
+
+class Critic(nn.Module):
+    def __init__(self, spectral: bool) -> None:
+        super().__init__()
+        wrap: Any = spectral_norm if spectral else nn.Identity()
+        self.body = nn.Sequential(wrap(nn.Linear(LENGTH, 16)), nn.Tanh(), nn.Linear(16, 16), nn.Tanh())
+        self.head = nn.Linear(16, 1)
+        self.unused = nn.Linear(3, 3)
+
+    def forward(self, series: Tensor) -> Tensor:
+        return self.head(self.body(series))
+
+
+@dataclass(frozen=True)
+class Game:
+    """A GAN that asks much of whoever synchronises: four forwards of one backward, one of them by parts, an
+    exact penalty by double backward, and parameters that no loss uses."""
+
+    networks: dict[str, nn.Module]
+    averaged: tuple[str, ...] = ("generator",)
+
+    @property
+    def phases(self) -> list[Phase]:
+        return [
+            Phase("d", "critic", self.critic_loss),
+            Phase("d again", "critic", self.critic_loss, every=3, start=1),
+            Phase("g", "generator", self.generator_loss),
+        ]
+
+    def fake(self, batch: Batch, purpose: str) -> Tensor:
+        noise = draws.normal(SEED, batch.step, purpose, batch.sample, (NOISE,))
+        return self.networks["generator"](noise)
+
+    def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
+        critic: Any = self.networks["critic"]
+        fake = self.fake(batch, "critic").detach()
+        hinge = nn.functional.softplus(critic(fake) - critic(batch.series)).mean()
+        parts = critic.head(critic.body(0.5 * batch.series)).square().mean()
+        series = batch.series.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(critic(series).sum(), series, create_graph=True)
+        penalty = slope.square().sum(1).mean()
+        return {"loss": hinge + 0.1 * parts + 0.5 * penalty, "penalty": penalty.detach()}
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        fake, real = (self.networks["critic"](x) for x in (self.fake(batch, "generator"), batch.series))
+        return {"loss": nn.functional.softplus(real - fake).mean()}
+
+
+def make(parallel: Parallel, spectral: bool) -> dict[str, Trainee]:
+    torch.manual_seed(SEED + parallel.rank)  # as if ranks were built differently: rank 0's weights are taken
+    generator = nn.Sequential(nn.Linear(NOISE, 16), nn.ReLU(), nn.Linear(16, LENGTH))
+    networks = {"generator": generator, "critic": Critic(spectral)}
+    return {name: parallel.prepare(name, network, Adam(1e-2, 0.5, 0.9)) for name, network in networks.items()}
+
+
+def schedule(**changes: Any) -> loop.Schedule:
+    usual = loop.Schedule(
+        steps=STEPS, batch_size=GLOBAL_BATCH, rates=lambda step: {}, decay=lambda step: 0.9, clip=0.3
+    )
+    return replace(usual, report_every=1, checkpoint_every=100, **changes)
+
+
+def train(parallel: Parallel, folder: Path, spectral: bool, loader: Loader | None = None) -> Path:
+    trainees = make(parallel, spectral)
+    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    loader = loader or Loader(parallel.rank, parallel.world_size)
+    loop.fit(game, trainees, loader, parallel, schedule(), run=Run(folder), stage="gan", seed=SEED)
+    return folder
+
+
+def curves(folder: Path) -> list[list[float]]:
+    lines = [json.loads(line) for line in Run(folder).metrics("gan").read_text().splitlines()]
+    return [[line[name] for name in ("d/loss", "d/penalty", "g/loss", "d/gradient_norm")] for line in lines]
+
+
+# ---------------------------------------------------------------------- the two processes' program
+
+
+def program(out: Path) -> None:
+    """Everything that takes two processes, in one launch; what they find is written for the tests to read."""
+    parallel = Parallel(config.Engine())
+    found: dict[str, Any] = {"world_size": parallel.world_size, "threads": torch.get_num_threads()}
+    for spectral in (False, True):
+        train(parallel, out / f"spectral-{spectral}", spectral)
+    found |= talk(parallel) | stop(parallel, out / "stopped") | diverge(parallel, out / "diverged")
+    found["frozen"] = frozen(parallel)
+    (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
+    parallel.close()
+
+
+def talk(parallel: Parallel) -> dict[str, Any]:
+    def fails() -> None:
+        raise UserError("only rank 0 knows")
+
+    try:
+        parallel.on_main(fails)
+        refusal = ""
+    except UserError as error:
+        refusal = str(error)
+    return {
+        "mean": parallel.mean(torch.tensor([parallel.rank, 4.0])).tolist(),
+        "total": parallel.total(np.array([parallel.rank + 1, 1e-17])).tolist(),
+        "agree": [parallel.agree(parallel.rank == 1), parallel.agree(False)],
+        "largest": parallel.largest(parallel.rank * 7),
+        "shared": parallel.share({"from": parallel.rank}),
+        "on_main": parallel.on_main(lambda: f"done by {parallel.rank}"),
+        "refusal": refusal,
+    }
+
+
+def stop(parallel: Parallel, folder: Path) -> dict[str, Any]:
+    """A signal to rank 1 alone, in step 4; then go on to the end."""
+
+    def signals(step: int, series: Tensor) -> None:
+        if parallel.rank == 1 and step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    try:
+        train(parallel, folder, False, Loader(parallel.rank, parallel.world_size, signals))
+        message = ""
+    except Stopped as stopped:
+        message = str(stopped)
+    train(parallel, folder, False)
+    return {"stopped": message}
+
+
+def diverge(parallel: Parallel, folder: Path) -> dict[str, Any]:
+    """One number that is not one, on rank 1 alone."""
+
+    def spoils(step: int, series: Tensor) -> None:
+        if parallel.rank == 1 and step == 2:
+            series[0, 0] = float("nan")
+
+    try:
+        train(parallel, folder, False, Loader(parallel.rank, parallel.world_size, spoils))
+        return {"diverged": ""}
+    except Diverged as diverged:
+        return {"diverged": str(diverged)}
+
+
+def frozen(parallel: Parallel) -> bool:
+    """The other network's gradients stay as they were in a phase."""
+    trainees = make(parallel, False)
+    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    batch = next(Loader(parallel.rank, parallel.world_size).batches())
+    trainees["critic"].minimise(game.critic_loss(batch)["loss"])
+    before = trainees["critic"].gradients.clone()
+    for name, trainee in trainees.items():
+        trainee.require_gradients(name == "generator")
+    trainees["generator"].minimise(game.generator_loss(batch)["loss"])
+    return bool(torch.equal(before, trainees["critic"].gradients))
+
+
+def launch(out: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """This file by a launcher, free of what the test's own launcher may have set."""
+    ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [sys.executable, "-m", *command, __file__, str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left."""
+    out = tmp_path_factory.mktemp("two")
+    done = launch(out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def alone() -> Parallel:
+    return Parallel(config.Engine())
+
+
+def found(two: Path) -> list[dict[str, Any]]:
+    return [json.loads((two / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+# --------------------------------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_two_processes_train_as_one(two: Path, alone: Parallel, tmp_path: Path, spectral: bool) -> None:
+    one = curves(train(alone, tmp_path, spectral))
+    both = curves(two / f"spectral-{spectral}")
+    assert len(one) == STEPS
+    assert np.abs(np.array(one) - np.array(both)).max() < 1e-5
+    weights = [
+        checkpoint.load_latest(Run(f).checkpoints("gan")) for f in (tmp_path, two / f"spectral-{spectral}")
+    ]
+    assert weights[0] is not None and weights[1] is not None
+    for name in ("generator", "critic", "generator.average", "generator.optimiser"):
+        for key, value in weights[0].state[name].items():
+            torch.testing.assert_close(value, weights[1].state[name][key], atol=1e-5, rtol=0)
+
+
+def test_words_between_processes(two: Path) -> None:
+    for rank, words in enumerate(found(two)):
+        assert words["world_size"] == 2
+        assert words["mean"] == [0.5, 4.0]
+        assert words["total"] == [3.0, 2e-17]
+        assert words["agree"] == [True, False] and words["largest"] == 7
+        assert words["shared"] == {"from": 0} and words["on_main"] == "done by 0"
+        assert words["refusal"] == "only rank 0 knows", rank
+
+
+def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(two: Path) -> None:
+    for words in found(two):
+        assert words["stopped"].startswith("stopped at step 5 by SIGUSR1, everything is saved")
+    went_on, undisturbed = (
+        checkpoint.load(Run(two / name).checkpoints("gan"), STEPS).state
+        for name in ("stopped", "spectral-False")
+    )
+    for name, tensors in undisturbed.items():
+        assert all(torch.equal(went_on[name][key], value) for key, value in tensors.items()), name
+    assert curves(two / "stopped") == curves(two / "spectral-False")
+
+
+def test_a_bad_loss_on_one_process_stops_both(two: Path) -> None:
+    first, second = (words["diverged"] for words in found(two))
+    assert first == second
+    assert first.startswith("the loss or gradient of phase d is not finite at step 2 (last checkpoint: none)")
+
+
+def test_a_frozen_network_gathers_no_gradients(two: Path, alone: Parallel) -> None:
+    assert frozen(alone) and all(words["frozen"] for words in found(two))
+
+
+def test_accelerate_launch_that_starts_one_process_is_refused(tmp_path: Path) -> None:
+    done = launch(tmp_path, "accelerate.commands.launch", "--cpu", "--num_processes", "2")
+    assert done.returncode != 0
+    assert "accelerate launch was asked for several processes and started one" in done.stderr
+
+
+def test_a_launch_of_lonely_processes_is_refused(alone: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="started 2 processes but this one sees 1"):
+        Parallel(config.Engine())
+
+
+def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(UserError, match=r"mixed_precision bf16 .* engine.precision fp32"):
+        Parallel(config.Engine())
+    assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(UserError, match="asks for DeepSpeed"):
+        assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
+
+
+GROUP = """
+import sys, torch, torch.distributed as dist
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
+from distgan import config
+from distgan.parallel import Parallel
+parallel = Parallel(config.Engine(threads=1))
+parallel.close()
+print(parallel.world_size, parallel.rank, dist.is_initialized(), torch.get_num_threads())
+"""
+
+
+def test_a_process_group_that_exists_is_used_and_left_alone(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", GROUP, str(tmp_path / "meet")]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["1", "0", "True", "1"]
+
+
+def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = len(os.sched_getaffinity(0))
+    before = torch.get_num_threads()
+    try:
+        assert Parallel(config.Engine(threads=3)).threads == 3 == torch.get_num_threads()
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert Parallel(config.Engine()).threads == 1
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        assert Parallel(config.Engine()).threads == cores
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_clipping_is_torchs(alone: Parallel) -> None:
+    trainees = make(alone, False)
+    critic = trainees["critic"]
+    loss = Game({n: t.network for n, t in trainees.items()}).critic_loss(next(Loader().batches()))["loss"]
+    expected = torch.autograd.grad(
+        loss, list(critic.trainable.values()), retain_graph=True, allow_unused=True
+    )
+    norm = torch.cat([g.reshape(-1) for g in expected if g is not None]).norm()
+    assert torch.allclose(critic.minimise(loss, clip=0.1), norm)
+    assert torch.allclose(critic.gradients[:-1].norm(), torch.tensor(0.1), atol=1e-5)
+    assert norm > 0.1
+
+
+def test_parameters_that_came_frozen_stay_frozen(alone: Parallel) -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    network[0].requires_grad_(False)
+    trainee = alone.prepare("n", network, Adam(0.1))
+    before = network[0].weight.clone()
+    trainee.require_gradients(True)
+    trainee.minimise(trainee.network(torch.ones(2, 3)).square().mean())
+    assert torch.equal(network[0].weight, before) and not network[0].weight.requires_grad
+
+
+def test_state_survives_a_file(alone: Parallel, tmp_path: Path) -> None:
+    first, second = (make(alone, True)["critic"] for _ in range(2))
+    first.minimise(first.network(torch.ones(2, LENGTH)).mean())
+    for name, tensors in first.state().items():
+        save_file({key: value.clone() for key, value in tensors.items()}, tmp_path / f"{name}.safetensors")
+    second.restore({name: load_file(tmp_path / f"{name}.safetensors") for name in first.state()})
+    for trainee in (first, second):
+        trainee.minimise(trainee.network(torch.full((2, LENGTH), 0.3)).mean())
+    for name, tensors in first.state().items():
+        assert all(torch.equal(second.state()[name][key], value) for key, value in tensors.items())
+
+
+if __name__ == "__main__":
+    assert not dist.is_initialized()
+    program(Path(sys.argv[1]))
