@@ -14,7 +14,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: $(READY)
-	$(BIN)/accelerate launch --quiet distgan/train.py --config configs/demo.yaml
+	$(BIN)/accelerate launch --quiet --config_file launch/cpu-1.yaml distgan/train.py --config configs/demo.yaml
 
 lint: $(READY)
 	$(BIN)/ruff check .

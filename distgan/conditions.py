@@ -31,6 +31,7 @@ SCHEMA = 1
 TENSORS = "bank.safetensors"
 MANIFEST = "manifest.json"
 TOLERANCE = 1e-12  # relative, of shares and effective members: float64's rounding, nothing more
+NO_LOAD = 1e-30  # a load below this part of the group's largest is none
 SAME_POINT = 1e-6  # a mean this near to a latent, in standard deviations of every coordinate, equals it
 ROWS_AT_ONCE = 65_536
 
@@ -138,7 +139,7 @@ def capped_weights(loads: np.ndarray, max_share: float) -> np.ndarray | None:
 
     Returns: [n] float64 with sum 1.
     """
-    loads = np.asarray(loads, np.float64)
+    loads = np.where(loads > NO_LOAD * np.max(loads, initial=0), loads, 0.0)
     num = len(loads)
     if loads.max(initial=0) <= max_share * loads.sum() * (1 + TOLERANCE):
         return np.full(num, 1 / num)

@@ -134,11 +134,16 @@ def test_every_key_is_read_by_the_code() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--config", "nowhere.yaml"], ["train.stepz=1"]])
 def test_help_and_config_errors_load_nothing_heavy(arguments: list[str]) -> None:
-    code = f"import sys\nfrom distgan.train import main\ntry:\n    code = main({arguments!r})\nexcept SystemExit as e:\n"
-    code += (
-        "    code = e.code\nheavy = {'torch', 'pandas', 'zarr', 'faiss', 'accelerate'} & set(sys.modules)\n"
-    )
-    code += "sys.exit(99 if heavy else code)"
+    code = f"""
+import sys
+from distgan.train import main
+try:
+    code = main({arguments!r})
+except SystemExit as end:
+    code = end.code
+heavy = {{"torch", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
+sys.exit(99 if heavy else code)
+"""
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr

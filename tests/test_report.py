@@ -130,12 +130,10 @@ def test_a_bare_report_of_few_series_is_written(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    folder = tmp_path / "file" / "folder"
+    place = tmp_path / "file" / "folder"
     results = fidelity.evaluate(homes(2), homes(1, 1), homes(1, 2), steps_per_day=24)
     with pytest.raises(UserError, match="cannot write"):
-        report.write(
-            tmp_path / "file" / "a.html", tmp_path / "file" / "a.json", results, report.Facts("x"), []
-        )
+        report.write(place / "a.html", place / "a.json", results, report.Facts("x"), [])
 
 
 @pytest.mark.parametrize(
@@ -196,3 +194,10 @@ def test_groups_and_sample_sheet_draw():
     assert len(plots.groups([5, 9], floor=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
     assert len(plots.groups([5, 9], floor=4).axes) == 1
     assert len(plots.sample_sheet(homes(3), view()).axes) == 6
+
+
+def test_counts_are_binned_by_whole_numbers():
+    counts = np.random.default_rng(0).geometric(0.01, (5, HOURS, 1)).astype("f4") - 1
+    bars = plots.values(counts, counts, view()).axes[0].patches
+    edges = bars[0].get_data().edges
+    assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)

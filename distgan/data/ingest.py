@@ -187,7 +187,7 @@ def _npy(path: Path, settings: config.Data) -> Raw:
 
 
 def _npz(path: Path, settings: config.Data) -> Raw:
-    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601); others ignored."""
+    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601)."""
     try:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content.files:
@@ -292,7 +292,8 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
         raise UserError(f"{path} has no readable header ({error})") from None
     if not lines[1].strip():
         raise UserError(f"{path} has no rows below its header")
-    mark = max(SEPARATORS, key=lambda mark: (len(rows[mark][0]) == len(rows[mark][1]), len(rows[mark][0])))
+    widths = {mark: (len(names), len(cells)) for mark, (names, cells) in rows.items()}
+    mark = max(SEPARATORS, key=lambda mark: (widths[mark][0] == widths[mark][1] > 1, widths[mark][0]))
     header = [name.strip() for name in rows[mark][0]]
     if len(header) < 2:
         raise UserError(f"{path} has one column ({header[0][:40]!r}); separate columns by , ; tab or |")
@@ -381,7 +382,8 @@ def _time_column(frame: pd.DataFrame, path: Path, settings: config.Data) -> str:
         return settings.timestamp
     for name in _texts(frame):
         head = frame[name].dropna().head(20)
-        if len(head) and not pd.to_datetime(head, errors="coerce", format="mixed", utc=True).isna().any():
+        read = pd.to_datetime(head, errors="coerce", format="mixed", utc=True).notna()
+        if read.mean() > 0.5:  # a bad stamp among them is named later
             return name
     raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); name one with data.timestamp")
 
@@ -411,8 +413,9 @@ def _times(column: pd.Series, path: Path, first_line: int) -> np.ndarray:
 
 
 def _stamps(column: pd.Series, day_first: bool) -> np.ndarray | Exception:
+    year_first = re.match(r"\s*\d{4}-", str(column.iloc[0])) is not None
     try:
-        parsed = pd.to_datetime(column, dayfirst=day_first)
+        parsed = pd.to_datetime(column, dayfirst=day_first, format="ISO8601" if year_first else None)
         parsed = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
     except (ValueError, AttributeError, OverflowError) as error:
         return error
@@ -518,8 +521,8 @@ def _regular(times: np.ndarray, source: str) -> tuple[Axis, np.ndarray, int]:
     off = np.flatnonzero(elapsed % step)
     if len(off):
         raise UserError(
-            f"{source}: times are not equally spaced: {times[off[0]]} is no multiple of {step} s after "
-            f"{times[0]}; resample it to a regular step"
+            f"{source}: times are not equally spaced: {times[off[0]]} is no multiple of {step} s "
+            f"after {times[0]}; resample it to a regular step"
         )
     places = elapsed // step
     length = int(places[-1]) + 1

@@ -100,10 +100,10 @@ class Loader:
         )
         values = self._store.rows(self._rows[rows], out=series.numpy())
         mask = torch.empty_like(series, pin_memory=series.is_pinned())
-        np.logical_not(np.isnan(values), out=mask.numpy())
-        scaled = self._scaler.scale(values, self._attributes[rows])
-        np.nan_to_num(scaled, copy=False, nan=0.0)
-        values[:] = scaled
+        missing = np.isnan(values)
+        np.logical_not(missing, out=mask.numpy())
+        values[:] = self._scaler.scale(values, self._attributes[rows])
+        values[missing] = 0
         return Batch(series, mask, torch.from_numpy(rows), torch.from_numpy(self._sample.copy()), step)
 
     def _order(self, positions: np.ndarray) -> np.ndarray:

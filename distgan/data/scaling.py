@@ -85,18 +85,20 @@ class Scaler:
         """
         transformed = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
         measured = ~np.isnan(transformed)
-        counts = np.maximum(measured.sum(axis=1), 1)
+        empty = ~measured.any(axis=1)
         if self.method == "minmax":
-            low = np.min(transformed, axis=1, where=measured, initial=np.inf).astype(np.float64)
-            high = np.max(transformed, axis=1, where=measured, initial=-np.inf).astype(np.float64)
+            low = np.where(empty, 0.0, np.min(transformed, axis=1, where=measured, initial=np.inf))
+            high = np.where(empty, 0.0, np.max(transformed, axis=1, where=measured, initial=-np.inf))
             level, spread = (low + high) / 2, (high - low) / 2
         else:
-            level = np.sum(transformed, axis=1, where=measured, dtype=np.float64) / counts
-            squares = np.square(transformed - level[:, None], dtype=np.float64)
-            spread = np.sqrt(np.sum(squares, axis=1, where=measured) / counts)
-        empty = ~measured.any(axis=1)
-        level = np.where(empty, 0.0, level)
-        spread = np.where(empty | ~(spread > 0), 1.0, spread)
+            counts = np.maximum(measured.sum(axis=1), 1)
+            transformed[~measured] = 0
+            level = transformed.sum(axis=1, dtype=np.float64) / counts
+            transformed -= level[:, None].astype(np.float32)
+            transformed[~measured] = 0
+            squares = np.einsum("nlc,nlc->nc", transformed, transformed, dtype=np.float64)
+            spread = np.sqrt(squares / counts)
+        spread = np.where(spread > 0, spread, 1.0)
         return np.stack([level, spread], axis=-1).astype(np.float32)
 
     def scale(self, values: np.ndarray, attributes: np.ndarray) -> np.ndarray:

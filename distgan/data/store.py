@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -75,10 +76,14 @@ class Layout:
     def chunks(self) -> int:
         return -(-self.rows // self.chunk_rows)
 
+    @cached_property
+    def row_bytes(self) -> int:
+        return 4 * int(np.prod(self.row_shape))
+
     @property
     def stride(self) -> int:
         """Bytes from one chunk to the next: its values and its crc32c."""
-        return 4 * self.chunk_rows * int(np.prod(self.row_shape)) + CRC_BYTES
+        return self.chunk_rows * self.row_bytes + CRC_BYTES
 
     def chunks_in(self, shard: int) -> int:
         return min(self.shard_chunks, self.chunks - shard * self.shard_chunks)
@@ -270,16 +275,22 @@ class Rows:
             raise IndexError(f"rows {indices.min()}..{indices.max()} of {self.folder}, which has {len(self)}")
         if out is None:
             out = np.empty((len(indices), *self.layout.row_shape), dtype=np.float32)
+        assert out.dtype == np.float32 and out.flags.c_contiguous
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
         self._trust(chunks)
-        if self.layout.stride > 4096 * self.layout.chunk_rows:  # long rows: copying outweighs a Python loop
-            for position, (chunk, place) in enumerate(zip(chunks.tolist(), places.tolist())):
-                out[position] = self._chunk(chunk)[place]
+        if self.layout.row_bytes >= 4096:  # copying a long row outweighs a turn of a Python loop
+            self._copy_rows(chunks, places, out)
             return out
-        for chunk in np.unique(chunks).tolist():
-            where = np.flatnonzero(chunks == chunk)
-            out[where] = self._chunk(chunk)[places[where]]
+        order = np.argsort(chunks, kind="stable")
+        for group in np.split(order, np.flatnonzero(np.diff(chunks[order])) + 1) if len(order) else []:
+            out[group] = self._chunk(chunks[group[0]])[places[group]]
         return out
+
+    def _copy_rows(self, chunks: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
+        target = out.reshape(len(out), -1).view(np.uint8)
+        firsts = places * self.layout.row_bytes
+        for position, (chunk, first) in enumerate(zip(chunks.tolist(), firsts.tolist())):
+            target[position] = self._raw(chunk)[first : first + self.layout.row_bytes]
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, len(self), size):

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from distgan.draws import generator
@@ -125,7 +125,9 @@ def render(figure: Figure, kind: Literal["svg", "png"] = "png", dpi: int = 130) 
         figure.set_dpi(dpi)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        buffer, format="PNG", optimize=True
+    )
     return buffer.getvalue()
 
 
@@ -400,7 +402,7 @@ def autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
     if 2 <= days <= 31:
         axis.set_xticks(np.arange(0, math.floor(days) + 1))
     axis.grid()
-    _legend(axis, loc="upper right")
+    _legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure
 
 
@@ -432,7 +434,7 @@ def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set(xlabel="period (slow on the left)", ylabel="power, share of variance [dB]")
     axis.grid(axis="y")
-    _legend(axis, loc="upper right")
+    _legend(axis, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.1)
     return figure
 
 
@@ -447,17 +449,24 @@ def values(real: Array, synthetic: Array, view: View) -> Figure:
     if log:
         inside = both[both > 0]
         edges = np.geomspace(max(float(np.percentile(inside, 0.2)), 1e-6), float(inside.max()), 90)
+        if np.array_equal(sets["real"], np.round(sets["real"])):
+            edges = np.unique(np.append(np.floor(edges), 0)) + 0.5  # counts: whole numbers in every bin
         bulk.set_xscale("log")
     else:
         edges = np.linspace(float(both.min()), float(both.max()), 90)
     for name, some in sets.items():
         shares = 100 * np.histogram(some, edges)[0] / max(len(some), 1)
+        shares = shares / np.diff(np.log10(edges)) if log else shares
         outside = 100 * float((some <= 0).mean())
         text = f"{name}, {outside:.1f} % at zero or below" if log and outside >= 0.05 else name
         bulk.stairs(shares, edges, label=text, lw=1.4, **LINE[name])
         ranks = np.unique(np.geomspace(1, len(some), 300).astype(int))
         tail.plot(np.sort(some)[-ranks], 100 * ranks / len(some), label=name, **LINE[name])
-    bulk.set(title="All values", xlabel=view.label, ylabel="share of values per bin [%]")
+    bulk.set(
+        title="All values",
+        xlabel=view.label,
+        ylabel=f"share of values per {'factor of ten' if log else 'bin'} [%]",
+    )
     tail.set(title="Large values", xlabel=view.label, ylabel="share of values above [%]", yscale="log")
     tail.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:g}"))
     for axis in axes.flat:
@@ -483,6 +492,7 @@ def levels(real: Array, synthetic: Array, view: View) -> Figure:
     if lowest > 0:
         axis.set(xscale="log", yscale="log")
         for part in (axis.xaxis, axis.yaxis):
+            part.set_major_locator(LogLocator(subs=(1, 2, 5)))
             part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             part.set_minor_formatter(NullFormatter())
     axis.set(xlabel=f"mean of a series, {view.label}", ylabel="its standard deviation")

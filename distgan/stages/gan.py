@@ -34,8 +34,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         checkpoint_activations(list(networks.values()))
     plan = schedule(settings)
     trainees = {
-        name: parallel.prepare(name, network, Adam(first.learning_rate, settings.train.beta1, first.beta2))
-        for (name, network), first in zip(networks.items(), plan.rates(0).values())
+        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        for name, network in networks.items()
     }
     objective = Adversarial(
         {name: trainee.network for name, trainee in trainees.items()},
@@ -56,7 +56,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         run=folder,
         stage="gan",
         seed=settings.seed,
-        facts={"identity": settings.identity},
+        facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
         on_sample=lambda step, nets: sheet(nets["generator"], noise_dim, settings, folder, parallel),
     )
     parallel.on_main(lambda: save_network(trained["generator"], folder.gan / "generator.safetensors"))
@@ -67,6 +67,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
 def noise_numbers(generator: nn.Module) -> int:
     """Numbers of noise that a generator takes for a series."""
     return int(generator.noise_dim)  # type: ignore[arg-type]
+
+
+def first_adam(settings: config.Config, rate: Rate) -> Adam:
+    return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
 def schedule(settings: config.Config) -> Schedule:

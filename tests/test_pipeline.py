@@ -1,0 +1,260 @@
+"""The whole way, from a CSV of homes to synthetic series and a report, as users go it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, TINY
+from safetensors.torch import load_file
+
+from distgan import config
+from distgan.conditions import verify
+from distgan.data.store import Store, private_table, read_table
+from distgan.runs import Run
+from distgan.train import main
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+
+
+def arguments(homes: Path, folder: Path, *more: str) -> list[str]:
+    return ["--run-dir", str(folder), f"data.source={homes}", *TINY, *more]
+
+
+@pytest.fixture(scope="module")
+def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(arguments(homes_csv, folder, "generate.format=csv")) == 0
+    return Run(folder)
+
+
+def copy(run: Run, place: Path) -> Run:
+    shutil.copytree(run.folder, place)
+    return Run(place)
+
+
+def test_every_stage_leaves_its_files(run: Run) -> None:
+    assert all(run.done(stage) for stage in config.STAGES)
+    places = (run.series, run.scaler, run.latents, run.bank, run.synthetic, run.report, run.scores, run.config)
+    assert [place.name for place in places if not place.exists()] == []
+    assert verify(run.bank) == []
+
+
+def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) -> None:
+    real = pd.read_csv(homes_csv, parse_dates=["timestamp"])
+    made = pd.read_csv(run.synthetic.with_suffix(".csv"), parse_dates=["timestamp"])
+    assert made.shape == (len(real) // 2, 1 + 12)
+    assert (made["timestamp"] == real["timestamp"][::2].to_numpy()).all()
+    assert np.isfinite(made.iloc[:, 1:].to_numpy()).all()
+    assert not set(made.columns[1:]) & set(real.columns[1:])
+    store = Store.open(run.synthetic)
+    assert np.allclose(store.rows(np.arange(12))[..., 0].T, made.iloc[:, 1:], rtol=1e-4, atol=1e-4)
+
+
+def test_splits_are_by_entity_and_nothing_is_fitted_beyond_train(run: Run) -> None:
+    table = read_table(private_table(run.series))
+    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [42, 12, 6]
+    assert len(set(table.entities)) == 60
+
+
+def test_no_id_reaches_what_is_given_away(run: Run) -> None:
+    """Nor logs, nor checkpoints: only the private table beside the store knows names."""
+    private = private_table(run.series)
+    named = [
+        path
+        for path in run.folder.rglob("*")
+        if path.is_file() and path != private and b"home-0" in path.read_bytes()
+    ]
+    assert named == []
+
+
+def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
+    page, scores = run.report.read_text(), json.loads(run.scores.read_text())
+    assert "http://" not in page.replace("http://www.w3.org", "") and "<script src" not in page
+    rows = {row["name"] for row in scores["fidelity"]["rows"]}
+    assert rows == {"model", "real hold-out", "copier", "mean curve", "shuffled hours"}
+    assert page.count("data:image") >= 8
+
+
+def test_metrics_are_one_line_a_report(run: Run) -> None:
+    lines = [json.loads(line) for line in run.metrics("gan").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert list(run.logs.rglob("events.*"))
+
+
+def test_running_again_skips_everything(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = copy(run, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (again.series, again.gan / "generator.safetensors")}
+    assert main(arguments(homes_csv, again.folder, "generate.format=csv")) == 0
+    assert capsys.readouterr().out.count("done already") == len(config.STAGES)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_generate_needs_no_real_series(run: Run, tmp_path: Path) -> None:
+    alone = copy(run, tmp_path / "run")
+    shutil.rmtree(alone.series)
+    shutil.rmtree(alone.latents)
+    shutil.rmtree(alone.clusters)
+    private_table(alone.series).unlink()
+    command = [sys.executable, "-m", "distgan.cli", "generate", str(alone.folder)]
+    done = subprocess.run([*command, "generate.count=5", "generate.seed=3"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    store = Store.open(alone.synthetic)
+    assert (store.num_series, store.length) == (5, 336)
+
+
+def test_longer_training_goes_on_from_the_last_step(run: Run, homes_csv: Path, tmp_path: Path) -> None:
+    longer = copy(run, tmp_path / "run")
+    assert main(arguments(homes_csv, longer.folder, "train.steps=25", "--stages", "gan")) == 0
+    assert json.loads(longer.metrics("gan").read_text().splitlines()[-1])["step"] == 25
+
+
+def test_a_folder_of_another_config_is_refused(
+    run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes_csv, run.folder, "encoder.latent_dim=5")) == 2
+    message = capsys.readouterr().err
+    assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
+
+
+def test_a_folder_in_use_is_refused(run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with run.lock():
+        assert main(arguments(homes_csv, run.folder)) == 2
+    assert "in use by process" in capsys.readouterr().err
+
+
+def test_a_stage_without_its_input_names_the_stage_to_run(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", "--stages", "gan")) == 2
+    assert "--stages prepare" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", "--dry-run")) == 0
+    told = capsys.readouterr().out
+    assert "42 series to train on" in told and "parameters for 20 steps" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["data.source=nowhere.csv"], "nowhere.csv"),
+        (["encoder.patch=400"], "336 steps, fewer than encoder.patch 400"),
+        (["bank.min_members=50"], "42"),
+        (["train.batch_size=0"], "train.batch_size"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_half_written(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], words: str
+) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", *change)) == 2
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1, message
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(arguments(homes_csv, tmp_path / "file" / "run")) == 2
+    message = capsys.readouterr().err
+    assert "cannot write" in message and message.count("\n") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 1 MiB; needs the right to mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_ends_with_7_and_what_was_whole_stays(
+    homes_csv: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes_csv, small_disk / "run")) == 7
+    message = capsys.readouterr().err
+    assert "disk full" in message and message.count("\n") == 1
+    run = Run(small_disk / "run")
+    assert run.done("prepare") is None or Store.open(run.series).num_series == 60
+
+
+def launched(*command: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options
+    )
+
+
+def test_the_entry_works_as_a_script_uninstalled_and_from_elsewhere(homes_csv: Path, tmp_path: Path) -> None:
+    """-P and -S keep an installed distgan off the path of the launched script."""
+    script = str(ROOT / "distgan" / "train.py")
+    config_file = str(ROOT / "configs" / "demo.yaml")
+    code = (
+        "import sys, runpy\n"
+        "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+        f"sys.path[0] = {str(ROOT / 'distgan')!r}\n"
+        f"sys.argv = [{script!r}, '--config', {config_file!r}, '--dry-run', 'data.source={homes_csv}', 'data.cut=whole']\n"
+        f"runpy.run_path({script!r}, run_name='__main__')\n"
+    )
+    done = launched("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "42 series to train on" in done.stdout
+
+
+def test_accelerate_launch_as_typed_from_another_directory(homes_csv: Path, tmp_path: Path) -> None:
+    launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", str(ROOT / "distgan" / "train.py")]
+    done = launched(*launch, *arguments(homes_csv, tmp_path / "run", "--stages", "prepare"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "60 series of 336 x 1" in done.stdout
+
+
+def weights(run: Run) -> dict:
+    return load_file(run.gan / "generator.safetensors")
+
+
+def test_a_killed_run_ends_with_the_weights_of_one_never_killed(run: Run, homes_csv: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle of the gan stage, then the same command again."""
+    killed = copy(run, tmp_path / "run")
+    shutil.rmtree(killed.gan)
+    for stage in ("gan", "generate", "evaluate"):
+        killed.record(stage).unlink()
+    command = ["-m", "distgan.train", *arguments(homes_csv, killed.folder, "--stages", "gan")]
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (killed.checkpoints("gan") / "step-10").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert killed.done("gan") is None
+    done = launched(*command, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    before, after = weights(run), weights(killed)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_two_processes_learn_what_one_does(run: Run, homes_csv: Path, tmp_path: Path) -> None:
+    two = Run(tmp_path / "run")
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
+    done = launched(*launch, *arguments(homes_csv, two.folder, "--stages", ",".join(config.STAGES[:6])), cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(two.record("gan").read_text())["summary"] == run.done("gan")["summary"]
+    before, after = weights(run), weights(two)
+    worst = max(float(abs(before[name] - after[name]).max()) for name in before)
+    assert worst < 1e-3, worst

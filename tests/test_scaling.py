@@ -1,0 +1,96 @@
+"""Scaling is undone exactly, fills the networks' range, and leaves missing values missing."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from distgan import config
+from distgan.data.scaling import Scaler
+from distgan.errors import UserError
+
+ALL = [(transform, method) for transform in ("none", "sqrt", "log1p") for method in ("standard", "minmax")]
+
+
+def series(rows: int = 20) -> np.ndarray:
+    """Gamma-distributed loads of very different sizes, some negative (solar), some missing."""
+    rng = np.random.default_rng(0)
+    sizes = 10 ** rng.uniform(-1, 4, (rows, 1, 2))
+    values = (rng.gamma(1.5, size=(rows, 200, 2)) * sizes).astype(np.float32)
+    values[::5] *= -1
+    values[::3, 10:40] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(("transform", "method"), ALL)
+def test_restore_undoes_scale(transform: str, method: str) -> None:
+    values = series()
+    settings = config.Scaling(transform=transform, method=method)
+    scaler = Scaler.fit([values[:7], values[7:]], settings)
+    attributes = scaler.attributes(values)
+    scaled = scaler.scale(values, attributes)
+    assert attributes.shape == (20, 2, 2) and (attributes[..., 1] > 0).all()
+    assert scaled.dtype == attributes.dtype == np.float32
+    assert np.nanmax(np.abs(scaled)) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_array_equal(np.isnan(scaled), np.isnan(values))
+    restored = scaler.restore(scaled, attributes)
+    sizes = np.nanmax(np.abs(values), axis=1, keepdims=True)
+    assert np.nanmax(np.abs(restored - values) / sizes) < 1e-5
+    assert Scaler.from_dict(scaler.to_dict()) == scaler
+
+
+@pytest.mark.parametrize(("transform", "method"), ALL)
+def test_blocks_do_not_matter(transform: str, method: str) -> None:
+    values = series()
+    settings = config.Scaling(transform=transform, method=method)
+    one, many = Scaler.fit([values], settings), Scaler.fit(np.array_split(values, 9), settings)
+    assert one.bound == pytest.approx(many.bound) and one.unit == pytest.approx(many.unit)
+
+
+def test_attributes_are_mean_and_deviation_of_measured_values() -> None:
+    values = series()
+    attributes = Scaler.fit([values], config.Scaling()).attributes(values)
+    np.testing.assert_allclose(attributes[..., 0], np.nanmean(values, axis=1, dtype=np.float64), rtol=1e-5)
+    np.testing.assert_allclose(attributes[..., 1], np.nanstd(values, axis=1, dtype=np.float64), rtol=1e-5)
+
+
+def test_only_the_lower_bound_clips() -> None:
+    values = series()
+    scaler = Scaler.fit([values], config.Scaling(lower_bound=0.0))
+    attributes = scaler.attributes(values)
+    wild = np.full_like(values, 3.0)
+    assert (scaler.restore(wild, attributes) > np.nanmax(values, axis=1, keepdims=True)).all()
+    assert scaler.restore(-wild, attributes).min() == 0
+
+
+@pytest.mark.parametrize(("transform", "method"), ALL)
+@pytest.mark.parametrize("value", [3.25, 0.0, np.nan])
+def test_a_flat_or_empty_series_scales_to_zeros(transform: str, method: str, value: float) -> None:
+    scaler = Scaler.fit([series()], config.Scaling(transform=transform, method=method))
+    flat = np.full((1, 200, 2), value, np.float32)
+    attributes = scaler.attributes(flat)
+    assert np.isfinite(attributes).all()
+    scaled = scaler.scale(flat, attributes)
+    np.testing.assert_array_equal(scaled, 0 * flat)
+    np.testing.assert_allclose(scaler.restore(scaled, attributes), flat, rtol=1e-5)
+
+
+@pytest.mark.parametrize("transform", ["none", "log1p"])
+def test_nothing_to_learn_from_is_one_line(transform: str) -> None:
+    with pytest.raises(UserError, match="nothing to scale by"):
+        Scaler.fit([np.full((2, 5, 1), np.nan, np.float32)], config.Scaling(transform=transform))
+
+
+def test_a_generator_of_blocks_is_our_mistake() -> None:
+    def blocks() -> Iterator[np.ndarray]:
+        yield series()
+
+    with pytest.raises(AssertionError, match="walked twice"):
+        Scaler.fit(blocks(), config.Scaling())
+
+
+def test_huge_values_do_not_overflow_the_statistics() -> None:
+    values = np.random.default_rng(0).normal(1e30, 1e29, (3, 50, 1)).astype(np.float32)
+    scaler = Scaler.fit([values], config.Scaling())
+    scaled = scaler.scale(values, scaler.attributes(values))
+    assert np.isfinite(scaled).all() and np.abs(scaled).max() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,281 @@
+"""The store returns what was written, to us and to plain Zarr, or one line that names the damage."""
+
+import os
+import random
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from distgan.data import store as stores
+from distgan.data.store import Axis, LatentStore, LatentWriter, Layout, Meta, Rows, Store, StoreWriter
+from distgan.errors import UserError
+
+
+def meta(length: int, channels: int = 1) -> Meta:
+    names = tuple(f"c{i}" for i in range(channels))
+    return Meta(Axis("2019-01-01T00:00:00", 3600, length), names, "kWh", {"source": "test"}, {})
+
+
+def series(rows: int, length: int, channels: int = 1, seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=(rows, length, channels)).astype(np.float32)
+    values[::7, 1] = np.nan
+    return values
+
+
+def write(path: Path, values: np.ndarray, block: int = 100) -> Path:
+    with StoreWriter(path, meta(*values.shape[1:])) as store:
+        for first in range(0, len(values), block):
+            store.append(values[first : first + block])
+    return path
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many chunks and shards from few rows."""
+    monkeypatch.setattr(stores, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(stores, "SHARD_BYTES", 8 * 1024)
+
+
+SHAPES = [(1, 5, 1), (7, 30, 1), (8, 30, 1), (9, 30, 2), (203, 24, 3), (64, 24, 3), (5, 3000, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_come_back_to_us_and_to_plain_zarr(
+    tmp_path: Path, small_shards: None, shape: tuple[int, int, int]
+) -> None:
+    values = series(*shape)
+    store = Store.open(write(tmp_path / "series.zarr", values, block=5))
+    assert (store.num_series, store.length, store.channels) == shape
+    order = np.random.default_rng(1).permutation(len(values))
+    np.testing.assert_array_equal(store.rows(order), values[order])
+    np.testing.assert_array_equal(np.concatenate([block for _, block in store.blocks(3)]), values)
+    np.testing.assert_array_equal(np.concatenate(list(store.part(order, 4))), values[order])
+    group = zarr.open_group(tmp_path / "series.zarr", mode="r")
+    np.testing.assert_array_equal(group["values"][:], values)
+    assert group.attrs["distgan"]["units"] == "kWh"
+
+
+def test_the_layout_of_years_has_whole_chunks_in_shards_below_32_mib() -> None:
+    for length in (24, 2190, 8760, 17520, 61368):
+        layout = Layout.fit((length, 1))
+        size = layout.shard_chunks * (layout.stride + 16) + 4
+        assert size <= stores.SHARD_BYTES
+        assert layout.chunk_rows == min(256, stores.SHARD_BYTES // (4 * length))
+    assert Layout.fit((20_000_000, 1)).shard_rows == 1
+
+
+def test_meta_and_repeated_rows_and_out(tmp_path: Path) -> None:
+    values = series(10, 24)
+    store = Store.open(write(tmp_path / "a.zarr", values))
+    assert store.meta == meta(24)
+    out = np.empty((3, 24, 1), np.float32)
+    assert store.rows(np.array([4, 4, 0]), out=out) is out
+    np.testing.assert_array_equal(out, values[[4, 4, 0]])
+    assert store.rows(np.array([], dtype=int)).shape == (0, 24, 1)
+    for bad in ([10], [-1]):
+        with pytest.raises(IndexError):
+            store.rows(np.array(bad))
+
+
+def test_many_shards_hold_no_file_descriptors(tmp_path: Path, small_shards: None) -> None:
+    store = Store.open(write(tmp_path / "a.zarr", series(408, 128)))
+    before = len(os.listdir("/proc/self/fd"))
+    store.verify()
+    assert store._values.layout.shards > 50
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def shards(path: Path) -> list[Path]:
+    return sorted(
+        file for file in path.rglob("*") if file.is_file() and file.parent.parent.parent.name == "c"
+    )
+
+
+def first_shard(path: Path) -> Path:
+    return path / "values" / "c" / "0" / "0" / "0"
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1 << (place % 8)
+    path.write_bytes(content)
+
+
+def test_any_flipped_bit_of_any_file_is_refused(tmp_path: Path, small_shards: None) -> None:
+    values = series(50, 30)
+    whole = write(tmp_path / "whole.zarr", values)
+    files = [file.relative_to(whole) for file in whole.rglob("*") if file.is_file()]
+    chance = random.Random(0)
+    for trial in range(150):
+        damaged = tmp_path / f"{trial}.zarr"
+        shutil.copytree(whole, damaged)
+        file = damaged / chance.choice(files)
+        flip(file, chance.randrange(file.stat().st_size))
+        with pytest.raises(UserError) as error:
+            Store.open(damaged).rows(np.arange(50))
+        assert str(file) in str(error.value) or file.name == "manifest.json"
+        assert "\n" not in str(error.value)
+
+
+def delete(shard: Path) -> None:
+    shard.unlink()
+
+
+def empty(shard: Path) -> None:
+    shard.write_bytes(b"")
+
+
+def truncate(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+
+def grow(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes() + b"\0")
+
+
+def swap(shard: Path) -> None:
+    other = shard.parents[2] / "1" / "0" / "0"
+    first, second = shard.read_bytes(), other.read_bytes()
+    shard.write_bytes(second)
+    other.write_bytes(first)
+
+
+@pytest.mark.parametrize("damage", [delete, empty, truncate, grow, swap])
+def test_damaged_shards_are_named(tmp_path: Path, small_shards: None, damage) -> None:  # type: ignore[no-untyped-def]
+    path = write(tmp_path / "a.zarr", series(200, 30))
+    damage(first_shard(path))
+    with pytest.raises(UserError, match=r"values/c/0/0/0") as error:
+        Store.open(path).verify()
+    assert "\n" not in str(error.value)
+
+
+def test_a_shard_lost_after_opening_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zarr", series(20, 30))
+    store = Store.open(path)
+    delete(first_shard(path))
+    with pytest.raises(UserError, match=r"values/c/0/0/0"):
+        store.rows(np.arange(3))
+
+
+def test_undamaged_rows_of_a_damaged_store_still_read(tmp_path: Path, small_shards: None) -> None:
+    values = series(200, 30)
+    path = write(tmp_path / "a.zarr", values)
+    flip(first_shard(path), 0)
+    store = Store.open(path)
+    np.testing.assert_array_equal(store.rows(np.arange(8, 200)), values[8:])
+    with pytest.raises(UserError, match=r"rows 0\.\.7 fail their checksum"):
+        store.rows(np.array([5]))
+
+
+def test_what_is_no_store_is_one_line(tmp_path: Path) -> None:
+    latents = tmp_path / "latents.zarr"
+    with LatentWriter(latents, 2) as writer:
+        writer.append(np.zeros((3, 2)), np.zeros((3, 2)))
+    (tmp_path / "folder").mkdir()
+    for path, words in (
+        (tmp_path / "none", "no store"),
+        (tmp_path / "folder", "manifest"),
+        (latents, "latents"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Store.open(path)
+
+
+def test_a_failed_or_empty_writing_leaves_the_old_store(tmp_path: Path) -> None:
+    values = series(5, 24)
+    path = write(tmp_path / "a.zarr", values)
+    with pytest.raises(RuntimeError), StoreWriter(path, meta(24)) as store:
+        store.append(series(3, 24, seed=1))
+        raise RuntimeError
+    with pytest.raises(UserError, match="at least one row"), StoreWriter(path, meta(24)):
+        pass
+    np.testing.assert_array_equal(Store.open(path).rows(np.arange(5)), values)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_equal_series_give_equal_bytes(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name, series(30, 24), block) for name, block in (("a", 7), ("b", 30))]
+    contents = [
+        {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+        for path in paths
+    ]
+    assert contents[0] == contents[1]
+
+
+def test_latents_come_back(tmp_path: Path, small_shards: None) -> None:
+    mean, logvar = np.random.default_rng(0).normal(size=(2, 1000, 3)).astype(np.float32)
+    with LatentWriter(tmp_path / "latents.zarr", 3) as writer:
+        for first in range(0, 1000, 64):
+            writer.append(mean[first : first + 64], logvar[first : first + 64])
+    latents = LatentStore.open(tmp_path / "latents.zarr")
+    assert (latents.num_series, latents.dim) == (1000, 3)
+    np.testing.assert_array_equal(latents.mean(), mean)
+    np.testing.assert_array_equal(latents.logvar(np.array([5, 999])), logvar[[5, 999]])
+    for first, some_mean, some_logvar in latents.blocks(300):
+        np.testing.assert_array_equal(some_mean, mean[first : first + 300])
+        np.testing.assert_array_equal(some_logvar, logvar[first : first + 300])
+    latents.verify()
+
+
+def test_foreign_zarr_is_read_and_its_missing_chunks_refused(tmp_path: Path) -> None:
+    values = series(20, 24)[:, :, 0]
+    array = zarr.create_array(tmp_path / "z.zarr", shape=(20, 24), chunks=(5, 24), dtype="float32")
+    array[:] = values
+    np.testing.assert_array_equal(stores.read_foreign(tmp_path / "z.zarr"), values)
+    (tmp_path / "z.zarr" / "c" / "1" / "0").unlink()
+    with pytest.raises(UserError, match="3 of its 4 chunk files"):
+        stores.read_foreign(tmp_path / "z.zarr")
+
+
+def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:
+    path = stores.private_table(tmp_path / "series.zarr")
+    assert path.name == "series.private.csv"
+    stores.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "holdout"])
+    table = stores.read_table(path)
+    assert table.entities.tolist() == ["a, b", 'c"d', "e"] and table.owners.tolist() == ["o", "o", "p"]
+    assert table.rows("train").tolist() == [0, 1] and table.rows("reference").tolist() == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n", "row,entity,owner,split\n1,a,b,train\n", "row,entity,owner,split\n0,a\n"]
+)
+def test_a_damaged_private_table_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError):
+        stores.read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("axis", "last", "around"),
+    [
+        (Axis("2019-01-01T00:00:00", 3600, 8760), "2019-12-31T23", None),
+        (Axis("2020-01-01T00:00:00", 3600, 8760), "2020-12-31T23", ("2020-02-28T23", "2020-03-01T00")),
+        (Axis("2020-01-01T00:00:00", 14400, 2190), "2020-12-31T20", ("2020-02-28T20", "2020-03-01T00")),
+        (
+            Axis("2020-01-01T00:00:00", 3600, 8784, leap_days=True),
+            "2020-12-31T23",
+            ("2020-02-28T23", "2020-02-29T00"),
+        ),
+        (Axis("2019-06-01T00:00:00", 86400, 365 * 6), "2025-05-31T00", ("2024-02-28T00", "2024-03-01T00")),
+    ],
+)
+def test_times(axis: Axis, last: str, around: tuple[str, str] | None) -> None:
+    times = axis.times()
+    assert len(times) == axis.length and times[0] == np.datetime64(axis.start)
+    assert times[-1] == np.datetime64(last, "s")
+    if around:
+        before, after = (np.datetime64(stamp, "s") for stamp in around)
+        assert times[np.flatnonzero(times == before)[0] + 1] == after
+
+
+def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open(write(tmp_path / "a.zarr", series(20, 24)))
+    store.rows(np.arange(20))
+    monkeypatch.setattr(Rows, "_damaged", None)
+    monkeypatch.setattr(stores, "_crc", None)
+    store.rows(np.arange(20))
