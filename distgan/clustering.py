@@ -37,7 +37,7 @@ QUERIES_AT_ONCE = (
     1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
 )
 ROWS_AT_ONCE = 65_536
-REFINEMENTS = 10
+REFINEMENTS = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Clustering:
     device: str  # what computed it: "cpu (2 threads)" or "cuda:0 (faiss)"
     spherical: bool = False
     iterations: int = 0  # passes over all points
-    loss: float = 0.0  # share of the points' total inertia given up so that every group holds enough entities
+    loss: float = 0.0  # share of the total inertia given up for groups of enough entities; below 0 if gained
 
 
 # ----------------------------------------------------------------------------------------------- faiss itself

@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[None]:
             raise DiskFull(
                 f"disk full while writing {path}; free some space and run the same command again"
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise UserError(
                 f"cannot write {path}: {error.strerror}; choose another place with run_dir=PATH"
             ) from error

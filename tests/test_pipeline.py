@@ -258,3 +258,55 @@ def test_two_processes_learn_what_one_does(run: Run, homes_csv: Path, tmp_path: 
     before, after = weights(run), weights(two)
     worst = max(float(abs(before[name] - after[name]).max()) for name in before)
     assert worst < 1e-3, worst
+
+
+# What the seeds claim and their code does not do; the rest of that list stands in test_models, test_losses, …
+
+
+def test_every_training_latent_is_clustered(run: Run) -> None:
+    """The seeds cluster 500 generated series of one person."""
+    groups = np.load(run.clusters / "groups.npy")
+    manifest = json.loads((run.bank / "manifest.json").read_text())
+    assert len(groups) == 42
+    assert sum(group["size"] for group in manifest["groups"]) == 42
+    assert min(group["size"] for group in manifest["groups"]) >= 21
+
+
+def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
+    """The seeds release what they drew from one person's latent."""
+    from distgan.conditions import Bank
+    from distgan.parallel import Parallel
+    from distgan.stages import generate
+
+    settings, bank = config.load(run.config), Bank.load(run.bank)
+    seen = []
+    load = generate.load_generator
+
+    def watched(*args):
+        network = load(*args)
+        network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1].numpy().copy()))
+        return network
+
+    generate.load_generator = watched
+    try:
+        list(generate.sampled(settings, run, bank, Parallel(settings.engine)))
+    finally:
+        generate.load_generator = load
+    conditions = np.concatenate(seen)
+    assert len(conditions) == 12
+    assert {tuple(row) for row in conditions} == {tuple(row) for row in bank.conditions}
+
+
+def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:
+    """The seeds store a moving average and never sample from it."""
+    last = run.checkpoints("gan") / "step-20"
+    sampled, average = weights(run), load_file(last / "generator.average.safetensors")
+    raw = load_file(last / "generator.safetensors")
+    assert all(np.array_equal(sampled[name], average[name]) for name in sampled)
+    assert any(not np.array_equal(sampled[name], raw[name]) for name in sampled)
+
+
+def test_the_gradient_penalty_is_on_by_default_and_acts(run: Run) -> None:
+    assert config.load().objective.penalty.kind == "finite_difference"
+    lines = [json.loads(line) for line in run.metrics("gan").read_text().splitlines()]
+    assert all(line["discriminator/penalty"] > 0 for line in lines)

@@ -6,7 +6,7 @@ Everything that is dropped or filled is counted; everything that cannot be is on
 import csv
 import importlib.resources
 import re
-import zipfile
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -181,7 +181,7 @@ def _foreign(path: Path, settings: config.Data) -> Raw:
 def _npy(path: Path, settings: config.Data) -> Raw:
     try:
         values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # numpy raises a wide family on damaged files
         raise UserError(f"{path} is not a readable NPY array ({_first_line(error)})") from None
     return _array(values, path, settings)
 
@@ -197,7 +197,7 @@ def _npz(path: Path, settings: config.Data) -> Raw:
             }
     except UserError:
         raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # as above, and zipfile's
         raise UserError(f"{path} is not a readable NPZ file ({_first_line(error)})") from None
     return _array(
         arrays["x"],
@@ -415,9 +415,11 @@ def _times(column: pd.Series, path: Path, first_line: int) -> np.ndarray:
 def _stamps(column: pd.Series, day_first: bool) -> np.ndarray | Exception:
     year_first = re.match(r"\s*\d{4}-", str(column.iloc[0])) is not None
     try:
-        parsed = pd.to_datetime(column, dayfirst=day_first, format="ISO8601" if year_first else None)
+        with warnings.catch_warnings():  # where pandas would guess the order anew for each row
+            warnings.simplefilter("error", UserWarning)
+            parsed = pd.to_datetime(column, dayfirst=day_first, format="ISO8601" if year_first else None)
         parsed = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
-    except (ValueError, AttributeError, OverflowError) as error:
+    except (ValueError, AttributeError, OverflowError, UserWarning) as error:
         return error
     return parsed.to_numpy().astype("M8[s]")
 
@@ -529,7 +531,7 @@ def _regular(times: np.ndarray, source: str) -> tuple[Axis, np.ndarray, int]:
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
         raise UserError(
-            f"{source}: {length - len(times)} of {length} stamps are missing, the most between {times[widest]} "
+            f"{source}: {length - len(times)} of {length} stamps are missing, most between {times[widest]} "
             f"and {times[widest + 1]}; check these dates"
         )
     return Axis(str(times[0]), int(step), length, leap_days=True), places, length - len(times)

@@ -76,12 +76,9 @@ class View:
 
     @property
     def label(self) -> str:
-        unit = "people per hour" if self.unit == "count_per_hour" else self.unit
-        return (
-            f"{self.channel_name} [{unit}]"
-            if unit and unit != self.channel_name
-            else unit or self.channel_name
-        )
+        if self.unit in ("", self.channel_name):
+            return self.channel_name
+        return f"{self.channel_name} [{self.unit}]"
 
     def of(self, series: Array) -> Array:
         """The drawn channel: [n, L, C] -> [n, L]."""
