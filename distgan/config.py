@@ -553,7 +553,7 @@ def reference_markdown() -> str:
     lines = [
         "# Every setting",
         "",
-        "Made from `distgan/config.py` by `distgan reference > configs/REFERENCE.md`; a test compares the two.",
+        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config.py`.",
         "",
         "| key | type | default | meaning |",
         "|---|---|---|---|",

@@ -158,6 +158,14 @@ MISTAKES: dict[str, tuple[Callable[[pd.DataFrame, Path], object], str]] = {
     "one time": (text("time,a\n2013-01-01,1\n"), "two at least"),
     "text cell": (saved(lambda t: cell(t, 15, 1, "abc")), r"line 17, column 'MAC001': 'abc' is not a number"),
     "thousands": (saved(lambda t: cell(t, 2, 0, "1.234,5")), r"line 4, column 'MAC000': '1.234,5' is not"),
+    "text among decimal commas": (
+        lambda t, path: cell(t, 15, 1, "abc").to_csv(path, sep=";", decimal=","),
+        r"line 17, column 'MAC001': 'abc' is not a number",
+    ),
+    "two decimal marks": (
+        text("t;a\n2013-01-01;1,5\n2013-01-02;1.234\n"),
+        r"line 3, column 'a': '1.234' has a",
+    ),
     "bad time": (
         saved(lambda t: stamps(t, lambda s: [*s[:7], "soon", *s[8:]])),
         r"line 9, column 'time': 'soon'",

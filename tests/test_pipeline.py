@@ -43,7 +43,16 @@ def copy(run: Run, place: Path) -> Run:
 
 def test_every_stage_leaves_its_files(run: Run) -> None:
     assert all(run.done(stage) for stage in config.STAGES)
-    places = (run.series, run.scaler, run.latents, run.bank, run.synthetic, run.report, run.scores, run.config)
+    places = (
+        run.series,
+        run.scaler,
+        run.latents,
+        run.bank,
+        run.synthetic,
+        run.report,
+        run.scores,
+        run.config,
+    )
     assert [place.name for place in places if not place.exists()] == []
     assert verify(run.bank) == []
 
@@ -107,7 +116,9 @@ def test_generate_needs_no_real_series(run: Run, tmp_path: Path) -> None:
     shutil.rmtree(alone.clusters)
     private_table(alone.series).unlink()
     command = [sys.executable, "-m", "distgan.cli", "generate", str(alone.folder)]
-    done = subprocess.run([*command, "generate.count=5", "generate.seed=3"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "generate.count=5", "generate.seed=3"], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     store = Store.open(alone.synthetic)
     assert (store.num_series, store.length) == (5, 336)
@@ -210,7 +221,8 @@ def test_the_entry_works_as_a_script_uninstalled_and_from_elsewhere(homes_csv: P
         "import sys, runpy\n"
         "sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
         f"sys.path[0] = {str(ROOT / 'distgan')!r}\n"
-        f"sys.argv = [{script!r}, '--config', {config_file!r}, '--dry-run', 'data.source={homes_csv}', 'data.cut=whole']\n"
+        f"sys.argv = [{script!r}, '--config', {config_file!r}, '--dry-run']\n"
+        f"sys.argv += ['data.source={homes_csv}', 'data.cut=whole']\n"
         f"runpy.run_path({script!r}, run_name='__main__')\n"
     )
     done = launched("-c", code, cwd=tmp_path)
@@ -219,7 +231,13 @@ def test_the_entry_works_as_a_script_uninstalled_and_from_elsewhere(homes_csv: P
 
 
 def test_accelerate_launch_as_typed_from_another_directory(homes_csv: Path, tmp_path: Path) -> None:
-    launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", str(ROOT / "distgan" / "train.py")]
+    launch = [
+        "-m",
+        "accelerate.commands.accelerate_cli",
+        "launch",
+        "--quiet",
+        str(ROOT / "distgan" / "train.py"),
+    ]
     done = launched(*launch, *arguments(homes_csv, tmp_path / "run", "--stages", "prepare"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "60 series of 336 x 1" in done.stdout
@@ -229,14 +247,18 @@ def weights(run: Run) -> dict:
     return load_file(run.gan / "generator.safetensors")
 
 
-def test_a_killed_run_ends_with_the_weights_of_one_never_killed(run: Run, homes_csv: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_weights_of_one_never_killed(
+    run: Run, homes_csv: Path, tmp_path: Path
+) -> None:
     """kill -9 in the middle of the gan stage, then the same command again."""
     killed = copy(run, tmp_path / "run")
     shutil.rmtree(killed.gan)
     for stage in ("gan", "generate", "evaluate"):
         killed.record(stage).unlink()
     command = ["-m", "distgan.train", *arguments(homes_csv, killed.folder, "--stages", "gan")]
-    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while not (killed.checkpoints("gan") / "step-10").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -252,7 +274,9 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(run: Run, homes_
 def test_two_processes_learn_what_one_does(run: Run, homes_csv: Path, tmp_path: Path) -> None:
     two = Run(tmp_path / "run")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
-    done = launched(*launch, *arguments(homes_csv, two.folder, "--stages", ",".join(config.STAGES[:6])), cwd=ROOT)
+    done = launched(
+        *launch, *arguments(homes_csv, two.folder, "--stages", ",".join(config.STAGES[:6])), cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(two.record("gan").read_text())["summary"] == run.done("gan")["summary"]
     before, after = weights(run), weights(two)

@@ -29,6 +29,7 @@ from distgan.data.store import (
 from distgan.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
 DAY = 86400
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
 
@@ -272,7 +273,7 @@ def _csv(path: Path, settings: config.Data) -> Raw:
     header, separator = _csv_header(path)
     frame = _parse_csv(path, header, separator, decimal=".")
     if separator != "," and any(_has_decimal_comma(frame[name]) for name in _texts(frame)):
-        frame = _parse_csv(path, header, separator, decimal=",")
+        frame = _one_decimal_mark(_parse_csv(path, header, separator, decimal=","), path)
     if len(frame) and frame.iloc[:, -1].isna().any():
         _refuse_short_lines(path, len(header), separator)
     return _table(frame, path, settings, first_line=2)
@@ -326,7 +327,21 @@ def _texts(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _has_decimal_comma(column: pd.Series) -> bool:
-    return bool(column.astype(str).str.fullmatch(r"\s*[+-]?\d+,\d+([eE][+-]?\d+)?\s*").any())
+    return bool(column.astype(str).str.match(DECIMAL_COMMA).any())
+
+
+def _one_decimal_mark(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Columns that stayed text in a table of decimal commas: points are refused, for 1.234 may mean thousands."""
+    for name in _texts(frame):
+        cells = frame[name].astype("string")
+        points = np.flatnonzero(cells.str.fullmatch(r"\s*[+-]?\d*\.\d+\s*").fillna(False))
+        if len(points):
+            raise UserError(
+                f"{path} line {points[0] + 2}, column {name!r}: {cells.iloc[points[0]]!r} has a decimal point, "
+                "other cells a comma; write one of them"
+            )
+        frame[name] = cells.str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
+    return frame
 
 
 def _refuse_short_lines(path: Path, columns: int, separator: str) -> None:

@@ -38,8 +38,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         write_json(place / "clusters.json", facts | {"inertia": groups.inertia, "device": groups.device})
     return {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
-        f"{count} clusters, at least {floor} entities each; the narrow part keeps {projection.explained:.0%} of the "
-        "latents' variance",
+        f"{count} clusters, at least {floor} entities each; the narrow part keeps "
+        f"{projection.explained:.0%} of the latents' variance",
         **facts,
     }
 
