@@ -331,13 +331,13 @@ def _has_decimal_comma(column: pd.Series) -> bool:
 
 
 def _one_decimal_mark(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Columns that stayed text in a table of decimal commas: points are refused, for 1.234 may mean thousands."""
+    """Where commas mark decimals, text columns may hold no points: 1.234 may mean thousands."""
     for name in _texts(frame):
         cells = frame[name].astype("string")
         points = np.flatnonzero(cells.str.fullmatch(r"\s*[+-]?\d*\.\d+\s*").fillna(False))
         if len(points):
             raise UserError(
-                f"{path} line {points[0] + 2}, column {name!r}: {cells.iloc[points[0]]!r} has a decimal point, "
+                f"{path} line {points[0] + 2}, column {name!r}: {cells.iloc[points[0]]!r} has a point, "
                 "other cells a comma; write one of them"
             )
         frame[name] = cells.str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
