@@ -20,6 +20,13 @@ from pydantic_core import PydanticUndefined
 from distgan.errors import UserError
 
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+DEPENDS = {
+    "prepare": ("seed", "data"),
+    "encoder": ("encoder",),
+    "cluster": ("clusters", "bank"),
+    "gan": ("model", "objective", "train"),
+}  # the sections that a stage's result depends on, besides those of the stages before it
+LENGTHS = ("steps", "report_every", "sample_every", "checkpoint_every", "keep_last")  # of train; may change
 
 
 class Section(BaseModel):
@@ -314,14 +321,21 @@ class Config(Section):
         return self
 
     @property
-    def identity(self) -> str:
-        """Hash of what a run *is*: data, networks, losses, rates. Lengths, engine and outputs may change."""
+    def identities(self) -> dict[str, str]:
+        """For each stage, a hash of all that its result depends on, but lengths, engine and outputs."""
         tree = self.model_dump(mode="json")
-        for section in ("run_dir", "engine", "generate", "evaluate"):
-            tree.pop(section)
-        for length in ("steps", "report_every", "sample_every", "checkpoint_every", "keep_last"):
-            tree["train"].pop(length)
-        return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
+        tree["train"] = {name: value for name, value in tree["train"].items() if name not in LENGTHS}
+        identity, chain = "", {}
+        for stage in STAGES:
+            own = {section: tree[section] for section in DEPENDS.get(stage, ())}
+            identity = hashlib.sha256(json.dumps([identity, own], sort_keys=True).encode()).hexdigest()[:16]
+            chain[stage] = identity
+        return chain
+
+    @property
+    def identity(self) -> str:
+        """Hash of what a run *is*: data, networks, losses, rates."""
+        return self.identities["gan"]
 
     def flat(self) -> dict[str, Any]:
         """Every key with its value: {"train.steps": 1000, ...}."""

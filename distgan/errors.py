@@ -69,4 +69,7 @@ def answer(main: Callable[[], None]) -> int:
         line = " ".join(str(error).split())
         print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("distgan: interrupted; the same command again goes on from what is saved", file=sys.stderr)
+        return 130
     return 0

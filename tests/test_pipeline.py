@@ -138,6 +138,14 @@ def test_a_folder_of_another_config_is_refused(
     assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
 
 
+def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: Path) -> None:
+    """A mistake in a later stage does not cost the earlier ones."""
+    stages = ["--stages", "prepare,encoder,encode,cluster"]
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=100", *stages)) == 2
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=2", *stages)) == 0
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=1", *stages)) == 2
+
+
 def test_a_folder_in_use_is_refused(run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with run.lock():
         assert main(arguments(homes_csv, run.folder)) == 2

@@ -66,18 +66,17 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
 
 
 def tokens(settings: config.Config) -> dict[str, str]:
-    """What each stage's result depends on, as a hash: the run's identity, and the lengths and outputs up
-    to there.
-    """
+    """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
     own: dict[str, Any] = {
         "gan": settings.train.steps,
         "generate": settings.generate.model_dump(mode="json"),
         "evaluate": settings.evaluate.model_dump(mode="json"),
     }
-    token, chain = settings.identity, {}
-    for name in config.STAGES:
-        token = hashlib.sha256(json.dumps([token, own.get(name)], sort_keys=True).encode()).hexdigest()[:16]
-        chain[name] = token
+    chain, so_far = {}, []
+    for name, identity in settings.identities.items():
+        so_far.append(own.get(name))
+        content = json.dumps([identity, so_far], sort_keys=True)
+        chain[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
     return chain
 
 
@@ -101,17 +100,22 @@ def opened(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator
 
 
 def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -> None:
-    if saved.identity == settings.identity:
+    """
+    Raises:
+        UserError: a stage that is done, or has begun, depends on a setting that is another now.
+    """
+    now = settings.identities
+    for stage, identity in saved.identities.items():
+        if identity != now[stage] and (folder.done(stage) or folder.checkpoints(stage).exists()):
+            break
+    else:
         return
-    before, now = saved.flat(), settings.flat()
-    kept = ("run_dir", "engine.", "generate.", "evaluate.", "train.steps")
-    changed = [
-        key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(kept)
-    ]
-    first = changed[0]
+    old, new = saved.flat(), settings.flat()
+    free = ("run_dir", "engine.", "generate.", "evaluate.", *(f"train.{name}" for name in config.LENGTHS))
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(free)]
     raise UserError(
-        f"{folder.folder} belongs to another config ({first} was {before.get(first)}, now {now.get(first)}; "
-        f"{len(changed)} differ); choose another run_dir=PATH or remove that folder"
+        f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "
+        f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH or remove that folder"
     )
 
 

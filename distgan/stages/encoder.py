@@ -39,7 +39,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         run=folder,
         stage="encoder",
         seed=settings.seed,
-        facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
+        facts={"identity": settings.identities["encoder"], "config": settings.model_dump(mode="json")},
         on_report=lambda step, metrics: last.update(metrics),
     )
     parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
