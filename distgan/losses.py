@@ -185,17 +185,19 @@ def evidence_lower_bound(
     free_bits: float,
     across: Callable[[Tensor], Tensor] = lambda count: count,
 ) -> dict[str, Tensor]:
-    """Negative evidence lower bound per step, with the Gaussian width at its optimum (σ-VAE, Rybkin et al.
-    2021).
+    """Negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et al. 2021).
 
     loss = ½ ln MSE + β / L · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
-    batch. With the width optimal the two terms weigh as in the bound, whatever the units. All terms float32
-    scalars.
+    batch. With the width optimal the two terms weigh as in the bound, whatever the units. All terms are
+    float32 scalars. Logarithm and maximum are taken of means over the global batch (`across` averages over
+    processes), so that the mean of the processes' gradients is the gradient of the global loss.
     """
     error = (reconstruction_BLC.float() - series_BLC.float()).square()
     mse = masked_mean(error, mask_BLC, across)
     mean, logvar = mean_BZ.float(), logvar_BZ.float()
     kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
     steps = series_BLC.shape[1] * series_BLC.shape[2]
-    loss = 0.5 * (mse + 1e-8).log() + beta / steps * kl_Z.clamp(min=free_bits).sum()
-    return {"loss": loss, "mse": mse, "kl": kl_Z.sum()}
+    global_mse, global_kl_Z = across(mse.detach()) + 1e-8, across(kl_Z.detach())
+    half_log_mse = 0.5 * (global_mse.log() + mse / global_mse - 1)  # value and gradient of ½ ln MSE
+    divergence = torch.where(global_kl_Z > free_bits, kl_Z, free_bits).sum()
+    return {"loss": half_log_mse + beta / steps * divergence, "mse": mse, "kl": kl_Z.sum()}

@@ -130,3 +130,24 @@ def test_evidence_lower_bound_by_hand() -> None:
     assert terms["mse"].item() == pytest.approx(0.25)
     assert terms["kl"].item() == pytest.approx(1.5)
     assert terms["loss"].item() == pytest.approx(0.5 * math.log(0.25) + 2 / 4 * 1.5, abs=1e-5)
+
+
+def test_evidence_lower_bound_of_two_halves_is_that_of_the_whole() -> None:
+    """Its logarithm and maximum must be of global means: the gradients of two processes average to one's."""
+    torch.manual_seed(0)
+    series, mask = torch.randn(4, 6, 1), (torch.rand(4, 6, 1) > 0.3).float()
+    guess, mean = torch.randn(4, 6, 1).requires_grad_(), (0.5 * torch.randn(4, 3)).requires_grad_()
+
+    def terms(rows: slice, across) -> dict[str, Tensor]:
+        given = (series[rows], mask[rows], guess[rows], mean[rows], torch.zeros(4, 3)[rows])
+        return evidence_lower_bound(*given, beta=2.0, free_bits=0.1, across=across)
+
+    whole = terms(slice(0, 4), lambda x: x)
+    wanted = torch.autograd.grad(whole["loss"], (guess, mean))
+    kl = 0.5 * mean.detach().square().mean(0)
+    answers = iter([mask.sum() / 2, whole["mse"].detach(), kl] * 2)  # of a mean over two processes, in order
+    parts = [terms(rows, lambda _: next(answers)) for rows in (slice(0, 2), slice(2, 4))]
+    loss = (parts[0]["loss"] + parts[1]["loss"]) / 2
+    assert loss.item() == pytest.approx(whole["loss"].item(), abs=1e-6)
+    for ours, theirs in zip(torch.autograd.grad(loss, (guess, mean)), wanted):
+        assert torch.allclose(ours, theirs, atol=1e-6)
