@@ -1,0 +1,35 @@
+"""Every benchmark runs, and ends with one JSON line that has the figures it promises."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+PROMISED = {
+    "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup"],
+    "penalty.py": ["finite_difference_cost"],
+    "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
+}
+HELPERS = {"common.py", "steps.py"}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_a_benchmark_smokes(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), "--smoke"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert all(figures[figure] > 0 for figure in PROMISED[name])
+    assert figures["machine"]["torch"]
+
+
+def test_no_benchmark_is_left_out() -> None:
+    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set(PROMISED) | HELPERS
