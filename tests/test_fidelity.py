@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity
-from distgan.evaluation.fidelity import COPIER, MEAN_CURVE, MODEL, REAL, SCORES, SHUFFLED
+from distgan.evaluation import fidelity, traits, verdict
+from distgan.evaluation.scores import SCORES
+from distgan.evaluation.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
 
 PER_DAY = 24.0
 
@@ -72,13 +73,13 @@ def test_value_distance_is_the_wasserstein_distance():
 def test_autocorrelation_is_that_of_numpy_and_survives_missing_values():
     series = homes(3)
     lags = np.array([1, 24, 100])
-    found = fidelity.autocorrelation(series, lags)[:, 0]
+    found = traits.autocorrelation(series, lags)[:, 0]
     z = (series[..., 0] - series[..., 0].mean(1, keepdims=True)) / series[..., 0].std(1, keepdims=True)
     truth = np.stack([(z[:, lag:] * z[:, :-lag]).mean(1) for lag in lags], 1)
     np.testing.assert_allclose(found, truth, atol=1e-4)
     holes = series.copy()
     holes[np.random.default_rng(0).random(holes.shape) < 0.1] = np.nan
-    np.testing.assert_allclose(fidelity.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
+    np.testing.assert_allclose(traits.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
 
 
 def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
@@ -96,21 +97,21 @@ def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
 def test_line_and_band_powers_are_shares_of_variance():
     hours = np.arange(24 * 42)
     tone = (5 + np.sin(2 * np.pi * hours / 24))[None, :, None].astype(np.float32)
-    traits = fidelity.describe(tone, fidelity.make_ruler(tone, PER_DAY))
-    assert traits.lines[0, 0, 0] == pytest.approx(1, abs=1e-3)  # day
-    assert traits.lines[0, 0, 1:] == pytest.approx(0, abs=1e-3)  # half day, week
-    assert traits.bands.sum() == pytest.approx(1, abs=1e-3)
+    found = traits.describe(tone, traits.make_ruler(tone, PER_DAY))
+    assert found.lines[0, 0, 0] == pytest.approx(1, abs=1e-3)  # day
+    assert found.lines[0, 0, 1:] == pytest.approx(0, abs=1e-3)  # half day, week
+    assert found.bands.sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     train = homes(20)
     rng = np.random.default_rng(0)
     copy = 2 * train[:5] * rng.normal(1, 0.01, train[:5].shape)
-    parts = [fidelity.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
-    assert fidelity.nearest(parts[0], parts[2]).max() < 0.05
-    assert fidelity.nearest(parts[1], parts[2]).min() > 0.3
-    assert fidelity.nearest(parts[2], parts[2]).max() < 1e-3
-    assert fidelity.nearest(parts[2], parts[2], same=True).min() > 0.3
+    parts = [traits.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
+    assert traits.nearest(parts[0], parts[2]).max() < 0.05
+    assert traits.nearest(parts[1], parts[2]).min() > 0.3
+    assert traits.nearest(parts[2], parts[2]).max() < 1e-3
+    assert traits.nearest(parts[2], parts[2], same=True).min() > 0.3
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +132,9 @@ def test_floors_fail_where_they_must(table):
     assert values[MEAN_CURVE]["diversity"] == 0 and values[MEAN_CURVE]["repeats"] == 1
     assert values[MEAN_CURVE]["recall"] < 0.2
     assert values[SHUFFLED]["value_distance"] == values[COPIER]["value_distance"]
-    for name in fidelity.RHYTHM:
+    for name in verdict.RHYTHM:
         assert values[SHUFFLED][name] > 3 * values[REAL][name], name
-    for name in fidelity.VARIETY[:2]:
+    for name in verdict.VARIETY[:2]:
         assert values[MEAN_CURVE][name] > 2 * values[REAL][name], name
 
 

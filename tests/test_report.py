@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, plots, report
+from distgan.evaluation import fidelity, plots, report, verdict
 
 HOURS = 24 * 35
 
@@ -113,7 +113,7 @@ def test_the_json_has_a_schema_and_no_nan(written):
     assert content["schema"] == report.SCHEMA
     assert content["facts"]["settings"]["rate"] is None
     assert content["privacy"] is None
-    assert {row["name"] for row in content["fidelity"]["rows"]} == set(fidelity.ROWS)
+    assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
 
 
 def test_facts_have_no_place_for_an_id():

@@ -25,9 +25,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from PIL import Image
 
 from distgan.draws import generator
-from distgan.evaluation import fidelity
+from distgan.evaluation import traits as described
 
-Array = fidelity.Array
+Array = described.Array
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
 LINE: dict[str, dict[str, Any]] = {
     "real": {"color": REAL, "ls": "-"},
@@ -314,12 +314,12 @@ def _band(axis: Axes, x: Array, curves: Array, name: str) -> None:
 def _folded(series: Array, view: View, period_days: float, bins: int) -> Array:
     """Each series' mean standardised value by position in a calendar period: [n, bins]."""
     values = series[..., view.channel : view.channel + 1]
-    standard = fidelity.standardise(values)[0]
+    standard = described.standardise(values)[0]
     seconds = view.times.astype("datetime64[s]").astype(np.int64)
     monday = np.int64(4 * 86400)  # 1970-01-05
     place = (seconds - monday) % round(period_days * 86400) / (period_days * 86400) * bins
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
-    return fidelity.fold(standard, mask, np.floor(place + 1e-6).astype(int) % bins, bins)[:, 0]
+    return described.fold(standard, mask, np.floor(place + 1e-6).astype(int) % bins, bins)[:, 0]
 
 
 @styled
@@ -357,9 +357,9 @@ def _measured(series: Array, view: View) -> Array:
 def duration(real: Array, synthetic: Array, view: View) -> Figure:
     """Load-duration curves: how often a value is exceeded, from the peaks to the base load."""
     figure, axes = _figure(1, 2, 3.0, width_ratios=[3, 2])
-    exceeded = 100 * (1 - fidelity.DURATION_LEVELS)
+    exceeded = 100 * (1 - described.DURATION_LEVELS)
     for name, series in (("real", real), ("synthetic", synthetic)):
-        curves = _nan(np.nanquantile, view.of(series), fidelity.DURATION_LEVELS, axis=1).T
+        curves = _nan(np.nanquantile, view.of(series), described.DURATION_LEVELS, axis=1).T
         curves = curves[~np.isnan(curves).any(1)]
         for axis in axes.flat:
             _band(axis, exceeded, curves, name)
@@ -390,8 +390,8 @@ def autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
     axis = axes[0, 0]
     for name, series in (("real", real), ("synthetic", synthetic)):
         values = series[..., view.channel : view.channel + 1]
-        ruler = fidelity.make_ruler(values, view.steps_per_day)
-        curves = fidelity.autocorrelation(values, ruler.short_lags)[:, 0]
+        ruler = described.make_ruler(values, view.steps_per_day)
+        curves = described.autocorrelation(values, ruler.short_lags)[:, 0]
         _band(axis, ruler.short_lags / view.steps_per_day, curves, name)
     axis.axhline(0, color=FAINT, lw=0.8)
     days = ruler.short_lags[-1] / view.steps_per_day
@@ -415,7 +415,7 @@ def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     edges = np.unique(np.round(np.geomspace(1, length // 2 + 1, 220)).astype(int))
     centres = np.sqrt(edges[:-1] * (edges[1:] - 1).clip(1)) * view.steps_per_day / length  # cycles per day
     for name, series in (("real", real), ("synthetic", synthetic)):
-        standard = fidelity.standardise(series[..., view.channel : view.channel + 1])[0][:, 0]
+        standard = described.standardise(series[..., view.channel : view.channel + 1])[0][:, 0]
         power = np.square(np.abs(np.fft.rfft(standard, axis=-1))).mean(0)
         power = power / max(power[1:].sum(), 1e-12)
         level = np.add.reduceat(power, edges[:-1])[: len(centres)] / np.diff(edges)
@@ -480,7 +480,7 @@ def levels(real: Array, synthetic: Array, view: View) -> Figure:
     axis = axes[0, 0]
     points = []
     for name, series, marker in (("real", real, "o"), ("synthetic", synthetic, "x")):
-        level, spread = (p[:, 0] for p in fidelity.standardise(series[..., [view.channel]])[1:])
+        level, spread = (p[:, 0] for p in described.standardise(series[..., [view.channel]])[1:])
         points.append((level, spread))
         axis.scatter(
             level, spread, s=22, marker=marker, alpha=0.75, color=LINE[name]["color"], label=name, lw=1.0
@@ -507,10 +507,10 @@ def embedding(real: Array, synthetic: Array, view: View, *, seed: int = 0, most:
         return series[np.sort(generator(seed, 0, f"embedding {name}").permutation(len(series))[:most])]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
-    ruler = fidelity.make_ruler(real, view.steps_per_day)
-    traits = fidelity.describe(real, ruler)
-    space = fidelity.fit_space(traits)
-    points = np.concatenate([space.place(traits), space.place(fidelity.describe(synthetic, ruler))])
+    ruler = described.make_ruler(real, view.steps_per_day)
+    traits = described.describe(real, ruler)
+    space = described.fit_space(traits)
+    points = np.concatenate([space.place(traits), space.place(described.describe(synthetic, ruler))])
     flat = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     panels = [("Principal components of traits", flat[:, :2])]
     if len(points) >= 12:

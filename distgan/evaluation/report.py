@@ -15,8 +15,9 @@ from typing import Any
 
 import jinja2
 
-from distgan.evaluation.fidelity import BY_NAME, COPIER, MODEL, REAL
 from distgan.evaluation.plots import Picture
+from distgan.evaluation.scores import BY_NAME
+from distgan.evaluation.verdict import COPIER, MODEL, REAL
 from distgan.files import write_json, write_text
 
 SCHEMA = "distgan.report/1"

@@ -1,0 +1,268 @@
+"""The scores, as data (`SCORES`): each compares the traits of a candidate set with those of a target set."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from distgan.evaluation.traits import DURATION_LEVELS, Array, Ruler, Traits
+
+NEIGHBOURS = 5
+
+Function = Callable[[Traits, Traits, Ruler], float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column of the table. `better` says in which direction; `nearer` means nearer to `best`."""
+
+    name: str
+    title: str
+    group: Literal["values", "rhythm", "diversity", "copies"]
+    function: Function
+    better: Literal["lower", "higher", "nearer"]
+    best: float
+    meaning: str
+
+    def loss(self, value: float) -> float:
+        """0 at best, growing with how bad `value` is: ratios count alike on both sides of 1."""
+        if self.better == "nearer":
+            return abs(math.log(max(value, 1e-6) / self.best))
+        return abs(value - self.best)
+
+
+def _pooled(cdf: Array, measured: Array) -> Array:
+    weight = measured / np.maximum(measured.sum(0, keepdims=True), 1)
+    return np.einsum("ncg,nc->cg", cdf.astype(np.float64), weight, optimize=True)
+
+
+def _transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
+    """Wasserstein-1 distance of distribution functions [C, G], in units of `scale`, mean over channels."""
+    gaps = np.abs(first - second)
+    return float(np.mean(np.trapezoid(gaps, grid, axis=-1) / scale))
+
+
+def value_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    return _transport(one, two, ruler.value_grid, ruler.value_scale)
+
+
+def value_gap(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    return float(np.abs(one - two).max(-1).mean())
+
+
+def ramp_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    one, two = (_pooled(t.ramp_cdf, t.measured) for t in (target, candidate))
+    return _transport(one, two, ruler.ramp_grid, ruler.ramp_scale)
+
+
+def _across_entities(target: Array, candidate: Array, scale: Array) -> float:
+    """Wasserstein-1 between two small samples of entities [n, C], [m, C]: the mean gap of their quantiles."""
+    levels = (np.arange(200) + 0.5) / 200
+    gaps = np.abs(np.nanquantile(target, levels, axis=0) - np.nanquantile(candidate, levels, axis=0)).mean(0)
+    return float(np.mean(gaps / scale))
+
+
+def _entity_scale(values: Array, ruler: Ruler) -> Array:
+    spread = np.nanstd(values, axis=0)
+    return np.where(spread > 1e-9 * ruler.value_scale, spread, ruler.value_scale)
+
+
+def level_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return _across_entities(target.level, candidate.level, _entity_scale(target.level, ruler))
+
+
+def spread_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return _across_entities(target.spread, candidate.spread, _entity_scale(target.spread, ruler))
+
+
+def _mean_curve_error(trait: str) -> Function:
+    """Mean absolute difference of the populations' mean curves; NaN where the curve does not exist."""
+
+    def error(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+        one, two = getattr(target, trait), getattr(candidate, trait)
+        if not one[0].size:
+            return math.nan
+        return float(np.abs(one.mean(0, dtype=np.float64) - two.mean(0, dtype=np.float64)).mean())
+
+    error.__name__ = f"{trait}_error"
+    return error
+
+
+def _decibels(shares: Array) -> Array:
+    return 10 * np.log10(shares.mean(0, dtype=np.float64) + 1e-7)
+
+
+def spectrum_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    gaps = _decibels(target.bands) - _decibels(candidate.bands)
+    return float(np.sqrt(np.square(gaps).mean()))
+
+
+def line_error(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    if not ruler.lines:
+        return math.nan
+    return float(np.abs(_decibels(target.lines) - _decibels(candidate.lines)).mean())
+
+
+def duration_error(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    gaps = np.abs(target.duration.mean(0, dtype=np.float64) - candidate.duration.mean(0, dtype=np.float64))
+    return float(np.trapezoid(gaps, DURATION_LEVELS, axis=-1).mean())
+
+
+def _own_distances(points: Array) -> Array:
+    gaps = cdist(points, points)
+    np.fill_diagonal(gaps, np.inf)
+    return gaps
+
+
+def diversity(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    count = min(len(target), len(candidate))  # nearest neighbours come closer in larger sets
+    if count < 2:
+        return math.nan
+    real = _own_distances(target.points[:count]).min(1).mean()
+    return float(_own_distances(candidate.points[:count]).min(1).mean() / max(real, 1e-12))
+
+
+def _balls(target: Traits, candidate: Traits) -> tuple[Array, Array, Array, int] | None:
+    """Distances target x candidate, each set's radius to its k-th neighbour, and k."""
+    k = min(NEIGHBOURS, len(target) - 1, len(candidate) - 1)
+    if k < 1:
+        return None
+    radii = [np.partition(_own_distances(t.points), k - 1, axis=1)[:, k - 1] for t in (target, candidate)]
+    return cdist(target.points, candidate.points), radii[0], radii[1], k
+
+
+def precision(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    balls = _balls(target, candidate)
+    return math.nan if balls is None else float((balls[0] <= balls[1][:, None]).any(0).mean())
+
+
+def recall(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    balls = _balls(target, candidate)
+    return math.nan if balls is None else float((balls[0] <= balls[2][None, :]).any(1).mean())
+
+
+def density(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 4
+    return math.nan if balls is None else float((balls[0] <= balls[1][:, None]).sum(0).mean() / balls[3])
+
+
+def coverage(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 5
+    return math.nan if balls is None else float((balls[0].min(1) <= balls[1]).mean())
+
+
+def _close(target: Traits) -> float:
+    """A distance real entities practically never have: half their 5 % quantile to training series."""
+    return 0.5 * float(np.quantile(target.to_training, 0.05))
+
+
+def copies(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return float((candidate.to_training <= max(_close(target), 1e-3)).mean())
+
+
+def repeats(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return float((candidate.to_own <= max(_close(target), 1e-3)).mean())
+
+
+def nearness(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return float(np.median(candidate.to_training) / max(np.median(candidate.to_target), 1e-12))
+
+
+SCORES: tuple[Score, ...] = (
+    Score(
+        "value_distance", "Value distribution", "values", value_distance, "lower", 0.0,
+        "how far values must be moved to match the real distribution, in standard deviations (Wasserstein-1)",
+    ),
+    Score(
+        "value_gap", "Largest distribution gap", "values", value_gap, "lower", 0.0,
+        "largest difference between the two distribution functions, 0 to 1 (as in a Kolmogorov–Smirnov test)",
+    ),
+    Score(
+        "level_distance", "Level of entities", "values", level_distance, "lower", 0.0,
+        "how differently the entities' mean values are spread, in standard deviations between real entities",
+    ),
+    Score(
+        "spread_distance", "Spread of entities", "values", spread_distance, "lower", 0.0,
+        "the same for how much each entity varies over time",
+    ),
+    Score(
+        "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
+        "difference of the mean sorted curves, each series at mean 0 and spread 1: peaks and base load",
+    ),
+    Score(
+        "ramp_distance", "Step-to-step changes", "values", ramp_distance, "lower", 0.0,
+        "how far the distribution of changes from one step to the next is off, in real standard deviations",
+    ),
+    Score(
+        "acf_short", "Autocorrelation to two weeks", "rhythm", _mean_curve_error("acf_short"), "lower", 0.0,
+        "mean difference in how strongly a value resembles the one some hours or days before",
+    ),
+    Score(
+        "acf_long", "Autocorrelation to a year", "rhythm", _mean_curve_error("acf_long"), "lower", 0.0,
+        "the same at selected distances from three weeks on",
+    ),
+    Score(
+        "spectrum", "Spectrum", "rhythm", spectrum_distance, "lower", 0.0,
+        "difference of the power spectra over all time scales, in decibels",
+    ),
+    Score(
+        "lines", "Day and week lines", "rhythm", line_error, "lower", 0.0,
+        "difference of the power that repeats exactly by day, half day and week, in decibels",
+    ),
+    Score(
+        "daily_profile", "Daily profile", "rhythm", _mean_curve_error("day"), "lower", 0.0,
+        "difference between the mean days, each series scaled to mean 0 and spread 1",
+    ),
+    Score(
+        "weekly_profile", "Weekly profile", "rhythm", _mean_curve_error("week"), "lower", 0.0,
+        "difference between the mean weeks, scaled likewise",
+    ),
+    Score(
+        "season", "Course of the year", "rhythm", _mean_curve_error("season"), "lower", 0.0,
+        "difference between the mean courses over the whole record, scaled likewise",
+    ),
+    Score(
+        "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
+        "mean difference in how the channels move together",
+    ),
+    Score(
+        "diversity", "Diversity", "diversity", diversity, "nearer", 1.0,
+        "distance to the nearest neighbour in the same set, relative to real series; near 0 is collapse",
+    ),
+    Score(
+        "coverage", "Coverage", "diversity", coverage, "higher", 1.0,
+        "share of real series that have a series of the set in their neighbourhood",
+    ),
+    Score(
+        "recall", "Recall", "diversity", recall, "higher", 1.0,
+        "share of real series that lie among the series of the set",
+    ),
+    Score(
+        "precision", "Precision", "diversity", precision, "higher", 1.0,
+        "share of the set that lies among real series",
+    ),
+    Score(
+        "density", "Density", "diversity", density, "nearer", 1.0,
+        "how many real neighbourhoods a series of the set falls in, relative to what is expected",
+    ),
+    Score(
+        "repeats", "Repeated series", "diversity", repeats, "lower", 0.0,
+        "share of the set that nearly repeats another series of the set",
+    ),
+    Score(
+        "copies", "Near copies of training series", "copies", copies, "lower", 0.0,
+        "share of the set that is far closer to a training series than unseen real series ever are",
+    ),
+    Score(
+        "nearness", "Nearness to training (smoke alarm)", "copies", nearness, "nearer", 1.0,
+        "distance to the nearest training series relative to the nearest held-out one; near 0 means copying, "
+        "while 1 does not prove its absence",
+    ),
+)  # fmt: skip
+
+BY_NAME = {score.name: score for score in SCORES}

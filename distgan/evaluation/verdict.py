@@ -1,0 +1,177 @@
+"""What a table of scores means in plain words: each row beside its floors, and what the evidence can bear."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from distgan.evaluation.scores import BY_NAME, SCORES, Score
+
+Array = NDArray[Any]
+
+MODEL, REAL, COPIER, MEAN_CURVE, SHUFFLED = (
+    "model",
+    "real hold-out",
+    "copier",
+    "mean curve",
+    "shuffled hours",
+)
+ROWS = {
+    MODEL: "the synthetic series",
+    REAL: "other real series, never trained on: what a perfect generator would reach",
+    COPIER: "the training series, copied: perfect at imitation, worthless as anonymisation",
+    MEAN_CURVE: "the mean training curve, repeated: right on average, nothing varies",
+    SHUFFLED: "training series with their hours shuffled: right values, no rhythm",
+}
+
+RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
+VARIETY = ("value_distance", "spread_distance", "diversity")
+
+
+def judge(table: dict[str, Any]) -> dict[str, Any]:
+    """Verdict from a table of `evaluate`: {"verdict": [{tone, text}], "standing", "blind_to_copier"}."""
+    rows = {row["name"]: row for row in table["rows"]}
+    model = rows[MODEL]
+    standing = {
+        score.name: _standing(score, rows, model)
+        for score in SCORES
+        if model["values"][score.name] is not None
+    }
+    blind = [score.name for score in SCORES if _like_real(rows.get(COPIER), rows, score, REAL)]
+    sentences = [
+        _against_real(standing, rows),
+        *(_against_floor(rows, floor) for floor in (MEAN_CURVE, SHUFFLED) if floor in rows),
+        _variety(model["values"]),
+        _copies(model, rows),
+        _blindness(blind, standing),
+        *_evidence(table),
+    ]
+    return {
+        "standing": standing,
+        "blind_to_copier": blind,
+        "verdict": [sentence for sentence in sentences if sentence],
+    }
+
+
+def _loss(row: dict[str, Any] | None, score: Score) -> float:
+    value = None if row is None else row["values"][score.name]
+    return math.nan if value is None else score.loss(value)
+
+
+def _like_real(row: dict[str, Any] | None, rows: dict[str, Any], score: Score, real: str) -> bool:
+    """Whether a row is as good as a row of real series, or worse by less than two standard errors."""
+    loss, bar = _loss(row, score), _loss(rows.get(real), score)
+    if row is None or not (math.isfinite(loss) and math.isfinite(bar)):
+        return False
+    return loss <= bar + max(2 * (row["noise_to"][real][score.name] or 0.0), 1e-9)
+
+
+def _bar(rows: dict[str, Any], score: Score) -> str:
+    """The row of real series that comes closer to the target; copies are no bar for what looks for copies."""
+    both = {
+        name: _loss(rows.get(name), score) for name in ([REAL] if score.group == "copies" else [REAL, COPIER])
+    }
+    return min(both, key=lambda name: both[name] if math.isfinite(both[name]) else math.inf)
+
+
+def _standing(score: Score, rows: dict[str, Any], model: dict[str, Any]) -> str:
+    """`real`: like real series within the noise; `floor`: no better than the worse floor; else `between`."""
+    if _like_real(model, rows, score, _bar(rows, score)):
+        return "real"
+    below = [_loss(rows.get(name), score) for name in (MEAN_CURVE, SHUFFLED)]
+    worst = max((loss for loss in below if math.isfinite(loss)), default=math.inf)
+    return "floor" if _loss(model, score) >= worst else "between"
+
+
+def _sentence(tone: str, text: str) -> dict[str, str]:
+    return {"tone": tone, "text": text}
+
+
+def _titles(names: Sequence[str]) -> str:
+    titles = [BY_NAME[name].title.lower() for name in names]
+    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}" if titles else ""
+
+
+def _judged(standing: dict[str, str]) -> list[str]:
+    return [name for name in standing if BY_NAME[name].group != "copies"]
+
+
+def _against_real(standing: dict[str, str], rows: dict[str, Any]) -> dict[str, str]:
+    if REAL not in rows:
+        return _sentence(
+            "note", "There were too few held-out series to say what a perfect generator would reach."
+        )
+    judged = _judged(standing)
+    like = [name for name in judged if standing[name] == "real"]
+    text = (
+        f"On {len(like)} of {len(judged)} scores the synthetic series are as close to the held-out ones "
+        "as real series are, within two standard errors"
+    )
+    ratios = {}
+    for name in set(judged) - set(like):
+        score = BY_NAME[name]
+        ratios[name] = _loss(rows[MODEL], score) / max(_loss(rows[_bar(rows, score)], score), 1e-3)
+    worst = sorted(ratios, key=lambda name: (-ratios[name], name))[:3]
+    text += f"; furthest off: {_titles(worst)}." if worst else "."
+    tone = "good" if len(like) >= 0.7 * len(judged) else "warn" if len(like) >= 0.3 * len(judged) else "bad"
+    return _sentence(tone, text)
+
+
+def _against_floor(rows: dict[str, Any], floor: str) -> dict[str, str]:
+    """The model against a floor, and by name on what this floor is meant to be bad at."""
+    scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
+    better = [s.name for s in scores if _loss(rows[MODEL], s) < _loss(rows[floor], s)]
+    must = [name for name in (VARIETY if floor == MEAN_CURVE else RHYTHM) if name in {s.name for s in scores}]
+    lost = [name for name in must if name not in better]
+    article = "the mean curve" if floor == MEAN_CURVE else "series with shuffled hours"
+    text = f"Closer to real than {article} on {len(better)} of {len(scores)} scores"
+    if lost:
+        return _sentence("bad", f"{text}, but not on {_titles(lost)}, where that floor is easily beaten.")
+    return _sentence("good", f"{text}, {_titles(must)} included." if must else f"{text}.")
+
+
+def _variety(values: dict[str, float | None]) -> dict[str, str] | None:
+    ratio, repeated = values["diversity"], values["repeats"] or 0.0
+    if ratio is None:
+        return None
+    text = f"Synthetic series differ from one another {ratio:.2f} times as much as real ones do"
+    if repeated > 0:
+        text += f", and {repeated:.0%} of them nearly repeat another"
+    if ratio < 0.5 or repeated > 0.05:
+        return _sentence("bad", text + ": the generator has collapsed onto few curves.")
+    return _sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
+
+
+def _copies(model: dict[str, Any], rows: dict[str, Any]) -> dict[str, str]:
+    share, ratio = model["values"]["copies"] or 0.0, model["values"]["nearness"]
+    real = rows.get(REAL, {"values": {"nearness": None}})["values"]["nearness"]
+    if share > 0:
+        return _sentence("bad", f"{share:.1%} of the synthetic series are near copies of training series.")
+    text = "No synthetic series is a near copy of a training series"
+    if ratio is not None:
+        text += f"; they lie {ratio:.2f} times as far from training series as from held-out ones"
+        text += f" (other real series: {real:.2f})" if real is not None else ""
+    alarm = ratio is not None and ratio < 0.8 * min(real or 1.0, 1.0)
+    end = ", suspiciously close to training." if alarm else ". This is a smoke alarm, not a privacy test."
+    return _sentence("bad" if alarm else "note", text + end)
+
+
+def _blindness(blind: list[str], standing: dict[str, str]) -> dict[str, str] | None:
+    judged = [name for name in blind if name in standing]
+    seeing = [name for name in standing if name not in blind]
+    if not judged:
+        return None
+    text = f"{len(judged)} of {len(standing)} scores cannot tell a copier from an honest generator"
+    return _sentence("note", f"{text}; only {_titles(seeing)} can." if seeing else f"{text}: none can here.")
+
+
+def _evidence(table: dict[str, Any]) -> list[dict[str, str]]:
+    sizes, owners = table["n"], table["owners"]
+    few = owners.get("holdout", sizes["holdout"])
+    who = f"{sizes['holdout']} held-out series"
+    if owners.get("holdout", sizes["holdout"]) != sizes["holdout"]:
+        who += f" of only {owners['holdout']} owners"
+    if few >= 30:
+        return []
+    return [_sentence("warn", f"The real side is {who}: differences that are not large may be chance.")]
