@@ -11,6 +11,8 @@ from conftest import ROOT
 PROMISED = {
     "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup"],
     "penalty.py": ["finite_difference_cost"],
+    "attention.py": ["fused_speedup"],
+    "generation.py": ["series_per_cpu_second"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
 }
 HELPERS = {"common.py", "steps.py"}
