@@ -68,6 +68,30 @@ class Reduce(Section):
     )
 
 
+class Windows(Section):
+    length: int | None = key(
+        None,
+        "steps of a window; by default each series is whole (all windows of a home are one entity)",
+        ge=2,
+    )
+    stride: int | None = key(None, "steps from one window to the next; by default the length", ge=1)
+
+    @model_validator(mode="after")
+    def _both(self) -> "Windows":
+        if self.stride is not None and self.length is None:
+            raise ValueError(f"stride {self.stride} needs windows.length")
+        return self
+
+
+class Storing(Section):
+    dtype: Literal["float32", "float16"] = key(
+        "float32", "of the stored values; float16 halves the disk, and its largest error is stated"
+    )
+    compressor: Literal["none", "zstd", "gzip", "blosc"] = key(
+        "none", "of the stored values; noisy series shrink by a tenth only, and are read many times slower"
+    )
+
+
 class Scaling(Section):
     transform: Literal["none", "sqrt", "log1p"] = key(
         "none",
@@ -102,9 +126,26 @@ class Data(Section):
     )
     unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
     splits: Splits = key(Splits(), "shares of owners; an owner's series never part")
+    windows: Windows = key(Windows(), "train on windows of the series, a view that costs no disk")
+    store: Storing = key(Storing(), "how the run keeps the series on disk")
+    buffer_mib: int | None = key(
+        None,
+        "MiB of series that shuffling holds in memory: shards in random order, their rows mixed; by default "
+        "all rows are permuted, which is best while the store fits into memory",
+        ge=1,
+    )
     scaling: Scaling = key(
         Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
     )
+
+    @model_validator(mode="after")
+    def _packed_needs_a_buffer(self) -> "Data":
+        if self.store.compressor != "none" and self.buffer_mib is None:
+            raise ValueError(
+                f"store.compressor {self.store.compressor} needs data.buffer_mib: in a random order of all "
+                "rows every row would decode a shard"
+            )
+        return self
 
 
 # --------------------------------------------------------------------------------------- encoder to condition

@@ -453,6 +453,10 @@ class Rows:
     def shard_of(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) // self.layout.shard_rows
 
+    def held(self) -> list[int]:
+        """Shards that are mapped or decoded now."""
+        return sorted({*self._raw, *self._rows})
+
     def release(self, shards: Sequence[int]) -> None:
         """Give back the memory of `shards`; they can be read again."""
         for shard in shards:
@@ -724,6 +728,11 @@ class Store:
         self.num_series = len(values)
         self.length, self.channels = values.layout.row_shape
 
+    @property
+    def whole_axis(self) -> Axis:
+        """The times on which `starts` counts."""
+        return self.meta.axis
+
     @classmethod
     def open(cls, path: Path) -> Self:
         """
@@ -777,6 +786,9 @@ class Readable(Protocol):
     channels: int
     num_series: int
     values: Rows
+
+    @property
+    def whole_axis(self) -> Axis: ...
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
 
