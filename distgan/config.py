@@ -276,9 +276,25 @@ class Penalty(Section):
     target: float = key(1.0, "gradient norm that the interpolated penalty pulls to (phi)", gt=0)
 
 
+class Augment(Section):
+    probability: float = key(0.3, "of each operation for each series of a batch", gt=0, lt=1)
+    day_shift: bool = key(False, "turn a series in a circle by whole days")
+    week_shift: bool = key(False, "turn a series in a circle by whole weeks")
+    jitter: float = key(0.0, "multiply a series by 1 plus or minus up to this", ge=0, lt=1)
+    cutout: float = key(0.0, "blank a stretch of up to this share of a series", ge=0, lt=1)
+    crop: float = key(0.0, "blank all but a stretch, up to this share of a series", ge=0, lt=1)
+
+    @property
+    def on(self) -> bool:
+        return bool(self.day_shift or self.week_shift or self.jitter or self.cutout or self.crop)
+
+
 class Objective(Section):
     loss: LossName = key("relativistic", "what both networks minimise")
     penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
+    augment: Augment = key(
+        Augment(), "of what the discriminator sees, real and generated alike; off by default"
+    )
 
 
 class Train(Section):
