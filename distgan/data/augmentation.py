@@ -1,8 +1,8 @@
 """Augmentation of what the discriminator sees, real and generated alike: pure and differentiable.
 
 Each operation acts on a series with a probability below 1, so that the generator learns the undisturbed
-population (as in "Training Generative Adversarial Networks with Limited Data"). Draws are keyed by (seed, step,
-sample): a real series, its mask and the generated series of the same sample get the same ones.
+population (as in "Training Generative Adversarial Networks with Limited Data"). Draws are keyed by (seed,
+step, sample): a real series, its mask and the generated series of the same sample get the same ones.
 Shapes: B series, L steps, C channels.
 """
 
@@ -20,19 +20,19 @@ PURPOSES = ("day shift", "week shift", "jitter", "cutout", "crop")
 class Augmentation:
     """What happens to each series of one batch.
 
-    shift_B: steps by which it is turned in a circle. factor_B: multiplies its amplitude. hole_B2, kept_B2: first
-    step and end of the stretch that is cut out, and of the one that is kept.
+    shift: (B,) steps by which it is turned in a circle. factor: (B,) multiplies its amplitude. hole, kept:
+    (B, 2) first step and end of the stretch that is cut out, and of the one that is kept.
     """
 
-    shift_B: Tensor
-    factor_B: Tensor
-    hole_B2: Tensor
-    kept_B2: Tensor
+    shift: Tensor
+    factor: Tensor
+    hole: Tensor
+    kept: Tensor
 
     def series(self, series_BLC: Tensor) -> Tensor:
         """Turned, made larger or smaller, and 0 where it is cut: (B, L, C) -> (B, L, C)."""
         turned_BLC = self._turned(series_BLC)
-        return turned_BLC * self.factor_B.to(turned_BLC.dtype)[:, None, None] * self._seen(turned_BLC)
+        return turned_BLC * self.factor.to(turned_BLC.dtype)[:, None, None] * self._seen(turned_BLC)
 
     def mask(self, mask_BLC: Tensor) -> Tensor:
         """What of the series is still measured and seen."""
@@ -41,13 +41,13 @@ class Augmentation:
 
     def _turned(self, values_BLC: Tensor) -> Tensor:
         length = values_BLC.shape[1]
-        steps_BL = (torch.arange(length, device=values_BLC.device) - self.shift_B[:, None]) % length
+        steps_BL = (torch.arange(length, device=values_BLC.device) - self.shift[:, None]) % length
         return torch.gather(values_BLC, 1, steps_BL[:, :, None].expand_as(values_BLC))
 
     def _seen(self, values_BLC: Tensor) -> Tensor:
         step_L = torch.arange(values_BLC.shape[1], device=values_BLC.device)
-        hole_BL = (step_L >= self.hole_B2[:, :1]) & (step_L < self.hole_B2[:, 1:])
-        kept_BL = (step_L >= self.kept_B2[:, :1]) & (step_L < self.kept_B2[:, 1:])
+        hole_BL = (step_L >= self.hole[:, :1]) & (step_L < self.hole[:, 1:])
+        kept_BL = (step_L >= self.kept[:, :1]) & (step_L < self.kept[:, 1:])
         return (kept_BL & ~hole_BL).to(values_BLC.dtype)[:, :, None]
 
 
@@ -65,22 +65,22 @@ def draw(
     drawn = none(samples, length)
     if settings.day_shift:
         drawn = replace(
-            drawn, shift_B=_shift(settings, seed, step, samples, length, steps_per_day, "day shift")
+            drawn, shift=_shift(settings, seed, step, samples, length, steps_per_day, "day shift")
         )
     if settings.week_shift:
         weeks_B = _shift(settings, seed, step, samples, length, 7 * steps_per_day, "week shift")
-        drawn = replace(drawn, shift_B=drawn.shift_B + weeks_B)
+        drawn = replace(drawn, shift=drawn.shift + weeks_B)
     if settings.jitter:
         acts_B, share_B, _ = _drawn(settings, seed, step, samples, "jitter")
-        drawn = replace(drawn, factor_B=1 + acts_B * settings.jitter * (2 * share_B - 1))
+        drawn = replace(drawn, factor=1 + acts_B * settings.jitter * (2 * share_B - 1))
     if settings.cutout:
         acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "cutout")
         width_B = (acts_B * share_B * settings.cutout * length).long()
-        drawn = replace(drawn, hole_B2=_stretch(width_B, place_B, length))
+        drawn = replace(drawn, hole=_stretch(width_B, place_B, length))
     if settings.crop:
         acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "crop")
         width_B = length - (acts_B * share_B * settings.crop * length).long()
-        drawn = replace(drawn, kept_B2=_stretch(width_B, place_B, length))
+        drawn = replace(drawn, kept=_stretch(width_B, place_B, length))
     return drawn
 
 
@@ -96,9 +96,11 @@ def _drawn(
 def _shift(
     settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, period: int, purpose: str
 ) -> Tensor:
-    """Whole periods, any number of those that a series holds: (B,) int64."""
+    """Whole periods, from one to all but one of those that a series holds: (B,) int64."""
     acts_B, share_B, _ = _drawn(settings, seed, step, samples, purpose)
-    return (acts_B * share_B * (length // period)).long() * period
+    turns = length // period - 1
+    assert turns >= 1, f"{length} steps hold no two periods of {period}"
+    return acts_B.long() * (1 + (share_B * turns).long()) * period
 
 
 def _stretch(width_B: Tensor, place_B: Tensor, length: int) -> Tensor:
