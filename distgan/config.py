@@ -75,6 +75,30 @@ class Reduce(Section):
     )
 
 
+class Windows(Section):
+    length: int | None = key(
+        None,
+        "steps of a window; by default each series is whole (all windows of a home are one entity)",
+        ge=2,
+    )
+    stride: int | None = key(None, "steps from one window to the next; by default the length", ge=1)
+
+    @model_validator(mode="after")
+    def _both(self) -> "Windows":
+        if self.stride is not None and self.length is None:
+            raise ValueError(f"stride {self.stride} needs windows.length")
+        return self
+
+
+class Storing(Section):
+    dtype: Literal["float32", "float16"] = key(
+        "float32", "of the stored values; float16 halves the disk, and its largest error is stated"
+    )
+    compressor: Literal["none", "zstd", "gzip", "blosc"] = key(
+        "none", "of the stored values; noisy series shrink by a tenth only, and are read many times slower"
+    )
+
+
 class Scaling(Section):
     transform: Literal["none", "sqrt", "log1p"] = key(
         "none",
@@ -109,9 +133,26 @@ class Data(Section):
     )
     unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
     splits: Splits = key(Splits(), "shares of owners; an owner's series never part")
+    windows: Windows = key(Windows(), "train on windows of the series, a view that costs no disk")
+    store: Storing = key(Storing(), "how the run keeps the series on disk")
+    buffer_mib: int | None = key(
+        None,
+        "MiB of series that shuffling holds in memory: shards in random order, their rows mixed; by default "
+        "all rows are permuted, which is best while the store fits into memory",
+        ge=1,
+    )
     scaling: Scaling = key(
         Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
     )
+
+    @model_validator(mode="after")
+    def _packed_needs_a_buffer(self) -> "Data":
+        if self.store.compressor != "none" and self.buffer_mib is None:
+            raise ValueError(
+                f"store.compressor {self.store.compressor} needs data.buffer_mib: in a random order of all "
+                "rows every row would decode a shard"
+            )
+        return self
 
 
 # --------------------------------------------------------------------------------------- encoder to condition
@@ -242,9 +283,25 @@ class Penalty(Section):
     target: float = key(1.0, "gradient norm that the interpolated penalty pulls to (phi)", gt=0)
 
 
+class Augment(Section):
+    probability: float = key(0.3, "of each operation for each series of a batch", gt=0, lt=1)
+    day_shift: bool = key(False, "turn a series in a circle by whole days")
+    week_shift: bool = key(False, "turn a series in a circle by whole weeks")
+    jitter: float = key(0.0, "multiply a series by 1 plus or minus up to this", ge=0, lt=1)
+    cutout: float = key(0.0, "blank a stretch of up to this share of a series", ge=0, lt=1)
+    crop: float = key(0.0, "blank all but a stretch, up to this share of a series", ge=0, lt=1)
+
+    @property
+    def on(self) -> bool:
+        return bool(self.day_shift or self.week_shift or self.jitter or self.cutout or self.crop)
+
+
 class Objective(Section):
     loss: LossName = key("relativistic", "what both networks minimise")
     penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
+    augment: Augment = key(
+        Augment(), "of what the discriminator sees, real and generated alike; off by default"
+    )
 
 
 class Train(Section):

@@ -1,17 +1,34 @@
 """The store returns what was written, to us and to plain Zarr, or one line that names the damage."""
 
+import multiprocessing
 import os
 import random
 import shutil
 import stat
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from conftest import ROOT
 
 from distgan.data import store as stores
-from distgan.data.store import Axis, LatentStore, LatentWriter, Layout, Meta, Rows, Store, StoreWriter
+from distgan.data.store import (
+    Axis,
+    Form,
+    LatentStore,
+    LatentWriter,
+    Layout,
+    Meta,
+    ParallelStoreWriter,
+    Rows,
+    Store,
+    StoreWriter,
+    write_shard,
+)
 from distgan.errors import UserError
 
 
@@ -85,7 +102,7 @@ def test_many_shards_hold_no_file_descriptors(tmp_path: Path, small_shards: None
     store = Store.open(write(tmp_path / "a.zarr", series(408, 128)))
     before = len(os.listdir("/proc/self/fd"))
     store.verify()
-    assert store._values.layout.shards > 50
+    assert store.values.layout.shards > 50
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
@@ -279,3 +296,142 @@ def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Rows, "_damaged", None)
     monkeypatch.setattr(stores, "_crc", None)
     store.rows(np.arange(20))
+
+
+# ------------------------------------------------------------------------------------- other forms of storing
+
+FORMS = [
+    Form("float16"),
+    Form("float32", "zstd"),
+    Form("float16", "zstd"),
+    Form("float32", "gzip"),
+    Form("float32", "blosc"),
+]
+
+
+def write_as(path: Path, values: np.ndarray, form: Form) -> Path:
+    with StoreWriter(path, meta(*values.shape[1:]), form) as store:
+        store.append(values)
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("shape", [(7, 30, 1), (203, 24, 3), (9, 3000, 1)])
+def test_every_form_reads_back_to_us_and_to_plain_zarr(
+    tmp_path: Path, small_shards: None, form: Form, shape: tuple[int, int, int]
+) -> None:
+    values = series(*shape)
+    store = Store.open(write_as(tmp_path / "a.zarr", values, form))
+    expected = values.astype(form.dtype).astype(np.float32)
+    order = np.random.default_rng(1).permutation(len(values))
+    np.testing.assert_array_equal(store.rows(order), expected[order])
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr" / "values", mode="r")[:], expected)
+    store.verify()
+    if form.dtype == "float16":
+        worst = float(np.nanmax(np.abs(values - expected)))
+        assert store.meta.provenance["stored_as"] == {"dtype": "float16", "largest_error": worst}
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_damage_of_every_form_is_named(tmp_path: Path, small_shards: None, form: Form) -> None:
+    whole = write_as(tmp_path / "whole.zarr", series(100, 30), form)
+    chance = random.Random(0)
+    for trial in range(12):
+        damaged = tmp_path / f"{trial}.zarr"
+        shutil.copytree(whole, damaged)
+        shard = chance.choice(shards(damaged))
+        flip(shard, chance.randrange(shard.stat().st_size))
+        with pytest.raises(UserError, match="damaged store") as error:
+            Store.open(damaged).rows(np.arange(100))
+        assert str(shard) in str(error.value)
+    delete(first_shard(whole))
+    with pytest.raises(UserError, match=r"values/c/0/0/0"):
+        Store.open(whole)
+
+
+def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"values up to 70000 do not fit data\.store\.dtype=float16"):
+        write_as(tmp_path / "a.zarr", np.full((2, 5, 1), 70000, np.float32), Form("float16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_packed_shards_in_memory_are_few(tmp_path: Path, small_shards: None) -> None:
+    store = Store.open(write_as(tmp_path / "a.zarr", series(408, 128), Form("float32", "zstd")))
+    store.rows(np.random.default_rng(0).permutation(408))
+    assert store.values.layout.shards > 50 and len(store.values._rows) <= store.values.kept
+
+
+# -------------------------------------------------------------------------------------------- several writers
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("form", [Form(), *FORMS[:2]], ids=str)
+@pytest.mark.parametrize("rows", [3, 8, 203])
+def test_shards_filled_in_any_order_by_many_are_the_store_of_one(
+    tmp_path: Path, small_shards: None, form: Form, rows: int
+) -> None:
+    values = series(rows, 24, 3)
+    write_as(tmp_path / "one.zarr", values, form)
+    with ParallelStoreWriter(tmp_path / "many.zarr", meta(24, 3), rows, form) as store:
+        spans = [store.layout.span(shard) for shard in range(store.layout.shards)]
+        with ThreadPoolExecutor(4) as pool:
+            order = np.random.default_rng(0).permutation(len(spans)).tolist()
+            list(pool.map(lambda shard: store.fill(shard, values[slice(*spans[shard])]), order))
+    assert contents(tmp_path / "one.zarr") == contents(tmp_path / "many.zarr")
+
+
+def test_processes_fill_disjoint_shards(tmp_path: Path, small_shards: None) -> None:
+    values = series(203, 24, 3)
+    write(tmp_path / "one.zarr", values)
+    with ParallelStoreWriter(tmp_path / "many.zarr", meta(24, 3), 203) as store:
+        spans = [store.layout.span(shard) for shard in range(store.layout.shards)]
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
+            jobs = [
+                pool.submit(write_shard, *store.place, shard, values[slice(*span)])
+                for shard, span in enumerate(spans)
+            ]
+            for shard, job in enumerate(jobs):
+                store.accept(shard, job.result())
+    assert contents(tmp_path / "one.zarr") == contents(tmp_path / "many.zarr")
+
+
+def test_a_shard_is_written_once_and_none_is_forgotten(tmp_path: Path, small_shards: None) -> None:
+    values = series(203, 24, 3)
+    with (
+        pytest.raises(UserError, match="written twice"),
+        ParallelStoreWriter(tmp_path / "a.zarr", meta(24, 3), 203) as store,
+    ):
+        store.fill(0, values[slice(*store.layout.span(0))])
+        store.fill(0, values[slice(*store.layout.span(0))])
+    with (
+        pytest.raises(AssertionError, match="never written"),
+        ParallelStoreWriter(tmp_path / "a.zarr", meta(24, 3), 203) as store,
+    ):
+        store.fill(0, values[slice(*store.layout.span(0))])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_of_one_store_are_refused(tmp_path: Path) -> None:
+    path, values = tmp_path / "a.zarr", series(5, 24)
+    code = f"""
+import sys
+from pathlib import Path
+from distgan.data.store import Axis, Meta, StoreWriter
+from distgan.errors import answer
+meta = Meta(Axis("2019-01-01T00:00:00", 3600, 24), ("c",), "", {{}}, {{}})
+def main():
+    with StoreWriter(Path({str(path)!r}), meta):
+        pass
+sys.exit(answer(main))
+"""
+    with StoreWriter(path, meta(24)) as store:
+        store.append(values)
+        with pytest.raises(UserError, match="is being written"), StoreWriter(path, meta(24)):
+            pass
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+        assert other.returncode == 2 and "is being written by another process" in other.stderr
+    np.testing.assert_array_equal(Store.open(path).rows(np.arange(5)), values)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.zarr"]

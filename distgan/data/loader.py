@@ -1,23 +1,23 @@
 """Training batches: one infinite order of the training series, of which every process takes its part.
 
-The order is the concatenation of one seeded permutation an epoch, so that step s is the same batch in every
-run, for every number of processes, and after any resume, at no cost.
+Step s is the same batch in every run, for every number of processes, and after any resume, at no cost. What
+fits into memory is truly permuted; of a larger store, a buffer of shards at a time (order.py).
 """
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distgan import draws
-from distgan.data.scaling import Scaler
-from distgan.data.store import Store
+from distgan.data.order import Buffered, Fill, Order, Shuffled
+from distgan.data.scaling import Attributes, Scaler
+from distgan.data.store import Readable
+from distgan.data.times import features
 from distgan.errors import UserError
 
 AHEAD = 2  # batches made while one is trained on
@@ -29,6 +29,7 @@ class Batch:
 
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, position in the global batch.
+    calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
     """
 
     series: Tensor
@@ -36,16 +37,26 @@ class Batch:
     rows: Tensor
     sample: Tensor
     step: int
+    calendar: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        return Batch(move(self.series), move(self.mask), move(self.rows), move(self.sample), self.step)
+        calendar = None if self.calendar is None else move(self.calendar)
+        return Batch(
+            move(self.series), move(self.mask), move(self.rows), move(self.sample), self.step, calendar
+        )
 
 
 class Loader:
-    """Scaled, masked batches of the series of a store that stand in `rows` (the training list).
+    """Scaled, masked batches of the series of a store, or of its windows, that stand in `rows` (the training
+    list).
+
+    Args:
+        attributes: level and spread of each of `rows`; by default worked out when a series is first read.
+        buffer_shards: shards in memory at a time, shuffled together; by default all series are permuted.
+        calendar: give calendar features with every batch.
 
     Raises:
         UserError: there are no rows, or batch_size (global) does not divide among the processes.
@@ -53,15 +64,17 @@ class Loader:
 
     def __init__(
         self,
-        store: Store,
+        store: Readable,
         rows: np.ndarray,
         scaler: Scaler,
-        attributes: np.ndarray,
+        attributes: np.ndarray | None = None,
         *,
         batch_size: int,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        buffer_shards: int | None = None,
+        calendar: bool = False,
     ) -> None:
         if len(rows) == 0:
             raise UserError(f"no training series in {store.path}; data.splits.train leaves none")
@@ -71,13 +84,19 @@ class Loader:
             raise UserError(
                 f"batch_size {batch_size} is not a multiple of {world_size} processes; use {choice}"
             )
-        assert len(attributes) == len(rows) and 0 <= rank < world_size
+        assert (attributes is None or len(attributes) == len(rows)) and 0 <= rank < world_size
         self.num_series = len(rows)
-        self._store, self._rows, self._scaler, self._attributes = store, np.asarray(rows), scaler, attributes
-        self._batch_size, self._seed = batch_size, seed
+        self._store, self._rows, self._scaler = store, np.asarray(rows), scaler
+        self._attributes = Attributes(scaler, len(rows), store.channels, attributes)
+        self._batch_size = batch_size
         share = batch_size // world_size
         self._sample = np.arange(rank * share, (rank + 1) * share)
-        self._permutation = lru_cache(maxsize=2)(self._permute)
+        self._order: Order = Shuffled(len(rows), seed)
+        if buffer_shards is not None:
+            self._order = Buffered(store.shard_of(self._rows), buffer_shards, seed)
+            store.values.kept = 2 * buffer_shards  # a batch may straddle two fillings
+        self._filled: tuple[Fill, ...] = ()
+        self._features = features(store.whole_axis.times()) if calendar else None
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""
@@ -93,26 +112,42 @@ class Loader:
 
     def batch(self, step: int) -> Batch:
         """This process's part of the batch of `step`: always the same."""
-        rows = self._order(step * self._batch_size + self._sample)
+        positions = step * self._batch_size + self._sample
+        self._fill_buffer(positions)
+        rows = self._order(positions)
+        places = self._rows[rows]
         # Fresh tensors: torch's pinned allocator recycles them itself, and knows when a copy has ended.
         series = torch.empty(
             (len(rows), self._store.length, self._store.channels), pin_memory=torch.cuda.is_available()
         )
-        values = self._store.rows(self._rows[rows], out=series.numpy())
-        mask = torch.empty_like(series, pin_memory=series.is_pinned())
+        mask = torch.ones_like(series, pin_memory=series.is_pinned())
+        values = self._store.rows(places, out=series.numpy())
+        attributes = self._attributes.of(rows, values)
         missing = np.isnan(values)
-        np.logical_not(missing, out=mask.numpy())
-        values[:] = self._scaler.scale(values, self._attributes[rows])
-        values[missing] = 0
-        return Batch(series, mask, torch.from_numpy(rows), torch.from_numpy(self._sample.copy()), step)
+        self._scaler.scale(values, attributes, out=values)
+        if missing.any():
+            values[missing] = 0
+            mask.numpy()[missing] = 0
+        sample = torch.from_numpy(self._sample.copy())
+        return Batch(series, mask, torch.from_numpy(rows), sample, step, self._calendar(places))
 
-    def _order(self, positions: np.ndarray) -> np.ndarray:
-        """Places in the infinite order -> index into the training list."""
-        epochs, places = np.divmod(positions, self.num_series)
-        rows = np.empty_like(positions)
-        for epoch in np.unique(epochs).tolist():
-            rows[epochs == epoch] = self._permutation(epoch)[places[epochs == epoch]]
-        return rows
+    def _calendar(self, places: np.ndarray) -> Tensor | None:
+        """[B, L, 6]: the features of each series' own stretch of the axis."""
+        if self._features is None:
+            return None
+        stretches = np.lib.stride_tricks.sliding_window_view(self._features, self._store.length, axis=0)
+        return torch.from_numpy(stretches[self._store.starts(places)].transpose(0, 2, 1).copy())
 
-    def _permute(self, epoch: int) -> np.ndarray:
-        return draws.generator(self._seed, epoch, "order").permutation(self.num_series)
+    def _fill_buffer(self, positions: np.ndarray) -> None:
+        """On a new filling of the buffer give back the shards of the last one, and announce the next."""
+        if not isinstance(self._order, Buffered):
+            return
+        ends = {self._order.fill_at(int(position)) for position in (positions[0], positions[-1])}
+        needed = tuple(sorted(ends))
+        if needed == self._filled:
+            return
+        upcoming = self._order.after(needed[-1]).shards
+        wanted = {shard for fill in needed for shard in fill.shards}
+        self._store.values.release([shard for shard in self._store.values.held() if shard not in wanted])
+        self._store.values.expect([shard for shard in upcoming if shard not in wanted])
+        self._filled = needed

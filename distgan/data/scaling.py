@@ -101,10 +101,14 @@ class Scaler:
         spread = np.where(spread > 0, spread, 1.0)
         return np.stack([level, spread], axis=-1).astype(np.float32)
 
-    def scale(self, values: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C]; NaN stays NaN."""
-        scaled = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
-        scaled -= attributes[:, None, :, 0].astype(np.float32)
+    def scale(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C], into `out` if given (it
+        may be `values`); NaN stays NaN.
+        """
+        values = np.asarray(values, np.float32)
+        if self.transform != "none":
+            values = TRANSFORMS[self.transform][0](values, self.unit)
+        scaled = np.subtract(values, attributes[:, None, :, 0].astype(np.float32), out=out)
         scaled /= attributes[:, None, :, 1].astype(np.float32) * np.float32(self.bound)
         return scaled
 
@@ -134,3 +138,24 @@ def _typical(blocks: Iterable[np.ndarray]) -> float:
     if not count:
         raise UserError("the training series hold no values but zeros; nothing to scale by")
     return float(np.exp(total / count))
+
+
+class Attributes:
+    """Levels and spreads of the training series, worked out when a series is first read, and then kept: 8
+    bytes a series and channel, and no pass over the store.
+    """
+
+    def __init__(
+        self, scaler: Scaler, num_series: int, channels: int, known: np.ndarray | None = None
+    ) -> None:
+        self._scaler = scaler
+        self._known = np.full((num_series, channels, 2), np.nan, np.float32) if known is None else known
+
+    def of(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """[n, C, 2] of the training series `rows` [n], whose measured values are `values` [n, L, C]."""
+        found = self._known[rows]
+        fresh = np.flatnonzero(np.isnan(found[:, 0, 1]))
+        if len(fresh):
+            found[fresh] = self._scaler.attributes(values[fresh] if len(fresh) < len(rows) else values)
+            self._known[rows[fresh]] = found[fresh]
+        return found

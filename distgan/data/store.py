@@ -8,25 +8,26 @@ opened, and each chunk when it is first touched. The only home of zarr.
 """
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Protocol, Self
 
 import google_crc32c
 import numpy as np
 import torch
 import zarr
-from zarr.codecs import Crc32cCodec
+from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, GzipCodec, ZstdCodec
 
 from distgan.errors import UserError, writing
 from distgan.files import read_json, whole_folder, write_json, write_text
@@ -48,6 +49,36 @@ def _crc(content: Any) -> bytes:
 
 
 @dataclass(frozen=True)
+class Form:
+    """How values lie in the bytes of a chunk: half the width on request, or packed by a codec of Zarr's.
+
+    Only the plain form is mapped into memory and read row by row; of a packed one a shard is decoded whole.
+    """
+
+    dtype: Literal["float32", "float16"] = "float32"
+    compressor: Literal["none", "zstd", "gzip", "blosc"] = "none"
+
+    @property
+    def numpy(self) -> np.dtype:
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    def codecs(self) -> list[Any]:
+        """What Zarr is told; a packed chunk carries its crc32c outside."""
+        packers: dict[str, list[Any]] = {
+            "none": [],
+            "zstd": [ZstdCodec(level=1)],
+            "gzip": [GzipCodec(level=1)],
+            "blosc": [
+                BloscCodec(typesize=self.numpy.itemsize, cname="zstd", clevel=1, shuffle=BloscShuffle.shuffle)
+            ],
+        }
+        return [*packers[self.compressor], Crc32cCodec()]
+
+
+PLAIN = Form()
+
+
+@dataclass(frozen=True)
 class Layout:
     """How the rows of one array lie in chunks and shards; all on disk but the values follows from it."""
 
@@ -55,14 +86,21 @@ class Layout:
     row_shape: tuple[int, ...]
     chunk_rows: int
     shard_chunks: int
+    item_bytes: int = 4
 
     @classmethod
-    def fit(cls, row_shape: tuple[int, ...]) -> Self:
+    def fit(cls, row_shape: tuple[int, ...], item_bytes: int = 4) -> Self:
         """Chunks of 256 rows and shards of many chunks below 32 MiB; fewer rows where rows are very long."""
-        row_bytes = 4 * int(np.prod(row_shape))
+        row_bytes = item_bytes * int(np.prod(row_shape))
         chunk_rows = max(1, min(CHUNK_ROWS, SHARD_BYTES // row_bytes))
         stride = chunk_rows * row_bytes + CRC_BYTES + INDEX_BYTES
-        return cls(0, row_shape, chunk_rows, max(1, (SHARD_BYTES - CRC_BYTES) // stride))
+        return cls(0, row_shape, chunk_rows, max(1, (SHARD_BYTES - CRC_BYTES) // stride), item_bytes)
+
+    def holding(self, rows: int) -> Self:
+        """The layout of so many rows; a small store is not padded up to a whole chunk."""
+        if rows < self.chunk_rows:
+            return replace(self, rows=rows, chunk_rows=rows, shard_chunks=1)
+        return replace(self, rows=rows)
 
     @property
     def shard_rows(self) -> int:
@@ -78,7 +116,7 @@ class Layout:
 
     @cached_property
     def row_bytes(self) -> int:
-        return 4 * int(np.prod(self.row_shape))
+        return self.item_bytes * int(np.prod(self.row_shape))
 
     @property
     def stride(self) -> int:
@@ -88,14 +126,19 @@ class Layout:
     def chunks_in(self, shard: int) -> int:
         return min(self.shard_chunks, self.chunks - shard * self.shard_chunks)
 
+    def span(self, shard: int) -> tuple[int, int]:
+        """First row of a shard, and the first of the next."""
+        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows)
+
     def index(self, shard: int) -> bytes:
-        """The last bytes of a shard, exactly."""
+        """The last bytes of a plain shard, exactly."""
         present = self.chunks_in(shard)
         places = [struct.pack("<QQ", i * self.stride, self.stride) for i in range(present)]
         table = b"".join(places) + ABSENT * (self.shard_chunks - present)
         return table + _crc(table)
 
     def size(self, shard: int) -> int:
+        """Bytes of a plain shard."""
         return self.chunks_in(shard) * self.stride + self.shard_chunks * INDEX_BYTES + CRC_BYTES
 
     def file(self, shard: int) -> str:
@@ -106,76 +149,75 @@ class Layout:
 # --------------------------------------------------------------------------------------------- writing arrays
 
 
-class _ArrayWriter:
-    """Writes one array chunk by chunk: memory holds one chunk, whatever the number of rows."""
+@dataclass(frozen=True)
+class Sealed:
+    """A written shard: a number that tells its content from any other's, its size, what float16 cost."""
 
-    def __init__(self, folder: Path, name: str, row_shape: tuple[int, ...]) -> None:
-        self._root, self._name = folder, name
-        self._layout = Layout.fit(row_shape)
-        self._chunk = np.empty((self._layout.chunk_rows, *row_shape), dtype="<f4")
-        self._filled = 0  # rows in the chunk
-        self._written = 0  # chunks on disk
-        self._crcs: list[list[bytes]] = []  # of each shard's chunks
-        self._files = ExitStack()
-        self._shard: io.BufferedWriter | None = None
+    seal: str
+    size: int
+    error: float = 0.0
 
-    def append(self, values: np.ndarray) -> None:
-        first = 0
-        while first < len(values):
-            taken = min(len(values) - first, len(self._chunk) - self._filled)
-            self._chunk[self._filled : self._filled + taken] = values[first : first + taken]
-            self._filled += taken
-            first += taken
-            if self._filled == len(self._chunk):
-                self._write_chunk()
 
-    def _write_chunk(self) -> None:
-        if self._written % self._layout.shard_chunks == 0:
-            path = self._root / self._name / self._layout.file(len(self._crcs))
-            path.parent.mkdir(parents=True)
-            self._shard = self._files.enter_context(open(path, "wb"))  # noqa: SIM115
-            self._crcs.append([])
-        assert self._shard is not None
-        content = self._chunk.tobytes()
-        self._crcs[-1].append(_crc(content))
-        self._shard.write(content)
-        self._shard.write(self._crcs[-1][-1])
-        self._written += 1
-        self._filled = 0
-        if self._written % self._layout.shard_chunks == 0:
-            self._end_shard(self._written * self._layout.chunk_rows)
+def write_shard(folder: Path, layout: Layout, form: Form, shard: int, values: np.ndarray) -> Sealed:
+    """Write all rows of one shard of the array in `folder`, in this process or any other.
 
-    def _end_shard(self, rows: int) -> None:
-        layout = Layout(rows, self._layout.row_shape, self._layout.chunk_rows, self._layout.shard_chunks)
-        assert self._shard is not None
-        self._shard.write(layout.index(len(self._crcs) - 1))
-        self._files.close()
+    Raises:
+        UserError: the shard stands already (two writers), or values do not fit float16.
+    """
+    first, last = layout.span(shard)
+    assert values.shape == (last - first, *layout.row_shape), f"{values.shape} for rows {first}..{last}"
+    padded = np.full((layout.chunks_in(shard) * layout.chunk_rows, *layout.row_shape), np.nan, form.numpy)
+    with np.errstate(over="ignore"):
+        padded[: len(values)] = values
+    error = _lost(values, padded[: len(values)]) if form.dtype == "float16" else 0.0
+    path = folder / layout.file(shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(path, "xb") as file:
+            if form.compressor == "none":
+                seal = _write_plain(file, layout, shard, padded)
+            else:
+                packed = _pack(layout, form, values)
+                seal = _crc(packed).hex()
+                file.write(packed)
+            size = file.tell()
+    except FileExistsError:
+        raise UserError(f"shard {path} is written twice; a shard has one writer") from None
+    return Sealed(seal, size, error)
 
-    def close(self) -> dict[str, Any]:
-        """End the last shard and describe the array to Zarr; returns its entry for the manifest."""
-        if not self._written and not self._filled:
-            raise UserError("nothing to write: a store needs at least one row")
-        if not self._written:  # a small store: no padding up to a whole chunk
-            self._chunk = self._chunk[: self._filled]
-            self._layout = Layout(0, self._layout.row_shape, self._filled, 1)
-        rows = self._written * self._layout.chunk_rows + self._filled
-        if self._filled:
-            self._chunk[self._filled :] = np.nan
-            self._write_chunk()
-        if self._written % self._layout.shard_chunks:
-            self._end_shard(rows)
-        layout = Layout(rows, self._layout.row_shape, self._layout.chunk_rows, self._layout.shard_chunks)
-        _describe(self._root, self._name, layout)
-        return {
-            "rows": rows,
-            "row_shape": list(layout.row_shape),
-            "chunk_rows": layout.chunk_rows,
-            "shard_chunks": layout.shard_chunks,
-            "seals": [_seal(b"".join(crcs)) for crcs in self._crcs],
-        }
 
-    def abandon(self) -> None:
-        self._files.close()
+def _write_plain(file: io.BufferedWriter, layout: Layout, shard: int, padded: np.ndarray) -> str:
+    crcs = []
+    for chunk in padded.reshape(-1, layout.chunk_rows, *layout.row_shape):
+        content = memoryview(chunk).cast("B")
+        crcs.append(_crc(chunk.tobytes()))
+        file.write(content)
+        file.write(crcs[-1])
+    file.write(layout.index(shard))
+    return _seal(b"".join(crcs))
+
+
+def _pack(layout: Layout, form: Form, values: np.ndarray) -> bytes:
+    """The bytes of a packed shard, by Zarr: those of a one-shard array in memory."""
+    kept: dict[str, Any] = {}
+    array = _create(zarr.storage.MemoryStore(kept), replace(layout, rows=len(values)), form)
+    array[:] = values.astype(form.numpy)
+    return bytes(kept[layout.file(0)].to_bytes())
+
+
+def _lost(values: np.ndarray, stored: np.ndarray) -> float:
+    """The largest error of float16, in the values' own units.
+
+    Raises:
+        UserError: a finite value becomes infinite.
+    """
+    measured = np.isfinite(values)
+    if not np.isfinite(stored[measured]).all():
+        raise UserError(
+            f"values up to {np.abs(values[measured]).max():g} do not fit data.store.dtype=float16 "
+            "(65504 at most); use float32"
+        )
+    return float(np.abs(values[measured] - stored[measured].astype(np.float32)).max(initial=0.0))
 
 
 def _seal(crcs: bytes) -> str:
@@ -183,34 +225,122 @@ def _seal(crcs: bytes) -> str:
     return _crc(crcs).hex()
 
 
-def _describe(root: Path, name: str, layout: Layout) -> None:
-    zarr.create_array(
-        root,
+def _create(store: Any, layout: Layout, form: Form, name: str | None = None) -> zarr.Array:
+    return zarr.create_array(
+        store,
         name=name,
         shape=(layout.rows, *layout.row_shape),
         chunks=(layout.chunk_rows, *layout.row_shape),
         shards=(layout.shard_rows, *layout.row_shape),
-        dtype="float32",
-        compressors=[Crc32cCodec()],
+        dtype=form.dtype,
+        compressors=form.codecs(),
         fill_value=np.nan,
         config={"write_empty_chunks": True},
     )
 
 
+def _entry(layout: Layout, form: Form, shards: Sequence[Sealed]) -> dict[str, Any]:
+    """What the manifest says of an array."""
+    packed = {"sizes": [shard.size for shard in shards]} if form.compressor != "none" else {}
+    return {
+        "rows": layout.rows,
+        "row_shape": list(layout.row_shape),
+        "chunk_rows": layout.chunk_rows,
+        "shard_chunks": layout.shard_chunks,
+        "dtype": form.dtype,
+        "compressor": form.compressor,
+        "seals": [shard.seal for shard in shards],
+        **packed,
+    }
+
+
+class _ArrayWriter:
+    """Writes one array shard by shard: memory holds one shard, whatever the number of rows."""
+
+    def __init__(self, folder: Path, name: str, row_shape: tuple[int, ...], form: Form) -> None:
+        self._root, self._name, self._form = folder, name, form
+        self._layout = Layout.fit(row_shape, form.numpy.itemsize)
+        self._values = np.empty((self._layout.shard_rows, *row_shape), dtype=np.float32)
+        self._filled = 0  # rows in memory
+        self.shards: list[Sealed] = []
+
+    def append(self, values: np.ndarray) -> None:
+        first = 0
+        while first < len(values):
+            taken = min(len(values) - first, len(self._values) - self._filled)
+            self._values[self._filled : self._filled + taken] = values[first : first + taken]
+            self._filled += taken
+            first += taken
+            if self._filled == len(self._values):
+                self._write()
+
+    def _write(self) -> None:
+        rows = len(self.shards) * self._layout.shard_rows + self._filled
+        self._layout = self._layout.holding(rows)
+        place = self._root / self._name
+        part = self._values[: self._filled]
+        self.shards.append(write_shard(place, self._layout, self._form, len(self.shards), part))
+        self._filled = 0
+
+    def close(self) -> dict[str, Any]:
+        """End the last shard and describe the array to Zarr; returns its entry for the manifest."""
+        if self._filled:
+            self._write()
+        if not self.shards:
+            raise UserError("nothing to write: a store needs at least one row")
+        _create(self._root, self._layout, self._form, self._name)
+        return _entry(self._layout, self._form, self.shards)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the right to write the store at `path`.
+
+    Raises:
+        UserError: another live process, or another writer in this one, holds it.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "a+")  # noqa: SIM115 (held open: it is the lock)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = lock.exists() and os.fstat(file.fileno()).st_ino == lock.stat().st_ino
+        except BlockingIOError:
+            ours = False
+        if not ours:
+            raise UserError(f"{path} is being written by another process; wait for it to end")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 class _FolderWriter:
-    """A Zarr group of arrays and its manifest, written as a whole folder or not at all."""
+    """A Zarr group of arrays and its manifest, written as a whole folder or not at all, by one at a time."""
 
     kind: str
 
-    def __init__(self, path: Path, arrays: dict[str, tuple[int, ...]], attributes: dict[str, Any]) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: Path,
+        arrays: dict[str, tuple[int, ...]],
+        attributes: dict[str, Any],
+        form: Form = PLAIN,
+    ) -> None:
+        self.path, self.form = Path(path), form
         self._shapes, self._attributes = arrays, attributes
         self._arrays: dict[str, _ArrayWriter] = {}
 
     def __enter__(self) -> Self:
-        self._whole = whole_folder(self.path)
-        self._folder = self._whole.__enter__()
-        self._arrays = {name: _ArrayWriter(self._folder, name, shape) for name, shape in self._shapes.items()}
+        with ExitStack() as held:
+            held.enter_context(_alone(self.path))
+            self._folder = held.enter_context(whole_folder(self.path))
+            self._held = held.pop_all()
+        self._arrays = {
+            name: _ArrayWriter(self._folder, name, shape, self.form) for name, shape in self._shapes.items()
+        }
         return self
 
     def __exit__(
@@ -220,17 +350,17 @@ class _FolderWriter:
             if error is None:
                 self._finish()
         except BaseException as mistake:
-            for array in self._arrays.values():
-                array.abandon()
-            self._whole.__exit__(type(mistake), mistake, mistake.__traceback__)
+            self._held.__exit__(type(mistake), mistake, mistake.__traceback__)
             raise
-        for array in self._arrays.values():
-            array.abandon()
-        self._whole.__exit__(kind, error, trace)
+        self._held.__exit__(kind, error, trace)
+
+    def _entries(self) -> dict[str, Any]:
+        return {name: array.close() for name, array in self._arrays.items()}
 
     def _finish(self) -> None:
-        zarr.create_group(self._folder, zarr_format=3, attributes=self._attributes)
-        arrays = {name: array.close() for name, array in self._arrays.items()}
+        group = zarr.create_group(self._folder, zarr_format=3)
+        arrays = self._entries()
+        group.attrs.update(self._attributes)
         described = ["zarr.json", *(f"{name}/zarr.json" for name in arrays)]
         manifest = {
             "format": FORMAT,
@@ -250,12 +380,18 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 class Rows:
-    """Random access to the rows of one array by memory map; a chunk's crc32c is checked at first touch."""
+    """Random access to the rows of one array, and to pieces of them; every chunk is checked at first touch.
 
-    def __init__(self, folder: Path, layout: Layout, seals: Sequence[str]) -> None:
-        self.folder, self.layout = folder, layout
-        self._seals = seals
-        self._shards: list[np.ndarray | None] = [None] * layout.shards  # raw bytes [chunks, stride]
+    A plain shard is mapped into memory and its rows copied from there. A packed one is checked and decoded
+    whole, and the last few of them are kept.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, form: Form, entry: dict[str, Any]) -> None:
+        self.folder, self.layout, self.form = folder, layout, form
+        self.kept = 4  # packed shards decoded in memory
+        self._seals, self._sizes = entry["seals"], entry.get("sizes")
+        self._raw: dict[int, np.ndarray] = {}  # mapped bytes [chunks, stride]
+        self._rows: dict[int, np.ndarray] = {}  # values [chunks, chunk_rows, *row_shape]
         self._trusted = np.zeros(layout.chunks, dtype=bool)
         for shard in range(layout.shards):
             self._check_size(shard)
@@ -270,45 +406,119 @@ class Rows:
             UserError: a shard is damaged; names it.
             IndexError: a row does not exist.
         """
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
-            raise IndexError(f"rows {indices.min()}..{indices.max()} of {self.folder}, which has {len(self)}")
+        indices = self._checked(indices)
         if out is None:
             out = np.empty((len(indices), *self.layout.row_shape), dtype=np.float32)
         assert out.dtype == np.float32 and out.flags.c_contiguous
+        if self.layout.row_bytes >= 4096:  # copying a long row outweighs a turn of a Python loop
+            for position, row in enumerate(self._each(indices)):
+                out[position] = row
+            return out
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
         self._trust(chunks)
-        if self.layout.row_bytes >= 4096:  # copying a long row outweighs a turn of a Python loop
-            self._copy_rows(chunks, places, out)
-            return out
         order = np.argsort(chunks, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(chunks[order])) + 1) if len(order) else []:
-            out[group] = self._chunk(chunks[group[0]])[places[group]]
+            shard, chunk = divmod(int(chunks[group[0]]), self.layout.shard_chunks)
+            out[group] = self._values(shard)[chunk][places[group]]
         return out
 
-    def _copy_rows(self, chunks: np.ndarray, places: np.ndarray, out: np.ndarray) -> None:
-        target = out.reshape(len(out), -1).view(np.uint8)
-        firsts = places * self.layout.row_bytes
-        for position, (chunk, first) in enumerate(zip(chunks.tolist(), firsts.tolist())):
-            target[position] = self._raw(chunk)[first : first + self.layout.row_bytes]
+    def pieces(self, indices: np.ndarray, starts: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """`out.shape[1]` steps of each row from its start on: [n], [n] -> [n, steps, …], into `out`."""
+        steps = out.shape[1]
+        assert out.dtype == np.float32 and (not len(starts) or starts.min() >= 0)
+        assert not len(starts) or starts.max() + steps <= self.layout.row_shape[0]
+        for position, (row, start) in enumerate(zip(self._each(self._checked(indices)), starts.tolist())):
+            out[position] = row[start : start + steps]
+        return out
+
+    def _checked(self, indices: np.ndarray) -> np.ndarray:
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"rows {indices.min()}..{indices.max()} of {self.folder}, which has {len(self)}")
+        return indices
+
+    def _each(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """Views of single rows, in the order asked for."""
+        chunks, places = np.divmod(indices, self.layout.chunk_rows)
+        self._trust(chunks)
+        shards, chunks = np.divmod(chunks, self.layout.shard_chunks)
+        for shard, chunk, place in zip(shards.tolist(), chunks.tolist(), places.tolist()):
+            values = self._rows.get(shard)
+            yield (self._values(shard) if values is None else values)[chunk, place]
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, len(self), size):
             yield first, self.read(np.arange(first, min(first + size, len(self))))
 
-    def _chunk(self, chunk: int) -> np.ndarray:
-        """Values of one chunk: [chunk_rows, *row_shape], a view of the file."""
-        return self._raw(chunk)[:-CRC_BYTES].view("<f4").reshape(-1, *self.layout.row_shape)
+    def shard_of(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(indices) // self.layout.shard_rows
 
-    def _raw(self, chunk: int) -> np.ndarray:
-        shard, place = divmod(chunk, self.layout.shard_chunks)
-        mapped = self._shards[shard]
-        if mapped is None:
-            mapped = self._shards[shard] = self._map(shard)
-        return mapped[place]
+    def held(self) -> list[int]:
+        """Shards that are mapped or decoded now."""
+        return sorted({*self._raw, *self._rows})
 
-    def _map(self, shard: int) -> np.ndarray:
+    def release(self, shards: Sequence[int]) -> None:
+        """Give back the memory of `shards`; they can be read again."""
+        for shard in shards:
+            self._raw.pop(shard, None)
+            self._rows.pop(shard, None)
+
+    def expect(self, shards: Sequence[int]) -> None:
+        """Have the operating system read `shards` into its cache while others are worked on."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        for shard in shards:
+            with (
+                suppress(OSError),
+                open(self._path(shard), "rb") as file,
+            ):  # what is wrong shows when it is read
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+
+    def _values(self, shard: int) -> np.ndarray:
+        values = self._rows.get(shard)
+        if values is None:
+            values = self._mapped(shard) if self.form.compressor == "none" else self._decoded(shard)
+            self._rows[shard] = values
+        return values
+
+    def _mapped(self, shard: int) -> np.ndarray:
+        raw, layout = self._bytes(shard), self.layout
+        typed = raw.reshape(-1).view(self.form.numpy)
+        inner = np.empty((1, *layout.row_shape), self.form.numpy).strides[1:]
+        return np.lib.stride_tricks.as_strided(
+            typed,
+            (len(raw), layout.chunk_rows, *layout.row_shape),
+            (layout.stride, layout.row_bytes, *inner),
+            writeable=False,
+        )
+
+    def _decoded(self, shard: int) -> np.ndarray:
+        content = self._content(shard)
+        if _crc(content) != bytes.fromhex(self._seals[shard]):
+            raise self._damaged(shard, "it fails its checksum")
+        del content
+        layout = self.layout
+        first, last = layout.span(shard)
+        padded = np.empty((layout.chunks_in(shard) * layout.chunk_rows, *layout.row_shape), self.form.numpy)
+        try:
+            padded[: last - first] = zarr.open_array(self.folder, mode="r")[first:last]
+        except Exception as error:  # a codec's own refusals
+            raise self._damaged(shard, f"it cannot be decoded ({type(error).__name__})") from None
+        for oldest in list(self._rows)[: max(0, len(self._rows) + 1 - self.kept)]:
+            self.release([oldest])
+        return padded.reshape(-1, layout.chunk_rows, *layout.row_shape)
+
+    def _content(self, shard: int) -> bytes:
+        self._check_size(shard)
+        try:
+            return self._path(shard).read_bytes()
+        except OSError as error:
+            raise self._damaged(shard, (error.strerror or "unreadable").lower()) from None
+
+    def _bytes(self, shard: int) -> np.ndarray:
         """Map a shard and check its index and seal; the chunks' own values are checked at first touch."""
+        if shard in self._raw:
+            return self._raw[shard]
         self._check_size(shard)
         layout = self.layout
         # torch maps without keeping a file descriptor, numpy keeps one a shard: 1024 shards would be the end
@@ -321,24 +531,36 @@ class Rows:
         chunks = content[:end].reshape(-1, layout.stride)
         if _seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
             raise self._damaged(shard, "its checksums are not the manifest's")
+        self._raw[shard] = chunks
         return chunks
 
     def _trust(self, chunks: np.ndarray) -> None:
         """Check the crc32c of those `chunks` that nobody has touched before."""
-        for chunk in np.unique(chunks[~self._trusted[chunks]]).tolist():
-            raw = self._raw(chunk)
+        if self.form.compressor != "none":  # a packed shard is checked as a whole, whenever it is decoded
+            return
+        fresh = chunks[~self._trusted[chunks]]
+        for chunk in np.unique(fresh).tolist() if len(fresh) else []:
+            shard, place = divmod(chunk, self.layout.shard_chunks)
+            raw = self._bytes(shard)[place]
             if _crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
                 first = chunk * self.layout.chunk_rows
                 last = min(first + self.layout.chunk_rows, len(self)) - 1
-                raise self._damaged(
-                    chunk // self.layout.shard_chunks, f"rows {first}..{last} fail their checksum"
-                )
+                raise self._damaged(shard, f"rows {first}..{last} fail their checksum")
             self._trusted[chunk] = True
 
-    def verify(self) -> None:
-        """Check every chunk not checked before; raises as `read`."""
-        for chunk in range(self.layout.chunks):
-            self._trust(np.array([chunk]))
+    def verify(self, on_shard: Callable[[int], None] = lambda shard: None) -> None:
+        """Check every chunk again, whether it was checked before or not; raises as `read`."""
+        for shard in range(self.layout.shards):
+            first = shard * self.layout.shard_chunks
+            chunks = np.arange(first, first + self.layout.chunks_in(shard))
+            held = shard in self._rows or shard in self._raw
+            self.release([shard])
+            self._trusted[chunks] = False
+            self._trust(chunks)
+            self._values(shard)
+            if not held:
+                self.release([shard])
+            on_shard(shard)
 
     def _path(self, shard: int) -> Path:
         return self.folder / self.layout.file(shard)
@@ -348,8 +570,9 @@ class Rows:
             size = os.stat(self._path(shard)).st_size
         except OSError as error:
             raise self._damaged(shard, (error.strerror or "unreadable").lower()) from None
-        if size != self.layout.size(shard):
-            raise self._damaged(shard, f"{size} bytes instead of {self.layout.size(shard)}")
+        wanted = self._sizes[shard] if self._sizes else self.layout.size(shard)
+        if size != wanted:
+            raise self._damaged(shard, f"{size} bytes instead of {wanted}")
 
     def _damaged(self, shard: int, what: str) -> UserError:
         return UserError(f"damaged store: shard {self._path(shard)}: {what}; {AGAIN}")
@@ -371,14 +594,14 @@ def _open(path: Path, kind: str) -> dict[str, Rows]:
     for name, crc in manifest["files"].items():
         if not (path / name).is_file() or _crc((path / name).read_bytes()).hex() != crc:
             raise UserError(f"damaged store: {path / name} is missing or not what was written; {AGAIN}")
-    return {
-        name: Rows(
-            path / name,
-            Layout(entry["rows"], tuple(entry["row_shape"]), entry["chunk_rows"], entry["shard_chunks"]),
-            entry["seals"],
-        )
-        for name, entry in manifest["arrays"].items()
-    }
+    return {name: _array(path / name, entry) for name, entry in manifest["arrays"].items()}
+
+
+def _array(folder: Path, entry: dict[str, Any]) -> Rows:
+    form = Form(entry.get("dtype", "float32"), entry.get("compressor", "none"))
+    row_shape, item_bytes = tuple(entry["row_shape"]), form.numpy.itemsize
+    layout = Layout(entry["rows"], row_shape, entry["chunk_rows"], entry["shard_chunks"], item_bytes)
+    return Rows(folder, layout, form, entry)
 
 
 # ----------------------------------------------------------------------------------------------------- series
@@ -430,27 +653,85 @@ class Meta:
 
 
 class StoreWriter(_FolderWriter):
-    """`with StoreWriter(path, meta) as store: store.append(values)`. The folder appears whole, on leaving."""
+    """`with StoreWriter(path, meta) as store: store.append(values)`. The folder appears whole, on leaving.
+
+    A second writer of the same store is refused while this one lives.
+    """
 
     kind = "series"
 
-    def __init__(self, path: Path, meta: Meta) -> None:
+    def __init__(self, path: Path, meta: Meta, form: Form = PLAIN) -> None:
         self._row_shape = (meta.axis.length, len(meta.channels))
-        super().__init__(path, {"values": self._row_shape}, {"distgan": meta.to_dict()})
+        self.meta = meta
+        super().__init__(path, {"values": self._row_shape}, {"distgan": meta.to_dict()}, form)
 
     def append(self, values: np.ndarray) -> None:
         """Add series [n, L, C]; NaN = missing."""
         assert values.shape[1:] == self._row_shape, f"{values.shape[1:]} in a store of {self._row_shape}"
         self._arrays["values"].append(values)
 
+    def _entries(self) -> dict[str, Any]:
+        entries = super()._entries()
+        self._state_error(self._arrays["values"].shards)
+        return entries
+
+    def _state_error(self, shards: Sequence[Sealed]) -> None:
+        """Say in the store what float16 cost; known only once all is written."""
+        if self.form.dtype == "float16":
+            lost = {"dtype": "float16", "largest_error": max(shard.error for shard in shards)}
+            self.meta = replace(self.meta, provenance=self.meta.provenance | {"stored_as": lost})
+            self._attributes = {"distgan": self.meta.to_dict()}
+
+
+class ParallelStoreWriter(StoreWriter):
+    """A store of a known number of rows, whose shards any number of threads or processes fill, each once.
+
+    In this process call `fill(shard, values)`. Another process calls `write_shard(*writer.place, shard,
+    values)` and hands what it returns to `accept`.
+    """
+
+    def __init__(self, path: Path, meta: Meta, rows: int, form: Form = PLAIN) -> None:
+        super().__init__(path, meta, form)
+        if rows < 1:
+            raise UserError("nothing to write: a store needs at least one row")
+        self.layout = Layout.fit(self._row_shape, form.numpy.itemsize).holding(rows)
+        self._sealed: dict[int, Sealed] = {}
+
+    @property
+    def place(self) -> tuple[Path, Layout, Form]:
+        return self._folder / "values", self.layout, self.form
+
+    def fill(self, shard: int, values: np.ndarray) -> None:
+        """Write the rows `layout.span(shard)`."""
+        self.accept(shard, write_shard(*self.place, shard, values))
+
+    def accept(self, shard: int, sealed: Sealed) -> None:
+        self._sealed[shard] = sealed
+
+    def append(self, values: np.ndarray) -> None:
+        raise NotImplementedError("shards are filled, each by one writer")
+
+    def _entries(self) -> dict[str, Any]:
+        absent = [shard for shard in range(self.layout.shards) if shard not in self._sealed]
+        assert not absent, f"shards {absent} were never written"
+        shards = [self._sealed[shard] for shard in range(self.layout.shards)]
+        self._state_error(shards)
+        _create(self._folder, self.layout, self.form, "values")
+        return {"values": _entry(self.layout, self.form, shards)}
+
 
 class Store:
     """Series on disk: `Store.open(path).rows(indices)`."""
 
     def __init__(self, path: Path, values: Rows, meta: Meta) -> None:
-        self.path, self.meta, self._values = path, meta, values
+        self.path, self.meta, self.values = path, meta, values
         self.num_series = len(values)
         self.length, self.channels = values.layout.row_shape
+
+    @property
+    def whole_axis(self) -> Axis:
+        """The times on which `starts` counts."""
+        return self.meta.axis
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -469,30 +750,58 @@ class Store:
         Raises:
             UserError: a shard is damaged; names it.
         """
-        return self._values.read(indices, out)
+        return self.values.read(indices, out)
+
+    def starts(self, indices: np.ndarray) -> np.ndarray:
+        """The step of the store's axis at which each series begins: all at the first."""
+        return np.zeros(len(indices), dtype=np.int64)
+
+    def shard_of(self, indices: np.ndarray) -> np.ndarray:
+        """The shard in which each series lies."""
+        return self.values.shard_of(indices)
 
     def blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
         """All series in order: (first row, values [at most `size`, L, C])."""
-        return self._values.blocks(size)
+        return self.values.blocks(size)
 
     def part(self, rows: np.ndarray, size: int = 1024) -> "Part":
         """Some series in the order of `rows`, block by block, as often as it is iterated."""
         return Part(self, np.asarray(rows), size)
 
-    def verify(self) -> None:
+    def verify(self, on_shard: Callable[[int], None] = lambda shard: None) -> None:
         """Check every byte of every series.
 
         Raises:
             UserError: a shard is damaged; names it.
         """
-        self._values.verify()
+        self.values.verify(on_shard)
+
+
+class Readable(Protocol):
+    """What training reads: a store, or a view of one."""
+
+    path: Path
+    meta: Meta
+    length: int
+    channels: int
+    num_series: int
+    values: Rows
+
+    @property
+    def whole_axis(self) -> Axis: ...
+
+    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray: ...
+
+    def starts(self, indices: np.ndarray) -> np.ndarray: ...
+
+    def shard_of(self, indices: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Part:
     """Blocks [at most `size`, L, C] of some rows of a store; unlike a generator it can be walked again."""
 
-    store: Store
+    store: Readable
     rows: np.ndarray
     size: int
 

@@ -4,11 +4,13 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from distgan import config, draws
+from distgan.data.augmentation import draw
 from distgan.data.loader import Batch
 from distgan.layers import twice_differentiable
 from distgan.losses import LOSSES, exact, finite_difference, interpolated, mode_seeking
@@ -27,6 +29,7 @@ class Adversarial:
         condition: the condition of each series of a batch, (B, K).
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
+        steps_per_day: what augmentation calls a day.
     """
 
     def __init__(
@@ -40,10 +43,11 @@ class Adversarial:
         burn_in_steps: int = 0,
         across: Callable[[Tensor], Tensor] = lambda count: count,
         dtype: torch.dtype = torch.float32,
+        steps_per_day: int = 24,
     ) -> None:
         self.networks, self.noise_dim, self.condition = networks, noise_dim, condition
         self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
-        self.across, self.dtype = across, dtype
+        self.across, self.dtype, self.steps_per_day = across, dtype, steps_per_day
         self.game = LOSSES[settings.loss]
         self.phases = [
             Phase("discriminator", "discriminator", self.discriminator_loss),
@@ -55,6 +59,7 @@ class Adversarial:
         condition_BK = self.condition(batch)
         with torch.no_grad():
             fake_BLC = self.fake(batch, condition_BK, "discriminator noise")
+        batch, fake_BLC = self.augmented(batch, fake_BLC)
         real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
         loss = self.game.discriminator(real, fake)
         shown = {"d": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
@@ -67,11 +72,12 @@ class Adversarial:
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
         fake_BLC = self.fake(batch, condition_BK, "generator noise")
-        fake = self.judge(fake_BLC, condition_BK)
+        seen, seen_fake_BLC = self.augmented(batch, fake_BLC)
+        fake = self.judge(seen_fake_BLC, condition_BK)
         real = fake
         if self.game.compares:
             with torch.no_grad():
-                real = self.judge(batch.series, condition_BK)
+                real = self.judge(seen.series, condition_BK)
         loss = self.game.generator(real, fake)
         shown = {"g": loss.detach()}
         if self.game.seeks_modes:
@@ -88,6 +94,16 @@ class Adversarial:
         noise_BZ = self.noise(batch, purpose)
         series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
         return series_BLC * batch.mask.to(series_BLC.dtype)
+
+    def augmented(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:
+        """The batch and the generated series as the discriminator sees them: the same done to both."""
+        settings = self.settings.augment
+        if not settings.on:
+            return batch, fake_BLC
+        length = batch.series.shape[1]
+        drawn = draw(settings, self.seed, batch.step, batch.sample, length, self.steps_per_day)
+        seen = replace(batch, series=drawn.series(batch.series), mask=drawn.mask(batch.mask))
+        return seen, drawn.series(fake_BLC)
 
     def judge(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
         """Logits in float32: (B, L, C), (B, K) -> (B, H)."""

@@ -1,6 +1,7 @@
 """What the stages share: a run's training series, scaled, and its networks' weights as files."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler
-from distgan.data.store import Meta, Store, private_table, read_table
+from distgan.data.store import Meta, Store, Table, private_table, read_table
+from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.files import read_json, write_bytes
 from distgan.parallel import Parallel
@@ -21,17 +23,40 @@ from distgan.runs import Run
 Network = TypeVar("Network", bound=nn.Module)
 
 
+def open_series(folder: Run) -> Store | Windows:
+    """The run's series, or the windows of them that it trains on.
+
+    Raises:
+        UserError: the run has no store yet, or it is damaged.
+    """
+    store = Store.open(folder.need(folder.series, "prepare"))
+    chosen = read_json(folder.need(folder.scaler, "prepare")).get("windows")
+    return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
+
+
+def samples(data: Store | Windows, table: Table, split: str, folder: Run) -> np.ndarray:
+    """The series of one split, or their usable windows: int64, ascending."""
+    rows = table.rows(split)
+    if isinstance(data, Store):
+        return rows
+    return np.setdiff1d(data.of(rows), np.load(left_out_windows(folder)), assume_unique=True)
+
+
+def left_out_windows(folder: Run) -> Path:
+    """Numbers of the windows with too many missing values, beside the store."""
+    return folder.series.with_name("series.windows.npy")
+
+
 @dataclass(frozen=True)
 class TrainingData:
-    """The training rows of the store, with their scaler and levels. `rows[i]` is where training series i
-    stands.
+    """The training rows of the store (or of its windows), with their scaler. `rows[i]` is where training
+    series i stands, `entity_codes[i]` a number for the entity behind it: all windows of a home have one.
     """
 
-    store: Store
+    store: Store | Windows
     rows: np.ndarray
-    entities: np.ndarray
+    entity_codes: np.ndarray
     scaler: Scaler
-    attributes: np.ndarray
 
     @classmethod
     def open(cls, folder: Run) -> "TrainingData":
@@ -39,38 +64,47 @@ class TrainingData:
         Raises:
             UserError: the run has no store yet, or it is damaged.
         """
-        store = Store.open(folder.need(folder.series, "prepare"))
+        store = open_series(folder)
         table = read_table(private_table(folder.series))
-        rows = table.rows("train")
+        rows = samples(store, table, "train", folder)
         scaler, _ = read_scaler(folder)
-        attributes = np.concatenate([scaler.attributes(block) for block in store.part(rows)])
-        return cls(store, rows, np.asarray(table.entities)[rows], scaler, attributes)
+        series = store.series(rows) if isinstance(store, Windows) else rows
+        codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
+        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler)
 
     @property
     def num_series(self) -> int:
         return len(self.rows)
 
-    @property
-    def entity_codes(self) -> np.ndarray:
-        """A number for the entity behind each training series: (n,) int64."""
-        return np.unique(self.entities, return_inverse=True)[1]
+    @cached_property
+    def attributes(self) -> np.ndarray:
+        """Level and spread of every training series, (n, C, 2): a pass over the store."""
+        return np.concatenate([self.scaler.attributes(block) for block in self.store.part(self.rows)])
 
     def scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:
         """Training series first..end: scaled with 0 for missing, and the mask, each (n, L, C)."""
-        values = self.scaler.scale(self.store.rows(self.rows[first:end]), self.attributes[first:end])
-        return torch.from_numpy(np.nan_to_num(values)), torch.from_numpy(~np.isnan(values)).float()
+        values = self.store.rows(self.rows[first:end])
+        scaled = self.scaler.scale(values, self.scaler.attributes(values))
+        return torch.from_numpy(np.nan_to_num(scaled)), torch.from_numpy(~np.isnan(scaled)).float()
 
     def loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
         return Loader(
             self.store,
             self.rows,
             self.scaler,
-            self.attributes,
             batch_size=batch_size,
             seed=settings.seed,
             rank=parallel.rank,
             world_size=parallel.world_size,
+            buffer_shards=self.buffer_shards(settings.data.buffer_mib),
         )
+
+    def buffer_shards(self, buffer_mib: int | None) -> int | None:
+        """Shards that a buffer of so many MiB holds; at least one."""
+        if buffer_mib is None:
+            return None
+        layout = self.store.values.layout
+        return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
 
 
 def read_scaler(folder: Run) -> tuple[Scaler, Meta]:

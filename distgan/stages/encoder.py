@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from distgan import config
-from distgan.data.store import Store
+from distgan.data.store import Readable
 from distgan.engine.loop import Rate, Schedule, fit
 from distgan.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
@@ -67,7 +67,7 @@ def schedule(settings: config.Config) -> Schedule:
     )
 
 
-def load_encoder(settings: config.Config, folder: Run, store: Store) -> Encoder:
+def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:
     """
     Raises:
         UserError: the run has no trained encoder.

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 import distgan
-from distgan import config
+from distgan import config, draws
 from distgan.conditions import Bank
-from distgan.data.store import Store, Table, private_table, read_table
+from distgan.data.store import SPLITS, Store, Table, private_table, read_table
+from distgan.data.windows import Windows
 from distgan.evaluation import fidelity, plots, report
 from distgan.parallel import Parallel
 from distgan.runs import Run
+from distgan.stages.common import open_series, samples
 from distgan.stages.prepare import Shape
 
 DAY = 86400  # seconds
@@ -28,10 +30,10 @@ TRAININGS = ("encoder", "gan")
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    real = Store.open(folder.need(folder.series, "prepare"))
+    real = open_series(folder)
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     table = read_table(private_table(folder.series))
-    sets = {name: real.rows(table.rows(name)) for name in ("train", "holdout", "reference")}
+    sets = {name: real.rows(compared(real, table, name, settings, folder)) for name in SPLITS}
     made = synthetic.rows(np.arange(synthetic.num_series))
     steps_per_day = DAY / real.meta.axis.step_seconds
     results = fidelity.evaluate(
@@ -55,6 +57,17 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     return {"summary": results["verdict"][0]["text"]}
 
 
+def compared(
+    real: Store | Windows, table: Table, split: str, settings: config.Config, folder: Run
+) -> np.ndarray:
+    """The series of a split; of windows, which can be millions, a random part that is enough for scores."""
+    rows = samples(real, table, split, folder)
+    if isinstance(real, Store) or len(rows) <= settings.evaluate.max_series:
+        return rows
+    rng = draws.generator(settings.evaluate.seed, 0, f"windows of {split}")
+    return np.sort(rng.choice(rows, settings.evaluate.max_series, replace=False))
+
+
 def splits(table: Table) -> dict[str, report.Split]:
     found = {}
     for name in ("train", "holdout", "reference"):
@@ -64,7 +77,7 @@ def splits(table: Table) -> dict[str, report.Split]:
     return found
 
 
-def facts(settings: config.Config, folder: Run, store: Store, table: Table) -> report.Facts:
+def facts(settings: config.Config, folder: Run, store: Store | Windows, table: Table) -> report.Facts:
     """What the report says of the run."""
     meta, provenance = store.meta, store.meta.provenance
     bank = Bank.load(folder.need(folder.bank, "bank"))

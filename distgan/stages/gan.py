@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from distgan import config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
+from distgan.data.store import Axis
 from distgan.engine.ema import decay
 from distgan.engine.loop import Rate, Schedule, fit
+from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.layers import checkpoint_activations
 from distgan.objectives.adversarial import Adversarial
@@ -46,6 +48,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         burn_in_steps=settings.train.burn_in_steps,
         across=parallel.mean,
         dtype=parallel.dtype,
+        steps_per_day=steps_per_day(settings, data.store.meta.axis),
     )
     trained = fit(
         objective,
@@ -62,6 +65,27 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     parallel.on_main(lambda: save_network(trained["generator"], folder.gan / "generator.safetensors"))
     series = settings.train.steps * settings.train.batch_size
     return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+
+
+def steps_per_day(settings: config.Config, axis: Axis) -> int:
+    """
+    Raises:
+        UserError: augmentation is to turn series by days, and a day is no whole number of steps, or the
+            series hold no two of the shift's periods.
+    """
+    steps, chosen = DAY // axis.step_seconds, settings.objective.augment
+    if DAY % axis.step_seconds and (chosen.day_shift or chosen.week_shift):
+        raise UserError(
+            f"objective.augment shifts by days, and steps of {axis.step_seconds} s do not divide a day; "
+            "switch day_shift and week_shift off"
+        )
+    for name, wanted, period in (("day", chosen.day_shift, steps), ("week", chosen.week_shift, 7 * steps)):
+        if wanted and axis.length < 2 * period:
+            raise UserError(
+                f"objective.augment.{name}_shift needs two {name}s, and series have {axis.length} steps of "
+                f"{axis.step_seconds} s; switch it off"
+            )
+    return max(1, steps)
 
 
 def noise_numbers(generator: nn.Module) -> int:

@@ -8,11 +8,22 @@ import numpy as np
 from distgan import config
 from distgan.data import ingest
 from distgan.data.scaling import Scaler
-from distgan.data.store import Store, StoreWriter, private_table, read_table, write_table
-from distgan.errors import UserError
+from distgan.data.store import (
+    SPLITS,
+    Form,
+    Meta,
+    Store,
+    StoreWriter,
+    private_table,
+    read_table,
+    write_table,
+)
+from distgan.data.windows import Windows
+from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
+from distgan.stages.common import left_out_windows, open_series, samples
 
 
 @dataclass(frozen=True)
@@ -28,23 +39,58 @@ class Shape:
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     raw, splits = read(settings)
-    with StoreWriter(folder.series, raw.meta) as writer:
+    form = Form(settings.data.store.dtype, settings.data.store.compressor)
+    with StoreWriter(folder.series, raw.meta, form) as writer:
         writer.append(raw.values)
     write_table(private_table(folder.series), raw.entities, raw.owners, list(splits))
-    scaler = Scaler.fit([raw.values[splits == "train"]], settings.data.scaling)
-    write_json(folder.scaler, {"scaler": scaler.to_dict(), "meta": raw.meta.to_dict()})
-    counts = {name: int((splits == name).sum()) for name in ("train", "holdout", "reference")}
+    data, left_out_samples = cut(settings, folder, splits)
+    fit_scaler(settings, folder, data)
+    counts = {name: int((splits == name).sum()) for name in SPLITS}
     owners = {name: len({o for o, s in zip(raw.owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in raw.left_out.items() if count)
     length, channels = raw.values.shape[1:]
+    told = f"; {left_out_samples}" if left_out_samples else ""
     return {
         "summary": f"{len(raw.values)} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(owners.values())} "
-        f"owners{left_out}",
+        f"owners{left_out}{told}{lost(writer.meta)}",
         "series": counts,
         "owners": owners,
         "left_out": raw.left_out,
     }
+
+
+def cut(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
+    """The store, or its windows if they are asked for, of which those with too many gaps are left out."""
+    store, chosen = Store.open(folder.series), settings.data.windows
+    if chosen.length is None:
+        return store, ""
+    windows = Windows(store, chosen.length, chosen.stride or chosen.length)
+    bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
+    with writing(left_out_windows(folder)):
+        np.save(left_out_windows(folder), bad)
+    if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
+        raise UserError(
+            f"no window of {chosen.length} steps to train on has at most "
+            f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
+        )
+    told = f"{windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
+    return windows, told + (f", {len(bad)} left out (too many missing)" if len(bad) else "")
+
+
+def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> None:
+    """Learn the scaler from the training split alone, a block at a time."""
+    rows = samples(data, read_table(private_table(folder.series)), "train", folder)
+    scaler = Scaler.fit(data.part(rows), settings.data.scaling)
+    tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
+    if isinstance(data, Windows):
+        tree["windows"] = {"length": data.length, "stride": data.stride}
+    write_json(folder.scaler, tree)
+
+
+def lost(meta: Meta) -> str:
+    stored = meta.provenance.get("stored_as")
+    return f"; kept as float16, off by {stored['largest_error']:.2g} at most" if stored else ""
 
 
 def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
@@ -55,7 +101,9 @@ def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
     """
     raw = ingest.read(settings.data)
     splits = ingest.split(raw.owners, settings.data.splits, settings.seed)
-    length = raw.values.shape[1]
+    whole, length = raw.values.shape[1], settings.data.windows.length or raw.values.shape[1]
+    if length > whole:
+        raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
     patches = {"encoder.patch": settings.encoder.patch, "model.patch": settings.model.patch}
     for name, patch in patches.items():
         if length < patch:
@@ -68,12 +116,16 @@ def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
 def shape(settings: config.Config, folder: Run) -> Shape:
     """From the store if it is there, else from the source."""
     if folder.done("prepare") and folder.series.exists():
-        store, splits = Store.open(folder.series), read_table(private_table(folder.series)).splits
-        length, channels = store.length, store.channels
-    else:
-        raw, splits = read(settings)
-        length, channels = raw.values.shape[1:]
-    counts = [int((splits == name).sum()) for name in ("train", "holdout", "reference")]
+        data, table = open_series(folder), read_table(private_table(folder.series))
+        counts = [len(samples(data, table, name, folder)) for name in SPLITS]
+        return Shape(counts[0], counts[1], counts[2], data.length, data.channels)
+    raw, splits = read(settings)
+    length, channels = raw.values.shape[1:]
+    counts = [int((splits == name).sum()) for name in SPLITS]
+    chosen = settings.data.windows
+    if chosen.length is not None:
+        each = (length - chosen.length) // (chosen.stride or chosen.length) + 1
+        counts, length = [count * each for count in counts], chosen.length
     return Shape(counts[0], counts[1], counts[2], length, channels)
 
 

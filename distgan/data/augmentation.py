@@ -1,0 +1,109 @@
+"""Augmentation of what the discriminator sees, real and generated alike: pure and differentiable.
+
+Each operation acts on a series with a probability below 1, so that the generator learns the undisturbed
+population (as in "Training Generative Adversarial Networks with Limited Data"). Draws are keyed by (seed,
+step, sample): a real series, its mask and the generated series of the same sample get the same ones.
+Shapes: B series, L steps, C channels.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from distgan import config, draws
+
+PURPOSES = ("day shift", "week shift", "jitter", "cutout", "crop")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to each series of one batch.
+
+    shift: (B,) steps by which it is turned in a circle. factor: (B,) multiplies its amplitude. hole, kept:
+    (B, 2) first step and end of the stretch that is cut out, and of the one that is kept.
+    """
+
+    shift: Tensor
+    factor: Tensor
+    hole: Tensor
+    kept: Tensor
+
+    def series(self, series_BLC: Tensor) -> Tensor:
+        """Turned, made larger or smaller, and 0 where it is cut: (B, L, C) -> (B, L, C)."""
+        turned_BLC = self._turned(series_BLC)
+        return turned_BLC * self.factor.to(turned_BLC.dtype)[:, None, None] * self._seen(turned_BLC)
+
+    def mask(self, mask_BLC: Tensor) -> Tensor:
+        """What of the series is still measured and seen."""
+        turned_BLC = self._turned(mask_BLC)
+        return turned_BLC * self._seen(turned_BLC)
+
+    def _turned(self, values_BLC: Tensor) -> Tensor:
+        length = values_BLC.shape[1]
+        steps_BL = (torch.arange(length, device=values_BLC.device) - self.shift[:, None]) % length
+        return torch.gather(values_BLC, 1, steps_BL[:, :, None].expand_as(values_BLC))
+
+    def _seen(self, values_BLC: Tensor) -> Tensor:
+        step_L = torch.arange(values_BLC.shape[1], device=values_BLC.device)
+        hole_BL = (step_L >= self.hole[:, :1]) & (step_L < self.hole[:, 1:])
+        kept_BL = (step_L >= self.kept[:, :1]) & (step_L < self.kept[:, 1:])
+        return (kept_BL & ~hole_BL).to(values_BLC.dtype)[:, :, None]
+
+
+def none(samples: Tensor, length: int) -> Augmentation:
+    """The augmentation that changes nothing."""
+    zeros_B, ones_B = torch.zeros_like(samples), torch.ones(len(samples), device=samples.device)
+    whole_B2 = torch.stack([zeros_B, torch.full_like(samples, length)], dim=1)
+    return Augmentation(zeros_B, ones_B, torch.zeros_like(whole_B2), whole_B2)
+
+
+def draw(
+    settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, steps_per_day: int
+) -> Augmentation:
+    """What happens to the samples (B,) of a step's batch, on their device."""
+    drawn = none(samples, length)
+    if settings.day_shift:
+        drawn = replace(
+            drawn, shift=_shift(settings, seed, step, samples, length, steps_per_day, "day shift")
+        )
+    if settings.week_shift:
+        weeks_B = _shift(settings, seed, step, samples, length, 7 * steps_per_day, "week shift")
+        drawn = replace(drawn, shift=drawn.shift + weeks_B)
+    if settings.jitter:
+        acts_B, share_B, _ = _drawn(settings, seed, step, samples, "jitter")
+        drawn = replace(drawn, factor=1 + acts_B * settings.jitter * (2 * share_B - 1))
+    if settings.cutout:
+        acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "cutout")
+        width_B = (acts_B * share_B * settings.cutout * length).long()
+        drawn = replace(drawn, hole=_stretch(width_B, place_B, length))
+    if settings.crop:
+        acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "crop")
+        width_B = length - (acts_B * share_B * settings.crop * length).long()
+        drawn = replace(drawn, kept=_stretch(width_B, place_B, length))
+    return drawn
+
+
+def _drawn(
+    settings: config.Augment, seed: int, step: int, samples: Tensor, purpose: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Whether an operation acts (0 or 1), and two uniform numbers for it: each (B,) float32."""
+    assert purpose in PURPOSES
+    numbers_B3 = draws.uniform(seed, step, f"augmentation: {purpose}", samples, (3,))
+    return (numbers_B3[:, 0] < settings.probability).float(), numbers_B3[:, 1], numbers_B3[:, 2]
+
+
+def _shift(
+    settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, period: int, purpose: str
+) -> Tensor:
+    """Whole periods, from one to all but one of those that a series holds: (B,) int64."""
+    acts_B, share_B, _ = _drawn(settings, seed, step, samples, purpose)
+    turns = length // period - 1
+    assert turns >= 1, f"{length} steps hold no two periods of {period}"
+    return acts_B.long() * (1 + (share_B * turns).long()) * period
+
+
+def _stretch(width_B: Tensor, place_B: Tensor, length: int) -> Tensor:
+    """First step and end of stretches of a width, anywhere: (B,), (B,) -> (B, 2)."""
+    first_B = (place_B * (length - width_B + 1)).long()
+    return torch.stack([first_B, first_B + width_B], dim=1)

@@ -1,0 +1,89 @@
+"""Windows: pieces of a chosen length and stride of the series of a store, as a view that costs no disk.
+
+Window w of a store with k windows a series is number w % k of series w // k. Windows of one home overlap and
+share their owner: splits and groups count the home, never its windows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from distgan.data.store import Axis, Meta, Part, Rows, Store
+from distgan.errors import UserError
+
+
+class Windows:
+    """A store whose series are windows of another's; reads as `Store` does.
+
+    Raises:
+        UserError: the windows are longer than the series.
+    """
+
+    def __init__(self, store: Store, length: int, stride: int) -> None:
+        if length > store.length:
+            raise UserError(
+                f"data.windows.length {length} is above the {store.length} steps of a series; use less"
+            )
+        self.store, self.length, self.stride = store, length, stride
+        self.channels, self.path = store.channels, store.path
+        self.values: Rows = store.values
+        self.per_series = (store.length - length) // stride + 1
+        self.num_series = store.num_series * self.per_series
+        reading = {"length": length, "stride": stride}
+        self.meta: Meta = replace(
+            store.meta,
+            axis=replace(store.meta.axis, length=length),
+            provenance=store.meta.provenance | {"windows": reading},
+        )
+
+    @property
+    def whole_axis(self) -> Axis:
+        """The times on which `starts` counts."""
+        return self.store.meta.axis
+
+    def of(self, rows: np.ndarray) -> np.ndarray:
+        """All windows of some series of the store, series by series: [n] -> [n * per_series]."""
+        return (np.asarray(rows, np.int64)[:, None] * self.per_series + np.arange(self.per_series)).reshape(
+            -1
+        )
+
+    def series(self, windows: np.ndarray) -> np.ndarray:
+        """The series behind each window."""
+        return np.asarray(windows) // self.per_series
+
+    def starts(self, windows: np.ndarray) -> np.ndarray:
+        """The step of the series at which each window begins."""
+        return np.asarray(windows) % self.per_series * self.stride
+
+    def shard_of(self, windows: np.ndarray) -> np.ndarray:
+        return self.values.shard_of(self.series(windows))
+
+    def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Windows at `indices` [n] -> float32 [n, length, C]; as `Store.rows`."""
+        indices = np.asarray(indices, np.int64)
+        if out is None:
+            out = np.empty((len(indices), self.length, self.channels), np.float32)
+        return self.values.pieces(self.series(indices), self.starts(indices), out)
+
+    def blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+        for first in range(0, self.num_series, size):
+            yield first, self.rows(np.arange(first, min(first + size, self.num_series)))
+
+    def part(self, rows: np.ndarray, size: int = 1024) -> Part:
+        return Part(self, np.asarray(rows), size)
+
+    def unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:
+        """Those windows of the series `rows` with a larger share of missing values: window numbers, int64."""
+        found = []
+        firsts = np.arange(self.per_series) * self.stride
+        for first in range(0, len(rows), 64):
+            some = np.asarray(rows[first : first + 64])
+            gaps = np.isnan(self.store.rows(some)).sum(axis=2)
+            if not gaps.any():
+                continue
+            before = np.concatenate([np.zeros((len(some), 1), np.int64), np.cumsum(gaps, axis=1)], axis=1)
+            missing = before[:, firsts + self.length] - before[:, firsts]
+            bad = missing > max_missing * self.length * self.channels
+            found.append(self.of(some).reshape(len(some), -1)[bad])
+        return np.concatenate(found) if found else np.empty(0, np.int64)
