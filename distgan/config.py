@@ -105,7 +105,7 @@ class Scaling(Section):
         "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
     )
     method: Literal["standard", "minmax"] = key(
-        "standard", "per-series level and spread: mean and deviation, or middle and half range"
+        "standard", "per-series level and spread: mean and deviation (then asinh), or middle and half range"
     )
     lower_bound: float | None = key(
         None, "generated values below this are raised to it (0 for loads and counts)"

@@ -94,3 +94,16 @@ def test_huge_values_do_not_overflow_the_statistics() -> None:
     scaler = Scaler.fit([values], config.Scaling())
     scaled = scaler.scale(values, scaler.attributes(values))
     assert np.isfinite(scaled).all() and np.abs(scaled).max() == pytest.approx(1, abs=1e-5)
+
+
+def test_one_wild_series_does_not_squeeze_the_others() -> None:
+    """A nearly empty home has readings 90 deviations from its mean; ordinary homes still use the range."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(4, 0.2, (20, 8760, 1)).astype(np.float32)
+    values[0] = 0.01
+    values[0, 4000] = 5
+    scaler = Scaler.fit([values], config.Scaling())
+    scaled = scaler.scale(values, scaler.attributes(values))
+    assert np.abs(scaled).max() == pytest.approx(1, abs=1e-6)
+    assert scaled[1:].std() > 0.1
+    assert np.allclose(scaler.restore(scaled, scaler.attributes(values)), values, rtol=1e-4, atol=1e-4)

@@ -44,10 +44,11 @@ TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and thei
 
 @dataclass(frozen=True)
 class Scaler:
-    """z = (t(x) - level) / (spread * bound), per series and channel.
+    """Per series and channel: z = (t(x) - level) / spread, and for `standard` asinh(z) / asinh(bound).
 
-    `unit` is the typical size of a value (log1p divides by it); `bound` the largest |t(x) - level| / spread
-    of the training series, so that they fill [-1, 1]. Holdout series may lie beyond.
+    `unit` is the typical size of a value (log1p divides by it); `bound` the largest |z| of the training
+    series, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
+    not squeeze all others into a corner of the range. Holdout series may lie beyond.
     """
 
     transform: str
@@ -72,8 +73,8 @@ class Scaler:
             return scaler
         bound = 0.0
         for values in blocks:
-            scaled = scaler.scale(values, scaler.attributes(values))
-            bound = max(bound, float(np.nanmax(np.abs(scaled), initial=0.0)))
+            standardised = scaler._standardised(values, scaler.attributes(values), None)
+            bound = max(bound, float(np.nanmax(np.abs(standardised), initial=0.0)))
         if not 0 < bound < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
         return cls(settings.transform, settings.method, unit, bound, settings.lower_bound)
@@ -105,17 +106,27 @@ class Scaler:
         """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C], into `out` if given (it
         may be `values`); NaN stays NaN.
         """
+        scaled = self._standardised(values, attributes, out)
+        if self.method == "standard":
+            np.arcsinh(scaled, out=scaled)
+            scaled /= np.float32(np.arcsinh(self.bound))
+        return scaled
+
+    def _standardised(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None) -> np.ndarray:
         values = np.asarray(values, np.float32)
         if self.transform != "none":
             values = TRANSFORMS[self.transform][0](values, self.unit)
-        scaled = np.subtract(values, attributes[:, None, :, 0].astype(np.float32), out=out)
-        scaled /= attributes[:, None, :, 1].astype(np.float32) * np.float32(self.bound)
-        return scaled
+        standardised = np.subtract(values, attributes[:, None, :, 0].astype(np.float32), out=out)
+        standardised /= attributes[:, None, :, 1].astype(np.float32)
+        return standardised
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """The inverse of `scale`; only `lower_bound` clips."""
-        spread = attributes[:, None, :, 1].astype(np.float32) * np.float32(self.bound)
-        transformed = np.asarray(scaled, np.float32) * spread
+        transformed = np.array(scaled, np.float32)
+        if self.method == "standard":
+            transformed *= np.float32(np.arcsinh(self.bound))
+            np.sinh(transformed, out=transformed)
+        transformed *= attributes[:, None, :, 1].astype(np.float32)
         transformed += attributes[:, None, :, 0].astype(np.float32)
         values = TRANSFORMS[self.transform][1](transformed, self.unit)
         return values if self.lower_bound is None else np.maximum(values, np.float32(self.lower_bound))
