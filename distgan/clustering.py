@@ -25,13 +25,13 @@ from distgan.errors import UserError
 Blocks = Callable[[], Iterator[np.ndarray]]
 Reduce = Callable[[np.ndarray], np.ndarray]
 
-POINTS_PER_CENTROID = (
-    64  # in the start's sample; ten iterations on it and one on all cost least for the same inertia
-)
+POINTS_PER_CENTROID = 64  # in the start's sample
+START = ((16, 6), (64, 4))  # points per centroid, and iterations on so many: most of the way is cheap
 SMALLEST_SAMPLE = 65_536
-START_ITERATIONS = 10
 SEEDING_POINTS_PER_CENTROID = 8
 SMALLEST_SEEDING = 4096
+MOST_GREEDY = 256  # centroids that are seeded one at a time; more in rounds, each a fifth of what stands then
+ROUND = 4
 LARGEST_VALUE_EXPONENT = 50  # squares of 2^50 ~ 1e15 still fit in float32, summed over any dimension
 QUERIES_AT_ONCE = (
     1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
@@ -372,11 +372,7 @@ def _start(points: _Points, k: int, restarts: int, seed: int, device: str) -> np
     rng = draws.generator(seed, 0, "clustering start")
     best, least = points.sample[:k], np.inf
     for _ in range(restarts):
-        few = min(len(points.sample), max(SEEDING_POINTS_PER_CENTROID * k, SMALLEST_SEEDING))
-        part = rng.choice(len(points.sample), few, replace=False)
-        seeds, _ = kmeans_plusplus(
-            points.sample[part], k, sample_weight=points.counts[part], random_state=int(rng.integers(2**31))
-        )
+        seeds = _greedy(points, k, rng) if k <= MOST_GREEDY else _in_rounds(points, k, rng, device)
         centroids = _short_run(points, seeds, device)
         inertia = _sample_inertia(points, centroids, device) if restarts > 1 else 0.0
         if inertia < least:
@@ -384,17 +380,55 @@ def _start(points: _Points, k: int, restarts: int, seed: int, device: str) -> np
     return best
 
 
+def _greedy(points: _Points, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Greedy k-means++: several candidates for each next seed. One such start beats ten plain ones."""
+    few = min(len(points.sample), max(SEEDING_POINTS_PER_CENTROID * k, SMALLEST_SEEDING))
+    part = rng.choice(len(points.sample), few, replace=False)
+    seeds, _ = kmeans_plusplus(
+        points.sample[part], k, sample_weight=points.counts[part], random_state=int(rng.integers(2**31))
+    )
+    return seeds
+
+
+def _in_rounds(points: _Points, k: int, rng: np.random.Generator, device: str) -> np.ndarray:
+    """k-means++ with many draws a round, so that distances are matrix products: [k, d].
+
+    After Bahmani et al. 2012 (k-means||), but a round draws exactly its number, without replacement: the
+    smallest of exponential times with rates D² (Efraimidis and Spirakis 2006).
+    """
+    few = min(len(points.sample), SEEDING_POINTS_PER_CENTROID * k)
+    sample, counts = points.sample[:few], points.counts[:few]  # the smallest hashes: a random part
+    chosen = rng.choice(few, 1, p=counts / counts.sum())
+    latest, distance = chosen, np.full(few, np.inf)
+    index = _index(device, points.dim)
+    while len(chosen) < k:
+        index.reset()
+        index.add(sample[latest])
+        distance = np.minimum(distance, np.maximum(index.search(sample, 1)[0][:, 0], 0))
+        distance[chosen] = 0
+        times = rng.standard_exponential(few) / np.maximum(counts * distance, 1e-300)
+        times[chosen] = np.inf
+        number = min(k - len(chosen), max(1, len(chosen) // ROUND))
+        latest = np.argpartition(times, number - 1)[:number]
+        chosen = np.concatenate([chosen, latest])
+    return sample[chosen]
+
+
 def _short_run(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
-    """A few iterations of faiss' k-means on the sample, from `seeds`: [k, d] -> [k, d] float32."""
-    faiss = _faiss()
-    settings = faiss.ClusteringParameters()
-    settings.niter, settings.spherical = START_ITERATIONS, points.spherical
-    settings.min_points_per_centroid, settings.max_points_per_centroid = 1, len(points.sample)
-    clustering = faiss.Clustering(points.dim, len(seeds), settings)
-    faiss.copy_array_to_vector(np.ascontiguousarray(seeds, np.float32).ravel(), clustering.centroids)
-    weights = points.counts.astype(np.float32) if points.counts.max() > 1 else None
-    clustering.train(points.sample, _index(device, points.dim), weights)
-    return faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
+    """A few iterations of faiss' k-means, on a part of the sample and then on all of it: [k, d] float32."""
+    faiss, k = _faiss(), len(seeds)
+    centroids = np.ascontiguousarray(seeds, np.float32)
+    for per_centroid, iterations in START:
+        few = min(len(points.sample), max(per_centroid * k, SMALLEST_SAMPLE))
+        settings = faiss.ClusteringParameters()
+        settings.niter, settings.spherical = iterations, points.spherical
+        settings.min_points_per_centroid, settings.max_points_per_centroid = 1, few
+        clustering = faiss.Clustering(points.dim, k, settings)
+        faiss.copy_array_to_vector(centroids.ravel(), clustering.centroids)
+        weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
+        clustering.train(points.sample[:few], _index(device, points.dim), weights)
+        centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
+    return centroids
 
 
 def _sample_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
