@@ -1,15 +1,15 @@
 """How fast and how tight k-means is, beside the libraries' own, on one machine and the same points.
 
-    python benchmarks/clustering.py                        1 M x 64, k = 4096, three seeds (about half an hour)
-    python benchmarks/clustering.py --rows 5000000 --k 1000 --seeds 1
+    python benchmarks/clustering.py                        1 M x 64, k = 4096, three seeds (about half an
+    hour) python benchmarks/clustering.py --rows 5000000 --k 1000 --seeds 1
     python benchmarks/clustering.py --smoke                everything once, tiny, in seconds
     python benchmarks/clustering.py --disk                 10 M x 64 streamed from disk, ours alone
     python benchmarks/clustering.py --groups               groups of at least k, beside k-means-constrained
 
 Every run is a process of its own. Time is CPU-seconds of all its threads, without making or loading points;
-`mse` is the mean squared distance of all points to the nearest centroid, by one exact search; memory is the peak
-over what the process held before. The best library call is the cheapest whose mse is at most 0.5 % above ours.
-The last line is JSON.
+`mse` is the mean squared distance of all points to the nearest centroid, by one exact search; memory is the
+peak over what the process held before. The best library call is the cheapest whose mse is at most 0.5 % above
+ours. The last line is JSON.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def from_disk(path: Path, dim: int) -> Callable[[], Iterator[np.ndarray]]:
     return blocks
 
 
-# ------------------------------------------------------------------------------------------------- the methods
+# ------------------------------------------------------------------------------------------------ the methods
 
 
 def ours(points: np.ndarray, k: int, seed: int) -> np.ndarray:
@@ -128,7 +128,7 @@ METHODS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
 ONCE = ("sklearn KMeans 10 iterations",)  # too slow for every seed
 
 
-# ---------------------------------------------------------------------------------------- one run, one process
+# --------------------------------------------------------------------------------------- one run, one process
 
 
 def peak_mib() -> float:
@@ -230,7 +230,7 @@ def as_child(arguments: list[str]) -> dict[str, Any]:
     return measure(rest[3], path, dim, k, int(rest[4]))
 
 
-# ------------------------------------------------------------------------------------------------- the reports
+# ------------------------------------------------------------------------------------------------ the reports
 
 
 def compare(rows: int, dim: int, k: int, seeds: int, methods: list[str], place: Path) -> dict[str, Any]:

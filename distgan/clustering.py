@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
+from sklearn.metrics import silhouette_score
 
 from distgan import draws
 from distgan.errors import UserError
@@ -30,14 +31,15 @@ START = ((16, 6), (64, 4))  # points per centroid, and iterations on so many: mo
 SMALLEST_SAMPLE = 65_536
 SEEDING_POINTS_PER_CENTROID = 8
 SMALLEST_SEEDING = 4096
-MOST_GREEDY = 256  # centroids that are seeded one at a time; more in rounds, each a fifth of what stands then
-ROUND = 4
+MOST_GREEDY = 512  # centroids that are seeded one at a time; more in rounds
+ROUND = 4  # a round adds this part of the seeds that stand: 1 in 4
 LARGEST_VALUE_EXPONENT = 50  # squares of 2^50 ~ 1e15 still fit in float32, summed over any dimension
 QUERIES_AT_ONCE = (
     1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
 )
 ROWS_AT_ONCE = 65_536
 REFINEMENTS = 3
+SILHOUETTE_POINTS = 2000  # of which all distances are taken
 
 
 @dataclass(frozen=True)
@@ -502,6 +504,81 @@ def _reseed(centroids: np.ndarray, sizes: np.ndarray, sample: np.ndarray, index:
     return revived
 
 
+# ------------------------------------------------------------------------------------------------ how many
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What each k that was tried gave, and the k chosen."""
+
+    counts: np.ndarray  # [m] int64, rising
+    inertia: np.ndarray  # [m] over all points
+    silhouette: np.ndarray  # [m] mean over a sample, -1 .. 1
+    criterion: str
+    count: int
+
+
+def choose_count(
+    blocks: Blocks, lowest: int, highest: int, criterion: str, *, seed: int, reduce: Reduce, **told: Any
+) -> Choice:
+    """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
+
+    "silhouette": the k with the highest mean silhouette (Rousseeuw 1987): how much nearer a point is to its
+    own cluster than to the next one, (b - a) / max(a, b). It has an optimum inside the range and does not
+    move when the range does, which the elbow cannot say: hence the default.
+    "elbow": where the inertia bends most over log k, i.e. lies farthest below the straight line between the
+    ends (Satopää et al. 2011, Kneedle). What a notebook's eye does; it depends on the range.
+
+    Silhouettes are those of a sample of the points, the same on any number of processes.
+
+    Args:
+        told: what else `kmeans` is told.
+
+    Raises:
+        UserError: as `kmeans`.
+    """
+    counts = candidates(lowest, highest)
+    spherical = bool(told.get("spherical", False))
+    sample = _shared_sample(blocks, SILHOUETTE_POINTS, seed, spherical, reduce)
+    inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
+    for number, k in enumerate(counts):
+        found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
+        inertia[number] = found.inertia
+        silhouette[number] = mean_silhouette(sample, found.centroids)
+    best = int(np.argmax(silhouette)) if criterion == "silhouette" else elbow(counts, inertia)
+    return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
+
+
+def candidates(lowest: int, highest: int, most: int = 12) -> np.ndarray:
+    """At most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
+    return np.unique(np.rint(np.geomspace(lowest, highest, most)).astype(np.int64))
+
+
+def elbow(counts: np.ndarray, inertia: np.ndarray) -> int:
+    """Position of the point farthest below the line between the ends of inertia over log k."""
+    across = np.log(counts / counts[0]) / np.log(counts[-1] / counts[0])
+    fall = inertia[0] - inertia[-1]
+    up = (inertia - inertia[-1]) / fall if fall > 0 else np.zeros(len(counts))
+    return int(np.argmax(1 - across - up))
+
+
+def mean_silhouette(sample: np.ndarray, centroids: np.ndarray) -> float:
+    """Of a sample [m, d] under the nearest of the centroids; 0 where it all lies in one cluster."""
+    labels = nearest(sample, centroids)
+    held = len(np.unique(labels))
+    return float(silhouette_score(sample, labels)) if 1 < held < len(sample) else 0.0
+
+
+def _shared_sample(blocks: Blocks, size: int, seed: int, spherical: bool, reduce: Reduce) -> np.ndarray:
+    """At most `size` distinct points of all processes, by their content: [m, d] float32."""
+    sample, dim = _Sample(size, seed), 0
+    for block in blocks():
+        sample.offer(_directions(block) if spherical else _float32(block))
+        dim = block.shape[1]
+    widths, holders = reduce(np.array([dim, dim > 0], np.float64))
+    return _shared(sample, int(widths / max(holders, 1)), reduce).points
+
+
 # ----------------------------------------------------------------------------------------------------- groups
 
 
@@ -532,7 +609,7 @@ def groups_of_at_least(
     labels = _dissolved(values, clustering.assignment.copy(), codes, floor)
     means, within = _tight(values, labels)
     for _ in range(REFINEMENTS):
-        closer = _dissolved(values, _nearest(values, means), codes, floor)
+        closer = _dissolved(values, nearest(values, means), codes, floor)
         closer_means, closer_within = _tight(values, closer)
         if closer_within >= within * (1 - 1e-4):
             break
@@ -577,10 +654,10 @@ def _dissolved(values: np.ndarray, labels: np.ndarray, codes: np.ndarray, floor:
         goes = small[np.argsort(counts[small], kind="stable")][: (len(small) + 1) // 2]
         stays = np.setdiff1d(np.arange(len(alive)), goes)
         moved = np.flatnonzero(np.isin(labels, goes))
-        labels[moved] = stays[_nearest(values[moved], means[stays])]
+        labels[moved] = stays[nearest(values[moved], means[stays])]
 
 
-def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
     index = _index(choose_device(), values.shape[1])
     index.add(np.ascontiguousarray(centroids, dtype=np.float32))

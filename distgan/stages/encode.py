@@ -1,8 +1,8 @@
 """encoder/ and the training series -> latents.zarr: a mean and a log-variance for every training series.
 
-The series are cut into parts, the same ones whatever the number of processes, which the processes take in turn.
-A part is a small store of latents, whole or absent; what an interrupted encode has finished is kept. Rank 0
-joins the parts in order.
+The series are cut into parts, the same ones whatever the number of processes, which the processes take in
+turn. A part is a small store of latents, whole or absent; what an interrupted encode has finished is kept.
+Rank 0 joins the parts in order.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from distgan import config
@@ -33,10 +34,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     parts = plan(data.num_series, size, parts_folder(folder))
     parallel.on_main(lambda: clear(folder, keep=parts_folder(folder)))
     mine = [part for part in list(parts.items())[parallel.rank :: parallel.world_size] if not whole(*part)]
-    kept = len(parts) - int(parallel.total([len(mine)])[0])
+    kept = len(parts) - int(parallel.total(np.array([len(mine)]))[0])
     with Progress("encode", sum(len(rows) for _, rows in mine), "series", parallel) as progress:
         for place, rows in mine:
-            write_part(place, rows, data, encoder, size, parallel.device)
+            write_part(place, rows, data, encoder, settings.encoder, parallel.device)
             progress.advance(len(rows))
     parallel.barrier()
     parallel.on_main(lambda: join(list(parts), folder.latents, dim))
@@ -81,11 +82,16 @@ def whole(place: Path, rows: range) -> bool:
 
 @torch.inference_mode()
 def write_part(
-    place: Path, rows: range, data: TrainingData, encoder: Encoder, size: int, device: torch.device
+    place: Path,
+    rows: range,
+    data: TrainingData,
+    encoder: Encoder,
+    chosen: config.Encoder,
+    device: torch.device,
 ) -> None:
-    with LatentWriter(place, encoder.latent_dim) as writer:
-        for first in range(rows.start, rows.stop, size):
-            series, mask = data.scaled(first, min(first + size, rows.stop))
+    with LatentWriter(place, chosen.latent_dim) as writer:
+        for first in range(rows.start, rows.stop, chosen.batch_size):
+            series, mask = data.scaled(first, min(first + chosen.batch_size, rows.stop))
             mean, logvar = encoder(series.to(device), mask.to(device))
             writer.append(mean.cpu().numpy(), logvar.cpu().numpy())
 
