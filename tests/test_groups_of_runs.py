@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, TINY, population
 
-from distgan import config
+from distgan import cli, config
 from distgan.conditions import Bank, verify
 from distgan.data.store import LatentStore
 from distgan.privacy import Ledger
@@ -139,3 +139,32 @@ def test_a_private_stage_run_again_spends_nothing(
     run.record("bank").unlink()
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
     assert "spend the budget twice" in capsys.readouterr().err
+
+
+def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
+    encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = changed(encoded, many_homes, tmp_path)
+    assert "tracing   all: AUC" in capsys.readouterr().out
+    cli.command(["inspect", str(run.bank)])
+    told = capsys.readouterr().out
+    sizes = Bank.load(run.bank).sizes
+    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, floor 21" in told
+    assert "every promise of the manifest holds" in told and "smallest groups: AUC" in told
+    picture = run.folder / "bank-map.private.png"
+    assert picture.stat().st_size > 5000
+    assert picture.stat().st_mode & 0o777 == 0o600
+    assert (run.clusters / "tracing.json").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in run.bank.iterdir()) == ["bank.safetensors", "manifest.json"]
+    shutil.rmtree(run.clusters)
+    cli.command(["inspect", str(run.bank)])
+    assert "no map" in capsys.readouterr().out
+
+
+def test_a_bank_of_few_probes_is_seen_through(encoded: Run, many_homes: Path, tmp_path: Path) -> None:
+    """The attack tells a study's leak where it is: among those that are averaged."""
+    study = ["bank.training=probes", "bank.probes=1", "bank.min_members=1", "clusters.count=6"]
+    run = changed(encoded, many_homes, tmp_path, *study)
+    attacks = {each["exposure"]: each for each in json.loads((run.clusters / "tracing.json").read_text())}
+    assert attacks["averaged"]["entities"] <= 6
+    assert attacks["averaged"]["auc"] > attacks["all"]["auc"]

@@ -27,8 +27,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training rows of the store, with their scaler and levels. `rows[i]` is where training series i
-    stands.
+    """The training rows of the store (or another split's), with their scaler and levels. `rows[i]` is where
+    training series i stands.
     """
 
     store: Store
@@ -38,16 +38,18 @@ class TrainingData:
     attributes: np.ndarray
 
     @classmethod
-    def open(cls, folder: Run) -> "TrainingData":
+    def open(cls, folder: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
         """
         Raises:
             UserError: the run has no store yet, or it is damaged.
         """
         store = Store.open(folder.need(folder.series, "prepare"))
         table = read_table(private_table(folder.series))
-        rows = table.rows("train")
+        rows = np.sort(np.concatenate([table.rows(split) for split in splits]))
         scaler, _ = read_scaler(folder)
-        attributes = np.concatenate([scaler.attributes(block) for block in store.part(rows)])
+        attributes = np.empty((0, store.channels, 2))
+        if len(rows):
+            attributes = np.concatenate([scaler.attributes(block) for block in store.part(rows)])
         return cls(store, rows, np.asarray(table.entities)[rows], scaler, attributes)
 
     @property
