@@ -27,8 +27,10 @@ Blocks = Callable[[], Iterator[np.ndarray]]
 Reduce = Callable[[np.ndarray], np.ndarray]
 
 POINTS_PER_CENTROID = 64  # in the start's sample
-START = ((16, 6), (64, 4))  # points per centroid, and iterations on so many: most of the way is cheap
+BATCH_ITERATIONS, BATCH_POINTS = 4, 16  # Lloyd's on so many points per centroid, then the rest of the sample
+ONLINE_POINTS = 2  # per centroid, after which the centroids move: one look at each point of the rest
 SMALLEST_SAMPLE = 65_536
+SMALLEST_BATCH = 16_384
 SEEDING_POINTS_PER_CENTROID = 8
 SMALLEST_SEEDING = 4096
 MOST_GREEDY = 512  # centroids that are seeded one at a time; more in rounds
@@ -417,20 +419,38 @@ def _in_rounds(points: _Points, k: int, rng: np.random.Generator, device: str) -
 
 
 def _short_run(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
-    """A few iterations of faiss' k-means, on a part of the sample and then on all of it: [k, d] float32."""
+    """A few iterations of faiss' k-means on a part of the sample, then the rest of it once: [k, d] float32."""
     faiss, k = _faiss(), len(seeds)
-    centroids = np.ascontiguousarray(seeds, np.float32)
-    for per_centroid, iterations in START:
-        few = min(len(points.sample), max(per_centroid * k, SMALLEST_SAMPLE))
-        settings = faiss.ClusteringParameters()
-        settings.niter, settings.spherical = iterations, points.spherical
-        settings.min_points_per_centroid, settings.max_points_per_centroid = 1, few
-        clustering = faiss.Clustering(points.dim, k, settings)
-        faiss.copy_array_to_vector(centroids.ravel(), clustering.centroids)
-        weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
-        clustering.train(points.sample[:few], _index(device, points.dim), weights)
-        centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
-    return centroids
+    few = min(len(points.sample), max(BATCH_POINTS * k, SMALLEST_BATCH))
+    settings = faiss.ClusteringParameters()
+    settings.niter, settings.spherical = BATCH_ITERATIONS, points.spherical
+    settings.min_points_per_centroid, settings.max_points_per_centroid = 1, few
+    clustering = faiss.Clustering(points.dim, k, settings)
+    faiss.copy_array_to_vector(np.ascontiguousarray(seeds, np.float32).ravel(), clustering.centroids)
+    weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
+    clustering.train(points.sample[:few], _index(device, points.dim), weights)
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
+    return _online(points, centroids, few, device)
+
+
+def _online(points: _Points, centroids: np.ndarray, first: int, device: str) -> np.ndarray:
+    """One look at the sample from `first` on, in small batches that move each centroid to the mean of all it
+    has seen (Sculley 2010): as much progress as several iterations. [k, d] -> [k, d] float32.
+    """
+    k, index = len(centroids), _index(device, points.dim)
+    moving = centroids.astype(np.float64)
+    seen = np.full(k, points.counts[:first].sum() / k / 2)  # half: these were iterations with older centroids
+    for start in range(first, len(points.sample), ONLINE_POINTS * k):
+        span = slice(start, start + ONLINE_POINTS * k)
+        index.reset()
+        index.add(moving.astype(np.float32))
+        labels = index.search(points.sample[span], 1)[1][:, 0]
+        counts = points.counts[span].astype(np.float64)
+        arrived = np.bincount(labels, weights=counts, minlength=k)
+        sums = _sums(points.sample[span] * counts[:, None], labels, k)
+        seen += arrived
+        moving += (sums - arrived[:, None] * moving) / seen[:, None]
+    return _directions(moving) if points.spherical else moving.astype(np.float32)
 
 
 def _sample_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
