@@ -419,7 +419,7 @@ def _in_rounds(points: _Points, k: int, rng: np.random.Generator, device: str) -
 
 
 def _short_run(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
-    """A few iterations of faiss' k-means on a part of the sample, then the rest of it once: [k, d] float32."""
+    """A few iterations of faiss' k-means on a part of the sample, then the rest once: [k, d] float32."""
     faiss, k = _faiss(), len(seeds)
     few = min(len(points.sample), max(BATCH_POINTS * k, SMALLEST_BATCH))
     settings = faiss.ClusteringParameters()

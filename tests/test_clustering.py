@@ -294,6 +294,18 @@ def test_the_device_is_checked_and_told() -> None:
         choose_device("tpu")
 
 
+@pytest.mark.gpu
+def test_a_gpu_finds_what_the_cpu_finds() -> None:
+    import faiss
+
+    if "GPU" not in faiss.get_compile_options() or not faiss.get_num_gpus():
+        pytest.skip("faiss sees no GPU")
+    points = mixture(5000)
+    on_gpu, on_cpu = (cluster(points, 20, device=device) for device in ("cuda:0", "cpu"))
+    assert on_gpu.device == "cuda:0 (faiss)"
+    assert on_gpu.inertia == pytest.approx(on_cpu.inertia, rel=0.01)
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     clustering._faiss.cache_clear()
