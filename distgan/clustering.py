@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
+from sklearn.metrics import silhouette_score
 
 from distgan import draws
 from distgan.errors import UserError
@@ -25,19 +26,22 @@ from distgan.errors import UserError
 Blocks = Callable[[], Iterator[np.ndarray]]
 Reduce = Callable[[np.ndarray], np.ndarray]
 
-POINTS_PER_CENTROID = (
-    64  # in the start's sample; ten iterations on it and one on all cost least for the same inertia
-)
+POINTS_PER_CENTROID = 64  # in the start's sample
+BATCH_ITERATIONS, BATCH_POINTS = 4, 16  # Lloyd's on so many points per centroid, then the rest of the sample
+ONLINE_POINTS = 2  # per centroid, after which the centroids move: one look at each point of the rest
 SMALLEST_SAMPLE = 65_536
-START_ITERATIONS = 10
+SMALLEST_BATCH = 16_384
 SEEDING_POINTS_PER_CENTROID = 8
 SMALLEST_SEEDING = 4096
+MOST_GREEDY = 512  # centroids that are seeded one at a time; more in rounds
+ROUND = 4  # a round adds this part of the seeds that stand: 1 in 4
 LARGEST_VALUE_EXPONENT = 50  # squares of 2^50 ~ 1e15 still fit in float32, summed over any dimension
 QUERIES_AT_ONCE = (
     1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
 )
 ROWS_AT_ONCE = 65_536
 REFINEMENTS = 3
+SILHOUETTE_POINTS = 2000  # of which all distances are taken
 
 
 @dataclass(frozen=True)
@@ -372,11 +376,7 @@ def _start(points: _Points, k: int, restarts: int, seed: int, device: str) -> np
     rng = draws.generator(seed, 0, "clustering start")
     best, least = points.sample[:k], np.inf
     for _ in range(restarts):
-        few = min(len(points.sample), max(SEEDING_POINTS_PER_CENTROID * k, SMALLEST_SEEDING))
-        part = rng.choice(len(points.sample), few, replace=False)
-        seeds, _ = kmeans_plusplus(
-            points.sample[part], k, sample_weight=points.counts[part], random_state=int(rng.integers(2**31))
-        )
+        seeds = _greedy(points, k, rng) if k <= MOST_GREEDY else _in_rounds(points, k, rng, device)
         centroids = _short_run(points, seeds, device)
         inertia = _sample_inertia(points, centroids, device) if restarts > 1 else 0.0
         if inertia < least:
@@ -384,17 +384,73 @@ def _start(points: _Points, k: int, restarts: int, seed: int, device: str) -> np
     return best
 
 
+def _greedy(points: _Points, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Greedy k-means++: several candidates for each next seed. One such start beats ten plain ones."""
+    few = min(len(points.sample), max(SEEDING_POINTS_PER_CENTROID * k, SMALLEST_SEEDING))
+    part = rng.choice(len(points.sample), few, replace=False)
+    seeds, _ = kmeans_plusplus(
+        points.sample[part], k, sample_weight=points.counts[part], random_state=int(rng.integers(2**31))
+    )
+    return seeds
+
+
+def _in_rounds(points: _Points, k: int, rng: np.random.Generator, device: str) -> np.ndarray:
+    """k-means++ with many draws a round, so that distances are matrix products: [k, d].
+
+    After Bahmani et al. 2012 (k-means||), but a round draws exactly its number, without replacement: the
+    smallest of exponential times with rates D² (Efraimidis and Spirakis 2006).
+    """
+    few = min(len(points.sample), SEEDING_POINTS_PER_CENTROID * k)
+    sample, counts = points.sample[:few], points.counts[:few]  # the smallest hashes: a random part
+    chosen = rng.choice(few, 1, p=counts / counts.sum())
+    latest, distance = chosen, np.full(few, np.inf)
+    index = _index(device, points.dim)
+    while len(chosen) < k:
+        index.reset()
+        index.add(sample[latest])
+        distance = np.minimum(distance, np.maximum(index.search(sample, 1)[0][:, 0], 0))
+        distance[chosen] = 0
+        times = rng.standard_exponential(few) / np.maximum(counts * distance, 1e-300)
+        times[chosen] = np.inf
+        number = min(k - len(chosen), max(1, len(chosen) // ROUND))
+        latest = np.argpartition(times, number - 1)[:number]
+        chosen = np.concatenate([chosen, latest])
+    return sample[chosen]
+
+
 def _short_run(points: _Points, seeds: np.ndarray, device: str) -> np.ndarray:
-    """A few iterations of faiss' k-means on the sample, from `seeds`: [k, d] -> [k, d] float32."""
-    faiss = _faiss()
+    """A few iterations of faiss' k-means on a part of the sample, then the rest once: [k, d] float32."""
+    faiss, k = _faiss(), len(seeds)
+    few = min(len(points.sample), max(BATCH_POINTS * k, SMALLEST_BATCH))
     settings = faiss.ClusteringParameters()
-    settings.niter, settings.spherical = START_ITERATIONS, points.spherical
-    settings.min_points_per_centroid, settings.max_points_per_centroid = 1, len(points.sample)
-    clustering = faiss.Clustering(points.dim, len(seeds), settings)
+    settings.niter, settings.spherical = BATCH_ITERATIONS, points.spherical
+    settings.min_points_per_centroid, settings.max_points_per_centroid = 1, few
+    clustering = faiss.Clustering(points.dim, k, settings)
     faiss.copy_array_to_vector(np.ascontiguousarray(seeds, np.float32).ravel(), clustering.centroids)
-    weights = points.counts.astype(np.float32) if points.counts.max() > 1 else None
-    clustering.train(points.sample, _index(device, points.dim), weights)
-    return faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
+    weights = points.counts[:few].astype(np.float32) if points.counts.max() > 1 else None
+    clustering.train(points.sample[:few], _index(device, points.dim), weights)
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(seeds.shape).astype(np.float32)
+    return _online(points, centroids, few, device)
+
+
+def _online(points: _Points, centroids: np.ndarray, first: int, device: str) -> np.ndarray:
+    """One look at the sample from `first` on, in small batches that move each centroid to the mean of all it
+    has seen (Sculley 2010): as much progress as several iterations. [k, d] -> [k, d] float32.
+    """
+    k, index = len(centroids), _index(device, points.dim)
+    moving = centroids.astype(np.float64)
+    seen = np.full(k, points.counts[:first].sum() / k / 2)  # half: these were iterations with older centroids
+    for start in range(first, len(points.sample), ONLINE_POINTS * k):
+        span = slice(start, start + ONLINE_POINTS * k)
+        index.reset()
+        index.add(moving.astype(np.float32))
+        labels = index.search(points.sample[span], 1)[1][:, 0]
+        counts = points.counts[span].astype(np.float64)
+        arrived = np.bincount(labels, weights=counts, minlength=k)
+        sums = _sums(points.sample[span] * counts[:, None], labels, k)
+        seen += arrived
+        moving += (sums - arrived[:, None] * moving) / seen[:, None]
+    return _directions(moving) if points.spherical else moving.astype(np.float32)
 
 
 def _sample_inertia(points: _Points, centroids: np.ndarray, device: str) -> float:
@@ -468,6 +524,81 @@ def _reseed(centroids: np.ndarray, sizes: np.ndarray, sample: np.ndarray, index:
     return revived
 
 
+# ------------------------------------------------------------------------------------------------ how many
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What each k that was tried gave, and the k chosen."""
+
+    counts: np.ndarray  # [m] int64, rising
+    inertia: np.ndarray  # [m] over all points
+    silhouette: np.ndarray  # [m] mean over a sample, -1 .. 1
+    criterion: str
+    count: int
+
+
+def choose_count(
+    blocks: Blocks, lowest: int, highest: int, criterion: str, *, seed: int, reduce: Reduce, **told: Any
+) -> Choice:
+    """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
+
+    "silhouette": the k with the highest mean silhouette (Rousseeuw 1987): how much nearer a point is to its
+    own cluster than to the next one, (b - a) / max(a, b). It has an optimum inside the range and does not
+    move when the range does, which the elbow cannot say: hence the default.
+    "elbow": where the inertia bends most over log k, i.e. lies farthest below the straight line between the
+    ends (Satopää et al. 2011, Kneedle). What a notebook's eye does; it depends on the range.
+
+    Silhouettes are those of a sample of the points, the same on any number of processes.
+
+    Args:
+        told: what else `kmeans` is told.
+
+    Raises:
+        UserError: as `kmeans`.
+    """
+    counts = candidates(lowest, highest)
+    spherical = bool(told.get("spherical", False))
+    sample = _shared_sample(blocks, SILHOUETTE_POINTS, seed, spherical, reduce)
+    inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
+    for number, k in enumerate(counts):
+        found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
+        inertia[number] = found.inertia
+        silhouette[number] = mean_silhouette(sample, found.centroids)
+    best = int(np.argmax(silhouette)) if criterion == "silhouette" else elbow(counts, inertia)
+    return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
+
+
+def candidates(lowest: int, highest: int, most: int = 12) -> np.ndarray:
+    """At most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
+    return np.unique(np.rint(np.geomspace(lowest, highest, most)).astype(np.int64))
+
+
+def elbow(counts: np.ndarray, inertia: np.ndarray) -> int:
+    """Position of the point farthest below the line between the ends of inertia over log k."""
+    across = np.log(counts / counts[0]) / np.log(counts[-1] / counts[0])
+    fall = inertia[0] - inertia[-1]
+    up = (inertia - inertia[-1]) / fall if fall > 0 else np.zeros(len(counts))
+    return int(np.argmax(1 - across - up))
+
+
+def mean_silhouette(sample: np.ndarray, centroids: np.ndarray) -> float:
+    """Of a sample [m, d] under the nearest of the centroids; 0 where it all lies in one cluster."""
+    labels = nearest(sample, centroids)
+    held = len(np.unique(labels))
+    return float(silhouette_score(sample, labels)) if 1 < held < len(sample) else 0.0
+
+
+def _shared_sample(blocks: Blocks, size: int, seed: int, spherical: bool, reduce: Reduce) -> np.ndarray:
+    """At most `size` distinct points of all processes, by their content: [m, d] float32."""
+    sample, dim = _Sample(size, seed), 0
+    for block in blocks():
+        sample.offer(_directions(block) if spherical else _float32(block))
+        dim = block.shape[1]
+    widths, holders = reduce(np.array([dim, dim > 0], np.float64))
+    return _shared(sample, int(widths / max(holders, 1)), reduce).points
+
+
 # ----------------------------------------------------------------------------------------------------- groups
 
 
@@ -498,7 +629,7 @@ def groups_of_at_least(
     labels = _dissolved(values, clustering.assignment.copy(), codes, floor)
     means, within = _tight(values, labels)
     for _ in range(REFINEMENTS):
-        closer = _dissolved(values, _nearest(values, means), codes, floor)
+        closer = _dissolved(values, nearest(values, means), codes, floor)
         closer_means, closer_within = _tight(values, closer)
         if closer_within >= within * (1 - 1e-4):
             break
@@ -543,10 +674,10 @@ def _dissolved(values: np.ndarray, labels: np.ndarray, codes: np.ndarray, floor:
         goes = small[np.argsort(counts[small], kind="stable")][: (len(small) + 1) // 2]
         stays = np.setdiff1d(np.arange(len(alive)), goes)
         moved = np.flatnonzero(np.isin(labels, goes))
-        labels[moved] = stays[_nearest(values[moved], means[stays])]
+        labels[moved] = stays[nearest(values[moved], means[stays])]
 
 
-def _nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def nearest(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
     index = _index(choose_device(), values.shape[1])
     index.add(np.ascontiguousarray(centroids, dtype=np.float32))

@@ -9,7 +9,7 @@ attacker can still do.
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -23,11 +23,14 @@ from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 from torch import Tensor
 
-from distgan import config, draws
-from distgan.errors import UserError
+from distgan import config, draws, privacy
+from distgan.errors import Mismatch, UserError
 from distgan.files import read_json, whole_folder, write_bytes, write_json
 
-SCHEMA = 1
+Blocks = Callable[[], Iterator[np.ndarray]]
+Reduce = Callable[[np.ndarray], np.ndarray]
+
+SCHEMA = 2
 TENSORS = "bank.safetensors"
 MANIFEST = "manifest.json"
 TOLERANCE = 1e-12  # relative, of shares and effective members: float64's rounding, nothing more
@@ -58,8 +61,10 @@ def released_numbers(condition_dim: int, channels: int) -> int:
 
 def floor(settings: config.Bank, released: int) -> int:
     """Fewest entities behind one mean of `released` numbers d: `min_members`, or what `max_tracing_auc`
-    asks for, which is 3.4 d at .65.
+    asks for, which is 3.4 d at .65. A study has `min_members` alone.
     """
+    if settings.study:
+        return settings.min_members
     deviations = NormalDist().inv_cdf(settings.max_tracing_auc) * math.sqrt(2)
     fewest = max(1, math.ceil(released / deviations**2) - 1)
     while tracing_auc(released, fewest) > settings.max_tracing_auc:
@@ -93,36 +98,72 @@ class Projection:
         return Projection(tensors["centre"], tensors["directions"], float(tensors["explained"][0]))
 
 
-def narrow(latents: np.ndarray, condition_dim: int) -> Projection:
+def narrow(
+    latents: np.ndarray | Blocks, condition_dim: int, reduce: Reduce = lambda array: array
+) -> Projection:
     """The `condition_dim` directions in which latents [n, d] vary most, each with its largest entry positive.
+
+    Args:
+        latents: all of them, or what gives this process' blocks anew at each call. Sums are of whole
+        multiples
+            of a grid, so the same blocks give the same directions on any number of processes.
+        reduce: sums a float64 array over processes.
 
     Raises:
         UserError: latents are narrower than the condition, not finite, or all the same.
     """
-    num, dim = latents.shape
-    if condition_dim > dim:
-        raise UserError(f"bank.condition_dim {condition_dim} is above the latents' width {dim}; lower it")
-    starts = range(0, num, ROWS_AT_ONCE)
-    total = sum(np.asarray(latents[i : i + ROWS_AT_ONCE], np.float64).sum(axis=0) for i in starts)
-    centre = np.asarray(total / max(num, 1)).astype(np.float32)
-    if not np.isfinite(centre).all():
-        raise UserError(
-            "latents hold NaN or infinity; run the encoder again with a lower encoder.learning_rate"
-        )
+    blocks = _rows_in_blocks(latents) if isinstance(latents, np.ndarray) else latents
+    total, dim, exponent = _measured(blocks, condition_dim, reduce)
+    room = exponent + math.ceil(math.log2(max(total, 1))) - 52  # as many bits as float64 adds without error
+    sums = np.zeros(dim)
+    for block in blocks():
+        sums += np.rint(block / np.float64(2.0**room)).sum(axis=0)
+    centre = (reduce(sums) * 2.0**room / max(total, 1)).astype(np.float32)
+    grid = 2.0 ** (room + exponent + 2)  # moving can double a value; this one is of squares
     scatter = np.zeros((dim, dim))
-    for start in starts:
-        centred = np.asarray(latents[start : start + ROWS_AT_ONCE], np.float64) - centre
-        scatter += centred.T @ centred
+    for block in blocks():
+        centred = np.asarray(block, np.float64) - centre
+        scatter += np.rint(centred.T @ centred / grid)
+    scatter = reduce(scatter) * grid
     if not np.trace(scatter) > 0:
         raise UserError(
             "all latents are the same: the encoder has collapsed; train it longer or lower encoder.beta"
         )
+    return Projection(centre, *principal(scatter, condition_dim))
+
+
+def principal(scatter: np.ndarray, condition_dim: int) -> tuple[np.ndarray, float]:
+    """The first directions of a scatter matrix [d, d] as [d, K] float32, and their share of its trace."""
     variances, vectors = np.linalg.eigh(scatter)
     directions = vectors[:, ::-1][:, :condition_dim]
     largest = directions[np.argmax(np.abs(directions), axis=0), np.arange(condition_dim)]
     directions = directions * np.where(largest < 0, -1.0, 1.0)
     explained = float(variances[::-1][:condition_dim].sum() / variances.sum())
-    return Projection(centre, np.ascontiguousarray(directions, dtype=np.float32), min(explained, 1.0))
+    return np.ascontiguousarray(directions, dtype=np.float32), min(explained, 1.0)
+
+
+def _rows_in_blocks(latents: np.ndarray) -> Blocks:
+    starts = range(0, len(latents), ROWS_AT_ONCE)
+    return lambda: (latents[start : start + ROWS_AT_ONCE] for start in starts)
+
+
+def _measured(blocks: Blocks, condition_dim: int, reduce: Reduce) -> tuple[int, int, int]:
+    """(points of all processes, their width, exponent of two above their largest value)."""
+    seen, reach = np.zeros(4), np.zeros(300)
+    for block in blocks():
+        finite = np.isfinite(block)
+        seen += len(block), finite.size - finite.sum(), 0, 0
+        seen[2:] = block.shape[1], 1
+        reach[np.frexp(np.abs(block[finite]).max(initial=0))[1] + 150] = 1
+    total, broken, widths, holders = reduce(seen)
+    if broken:
+        raise UserError(
+            "latents hold NaN or infinity; run the encoder again with a lower encoder.learning_rate"
+        )
+    dim = int(widths / max(holders, 1))
+    if condition_dim > dim:
+        raise UserError(f"bank.condition_dim {condition_dim} is above the latents' width {dim}; lower it")
+    return int(total), dim, int(np.flatnonzero(reduce(reach)).max(initial=150)) - 150
 
 
 # ----------------------------------------------------------------------------------------- weights and groups
@@ -234,9 +275,11 @@ def settle(
     fewest = floor(settings, released_numbers(points.shape[1], channels))
     while True:
         groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-        weights, effective = _weights(groups, entities, loads, settings.max_share)
+        weights, effective = _weights(groups, entities, loads, 1.0 if settings.study else settings.max_share)
         means = _weighted_sums(points, weights, groups)
-        failing = (effective < fewest - TOLERANCE * fewest) | _equals_a_latent(points, means, groups)
+        failing = effective < fewest - TOLERANCE * fewest
+        if not settings.study:
+            failing |= _equals_a_latent(points, means, groups)
         if not failing.any():
             return Members(points, groups, entities.astype(np.int64), loads, weights)
         if len(means) == 1:
@@ -356,14 +399,15 @@ class Bank:
 
     conditions: np.ndarray  # [G, K] float32, standardised by centre and scale
     sizes: np.ndarray  # [G] int64, distinct entities
-    effective: np.ndarray  # [G] float64, 1/Σw²
+    effective: np.ndarray  # [G] int64, 1/Σw² rounded down
     attributes_mean: np.ndarray  # [G, C, 2] float32, of (level / spread, log spread)
     attributes_std: np.ndarray  # [G, C, 2] float32
     centre: np.ndarray  # [K] float32, mean of all narrow latents
     scale: np.ndarray  # [K] float32, their deviation
-    largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity
-    weights: tuple[np.ndarray, ...]  # per group: falling weights of its entities, without names
+    largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity, rounded up
+    lowered: np.ndarray  # [G] int64, entities with less than full weight
     settings: config.Bank
+    promise: "Promise | None" = None  # differential privacy, if the bank was made so
 
     @property
     def num_groups(self) -> int:
@@ -415,40 +459,48 @@ class Bank:
             write_json(temporary / MANIFEST, self._manifest(hashlib.sha256(content).hexdigest()))
 
     def _manifest(self, checksum: str) -> dict[str, Any]:
-        groups = zip(self.sizes, self.effective, self.largest_share, self.tracing_auc, self.weights)
+        groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc)
         return {
             "schema": SCHEMA,
+            "study": self.settings.study,
             "settings": self.settings.model_dump(mode="json"),
             "channels": self.attributes_mean.shape[1],
             "released": self.released,
             "floor": self.floor,
+            "privacy": None if self.promise is None else self.promise.model_dump(mode="json"),
             "sha256": {TENSORS: checksum},
             "groups": [
                 {
                     "size": int(size),
-                    "effective": float(effective),
+                    "effective": int(effective),
+                    "lowered": int(lowered),
                     "largest_share": float(share),
                     "tracing_auc": float(auc),
-                    "weights": _runs(weights),
                 }
-                for size, effective, share, auc, weights in groups
+                for size, effective, lowered, share, auc in groups
             ],
         }
 
     @staticmethod
     def load(folder: Path) -> "Bank":
         """
+        A study's bank loads, too; `verify` refuses it.
+
         Raises:
-            UserError: the bank is missing, damaged, or breaks its own promises.
+            Mismatch: the bank is missing, damaged, or breaks its own promises.
         """
-        violations = verify(folder)
-        if violations:
-            raise UserError(f"the bank {folder} does not hold: {violations[0]}; run the bank stage again")
-        manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
-        weights = tuple(_repeated(group.weights) for group in manifest.groups)
+        manifest, violations = _inspected(folder, None)
+        if violations or manifest is None:
+            raise Mismatch(f"the bank {folder} does not hold: {violations[0]}; run the bank stage again")
         shares = np.array([group.largest_share for group in manifest.groups])
-        tensors = _read_tensors(folder / TENSORS)
-        return Bank(**tensors, largest_share=shares, weights=weights, settings=manifest.settings)
+        lowered = np.array([group.lowered for group in manifest.groups])
+        return Bank(
+            **_read_tensors(folder / TENSORS),
+            largest_share=shares,
+            lowered=lowered,
+            settings=manifest.settings,
+            promise=manifest.privacy,
+        )
 
 
 def make_bank(
@@ -458,6 +510,7 @@ def make_bank(
     groups: np.ndarray,
     settings: config.Bank,
     entities: np.ndarray | None = None,
+    seed: int = 0,
 ) -> Bank:
     """The bank of `settle`d groups (settled here, if they are not yet).
 
@@ -465,6 +518,7 @@ def make_bank(
         points: [n, K] narrow latents.
         attributes: [n, C, 2] level and spread of each series; spread above 0.
         loads, groups, entities: as in `settle`.
+        seed: of the choice of probes, in a study of them.
 
     Raises:
         UserError: see `settle`; or levels and spreads are unusable.
@@ -482,20 +536,44 @@ def make_bank(
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
     means = _weighted_sums(members.points, members.weights, members.groups)
+    effective = np.array([effective_members(record_weights[span]) for span in spans])
+    if settings.training == "probes":
+        means = np.stack(
+            [members.points[row].mean(axis=0, dtype=float) for row in probe_rows(members, settings, seed)]
+        )
+        effective = np.minimum(effective, settings.probes)
     centre, scale = members.points.mean(axis=0, dtype=np.float64), _deviation(members.points)
     attributes_mean, attributes_std = _attribute_statistics(attributes, members)
+    shares = [_largest_share(records.loads[span], record_weights[span]) for span in spans]
     return Bank(
         conditions=((means - centre) / scale).astype(np.float32),
         sizes=np.diff(records.starts).astype(np.int64),
-        effective=np.array([effective_members(record_weights[span]) for span in spans]),
+        effective=np.floor(effective * (1 + 1e-9)).astype(np.int64),
         attributes_mean=attributes_mean.astype(np.float32),
         attributes_std=attributes_std.astype(np.float32),
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
-        largest_share=np.array([_largest_share(records.loads[span], record_weights[span]) for span in spans]),
-        weights=tuple(np.sort(record_weights[span])[::-1] for span in spans),
+        largest_share=np.minimum(
+            np.ceil(np.array(shares) * 100 - 1e-6) / 100, np.maximum(shares, settings.max_share)
+        ),
+        lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
     )
+
+
+def probe_rows(members: Members, settings: config.Bank, seed: int) -> list[np.ndarray]:
+    """The points behind every condition of a study of probes; with repeats where a group has fewer."""
+    found = []
+    for group in range(members.num_groups):
+        inside = np.flatnonzero(members.groups == group)
+        rng = draws.generator(seed, 0, "bank probes", group)
+        found.append(rng.choice(inside, settings.probes, replace=len(inside) < settings.probes))
+    return found
+
+
+def _lowered(weights: np.ndarray) -> int:
+    """How many entities weigh less than the others."""
+    return int(np.count_nonzero(weights < weights.max() * (1 - TOLERANCE)))
 
 
 def _largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
@@ -513,16 +591,6 @@ def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.
     return means.reshape(shape), np.sqrt(squares).reshape(shape)
 
 
-def _runs(weights: np.ndarray) -> list[tuple[float, int]]:
-    """Falling weights as (weight, how many entities have it)."""
-    values, counts = np.unique(weights, return_counts=True)
-    return [(float(value), int(count)) for value, count in zip(values[::-1], counts[::-1])]
-
-
-def _repeated(runs: Sequence[tuple[float, int]]) -> np.ndarray:
-    return np.repeat([weight for weight, _ in runs], [count for _, count in runs])
-
-
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     try:
         return tensors_from_bytes(path.read_bytes())
@@ -537,7 +605,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
 _TENSORS = {
     "conditions": ("float32", "GK"),
     "sizes": ("int64", "G"),
-    "effective": ("float64", "G"),
+    "effective": ("int64", "G"),
     "attributes_mean": ("float32", "GC2"),
     "attributes_std": ("float32", "GC2"),
     "centre": ("float32", "K"),
@@ -551,20 +619,33 @@ class _Strict(BaseModel):
 
 class _Group(_Strict):
     size: int
-    effective: float
+    effective: int
+    lowered: int
     largest_share: float
     tracing_auc: float
-    weights: list[tuple[float, int]]
+
+
+class Promise(_Strict):
+    """What a differentially private bank promises to every entity, and with how much noise."""
+
+    epsilon: float
+    delta: float
+    multiplier: float  # of the normal noise of all releases together, in sensitivities
+    tracing_bound: float  # AUC that no attack on the bank exceeds
+    clip: float
+    insecure: bool
 
 
 class _Manifest(_Strict):
     """All that a manifest may say: an unknown key is a violation, so there is no room for ids."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
+    study: bool
     settings: config.Bank
     channels: int
     released: int
     floor: int
+    privacy: Promise | None
     sha256: dict[str, str]
     groups: list[_Group]
 
@@ -572,24 +653,41 @@ class _Manifest(_Strict):
 def verify(folder: Path, required: config.Bank | None = None) -> list[str]:
     """What the bank in `folder` breaks of its promises, from its two files alone; nothing, if it holds.
 
+    A study's bank and one with repeatable noise always break them.
+
     Args:
         required: limits that the bank must keep besides its own, e.g. a regulator's.
     """
+    manifest, violations = _inspected(folder, required)
+    if manifest is not None and manifest.study:
+        violations.insert(
+            0, f"it is for study only (bank.training {manifest.settings.training}): never release it"
+        )
+    if manifest is not None and manifest.privacy is not None and manifest.privacy.insecure:
+        violations.insert(0, "its noise can be repeated (privacy.insecure_seed): nothing is private")
+    return violations
+
+
+def _inspected(folder: Path, required: config.Bank | None) -> tuple[_Manifest | None, list[str]]:
     try:
         manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
         tensors = _read_tensors(folder / TENSORS)
     except ValidationError as error:
         first = error.errors()[0]
-        return [f"{MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}"]
+        return None, [f"{MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}"]
     except UserError as error:
-        return [str(error)]
+        return None, [str(error)]
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in (MANIFEST, TENSORS))
     violations = [f"{name} does not belong in a bank" for name in strangers]
     if manifest.sha256 != {TENSORS: hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest()}:
         violations.append(f"{TENSORS} does not have the manifest's sha256")
+    if manifest.study != manifest.settings.study:
+        violations.append(f"study is {manifest.study}, and bank.training {manifest.settings.training}")
     misshapen = _misshapen(tensors, manifest)
     if misshapen:
-        return violations + misshapen
+        return manifest, violations + misshapen
+    if manifest.privacy is not None:
+        violations += _broken_promise(manifest.privacy)
     for settings in [manifest.settings] if required is None else [manifest.settings, required]:
         fewest = floor(settings, manifest.released)
         if settings is manifest.settings and manifest.floor != fewest:
@@ -600,7 +698,25 @@ def verify(folder: Path, required: config.Bank | None = None) -> list[str]:
         told = (group.size, group.effective)
         if told != (tensors["sizes"][number], tensors["effective"][number]):
             violations.append(f"group {number}: size or effective members differ from {TENSORS}")
-    return violations
+    return manifest, violations
+
+
+def _broken_promise(promise: Promise) -> list[str]:
+    """A promise whose noise does not give its ε and δ."""
+    if not (promise.multiplier > 0 and promise.epsilon > 0):
+        return ["the promise of privacy has no noise"]
+    delta = privacy.gaussian_delta(promise.epsilon, promise.multiplier)
+    bound = privacy.tracing_bound(promise.multiplier)
+    found = []
+    if not delta <= promise.delta * (1 + 1e-6):
+        found.append(
+            f"its noise gives delta {delta:.2g} at epsilon {promise.epsilon:g}, not {promise.delta:.2g}"
+        )
+    if not math.isclose(bound, promise.tracing_bound, rel_tol=1e-6):
+        found.append(
+            f"its noise bounds tracing at {bound:.4f}, and the manifest says {promise.tracing_bound:.4f}"
+        )
+    return found
 
 
 def _misshapen(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[str]:
@@ -627,31 +743,117 @@ def _misshapen(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[str]
 
 
 def _breaches(group: _Group, fewest: int, manifest: _Manifest, settings: config.Bank) -> list[str]:
-    """What one group's numbers break. Comparisons say what must hold, so that nothing odd slips through."""
-    counts = [count for _, count in group.weights]
-    weights = [weight for weight, _ in group.weights]
-    if not (counts and min(counts) >= 1 and min(weights) > 0 and sum(counts) == group.size):
-        return [f"the weights are not those of {group.size} entities"]
-    total = math.fsum(weight * count for weight, count in group.weights)
-    effective = 1 / math.fsum(weight**2 * count for weight, count in group.weights)
-    auc = tracing_auc(manifest.released, effective)
+    """What one group's numbers break. Comparisons say what must hold, so that nothing odd slips through.
+
+    With weights of 1 and, for `lowered` entities, less, (Σw)²/Σw² lies between size − lowered and size.
+    """
+    if not 1 <= group.effective <= group.size:
+        return [f"{group.effective} effective members of {group.size} entities cannot be"]
+    auc = tracing_auc(manifest.released, group.effective)
     rules = {
-        f"weights sum to {total:g}, not 1": abs(total - 1) <= 1e-6,
-        f"its weights make {effective:g} effective members, and the manifest says {group.effective:g}": (
-            math.isclose(effective, group.effective, rel_tol=1e-6)
+        f"{group.effective} effective members are below the floor of {fewest}": group.effective >= fewest,
+        f"{group.lowered} of {group.size} entities with a lowered weight cannot make {group.effective} "
+        "effective members": (
+            manifest.study or (group.lowered >= 0 and group.size - group.lowered <= group.effective)
         ),
-        f"{effective:g} effective members are below the floor of {fewest}": effective >= fewest * (1 - 1e-6),
+        f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are not right": (
+            group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
+        ),
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
-            0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)
+            manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)
         ),
         f"tracing succeeds at {auc:.4f}, and the manifest says {group.tracing_auc:.4f}": (
             math.isclose(auc, group.tracing_auc, rel_tol=1e-6)
         ),
         f"tracing succeeds at {auc:.4f}, above {settings.max_tracing_auc:g}": (
-            auc <= settings.max_tracing_auc + 1e-6
+            manifest.study or auc <= settings.max_tracing_auc + 1e-6
         ),
     }
     return [text for text, holds in rules.items() if not holds]
+
+
+# -------------------------------------------------------------------------------------- differential privacy
+
+
+def private_bank(
+    sums: privacy.Sums, variances: np.ndarray, settings: config.Bank, budget: privacy.Budget
+) -> tuple[Bank, np.ndarray]:
+    """The bank of noisy sums, and which cells it keeps [k] bool. Nothing here looks at the entities again.
+
+    Cells whose noisy number of entities is below the floor are left out. Weights are equal: what one entity
+    can change is bounded by the cut-off and hidden by noise, not by its share of the load.
+
+    Raises:
+        UserError: no cell is left.
+    """
+    channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
+    fewest = floor(settings, released_numbers(dim, channels))
+    sizes = np.floor(sums.counts).astype(np.int64)
+    keeps = sizes >= fewest
+    if not keeps.any():
+        raise UserError(
+            f"after noise the largest of {len(sizes)} groups counts {max(sizes)} entities, below the floor "
+            "of "
+            f"{fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
+        )
+    counts, sizes = sums.counts[keeps, None], sizes[keeps]
+    means = sums.points[keeps] / counts
+    means *= np.minimum(1, budget.radius / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-30))
+    centre = (means * counts).sum(axis=0) / counts.sum()
+    values = np.clip(sums.attributes[keeps] / counts, -1, 1).reshape(-1, 2, channels, 2)
+    low, high = privacy.ranges(budget.settings)
+    half = (high - low) / 2
+    deviation = np.sqrt(np.maximum(values[:, 1] - values[:, 0] ** 2, 0)) * half
+    bank = Bank(
+        conditions=((means - centre) / np.sqrt(variances)).astype(np.float32),
+        sizes=sizes,
+        effective=sizes,
+        attributes_mean=(low + (values[:, 0] + 1) * half).astype(np.float32),
+        attributes_std=deviation.astype(np.float32),
+        centre=centre.astype(np.float32),
+        scale=np.sqrt(variances).astype(np.float32),
+        largest_share=np.ceil(100 / sizes) / 100,
+        lowered=np.zeros(len(sizes), np.int64),
+        settings=settings,
+        promise=promise(budget),
+    )
+    return bank, keeps
+
+
+def promise(budget: privacy.Budget) -> Promise:
+    multiplier = privacy.together([budget.directions_multiplier, budget.sums_multiplier])
+    return Promise(
+        epsilon=budget.epsilon,
+        delta=budget.settings.delta,
+        multiplier=multiplier,
+        tracing_bound=privacy.tracing_bound(multiplier),
+        clip=budget.radius,
+        insecure=budget.settings.insecure_seed is not None,
+    )
+
+
+def private_members(
+    points: np.ndarray,
+    cells: np.ndarray,
+    keeps: np.ndarray,
+    entities: np.ndarray,
+    loads: np.ndarray,
+    bank: Bank,
+) -> Members:
+    """Who trains on which condition: the own cell's, or the nearest where that was left out.
+
+    Args:
+        points: [n, K] of each series its entity's narrow latent.
+        cells: [n] in 0 .. k-1.
+        keeps: [k] bool.
+    """
+    groups = (np.cumsum(keeps) - 1)[cells]
+    lost = np.flatnonzero(~keeps[cells])
+    means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    for row in lost:
+        groups[row] = int(np.argmin(np.sum((means - points[row]) ** 2, axis=1)))
+    weights = 1 / np.bincount(groups, minlength=bank.num_groups)[groups]
+    return Members(points, groups, entities.astype(np.int64), loads, weights)
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -662,7 +864,8 @@ class Conditioner:
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
     for every (seed, step, sample): the shortest part of a random order that keeps the bank's floor and share.
-    The series itself is in that part by chance only.
+    The series itself is in that part by chance only. For study: "probes", the mean of a few members, as the
+    seeds do; "leave_one_out", the mean of all others, which gives the left-out member away.
     """
 
     def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:
@@ -675,7 +878,7 @@ class Conditioner:
         self._fewest = bank.floor
         self._groups = torch.from_numpy(members.groups)
         self._table = torch.from_numpy(bank.conditions)
-        if training == "subset":
+        if training != "mean":
             self._records = _Records.of(members.groups, members.entities, members.loads)
             index = self._records.index
             self._weights = np.bincount(index, weights=members.weights)
@@ -694,10 +897,21 @@ class Conditioner:
         if self.training == "mean":
             return self._table[groups]
         drawn = [
-            self._mean(self.part(group, draws.generator(self.seed, step, "subset", position)))
-            for group, position in zip(groups.tolist(), sample.tolist())
+            self._mean(self._drawn(row, group, draws.generator(self.seed, step, "subset", position)))
+            for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
         ]
         return torch.from_numpy(np.stack(drawn)).to(rows.device)
+
+    def _drawn(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
+        """The records that a series trains on: [m]."""
+        if self.training == "subset":
+            return self.part(group, rng)
+        inside = np.arange(self._records.starts[group], self._records.starts[group + 1])
+        if self.training == "probes":
+            probes = self.bank.settings.probes
+            return rng.choice(inside, probes, replace=len(inside) < probes)
+        others = inside[inside != self._records.index[row]]  # leave one out
+        return others if len(others) else inside
 
     def part(self, group: int, rng: np.random.Generator) -> np.ndarray:
         """The shortest part of a random order of a group that keeps floor and share: [m] records."""

@@ -18,6 +18,12 @@ class UserError(ValueError):
     exit_code = 2
 
 
+class Mismatch(UserError):
+    """A manifest or a ledger does not fit what it vouches for."""
+
+    exit_code = 5
+
+
 class Diverged(UserError):
     """Training went non-finite and could not be brought back."""
 

@@ -56,6 +56,11 @@ class Run:
         return self.folder / "bank"
 
     @property
+    def ledger(self) -> Path:
+        """What every private release has spent; lines are only ever added."""
+        return self.folder / "privacy-ledger.jsonl"
+
+    @property
     def gan(self) -> Path:
         return self.folder / "gan"
 

@@ -222,6 +222,64 @@ def test_fewer_points_than_clusters_names_both_numbers() -> None:
         cluster(mixture(7), 8)
 
 
+# ------------------------------------------------------------------------------------------- how many
+
+
+def apart(parts: int, each: int = 60) -> np.ndarray:
+    """Parts far from one another in the plane."""
+    angles = 2 * np.pi * np.arange(parts) / parts
+    centres = 40 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    noise = np.random.default_rng(0).standard_normal((parts * each, 2))
+    return (centres.repeat(each, axis=0) + noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("criterion", ["silhouette", "elbow"])
+def test_both_criteria_find_clear_parts(criterion: str) -> None:
+    told = {"seed": 0, "reduce": lambda array: array, "iterations": 20, "restarts": 1}
+    choice = clustering.choose_count(in_blocks(apart(6)), 2, 13, criterion, **told)
+    assert choice.count == 6
+    assert np.all(np.diff(choice.inertia) <= 0.05 * choice.inertia[0])
+
+
+def test_silhouettes_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import silhouette_score
+
+    points = mixture(500)
+    found = cluster(points, 5, iterations=200)
+    expected = silhouette_score(points, found.assignment)
+    assert clustering.mean_silhouette(points, found.centroids) == pytest.approx(expected, abs=1e-4)
+    assert clustering.mean_silhouette(points, found.centroids[:1]) == 0
+
+
+def test_the_choice_is_the_same_on_two_processes() -> None:
+    points = apart(4)
+    told = {"seed": 3, "iterations": 10, "restarts": 1}
+    one = clustering.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, **told)
+    ranks, parts = Ranks(2), (points[:50], points[50:])
+    found = ranks.run(
+        lambda rank: clustering.choose_count(
+            in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), **told
+        )
+    )
+    for each in found:
+        np.testing.assert_array_equal(each.silhouette, one.silhouette)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(each.inertia, one.inertia)  # type: ignore[attr-defined]
+
+
+def test_the_elbow_is_the_bend() -> None:
+    counts = np.array([2, 4, 8, 16, 32])
+    assert clustering.elbow(counts, np.array([100.0, 60, 20, 18, 16])) == 2
+    assert clustering.elbow(counts, np.ones(5)) == 0
+
+
+def test_seeding_in_rounds_is_nearly_as_good_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = mixture(8000, parts=60)
+    one_by_one = [cluster(points, 60, restarts=1, seed=seed).inertia for seed in range(3)]
+    monkeypatch.setattr(clustering, "MOST_GREEDY", 0)
+    in_rounds = [cluster(points, 60, restarts=1, seed=seed).inertia for seed in range(3)]
+    assert np.median(in_rounds) <= 1.2 * np.median(one_by_one)
+
+
 # ------------------------------------------------------------------------------------------------- faiss
 
 
@@ -234,6 +292,18 @@ def test_the_device_is_checked_and_told() -> None:
         choose_device(beyond)
     with pytest.raises(UserError, match="unknown"):
         choose_device("tpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_what_the_cpu_finds() -> None:
+    import faiss
+
+    if "GPU" not in faiss.get_compile_options() or not faiss.get_num_gpus():
+        pytest.skip("faiss sees no GPU")
+    points = mixture(5000)
+    on_gpu, on_cpu = (cluster(points, 20, device=device) for device in ("cuda:0", "cpu"))
+    assert on_gpu.device == "cuda:0 (faiss)"
+    assert on_gpu.inertia == pytest.approx(on_cpu.inertia, rel=0.01)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from test_clustering import Ranks
 
 from distgan import config
 from distgan.conditions import (
@@ -28,7 +29,7 @@ from distgan.conditions import (
     tracing_auc,
     verify,
 )
-from distgan.errors import UserError
+from distgan.errors import Mismatch, UserError
 
 SLACK = 1 + 1e-11
 
@@ -373,8 +374,7 @@ def test_a_saved_bank_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(kept, name), getattr(bank, name))
         assert getattr(kept, name).dtype == getattr(bank, name).dtype
     np.testing.assert_array_equal(kept.largest_share, bank.largest_share)
-    for kept_weights, weights in zip(kept.weights, bank.weights):
-        np.testing.assert_array_equal(kept_weights, weights)
+    np.testing.assert_array_equal(kept.lowered, bank.lowered)
     assert kept.settings == bank.settings
     assert verify(tmp_path / "bank") == []
 
@@ -395,7 +395,7 @@ def test_a_bank_holds_nothing_per_member(tmp_path: Path) -> None:
     make_bank(**shuffled, settings=settings_of()).save(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
     assert [group["size"] for group in one["groups"]] == [group["size"] for group in two["groups"]]
-    assert set(one["groups"][0]) == {"size", "effective", "largest_share", "tracing_auc", "weights"}
+    assert set(one["groups"][0]) == {"size", "effective", "lowered", "largest_share", "tracing_auc"}
     size = (tmp_path / "one" / "bank.safetensors").stat().st_size
     assert size == (tmp_path / "two" / "bank.safetensors").stat().st_size < 2000
 
@@ -409,11 +409,16 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m["groups"][0].update(size=m["groups"][0]["size"] + 1), "weights are not those of"),
-        (lambda m: m["groups"][0].update(weights=[[0.5, 2]], size=2), "below the floor"),
-        (lambda m: m["groups"][0].update(weights=[[0.9, 1]] + m["groups"][0]["weights"]), "not those of"),
-        (lambda m: m["groups"][0]["weights"][0].__setitem__(0, 0.2), "weights sum to"),
-        (lambda m: m["groups"][0].update(effective=1e6), "effective members, and the manifest says"),
+        (
+            lambda m: m["groups"][0].update(size=m["groups"][0]["size"] + 1),
+            "size or effective members differ",
+        ),
+        (lambda m: m["groups"][0].update(size=2, effective=2), "below the floor"),
+        (lambda m: m["groups"][0].update(effective=10**6), "effective members of"),
+        (lambda m: m["groups"][0].update(effective=m["groups"][0]["size"] - 50), "cannot make"),
+        (lambda m: m["groups"][0].update(lowered=-1), "lowered weight cannot make"),
+        (lambda m: m["groups"][0].update(lowered=3, largest_share=0.05), "are not right"),
+        (lambda m: m.update(study=True), "study is True"),
         (lambda m: m["groups"][0].update(largest_share=0.2), "above 0.15"),
         (lambda m: m["groups"][0].update(largest_share=-1), "carries -1"),
         (lambda m: m["groups"][0].update(tracing_auc=0.5), "tracing succeeds at"),
@@ -421,7 +426,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["groups"].pop(), "conditions is float32"),
         (lambda m: m.update(floor=2), "the floor is 21"),
         (lambda m: m.update(released=2), "the manifest says 2"),
-        (lambda m: m.update(schema=2), "schema"),
+        (lambda m: m.update(schema=1), "schema"),
         (lambda m: m.pop("groups"), "groups"),
         (lambda m: m["settings"].update(min_members=500), "below the floor of 500"),
         (lambda m: m["settings"].update(max_share=7), "max_share"),
@@ -434,8 +439,24 @@ def test_every_forged_manifest_is_found(
     bank_of().save(tmp_path / "bank")
     edit(tmp_path / "bank" / "manifest.json", change)
     assert any(message in violation for violation in verify(tmp_path / "bank"))
-    with pytest.raises(UserError, match="run the bank stage again"):
+    with pytest.raises(Mismatch, match="run the bank stage again") as caught:
         Bank.load(tmp_path / "bank")
+    assert caught.value.exit_code == 5
+
+
+def test_a_manifest_does_not_tell_loads_apart(tmp_path: Path) -> None:
+    """The largest load ten times larger, or ten entities as large: nothing to see but a coarse share."""
+    banks = []
+    for largest in (2000.0, 20000.0):
+        data = household_data(n=300, groups=1)
+        data["loads"] = np.ones(300)
+        data["loads"][7] = largest
+        banks.append(make_bank(**data, settings=settings_of()))
+        banks[-1].save(tmp_path / str(largest))
+    one, two = ((tmp_path / name / "manifest.json").read_text() for name in ("2000.0", "20000.0"))
+    assert json.loads(one)["groups"] == json.loads(two)["groups"]
+    assert banks[0].lowered.tolist() == [1]
+    assert banks[0].largest_share.tolist() == [0.15]
 
 
 def test_not_a_number_never_passes(tmp_path: Path) -> None:
@@ -545,3 +566,61 @@ def test_every_part_keeps_the_floor_and_the_share() -> None:
 def test_another_bank_is_refused() -> None:
     with pytest.raises(UserError, match="groups"):
         Conditioner(bank_of(groups=6), members_of(groups=2))
+
+
+# ------------------------------------------------------------------------------------------------- study
+
+
+def study_of(training: str, tmp_path: Path, **changes: Any) -> Bank:
+    bank = bank_of(settings_of(training=training, min_members=1, **changes), groups=30, n=60)
+    bank.save(tmp_path / "bank")
+    return Bank.load(tmp_path / "bank")
+
+
+def test_a_study_of_probes_does_what_the_seeds_do_and_is_refused(tmp_path: Path) -> None:
+    bank = study_of("probes", tmp_path, probes=4)
+    assert min(bank.sizes) < 15
+    assert max(bank.effective) <= 4
+    assert "for study only (bank.training probes)" in verify(tmp_path / "bank")[0]
+    wide = settings_of(training="probes", condition_dim=1000, min_members=1)
+    assert bank_of(wide, dim=1000, groups=6).conditions.shape == (6, 1000)
+
+
+def test_probes_are_means_of_few_members() -> None:
+    settings = settings_of(training="probes", min_members=1, probes=2)
+    bank, members = bank_of(settings), members_of(settings)
+    conditioner = Conditioner(bank, members, training="probes", seed=1)
+    found = conditioner(torch.zeros(20, dtype=torch.int64), torch.arange(20), 0).numpy()
+    inside = (members.points[members.groups == members.groups[0]] - bank.centre) / bank.scale
+    pairs = ((inside[:, None] + inside[None]) / 2).reshape(-1, 2)
+    for condition in found:
+        assert np.abs(pairs - condition).max(axis=1).min() < 1e-5
+
+
+def test_leave_one_out_gives_its_left_out_member_away(tmp_path: Path) -> None:
+    """Why it is for study only: from the group's mean and the series' condition follows the latent."""
+    settings = settings_of(training="leave_one_out")
+    bank, members = bank_of(settings), members_of(settings)
+    found = Conditioner(bank, members, training="leave_one_out")(
+        torch.tensor([3]), torch.tensor([0]), 0
+    ).numpy()[0]
+    inside = members.points[members.groups == members.groups[3]].astype(np.float64)
+    n, mean = len(inside), inside.mean(axis=0)
+    left_out = n * mean - (n - 1) * (found * bank.scale + bank.centre)
+    np.testing.assert_allclose(left_out, members.points[3], atol=1e-3)
+    bank.save(tmp_path / "bank")
+    assert "never release" in verify(tmp_path / "bank")[0]
+
+
+def test_two_processes_narrow_as_one_does() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [(rng.standard_normal((100, 5)) * [5, 3, 1, 1, 1] + 2).astype(np.float32) for _ in range(6)]
+    ranks = Ranks(2)
+    found = ranks.run(
+        lambda rank: narrow(lambda: iter(blocks[:2] if rank == 0 else blocks[2:]), 3, ranks.total(rank))
+    )
+    one = narrow(lambda: iter(blocks), 3)
+    for each in found:
+        assert isinstance(each, Projection)
+        np.testing.assert_array_equal(each.directions, one.directions)
+        np.testing.assert_array_equal(each.centre, one.centre)

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"config", "layers", "losses", "errors", "files", "draws", "runs", "schedules"},
-    {"models", "data", "clustering", "parallel"},
+    {"models", "data", "clustering", "parallel", "privacy"},
     {"objectives", "conditions", "evaluation"},
     {"engine", "plan"},
     {"stages"},
@@ -32,6 +32,7 @@ HOMES = {
     "yaml": {"config"},
     "zarr": {"data.store"},
     "faiss": {"clustering"},
+    "dp_accounting": {"privacy"},
     "accelerate": {"parallel"},
     "deepspeed": {"parallel"},
     "ray": {"sweep"},

@@ -34,7 +34,16 @@ def written(tmp_path_factory) -> Path:
     real, synthetic = homes(8, 2), homes(12, 3)
     results = fidelity.evaluate(homes(12, 1), real, synthetic, steps_per_day=24)
     pictures = plots.pictures(real, synthetic, view())
-    groups = report.Groups([20, 18], [19.0, 17.5], [0.61, 0.63], 16, 0.65)
+    attack = {
+        "exposure": "smallest groups",
+        "meaning": "the quarter with the fewest",
+        "verdict": "too few to tell",
+    }
+    attack |= {"entities": 9, "strangers": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
+    promise = "The bank is (2, 1e-06)-differentially private."
+    groups = report.Groups(
+        [20, 18], [19.0, 17.5], [0.61, 0.63], 16, 0.65, [attack], promise, ["Covered: the bank."], study=True
+    )
     facts = report.Facts(
         "demo <run>",
         start="2019-01-01T00:00:00",
@@ -188,6 +197,30 @@ def test_losses_draws_numbers_and_leaves_out_clocks():
     figure = plots.losses({"gan": lines, "encoder": []})
     assert [axis.get_title("left") for axis in figure.axes if axis.get_visible()] == ["gan · d"]
     assert isinstance(plots.losses({}), Figure)
+
+
+def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
+    text = (written / "report.html").read_text()
+    for said in (
+        "smallest groups<small>the quarter with the fewest</small>",
+        "0.40 to 0.82",
+        "too few to tell",
+        "(2, 1e-06)-differentially private",
+        "<li>Covered: the bank.</li>",
+        "For study only.",
+    ):
+        assert said in text
+    assert json.loads((written / "report.json").read_text())["facts"]["groups"]["attacks"][0]["auc"] == 0.61
+
+
+def test_the_elbow_and_the_map_draw():
+    figure = plots.elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
+    assert len(figure.axes) == 2
+    points, labels = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 4
+    assert "4 groups" in plots.latent_map(points, labels, np.zeros((4, 3)), explained=0.7).axes[0].get_title(
+        "left"
+    )
+    assert plots.latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
 
 
 def test_groups_and_sample_sheet_draw():

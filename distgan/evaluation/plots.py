@@ -568,6 +568,50 @@ def groups(
     return figure
 
 
+@styled
+def elbow(
+    counts: Sequence[int], inertia: Sequence[float], silhouette: Sequence[float], criterion: str, count: int
+) -> Figure:
+    """Inertia and silhouette of every number of clusters that was tried, with the one chosen."""
+    figure, axes = _figure(1, 2, 2.7)
+    curves = {"elbow": (inertia, "inertia over all latents"), "silhouette": (silhouette, "mean silhouette")}
+    for axis, (name, (values, label)) in zip(axes[0], curves.items()):
+        axis.plot(counts, values, "o-", color=REAL, ms=4)
+        axis.axvline(count, color=INK, ls="--", lw=1)
+        axis.set(xscale="log", xlabel="clusters", ylabel=label)
+        axis.set_title(f"{count} chosen by the {criterion}" if name == criterion else "")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(axis="y")
+    return figure
+
+
+@styled
+def latent_map(
+    points: Array, labels: Array, centres: Array, *, explained: float | None = None, most: int = 5000
+) -> Figure:
+    """Latents and the means of their groups in the first two directions: [n, K], [n], [G, K]."""
+    figure, axes = _figure(1, 1, 4.6)
+    axis = axes[0, 0]
+    if len(points) > most:
+        shown = generator(0, 0, "map").choice(len(points), most, replace=False)
+        points, labels = points[shown], labels[shown]
+    x, y = (points[:, i] if points.shape[1] > i else np.zeros(len(points)) for i in (0, 1))
+    palette = (REAL, SYNTHETIC, *OTHERS[:4])
+    axis.scatter(x, y, s=7, c=[palette[int(label) % len(palette)] for label in labels], lw=0, alpha=0.5)
+    u, v = (centres[:, i] if centres.shape[1] > i else np.zeros(len(centres)) for i in (0, 1))
+    axis.plot(u, v, "o", color="white", mec=INK, ms=9)
+    for number, place in enumerate(zip(u, v)):
+        axis.annotate(str(number), place, ha="center", va="center", fontsize=6, color=INK)
+    axis.set(xlabel="first direction", ylabel="second direction")
+    axis.set_title(
+        f"{len(points)} latents, {len(centres)} groups"
+        + (f"; all directions of the condition keep {explained:.0%} of the variance" if explained else "")
+    )
+    return figure
+
+
 NOT_LOSSES = frozenset(
     [
         *(

@@ -56,13 +56,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Groups:
-    """The released means: entities behind each, effective number after weighting, tracing bound."""
+    """The released means: entities behind each, effective number after weighting, tracing."""
 
     sizes: Sequence[int]
     effective: Sequence[float]
     tracing_auc: Sequence[float]
     floor: int
     tracing_limit: float
+    attacks: Sequence[Mapping[str, Any]] = ()  # the tracing attack by exposure, as it was run
+    promise: str = ""  # of differential privacy, in words
+    covered: Sequence[str] = ()  # what the promise covers, and what not
+    study: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ STAGES = {
     "generate": generate,
     "evaluate": evaluate,
 }
-TRAININGS = ("encoder", "gan")  # every process takes part; the other stages are rank 0's
+TOGETHER = ("encoder", "encode", "cluster", "gan")  # every process takes part; the others are rank 0's
 
 
 def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
@@ -58,7 +58,7 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
     def work() -> dict[str, Any]:
         return STAGES[name].run(settings, folder, parallel)
 
-    facts = work() if name in TRAININGS else parallel.on_main(work)
+    facts = work() if name in TOGETHER else parallel.on_main(work)
     seconds = time.monotonic() - started
     parallel.on_main(lambda: folder.finish(name, token=token, seconds=round(seconds, 1), **facts))
     if parallel.is_main:

@@ -1,47 +1,289 @@
-"""latents.zarr -> clusters/: the narrow part of the latents, and the group of every training series."""
+"""latents.zarr -> clusters/: the narrow part of the latents, and the group of every training series.
 
+Every process streams its share of the latents, a block at a time, and writes their narrow part to a file of
+its own, which k-means reads at every pass; rank 0 then makes the groups from all narrow parts. What lies here
+is private to the owner of the data.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distgan import clustering, conditions, config
-from distgan.data.store import LatentStore
-from distgan.files import whole_folder, write_json
+from distgan import clustering, conditions, config, draws, privacy
+from distgan.clustering import Choice, Clustering
+from distgan.conditions import Projection
+from distgan.data.store import LatentStore, Store
+from distgan.errors import UserError
+from distgan.evaluation import plots
+from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import TrainingData
+from distgan.stages.common import Progress, TrainingData
 from distgan.stages.prepare import Shape
 
+ROWS_AT_ONCE = 8192  # of a block; blocks are the same ones whatever the number of processes
+PRIOR_POINTS = 256  # drawn from the prior for each cell of a private partition
+CHOICE = "choice.json"
+Facts = dict[str, Any]
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    latents = LatentStore.open(folder.need(folder.latents, "encode")).mean()
-    data = TrainingData.open(folder)
-    entities = data.entity_codes
-    floor = group_floor(settings, data.store.channels)
-    projection = conditions.narrow(latents, settings.bank.condition_dim)
-    points = projection(latents)
-    count = settings.clusters.count or max(1, len(np.unique(entities)) // floor)
-    found = clustering.kmeans(
-        lambda: iter([points]),
-        count,
-        iterations=settings.clusters.iterations,
-        restarts=settings.clusters.restarts,
-        seed=settings.seed,
-        spherical=settings.clusters.spherical,
+
+@dataclass(frozen=True)
+class Share:
+    """The latents of one process: rows first .. end of all, and the file for their narrow part."""
+
+    store: LatentStore
+    first: int
+    end: int
+    file: Path
+
+    @classmethod
+    def of(cls, folder: Run, parallel: Parallel) -> "Share":
+        store = LatentStore.open(folder.need(folder.latents, "encode"))
+        blocks = -(-store.num_series // ROWS_AT_ONCE)
+        first, end = (
+            min(blocks * rank // parallel.world_size * ROWS_AT_ONCE, store.num_series)
+            for rank in (parallel.rank, parallel.rank + 1)
+        )
+        return cls(store, first, end, work_folder(folder) / f"points-{parallel.rank}.npy")
+
+    def latents(self) -> Iterator[np.ndarray]:
+        for first in range(self.first, self.end, ROWS_AT_ONCE):
+            yield self.store.mean(np.arange(first, min(first + ROWS_AT_ONCE, self.end)))
+
+    def narrowed(self, projection: Projection) -> None:
+        """Write the narrow part of every latent of this share."""
+        shape = (self.end - self.first, projection.directions.shape[1])
+        points = np.lib.format.open_memmap(self.file, "w+", np.float32, shape) if shape[0] else None
+        first = 0
+        for block in self.latents():
+            assert points is not None
+            points[first : first + len(block)] = projection(block)
+            first += len(block)
+
+    def points(self) -> Iterator[np.ndarray]:
+        if self.end > self.first:
+            points = np.load(self.file, mmap_mode="r")
+            for first in range(0, len(points), ROWS_AT_ONCE):
+                yield np.asarray(points[first : first + ROWS_AT_ONCE])
+
+
+def work_folder(folder: Run) -> Path:
+    return folder.folder / "clusters.work"
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+    if settings.privacy.epsilon is not None:
+        return parallel.on_main(lambda: private(settings, folder))
+    parallel.on_main(lambda: fresh(work_folder(folder)))
+    facts = shared(settings, folder, parallel)
+    parallel.on_main(lambda: shutil.rmtree(work_folder(folder)))
+    return facts
+
+
+def fresh(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+
+
+def shared(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+    """k-means by all processes, then groups of at least the floor."""
+    share = Share.of(folder, parallel)
+    projection = conditions.narrow(share.latents, settings.bank.condition_dim, parallel.total)
+    share.narrowed(projection)
+    device = local_device(parallel)
+    floor = group_floor(settings, Store.open(folder.need(folder.series, "prepare")).channels)
+    entities = TrainingData.open(folder).entity_codes
+    count, choice = how_many(settings, share, entities, floor, device, parallel)
+    found = k_means(settings, share, count, device, parallel, settings.clusters.restarts)
+    np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
+    parallel.barrier()
+    return parallel.on_main(
+        lambda: grouped(settings, folder, projection, found, entities, floor, choice, parallel.world_size)
     )
-    groups = clustering.groups_of_at_least(points, found, entities, floor)
-    facts = {"sizes": groups.sizes.tolist(), "floor": floor, "explained": projection.explained}
+
+
+def local_device(parallel: Parallel) -> str:
+    """Where this process clusters: its own GPU if faiss can use one, else the CPU."""
+    wanted = f"cuda:{parallel.device.index or 0}" if parallel.device.type == "cuda" else "cpu"
+    return wanted if clustering.choose_device() != "cpu" else "cpu"
+
+
+def how_many(
+    settings: config.Config, share: Share, entities: np.ndarray, floor: int, device: str, parallel: Parallel
+) -> tuple[int, Choice | None]:
+    """The k of k-means, and what it was chosen from, if it was."""
+    chosen = settings.clusters
+    if chosen.count is None:
+        return max(1, len(np.unique(entities)) // floor), None
+    if chosen.count != "auto":
+        return chosen.count, None
+    low, high = chosen.range
+    if high > len(entities):
+        raise UserError(f"clusters.range ends at {high}, above the {len(entities)} latents; lower it")
+    choice = clustering.choose_count(
+        share.points,
+        low,
+        high,
+        chosen.criterion,
+        seed=settings.seed,
+        reduce=parallel.total,
+        iterations=chosen.iterations,
+        restarts=1,
+        spherical=chosen.spherical,
+        device=device,
+    )
+    return choice.count, choice
+
+
+def k_means(
+    settings: config.Config, share: Share, count: int, device: str, parallel: Parallel, restarts: int
+) -> Clustering:
+    chosen = settings.clusters
+    with Progress("cluster", chosen.iterations, "passes", parallel) as progress:
+        return clustering.kmeans(
+            share.points,
+            count,
+            iterations=chosen.iterations,
+            restarts=restarts,
+            seed=settings.seed,
+            spherical=chosen.spherical,
+            reduce=parallel.total,
+            progress=lambda done, most: progress.advance(),
+            device=device,
+        )
+
+
+def grouped(
+    settings: config.Config,
+    folder: Run,
+    projection: Projection,
+    found: Clustering,
+    entities: np.ndarray,
+    floor: int,
+    choice: Choice | None,
+    processes: int,
+) -> Facts:
+    """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
+    work = work_folder(folder)
+    points, labels = (
+        np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
+        for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
+    )
+    complete = Clustering(**{**found.__dict__, "assignment": labels})
+    groups = complete
+    if not settings.bank.study:
+        groups = clustering.groups_of_at_least(points, complete, entities, floor)
+    save(folder, projection, points, groups.assignment, choice, facts_of(groups, projection, floor))
+    auto = f" (by the {choice.criterion})" if choice else ""
+    each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
+    return facts_of(groups, projection, floor) | {
+        "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
+        f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
+        f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
+        f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
+    }
+
+
+def facts_of(groups: Clustering, projection: Projection, floor: int) -> Facts:
+    return {
+        "sizes": groups.sizes.tolist(),
+        "floor": floor,
+        "explained": projection.explained,
+        "inertia": groups.inertia,
+        "loss": groups.loss,
+        "device": groups.device,
+    }
+
+
+def save(
+    folder: Run,
+    projection: Projection,
+    points: np.ndarray,
+    groups: np.ndarray,
+    choice: Choice | None,
+    facts: Facts,
+) -> None:
     with whole_folder(folder.clusters) as place:
         projection.save(place / "projection.safetensors")
         np.save(place / "points.npy", points)
-        np.save(place / "groups.npy", groups.assignment)
-        write_json(place / "clusters.json", facts | {"inertia": groups.inertia, "device": groups.device})
-    return {
-        "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
-        f"{count} clusters, at least {floor} entities each; the narrow part keeps "
-        f"{projection.explained:.0%} of the latents' variance",
-        **facts,
+        np.save(place / "groups.npy", groups)
+        write_json(place / "clusters.json", facts)
+        if choice is not None:
+            tried = {name: np.asarray(getattr(choice, name)).tolist() for name in choice.__dataclass_fields__}
+            write_json(place / CHOICE, tried)
+            write_bytes(place / "choice.png", plots.render(plots.elbow(**tried)))
+
+
+# -------------------------------------------------------------------------------------- a private partition
+
+
+def private(settings: config.Config, folder: Run) -> Facts:
+    """Groups under differential privacy: directions from a private release, cells that never saw the data.
+
+    The cells are those of k-means on draws from a normal distribution with the released variances, so they
+    cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
+    """
+    store = LatentStore.open(folder.need(folder.latents, "encode"))
+    entities = TrainingData.open(folder).entity_codes
+    channels = Store.open(folder.need(folder.series, "prepare")).channels
+    floor = group_floor(settings, channels)
+    budget = privacy.Budget.of(settings.privacy, store.dim, int(entities.max()) + 1)
+    budget.check(floor, channels)
+    records = privacy.entity_means(store.mean(), entities, budget.radius)
+    ledger = privacy.Ledger(folder.ledger)
+    if not ledger.kept("directions", folder.clusters):
+        with ledger.spending("directions", budget, budget.directions_multiplier):
+            scatter = privacy.noisy_scatter(records, budget)
+            save_private(settings, folder, records, entities, scatter, floor)
+    facts = read_json(folder.clusters / "clusters.json")
+    return facts | {
+        "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
+        f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
+
+
+def save_private(
+    settings: config.Config,
+    folder: Run,
+    records: np.ndarray,
+    entities: np.ndarray,
+    scatter: np.ndarray,
+    floor: int,
+) -> None:
+    """From the noisy scatter on nothing more is spent: directions, variances, cells, and who lies where."""
+    directions, explained = conditions.principal(scatter, settings.bank.condition_dim)
+    projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
+    variances = privacy.variances_along(scatter, directions, len(records))
+    count = settings.clusters.count
+    cells = count if isinstance(count, int) else max(1, len(records) // (2 * floor))
+    centroids = partition(variances, cells, settings.seed)
+    points = projection(records)
+    found = clustering.nearest(points, centroids)
+    facts = {
+        "cells": cells,
+        "floor": floor,
+        "explained": explained,
+        "variances": variances.tolist(),
+        "centroids": centroids.tolist(),
+    }
+    save(folder, projection, points[entities], found[entities], None, facts)
+
+
+def partition(variances: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Centroids of k-means on draws from N(0, variances): [cells, K] float32."""
+    rng = draws.generator(seed, 0, "public partition")
+    drawn = rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
+    found = clustering.kmeans(
+        lambda: iter([drawn]), cells, iterations=25, restarts=1, seed=seed, device="cpu"
+    )
+    return found.centroids
+
+
+# ----------------------------------------------------------------------------------------------------- shared
 
 
 def group_floor(settings: config.Config, channels: int) -> int:

@@ -2,18 +2,22 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import distgan
-from distgan import config, draws
+from distgan import config, draws, privacy
 from distgan.conditions import Bank
 from distgan.data.store import SPLITS, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
 from distgan.evaluation import fidelity, plots, report
+from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
+from distgan.stages.bank import TRACING, promised
+from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
 from distgan.stages.prepare import Shape
 
@@ -99,6 +103,10 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
             floor=bank.floor,
             tracing_limit=settings.bank.max_tracing_auc,
+            attacks=kept(folder.clusters / TRACING) or [],
+            promise="" if bank.promise is None else f"The bank is {promised(bank)}.",
+            covered=[] if bank.promise is None else [privacy.COVERED, privacy.NOT_COVERED],
+            study=bank.settings.study,
         ),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
@@ -106,6 +114,11 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
         version=distgan.__version__,
         identity=settings.identity,
     )
+
+
+def kept(path: Path) -> Any:
+    """What a file of the run says, or None: banks can be given away without their private files."""
+    return read_json(path) if path.exists() else None
 
 
 def pictures_of_training(folder: Run) -> list[plots.Picture]:
@@ -119,7 +132,24 @@ def pictures_of_training(folder: Run) -> list[plots.Picture]:
         for stage in TRAININGS
         if folder.metrics(stage).exists()
     }
+    choice = kept(folder.clusters / CHOICE)
+    chosen = (
+        []
+        if choice is None
+        else [
+            plots.Picture(
+                "elbow",
+                "How many clusters",
+                f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small "
+                "have joined "
+                "others since.",
+                "Inertia and mean silhouette over the number of clusters.",
+                plots.elbow(**choice),
+            )
+        ]
+    )
     return [
+        *chosen,
         plots.Picture(
             "groups",
             "Groups behind the conditions",

@@ -1,0 +1,83 @@
+"""The attack finds what leaks, in whom it leaks, and little else."""
+
+import numpy as np
+import pytest
+
+from distgan.conditions import tracing_auc
+from distgan.evaluation import tracing
+from distgan.evaluation.tracing import Attack
+
+
+def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) -> list[Attack]:
+    """Groups of normal latents far from one another, their exact means, and strangers of every group."""
+    rng = np.random.default_rng(seed)
+    centres = 20 * rng.standard_normal((len(sizes), dim))
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    members = centres[groups] + rng.standard_normal((len(groups), dim))
+    beside = np.repeat(np.arange(len(sizes)), each)
+    strangers = centres[beside] + rng.standard_normal((len(beside), dim))
+    means = np.stack([members[groups == group].mean(axis=0) for group in range(len(sizes))])
+    return tracing.attack(members, groups, strangers, beside, means, limit=0.65)
+
+
+@pytest.mark.parametrize("size", [15, 60])
+def test_success_is_what_the_bound_says(size: int) -> None:
+    found = np.mean([attacked([size] * 12, seed=seed, each=400)[0].auc for seed in range(3)])
+    assert found == pytest.approx(tracing_auc(12, size), abs=0.04)
+
+
+def test_what_all_hide_the_smallest_groups_show() -> None:
+    attacks = {each.exposure: each for each in attacked([4, 1500, 1500, 1500])}
+    assert attacks["all"].auc < 0.6
+    assert attacks["smallest groups"].auc > 0.85
+    assert attacks["smallest groups"].verdict == "above the limit"
+    assert attacks["all"].verdict == "below the limit"
+
+
+def test_who_is_averaged_is_told_apart() -> None:
+    """Four probes of a group of hundreds: over all it looks harmless."""
+    rng = np.random.default_rng(0)
+    members, strangers = rng.standard_normal((2, 400, 30))
+    averaged = np.zeros(400, bool)
+    averaged[:4] = True
+    one = np.zeros(400, int)
+    mean = members[:4].mean(axis=0)[None]
+    attacks = tracing.attack(members, one, strangers, one, mean, limit=0.65, averaged=averaged)
+    by_name = {each.exposure: each for each in attacks}
+    assert by_name["all"].auc < 0.6
+    assert by_name["averaged"].auc > 0.9
+    assert by_name["averaged"].entities == 4
+
+
+def test_a_planted_outlier_shows_among_the_outliers() -> None:
+    rng = np.random.default_rng(1)
+    members, strangers = rng.standard_normal((2, 200, 4))
+    members[:3] += [30, 0, 0, 0]
+    strangers[:8] += [0, 30, 0, 0]
+    one = np.zeros(200, int)
+    by_name = {
+        each.exposure: each
+        for each in tracing.attack(members, one, strangers, one, members.mean(axis=0)[None], limit=0.65)
+    }
+    assert by_name["outliers"].auc > by_name["all"].auc
+
+
+def test_nobody_in_the_mean_is_guessing_and_few_are_too_few_to_tell() -> None:
+    rng = np.random.default_rng(0)
+    members, strangers = rng.standard_normal((2, 300, 6))
+    one = np.zeros(300, int)
+    found = tracing.attack(members, one, strangers, one, rng.standard_normal((1, 6)), limit=0.65)[0]
+    assert found.low < 0.5 < found.high
+    few = tracing.attack(members[:6], one[:6], strangers[:6], one[:6], np.zeros((1, 6)), limit=0.65)[0]
+    assert few.verdict == "too few to tell"
+    assert tracing.attack(members, one, strangers[:2], one[:2], np.zeros((1, 6)), limit=0.65) == []
+
+
+def test_intervals_cover() -> None:
+    """95 of 100 hold the truth, in pairs of normals one deviation apart: AUC Φ(1/√2) = .760."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(300):
+        _, low, high = tracing._auc(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
+        hits += low <= 0.7602 <= high
+    assert 0.91 < hits / 300 < 0.985
