@@ -138,7 +138,8 @@ def principal(scatter: np.ndarray, condition_dim: int) -> tuple[np.ndarray, floa
     directions = vectors[:, ::-1][:, :condition_dim]
     largest = directions[np.argmax(np.abs(directions), axis=0), np.arange(condition_dim)]
     directions = directions * np.where(largest < 0, -1.0, 1.0)
-    explained = float(variances[::-1][:condition_dim].sum() / variances.sum())
+    variances = np.maximum(variances[::-1], 0)  # noise can make small ones negative
+    explained = float(variances[:condition_dim].sum() / max(variances.sum(), 1e-300))
     return np.ascontiguousarray(directions, dtype=np.float32), min(explained, 1.0)
 
 

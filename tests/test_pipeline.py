@@ -281,7 +281,9 @@ def test_two_processes_learn_what_one_does(run: Run, homes_csv: Path, tmp_path: 
     assert done.returncode == 0, done.stderr
     assert json.loads(two.record("gan").read_text())["summary"] == run.done("gan")["summary"]
     one_bank, two_bank = (load_file(each.bank / "bank.safetensors") for each in (run, two))
-    assert all(torch.equal(one_bank[name], two_bank[name]) for name in one_bank)
+    assert all(
+        torch.allclose(one_bank[name].double(), two_bank[name].double(), atol=0.01) for name in one_bank
+    )
     before, after = weights(run), weights(two)
     worst = max(float(abs(before[name] - after[name]).max()) for name in before)
     assert worst < 1e-3, worst
