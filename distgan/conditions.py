@@ -138,7 +138,8 @@ def principal(scatter: np.ndarray, condition_dim: int) -> tuple[np.ndarray, floa
     directions = vectors[:, ::-1][:, :condition_dim]
     largest = directions[np.argmax(np.abs(directions), axis=0), np.arange(condition_dim)]
     directions = directions * np.where(largest < 0, -1.0, 1.0)
-    explained = float(variances[::-1][:condition_dim].sum() / variances.sum())
+    variances = np.maximum(variances[::-1], 0)  # noise can make small ones negative
+    explained = float(variances[:condition_dim].sum() / max(variances.sum(), 1e-300))
     return np.ascontiguousarray(directions, dtype=np.float32), min(explained, 1.0)
 
 
@@ -535,16 +536,13 @@ def make_bank(
     records = _Records.of(members.groups, members.entities, members.loads)
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
-    means = _weighted_sums(members.points, members.weights, members.groups)
+    means = _conditions(members, settings, seed)
     effective = np.array([effective_members(record_weights[span]) for span in spans])
     if settings.training == "probes":
-        means = np.stack(
-            [members.points[row].mean(axis=0, dtype=float) for row in probe_rows(members, settings, seed)]
-        )
         effective = np.minimum(effective, settings.probes)
     centre, scale = members.points.mean(axis=0, dtype=np.float64), _deviation(members.points)
     attributes_mean, attributes_std = _attribute_statistics(attributes, members)
-    shares = [_largest_share(records.loads[span], record_weights[span]) for span in spans]
+    shares = np.array([_largest_share(records.loads[span], record_weights[span]) for span in spans])
     return Bank(
         conditions=((means - centre) / scale).astype(np.float32),
         sizes=np.diff(records.starts).astype(np.int64),
@@ -553,12 +551,23 @@ def make_bank(
         attributes_std=attributes_std.astype(np.float32),
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
-        largest_share=np.minimum(
-            np.ceil(np.array(shares) * 100 - 1e-6) / 100, np.maximum(shares, settings.max_share)
-        ),
+        largest_share=_coarse(shares, settings.max_share),
         lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
     )
+
+
+def _conditions(members: Members, settings: config.Bank, seed: int) -> np.ndarray:
+    """The mean of every group, or of its probes in a study of them: [G, K] float64."""
+    if settings.training != "probes":
+        return _weighted_sums(members.points, members.weights, members.groups)
+    rows = probe_rows(members, settings, seed)
+    return np.stack([members.points[row].mean(axis=0, dtype=np.float64) for row in rows])
+
+
+def _coarse(shares: np.ndarray, max_share: float) -> np.ndarray:
+    """Shares rounded up to whole per cent, so that they tell no load; at the limit where that was kept."""
+    return np.minimum(np.ceil(shares * 100 - 1e-6) / 100, np.maximum(shares, max_share))
 
 
 def probe_rows(members: Members, settings: config.Bank, seed: int) -> list[np.ndarray]:

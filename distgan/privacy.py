@@ -287,9 +287,8 @@ class Ledger:
         self.path = path
 
     def entries(self) -> list[dict[str, Any]]:
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
         found, before = [], ""
-        for number, line in enumerate(lines):
+        for number, line in enumerate(self._lines()):
             try:
                 entry = json.loads(line)
                 follows = entry["before"] == before
@@ -347,12 +346,18 @@ class Ledger:
         yield
         self._append({**entry, "state": "released"})
 
+    def _lines(self) -> list[str]:
+        """Whole lines; one that a kill cut off in the middle counts as not written."""
+        text = self.path.read_text() if self.path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
+
     def _append(self, entry: dict[str, Any]) -> None:
-        entries = self.entries()  # the chain holds up to here
-        lines = self.path.read_text().splitlines() if entries else []
+        self.entries()  # the chain holds up to here
+        lines = self._lines()
         before = _digest(lines[-1]) if lines else ""
         line = json.dumps({**entry, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": before})
         with writing(self.path), open(self.path, "a") as file:
+            file.truncate(sum(len(line.encode()) + 1 for line in lines))
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -1,7 +1,10 @@
 """The stages from latents to bank in a run folder: resumable, with a chosen k, for study, and private."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +87,26 @@ def test_parts_do_not_depend_on_processes_and_are_whole_batches() -> None:
     assert [row for part in parts for row in part] == list(range(1000))
     assert len(parts) >= encode.FEWEST_PARTS
     assert all(len(part) % 32 == 0 for part in parts[:-1])
+
+
+def test_two_processes_encode_and_cluster_what_one_does(
+    encoded: Run, many_homes: Path, tmp_path: Path
+) -> None:
+    """From the same encoder, to the last bit."""
+    one, two = changed(encoded, many_homes, tmp_path / "one"), Run(tmp_path / "two" / "run")
+    shutil.copytree(one.folder, two.folder)
+    for stage, path in (("encode", two.latents), ("cluster", two.clusters), ("bank", two.bank)):
+        shutil.rmtree(path)
+        two.record(stage).unlink(missing_ok=True)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
+    command = [sys.executable, *launch, *arguments(many_homes, two.folder, "encode,cluster,bank")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "x 2 processes" in two.done("cluster")["summary"]
+    np.testing.assert_array_equal(LatentStore.open(one.latents).mean(), LatentStore.open(two.latents).mean())
+    np.testing.assert_array_equal(np.load(one.clusters / "groups.npy"), np.load(two.clusters / "groups.npy"))
+    assert (one.bank / "manifest.json").read_bytes() == (two.bank / "manifest.json").read_bytes()
 
 
 def test_a_chosen_k_is_explained(encoded: Run, many_homes: Path, tmp_path: Path) -> None:

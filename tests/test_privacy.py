@@ -132,6 +132,18 @@ def test_a_release_that_failed_is_not_counted(tmp_path: Path) -> None:
     assert len(ledger.released()) == 1
 
 
+def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:
+    ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()
+    for _ in range(2):
+        with ledger.spending("groups", budget, 9.0):
+            pass
+        whole = len(ledger.entries())
+        with open(ledger.path, "a") as file:
+            file.write('{"name": "gro')
+        assert len(ledger.entries()) == whole
+    assert whole == 4
+
+
 @pytest.mark.parametrize("line", [0, 1])
 def test_a_changed_ledger_is_found(tmp_path: Path, line: int) -> None:
     ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()

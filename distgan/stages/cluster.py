@@ -25,7 +25,8 @@ from distgan.runs import Run
 from distgan.stages.common import Progress, TrainingData
 from distgan.stages.prepare import Shape
 
-ROWS_AT_ONCE = 8192  # of a block; blocks are the same ones whatever the number of processes
+FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
+BLOCKS = 64  # to share, where the latents suffice; the same ones whatever the number of processes
 PRIOR_POINTS = 256  # drawn from the prior for each cell of a private partition
 CHOICE = "choice.json"
 Facts = dict[str, Any]
@@ -38,21 +39,23 @@ class Share:
     store: LatentStore
     first: int
     end: int
+    size: int  # of a block
     file: Path
 
     @classmethod
     def of(cls, folder: Run, parallel: Parallel) -> "Share":
         store = LatentStore.open(folder.need(folder.latents, "encode"))
-        blocks = -(-store.num_series // ROWS_AT_ONCE)
+        size = max(FEWEST_ROWS, min(MOST_ROWS, -(-store.num_series // BLOCKS)))
+        blocks = -(-store.num_series // size)
         first, end = (
-            min(blocks * rank // parallel.world_size * ROWS_AT_ONCE, store.num_series)
+            min(blocks * rank // parallel.world_size * size, store.num_series)
             for rank in (parallel.rank, parallel.rank + 1)
         )
-        return cls(store, first, end, work_folder(folder) / f"points-{parallel.rank}.npy")
+        return cls(store, first, end, size, work_folder(folder) / f"points-{parallel.rank}.npy")
 
     def latents(self) -> Iterator[np.ndarray]:
-        for first in range(self.first, self.end, ROWS_AT_ONCE):
-            yield self.store.mean(np.arange(first, min(first + ROWS_AT_ONCE, self.end)))
+        for first in range(self.first, self.end, self.size):
+            yield self.store.mean(np.arange(first, min(first + self.size, self.end)))
 
     def narrowed(self, projection: Projection) -> None:
         """Write the narrow part of every latent of this share."""
@@ -67,8 +70,8 @@ class Share:
     def points(self) -> Iterator[np.ndarray]:
         if self.end > self.first:
             points = np.load(self.file, mmap_mode="r")
-            for first in range(0, len(points), ROWS_AT_ONCE):
-                yield np.asarray(points[first : first + ROWS_AT_ONCE])
+            for first in range(0, len(points), self.size):
+                yield np.asarray(points[first : first + self.size])
 
 
 def work_folder(folder: Run) -> Path:

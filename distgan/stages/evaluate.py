@@ -121,6 +121,24 @@ def kept(path: Path) -> Any:
     return read_json(path) if path.exists() else None
 
 
+def picture_of_choice(folder: Run) -> list[plots.Picture]:
+    """How the number of clusters was chosen, if it was."""
+    choice = kept(folder.clusters / CHOICE)
+    if choice is None:
+        return []
+    return [
+        plots.Picture(
+            "elbow",
+            "How many clusters",
+            f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small have "
+            "joined "
+            "others since.",
+            "Inertia and mean silhouette over the number of clusters.",
+            plots.elbow(**choice),
+        )
+    ]
+
+
 def pictures_of_training(folder: Run) -> list[plots.Picture]:
     bank = Bank.load(folder.bank)
     auc = [float(value) for value in bank.tracing_auc]
@@ -132,24 +150,8 @@ def pictures_of_training(folder: Run) -> list[plots.Picture]:
         for stage in TRAININGS
         if folder.metrics(stage).exists()
     }
-    choice = kept(folder.clusters / CHOICE)
-    chosen = (
-        []
-        if choice is None
-        else [
-            plots.Picture(
-                "elbow",
-                "How many clusters",
-                f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small "
-                "have joined "
-                "others since.",
-                "Inertia and mean silhouette over the number of clusters.",
-                plots.elbow(**choice),
-            )
-        ]
-    )
     return [
-        *chosen,
+        *picture_of_choice(folder),
         plots.Picture(
             "groups",
             "Groups behind the conditions",
