@@ -4,7 +4,7 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
-distgan inspect   STORE                                            what a store of series holds
+distgan inspect   STORE [--verify] [--picture FILE.png]             what a store of series holds
 distgan reference                                                  every setting, as a Markdown table
 """
 
@@ -46,11 +46,9 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
 
 
 def inspect(arguments: Sequence[str]) -> None:
-    if len(arguments) != 1:
-        raise UserError("distgan inspect needs one store, e.g. distgan inspect runs/demo/series.zarr")
-    from distgan.stages.inspect_store import describe
+    from distgan.stages import inspect_store
 
-    print(describe(Path(arguments[0])))
+    print(inspect_store.run(arguments))
 
 
 def reference(arguments: Sequence[str]) -> None:
