@@ -4,7 +4,8 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
-distgan inspect   STORE or RUN/bank                                what a store or a bank of conditions holds
+distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
+distgan inspect   RUN/bank                                         what a bank of conditions promises
 distgan reference                                                  every setting, as a Markdown table
 """
 
@@ -46,15 +47,10 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
 
 
 def inspect(arguments: Sequence[str]) -> None:
-    if len(arguments) != 1:
-        raise UserError(
-            "distgan inspect needs one store or bank, e.g. distgan inspect runs/demo/series.zarr, "
-            "runs/demo/bank"
-        )
     from distgan.stages import inspect_bank, inspect_store
 
-    path = Path(arguments[0])
-    print(inspect_bank.describe(path) if inspect_bank.is_bank(path) else inspect_store.describe(path))
+    banks = [path for path in map(Path, arguments) if inspect_bank.is_bank(path)]
+    print(inspect_bank.describe(banks[0]) if len(arguments) == 1 and banks else inspect_store.run(arguments))
 
 
 def reference(arguments: Sequence[str]) -> None:

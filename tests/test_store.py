@@ -242,10 +242,10 @@ def test_foreign_zarr_is_read_and_its_missing_chunks_refused(tmp_path: Path) -> 
     values = series(20, 24)[:, :, 0]
     array = zarr.create_array(tmp_path / "z.zarr", shape=(20, 24), chunks=(5, 24), dtype="float32")
     array[:] = values
-    np.testing.assert_array_equal(stores.read_foreign(tmp_path / "z.zarr"), values)
+    np.testing.assert_array_equal(stores.open_foreign(tmp_path / "z.zarr")[:], values)
     (tmp_path / "z.zarr" / "c" / "1" / "0").unlink()
     with pytest.raises(UserError, match="3 of its 4 chunk files"):
-        stores.read_foreign(tmp_path / "z.zarr")
+        stores.open_foreign(tmp_path / "z.zarr")
 
 
 def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:

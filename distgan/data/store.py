@@ -810,8 +810,8 @@ class Part:
             yield self.store.rows(self.rows[first : first + self.size])
 
 
-def read_foreign(path: Path) -> np.ndarray:
-    """Values of a Zarr array (v2 or v3, any codec) that another tool wrote: float32 [n, L] or [n, L, C].
+def open_foreign(path: Path) -> zarr.Array:
+    """A Zarr array (v2 or v3, any codec) that another tool wrote: numbers [n, L] or [n, L, C], by slices.
 
     Raises:
         UserError: it is no such array, or chunks are missing (Zarr would silently give fill values).
@@ -819,7 +819,8 @@ def read_foreign(path: Path) -> np.ndarray:
     try:
         node = zarr.open(path, mode="r")
     except Exception as error:  # zarr raises a wide family here
-        raise UserError(f"{path} is not a readable Zarr array ({str(error).splitlines()[0][:120]})") from None
+        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path} is not a readable Zarr array ({said})") from None
     if not isinstance(node, zarr.Array):
         raise UserError(f"{path} is a Zarr group; name one array in it, e.g. {path}/ARRAY")
     if node.ndim not in (2, 3) or node.dtype.kind not in "fiu":
@@ -828,13 +829,17 @@ def read_foreign(path: Path) -> np.ndarray:
             "numbers [series, steps] or [series, steps, channels] are wanted"
         )
     chunks = int(np.prod([-(-size // step) for size, step in zip(node.shape, node.shards or node.chunks)]))
-    found = sum(1 for file in path.rglob("*") if file.is_file() and not _is_zarr_metadata(file))
+    found = sum(
+        1
+        for file in path.rglob("*")
+        if file.is_file() and not _is_zarr_metadata(file) and file.stat().st_size
+    )
     if found < chunks:
         raise UserError(
             f"{path} has {found} of its {chunks} chunk files; Zarr would invent the rest. Write it again in "
             "full (zarr's write_empty_chunks=True keeps chunks of fill values)"
         )
-    return np.asarray(node[:], dtype=np.float32)
+    return node
 
 
 def _is_zarr_metadata(file: Path) -> bool:

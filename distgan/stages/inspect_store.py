@@ -1,10 +1,59 @@
-"""What a store of series holds, in a few lines."""
+"""What a store of series holds: what it says of itself, its values, pictures of a few series; never an id."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from distgan.data.store import Store
+from distgan.data.work import progress
+from distgan.errors import UserError
+from distgan.evaluation import plots
+from distgan.files import write_bytes
+
+DAY = 86400
+PICTURED = 4
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+SAMPLE = 2000  # series that quantiles are taken from, spread over the store
+
+
+def run(arguments: Sequence[str]) -> str:
+    """`STORE [--verify] [--picture FILE.png]`.
+
+    Raises:
+        UserError: the arguments are others, it is no store, or it is damaged.
+    """
+    path, picture, verify = _parsed(list(arguments))
+    store = Store.open(path)
+    lines = []
+    if verify:
+        shards = store.values.layout.shards
+        with progress(shards, f"verifying {path.name}") as advance:
+            store.verify(lambda shard: advance())
+        lines = [f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written"]
+    lines = [describe(path), *lines]
+    place = picture or path.with_name(f"{path.stem}.png")
+    draw(store, place)
+    return "\n".join([*lines, f"picture    {place}"])
+
+
+def _parsed(arguments: list[str]) -> tuple[Path, Path | None, bool]:
+    usage = UserError("usage: distgan inspect STORE [--verify] [--picture FILE.png]")
+    verify = "--verify" in arguments
+    rest = [argument for argument in arguments if argument != "--verify"]
+    picture = None
+    if "--picture" in rest:
+        at = rest.index("--picture")
+        if at + 1 >= len(rest):
+            raise usage
+        picture = Path(rest[at + 1])
+        if picture.suffix.lower() != ".png":
+            raise UserError(f"--picture {picture} must end with .png")
+        del rest[at : at + 2]
+    if len(rest) != 1 or rest[0].startswith("-"):
+        raise usage
+    return Path(rest[0]), picture, verify
 
 
 def describe(path: Path) -> str:
@@ -14,26 +63,75 @@ def describe(path: Path) -> str:
         UserError: it is no store, or it is damaged.
     """
     store = Store.open(path)
-    meta, axis = store.meta, store.meta.axis
-    blocks = [_summary(block) for _, block in store.blocks()]
-    counts, totals, lows, highs = (np.array(column) for column in zip(*blocks))
-    size, measured = store.num_series * store.length * store.channels, int(counts.sum())
+    meta, axis, layout, form = store.meta, store.meta.axis, store.values.layout, store.values.form
+    blocks = [_summary(block) for _, block in store.blocks(256)]
+    counts, totals, squares, lows, highs = (np.array(column) for column in zip(*blocks))
+    measured = counts.sum(axis=0)
+    size = store.num_series * store.length
     times = axis.times()
+    megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**20
     lines = [
-        f"series     {store.num_series} of {store.length} steps",
+        f"series     {store.num_series:,} of {store.length:,} steps",
         f"channels   {', '.join(meta.channels)}",
         f"time       {times[0]} to {times[-1]}, every {axis.step_seconds} s"
         + ("" if axis.leap_days else ", without 29 February"),
         f"units      {meta.units or 'not given'}",
-        f"values     {np.nanmin(lows):g} to {np.nanmax(highs):g}, mean {totals.sum() / max(measured, 1):g}",
-        f"missing    {1 - measured / size:.2%}",
+        f"stored     {megabytes:,.1f} MiB, {form.dtype}, compressor {form.compressor}, "
+        f"{layout.shards} shards of {layout.shard_rows:,} series in chunks of {layout.chunk_rows}, crc32c",
     ]
-    lines += [f"{name:<10} {value}" for name, value in {**meta.reduction, **meta.provenance}.items()]
+    quantiles = _quantiles(store)
+    for number, channel in enumerate(meta.channels):
+        mean = totals[:, number].sum() / max(measured[number], 1)
+        deviation = np.sqrt(max(squares[:, number].sum() / max(measured[number], 1) - mean**2, 0.0))
+        few = ", ".join(f"{100 * q:g} % {value:.4g}" for q, value in zip(QUANTILES, quantiles[number]))
+        name = f" ({channel})" if len(meta.channels) > 1 else ""
+        lines += [
+            f"values     {lows[:, number].min():g} to {highs[:, number].max():g}, mean {mean:g}, deviation "
+            f"{deviation:.4g}{name}",
+            f"quantiles  {few}{name}",
+            f"missing    {1 - measured[number] / size:.2%}{name}",
+        ]
+    lines += [
+        f"{name:<10} {value}" for name, value in _told({"reduction": meta.reduction, **meta.provenance})
+    ]
     return "\n".join(lines)
 
 
-def _summary(block: np.ndarray) -> tuple[int, float, float, float]:
-    measured = block[~np.isnan(block)].astype(np.float64)
-    if not len(measured):
-        return 0, 0.0, np.nan, np.nan
-    return len(measured), measured.sum(), measured.min(), measured.max()
+def _told(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Attributes, nested ones as `outer.inner`, empty ones left out."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _told(value, f"{prefix}{name}.")
+        elif value not in ("", None):
+            yield f"{prefix}{name}", value
+
+
+def _summary(block: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each channel: measured values, their sum, sum of squares, least, largest."""
+    measured = ~np.isnan(block)
+    known = np.where(measured, block, 0).astype(np.float64)
+    low = np.min(block, axis=(0, 1), where=measured, initial=np.inf)
+    high = np.max(block, axis=(0, 1), where=measured, initial=-np.inf)
+    return measured.sum(axis=(0, 1)), known.sum(axis=(0, 1)), (known**2).sum(axis=(0, 1)), low, high
+
+
+def _quantiles(store: Store) -> np.ndarray:
+    """Of some series spread over the store, of each channel: [C, quantiles]."""
+    few = np.unique(np.linspace(0, store.num_series - 1, min(SAMPLE, store.num_series)).astype(int))
+    steps = max(1, len(few) * store.length // 2_000_000)
+    values = np.concatenate(
+        [store.rows(some)[:, ::steps] for some in np.array_split(few, -(-len(few) // 256))]
+    )
+    flat = values.reshape(-1, store.channels)
+    known = [channel[~np.isnan(channel)] for channel in flat.T]
+    return np.array([np.quantile(c, QUANTILES) if len(c) else [np.nan] * len(QUANTILES) for c in known])
+
+
+def draw(store: Store, place: Path) -> None:
+    """A picture of a few series spread over the store, by number."""
+    few = np.unique(np.linspace(0, store.num_series - 1, PICTURED).astype(int))
+    axis = store.meta.axis
+    view = plots.View(
+        axis.times(), DAY / axis.step_seconds, store.meta.units, channel_name=store.meta.channels[0]
+    )
+    write_bytes(place, plots.render(plots.sample_sheet(store.rows(few), view)))

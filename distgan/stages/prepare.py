@@ -1,6 +1,7 @@
 """Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from distgan.data.store import (
     SPLITS,
     Form,
     Meta,
+    ParallelStoreWriter,
     Store,
-    StoreWriter,
     private_table,
     read_table,
     write_table,
 )
 from distgan.data.windows import Windows
+from distgan.data.work import in_parallel, workplace
 from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.parallel import Parallel
@@ -38,26 +40,38 @@ class Shape:
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    raw, splits = read(settings)
-    form = Form(settings.data.store.dtype, settings.data.store.compressor)
-    with StoreWriter(folder.series, raw.meta, form) as writer:
-        writer.append(raw.values)
-    write_table(private_table(folder.series), raw.entities, raw.owners, list(splits))
-    data, left_out_samples = cut(settings, folder, splits)
+    with workplace(folder.series.with_name(".series.parts")) as place:
+        found, splits = read(settings, place)
+        stored = write(found, folder, settings.data.store)
+    write_table(private_table(folder.series), found.entities, found.owners, list(splits))
+    data, windows = cut(settings, folder, splits)
     fit_scaler(settings, folder, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
-    owners = {name: len({o for o, s in zip(raw.owners, splits) if s == name}) for name in counts}
-    left_out = "".join(f", {count} left out ({reason})" for reason, count in raw.left_out.items() if count)
-    length, channels = raw.values.shape[1:]
-    told = f"; {left_out_samples}" if left_out_samples else ""
+    owners = {name: len({o for o, s in zip(found.owners, splits) if s == name}) for name in counts}
+    left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
+    length, channels = stored.axis.length, len(stored.channels)
     return {
-        "summary": f"{len(raw.values)} series of {length} x {channels}: {counts['train']} to train on, "
+        "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(owners.values())} "
-        f"owners{left_out}{told}{lost(writer.meta)}",
+        f"owners{left_out}{windows}{lost(stored)}",
         "series": counts,
         "owners": owners,
-        "left_out": raw.left_out,
+        "left_out": found.left_out,
     }
+
+
+def write(found: ingest.Series, folder: Run, chosen: config.Storing) -> Meta:
+    """The store, several shards at a time; what it says of itself."""
+    form = Form(chosen.dtype, chosen.compressor)
+    with ParallelStoreWriter(folder.series, found.meta, found.num_series, form) as writer:
+        layout = writer.layout
+        in_parallel(
+            lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
+            range(layout.shards),
+            layout.shards,
+            f"writing {folder.series.name}",
+        )
+    return writer.meta
 
 
 def cut(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
@@ -74,7 +88,7 @@ def cut(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store
             f"no window of {chosen.length} steps to train on has at most "
             f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
         )
-    told = f"{windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
+    told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
     return windows, told + (f", {len(bad)} left out (too many missing)" if len(bad) else "")
 
 
@@ -93,15 +107,16 @@ def lost(meta: Meta) -> str:
     return f"; kept as float16, off by {stored['largest_error']:.2g} at most" if stored else ""
 
 
-def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
-    """The source's series and the split of each.
+def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:
+    """The source's series and the split of each; parsed parts are kept in `place` meanwhile.
 
     Raises:
         UserError: the source is unusable, or a split would be left without enough series.
     """
-    raw = ingest.read(settings.data)
-    splits = ingest.split(raw.owners, settings.data.splits, settings.seed)
-    whole, length = raw.values.shape[1], settings.data.windows.length or raw.values.shape[1]
+    found = ingest.opened(settings.data, place)
+    splits = ingest.split(found.owners, settings.data.splits, settings.seed)
+    whole = found.meta.axis.length
+    length = settings.data.windows.length or whole
     if length > whole:
         raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
     patches = {"encoder.patch": settings.encoder.patch, "model.patch": settings.model.patch}
@@ -110,7 +125,7 @@ def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
             raise UserError(
                 f"series have {length} steps, fewer than {name} {patch}; set {name} to {length} or less"
             )
-    return raw, splits
+    return found, splits
 
 
 def shape(settings: config.Config, folder: Run) -> Shape:
@@ -119,8 +134,9 @@ def shape(settings: config.Config, folder: Run) -> Shape:
         data, table = open_series(folder), read_table(private_table(folder.series))
         counts = [len(samples(data, table, name, folder)) for name in SPLITS]
         return Shape(counts[0], counts[1], counts[2], data.length, data.channels)
-    raw, splits = read(settings)
-    length, channels = raw.values.shape[1:]
+    with workplace(None) as place:
+        found, splits = read(settings, place)
+    length, channels = found.meta.axis.length, len(found.meta.channels)
     counts = [int((splits == name).sum()) for name in SPLITS]
     chosen = settings.data.windows
     if chosen.length is not None:

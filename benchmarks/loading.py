@@ -1,0 +1,204 @@
+"""How fast shuffled series reach training, beside `np.memmap` and beside data that is already in memory.
+
+    python benchmarks/loading.py                    # 10,000 and 100,000 series of 2190 steps; 2 GB of disk
+    python benchmarks/loading.py --smoke            # seconds
+    python benchmarks/loading.py --series 1000000   # 9 GB more of disk; no memmap beside it
+
+Every chunk is verified in a first pass that is not counted. Then A B A B: batches of 256 random series from
+a memory map of a plain file, and from the store (`memmap_ratio`, higher is better); training steps on batches
+in memory, and on the loader's (`step_time_ratio`, lower is better). The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import zarr  # noqa: E402
+
+from distgan.data.loader import Loader  # noqa: E402
+from distgan.data.scaling import Scaler  # noqa: E402
+from distgan.data.store import Axis, Meta, Store, StoreWriter  # noqa: E402
+
+LENGTH, BATCH = 2190, 256
+SCALER = Scaler("none", "standard", 1.0, 4.0, None)
+
+
+def block(first: int, rows: int, base: np.ndarray) -> np.ndarray:
+    """Load-like series: a shared rhythm, a level of their own, noise."""
+    rng = np.random.default_rng(first)
+    noise = rng.standard_normal((rows, LENGTH), dtype=np.float32)
+    return (rng.lognormal(0, 0.4, (rows, 1)).astype(np.float32) * (base + 0.3 * noise))[:, :, None]
+
+
+def write(folder: Path, series: int, plain: bool) -> tuple[Path, Path]:
+    """The store, and the same values as a plain file."""
+    path, file = folder / f"{series}.zarr", folder / f"{series}.f32"
+    base = (1.5 + np.sin(2 * np.pi * np.arange(LENGTH) / 6)).astype(np.float32)
+    meta = Meta(Axis("2013-01-01T00:00:00", 14400, LENGTH), ("load",), "kWh", {"source": "synthetic"}, {})
+    with StoreWriter(path, meta) as store, open(file, "wb") as copy:
+        for first in range(0, series, 2048):
+            values = block(first, min(2048, series - first), base)
+            store.append(values)
+            if plain:
+                copy.write(values.tobytes())
+    return path, file
+
+
+def timed(reads: int, total: int, seed: int, read) -> float:  # type: ignore[no-untyped-def]
+    """Series a second over `reads` batches of random rows."""
+    rng = np.random.default_rng(seed)
+    batches = [rng.integers(0, total, BATCH) for _ in range(reads)]
+    started = time.perf_counter()
+    for rows in batches:
+        read(rows)
+    return reads * BATCH / (time.perf_counter() - started)
+
+
+def reading(path: Path, file: Path, pairs: int, reads: int) -> dict[str, float]:
+    store = Store.open(path)
+    started = time.perf_counter()
+    store.verify()
+    verified = store.num_series * LENGTH * 4 / (time.perf_counter() - started) / 1e9
+    memmap = np.memmap(file, np.float32, "r", shape=(store.num_series, LENGTH, 1))
+    memmap[:: max(1, store.num_series // 1000)].sum()
+    rates = []
+    for pair in range(-1, pairs):  # the first is warm-up
+        for rows in np.array_split(np.arange(store.num_series), 50) if pair < 0 else []:
+            memmap[rows]
+        one = timed(reads, store.num_series, pair + 1, lambda rows: memmap[rows])
+        other = timed(reads, store.num_series, pair + 1, store.rows)
+        rates += [(one, other)] if pair >= 0 else []
+    theirs, ours = np.array(rates).T
+    return {
+        "memmap_series_per_second": round(float(np.median(theirs))),
+        "store_series_per_second": round(float(np.median(ours))),
+        "memmap_ratio": round(float(np.median(ours / theirs)), 3),
+        "verify_gb_per_second": round(verified, 2),
+    }
+
+
+def training(path: Path, pairs: int, steps: int) -> dict[str, float]:
+    """One step: forward and backward of a small network on one torch thread."""
+    store = Store.open(path)
+    store.verify()
+    rows = np.arange(store.num_series)
+    loader = Loader(store, rows, SCALER, batch_size=BATCH, seed=0)
+    kept = [loader.batch(step) for step in range(8)]
+    network = torch.nn.Sequential(torch.nn.Linear(LENGTH, 512), torch.nn.GELU(), torch.nn.Linear(512, 1))
+    adam = torch.optim.Adam(network.parameters())
+
+    def seconds(batches) -> float:  # type: ignore[no-untyped-def]
+        started = time.perf_counter()
+        for _ in range(steps):
+            batch = next(batches)
+            adam.zero_grad()
+            (network((batch.series * batch.mask)[:, :, 0]) ** 2).mean().backward()
+            adam.step()
+        return (time.perf_counter() - started) / steps
+
+    def in_memory():  # type: ignore[no-untyped-def]
+        while True:
+            yield from kept
+
+    real, memory = loader.batches(), in_memory()
+    times = []
+    for pair in range(-1, pairs):
+        one, other = seconds(memory), seconds(real)
+        times += [(one, other)] if pair >= 0 else []
+    real.close()
+    plain, loaded = np.array(times).T
+    return {
+        "step_ms_in_memory": round(1e3 * float(np.median(plain)), 2),
+        "step_ms_loader": round(1e3 * float(np.median(loaded)), 2),
+        "step_time_ratio": round(float(np.median(loaded / plain)), 3),
+    }
+
+
+def memory(path: Path, buffer_shards: int) -> dict[str, float]:
+    """An epoch through the buffer in a fresh process: peak memory beyond its start, and series a second."""
+    store = Store.open(path)
+    loader = Loader(
+        store, np.arange(store.num_series), SCALER, batch_size=BATCH, seed=0, buffer_shards=buffer_shards
+    )
+    before = peak_mib()
+    started = time.perf_counter()
+    steps = -(-store.num_series // BATCH)
+    for _ in islice(loader.batches(), steps):
+        pass
+    layout = store.values.layout
+    return {
+        "buffer_mib": round(buffer_shards * layout.shard_rows * layout.row_bytes / 2**20),
+        "peak_mib": round(peak_mib() - before),
+        "store_mib": round(store.num_series * layout.row_bytes / 2**20),
+        "epoch_series_per_second": round(store.num_series / (time.perf_counter() - started)),
+    }
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def hardware() -> dict[str, str]:
+    model = next(
+        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":"
+    )
+    return {
+        "cpu": f"{model.partition(':')[2].strip()} x {os.cpu_count()}",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+        **{module.__name__: module.__version__ for module in (np, torch, zarr)},
+    }
+
+
+def measured(folder: Path, series: int, options: argparse.Namespace) -> dict[str, float]:
+    plain = series <= 200_000
+    path, file = write(folder, series, plain)
+    pairs, reads, steps = (2, 4, 3) if options.smoke else (options.pairs, 100, 20)
+    result: dict[str, float] = {"series": series}
+    if plain:
+        result |= reading(path, file, pairs, reads) | training(path, pairs, steps)
+    command = [sys.executable, __file__, "--memory", str(path)]
+    result |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--series", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
+    parser.add_argument("--smoke", action="store_true", help="a few series, to see that it runs")
+    parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.memory:
+        print(json.dumps(memory(options.memory, 4)))
+        return
+    results = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for series in [600] if options.smoke else options.series:
+            results.append(measured(Path(folder), series, options))
+            print("\n".join(f"{name:<26} {value:>12,}" for name, value in results[-1].items()), end="\n\n")
+    last = next((result for result in reversed(results) if "memmap_ratio" in result), {})
+    summary = {name: last[name] for name in ("memmap_ratio", "step_time_ratio") if name in last}
+    print(json.dumps(summary | {"results": results, "hardware": hardware()}))
+
+
+if __name__ == "__main__":
+    main()
