@@ -30,6 +30,12 @@ class DiskFull(UserError):
     exit_code = 7
 
 
+class Deserted(UserError):
+    """Another process died or fell silent; the last checkpoint stands."""
+
+    exit_code = 8
+
+
 class Stopped(UserError):
     """A signal asked us to stop; everything is saved."""
 

@@ -212,16 +212,16 @@ def frozen(parallel: Parallel) -> bool:
     return bool(torch.equal(before, trainees["critic"].gradients))
 
 
-def launch(out: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """This file by a launcher, free of what the test's own launcher may have set."""
+def launch(out: Path, *command: str, program: str = __file__) -> subprocess.CompletedProcess[str]:
+    """A file by a launcher, free of what the test's own launcher may have set."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(
-        [sys.executable, "-m", *command, __file__, str(out)],
+        [sys.executable, "-m", *command, program, str(out)],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
 
 

@@ -5,9 +5,9 @@ run, for every number of processes, and after any resume, at no cost.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 
@@ -29,6 +29,7 @@ class Batch:
 
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, position in the global batch.
+    whole: of a micro-batch, the process's part that it was split from.
     """
 
     series: Tensor
@@ -36,6 +37,22 @@ class Batch:
     rows: Tensor
     sample: Tensor
     step: int
+    whole: "Batch | None" = None
+
+    def split(self, size: int) -> list["Batch"]:
+        """Micro-batches of `size` series."""
+        parts = zip(*(t.split(size) for t in (self.series, self.mask, self.rows, self.sample)), strict=True)
+        return [replace(self, series=s, mask=m, rows=r, sample=i, whole=self) for s, m, r, i in parts]
+
+    def mean_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
+        """`count` of the process's part, as a mean over its micro-batches: a sum divided by it (and by its
+        mean over processes) has the mean over micro-batches (and processes) that one large batch would.
+        """
+        return (
+            count(self)
+            if self.whole is None
+            else count(self.whole) * len(self.sample) / len(self.whole.sample)
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         def move(tensor: Tensor) -> Tensor:

@@ -51,8 +51,10 @@ def save(
     state: Mapping[str, Mapping[str, Tensor]],
     facts: Mapping[str, Any],
     keep_last: int = 2,
+    keep_every: int = 0,
 ) -> Path:
-    """Write `folder/step-N` and then remove all but the `keep_last` newest complete ones (two at least).
+    """Write `folder/step-N` and then remove all but the `keep_last` newest complete ones (two at least) and
+    those at multiples of `keep_every` steps.
 
     One process calls this. `state` has one safetensors file a key; `facts` are JSON.
 
@@ -69,7 +71,7 @@ def save(
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
         (temporary / MANIFEST).write_bytes(_sealed(content))
-    _purge(folder, step, keep_last)
+    _purge(folder, step, keep_last, keep_every)
     return target
 
 
@@ -181,13 +183,13 @@ def _looks_complete(folder: Path, step: int) -> bool:
         return False
 
 
-def _purge(folder: Path, saved: int, keep_last: int) -> None:
+def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
     """Keep the newest complete ones. Those beyond `saved` were damaged when this run resumed before them."""
     kept = 0
     for step in reversed(steps(folder)):
         if step <= saved and kept < max(2, keep_last):
             kept += _looks_complete(folder / f"step-{step}", step)
-        else:
+        elif step > saved or not keep_every or step % keep_every:
             _remove(folder / f"step-{step}")
 
 

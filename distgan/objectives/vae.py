@@ -39,5 +39,5 @@ class VariationalAutoencoder:
             logvar,
             beta=self.settings.beta,
             free_bits=self.settings.free_bits,
-            across=self.across,
+            across=lambda count: self.across(batch.mean_count(lambda part: part.mask.sum())),
         )

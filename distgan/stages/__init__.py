@@ -104,7 +104,8 @@ def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -
     if saved.identity == settings.identity:
         return
     before, now = saved.flat(), settings.flat()
-    kept = ("run_dir", "engine.", "generate.", "evaluate.", "train.steps")
+    lengths = (f"train.{name}" for name in config.LENGTHS)
+    kept = ("run_dir", "engine.", "generate.", "evaluate.", *lengths)
     changed = [
         key for key in {**before, **now} if before.get(key) != now.get(key) and not key.startswith(kept)
     ]

@@ -32,7 +32,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     noise_dim = noise_numbers(networks["generator"])
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    plan = schedule(settings)
+    plan = schedule(settings, parallel.micro_batch(settings.train.batch_size))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
@@ -73,7 +73,7 @@ def first_adam(settings: config.Config, rate: Rate) -> Adam:
     return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
-def schedule(settings: config.Config) -> Schedule:
+def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9."""
     chosen = settings.train
     final = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
@@ -95,6 +95,10 @@ def schedule(settings: config.Config) -> Schedule:
         sample_every=chosen.sample_every,
         checkpoint_every=chosen.checkpoint_every,
         keep_last=chosen.keep_last,
+        keep_every=chosen.keep_every,
+        micro_batch=micro_batch,
+        max_skips=chosen.max_skips,
+        max_rollbacks=chosen.max_rollbacks,
     )
 
 
