@@ -24,7 +24,7 @@ class CollapseWatch:
             if name.endswith("/spread") and value < ALIKE:
                 found["alike"] = (
                     f"step {step}: generated series are nearly all alike (they vary {value:.1%} as much as "
-                    "real ones): the generator has collapsed; lower its rate or raise objective.penalty.weight"
+                    "real ones), it has collapsed; lower its rate or raise objective.penalty.weight"
                 )
             if name.endswith("/accuracy") and value > DECIDED:
                 found["decided"] = (

@@ -1,9 +1,9 @@
 """Many processes as one: launch, devices, threads, precision, reductions, and the update of a network.
 
 The only home of Accelerate, which starts the process group and picks the device for whichever launcher was
-used; `zero.py` beside this file is the only home of DeepSpeed, and is read when a config asks for it. Plain networks
-go in, and the same networks come out ready: they can be called in any phase, as often as wanted, whole or in
-parts, because nothing hangs on their forward pass.
+used; `zero.py` beside this file is the only home of DeepSpeed, and is read when a config asks for it.
+Plain networks go in, and the same networks come out ready: they can be called in any phase, as often as
+wanted, whole or in parts, because nothing hangs on their forward pass.
 """
 
 import os
@@ -75,6 +75,7 @@ class Parallel:
         self.dtype = PRECISIONS[settings.precision]  # of the networks' arithmetic
         self._owns_group = dist.is_initialized() and not brought
         self._check_world()
+        self.lent: list[str] = []  # environment variables set for DeepSpeed
         self.threads = _threads(settings.threads)
         torch.set_num_threads(self.threads)
         # TF32 has the mantissa of fp16: finite differences of a convolution would drown in it.
@@ -217,6 +218,8 @@ class Parallel:
         """Leave the process group, if it was started here."""
         if self._owns_group and dist.is_initialized():
             dist.destroy_process_group()
+        while self.lent:
+            os.environ.pop(self.lent.pop(), None)
 
     def _check_world(self) -> None:
         launched = int(os.environ.get("WORLD_SIZE", 1))
@@ -365,7 +368,7 @@ class LossScale:
 
     def update(self, bad: Tensor) -> None:
         torch._amp_update_scale_(self.scale, self.steps, bad, 2.0, 0.5, SCALE_WINDOW)
-        self.scale.clamp_(min=2.0**-14)
+        self.scale.clamp_(min=1.0)
 
     def state(self) -> dict[str, Tensor]:
         return {"scale": self.scale, "steps": self.steps}

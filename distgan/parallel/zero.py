@@ -171,13 +171,10 @@ class ZeroTrainee(Trainee):
         }
 
     def held_bytes(self) -> dict[str, int]:
-        weights = [p.ds_tensor if self.zero == 3 else p for p in self.trainable.values()]  # type: ignore[attr-defined]
-        moments = [
-            state[moment]
-            for flat in self._flats()
-            for state in [self._adam_states(flat)]
-            for moment in MOMENTS
-        ]
+        parameters: list[Any] = list(self.trainable.values())
+        weights = [p.ds_tensor for p in parameters] if self.zero == 3 else parameters
+        states = [self._adam_states(flat) for flat in self._flats()]
+        moments = [state[moment] for state in states if state for moment in MOMENTS]
         return {"weights": _bytes(weights), "master": _bytes(self.parts), "moments": _bytes(moments)}
 
     # ---------------------------------------------------------------------------------------- save, load
@@ -284,7 +281,9 @@ def _deepspeed(parallel: Parallel) -> Any:
     if parallel.device.type == "cpu":
         # It compiles this for minutes, for inference alone.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    os.environ.setdefault("LOCAL_RANK", "0")
+    if "LOCAL_RANK" not in os.environ:  # it looks there; Accelerate would take it for a launcher's
+        os.environ["LOCAL_RANK"] = "0"
+        parallel.lent.append("LOCAL_RANK")
     if not dist.is_initialized():  # one process: a group of its own, without an address
         backend = "gloo" if parallel.device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -305,6 +304,7 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": BUCKET,
+            "memory_efficient_linear": False,  # it would replace torch's linear in the whole process, for good
             "offload_param": {"device": asked.offload.parameters},
         }
     half: dict[str, Any] = {}
@@ -313,7 +313,7 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
     if asked.precision == "fp16":
         power, window = int(FIRST_SCALE).bit_length() - 1, SCALE_WINDOW
         scaling = {"loss_scale": 0, "initial_scale_power": power, "loss_scale_window": window}
-        half = {"fp16": {"enabled": True, "hysteresis": 1, "min_loss_scale": 2.0**-14, **scaling}}
+        half = {"fp16": {"enabled": True, "hysteresis": 1, "min_loss_scale": 1, **scaling}}
     if half:  # spectral norm multiplies its statistics with the weights
         half["data_types"] = {"buffer_dtype": asked.precision}
     return {
