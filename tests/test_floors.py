@@ -33,7 +33,7 @@ HOMES = {
     "zarr": {"data.store"},
     "faiss": {"clustering"},
     "accelerate": {"parallel"},
-    "deepspeed": {"parallel"},
+    "deepspeed": {"parallel.zero"},
     "ray": {"sweep"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,8 @@ def save(
     return target
 
 
-def load_latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
+def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint | None:
+    """The newest checkpoint that is whole, with the files that are `wanted`; None where there is none at all.
 
     A damaged one is named in a warning and the one before it is taken.
 
@@ -86,7 +86,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
     problems: list[str] = []
     for step in sorted(steps(folder), reverse=True):
         try:
-            found = _read(folder / f"step-{step}", step)
+            found = _read(folder / f"step-{step}", step, wanted)
         except Exception as error:  # whatever a damaged file makes of a reader
             problems.append(_reason(error))
             log.warning(
@@ -155,9 +155,14 @@ def _manifest(folder: Path, step: int) -> dict[str, Any]:
     return content
 
 
-def _read(folder: Path, step: int) -> Checkpoint:
+def _read(folder: Path, step: int, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
     manifest = _manifest(folder, step)
-    state = {Path(name).stem: _read_file(folder, name, facts) for name, facts in manifest["files"].items()}
+    files = {Path(name).stem: name for name in manifest["files"]}
+    state = {
+        stem: _read_file(folder, name, manifest["files"][name])
+        for stem, name in files.items()
+        if wanted(stem)
+    }
     return Checkpoint(step, state, manifest["facts"])
 
 

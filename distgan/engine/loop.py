@@ -264,6 +264,8 @@ class Training:
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
         slower = 0.5**self.rollbacks
+        statistics = [buffer for trainee in self.trainees.values() for buffer in trainee.buffers]
+        before = [buffer.clone() for buffer in statistics]
         for name, rate in self.schedule.rates(step).items():
             self.trainees[name].set_rate(slower * rate.learning_rate, rate.beta2)
         for place, phase in enumerate(self.objective.phases):
@@ -277,6 +279,10 @@ class Training:
         self.row = torch.where(bad, self.row + 1, 0.0)
         self.first = torch.where(self.row > self.longest, self.began, self.first)
         self.longest = torch.maximum(self.longest, self.row)
+        for buffer, old in zip(
+            statistics, before, strict=True
+        ):  # batch normalisation has seen the bad values
+            buffer.copy_(torch.where(bad, old, buffer))
         for trainee in self.trainees.values():
             trainee.align()
         for average in self.averages.values():

@@ -1,5 +1,6 @@
 """Training series and bank/ -> gan/: the generator and the discriminator."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from distgan import config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
+from distgan.engine import memory
 from distgan.engine.ema import decay
 from distgan.engine.loop import Rate, Schedule, fit
 from distgan.evaluation import plots
@@ -32,6 +34,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     noise_dim = noise_numbers(networks["generator"])
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
+    tokens = math.ceil(data.store.length / settings.model.patch)
+    memory.check(settings, networks, parallel, tokens)
     plan = schedule(settings, parallel.micro_batch(settings.train.batch_size))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
