@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint drill clean
 
 setup: $(READY)
 
@@ -26,6 +26,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m 'not gpu'
+
+drill: $(READY)
+	$(BIN)/python tests/drill.py
 
 clean:
 	rm -rf .venv build *.egg-info

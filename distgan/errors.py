@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -74,5 +75,14 @@ def answer(main: Callable[[], None]) -> int:
         rank = os.environ.get("RANK", "0")
         line = " ".join(str(error).split())
         print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
+        if isinstance(error, Deserted):
+            leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, with all lines written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

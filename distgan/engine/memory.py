@@ -79,7 +79,9 @@ def activations(settings: config.Config, series: int, tokens: int) -> float:
         sum(net.width * scale.depth / scale.ratio for scale in net.scales) * tokens * per_block
         for net in (generator, critic)
     ]
-    block = max(generator.width, critic.width) * tokens * 34 * 2 * series * wide  # one, while it is recomputed
+    block = (
+        max(generator.width, critic.width) * tokens * 34 * 2 * series * wide
+    )  # one, while it is recomputed
     both = block + series * (kept[0] + 2 * kept[1]) * wide  # the discriminator sees real and generated series
     penalty = 4 * max(1, series * settings.objective.penalty.fraction) * kept[1] * 4
     return both + penalty

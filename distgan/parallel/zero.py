@@ -304,7 +304,7 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": BUCKET,
-            "memory_efficient_linear": False,  # it would replace torch's linear in the whole process, for good
+            "memory_efficient_linear": False,  # it would replace torch's linear in the whole process
             "offload_param": {"device": asked.offload.parameters},
         }
     half: dict[str, Any] = {}
