@@ -84,6 +84,52 @@ def test_a_lost_process_stops_the_other_in_time(tmp_path: Path, number: int, tim
     assert "Traceback" not in words
 
 
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves_everything(tmp_path: Path) -> None:
+    """torchrun passes SIGTERM on and makes 1 of our 75."""
+    ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    program = [str(Path(drill.__file__)), "--rank", str(tmp_path), "100000"]
+    job = subprocess.Popen([*launcher, *program], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not checkpoint.steps(Run(tmp_path).checkpoints("gan")):
+        assert time.monotonic() < deadline and job.poll() is None
+        time.sleep(0.1)
+    job.terminate()
+    _, words = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert "by SIGTERM, everything is saved; run the same command again" in words
+    saved = checkpoint.load_latest(Run(tmp_path).checkpoints("gan"))
+    assert saved is not None and f"stopped at step {saved.step} " in words
+
+
+def may_make_networks() -> bool:
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    made = subprocess.run(["ip", "netns", "add", f"probe-{os.getpid()}"], capture_output=True).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "del", f"probe-{os.getpid()}"], check=True)
+    return made
+
+
+@pytest.mark.slow
+def test_two_hosts_one_cut_off_and_brought_back(tmp_path: Path) -> None:
+    if not may_make_networks():
+        pytest.skip("network namespaces take root and iproute2")
+    script = Path(drill.__file__).with_name("hosts.sh")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [str(script), str(tmp_path), "1500", "--cut"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line for line in done.stdout.splitlines() if line.startswith(("cut", "brought", "done"))] == [
+        "cut off",
+        "brought back",
+        "done: 1500 steps on two hosts",
+    ]
+    assert "lost another one" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path: Path) -> None:
     place = tmp_path / "small"
