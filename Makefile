@@ -3,14 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup demo test test-all lint clean
+.PHONY: setup demo test test-all lint drill clean
 
 setup: $(READY)
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo,privacy,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo,privacy,deepspeed,dev]'
 	touch $(READY)
 
 demo: $(READY)
@@ -26,6 +26,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m 'not gpu'
+
+drill: $(READY)
+	$(BIN)/python tests/drill.py
 
 clean:
 	rm -rf .venv build *.egg-info

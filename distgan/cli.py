@@ -4,6 +4,7 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
 distgan reference                                                  every setting, as a Markdown table
@@ -46,6 +47,17 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
     stages.run(settings, folder, (stage,))
 
 
+def export(arguments: Sequence[str]) -> None:
+    if len(arguments) not in (1, 2):
+        raise UserError("distgan export needs a run folder, e.g. distgan export runs/demo weights/")
+    folder = Run(Path(arguments[0]))
+    if not folder.folder.is_dir():
+        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
+    from distgan.engine.export import export as write
+
+    print(write(folder, Path(arguments[1]) if len(arguments) == 2 else None))
+
+
 def inspect(arguments: Sequence[str]) -> None:
     from distgan.stages import inspect_bank, inspect_store
 
@@ -62,6 +74,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare,
     "generate": generate,
     "evaluate": evaluate,
+    "export": export,
     "inspect": inspect,
     "reference": reference,
 }

@@ -20,6 +20,16 @@ from pydantic_core import PydanticUndefined
 
 from distgan.errors import UserError
 
+LENGTHS = (  # of `train`: how long, how often and how patiently, not what is learned
+    "steps",
+    "report_every",
+    "sample_every",
+    "checkpoint_every",
+    "keep_last",
+    "keep_every",
+    "max_skips",
+    "max_rollbacks",
+)
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 DEPENDS = {
     "prepare": ("seed", "data"),
@@ -27,7 +37,6 @@ DEPENDS = {
     "cluster": ("clusters", "bank"),
     "gan": ("model", "objective", "train"),
 }  # the sections that a stage's result depends on, besides those of the stages before it
-LENGTHS = ("steps", "report_every", "sample_every", "checkpoint_every", "keep_last")  # of train; may change
 
 
 class Section(BaseModel):
@@ -431,12 +440,45 @@ class Train(Section):
     sample_every: int = key(500, "steps between sample plots in TensorBoard", ge=1)
     checkpoint_every: int = key(200, "steps between checkpoints", ge=1)
     keep_last: int = key(2, "complete checkpoints kept", ge=2)
+    keep_every: int = key(0, "steps between checkpoints that are kept for good; 0 keeps none", ge=0)
+    max_skips: int = key(
+        20, "steps in a row with a loss or gradient that is not finite before training rolls back", ge=1
+    )
+    max_rollbacks: int = key(
+        2, "returns to the last checkpoint, each at half the rates, before training gives up", ge=0
+    )
+
+
+class Offload(Section):
+    optimizer: Literal["none", "cpu"] = key(
+        "none",
+        "where master weights and Adam's moments live: the device or the CPU's memory; needs zero >= 1",
+    )
+    parameters: Literal["none", "cpu"] = key(
+        "none", "where partitioned weights live between their uses; needs zero 3"
+    )
 
 
 class Engine(Section):
-    precision: Literal["fp32", "bf16"] = key(
-        "fp32", "arithmetic of the networks; losses and averages stay float32"
+    precision: Literal["fp32", "bf16", "fp16"] = key(
+        "fp32", "arithmetic of the networks; losses, penalties and averages stay float32"
     )
+    zero: Literal[0, 1, 2, 3] = key(
+        0, "what processes share out of the GAN: nothing, moments, and gradients, and weights (DeepSpeed)"
+    )
+    discriminator_zero: Literal[0, 1, 2, 3] | None = key(
+        None, "the same for the discriminator alone; by default as `zero`"
+    )
+    gather_penalty: bool = key(
+        False, "gather a stage-3 discriminator whole for its backward pass, as exact penalties need"
+    )
+    offload: Offload = key(Offload(), "what waits in the CPU's memory")
+    micro_batch: int | None = key(
+        None,
+        "series per process and forward pass; gradients add up to batch_size. By default all at once",
+        ge=1,
+    )
+    timeout: int = key(600, "seconds without word from another process before this one gives up", ge=5)
     threads: int | None = key(
         None, "CPU threads per process; by default the cores shared among the processes", ge=1
     )
@@ -485,11 +527,43 @@ class Config(Section):
             )
         if self.privacy.epsilon is not None:
             self._private()
+        self._engine_fits()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
             )
         return self
+
+    def _engine_fits(self) -> None:
+        """Refuse what an engine cannot do, before anything is loaded."""
+        engine, kind = self.engine, self.objective.penalty.kind
+        both = {
+            engine.zero,
+            critic := engine.zero if engine.discriminator_zero is None else engine.discriminator_zero,
+        }
+        if kind in ("exact", "interpolated") and critic == 3 and not engine.gather_penalty:
+            raise ValueError(
+                f"objective.penalty.kind {kind} differentiates the discriminator twice, which engine.zero 3 "
+                "cannot; use engine.discriminator_zero=2, engine.gather_penalty=true or finite_difference"
+            )
+        if kind in ("exact", "interpolated") and critic == 3 and engine.checkpoint_activations:
+            raise ValueError(
+                f"objective.penalty.kind {kind}, engine.zero 3 of the discriminator and "
+                "engine.checkpoint_activations exclude each other; use engine.discriminator_zero=2"
+            )
+        if kind in ("exact", "interpolated") and engine.compile:
+            raise ValueError(
+                f"objective.penalty.kind {kind} differentiates twice, which engine.compile cannot; "
+                "use kind finite_difference or engine.compile=false"
+            )
+        if engine.compile and both != {0}:
+            raise ValueError("engine.compile works with engine.zero 0 only; drop one of the two")
+        if engine.offload.optimizer != "none" and 0 in both:
+            raise ValueError(
+                "engine.offload.optimizer needs engine.zero (and discriminator_zero) of 1, 2 or 3"
+            )
+        if engine.offload.parameters != "none" and both != {3}:
+            raise ValueError("engine.offload.parameters needs engine.zero (and discriminator_zero) of 3")
 
     def _private(self) -> None:
         """What would look at the data beside the accounted releases."""

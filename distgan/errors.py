@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 
 class UserError(ValueError):
@@ -34,6 +35,12 @@ class DiskFull(UserError):
     """A file could not be written for lack of space."""
 
     exit_code = 7
+
+
+class Deserted(UserError):
+    """Another process died or fell silent; the last checkpoint stands."""
+
+    exit_code = 8
 
 
 class Stopped(UserError):
@@ -74,8 +81,17 @@ def answer(main: Callable[[], None]) -> int:
         rank = os.environ.get("RANK", "0")
         line = " ".join(str(error).split())
         print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
+        if isinstance(error, Deserted):
+            leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except KeyboardInterrupt:
         print("distgan: interrupted; the same command again goes on from what is saved", file=sys.stderr)
         return 130
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once, with all lines written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -8,6 +8,8 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 
 import contextlib
 from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +18,27 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
 from torch.utils.checkpoint import checkpoint
 
+_twice: ContextVar[bool] = ContextVar("twice", default=False)
 
-def twice_differentiable() -> contextlib.AbstractContextManager[None]:
-    """Inside, attention can be differentiated twice: the fused kernels cannot, so the plain one is used."""
-    return sdpa_kernel(SDPBackend.MATH)
+
+class twice_differentiable:  # noqa: N801 (read as a verb)
+    """Inside, attention can be differentiated twice: the fused kernels cannot, so the plain one is used.
+
+    It may be entered again: a block that recomputes its activations does, once for each derivative.
+    """
+
+    def __enter__(self) -> None:
+        self.held = contextlib.ExitStack()
+        self.held.callback(_twice.reset, _twice.set(True))
+        self.held.enter_context(sdpa_kernel(SDPBackend.MATH))
+
+    def __exit__(self, *error: object) -> None:
+        self.held.close()
+
+
+def _same_kernels() -> tuple[Any, Any]:
+    """For a block's forward pass and for its recomputation in backward, which happens outside."""
+    return contextlib.nullcontext(), twice_differentiable() if _twice.get() else contextlib.nullcontext()
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:
@@ -176,7 +195,7 @@ class Transformer(nn.Module):
     def forward(self, x_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
         for block in self.blocks:
             if self.checkpoint_activations and torch.is_grad_enabled():
-                x_BND = checkpoint(block, x_BND, style_BS, use_reentrant=False)
+                x_BND = checkpoint(block, x_BND, style_BS, use_reentrant=False, context_fn=_same_kernels)
             else:
                 x_BND = block(x_BND, style_BS)
         return x_BND

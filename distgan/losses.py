@@ -183,17 +183,20 @@ def evidence_lower_bound(
     *,
     beta: float,
     free_bits: float,
-    across: Callable[[Tensor], Tensor] = lambda count: count,
+    count: Tensor | None = None,
+    across: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> dict[str, Tensor]:
     """Negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et al. 2021).
 
     loss = ½ ln MSE + β / L · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
     batch. With the width optimal the two terms weigh as in the bound, whatever the units. All terms are
     float32 scalars. Logarithm and maximum are taken of means over the global batch (`across` averages over
-    processes), so that the mean of the processes' gradients is the gradient of the global loss.
+    processes), so that the mean of the processes' gradients is the gradient of the global loss; micro-batches
+    take their own, a little off the large batch's. `count` is the mean number of measured values, if not all
+    are here.
     """
     error = (reconstruction_BLC.float() - series_BLC.float()).square()
-    mse = masked_mean(error, mask_BLC, across)
+    mse = (error * mask_BLC).sum() / (across(mask_BLC.sum()) if count is None else count).clamp(min=1)
     mean, logvar = mean_BZ.float(), logvar_BZ.float()
     kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
     steps = series_BLC.shape[1] * series_BLC.shape[2]

@@ -148,7 +148,7 @@ try:
     code = main({arguments!r})
 except SystemExit as end:
     code = end.code
-heavy = {{"torch", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
+heavy = {{"torch", "deepspeed", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
 sys.exit(99 if heavy else code)
 """
     started = time.monotonic()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distgan import config, draws
 from distgan.engine import checkpoint, loop, telemetry
 from distgan.engine.ema import Average, decay
+from distgan.engine.watch import CollapseWatch
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
 from distgan.parallel import Adam, Parallel, Trainee
@@ -106,7 +107,7 @@ def train(
 ) -> dict[str, nn.Module]:
     trainees = make(parallel)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
-    fields = ("report_every", "sample_every", "checkpoint_every", "clip")
+    fields = ("report_every", "sample_every", "checkpoint_every", "clip", "max_skips", "max_rollbacks")
     schedule = loop.Schedule(
         steps,
         BATCH,
@@ -274,20 +275,68 @@ def test_a_thread_may_train(parallel: Parallel, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- divergence
 
 
-@pytest.mark.parametrize(("place", "good"), [(2, "none"), (8, "step 5")])
-def test_a_loss_that_is_not_finite_ends_the_run(
-    parallel: Parallel, tmp_path: Path, place: int, good: str
-) -> None:
-    def spoils(step: int, series: Tensor) -> None:
-        if step == place:
+def spoils(*steps: int) -> Loader:
+    def spoil(step: int, series: Tensor) -> None:
+        if step in steps:
             series[1, 2] = float("inf")
 
-    with pytest.raises(
-        Diverged, match=f"phase d is not finite at step {place} .last checkpoint: {good}"
-    ) as e:
-        train(parallel, tmp_path, loader=Loader(spoils))
+    return Loader(spoil)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(parallel: Parallel, tmp_path: Path) -> None:
+    train(parallel, tmp_path / "spoiled", steps=9, loader=spoils(7), report_every=1, checkpoint_every=1)
+    written = lines(tmp_path / "spoiled")
+    assert [line["d/skipped"] for line in written] == [0.0] * 7 + [1.0, 0.0]
+    assert written[7]["d/loss"] is None and written[8]["d/loss"] is not None
+    after = last(tmp_path / "spoiled").state
+    assert all(bool(torch.isfinite(v.float()).all()) for f in after.values() for v in f.values())
+    # Step 7 has the phases d and g: Adam counts neither, as if they had not been.
+    assert float(after["generator.optimiser"]["0.weight.step"]) == 9 - 1
+
+
+def test_no_step_of_trouble_is_saved(parallel: Parallel, tmp_path: Path) -> None:
+    train(parallel, tmp_path, steps=12, loader=spoils(8, 9, 10), checkpoint_every=5)
+    assert checkpoint.steps(Run(tmp_path).checkpoints("gan")) == [5, 12]
+
+
+def test_trouble_that_lasts_rolls_back_to_lower_rates(
+    parallel: Parallel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    times: list[int] = []
+
+    def until_rolled_back(step: int, series: Tensor) -> None:
+        times.append(step)
+        if step >= 8 and times.count(5) < 3:
+            series[1, 2] = float("inf")
+
+    train(
+        parallel, tmp_path, loader=Loader(until_rolled_back), checkpoint_every=5, max_skips=3, report_every=1
+    )
+    assert "phase d is not finite since step 8; back to step 5 at 0.5 x the learning rates" in caplog.text
+    assert "back to step 5 at 0.25 x the learning rates (rollback 2 of 2)" in caplog.text
+    assert last(tmp_path).step == STEPS
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
+    assert json.loads((Run(tmp_path).checkpoints("gan") / loop.ROLLBACKS).read_text()) == {"rollbacks": 2}
+
+
+@pytest.mark.parametrize(
+    ("place", "words"), [(2, "no checkpoint was saved before"), (8, "2 rollbacks did not help; .* step 5")]
+)
+def test_trouble_that_stays_ends_the_run(parallel: Parallel, tmp_path: Path, place: int, words: str) -> None:
+    loader = spoils(*range(place, STEPS))
+    with pytest.raises(Diverged, match=f"phase d is not finite since step {place} .{words}") as e:
+        train(parallel, tmp_path, loader=loader, max_skips=3)
     assert e.value.exit_code == 6 and "\n" not in str(e.value)
-    assert checkpoint.steps(Run(tmp_path).checkpoints("gan")) == ([] if good == "none" else [5])
+    assert checkpoint.steps(Run(tmp_path).checkpoints("gan")) == ([] if place == 2 else [5])
+
+
+def test_collapse_is_said_once_it_lasts() -> None:
+    watch = CollapseWatch(speaks=False)
+    fine, alike = {"d/spread": 0.8, "d/accuracy": 0.6}, {"d/spread": 0.01, "d/accuracy": 0.6}
+    assert [len(watch.look(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
+    assert watch.look(5, fine) == []
+    won = {"d/spread": 0.8, "d/accuracy": 1.0}
+    assert "the discriminator tells 100.0% of pairs apart" in [watch.look(6, won) for _ in range(3)][-1][0]
 
 
 # ---------------------------------------------------------------------------------------- phases and averages

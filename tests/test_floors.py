@@ -34,7 +34,7 @@ HOMES = {
     "faiss": {"clustering"},
     "dp_accounting": {"privacy"},
     "accelerate": {"parallel"},
-    "deepspeed": {"parallel"},
+    "deepspeed": {"parallel.zero"},
     "ray": {"sweep"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))

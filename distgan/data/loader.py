@@ -5,9 +5,9 @@ fits into memory is truly permuted; of a larger store, a buffer of shards at a t
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -30,6 +30,7 @@ class Batch:
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, position in the global batch.
     calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
+    whole: of a micro-batch, the process's part that it was split from.
     """
 
     series: Tensor
@@ -38,6 +39,23 @@ class Batch:
     sample: Tensor
     step: int
     calendar: Tensor | None = None
+    whole: "Batch | None" = None
+
+    def split(self, size: int) -> list["Batch"]:
+        """Micro-batches of `size` series."""
+        names = ["series", "mask", "rows", "sample", *(["calendar"] if self.calendar is not None else [])]
+        parts = zip(*(getattr(self, name).split(size) for name in names), strict=True)
+        return [replace(self, **dict(zip(names, part)), whole=self) for part in parts]
+
+    def mean_count(self, count: Callable[["Batch"], Tensor]) -> Tensor:
+        """`count` of the process's part, as a mean over its micro-batches: a sum divided by it (and by its
+        mean over processes) has the mean over micro-batches (and processes) that one large batch would.
+        """
+        return (
+            count(self)
+            if self.whole is None
+            else count(self.whole) * len(self.sample) / len(self.whole.sample)
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         def move(tensor: Tensor) -> Tensor:

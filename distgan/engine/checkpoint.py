@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,10 @@ def save(
     state: Mapping[str, Mapping[str, Tensor]],
     facts: Mapping[str, Any],
     keep_last: int = 2,
+    keep_every: int = 0,
 ) -> Path:
-    """Write `folder/step-N` and then remove all but the `keep_last` newest complete ones (two at least).
+    """Write `folder/step-N` and then remove all but the `keep_last` newest complete ones (two at least) and
+    those at multiples of `keep_every` steps.
 
     One process calls this. `state` has one safetensors file a key; `facts` are JSON.
 
@@ -69,12 +71,12 @@ def save(
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
         (temporary / MANIFEST).write_bytes(_sealed(content))
-    _purge(folder, step, keep_last)
+    _purge(folder, step, keep_last, keep_every)
     return target
 
 
-def load_latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
+def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint | None:
+    """The newest checkpoint that is whole, with the files that are `wanted`; None where there is none at all.
 
     A damaged one is named in a warning and the one before it is taken.
 
@@ -84,7 +86,7 @@ def load_latest(folder: Path) -> Checkpoint | None:
     problems: list[str] = []
     for step in sorted(steps(folder), reverse=True):
         try:
-            found = _read(folder / f"step-{step}", step)
+            found = _read(folder / f"step-{step}", step, wanted)
         except Exception as error:  # whatever a damaged file makes of a reader
             problems.append(_reason(error))
             log.warning(
@@ -153,9 +155,14 @@ def _manifest(folder: Path, step: int) -> dict[str, Any]:
     return content
 
 
-def _read(folder: Path, step: int) -> Checkpoint:
+def _read(folder: Path, step: int, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint:
     manifest = _manifest(folder, step)
-    state = {Path(name).stem: _read_file(folder, name, facts) for name, facts in manifest["files"].items()}
+    files = {Path(name).stem: name for name in manifest["files"]}
+    state = {
+        stem: _read_file(folder, name, manifest["files"][name])
+        for stem, name in files.items()
+        if wanted(stem)
+    }
     return Checkpoint(step, state, manifest["facts"])
 
 
@@ -181,13 +188,13 @@ def _looks_complete(folder: Path, step: int) -> bool:
         return False
 
 
-def _purge(folder: Path, saved: int, keep_last: int) -> None:
+def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
     """Keep the newest complete ones. Those beyond `saved` were damaged when this run resumed before them."""
     kept = 0
     for step in reversed(steps(folder)):
         if step <= saved and kept < max(2, keep_last):
             kept += _looks_complete(folder / f"step-{step}", step)
-        else:
+        elif step > saved or not keep_every or step % keep_every:
             _remove(folder / f"step-{step}")
 
 

@@ -2,9 +2,12 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from distgan.parallel import Trainee
 
 
 def decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
@@ -44,3 +47,32 @@ class Average:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.network.load_state_dict(dict(state))
+
+
+class SharedAverage:
+    """The same of a network that processes share out: each keeps the average of its own part.
+
+    `network` is gathered when asked for, by all processes together, and is whole on rank 0 alone.
+    """
+
+    def __init__(self, trainee: Any) -> None:
+        self._trainee = trainee
+        self._average = [part.clone() for part in trainee.parts]
+
+    @property
+    def network(self) -> nn.Module:
+        return self._trainee.whole(self._average)
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        torch._foreach_lerp_(self._average, self._trainee.parts, 1.0 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._trainee.gather(self._average) | self._trainee.saved_buffers()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self._trainee.scatter(state, self._average)
+
+
+def average_of(trainee: Trainee) -> Average | SharedAverage:
+    return SharedAverage(trainee) if trainee.partitioned else Average(trainee.plain)

@@ -5,7 +5,7 @@ run that was stopped, or killed, and resumed ends with the bits of one that neve
 """
 
 import contextlib
-import math
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +20,18 @@ from torch import Tensor, nn
 import distgan
 from distgan import draws
 from distgan.engine import checkpoint
-from distgan.engine.ema import Average
+from distgan.engine.ema import average_of
 from distgan.engine.telemetry import Telemetry
+from distgan.engine.watch import CollapseWatch
 from distgan.errors import Diverged, Stopped, UserError
+from distgan.files import read_json, write_json
 from distgan.objectives.base import Objective, Phase
 from distgan.parallel import Parallel, Trainee
 from distgan.runs import Run
 
+log = logging.getLogger(__name__)
+
+ROLLBACKS = "rollbacks.json"  # beside the checkpoints: how often training went back
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -54,6 +59,9 @@ class Schedule:
         rates: for each network, its rate in a step; a network left out keeps its own.
         decay: what averages keep of themselves in a step (see `ema.decay`).
         clip: largest gradient norm; 0 does not clip.
+        micro_batch: series per process and forward pass, whose gradients add up; 0 is all at once.
+        max_skips: steps in a row that may be skipped, for values that are not finite, before a rollback.
+        max_rollbacks: returns to the last checkpoint, each at half the rates of the time before.
     """
 
     steps: int
@@ -65,6 +73,10 @@ class Schedule:
     sample_every: int = 0
     checkpoint_every: int = 200
     keep_last: int = 2
+    keep_every: int = 0
+    micro_batch: int = 0
+    max_skips: int = 20
+    max_rollbacks: int = 2
 
 
 OnReport = Callable[[int, dict[str, float]], None]
@@ -97,34 +109,54 @@ def fit(
 
     Raises:
         Stopped: SIGTERM, SIGINT or SIGUSR1 reached a process; all is saved.
-        Diverged: a loss or a gradient is not finite; the checkpoints are of before.
+        Diverged: losses or gradients are not finite beyond max_skips and max_rollbacks.
+        Deserted: another process died or fell silent.
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
     """
     training = Training(
         objective, trainees, parallel, schedule, run.checkpoints(stage), seed, dict(facts or {})
     )
-    training.resume()
-    if training.step == schedule.steps:
+    with parallel.together(), caught_signals() as caught:
+        training.resume()
+        while training.step < schedule.steps:
+            try:
+                telemetry = Telemetry(
+                    run,
+                    stage,
+                    parallel,
+                    step=training.step,
+                    steps=schedule.steps,
+                    batch_size=schedule.batch_size,
+                )
+                go_on(training, telemetry, loader, caught, on_report, on_sample)
+            except SpoiledError as spoiled:
+                training.roll_back(spoiled)
         return training.networks()
-    telemetry = Telemetry(
-        run, stage, parallel, step=training.step, steps=schedule.steps, batch_size=schedule.batch_size
-    )
+
+
+def go_on(
+    training: "Training",
+    telemetry: Telemetry,
+    loader: Batches,
+    caught: list[int],
+    on_report: OnReport | None,
+    on_sample: OnSample | None,
+) -> None:
+    """Train until the last step, a signal, or values that stay not finite."""
     batches = loader.batches(training.step)
     try:
-        with caught_signals() as caught:
-            while training.step < schedule.steps:
-                with telemetry.timed("data"):
-                    batch = next(batches).to(parallel.device, non_blocking=True)
-                telemetry.add(training.advance(batch))
-                telemetry.stepped()
-                report_if_due(training, telemetry, on_report, on_sample)
-                stop_if_asked(training, caught)
+        while training.step < training.schedule.steps:
+            with telemetry.timed("data"):
+                batch = next(batches).to(training.parallel.device, non_blocking=True)
+            telemetry.add(training.advance(batch))
+            telemetry.stepped()
+            report_if_due(training, telemetry, on_report, on_sample)
+            stop_if_asked(training, caught)
     finally:
         close = getattr(batches, "close", None)
         if close is not None:
             close()
         telemetry.close()
-    return training.networks()
 
 
 def report_if_due(
@@ -139,6 +171,7 @@ def report_if_due(
         training.check_finite()
     if reporting:
         metrics = telemetry.report(step)
+        training.watch.look(step, metrics)
         if on_report is not None:
             on_report(step, metrics)
     with telemetry.timed("aside"):
@@ -149,6 +182,13 @@ def report_if_due(
             training.save()
 
 
+class SpoiledError(Exception):
+    """Too many steps in a row were skipped, all for values that are not finite."""
+
+    def __init__(self, step: int, phase: str) -> None:
+        super().__init__(f"the loss or gradient of phase {phase} is not finite since step {step}")
+
+
 def stop_if_asked(training: "Training", caught: list[int]) -> None:
     """All processes stop after the same step, whichever of them the signal reached.
 
@@ -157,7 +197,6 @@ def stop_if_asked(training: "Training", caught: list[int]) -> None:
     """
     number = training.parallel.largest(caught[0] if caught else 0)
     if number:
-        training.check_finite()
         training.save()
         raise Stopped(
             f"stopped at step {training.step} by {signal.Signals(number).name}, everything is saved; "
@@ -204,24 +243,46 @@ class Training:
         self.step, self.saved = 0, -1
         missing = {phase.network for phase in objective.phases} | set(objective.averaged)
         assert missing <= set(trainees), f"no trainee for {sorted(missing - set(trainees))}"
-        self.averages = {name: Average(trainees[name].plain) for name in objective.averaged}
-        # Where the first value that is not finite came up: step x phases + phase, kept on the device.
-        self.first_bad = torch.full((), math.inf, dtype=torch.float64, device=parallel.device)
+        self.averages = {name: average_of(trainees[name]) for name in objective.averaged}
+        self.rollbacks = 0
+        self.watch = CollapseWatch(parallel.is_main)
+        self.forget_skips()
         self.train_mode()
+
+    def forget_skips(self) -> None:
+        """Counts of skipped steps, kept on the device: in a row up to now, and the longest row with the place
+        where it began (step x phases + phase).
+        """
+        device = self.parallel.device
+        self.row, self.longest = torch.zeros(2, device=device).unbind()
+        self.began = torch.zeros((), dtype=torch.float64, device=device)
+        self.first = torch.zeros((), dtype=torch.float64, device=device)
 
     def advance(self, batch: Any) -> dict[str, Tensor]:
         """One step: every phase that is due, then the averages. Gives the scalars to show."""
-        step = self.step
+        step, bad = self.step, torch.zeros((), dtype=torch.bool, device=self.parallel.device)
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
+        slower = 0.5**self.rollbacks
+        statistics = [buffer for trainee in self.trainees.values() for buffer in trainee.buffers]
+        before = [buffer.clone() for buffer in statistics]
         for name, rate in self.schedule.rates(step).items():
-            self.trainees[name].set_rate(rate.learning_rate, rate.beta2)
+            self.trainees[name].set_rate(slower * rate.learning_rate, rate.beta2)
         for place, phase in enumerate(self.objective.phases):
             if phase.due(step):
                 values, norm = self.update(phase, batch)
-                self.note_if_bad(norm, step * len(self.objective.phases) + place)
+                skipped = ~torch.isfinite(norm)
+                self.note(skipped & ~bad, step * len(self.objective.phases) + place)
+                bad = bad | skipped
+                values = {**values, "gradient_norm": norm, "skipped": skipped.float()}
                 shown |= {f"{phase.name}/{name}": value for name, value in values.items()}
-                shown[f"{phase.name}/gradient_norm"] = norm
+        self.row = torch.where(bad, self.row + 1, 0.0)
+        self.first = torch.where(self.row > self.longest, self.began, self.first)
+        self.longest = torch.maximum(self.longest, self.row)
+        for buffer, old in zip(
+            statistics, before, strict=True
+        ):  # batch normalisation has seen the bad values
+            buffer.copy_(torch.where(bad, old, buffer))
         for trainee in self.trainees.values():
             trainee.align()
         for average in self.averages.values():
@@ -234,27 +295,56 @@ class Training:
         for name, trainee in self.trainees.items():
             trainee.require_gradients(name == phase.network)
         torch.manual_seed(draws.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
-        values = phase.loss(batch)
-        norm = self.trainees[phase.network].minimise(values["loss"], self.schedule.clip)
-        return values, norm
+        trainee = self.trainees[phase.network]
+        size = self.schedule.micro_batch
+        parts = batch.split(size) if 0 < size < len(batch.sample) else [batch]
+        every: list[Mapping[str, Tensor]] = []
+        for part in parts:
+            values = phase.loss(part)
+            trainee.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
+            every.append({name: value.detach() for name, value in values.items()})
+        means = {name: torch.stack([v[name] for v in every]).mean(0) for name in every[0]}
+        norm = trainee.step(self.schedule.clip)
+        return means | trainee.figures(), norm
 
-    def note_if_bad(self, norm: Tensor, place: int) -> None:
-        bad = torch.where(torch.isfinite(norm), math.inf, float(place))
-        self.first_bad = torch.minimum(self.first_bad, bad.double())
+    def note(self, skipped: Tensor, place: int) -> None:
+        """Where a row of skipped steps begins."""
+        self.began = torch.where(skipped & (self.row == 0), float(place), self.began)
 
     def check_finite(self) -> None:
         """
         Raises:
-            Diverged: a loss or gradient of a step so far was not finite, on any process.
+            SpoiledError: so many steps in a row were skipped, everywhere alike, that training must go back.
         """
-        place = float(self.first_bad)  # the same on all processes: gradient norms are
-        if math.isfinite(place):
-            step, index = divmod(int(place), len(self.objective.phases))
-            phase, good = self.objective.phases[index].name, checkpoint.steps(self.folder)
+        if float(self.longest) >= self.schedule.max_skips:
+            step, place = divmod(int(self.first), len(self.objective.phases))
+            raise SpoiledError(step, self.objective.phases[place].name)
+
+    def roll_back(self, spoiled: SpoiledError) -> None:
+        """Return to the last good checkpoint at half the rates.
+
+        Raises:
+            Diverged: that was done often enough, or there is no checkpoint.
+        """
+        good, times = checkpoint.steps(self.folder), self.schedule.max_rollbacks
+        if not good or self.rollbacks >= times:
+            why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
             raise Diverged(
-                f"the loss or gradient of phase {phase} is not finite at step {step}"
-                f" (last checkpoint: {f'step {good[-1]}' if good else 'none'}); "
+                f"{spoiled} ({why}; last checkpoint: {f'step {good[-1]}' if good else 'none'}); "
                 "lower the learning rate, or set train.clip, in a new run_dir"
+            ) from None
+        rollbacks = self.rollbacks + 1
+        self.parallel.on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
+        self.resume()
+        self.forget_skips()
+        if self.parallel.is_main:
+            log.warning(
+                "%s; back to step %d at %g x the learning rates (rollback %d of %d)",
+                spoiled,
+                self.step,
+                0.5**self.rollbacks,
+                self.rollbacks,
+                times,
             )
 
     def due(self, every: int) -> bool:
@@ -263,7 +353,7 @@ class Training:
 
     def networks(self) -> dict[str, nn.Module]:
         """What to sample from, in evaluation mode."""
-        plain = {name: trainee.plain for name, trainee in self.trainees.items()}
+        plain = {n: trainee.whole() for n, trainee in self.trainees.items() if n not in self.averages}
         averaged = {name: average.network for name, average in self.averages.items()}
         return {name: network.eval() for name, network in (plain | averaged).items()}
 
@@ -277,12 +367,16 @@ class Training:
         for name, trainee in self.trainees.items():
             state = trainee.state()
             files |= {name: state["weights"], f"{name}.optimiser": state["optimiser"]}
+            if "scaler" in state:
+                files[f"{name}.scaler"] = state["scaler"]
         return files | {f"{name}.average": average.state() for name, average in self.averages.items()}
 
     def save(self) -> None:
         """One checkpoint for all processes, unless this step has one already."""
         if self.saved == self.step:
             return
+        if 0 < float(self.row) < self.step < self.schedule.steps and checkpoint.steps(self.folder):
+            return  # in trouble: what was saved before it is worth more
         facts = self.facts | {
             "series": self.step * self.schedule.batch_size,
             "world_size": self.parallel.world_size,
@@ -291,7 +385,11 @@ class Training:
         }
         state = self.state()
         self.parallel.on_main(
-            lambda: str(checkpoint.save(self.folder, self.step, state, facts, self.schedule.keep_last))
+            lambda: str(
+                checkpoint.save(
+                    self.folder, self.step, state, facts, self.schedule.keep_last, self.schedule.keep_every
+                )
+            )
         )
         self.saved = self.step
 
@@ -304,6 +402,8 @@ class Training:
         found = checkpoint.load_latest(self.folder) if self.parallel.world_size == 1 else self.agreed()
         if found is not None:
             self.take(found)
+            path = self.folder / ROLLBACKS
+            self.rollbacks = read_json(path)["rollbacks"] if path.exists() else 0
 
     def agreed(self) -> checkpoint.Checkpoint | None:
         """Rank 0 finds the newest whole checkpoint; the others read and verify the same one."""
@@ -332,7 +432,8 @@ class Training:
             )
         try:
             for name, trainee in self.trainees.items():
-                trainee.restore({"weights": saved.state[name], "optimiser": saved.state[f"{name}.optimiser"]})
+                files = {"weights": name, "optimiser": f"{name}.optimiser", "scaler": f"{name}.scaler"}
+                trainee.restore({k: saved.state[f] for k, f in files.items() if f in saved.state})
             for name, average in self.averages.items():
                 average.restore(saved.state[f"{name}.average"])
         except (RuntimeError, KeyError) as error:

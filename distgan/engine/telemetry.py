@@ -22,6 +22,7 @@ from distgan.parallel import Parallel
 from distgan.runs import Run
 
 GIB = 2**30
+QUIET = ("gradient_norm", "spread", "accuracy", "loss_scale")  # in the files only
 
 
 class Telemetry:
@@ -133,9 +134,13 @@ def line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
     shown = []
     for name, value in means.items():
         phase, _, key = name.partition("/")
-        if key == "gradient_norm":
+        if key in QUIET or (key == "skipped" and not value):
             continue
-        others = {n.partition("/")[2] for n in means if n.startswith(f"{phase}/")} - {"loss", "gradient_norm"}
+        others = {n.partition("/")[2] for n in means if n.startswith(f"{phase}/")} - {
+            "loss",
+            *QUIET,
+            "skipped",
+        }
         if key != "loss" or not others:
             shown.append(f"{phase if key == 'loss' else key} {value:.4g}")
     shown.append(

@@ -63,11 +63,24 @@ class Adversarial:
         real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
         loss = self.game.discriminator(real, fake)
         shown = {"d": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+        shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
         if self.settings.penalty.kind != "none":
             penalty = self.penalty(batch, fake_BLC, condition_BK)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         return {"loss": loss, **shown}
+
+    @staticmethod
+    def health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """How unlike the generated series are, next to the real ones (mean squared distance of pairs; 0 when
+        all are one), and how often the discriminator tells a pair apart (a half when it cannot).
+        """
+
+        def apart(series_BLC: Tensor) -> Tensor:
+            return series_BLC.float().var(0, correction=0).mean()
+
+        spread = (apart(fake_BLC) + 1e-12) / (apart(real_BLC) + 1e-12)
+        return {"spread": spread.sqrt(), "accuracy": (real.mean(1) > fake.mean(1)).float().mean()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
@@ -122,7 +135,10 @@ class Adversarial:
         real, fake = batch.series[chosen_B], fake_BLC[chosen_B].float()
         condition, mask = condition_BK[chosen_B], batch.mask[chosen_B]
         penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
-        return (penalties_B * kept_B).sum() / self.across(kept_B.sum())
+        count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
+        return (penalties_B * kept_B).sum() / count.clamp(
+            min=1e-6
+        )  # a small batch may have none of the share
 
     def penalties(
         self, batch: Batch, chosen_B: Tensor, real: Tensor, fake: Tensor, condition: Tensor, mask: Tensor

@@ -39,5 +39,6 @@ class VariationalAutoencoder:
             logvar,
             beta=self.settings.beta,
             free_bits=self.settings.free_bits,
+            count=self.across(batch.mean_count(lambda part: part.mask.sum())),
             across=self.across,
         )

@@ -35,7 +35,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         {"vae": trainee},
         data.loader(chosen.batch_size, settings, parallel),
         parallel,
-        schedule(settings),
+        schedule(settings, parallel.micro_batch(chosen.batch_size)),
         run=folder,
         stage="encoder",
         seed=settings.seed,
@@ -48,7 +48,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     }
 
 
-def schedule(settings: config.Config) -> Schedule:
+def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     chosen = settings.encoder
 
     def rates(step: int) -> dict[str, Rate]:
@@ -64,6 +64,10 @@ def schedule(settings: config.Config) -> Schedule:
         report_every=settings.train.report_every,
         checkpoint_every=settings.train.checkpoint_every,
         keep_last=settings.train.keep_last,
+        keep_every=settings.train.keep_every,
+        micro_batch=micro_batch,
+        max_skips=settings.train.max_skips,
+        max_rollbacks=settings.train.max_rollbacks,
     )
 
 

@@ -1,5 +1,6 @@
 """Training series and bank/ -> gan/: the generator and the discriminator."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from distgan import config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
 from distgan.data.store import Axis
+from distgan.engine import memory
 from distgan.engine.ema import decay
 from distgan.engine.loop import Rate, Schedule, fit
 from distgan.errors import UserError
@@ -34,7 +36,9 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     noise_dim = noise_numbers(networks["generator"])
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    plan = schedule(settings)
+    tokens = math.ceil(data.store.length / settings.model.patch)
+    memory.check(settings, networks, parallel, tokens)
+    plan = schedule(settings, parallel.micro_batch(settings.train.batch_size))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
@@ -97,7 +101,7 @@ def first_adam(settings: config.Config, rate: Rate) -> Adam:
     return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
-def schedule(settings: config.Config) -> Schedule:
+def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9."""
     chosen = settings.train
     final = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
@@ -119,6 +123,10 @@ def schedule(settings: config.Config) -> Schedule:
         sample_every=chosen.sample_every,
         checkpoint_every=chosen.checkpoint_every,
         keep_last=chosen.keep_last,
+        keep_every=chosen.keep_every,
+        micro_batch=micro_batch,
+        max_skips=chosen.max_skips,
+        max_rollbacks=chosen.max_rollbacks,
     )
 
 

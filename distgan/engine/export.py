@@ -1,0 +1,41 @@
+"""Plain weights out of a run's newest checkpoint: what another program loads, without the optimiser."""
+
+from pathlib import Path
+
+import safetensors.torch
+
+from distgan import config
+from distgan.engine import checkpoint
+from distgan.errors import UserError
+from distgan.files import whole_folder, write_json, write_text
+from distgan.runs import Run
+
+STAGE = "gan"
+AVERAGE = ".average"
+
+
+def export(run: Run, out: Path | None = None) -> str:
+    """Write `out` (by default `RUN/export/`): one safetensors file a network, the config and a note.
+
+    The generator is its moving average, as `generate` uses it. The discriminator has seen real series: it is
+    exported for study and not for publication. Files of optimiser state are not read.
+
+    Raises:
+        UserError: the run has no checkpoint, or all are damaged.
+    """
+    folder, place = run.checkpoints(STAGE), out or run.folder / "export"
+    found = checkpoint.load_latest(folder, wanted=lambda name: not name.endswith((".optimiser", ".scaler")))
+    if found is None:
+        raise UserError(f"no checkpoint in {folder}; train that run first, or wait for its first checkpoint")
+    averaged = {name.removesuffix(AVERAGE): name for name in found.state if name.endswith(AVERAGE)}
+    plain = {name: name for name in found.state if not name.endswith(AVERAGE)}
+    chosen = plain | averaged
+    with whole_folder(place) as temporary:
+        for name, file in chosen.items():
+            (temporary / f"{name}.safetensors").write_bytes(safetensors.torch.save(found.state[file]))
+        write_text(temporary / "config.yaml", config.from_tree(found.facts["config"]).to_yaml())
+        facts = {
+            key: found.facts[key] for key in ("identity", "series", "distgan", "torch") if key in found.facts
+        }
+        write_json(temporary / "export.json", {"step": found.step, "averaged": sorted(averaged), **facts})
+    return f"{', '.join(sorted(chosen))} of step {found.step:,} in {place}"

@@ -1,0 +1,329 @@
+"""ZeRO: processes share out a network's moments (stage 1), gradients (2) and weights (3). The only home of
+DeepSpeed.
+
+One engine a network. What DeepSpeed gives is used in one way that works at every stage: the network is called
+as the engine's module, as often as wanted, while all other networks are frozen. What is saved is whole
+tensors by their parameter's name, as without ZeRO, so a checkpoint loads under any stage and number of
+processes; nothing of DeepSpeed's own format is written or read.
+"""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from distgan.errors import UserError
+from distgan.parallel import (
+    FIRST_SCALE,
+    SCALE_WINDOW,
+    Adam,
+    Parallel,
+    Trainee,
+    _adam,
+    _bytes,
+    _persistent_buffers,
+)
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+BUCKET = 50_000_000  # numbers; DeepSpeed's own 500 million are 2 GB a network
+
+
+class ZeroTrainee(Trainee):
+    """One network under a DeepSpeed engine of stage 1, 2 or 3.
+
+    This process's part of the float32 weights, of each moment and of each average is a list of flat tensors
+    (`parts`); `gather` makes whole tensors of such a list and `scatter` the reverse, all processes together.
+    """
+
+    partitioned = True
+
+    def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
+        self.name, self.parallel, self.zero = name, parallel, parallel.stage(name)
+        assert all(p.requires_grad for p in network.parameters()), f"{name} has parameters that came frozen"
+        self._twin = copy.deepcopy(network).to("meta")  # what `whole` fills
+        network = network.to(parallel.device)
+        parallel.broadcast([*network.state_dict().values()])
+        deepspeed = _deepspeed(parallel)
+        settings = _settings(parallel, self.zero)
+        adam = _adam(list(network.parameters()), optimizer)
+        self.engine: Any = deepspeed.initialize(model=network, optimizer=adam, config=settings)[0]
+        self.plain = self.network = self.engine.module
+        self.trainable = dict(self.plain.named_parameters())
+        self._buffers = _persistent_buffers(self.plain)
+        self.buffers = [b for b in self._buffers.values() if b.is_floating_point()]
+        self.adam = adam
+        self._sharded: Any = self.engine.optimizer
+        self._sharded.loss_scaler.raise_error_at_min_scale = False  # the loop counts skips, and ends it
+        gather = self.zero == 3 and parallel.settings.gather_penalty and name == "discriminator"
+        self._whole_in_backward = deepspeed.zero.GatheredParameters if gather else None
+
+    # ------------------------------------------------------------------------------------------- update
+
+    def set_rate(self, learning_rate: float, beta2: float) -> None:
+        for group in self._sharded.param_groups:
+            group["lr"], group["betas"] = float(learning_rate), (group["betas"][0], float(beta2))
+
+    def backward(self, loss: Tensor) -> None:
+        # What the engine's own forward would do, which calls to the module pass by.
+        if hasattr(self._sharded, "clear_backward_seen_flag"):
+            self._sharded.clear_backward_seen_flag()
+        self.engine._backward_prologue()
+        gathered = self._whole_in_backward
+        with nullcontext() if gathered is None else gathered(list(self.trainable.values())):
+            # A loss that is not finite spoils its gradients, whatever backward makes of it.
+            guard = torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
+            self.engine.backward(loss * guard, scale_wrt_gas=False)
+
+    def step(self, clip: float = 0.0) -> Tensor:
+        self._sharded.clip_grad = clip
+        self.engine.step()
+        return torch.as_tensor(float(self.engine.get_global_grad_norm()), device=self.parallel.device)
+
+    def figures(self) -> dict[str, Tensor]:
+        if self.parallel.dtype != torch.float16:
+            return {}
+        return {"loss_scale": torch.tensor(float(self._sharded.cur_scale), device=self.parallel.device)}
+
+    # ------------------------------------------------------------------------------------ whole and parts
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """This process's part of the float32 weights: the live flat tensors."""
+        if self.zero == 3:
+            return [flat.data for flat in self._sharded.fp32_partitioned_groups_flat]
+        return [flat.data for flat in self._sharded.single_partition_of_fp32_groups]
+
+    @torch.no_grad()
+    def gather(self, parts: list[Tensor]) -> dict[str, Tensor]:
+        """Whole tensors by parameter name, on the CPU of rank 0; nothing on the others."""
+        whole: dict[str, Tensor] = {}
+        for name, parameter in self.trainable.items():
+            tensor = self._gather_one(parameter, parts)
+            if self.parallel.is_main:
+                whole[name] = tensor.cpu()
+        return whole
+
+    def _gather_one(self, parameter: Any, parts: list[Tensor]) -> Tensor:
+        if self.zero == 3:
+            mine = self._place_3(parameter, parts).to(self.parallel.device)
+            whole = mine.new_empty(self.parallel.world_size * mine.numel())
+            dist.all_gather_into_tensor(whole, mine.contiguous())
+            return whole[: parameter.ds_numel].view(parameter.ds_shape)
+        whole = torch.zeros(parameter.numel(), dtype=torch.float32, device=self.parallel.device)
+        mapping = parameter._hp_mapping
+        if mapping is not None:
+            here = mapping.lp_fragment_address
+            whole.narrow(0, here.start, here.numel).copy_(self._place_2(mapping, parts))
+        dist.all_reduce(whole)  # each number is one process's, and 0 elsewhere
+        return whole.view_as(parameter)
+
+    @torch.no_grad()
+    def scatter(self, whole: Mapping[str, Tensor], parts: list[Tensor]) -> None:
+        """Fill `parts` from whole tensors, which every process has.
+
+        Raises:
+            KeyError, RuntimeError: they are of another network.
+        """
+        for name, parameter in self.trainable.items():
+            tensor: Tensor = whole[name]
+            p: Any = parameter
+            shape = p.ds_shape if self.zero == 3 else p.shape
+            if tensor.shape != shape:
+                raise RuntimeError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(shape)}")
+            flat = tensor.reshape(-1).float()
+            if self.zero == 3:
+                mine = self._place_3(p, parts)
+                part = flat[self.parallel.rank * mine.numel() :][: mine.numel()]
+                mine[: part.numel()].copy_(part)
+            elif p._hp_mapping is not None:
+                here = p._hp_mapping.lp_fragment_address
+                self._place_2(p._hp_mapping, parts).copy_(flat.narrow(0, here.start, here.numel))
+
+    def _place_2(self, mapping: Any, parts: list[Tensor]) -> Tensor:
+        here = mapping.hp_fragment_address
+        return parts[mapping.param_group_index].narrow(0, here.start, here.numel)
+
+    def _place_3(self, parameter: Any, parts: list[Tensor]) -> Tensor:
+        group, start, numel = self._sharded.grad_position[self._sharded.get_param_id(parameter)]
+        return parts[group].narrow(0, start, numel)
+
+    def whole(self, parts: list[Tensor] | None = None) -> nn.Module:
+        """A plain copy of the network, filled on rank 0 and without memory elsewhere."""
+        tensors = self.gather(self.parts if parts is None else parts)
+        if not self.parallel.is_main:
+            return self._twin
+        network = copy.deepcopy(self._twin).to_empty(device=self.parallel.device)
+        network.load_state_dict(tensors | self.saved_buffers())
+        return network.requires_grad_(False)
+
+    def saved_buffers(self) -> dict[str, Tensor]:
+        """Statistics; those that the engine made half precision are saved as they came."""
+        kinds = {name: buffer.dtype for name, buffer in self._twin.named_buffers()}
+        return {
+            name: buffer.detach().to("cpu", kinds[name], copy=True) for name, buffer in self._buffers.items()
+        }
+
+    def held_bytes(self) -> dict[str, int]:
+        parameters: list[Any] = list(self.trainable.values())
+        weights = [p.ds_tensor for p in parameters] if self.zero == 3 else parameters
+        states = [self._adam_states(flat) for flat in self._flats()]
+        moments = [state[moment] for state in states if state for moment in MOMENTS]
+        return {"weights": _bytes(weights), "master": _bytes(self.parts), "moments": _bytes(moments)}
+
+    # ---------------------------------------------------------------------------------------- save, load
+
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """As a whole network's, on rank 0; the others help and get less."""
+        weights, moments = self.gather(self.parts) | self.saved_buffers(), self._moments()
+        scaler = self._scaler_state() if self.parallel.dtype == torch.float16 else None
+        return {"weights": weights, "optimiser": moments, **({} if scaler is None else {"scaler": scaler})}
+
+    def _moments(self) -> dict[str, Tensor]:
+        states = [self._adam_states(flat) for flat in self._flats()]
+        if not all(states):
+            return {}
+        found: dict[str, Tensor] = {}
+        for moment in MOMENTS:
+            whole = self.gather([state[moment] for state in states])
+            found |= {f"{name}.{moment}": tensor for name, tensor in whole.items()}
+        steps = states[0]["step"].detach().cpu()
+        return found | ({f"{name}.step": steps.clone() for name in self.trainable} if found else {})
+
+    def _flats(self) -> list[Any]:
+        """What Adam keeps its moments by."""
+        sharded = self._sharded
+        return list(
+            sharded.fp32_partitioned_groups_flat
+            if self.zero == 3
+            else sharded.single_partition_of_fp32_groups
+        )
+
+    def _adam_states(self, flat: Any) -> dict[str, Tensor]:
+        return self._sharded.optimizer.state.get(flat, {})
+
+    def restore(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        weights, moments = state["weights"], state["optimiser"]
+        self.scatter(weights, self.parts)
+        for name, buffer in self._buffers.items():
+            buffer.copy_(weights[name])
+        self._show_weights()
+        adam: Any = self._sharded.optimizer
+        adam.state.clear()
+        if moments:
+            self._restore_moments(moments)
+        if self.parallel.dtype == torch.float16 and "scaler" in state:
+            self._restore_scaler(state["scaler"])
+
+    def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
+        steps = next(value for key, value in moments.items() if key.endswith(".step"))
+        flats = self._flats()
+        filled = {moment: [torch.zeros_like(flat.data) for flat in flats] for moment in MOMENTS}
+        for moment, parts in filled.items():
+            self.scatter({name: moments[f"{name}.{moment}"] for name in self.trainable}, parts)
+        for place, flat in enumerate(flats):
+            own = {moment: parts[place] for moment, parts in filled.items()}
+            self._sharded.optimizer.state[flat] = {"step": steps.to(flat.device, copy=True).float(), **own}
+
+    @torch.no_grad()
+    def _show_weights(self) -> None:
+        """Copy the float32 weights to those that the network computes with."""
+        sharded = self._sharded
+        if self.zero < 3:
+            sharded.update_lp_params()
+            return
+        for place, flat in enumerate(sharded.fp32_partitioned_groups_flat):
+            sharded.fp16_partitioned_groups_flat[place].data.copy_(flat.data)
+            sharded._unflatten_partitioned_parameters(place)
+        small = sharded.persistent_parameters  # held whole by every process
+        if small:
+            small[0].partition(small)
+            small[0].all_gather(small)
+
+    def _scaler_state(self) -> dict[str, Tensor]:
+        scaler = self._sharded.loss_scaler
+        steps = scaler.cur_iter - scaler.last_overflow_iter - 1
+        return {
+            "scale": torch.tensor(float(scaler.cur_scale)),
+            "steps": torch.tensor(steps % SCALE_WINDOW, dtype=torch.int32),
+        }
+
+    def _restore_scaler(self, state: Mapping[str, Tensor]) -> None:
+        scaler = self._sharded.loss_scaler
+        scaler.cur_scale = float(state["scale"])
+        scaler.cur_iter, scaler.last_overflow_iter = int(state["steps"]), -1
+
+
+def _deepspeed(parallel: Parallel) -> Any:
+    """The library, ready for use without a compiler.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if parallel.device.type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    try:
+        import deepspeed
+    except ImportError:
+        raise UserError(
+            f"engine.zero {parallel.settings.zero} needs DeepSpeed; pip install -e '.[deepspeed]', "
+            "or use engine.zero=0"
+        ) from None
+    deepspeed.utils.logger.setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)  # its own calls
+    if parallel.device.type == "cpu":
+        # It compiles this for minutes, for inference alone.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if "LOCAL_RANK" not in os.environ:  # it looks there; Accelerate would take it for a launcher's
+        os.environ["LOCAL_RANK"] = "0"
+        parallel.lent.append("LOCAL_RANK")
+    if not dist.is_initialized():  # one process: a group of its own, without an address
+        backend = "gloo" if parallel.device.type == "cpu" else "nccl"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        parallel._owns_group = True
+    return deepspeed
+
+
+def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
+    """The engine's settings. Each is written: several defaults change a training in silence."""
+    asked = parallel.settings
+    zero: dict[str, Any] = {
+        "stage": stage,
+        "overlap_comm": False,
+        "reduce_bucket_size": BUCKET,
+        "allgather_bucket_size": BUCKET,
+        "offload_optimizer": {"device": asked.offload.optimizer},
+    }
+    if stage == 3:
+        zero |= {
+            "stage3_prefetch_bucket_size": BUCKET,
+            "memory_efficient_linear": False,  # it would replace torch's linear in the whole process
+            "offload_param": {"device": asked.offload.parameters},
+        }
+    half: dict[str, Any] = {}
+    if asked.precision == "bf16":
+        half = {"bf16": {"enabled": True, "check_grad_overflow": True}}
+    if asked.precision == "fp16":
+        power, window = int(FIRST_SCALE).bit_length() - 1, SCALE_WINDOW
+        scaling = {"loss_scale": 0, "initial_scale_power": power, "loss_scale_window": window}
+        half = {"fp16": {"enabled": True, "hysteresis": 1, "min_loss_scale": 1, **scaling}}
+    if half:  # spectral norm multiplies its statistics with the weights
+        half["data_types"] = {"buffer_dtype": asked.precision}
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # its reports count by this; the loader decides
+        "gradient_accumulation_steps": 1,
+        "managed_gradient_accumulation": False,  # a step is when we say so
+        "gradient_clipping": 0.0,  # the default is 1; `step` sets it
+        "steps_per_print": 2**31,
+        "zero_allow_untested_optimizer": True,  # torch's Adam: DeepSpeed's own are compiled
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_optimization": zero,
+        **half,
+    }

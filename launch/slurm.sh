@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SLURM: one task a GPU, started by srun itself, so that a signal reaches every process and exit codes come through
+# (torchrun and accelerate turn any into 1). Stopped by a signal ahead of the time limit, a training saves, exits with
+# 75 and is queued again; it goes on at its exact step.
+#   sbatch launch/slurm.sh --config configs/big.yaml run_dir=SHARED/big
+#SBATCH --job-name=distgan
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --signal=USR1@300
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -uo pipefail
+cd "${SLURM_SUBMIT_DIR:-.}"
+export MASTER_ADDR="${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}"
+export MASTER_PORT="${MASTER_PORT:-29500}"
+srun --kill-on-bad-exit=0 bash -c '
+  export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
+  export LOCAL_WORLD_SIZE=$((SLURM_NTASKS / SLURM_NNODES))
+  exec .venv/bin/python -m distgan.train "$@"' distgan "$@" &
+step=$!
+code=0
+wait "$step" || code=$?
+if [ "$code" -eq 75 ] || [ "$code" -eq 8 ]; then   # stopped and saved, or another process was lost
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"

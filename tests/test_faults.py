@@ -1,0 +1,205 @@
+"""What goes wrong outside: killed savers, dead and hung processes, a full disk; memory; export."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import drill
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_engine import last, train
+
+from distgan import config
+from distgan.cli import export
+from distgan.engine import checkpoint, memory
+from distgan.errors import DiskFull, UserError
+from distgan.models import multiscale
+from distgan.parallel import Parallel
+from distgan.runs import Run
+
+
+def test_kills_while_saving_lose_nothing() -> None:
+    assert drill.kills_while_saving(10, seed=1) == {"kills": 10, "lost": 0, "stale": 0}
+
+
+def test_every_damage_is_noticed() -> None:
+    assert drill.damaged_files(30, seed=1) == {"damages": 30, "unnoticed": 0}
+
+
+@contextmanager
+def two_processes(folder: Path, timeout: int) -> Iterator[list["subprocess.Popen[str]"]]:
+    """A training without a launcher that would end the other process itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    environment = {**os.environ, **shared, "OMP_NUM_THREADS": "1", "DRILL_TIMEOUT": str(timeout)}
+    command = [sys.executable, str(Path(drill.__file__)), "--rank", str(folder), "100000"]
+    processes = [
+        subprocess.Popen(
+            command,
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        deadline = time.monotonic() + 90
+        while not checkpoint.steps(Run(folder).checkpoints("gan")):
+            assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
+            time.sleep(0.1)
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(("number", "timeout"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 5)])
+def test_a_lost_process_stops_the_other_in_time(tmp_path: Path, number: int, timeout: int) -> None:
+    """A dead one at once, a hung one after the timeout."""
+    with two_processes(tmp_path, timeout) as (first, second):
+        second.send_signal(number)
+        started = time.monotonic()
+        _, words = first.communicate(timeout=60)
+        assert time.monotonic() - started < 30
+    ours = [line for line in words.splitlines() if line.startswith("distgan:")]
+    assert first.returncode == 8, words[-2000:]
+    assert len(ours) == 1 and "process 0 of 2 lost another one" in ours[0]
+    assert "Traceback" not in words
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves_everything(tmp_path: Path) -> None:
+    """torchrun passes SIGTERM on and makes 1 of our 75."""
+    ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    program = [str(Path(drill.__file__)), "--rank", str(tmp_path), "100000"]
+    job = subprocess.Popen([*launcher, *program], env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 90
+    while not checkpoint.steps(Run(tmp_path).checkpoints("gan")):
+        assert time.monotonic() < deadline and job.poll() is None
+        time.sleep(0.1)
+    job.terminate()
+    _, words = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert "by SIGTERM, everything is saved; run the same command again" in words
+    saved = checkpoint.load_latest(Run(tmp_path).checkpoints("gan"))
+    assert saved is not None and f"stopped at step {saved.step} " in words
+
+
+def may_make_networks() -> bool:
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        return False
+    made = subprocess.run(["ip", "netns", "add", f"probe-{os.getpid()}"], capture_output=True).returncode == 0
+    if made:
+        subprocess.run(["ip", "netns", "del", f"probe-{os.getpid()}"], check=True)
+    return made
+
+
+@pytest.mark.slow
+def test_two_hosts_one_cut_off_and_brought_back(tmp_path: Path) -> None:
+    if not may_make_networks():
+        pytest.skip("network namespaces take root and iproute2")
+    script = Path(drill.__file__).with_name("hosts.sh")
+    environment = {**os.environ, "PYTHON": sys.executable}
+    command = [str(script), str(tmp_path), "1500", "--cut"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [line for line in done.stdout.splitlines() if line.startswith(("cut", "brought", "done"))] == [
+        "cut off",
+        "brought back",
+        "done: 1500 steps on two hosts",
+    ]
+    assert "lost another one" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(place)], capture_output=True
+    ).returncode:
+        pytest.skip("mounting is not permitted here")
+    try:
+        parallel = Parallel(config.Engine(threads=1))
+        train(parallel, place, steps=5)
+        (place / "filler").write_bytes(bytes(max(0, shutil.disk_usage(place).free - 8192)))
+        with pytest.raises(DiskFull, match="disk full while writing") as full:
+            train(parallel, place, steps=10)
+        assert full.value.exit_code == 7
+        assert last(place).step == 5
+        (place / "filler").unlink()
+        train(parallel, place, steps=10)
+        assert last(place).step == 10
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_export_is_plain_weights_without_the_optimiser(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"identity": "abc", "config": config.Config().model_dump(mode="json")}
+    train(Parallel(config.Engine(threads=1)), tmp_path, steps=5, facts=facts)
+    newest = Run(tmp_path).checkpoints("gan") / "step-5"
+    damaged = newest / "generator.optimiser.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
+    export([str(tmp_path), str(tmp_path / "out")])
+    assert "critic, generator of step 5" in capsys.readouterr().out
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "generator.safetensors",
+        "critic.safetensors",
+        "config.yaml",
+        "export.json",
+    }
+    average = load_file(newest / "generator.average.safetensors")
+    exported = load_file(tmp_path / "out" / "generator.safetensors")
+    assert set(average) == set(exported) and all(
+        torch.equal(average[name], exported[name]) for name in average
+    )
+    with pytest.raises(UserError, match="no checkpoint in"):
+        export([str(newest)])
+
+
+def test_checkpoints_kept_for_good(tmp_path: Path) -> None:
+    for step in range(1, 10):
+        checkpoint.save(tmp_path, step, {"a": {"x": torch.zeros(1)}}, {}, keep_every=4)
+    assert checkpoint.steps(tmp_path) == [4, 8, 9]
+
+
+def test_memory_is_worked_out_and_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.load(None, ["engine.threads=1", "train.batch_size=64"])
+    parallel = Parallel(settings.engine)
+    assert isinstance(settings.model, config.Multiscale)
+    networks = multiscale.build(settings.model, 480, 1, 8)
+    sizes = memory.numbers(networks)
+    estimate = memory.need(settings, sizes, parallel, tokens=20)
+    assert np.isclose(estimate.weights * memory.GIB, 4 * sum(sizes.values()))
+    assert np.isclose(estimate.optimiser * memory.GIB, 8 * sum(sizes.values()))
+    assert memory.check(settings, networks, parallel, tokens=20) == estimate
+    monkeypatch.setattr(memory, "available", lambda parallel: estimate.device - 0.5 * estimate.activations)
+    with pytest.raises(
+        UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
+    ) as missing:
+        memory.check(settings, networks, parallel, tokens=20)
+    assert "\n" not in str(missing.value)
+    monkeypatch.setattr(memory, "available", lambda parallel: 0.01)
+    with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
+        memory.check(settings, networks, parallel, tokens=20)

@@ -1,0 +1,411 @@
+"""ZeRO trains as one process does, on the real networks. Run under torchrun, this file is the two processes'
+own program: one launch, many checks.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from test_parallel import launch
+
+from distgan import config, draws, layers
+from distgan.data.loader import Batch
+from distgan.engine import checkpoint, loop
+from distgan.errors import UserError
+from distgan.models import multiscale
+from distgan.objectives.adversarial import Adversarial
+from distgan.parallel import Adam, Parallel, Trainee
+from distgan.runs import Run
+
+STEPS, GLOBAL_BATCH, LENGTH, SEED, CONDITION = 10, 8, 48, 3, 2
+SMALL = [
+    "model.patch=6",
+    "model.generator.width=16",
+    "model.generator.noise_dim=4",
+    "model.generator.token_noise_dim=2",
+    "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 2, depth: 1, heads: 2}]",
+    "model.discriminator.width=16",
+    "model.discriminator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 4, depth: 1, heads: 2}]",
+    "model.discriminator.periods=[12]",
+    "model.discriminator.spectra=[24]",
+    "model.discriminator.side_channels=2",
+    "engine.threads=1",
+    "engine.timeout=60",
+]
+# A difference of 0.05, not 0.005: rounding of float32 enters the penalty divided by it.
+RELATIVISTIC = [
+    "objective.loss=relativistic",
+    "objective.penalty.sigma=0.05",
+    "objective.penalty.weight=0.01",
+]
+EXACT = ["objective.loss=wgangp", "objective.penalty.kind=interpolated", "objective.penalty.weight=0.1"]
+GAMES = {"relativistic": RELATIVISTIC, "wgangp": EXACT, "spectral": RELATIVISTIC}
+ENGINES = {
+    "ddp": [],
+    "zero1": ["engine.zero=1"],
+    "zero2": ["engine.zero=2"],
+    "zero3": ["engine.zero=3"],
+    "mixed": ["engine.zero=3", "engine.discriminator_zero=1"],
+    "offload": ["engine.zero=2", "engine.offload.optimizer=cpu"],
+    "micro": ["engine.zero=2", "engine.micro_batch=2"],
+    "micro3": ["engine.zero=3", "engine.micro_batch=2"],
+    "recompute3": ["engine.zero=3", "engine.discriminator_zero=2", "engine.checkpoint_activations=true"],
+    "micro-ddp": ["engine.micro_batch=1"],
+}
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Waves of random phase, with gaps; the global batch is the same for any number of processes."""
+
+    rank: int
+    world_size: int
+    spoiled: tuple[int, ...] = ()
+
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        step = first_step
+        share = GLOBAL_BATCH // self.world_size
+        while True:
+            sample = torch.arange(self.rank * share, (self.rank + 1) * share)
+            phase = draws.uniform(SEED, step, "data", sample, (1, 1))
+            series = 0.4 * torch.sin(torch.linspace(0, 12, LENGTH)[None, :, None] + 6 * phase)
+            series += 0.1 * draws.normal(SEED, step, "noise", sample, (LENGTH, 1))
+            mask = (draws.uniform(SEED, step, "gaps", sample, (LENGTH, 1)) > 0.05).float()
+            if step in self.spoiled and self.rank == self.world_size - 1:
+                series[0, 0] = float("nan")
+            yield Batch(series * mask, mask, sample, sample, step)
+            step += 1
+
+
+def settings_of(game: str, engine: str, *more: str) -> config.Config:
+    extra = ["engine.gather_penalty=true"] if GAMES[game] is EXACT else []
+    return config.load(None, [*SMALL, *GAMES[game], *ENGINES[engine], *extra, *more])
+
+
+def make(parallel: Parallel, settings: config.Config, game: str) -> tuple[Adversarial, dict[str, Trainee]]:
+    torch.manual_seed(SEED)
+    assert isinstance(settings.model, config.Multiscale)
+    networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
+    if game == "spectral":
+        for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
+            layers.spectral_norm(critic.convolutions[0])
+        layers.spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
+    if settings.engine.checkpoint_activations:
+        layers.checkpoint_activations(list(networks.values()))
+    noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
+    trainees = {name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()}
+    objective = Adversarial(
+        {name: trainee.network for name, trainee in trainees.items()},
+        noise_dim=noise_dim,
+        condition=lambda batch: torch.stack([(batch.rows % 3).float(), torch.ones(len(batch.rows))], dim=1),
+        settings=settings.objective,
+        seed=SEED,
+        across=parallel.mean,
+        dtype=parallel.dtype,
+    )
+    return objective, trainees
+
+
+def train(
+    folder: Path,
+    game: str,
+    engine: str,
+    *more: str,
+    steps: int = STEPS,
+    spoiled: tuple[int, ...] = (),
+    **changes: Any,
+) -> dict[str, torch.nn.Module]:
+    settings = settings_of(game, engine, *more)
+    parallel = Parallel(settings.engine)  # anew for other settings; one process group serves all
+    objective, trainees = make(parallel, settings, game)
+    schedule = loop.Schedule(
+        steps,
+        GLOBAL_BATCH,
+        rates=lambda step: {name: loop.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
+        decay=lambda step: 0.9,
+        clip=5.0,
+        report_every=1,
+        checkpoint_every=100,
+        micro_batch=parallel.micro_batch(GLOBAL_BATCH),
+    )
+    loader = Loader(parallel.rank, parallel.world_size, spoiled)
+    schedule = replace(schedule, **changes)
+    return loop.fit(objective, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=SEED)
+
+
+SHOWN = ("discriminator/loss", "generator/loss", "discriminator/penalty", "discriminator/gradient_norm")
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Run(folder).metrics("gan").read_text().splitlines()]
+
+
+def curves(folder: Path, names: tuple[str, ...] = SHOWN) -> np.ndarray:
+    return np.array([[line[name] for name in names] for line in lines(folder)], dtype=float)
+
+
+def last(folder: Path) -> dict[str, dict[str, Tensor]]:
+    found = checkpoint.load_latest(Run(folder).checkpoints("gan"))
+    assert found is not None
+    return found.state
+
+
+def same_bits(one: dict[str, dict[str, Tensor]], other: dict[str, dict[str, Tensor]]) -> bool:
+    assert set(one) == set(other)
+    return all(torch.equal(value, other[file][name]) for file in one for name, value in one[file].items())
+
+
+# ------------------------------------------------------------------------------- the two processes' program
+
+PARITY = {
+    "relativistic": ("ddp", "zero1", "zero2", "zero3", "mixed", "micro", "micro-ddp"),
+    "wgangp": ("ddp", "zero1", "zero2", "zero3", "recompute3"),
+    "spectral": ("ddp", "zero2", "zero3", "offload"),
+}
+BACKENDS = ("ddp", "zero1", "zero2", "zero3")
+SOME = ("ddp", "zero2", "zero3")
+BOTH_OFF = ("engine.offload.parameters=cpu", "engine.offload.optimizer=cpu")
+HALF = "engine.precision=bf16"
+FP16 = "engine.precision=fp16"
+SPOILED = 4
+
+
+def program(out: Path) -> None:
+    """Everything that takes two processes, in one launch; what they leave is read by the tests."""
+    parallel = Parallel(settings_of("relativistic", "ddp").engine)
+    for game, engines in PARITY.items():
+        for engine in engines:
+            train(out / f"{game}-{engine}", game, engine)
+    for engine in BACKENDS:
+        for steps in (7, STEPS):
+            train(out / f"resumed-{engine}", "relativistic", engine, steps=steps)
+    for engine in SOME:
+        train(out / f"spoiled-{engine}", "relativistic", engine, steps=6, spoiled=(SPOILED,))
+        train(out / f"bf16-{engine}", "spectral", engine, HALF, steps=3)
+    train(out / "walk", "relativistic", "zero2", steps=5)
+    train(out / "walk", "relativistic", "zero3", steps=7)
+    found = {"held": held(), "fp16": halves(out)}
+    (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
+    parallel.close()
+
+
+def held() -> dict[str, dict[str, int]]:
+    """Bytes that this process holds of a generator: weights, master copy and moments, by back end."""
+    found: dict[str, dict[str, int]] = {}
+    for engine in BACKENDS:
+        settings = settings_of("relativistic", engine)
+        parallel = Parallel(settings.engine)
+        objective, trainees = make(parallel, settings, "relativistic")
+        loader = Loader(parallel.rank, parallel.world_size)
+        batch = next(loader.batches())
+        trainees["discriminator"].require_gradients(False)
+        trainee = trainees["generator"]
+        trainee.minimise(objective.generator_loss(batch)["loss"])
+        found[engine] = trainee.held_bytes() | {"numbers": sum(np.prod(s) for s in shapes(trainee))}
+        found[engine] = {name: int(value) for name, value in found[engine].items()}
+    return found
+
+
+def shapes(trainee: Trainee) -> list[tuple[int, ...]]:
+    return [tuple(getattr(p, "ds_shape", p.shape)) for p in trainee.trainable.values()]
+
+
+def halves(out: Path) -> dict[str, list[float]]:
+    """fp16 where a CPU is told that it can, with a first scale that must overflow."""
+    from deepspeed.accelerator import get_accelerator
+
+    from distgan import parallel as processes
+    from distgan.parallel import zero
+
+    type(get_accelerator()).is_fp16_supported = lambda self: True  # type: ignore[method-assign]
+    processes.computes_fp16 = lambda device: True  # type: ignore[assignment]
+    processes.FIRST_SCALE = zero.FIRST_SCALE = 2.0**30
+    for engine in SOME:
+        for steps in (2, 4):
+            train(out / f"fp16-resumed-{engine}", "relativistic", engine, FP16, steps=steps)
+        train(out / f"fp16-{engine}", "relativistic", engine, FP16, steps=4)
+    return {}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left; before them, one process took the first steps of a walk at stage 3."""
+    pytest.importorskip("deepspeed")
+    out = tmp_path_factory.mktemp("two")
+    alone(out / "walk", "zero3", 3)
+    done = launch(out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program=__file__)
+    assert done.returncode == 0, first_error(done.stderr)
+    return out
+
+
+def first_error(text: str) -> str:
+    """Of the first process, without the launcher's own lines."""
+    return "\n".join(line for line in text.splitlines() if line.startswith("[rank"))[-4000:] or text[-3000:]
+
+
+def alone(folder: Path, engine: str, steps: int, game: str = "relativistic", **options: Any) -> Path:
+    train(folder, game, engine, steps=steps, **options)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.pop("LOCAL_RANK", None)  # as Parallel.close does
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What one process does without DeepSpeed, of each game."""
+    out = tmp_path_factory.mktemp("one")
+    return {game: alone(out / game, "ddp", STEPS, game) for game in GAMES}
+
+
+# ------------------------------------------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize(("game", "engine"), [(g, e) for g, engines in PARITY.items() for e in engines])
+def test_two_processes_train_as_one(two: Path, one: dict[str, Path], game: str, engine: str) -> None:
+    """Losses to 1e-5; penalty and gradient norm, which can be large, to 1e-4 of their size."""
+    expected, found = curves(one[game]), curves(two / f"{game}-{engine}")
+    assert len(found) == STEPS
+    assert np.abs(expected - found)[:, :2].max() < 1e-5
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_checkpoints_are_alike_and_averages_too(two: Path, one: dict[str, Path], engine: str) -> None:
+    expected, found = last(one["relativistic"]), last(two / f"relativistic-{engine}")
+    assert set(expected) == set(found)
+    for file, tensors in expected.items():
+        assert set(tensors) == set(found[file]), file
+        for name, value in tensors.items():
+            other = found[file][name]
+            assert other.dtype == value.dtype
+            # Biases that cancel out of the loss have rounding for a gradient, which Adam makes large.
+            if file.startswith("generator") and not name.endswith("bias"):
+                torch.testing.assert_close(other, value, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_resumed_is_never_stopped(two: Path, engine: str) -> None:
+    assert same_bits(last(two / f"resumed-{engine}"), last(two / f"relativistic-{engine}"))
+
+
+def test_other_stages_and_numbers_of_processes_go_on(two: Path, one: dict[str, Path]) -> None:
+    """One process at stage 3, two at stage 2, two at stage 3, one without DeepSpeed."""
+    alone(two / "walk", "ddp", STEPS)
+    assert np.abs(curves(one["relativistic"]) - curves(two / "walk"))[:, :2].max() < 1e-5
+
+
+@pytest.mark.parametrize("engine", SOME)
+def test_a_bad_value_on_one_process_is_skipped_by_all(two: Path, tmp_path: Path, engine: str) -> None:
+    alone(tmp_path, "ddp", 6, spoiled=(SPOILED,))
+    for folder in (tmp_path, two / f"spoiled-{engine}"):
+        skips = [line["discriminator/skipped"] for line in lines(folder)]
+        assert skips == [float(step == SPOILED) for step in range(6)]
+    assert np.nanmax(np.abs(curves(tmp_path) - curves(two / f"spoiled-{engine}"))[:, :2]) < 1e-5
+
+
+@pytest.mark.parametrize("engine", SOME)
+def test_bf16_is_near(two: Path, one: dict[str, Path], engine: str) -> None:
+    """Within 0.05 in three steps; the penalty's arithmetic is float32 (in bf16 it would be 60 times off)."""
+    expected, found = curves(one["spectral"])[:3], curves(two / f"bf16-{engine}")
+    assert np.abs(expected - found)[:, :2].max() < 0.05
+    np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=0.1)
+
+
+@pytest.mark.parametrize("engine", SOME)
+def test_fp16_overflows_skips_halves_and_resumes(two: Path, one: dict[str, Path], engine: str) -> None:
+    written = lines(two / f"fp16-{engine}")
+    for network in ("discriminator", "generator"):
+        skipped = [line[f"{network}/skipped"] for line in written]
+        scales = [line[f"{network}/loss_scale"] for line in written]
+        halved = [2.0**30 * 0.5 ** sum(skipped[: step + 1]) for step in range(4)]
+        assert scales == halved
+    assert written[0]["discriminator/skipped"] == 1.0
+    assert same_bits(last(two / f"fp16-{engine}"), last(two / f"fp16-resumed-{engine}"))
+    assert "discriminator.scaler" in last(two / f"fp16-{engine}")
+
+
+def test_processes_hold_their_share(two: Path) -> None:
+    """float32, N = 2: weights 4 bytes a number, or their share; master copy and moments 12, shared."""
+    for rank in (0, 1):
+        held = json.loads((two / f"found-{rank}.json").read_text())["held"]
+        for engine, part in (("ddp", 1), ("zero1", 2), ("zero2", 2), ("zero3", 2)):
+            numbers = held[engine]["numbers"]
+            assert held[engine]["moments"] == pytest.approx(8 * numbers / part, rel=0.1)
+            assert held[engine]["weights"] == pytest.approx(
+                4 * numbers / (2 if engine == "zero3" else 1), rel=0.1
+            )
+            assert held[engine]["master"] == pytest.approx(4 * numbers / 2 if part == 2 else 0, rel=0.1)
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UserError, match=r"fp16 needs a GPU .* engine.precision=bf16"):
+        Parallel(config.Engine(precision="fp16"))
+
+
+def test_without_deepspeed_one_line_says_so() -> None:
+    code = f"""
+import sys
+sys.modules["deepspeed"] = None
+sys.path[:0] = [{str(Path(__file__).parent)!r}]
+import test_zero as t
+settings = t.settings_of("relativistic", "zero2")
+try:
+    t.make(t.Parallel(settings.engine), settings, "relativistic")
+except t.UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "needs DeepSpeed; pip install -e '.[deepspeed]'" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["engine.zero=3", "objective.penalty.kind=exact"], "engine.discriminator_zero=2, engine.gather"),
+        (["engine.compile=true", "objective.penalty.kind=exact"], "which engine.compile cannot"),
+        (["engine.compile=true", "engine.zero=1"], "engine.compile works with engine.zero 0 only"),
+        (["engine.offload.optimizer=cpu"], "engine.offload.optimizer needs engine.zero"),
+        (["engine.zero=2", "engine.offload.parameters=cpu"], "engine.offload.parameters needs engine.zero"),
+        (["engine.zero=4"], "engine.zero is 4"),
+    ],
+)
+def test_impossible_combinations_fail_at_load(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        config.load(None, overrides)
+
+
+def test_possible_combinations_load() -> None:
+    exact = "objective.penalty.kind=exact"
+    assert config.load(None, ["engine.zero=3", exact, "engine.discriminator_zero=2"])
+    assert config.load(None, ["engine.zero=3", exact, "engine.gather_penalty=true"])
+    assert config.load(
+        None, ["engine.zero=3", "engine.offload.parameters=cpu", "engine.offload.optimizer=cpu"]
+    )
+
+
+def test_micro_batches_must_divide() -> None:
+    parallel = Parallel(config.Engine(micro_batch=3, threads=1))
+    with pytest.raises(
+        UserError, match="batch_size 8 is not a multiple of micro_batch 3 x 1 processes; use 6"
+    ):
+        parallel.micro_batch(8)
+    assert parallel.micro_batch(9) == 3 and parallel.micro_batch(2) == 2
+
+
+if __name__ == "__main__":
+    program(Path(sys.argv[1]))
