@@ -34,7 +34,7 @@ STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", 
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),
-    "cluster": ("clusters", "bank"),
+    "cluster": ("clusters", "bank", "privacy"),
     "gan": ("model", "objective", "train"),
 }  # the sections that a stage's result depends on, besides those of the stages before it
 

@@ -14,11 +14,11 @@ from torch import Tensor
 Discriminator = Callable[[Tensor, Tensor], Tensor]
 
 
-def masked_mean(x: Tensor, mask: Tensor, across: Callable[[Tensor], Tensor] = lambda count: count) -> Tensor:
-    """Mean of x where mask is 1. `across` averages the count over processes, so that their mean is the
-    global one.
+def masked_mean(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
+    """Mean of x where mask is 1; with `count`, the mean number of measured values over processes, its part
+    of a global mean: the mean of the parts is the mean over all processes' values.
     """
-    return (x * mask).sum() / across(mask.sum()).clamp(min=1)
+    return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
 
 
 # Each loss: what the discriminator and what the generator minimises.
@@ -196,7 +196,7 @@ def evidence_lower_bound(
     are here.
     """
     error = (reconstruction_BLC.float() - series_BLC.float()).square()
-    mse = (error * mask_BLC).sum() / (across(mask_BLC.sum()) if count is None else count).clamp(min=1)
+    mse = masked_mean(error, mask_BLC, across(mask_BLC.sum()) if count is None else count)
     mean, logvar = mean_BZ.float(), logvar_BZ.float()
     kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
     steps = series_BLC.shape[1] * series_BLC.shape[2]

@@ -118,7 +118,7 @@ def test_masked_mean_divides_by_the_global_count() -> None:
     x, mask = torch.arange(8.0).view(2, 4), torch.tensor([[1.0, 1, 1, 1], [0, 0, 1, 1]])
     whole = masked_mean(x, mask)
     count = mask.sum() / 2  # as the mean over two processes with one row each
-    parts = [masked_mean(x[row], mask[row], across=lambda _: count) for row in range(2)]
+    parts = [masked_mean(x[row], mask[row], count) for row in range(2)]
     assert sum(parts) / 2 == pytest.approx(whole.item())
 
 
