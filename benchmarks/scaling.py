@@ -67,10 +67,9 @@ def work(engine: str, steps: int, smoke: bool) -> None:
             parallel.barrier()
             started = time.perf_counter()
         training.advance(Batch(series, torch.ones_like(series), sample, sample, step))
-    print(
-        json.dumps({"series_per_second": SERIES * (steps - warm) / (time.perf_counter() - started)}),
-        flush=True,
-    )
+    speed = batch_size * (steps - warm) / (time.perf_counter() - started)
+    if parallel.is_main:
+        print(json.dumps({"series_per_second": speed}), flush=True)
     parallel.close()
 
 
@@ -84,7 +83,7 @@ def measure(engine: str, steps: int, smoke: bool) -> float:
     commands = [[sys.executable, *program]] * 2 if engine == "alone" else [[*launcher, *program]]
     running = [subprocess.Popen(c, env=environment, stdout=subprocess.PIPE, text=True) for c in commands]
     lines = [line for process in running for line in process.communicate()[0].splitlines() if line[:1] == "{"]
-    assert len(lines) == 2, f"{engine}: {[process.returncode for process in running]}"
+    assert len(lines) == len(commands), f"{engine}: {[process.returncode for process in running]}"
     return sum(json.loads(line)["series_per_second"] for line in lines)
 
 

@@ -42,6 +42,21 @@ def copy(run: Run, place: Path) -> Run:
     return Run(place)
 
 
+@pytest.mark.slow
+def test_two_processes_go_the_whole_way_at_stage_3(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    more = ("engine.zero=3", "engine.micro_batch=2", "engine.checkpoint_activations=true")
+    command = [*launcher, "distgan/train.py", *arguments(homes_csv, tmp_path / "run", *more)]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = Run(tmp_path / "run")
+    assert all(made.done(stage) for stage in config.STAGES)
+    assert np.isfinite(Store.open(made.synthetic).rows(np.arange(12))).all()
+    # The same folder goes on without DeepSpeed and with one process.
+    assert main(arguments(homes_csv, made.folder, "train.steps=24")) == 0
+
+
 def test_every_stage_leaves_its_files(run: Run) -> None:
     assert all(run.done(stage) for stage in config.STAGES)
     places = (

@@ -111,7 +111,9 @@ def make(parallel: Parallel, settings: config.Config, game: str) -> tuple[Advers
     objective = Adversarial(
         {name: trainee.network for name, trainee in trainees.items()},
         noise_dim=noise_dim,
-        condition=lambda batch: torch.stack([(batch.rows % 3).float(), torch.ones(len(batch.rows))], dim=1),
+        condition=lambda batch: torch.stack(
+            [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
+        ),
         settings=settings.objective,
         seed=SEED,
         across=parallel.mean,
@@ -257,8 +259,10 @@ def first_error(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("[rank"))[-4000:] or text[-3000:]
 
 
-def alone(folder: Path, engine: str, steps: int, game: str = "relativistic", **options: Any) -> Path:
-    train(folder, game, engine, steps=steps, **options)
+def alone(
+    folder: Path, engine: str, steps: int, game: str = "relativistic", *more: str, **options: Any
+) -> Path:
+    train(folder, game, engine, *more, steps=steps, **options)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     os.environ.pop("LOCAL_RANK", None)  # as Parallel.close does
@@ -405,6 +409,15 @@ def test_micro_batches_must_divide() -> None:
     ):
         parallel.micro_batch(8)
     assert parallel.micro_batch(9) == 3 and parallel.micro_batch(2) == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("engine", BACKENDS)
+@pytest.mark.parametrize("precision", [HALF, FP16])
+def test_half_precision_on_a_gpu(tmp_path: Path, engine: str, precision: str) -> None:
+    """Not run so far: no GPU was at hand."""
+    alone(tmp_path, engine, 4, "spectral", precision)
+    assert len(lines(tmp_path)) == 4 and any(line["generator/skipped"] == 0 for line in lines(tmp_path))
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def stop_if_asked(training: "Training", caught: list[int]) -> None:
     """
     number = training.parallel.largest(caught[0] if caught else 0)
     if number:
-        training.save()
+        training.save(always=True)
         raise Stopped(
             f"stopped at step {training.step} by {signal.Signals(number).name}, everything is saved; "
             "run the same command again to go on"
@@ -371,11 +371,15 @@ class Training:
                 files[f"{name}.scaler"] = state["scaler"]
         return files | {f"{name}.average": average.state() for name, average in self.averages.items()}
 
-    def save(self) -> None:
-        """One checkpoint for all processes, unless this step has one already."""
+    def save(self, always: bool = False) -> None:
+        """One checkpoint for all processes, unless this step has one, or is in trouble and not `always`."""
         if self.saved == self.step:
             return
-        if 0 < float(self.row) < self.step < self.schedule.steps and checkpoint.steps(self.folder):
+        if (
+            not always
+            and 0 < float(self.row) < self.step < self.schedule.steps
+            and checkpoint.steps(self.folder)
+        ):
             return  # in trouble: what was saved before it is worth more
         facts = self.facts | {
             "series": self.step * self.schedule.batch_size,

@@ -139,6 +139,7 @@ class Parallel:
         except (RuntimeError, ConnectionError) as error:
             if self.world_size == 1 or not _is_desertion(error):
                 raise
+            self._owns_group = False  # leaving a broken group may wait for ever
             raise Deserted(
                 f"process {self.rank} of {self.world_size} lost another one, which died or gave no word for "
                 f"{self.settings.timeout} s; its own lines say why. The last checkpoint stands: run the same "
@@ -277,16 +278,14 @@ class Trainee:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of `loss`, a scalar, to what this update has so far."""
-        gradients, shown = self.gradients[:-1], self.gradients[-1]
         if self._fresh:
             self.gradients.zero_()
             for parameter, view in zip(self.trainable.values(), self.views, strict=True):
                 parameter.grad = view  # a parameter that the loss does not use has gradient 0, everywhere
         self._fresh = False
         (loss if self.loss_scale is None else loss * self.loss_scale.scale).backward()
-        assert gradients.data_ptr() == self.views[0].data_ptr()
         # Rides along, so that no process trusts a gradient that another one's loss spoils.
-        shown.add_(loss.detach())
+        self.gradients[-1].add_(loss.detach())
 
     def step(self, clip: float = 0.0) -> Tensor:
         """One Adam step on the mean over processes of the gradients; none where a number is not finite.

@@ -36,7 +36,7 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     """
     parallel = Parallel(settings.engine)
     try:
-        with opened(settings, folder, parallel):
+        with parallel.together(), opened(settings, folder, parallel):
             for name in names:
                 take(name, settings, folder, parallel)
         if parallel.is_main and "evaluate" in names:
