@@ -274,6 +274,8 @@ def summary(
 ) -> dict[str, Any]:
     from distgan import clustering
 
+    if OURS not in runs:
+        return {"benchmark": "clustering", "rows": rows, "dim": dim, "k": k, "runs": runs}
     cost = {name: median(found, "cpu_s") for name, found in runs.items()}
     mse = {name: median(found, "mse") for name, found in runs.items()}
     reaching = {n: cost[n] for n in runs if n != OURS and mse[n] <= TOLERANCE * mse[OURS]}

@@ -224,21 +224,23 @@ def _means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(codes, weights=column) / sizes for column in values.T], axis=1)
 
 
-def noisy_scatter(records: np.ndarray, budget: Budget) -> np.ndarray:
-    """Σ x·xᵀ of the entities' cut-off latents with noise: [E, d] -> [d, d] (Dwork et al. 2014, Analyze
-    Gauss).
+def noisy_moments(records: np.ndarray, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [d] and covariance [d, d] of the entities' cut-off latents [E, d], from sums with noise.
 
-    One entity changes the upper triangle by at most R² in length.
+    Σ x/R and the upper triangle of Σ x·xᵀ/R² (Dwork et al. 2014, Analyze Gauss): one entity changes each by 1
+    in length at most, and both by √2. The number of entities is taken as given.
     """
-    scatter = records.astype(np.float64).T @ records.astype(np.float64)
-    deviation = budget.directions_multiplier * budget.radius**2
-    noise = np.triu(budget.noise.normal(scatter.shape)) * deviation
-    return scatter + noise + np.triu(noise, 1).T
+    unit = records.astype(np.float64) / budget.radius
+    deviation = budget.directions_multiplier * math.sqrt(2)
+    noise = np.triu(budget.noise.normal((unit.shape[1], unit.shape[1]))) * deviation
+    scatter = (unit.T @ unit + noise + np.triu(noise, 1).T) / len(unit)
+    mean = (unit.sum(axis=0) + deviation * budget.noise.normal((unit.shape[1],))) / len(unit)
+    return mean * budget.radius, (scatter - np.outer(mean, mean)) * budget.radius**2
 
 
-def variances_along(scatter: np.ndarray, directions: np.ndarray, entities: int) -> np.ndarray:
-    """[K] variances about zero along the directions, from a released scatter; never below a small part."""
-    along = np.einsum("dk,de,ek->k", directions.astype(float), scatter, directions.astype(float)) / entities
+def variances_along(covariance: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """[K] variances along the directions [d, K], from a released covariance; never below a small part."""
+    along = np.einsum("dk,de,ek->k", directions.astype(float), covariance, directions.astype(float))
     return np.maximum(along, SMALLEST_VARIANCE * max(float(along.max()), 1e-12))
 
 

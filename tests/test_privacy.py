@@ -61,8 +61,11 @@ def test_noise_has_the_calibrated_scale_and_is_the_systems_own() -> None:
         [sums.counts[1:], sums.attributes[1:].ravel(), sums.points[1:].ravel() / budget.radius]
     )
     assert drawn.std() == pytest.approx(budget.sums_multiplier * math.sqrt(6), rel=0.05)
-    scatter = np.stack([privacy.noisy_scatter(np.zeros((9, 2)), budget)[0, 1] for _ in range(2000)])
-    assert scatter.std() == pytest.approx(budget.directions_multiplier * budget.radius**2, rel=0.06)
+    moments = [privacy.noisy_moments(np.zeros((9, 2)), budget) for _ in range(2000)]
+    unit = budget.directions_multiplier * math.sqrt(2) / 9
+    assert np.std([mean[0] for mean, _ in moments]) == pytest.approx(unit * budget.radius, rel=0.06)
+    scatter = [covariance[0, 1] + mean[0] * mean[1] for mean, covariance in moments]
+    assert np.std(scatter) == pytest.approx(unit * budget.radius**2, rel=0.06)
     one, two = (privacy.Noise().normal((4,)) for _ in range(2))
     assert not np.array_equal(one, two)
     assert privacy.Noise().normal((4000,)).std() == pytest.approx(1, abs=0.05)
@@ -82,6 +85,16 @@ def test_no_entity_adds_more_than_the_sensitivity() -> None:
     assert np.linalg.norm(values, axis=1).max() <= math.sqrt(8)
     together = np.concatenate([records / 2.0, values, np.ones((len(values), 1))], axis=1)
     assert np.linalg.norm(together, axis=1).max() <= privacy.sensitivity(2)
+
+
+def test_moments_are_those_of_the_latents_but_for_noise() -> None:
+    latents = (np.random.default_rng(0).standard_normal((20000, 3)) * [2, 1, 0.5] + [1, 0, 0]).astype(
+        np.float32
+    )
+    budget = budget_of(entities=20000, clip=20.0, delta=1e-6)
+    mean, covariance = privacy.noisy_moments(privacy.entity_means(latents, np.arange(20000), 20.0), budget)
+    np.testing.assert_allclose(mean, [1, 0, 0], atol=0.05)
+    np.testing.assert_allclose(covariance, np.diag([4, 1, 0.25]), atol=0.4)
 
 
 # ------------------------------------------------------------------------------------------------ budgets

@@ -227,8 +227,8 @@ def save(
 def private(settings: config.Config, folder: Run) -> Facts:
     """Groups under differential privacy: directions from a private release, cells that never saw the data.
 
-    The cells are those of k-means on draws from a normal distribution with the released variances, so they
-    cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
+    The cells are those of k-means on draws from a normal distribution with the released mean and variances,
+    so they cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
     """
     store = LatentStore.open(folder.need(folder.latents, "encode"))
     entities = TrainingData.open(folder).entity_codes
@@ -240,8 +240,8 @@ def private(settings: config.Config, folder: Run) -> Facts:
     ledger = privacy.Ledger(folder.ledger)
     if not ledger.kept("directions", folder.clusters):
         with ledger.spending("directions", budget, budget.directions_multiplier):
-            scatter = privacy.noisy_scatter(records, budget)
-            save_private(settings, folder, records, entities, scatter, floor)
+            moments = privacy.noisy_moments(records, budget)
+            save_private(settings, folder, records, entities, moments, floor)
     facts = read_json(folder.clusters / "clusters.json")
     return facts | {
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
@@ -254,16 +254,20 @@ def save_private(
     folder: Run,
     records: np.ndarray,
     entities: np.ndarray,
-    scatter: np.ndarray,
+    moments: tuple[np.ndarray, np.ndarray],
     floor: int,
 ) -> None:
-    """From the noisy scatter on nothing more is spent: directions, variances, cells, and who lies where."""
-    directions, explained = conditions.principal(scatter, settings.bank.condition_dim)
+    """From noisy mean and covariance on nothing more is spent: directions, cells, and who lies where.
+
+    Points are not moved to the mean: their length is bounded where they are.
+    """
+    mean, covariance = moments
+    directions, explained = conditions.principal(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
-    variances = privacy.variances_along(scatter, directions, len(records))
+    variances = privacy.variances_along(covariance, directions)
     count = settings.clusters.count
     cells = count if isinstance(count, int) else max(1, len(records) // (2 * floor))
-    centroids = partition(variances, cells, settings.seed)
+    centroids = partition(projection(mean[None])[0], variances, cells, settings.seed)
     points = projection(records)
     found = clustering.nearest(points, centroids)
     facts = {
@@ -276,10 +280,10 @@ def save_private(
     save(folder, projection, points[entities], found[entities], None, facts)
 
 
-def partition(variances: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    """Centroids of k-means on draws from N(0, variances): [cells, K] float32."""
+def partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Centroids of k-means on draws from N(mean, variances): [cells, K] float32."""
     rng = draws.generator(seed, 0, "public partition")
-    drawn = rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
+    drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
     found = clustering.kmeans(
         lambda: iter([drawn]), cells, iterations=25, restarts=1, seed=seed, device="cpu"
     )
