@@ -268,7 +268,7 @@ def test_arrays_are_mapped_and_foreign_zarr_is_read_by_blocks(tmp_path: Path, sm
         np.testing.assert_array_equal(load(tmp_path / name).values, values.astype(np.float32))
 
 
-# ---------------------------------------------------------------------------------------- clocks and calendars
+# -------------------------------------------------------------------------------------- clocks and calendars
 
 
 @pytest.mark.parametrize("kind", ["wide", "long by home", "long by time"])
