@@ -213,6 +213,8 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     if len(header) < 2:
         raise UserError(f"{path} has one column ({''.join(header)[:40]!r}); separate columns by , ; tab or |")
     refuse_twice([name for name in header if name], f"{path}: column")
+    if header.count("") > 1:
+        raise UserError(f"{path}: {header.count('')} columns have no name; name them or remove them")
     return header, mark
 
 
