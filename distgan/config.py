@@ -182,11 +182,13 @@ class Data(Section):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, name: str | None) -> str | None:
-        if name is not None and name not in zoneinfo.available_timezones():
-            near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
+        try:
+            zoneinfo.ZoneInfo(name or "UTC")
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            near = difflib.get_close_matches(str(name), zoneinfo.available_timezones(), n=1)
             raise ValueError(
                 f"{name!r} is no time zone; " + (f"{near[0]}?" if near else "e.g. Europe/London")
-            )
+            ) from None
         return name
 
     @model_validator(mode="after")

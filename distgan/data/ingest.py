@@ -8,7 +8,7 @@ import importlib.resources
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -328,7 +328,18 @@ def _store_block(store: Store, first: int, last: int) -> np.ndarray:
 
 
 def _foreign(path: Path, settings: config.Data) -> Source:
-    return _array(open_foreign(path), path, settings)
+    source = _array(open_foreign(path), path, settings)
+    source.block = partial(_decoded, source.block, path)
+    return source
+
+
+def _decoded(block: Callable[[int, int], np.ndarray], path: Path, first: int, last: int) -> np.ndarray:
+    try:
+        return block(first, last)
+    except Exception as error:  # codecs raise what they like
+        raise UserError(
+            f"{path}: series {first}..{last - 1} cannot be decoded ({first_line_of(error)}); it is damaged"
+        ) from None
 
 
 def _npy(path: Path, settings: config.Data) -> Source:

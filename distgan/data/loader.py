@@ -134,18 +134,17 @@ class Loader:
         self._fill_buffer(positions)
         rows = self._order(positions)
         places = self._rows[rows]
-        # Fresh tensors: torch's pinned allocator recycles them itself, and knows when a copy has ended.
-        series = torch.empty(
-            (len(rows), self._store.length, self._store.channels), pin_memory=torch.cuda.is_available()
-        )
-        mask = torch.ones_like(series, pin_memory=series.is_pinned())
-        values = self._store.rows(places, out=series.numpy())
+        values = self._store.rows(places)
         attributes = self._attributes.of(rows, values)
-        missing = np.isnan(values)
         self._scaler.scale(values, attributes, out=values)
-        if missing.any():
-            values[missing] = 0
-            mask.numpy()[missing] = 0
+        series = torch.from_numpy(values)
+        if np.isnan(np.add.reduce(values, axis=None)):  # much cheaper than to look at each value
+            mask = torch.isnan(series).logical_not_().to(torch.float32)
+            torch.nan_to_num_(series, nan=0.0, posinf=torch.inf, neginf=-torch.inf)
+        else:
+            mask = torch.ones_like(series)
+        if torch.cuda.is_available():  # torch's pinned allocator recycles, and knows when a copy has ended
+            series, mask = series.pin_memory(), mask.pin_memory()
         sample = torch.from_numpy(self._sample.copy())
         return Batch(series, mask, torch.from_numpy(rows), sample, step, self._calendar(places))
 

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -388,8 +389,10 @@ class Rows:
 
     def __init__(self, folder: Path, layout: Layout, form: Form, entry: dict[str, Any]) -> None:
         self.folder, self.layout, self.form = folder, layout, form
+        self._plain = form == PLAIN
         self.kept = 4  # packed shards decoded in memory
         self._seals, self._sizes = entry["seals"], entry.get("sizes")
+        self._views: dict[int, memoryview] = {}  # of mapped bytes
         self._raw: dict[int, np.ndarray] = {}  # mapped bytes [chunks, stride]
         self._rows: dict[int, np.ndarray] = {}  # values [chunks, chunk_rows, *row_shape]
         self._trusted = np.zeros(layout.chunks, dtype=bool)
@@ -407,6 +410,8 @@ class Rows:
             IndexError: a row does not exist.
         """
         indices = self._checked(indices)
+        if self._plain and self.layout.row_bytes >= 4096:
+            return self._copied(indices, None, self.layout.row_shape, out)
         if out is None:
             out = np.empty((len(indices), *self.layout.row_shape), dtype=np.float32)
         assert out.dtype == np.float32 and out.flags.c_contiguous
@@ -422,14 +427,50 @@ class Rows:
             out[group] = self._values(shard)[chunk][places[group]]
         return out
 
-    def pieces(self, indices: np.ndarray, starts: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """`out.shape[1]` steps of each row from its start on: [n], [n] -> [n, steps, …], into `out`."""
-        steps = out.shape[1]
-        assert out.dtype == np.float32 and (not len(starts) or starts.min() >= 0)
-        assert not len(starts) or starts.max() + steps <= self.layout.row_shape[0]
-        for position, (row, start) in enumerate(zip(self._each(self._checked(indices)), starts.tolist())):
+    def pieces(
+        self, indices: np.ndarray, starts: np.ndarray, steps: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Some steps of each row from its start on: [n], [n] -> float32 [n, steps, …], into `out`."""
+        indices, shape = self._checked(indices), (steps, *self.layout.row_shape[1:])
+        assert not len(starts) or (starts.min() >= 0 and starts.max() + steps <= self.layout.row_shape[0])
+        if self._plain:
+            return self._copied(indices, starts, shape, out)
+        if out is None:
+            out = np.empty((len(indices), *shape), dtype=np.float32)
+        for position, (row, start) in enumerate(zip(self._each(indices), starts.tolist())):
             out[position] = row[start : start + steps]
         return out
+
+    def _copied(
+        self, indices: np.ndarray, starts: np.ndarray | None, shape: tuple[int, ...], out: np.ndarray | None
+    ) -> np.ndarray:
+        """Stretches of plain rows, byte by byte: twice as fast as numpy's assignment of one row at a time."""
+        layout, size = self.layout, 4 * math.prod(shape)
+        chunks, places = np.divmod(indices, layout.chunk_rows)
+        self._trust(chunks)
+        shards, chunks = np.divmod(chunks, layout.shard_chunks)
+        firsts = chunks * layout.stride + places * layout.row_bytes
+        if starts is not None:
+            firsts += starts * (layout.row_bytes // layout.row_shape[0])
+        views = self._views
+        numbers, begins = shards.tolist(), firsts.tolist()
+        try:
+            parts = [views[shard][first : first + size] for shard, first in zip(numbers, begins)]
+        except KeyError:  # a shard that is not mapped yet, or no more
+            parts = [self._view(shard)[first : first + size] for shard, first in zip(numbers, begins)]
+        if out is None:
+            return np.frombuffer(bytearray().join(parts), "<f4").reshape(len(indices), *shape)
+        assert out.dtype == np.float32 and out.flags.c_contiguous and out.shape == (len(indices), *shape)
+        target = out.reshape(-1).data.cast("B") if len(parts) else memoryview(b"")
+        for position, part in enumerate(parts):
+            target[position * size : (position + 1) * size] = part
+        return out
+
+    def _view(self, shard: int) -> memoryview:
+        view = self._views.get(shard)
+        if view is None:
+            view = self._views[shard] = memoryview(self._bytes(shard).reshape(-1).data)
+        return view
 
     def _checked(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices, dtype=np.int64)
@@ -460,6 +501,7 @@ class Rows:
     def release(self, shards: Sequence[int]) -> None:
         """Give back the memory of `shards`; they can be read again."""
         for shard in shards:
+            self._views.pop(shard, None)
             self._raw.pop(shard, None)
             self._rows.pop(shard, None)
 
@@ -538,8 +580,11 @@ class Rows:
         """Check the crc32c of those `chunks` that nobody has touched before."""
         if self.form.compressor != "none":  # a packed shard is checked as a whole, whenever it is decoded
             return
-        fresh = chunks[~self._trusted[chunks]]
-        for chunk in np.unique(fresh).tolist() if len(fresh) else []:
+        trusted = self._trusted[chunks]
+        if trusted.all():
+            return
+        fresh = chunks[~trusted]
+        for chunk in np.unique(fresh).tolist():
             shard, place = divmod(chunk, self.layout.shard_chunks)
             raw = self._bytes(shard)[place]
             if _crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():

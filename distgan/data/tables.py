@@ -211,8 +211,10 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
     mark = max(SEPARATORS, key=lambda mark: (widths[mark][0] == widths[mark][1] > 1, widths[mark][0]))
     header = [name.strip() for name in rows[mark][0]]
     if len(header) < 2:
-        raise UserError(f"{path} has one column ({header[0][:40]!r}); separate columns by , ; tab or |")
+        raise UserError(f"{path} has one column ({''.join(header)[:40]!r}); separate columns by , ; tab or |")
     refuse_twice([name for name in header if name], f"{path}: column")
+    if header.count("") > 1:
+        raise UserError(f"{path}: {header.count('')} columns have no name; name them or remove them")
     return header, mark
 
 

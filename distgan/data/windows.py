@@ -62,9 +62,7 @@ class Windows:
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Windows at `indices` [n] -> float32 [n, length, C]; as `Store.rows`."""
         indices = np.asarray(indices, np.int64)
-        if out is None:
-            out = np.empty((len(indices), self.length, self.channels), np.float32)
-        return self.values.pieces(self.series(indices), self.starts(indices), out)
+        return self.values.pieces(self.series(indices), self.starts(indices), self.length, out)
 
     def blocks(self, size: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
         for first in range(0, self.num_series, size):
