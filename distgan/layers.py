@@ -7,7 +7,7 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,19 @@ from torch.utils.checkpoint import checkpoint
 def twice_differentiable() -> contextlib.AbstractContextManager[None]:
     """Inside, attention can be differentiated twice: the fused kernels cannot, so the plain one is used."""
     return sdpa_kernel(SDPBackend.MATH)
+
+
+@contextlib.contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Inside, the network drops nothing: a difference of two passes is then of their inputs alone."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout) and layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:

@@ -235,8 +235,18 @@ class Training:
             trainee.require_gradients(name == phase.network)
         torch.manual_seed(draws.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
         values = phase.loss(batch)
+        if phase.skip is not None:
+            skipped = phase.skip(self.global_means(values))
+            values = {**values, "skipped": torch.tensor(float(skipped), device=self.parallel.device)}
+            if skipped:
+                return values, torch.zeros((), device=self.parallel.device)
         norm = self.trainees[phase.network].minimise(values["loss"], self.schedule.clip)
         return values, norm
+
+    def global_means(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """The scalars' means over processes, read from the device."""
+        means = self.parallel.mean(torch.stack([value.detach().float() for value in values.values()]))
+        return dict(zip(values, means.tolist(), strict=True))
 
     def note_if_bad(self, norm: Tensor, place: int) -> None:
         bad = torch.where(torch.isfinite(norm), math.inf, float(place))

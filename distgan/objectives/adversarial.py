@@ -4,13 +4,14 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distgan import config, draws
 from distgan.data.loader import Batch
-from distgan.layers import twice_differentiable
+from distgan.layers import twice_differentiable, without_dropout
 from distgan.losses import LOSSES, exact, finite_difference, interpolated, mode_seeking
 from distgan.objectives.base import Phase
 from distgan.schedules import cosine
@@ -27,7 +28,10 @@ class Adversarial:
         condition: the condition of each series of a batch, (B, K).
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
+        family: the settings of the model, for games that have rules of their own.
     """
+
+    averaged: tuple[str, ...] = ("generator",)
 
     def __init__(
         self,
@@ -40,16 +44,22 @@ class Adversarial:
         burn_in_steps: int = 0,
         across: Callable[[Tensor], Tensor] = lambda count: count,
         dtype: torch.dtype = torch.float32,
+        family: config.Section | None = None,
     ) -> None:
-        self.networks, self.noise_dim, self.condition = networks, noise_dim, condition
+        self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
+        self.noise_dim, self.condition = noise_dim, condition
         self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
         self.across, self.dtype = across, dtype
+        self.family: Any = family
         self.game = LOSSES[settings.loss]
-        self.phases = [
+        self.phases = self.schedule()
+
+    def schedule(self) -> list[Phase]:
+        """The updates of a step, in order."""
+        return [
             Phase("discriminator", "discriminator", self.discriminator_loss),
             Phase("generator", "generator", self.generator_loss),
         ]
-        self.averaged = ("generator",)
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
@@ -105,7 +115,8 @@ class Adversarial:
         chosen_B, kept_B = self.share(batch)
         real, fake = batch.series[chosen_B], fake_BLC[chosen_B].float()
         condition, mask = condition_BK[chosen_B], batch.mask[chosen_B]
-        penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
+        with without_dropout(self.networks["discriminator"]):
+            penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
         return (penalties_B * kept_B).sum() / self.across(kept_B.sum())
 
     def penalties(

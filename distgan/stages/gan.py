@@ -14,7 +14,8 @@ from distgan.engine.ema import decay
 from distgan.engine.loop import Rate, Schedule, fit
 from distgan.evaluation import plots
 from distgan.layers import checkpoint_activations
-from distgan.objectives.adversarial import Adversarial
+from distgan.models import noise_numbers
+from distgan.objectives import game
 from distgan.parallel import Adam, Parallel
 from distgan.runs import Run
 from distgan.schedules import cosine
@@ -29,21 +30,17 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
     networks = models.build(settings, data.store.length, data.store.channels)
-    noise_dim = noise_numbers(networks["generator"])
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    plan = schedule(settings)
+    plan = schedule(settings, tuple(networks))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
-    objective = Adversarial(
+    objective = game(
+        settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        noise_dim=noise_dim,
         condition=training_conditions(settings, folder),
-        settings=settings.objective,
-        seed=settings.seed,
-        burn_in_steps=settings.train.burn_in_steps,
         across=parallel.mean,
         dtype=parallel.dtype,
     )
@@ -57,26 +54,25 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         stage="gan",
         seed=settings.seed,
         facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
-        on_sample=lambda step, nets: sheet(nets["generator"], noise_dim, settings, folder, parallel),
+        on_sample=lambda step, nets: sheet(models.sampler(settings, nets), settings, folder, parallel),
     )
-    parallel.on_main(lambda: save_network(trained["generator"], folder.gan / "generator.safetensors"))
+    generator = models.sampler(settings, trained)
+    parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
     series = settings.train.steps * settings.train.batch_size
     return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
-
-
-def noise_numbers(generator: nn.Module) -> int:
-    """Numbers of noise that a generator takes for a series."""
-    return int(generator.noise_dim)  # type: ignore[arg-type]
 
 
 def first_adam(settings: config.Config, rate: Rate) -> Adam:
     return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
-def schedule(settings: config.Config) -> Schedule:
-    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9."""
+def schedule(settings: config.Config, networks: tuple[str, ...]) -> Schedule:
+    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9.
+
+    All networks but the discriminator have the generator's rate.
+    """
     chosen = settings.train
-    final = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
+    final = dict.fromkeys(networks, chosen.generator_rate) | {"discriminator": chosen.discriminator_rate}
 
     def rates(step: int) -> dict[str, Rate]:
         beta2 = cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
@@ -112,14 +108,15 @@ def training_conditions(settings: config.Config, folder: Run) -> Callable[[Batch
 
 @torch.inference_mode()
 def sheet(
-    generator: nn.Module, noise_dim: int, settings: config.Config, folder: Run, parallel: Parallel
+    generator: nn.Module, settings: config.Config, folder: Run, parallel: Parallel
 ) -> dict[str, Any] | None:
     """A picture of a few samples of the averaged generator, in units of the scaled series."""
     if not parallel.is_main:
         return None
     bank = Bank.load(folder.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
-    noise = torch.randn(PICTURED, noise_dim, generator=torch.Generator().manual_seed(settings.seed))
+    random = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
     conditions = torch.from_numpy(bank.conditions[groups])
     series = generator(noise.to(parallel.device), conditions.to(parallel.device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
@@ -136,7 +133,7 @@ def load_generator(settings: config.Config, folder: Run) -> nn.Module:
         UserError: the run has no trained generator.
     """
     _, meta = read_scaler(folder)
-    network = models.build(settings, meta.axis.length, len(meta.channels))["generator"]
+    network = models.sampler(settings, models.build(settings, meta.axis.length, len(meta.channels)))
     return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
 
 

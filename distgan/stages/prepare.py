@@ -56,7 +56,7 @@ def read(settings: config.Config) -> tuple[ingest.Raw, np.ndarray]:
     raw = ingest.read(settings.data)
     splits = ingest.split(raw.owners, settings.data.splits, settings.seed)
     length = raw.values.shape[1]
-    patches = {"encoder.patch": settings.encoder.patch, "model.patch": settings.model.patch}
+    patches = {"encoder.patch": settings.encoder.patch, "model.patch": getattr(settings.model, "patch", 1)}
     for name, patch in patches.items():
         if length < patch:
             raise UserError(
