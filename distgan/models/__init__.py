@@ -12,7 +12,7 @@ from types import ModuleType
 from torch import nn
 
 from distgan import config
-from distgan.models import mlp_gan, multiscale, seed, timegan, tts_gan
+from distgan.models import classical, crnn_gan, mlp_gan, multiscale, seed, timegan, tts_gan
 
 MODELS: dict[str, ModuleType] = {
     "multiscale": multiscale,
@@ -20,6 +20,8 @@ MODELS: dict[str, ModuleType] = {
     "mlp_gan": mlp_gan,
     "tts_gan": tts_gan,
     "timegan": timegan,
+    "crnn_gan": crnn_gan,
+    **dict.fromkeys(classical.FAMILIES, classical),
 }
 
 

@@ -9,9 +9,10 @@ from distgan import config
 from distgan.models import noise_numbers
 from distgan.objectives.adversarial import Adversarial, Condition
 from distgan.objectives.base import Objective
+from distgan.objectives.crnn_gan import CrnnGAN
 from distgan.objectives.timegan import TimeGAN
 
-GAMES: dict[str, type[Adversarial]] = {"timegan": TimeGAN}
+GAMES: dict[str, type[Adversarial]] = {"timegan": TimeGAN, "crnn_gan": CrnnGAN}
 
 
 def game(

@@ -67,12 +67,16 @@ class Adversarial:
             fake_BLC = self.fake(batch, condition_BK, "discriminator noise")
         real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
         loss = self.game.discriminator(real, fake)
-        shown = {"d": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+        shown = self.shown(loss.detach(), real.detach(), fake.detach())
         if self.settings.penalty.kind != "none":
             penalty = self.penalty(batch, fake_BLC, condition_BK)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         return {"loss": loss, **shown}
+
+    def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What the discriminator's phase tells of its logits."""
+        return {"d": loss, "real": real.mean(), "fake": fake.mean()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)

@@ -15,6 +15,7 @@ from distgan.engine.loop import Rate, Schedule, fit
 from distgan.evaluation import plots
 from distgan.layers import checkpoint_activations
 from distgan.models import noise_numbers
+from distgan.models.classical import Fitted
 from distgan.objectives import game
 from distgan.parallel import Adam, Parallel
 from distgan.runs import Run
@@ -30,6 +31,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
     networks = models.build(settings, data.store.length, data.store.channels)
+    if isinstance(networks["generator"], Fitted):
+        return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     plan = schedule(settings, tuple(networks))
@@ -60,6 +63,16 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
     series = settings.train.steps * settings.train.batch_size
     return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+
+
+def fit_at_once(
+    generator: nn.Module, data: TrainingData, settings: config.Config, folder: Run
+) -> dict[str, Any]:
+    """A classical family: nothing is trained by steps."""
+    assert isinstance(generator, Fitted)
+    generator.fit(*data.scaled(0, data.num_series), settings.seed)
+    save_network(generator, folder.gan / "generator.safetensors")
+    return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
 def first_adam(settings: config.Config, rate: Rate) -> Adam:
@@ -139,6 +152,8 @@ def load_generator(settings: config.Config, folder: Run) -> nn.Module:
 
 def describe(settings: config.Config, of: Shape) -> str:
     networks = models.build(settings, of.length, of.channels)
+    if isinstance(networks["generator"], Fitted):
+        return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]
