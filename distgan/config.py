@@ -284,7 +284,7 @@ class CrnnGan(Section):
         True, "the generator matches the discriminator's features instead of fooling it"
     )
     freeze_below: float = key(
-        0.7, "a network rests while its loss is below this share of the other's; 0 never", ge=0, lt=1
+        0.7, "a network rests while its cross entropy is below this share of the other's; 0 never", ge=0, lt=1
     )
 
 
@@ -330,7 +330,7 @@ class Penalty(Section):
 
 
 class Objective(Section):
-    loss: LossName = key("relativistic", "what both networks minimise")
+    loss: LossName = key("relativistic", "what both networks minimise (timegan has losses of its own)")
     penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
 
 

@@ -298,9 +298,16 @@ def test_crnn_gan_by_hand() -> None:
     assert pretraining.loss(batch)["loss"].item() == pytest.approx(error, rel=1e-4)
     other = objective.networks["generator"](objective.noise(batch, "discriminator noise"), None)
     logits = objective.networks["discriminator"](other, None)
-    assert critic.loss(batch)["g"].item() == pytest.approx(-logits.sigmoid().log().mean().item(), rel=1e-4)
-    assert critic.skip({"d": 0.6, "g": 1.0}) and not generator.skip({"d": 0.6, "g": 1.0})
-    assert generator.skip({"d": 1.0, "g": 0.6}) and not critic.skip({"d": 0.8, "g": 1.0})
+    values = critic.loss(batch)
+    assert values["generator_entropy"].item() == pytest.approx(
+        -logits.sigmoid().log().mean().item(), rel=1e-4
+    )
+    assert values["critic_entropy"].item() == pytest.approx(values["d"].item() / 2, rel=1e-4)
+    ahead = {"critic_entropy": 0.4, "generator_entropy": 0.6}
+    behind = {"critic_entropy": 0.6, "generator_entropy": 0.4}
+    even = {"critic_entropy": 0.6, "generator_entropy": 0.6}
+    assert [critic.skip(state) for state in (ahead, behind, even)] == [True, False, False]
+    assert [generator.skip(state) for state in (ahead, behind, even)] == [False, True, False]
     assert (pretraining.stop, critic.start, generator.start) == (2, 2, 2)
 
 

@@ -3,9 +3,11 @@
 pretraining       the generator follows series by squared error, E(x - G(z))², for a number of steps
 feature matching  E(R(x) - R(G(z)))², R what the discriminator's last layer looks at, takes the place of the
                   generator's loss (Salimans et al. 2016)
-freezing          a network rests while its loss is below .7 of the other's. Both losses are of this step's
-                  batch and global, so all processes agree and nothing must be remembered over a resume. The
-                  code of the source froze the generator in either case, by a line indented one level short.
+freezing          a network rests while its loss is below .7 of the other's. Compared are cross entropies a
+                  verdict, whatever loss is minimised, so that both are ln 2 at chance. The source compares
+                  the discriminator's sum of two with the generator's one, which at chance already rests the
+                  generator (and by a line indented one level short it rests whichever is ahead). Both are of
+                  this step's global batch: processes agree, and a resumed run has nothing to remember.
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from distgan.data.loader import Batch
-from distgan.losses import masked_mean
+from distgan.losses import LOSSES, masked_mean
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
 
@@ -24,10 +26,10 @@ class CrnnGAN(Adversarial):
         first, share = self.family.pretraining_steps, self.family.freeze_below
 
         def critic_rests(values: Mapping[str, float]) -> bool:
-            return values["d"] < share * values["g"]
+            return values["critic_entropy"] < share * values["generator_entropy"]
 
         def generator_rests(values: Mapping[str, float]) -> bool:
-            return values["g"] < share * values["d"]
+            return values["generator_entropy"] < share * values["critic_entropy"]
 
         return [
             Phase("pretraining", "generator", self.pretraining_loss, stop=first),
@@ -41,8 +43,7 @@ class CrnnGAN(Adversarial):
         return {"loss": error, "error": error.detach()}
 
     def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """The generator's loss on the same logits too: freezing compares them."""
-        return super().shown(loss, real, fake) | {"g": self.game.generator(real, fake)}
+        return super().shown(loss, real, fake) | entropies(real, fake)
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK, critic = self.condition(batch), self.networks["discriminator"]
@@ -55,5 +56,13 @@ class CrnnGAN(Adversarial):
         loss = fooled
         if self.family.feature_matching:
             loss = (fake_features.float() - real_features.float()).square().mean()
-        d = self.game.discriminator(real, fake).detach()
-        return {"loss": loss, "g": fooled.detach(), "d": d}
+        return {"loss": loss, "g": fooled.detach(), **entropies(real, fake.detach())}
+
+
+def entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """What freezing compares: the mean cross entropy of a verdict, of either side."""
+    plain = LOSSES["nonsaturating"]
+    return {
+        "critic_entropy": plain.discriminator(real, fake) / 2,
+        "generator_entropy": plain.generator(real, fake),
+    }
