@@ -1,3 +1,30 @@
-"""Distributed training of generators of long time series, and the anonymous release of what they make."""
+"""Distributed training of generators of long time series, and the anonymous release of what they make.
+
+run = distgan.load("runs/demo")
+series = run.sample(100)      # float32 [100, L, C] in original units; run.times() are the steps' stamps
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from distgan.stages.trained import Trained
 
 __version__ = "0.1.0"
+
+
+def load(run: str | os.PathLike[str]) -> Trained:
+    """A trained run, to sample from. Heavy libraries are imported here, not with the package.
+
+    Raises:
+        UserError: the folder is no run, or its training is not finished.
+    """
+    from pathlib import Path
+
+    from distgan.runs import Run
+    from distgan.stages.trained import Trained
+
+    return Trained.open(Run(Path(run)))

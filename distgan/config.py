@@ -388,7 +388,94 @@ class Seed(Section):
         return _heads_divide(self, self.critic_width, self.heads)
 
 
-Model = Annotated[Union[Multiscale, Seed], Field(discriminator="name")]
+class MlpGan(Section):
+    name: Literal["mlp_gan"] = key("mlp_gan", "the plain GAN of two small perceptrons")
+    noise_dim: int = key(64, "numbers of noise", ge=1)
+    width: int = key(256, "hidden units of the generator", ge=1)
+    critic_width: int = key(128, "hidden units of the discriminator", ge=1)
+
+
+class TtsGan(Section):
+    name: Literal["tts_gan"] = key("tts_gan", "the transformer GAN of TTS-GAN")
+    patch: int = key(15, "steps per token of the discriminator", ge=1)
+    noise_dim: int = key(100, "numbers of noise", ge=1)
+    width: int = key(10, "features per step of the generator", ge=1)
+    depth: int = key(3, "blocks of the generator", ge=1)
+    heads: int = key(5, "attention heads of both networks; divides both widths", ge=1)
+    dropout: float = key(0.5, "in the generator's blocks", ge=0, lt=1)
+    critic_width: int = key(50, "features per token of the discriminator", ge=1)
+    critic_depth: int = key(3, "blocks of the discriminator", ge=1)
+    critic_dropout: float = key(0.5, "in the discriminator's blocks", ge=0, lt=1)
+    attention_dropout: float = key(
+        0.5, "of attention weights, both networks; above 0 the whole L x L matrix is kept", ge=0, lt=1
+    )
+
+    @model_validator(mode="after")
+    def _heads(self) -> "TtsGan":
+        _heads_divide(self, self.width, self.heads)
+        return _heads_divide(self, self.critic_width, self.heads)
+
+
+class TimeGan(Section):
+    name: Literal["timegan"] = key("timegan", "the recurrent GAN in the latent space of an autoencoder")
+    cell: Literal["gru", "lstm"] = key("gru", "of all five networks")
+    width: int = key(24, "hidden units, and numbers of a step's latent", ge=1)
+    layers: int = key(3, "recurrent layers; the supervisor has one less", ge=2)
+    noise_channels: int | None = key(
+        None, "numbers of uniform noise for each step; by default as many as channels", ge=1
+    )
+    embedding_steps: int = key(2000, "steps of the autoencoder alone", ge=0)
+    supervised_steps: int = key(2000, "steps of the supervisor alone", ge=0)
+    gamma: float = key(1.0, "weight of the verdict on latents that the supervisor did not touch", ge=0)
+    supervised_weight: float = key(100.0, "of the supervised loss in the generator's", ge=0)
+    moment_weight: float = key(100.0, "of the distance of means and deviations in the generator's", ge=0)
+    critic_floor: float = key(0.15, "the discriminator is left alone while its loss is at most this", ge=0)
+
+
+class CrnnGan(Section):
+    name: Literal["crnn_gan"] = key("crnn_gan", "the LSTM GAN of C-RNN-GAN")
+    width: int = key(350, "units of each LSTM layer", ge=1)
+    layers: int = key(2, "LSTM layers of each network", ge=1)
+    noise_channels: int | None = key(
+        None, "numbers of uniform noise for each step; by default as many as channels", ge=1
+    )
+    dropout: float = key(0.5, "between LSTM layers and before the last one's outputs are read", ge=0, lt=1)
+    pretraining_steps: int = key(
+        200, "first steps, in which the generator follows series by squared error", ge=0
+    )
+    feature_matching: bool = key(
+        True, "the generator matches the discriminator's features instead of fooling it"
+    )
+    freeze_below: float = key(
+        0.7, "a network rests while its cross entropy is below this share of the other's; 0 never", ge=0, lt=1
+    )
+
+
+class PcaGmm(Section):
+    name: Literal["pca_gmm"] = key("pca_gmm", "baseline: Gaussian mixture of principal components")
+    components: int = key(40, "principal components, fewer where the series are fewer", ge=1)
+    mixtures: int = key(40, "Gaussians of the mixture, fewer where the series are fewer", ge=1)
+
+
+class Gaussian(Section):
+    name: Literal["gaussian"] = key("gaussian", "baseline: mean curve and noise of the series' spectrum")
+
+
+class Bootstrap(Section):
+    name: Literal["bootstrap"] = key("bootstrap", "baseline: pieces of real series joined; never release")
+    block: int = key(24, "steps of a piece, which keeps its place in the series", ge=1)
+
+
+class ClusterMean(Section):
+    name: Literal["cluster_mean"] = key("cluster_mean", "baseline: mean of a few members of a cluster")
+    clusters: int = key(30, "k of k-means on the series, fewer where the series are fewer", ge=1)
+    members: int = key(4, "series that are averaged", ge=1)
+
+
+Model = Annotated[
+    Union[Multiscale, Seed, MlpGan, TtsGan, TimeGan, CrnnGan, PcaGmm, Gaussian, Bootstrap, ClusterMean],
+    Field(discriminator="name"),
+]
 
 LossName = Literal[
     "relativistic", "hinge", "standard", "lsgan", "nonsaturating", "wgangp", "wgangp-mode", "wgangp-eps"
@@ -419,7 +506,7 @@ class Augment(Section):
 
 
 class Objective(Section):
-    loss: LossName = key("relativistic", "what both networks minimise")
+    loss: LossName = key("relativistic", "what both networks minimise (timegan has losses of its own)")
     penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
     augment: Augment = key(
         Augment(), "of what the discriminator sees, real and generated alike; off by default"
@@ -533,6 +620,13 @@ class Config(Section):
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
+            )
+        before = getattr(self.model, "embedding_steps", 0) + getattr(self.model, "supervised_steps", 0)
+        before += getattr(self.model, "pretraining_steps", 0)
+        if before >= self.train.steps:
+            raise ValueError(
+                f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
+                f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
             )
         return self
 
@@ -673,13 +767,20 @@ def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path} is a folder; --config takes a YAML file") from None
     except (UnicodeDecodeError, yaml.YAMLError, UserError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-    tree = {} if tree is None else tree
+    tree = {} if tree is None else _named(tree)
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
     if base is None:
         return tree
     return _merge(_read_tree(path.parent / str(base), (*seen, path.resolve())), tree)
+
+
+def _named(tree: Any) -> Any:
+    """`model: tts_gan` is short for `model: {name: tts_gan}`."""
+    if isinstance(tree, dict) and isinstance(tree.get("model"), str):
+        return {**tree, "model": {"name": tree["model"]}}
+    return tree
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -701,7 +802,7 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     for name in reversed(dotted.strip().split(".")):
         nested = {name: nested}
-    merged: dict[str, Any] = _merge(tree, nested)
+    merged: dict[str, Any] = _merge(tree, _named(nested))
     return merged
 
 
@@ -723,7 +824,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _lists_to_tuples(tree)
+    tree = _named(_lists_to_tuples(tree))
     if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
         tree["model"] = {"name": "multiscale", **tree["model"]}
     try:
@@ -769,7 +870,7 @@ def _explain(error: ValidationError) -> str:
 
 # -------------------------------------------------------------------------------------------------- reference
 
-MODEL_NAMES = tuple(section.model_fields["name"].default for section in (Multiscale, Seed))
+MODEL_NAMES = tuple(section.model_fields["name"].default for section in get_args(get_args(Model)[0]))
 
 
 def reference() -> Iterator[tuple[str, str, str, str]]:

@@ -7,7 +7,7 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -39,6 +39,19 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
 def _same_kernels() -> tuple[Any, Any]:
     """For a block's forward pass and for its recomputation in backward, which happens outside."""
     return contextlib.nullcontext(), twice_differentiable() if _twice.get() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def without_dropout(network: nn.Module) -> Iterator[None]:
+    """Inside, the network drops nothing: a difference of two passes is then of their inputs alone."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout) and layer.training]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
 
 
 def spectral_norm(layer: nn.Module) -> nn.Module:

@@ -21,6 +21,21 @@ def masked_mean(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
     return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
 
 
+def of_global_means(
+    function: Callable[[Tensor], Tensor], means: Tensor, across: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """f(m) for the mean m of `means` over processes, where f is curved (a root, a distance): a scalar.
+
+    The gradient goes through f's slope at m, so that the mean of the processes' gradients is the gradient of
+    the global loss; a root of each process's own mean would give another.
+    """
+    everywhere = across(means.detach()).clone().requires_grad_()
+    with torch.enable_grad():
+        value = function(everywhere)
+        (slope,) = torch.autograd.grad(value, everywhere)
+    return value.detach() + (slope * (means - everywhere.detach())).sum()
+
+
 # Each loss: what the discriminator and what the generator minimises.
 
 

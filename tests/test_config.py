@@ -95,6 +95,20 @@ def test_naming_another_model_replaces_the_section(tmp_path: Path) -> None:
     assert config.load(tmp_path / "mine.yaml").model == config.Seed()
 
 
+def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: tts_gan\n")
+    assert config.load(tmp_path / "mine.yaml").model == config.TtsGan()
+    chosen = config.load(tmp_path / "mine.yaml", ["model=mlp_gan", "model.width=8"]).model
+    assert chosen == config.MlpGan(width=8)
+    with pytest.raises(UserError, match="'stylegan' is not known"):
+        config.load(None, ["model=stylegan"])
+
+
+def test_a_schedule_that_leaves_no_game_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.steps 100 leaves no adversarial step after the 4000"):
+        config.load(None, ["model=timegan", "train.steps=100"])
+
+
 def test_the_saved_copy_is_the_config(tmp_path: Path) -> None:
     settings = config.load(None, ["model.name=seed", "train.steps=7"])
     (tmp_path / "config.yaml").write_text(settings.to_yaml())

@@ -34,7 +34,7 @@ def sampled(
     return noise, torch.randn(count, 4, dtype=dtype)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize(("length", "channels"), [(100, 1), (97, 3), (24, 1)])
 @pytest.mark.parametrize("patch", [16, 7])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -81,7 +81,7 @@ def test_the_seed_recipe_is_the_seeds_size() -> None:
     assert (heads, networks["generator"].weights) == ([10, 5, 2], (1.0, 0.2, 0.1))
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", SMALL)
 def test_noise_and_condition_both_matter(name: str) -> None:
     """The seeds call the generator without its condition in four places."""
     torch.manual_seed(0)
@@ -101,7 +101,7 @@ def test_the_discriminator_sees_the_condition() -> None:
     assert (discriminator(series, condition) - discriminator(series, condition.flip(0))).abs().min() > 1e-6
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_is_trained(name: str) -> None:
     torch.manual_seed(0)
     networks = models.build(small(name), 400, 1)

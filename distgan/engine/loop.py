@@ -8,7 +8,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -295,17 +295,26 @@ class Training:
         for name, trainee in self.trainees.items():
             trainee.require_gradients(name == phase.network)
         torch.manual_seed(draws.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
-        trainee = self.trainees[phase.network]
-        size = self.schedule.micro_batch
+        trainee, size = self.trainees[phase.network], self.schedule.micro_batch
         parts = batch.split(size) if 0 < size < len(batch.sample) else [batch]
+        losses: Iterable[Mapping[str, Tensor]] = (phase.loss(part) for part in parts)
+        if phase.skip is not None:
+            losses = list(losses)  # the rule looks at all of them before any gradient
+            if phase.skip(self.global_means(_means(losses))):
+                zero = torch.zeros((), device=self.parallel.device)
+                return _means(losses) | {"frozen": zero + 1}, zero
         every: list[Mapping[str, Tensor]] = []
-        for part in parts:
-            values = phase.loss(part)
+        for values in losses:
             trainee.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
             every.append({name: value.detach() for name, value in values.items()})
-        means = {name: torch.stack([v[name] for v in every]).mean(0) for name in every[0]}
         norm = trainee.step(self.schedule.clip)
-        return means | trainee.figures(), norm
+        frozen = {} if phase.skip is None else {"frozen": torch.zeros_like(norm)}
+        return _means(every) | frozen | trainee.figures(), norm
+
+    def global_means(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """The scalars' means over processes, read from the device."""
+        means = self.parallel.mean(torch.stack([value.detach().float() for value in values.values()]))
+        return dict(zip(values, means.tolist(), strict=True))
 
     def note(self, skipped: Tensor, place: int) -> None:
         """Where a row of skipped steps begins."""
@@ -446,3 +455,8 @@ class Training:
                 f"{self.folder} is of other networks ({reason}); choose another run_dir"
             ) from error
         self.step = self.saved = saved.step
+
+
+def _means(every: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each scalar over micro-batches, without its gradient."""
+    return {name: torch.stack([values[name].detach() for values in every]).mean(0) for name in every[0]}

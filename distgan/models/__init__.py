@@ -1,20 +1,49 @@
-"""The model zoo: `MODELS[name].build(settings, length, channels, condition_dim)` gives the networks of a
-family.
+"""The model zoo: `MODELS[name]` is the file of a family; `build(settings, length, channels, condition_dim)`
+there gives its networks by name.
 
-A new family is one file here with a `build`, one section in config.py, and one line in `MODELS`.
+A new family is one file here with a `build`, one section in config.py, and one line in `MODELS`. Its
+generator takes standard normal noise (B, noise_dim) and a condition (B, K), which it may ignore, and gives
+series (B, L, C) on the scale of [-1, 1]. If sampling takes more than the network `generator`, the file has a
+`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`.
 """
+
+from types import ModuleType
 
 from torch import nn
 
 from distgan import config
-from distgan.models import multiscale, seed
+from distgan.models import classical, crnn_gan, mlp_gan, multiscale, seed, timegan, tts_gan
 
-MODELS = {"multiscale": multiscale.build, "seed": seed.build}
+MODELS: dict[str, ModuleType] = {
+    "multiscale": multiscale,
+    "seed": seed,
+    "mlp_gan": mlp_gan,
+    "tts_gan": tts_gan,
+    "timegan": timegan,
+    "crnn_gan": crnn_gan,
+    **dict.fromkeys(classical.FAMILIES, classical),
+}
 
 
 def build(settings: config.Config, length: int, channels: int) -> dict[str, nn.Module]:
     """The networks that `model.name` names: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)`
-    in [-1, 1] and `discriminator(series (B, L, C), condition) -> logits (B, H)`.
+    and, but for the classical ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some
+    families have more.
     """
     family = MODELS[settings.model.name]
-    return family(settings.model, length, channels, settings.bank.condition_dim)  # type: ignore[operator]
+    networks: dict[str, nn.Module] = family.build(
+        settings.model, length, channels, settings.bank.condition_dim
+    )
+    return networks
+
+
+def sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Module:
+    """The trained networks as one that samples: (B, noise_dim), (B, K) -> (B, L, C)."""
+    join = getattr(MODELS[settings.model.name], "sampler", None)
+    joined: nn.Module = networks["generator"] if join is None else join(networks)
+    return joined
+
+
+def noise_numbers(generator: nn.Module) -> int:
+    """Numbers of noise that a generator takes for a series."""
+    return int(generator.noise_dim)  # type: ignore[arg-type]

@@ -28,9 +28,9 @@ class LayerNorm(nn.LayerNorm):
 class Block(nn.Module):
     """Pre-norm encoder block with dropout behind attention and feed-forward: (B, N, E) -> (B, N, E)."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, attention_dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.attention_dropout = heads, nn.Dropout(attention_dropout)
         self.attention_norm, self.mlp_norm = LayerNorm(width), LayerNorm(width)
         self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
         self.mlp = nn.Sequential(
@@ -41,8 +41,9 @@ class Block(nn.Module):
     def forward(self, x_BNE: Tensor) -> Tensor:
         b, n, e = x_BNE.shape
         q, k, v = self.qkv(self.attention_norm(x_BNE)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        dropped = self.attention_dropout.p if self.attention_dropout.training else 0.0
         attended = F.scaled_dot_product_attention(
-            q, k, v, scale=e**-0.5
+            q, k, v, dropout_p=dropped, scale=e**-0.5
         )  # the source divides by the whole width
         x_BNE = x_BNE + self.dropout(self.out(attended.transpose(1, 2).reshape(b, n, e)))
         return x_BNE + self.dropout(self.mlp(self.mlp_norm(x_BNE)))

@@ -1,1 +1,38 @@
-"""What each network of a family minimises."""
+"""What each network of a family minimises. `GAMES` names the families that do not play the plain game."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.models import noise_numbers
+from distgan.objectives.adversarial import Adversarial, Condition
+from distgan.objectives.base import Objective
+from distgan.objectives.crnn_gan import CrnnGAN
+from distgan.objectives.timegan import TimeGAN
+
+GAMES: dict[str, type[Adversarial]] = {"timegan": TimeGAN, "crnn_gan": CrnnGAN}
+
+
+def game(
+    settings: config.Config,
+    networks: dict[str, nn.Module],
+    condition: Condition,
+    across: Callable[[Tensor], Tensor] = lambda count: count,
+    dtype: torch.dtype = torch.float32,
+    steps_per_day: int = 24,
+) -> Objective:
+    """The objective of the family that `model.name` names. Arguments as of `Adversarial`."""
+    return GAMES.get(settings.model.name, Adversarial)(
+        networks,
+        noise_dim=noise_numbers(networks["generator"]),
+        condition=condition,
+        settings=settings.objective,
+        seed=settings.seed,
+        burn_in_steps=settings.train.burn_in_steps,
+        across=across,
+        dtype=dtype,
+        family=settings.model,
+        steps_per_day=steps_per_day,
+    )

@@ -5,6 +5,7 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from distgan import config, draws
 from distgan.data.augmentation import draw
 from distgan.data.loader import Batch
-from distgan.layers import twice_differentiable
-from distgan.losses import LOSSES, exact, finite_difference, interpolated, mode_seeking
+from distgan.layers import twice_differentiable, without_dropout
+from distgan.losses import LOSSES, exact, finite_difference, interpolated, masked_mean, mode_seeking
 from distgan.objectives.base import Phase
 from distgan.schedules import cosine
 
@@ -30,7 +31,10 @@ class Adversarial:
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
         steps_per_day: what augmentation calls a day.
+        family: the settings of the model, for games that have rules of their own.
     """
+
+    averaged: tuple[str, ...] = ("generator",)
 
     def __init__(
         self,
@@ -44,16 +48,22 @@ class Adversarial:
         across: Callable[[Tensor], Tensor] = lambda count: count,
         dtype: torch.dtype = torch.float32,
         steps_per_day: int = 24,
+        family: config.Section | None = None,
     ) -> None:
-        self.networks, self.noise_dim, self.condition = networks, noise_dim, condition
+        self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
+        self.noise_dim, self.condition = noise_dim, condition
         self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
         self.across, self.dtype, self.steps_per_day = across, dtype, steps_per_day
+        self.family: Any = family
         self.game = LOSSES[settings.loss]
-        self.phases = [
+        self.phases = self.schedule()
+
+    def schedule(self) -> list[Phase]:
+        """The updates of a step, in order."""
+        return [
             Phase("discriminator", "discriminator", self.discriminator_loss),
             Phase("generator", "generator", self.generator_loss),
         ]
-        self.averaged = ("generator",)
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
@@ -62,7 +72,7 @@ class Adversarial:
         batch, fake_BLC = self.augmented(batch, fake_BLC)
         real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
         loss = self.game.discriminator(real, fake)
-        shown = {"d": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+        shown = self.shown(loss.detach(), real.detach(), fake.detach())
         shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
         if self.settings.penalty.kind != "none":
             penalty = self.penalty(batch, fake_BLC, condition_BK)
@@ -82,6 +92,10 @@ class Adversarial:
         spread = (apart(fake_BLC) + 1e-12) / (apart(real_BLC) + 1e-12)
         return {"spread": spread.sqrt(), "accuracy": (real.mean(1) > fake.mean(1)).float().mean()}
 
+    def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What the discriminator's phase tells of its logits."""
+        return {"d": loss, "real": real.mean(), "fake": fake.mean()}
+
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
         fake_BLC = self.fake(batch, condition_BK, "generator noise")
@@ -98,6 +112,10 @@ class Adversarial:
             noises = [self.noise(batch, purpose) for purpose in ("generator noise", "second noise")]
             loss = loss + mode_seeking(fake_BLC.float(), other_BLC.float(), *noises)
         return {"loss": loss, **shown}
+
+    def mean(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Mean of x over what the mask has on all processes."""
+        return masked_mean(x, mask, self.across(mask.sum()))
 
     def noise(self, batch: Batch, purpose: str) -> Tensor:
         return draws.normal(self.seed, batch.step, purpose, batch.sample, (self.noise_dim,))
@@ -134,7 +152,8 @@ class Adversarial:
         chosen_B, kept_B = self.share(batch)
         real, fake = batch.series[chosen_B], fake_BLC[chosen_B].float()
         condition, mask = condition_BK[chosen_B], batch.mask[chosen_B]
-        penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
+        with without_dropout(self.networks["discriminator"]):
+            penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
         count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
         return (penalties_B * kept_B).sum() / count.clamp(
             min=1e-6

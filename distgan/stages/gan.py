@@ -18,7 +18,9 @@ from distgan.engine.loop import Rate, Schedule, fit
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.layers import checkpoint_activations
-from distgan.objectives.adversarial import Adversarial
+from distgan.models import noise_numbers
+from distgan.models.classical import Fitted
+from distgan.objectives import game
 from distgan.parallel import Adam, Parallel
 from distgan.runs import Run
 from distgan.schedules import cosine
@@ -33,23 +35,21 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
     networks = models.build(settings, data.store.length, data.store.channels)
-    noise_dim = noise_numbers(networks["generator"])
+    if isinstance(networks["generator"], Fitted):
+        return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    tokens = math.ceil(data.store.length / settings.model.patch)
+    tokens = math.ceil(data.store.length / getattr(settings.model, "patch", 1))
     memory.check(settings, networks, parallel, tokens)
-    plan = schedule(settings, parallel.micro_batch(settings.train.batch_size))
+    plan = schedule(settings, tuple(networks), parallel.micro_batch(settings.train.batch_size))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
-    objective = Adversarial(
+    objective = game(
+        settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        noise_dim=noise_dim,
         condition=training_conditions(settings, folder),
-        settings=settings.objective,
-        seed=settings.seed,
-        burn_in_steps=settings.train.burn_in_steps,
         across=parallel.mean,
         dtype=parallel.dtype,
         steps_per_day=steps_per_day(settings, data.store.meta.axis),
@@ -64,9 +64,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         stage="gan",
         seed=settings.seed,
         facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
-        on_sample=lambda step, nets: sheet(nets["generator"], noise_dim, settings, folder, parallel),
+        on_sample=lambda step, nets: sheet(models.sampler(settings, nets), settings, folder, parallel),
     )
-    parallel.on_main(lambda: save_network(trained["generator"], folder.gan / "generator.safetensors"))
+    generator = models.sampler(settings, trained)
+    parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
     series = settings.train.steps * settings.train.batch_size
     return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
 
@@ -92,19 +93,27 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
     return max(1, steps)
 
 
-def noise_numbers(generator: nn.Module) -> int:
-    """Numbers of noise that a generator takes for a series."""
-    return int(generator.noise_dim)  # type: ignore[arg-type]
+def fit_at_once(
+    generator: nn.Module, data: TrainingData, settings: config.Config, folder: Run
+) -> dict[str, Any]:
+    """A classical family: nothing is trained by steps."""
+    assert isinstance(generator, Fitted)
+    generator.fit(*data.scaled(0, data.num_series), settings.seed)
+    save_network(generator, folder.gan / "generator.safetensors")
+    return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
 def first_adam(settings: config.Config, rate: Rate) -> Adam:
     return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
 
 
-def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
-    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9."""
+def schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: int = 0) -> Schedule:
+    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9.
+
+    All networks but the discriminator have the generator's rate.
+    """
     chosen = settings.train
-    final = {"generator": chosen.generator_rate, "discriminator": chosen.discriminator_rate}
+    final = dict.fromkeys(networks, chosen.generator_rate) | {"discriminator": chosen.discriminator_rate}
 
     def rates(step: int) -> dict[str, Rate]:
         beta2 = cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
@@ -144,14 +153,15 @@ def training_conditions(settings: config.Config, folder: Run) -> Callable[[Batch
 
 @torch.inference_mode()
 def sheet(
-    generator: nn.Module, noise_dim: int, settings: config.Config, folder: Run, parallel: Parallel
+    generator: nn.Module, settings: config.Config, folder: Run, parallel: Parallel
 ) -> dict[str, Any] | None:
     """A picture of a few samples of the averaged generator, in units of the scaled series."""
     if not parallel.is_main:
         return None
     bank = Bank.load(folder.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
-    noise = torch.randn(PICTURED, noise_dim, generator=torch.Generator().manual_seed(settings.seed))
+    random = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
     conditions = torch.from_numpy(bank.conditions[groups])
     series = generator(noise.to(parallel.device), conditions.to(parallel.device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
@@ -168,12 +178,14 @@ def load_generator(settings: config.Config, folder: Run) -> nn.Module:
         UserError: the run has no trained generator.
     """
     _, meta = read_scaler(folder)
-    network = models.build(settings, meta.axis.length, len(meta.channels))["generator"]
+    network = models.sampler(settings, models.build(settings, meta.axis.length, len(meta.channels)))
     return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
 
 
 def describe(settings: config.Config, of: Shape) -> str:
     networks = models.build(settings, of.length, of.channels)
+    if isinstance(networks["generator"], Fitted):
+        return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]

@@ -15,10 +15,11 @@ from distgan import config, draws
 from distgan.conditions import Bank
 from distgan.data.store import Meta, Store, StoreWriter
 from distgan.errors import writing
+from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
-from distgan.stages.gan import load_generator, noise_numbers
+from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
 

@@ -119,7 +119,7 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
     length = settings.data.windows.length or whole
     if length > whole:
         raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
-    patches = {"encoder.patch": settings.encoder.patch, "model.patch": settings.model.patch}
+    patches = {"encoder.patch": settings.encoder.patch, "model.patch": getattr(settings.model, "patch", 1)}
     for name, patch in patches.items():
         if length < patch:
             raise UserError(

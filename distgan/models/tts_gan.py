@@ -1,0 +1,75 @@
+"""TTS-GAN (Li et al., AIME 2022): a GAN of two transformer encoders. A series is an image of height 1.
+
+    noise ─ Linear ─ + positions ─ 3 encoder blocks ─ 1 x 1 convolution ─ series
+    series ─ patches of W/N steps ─ + start token, positions ─ 3 encoder blocks ─ mean ─ logit
+
+As in the published code: ten features a step, five heads, dropout .5, positions learned (zero at first in the
+generator), attention divided by the root of the whole width, no activation on the output, the start token
+averaged with the others and not read alone. Changed: any length, channels and patch (padded where it does not
+divide). Unconditional: the condition is not read.
+
+Shapes: B series, L steps, C channels, N tokens, E width, Z noise, K condition.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.layers import Linear, PatchEmbedding
+from distgan.models.seed import Block, LayerNorm
+
+
+class Generator(nn.Module):
+    """(B, Z) -> (B, L, C), about [-1, 1]: the source bounds it by nothing."""
+
+    def __init__(self, length: int, channels: int, settings: config.TtsGan) -> None:
+        super().__init__()
+        width, chosen = settings.width, settings
+        self.noise_dim, self.shape = chosen.noise_dim, (length, width)
+        self.lift = Linear(chosen.noise_dim, length * width)
+        self.position = nn.Parameter(torch.zeros(length, width))
+        self.blocks = nn.Sequential(
+            *(
+                Block(width, chosen.heads, chosen.dropout, chosen.attention_dropout)
+                for _ in range(chosen.depth)
+            )
+        )
+        self.head = Linear(width, channels)  # a 1 x 1 convolution over steps
+
+    def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
+        x_BLE = self.lift(noise_BZ).unflatten(1, self.shape)
+        return self.head(self.blocks(x_BLE + self.position.to(x_BLE.dtype)))
+
+
+class Discriminator(nn.Module):
+    """(B, L, C) -> logits (B, 1)."""
+
+    def __init__(self, length: int, channels: int, settings: config.TtsGan) -> None:
+        super().__init__()
+        width, chosen = settings.critic_width, settings
+        self.embed = PatchEmbedding(channels, chosen.patch, width)
+        self.start = nn.Parameter(torch.randn(1, width))
+        self.position = nn.Parameter(torch.randn(1 + math.ceil(length / chosen.patch), width))
+        self.blocks = nn.Sequential(
+            *(
+                Block(width, chosen.heads, chosen.critic_dropout, chosen.attention_dropout)
+                for _ in range(chosen.critic_depth)
+            )
+        )
+        self.verdict = nn.Sequential(LayerNorm(width), Linear(width, 1))
+
+    def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        tokens_BNE = self.embed(series_BLC)
+        start = self.start.to(tokens_BNE.dtype).expand(len(tokens_BNE), 1, -1)
+        tokens_BNE = torch.cat([start, tokens_BNE], dim=1) + self.position.to(tokens_BNE.dtype)
+        return self.verdict(self.blocks(tokens_BNE).mean(1)).float()
+
+
+def build(settings: config.TtsGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+    """The generator and the discriminator for series of `length` steps."""
+    return {
+        "generator": Generator(length, channels, settings),
+        "discriminator": Discriminator(length, channels, settings),
+    }

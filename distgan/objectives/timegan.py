@@ -1,0 +1,146 @@
+"""What TimeGAN's networks minimise, in three parts of the training (Yoon et al. 2019, as their code has it).
+
+embedding    autoencoder    10 √E(x - x̃)²
+supervised   generator      E(H_{t+1} - S(H)_t)²
+joint        generator      U + γ U_e + 100 √S + 100 V, where S is the supervised loss and V the distance of
+                            means and deviations of each step and channel
+             autoencoder    10 √E(x - x̃)² + .1 S
+             discriminator  U_real + U_fake + γ U_e, every other step, and left alone while at most .15
+
+All values here are on the source's scale of [0, 1]. What is missing counts in no loss: a step of which a
+channel is missing is hidden from the discriminator, in real and generated latents alike. Roots and distances
+are of means over the global batch. Adam keeps one memory a network, where the source starts a new one a part.
+
+Shapes: B series, L steps, C channels, H numbers of a latent.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from distgan.data.loader import Batch
+from distgan.losses import of_global_means
+from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.base import Phase
+
+EPSILON = 1e-6
+
+
+def deviations(means_2LC: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation from the means of x and x²: (2, L, C) -> two of (L, C)."""
+    mean, square = means_2LC
+    return mean, (square - mean.square()).clamp(min=0).add(EPSILON).sqrt()
+
+
+class TimeGAN(Adversarial):
+    def schedule(self) -> list[Phase]:
+        first, second = self.family.embedding_steps, self.family.supervised_steps
+        joint, floor = first + second, self.family.critic_floor
+        return [
+            Phase("embedding", "autoencoder", self.embedding_loss, stop=first),
+            Phase("supervised", "generator", self.supervised_loss, start=first, stop=joint),
+            Phase("generator", "generator", self.generator_loss, start=joint),
+            Phase("autoencoder", "autoencoder", self.autoencoder_loss, start=joint),
+            Phase(
+                "discriminator",
+                "discriminator",
+                self.discriminator_loss,
+                every=2,
+                start=joint,
+                skip=lambda values: values["loss"] <= floor,
+            ),
+        ]
+
+    averaged = ("generator", "autoencoder")
+
+    # ------------------------------------------------------------------------------------------- the losses
+
+    def embedding_loss(self, batch: Batch) -> dict[str, Tensor]:
+        error = self.reconstruction_error(batch, self.embed(batch))
+        return {"loss": error, "reconstruction": error.detach()}
+
+    def supervised_loss(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            latent_BLH = self.embed(batch)
+        error = self.step_error(batch, latent_BLH)
+        return {"loss": error, "supervised": error.detach()}
+
+    def autoencoder_loss(self, batch: Batch) -> dict[str, Tensor]:
+        latent_BLH = self.embed(batch)
+        error = self.reconstruction_error(batch, latent_BLH)
+        loss = error + 0.1 * self.step_error(batch, latent_BLH)
+        return {"loss": loss, "reconstruction": error.detach()}
+
+    def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        raw_BLH, supervised_BLH = self.fakes(batch, "generator noise")
+        with torch.no_grad():
+            latent_BLH = self.embed(batch)
+        series_BLC = self.networks["autoencoder"].recover(supervised_BLH)
+        fooled = self.verdict(batch, supervised_BLH, 1.0)
+        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, 1.0)
+        steps = self.root(self.step_error(batch, latent_BLH))
+        moments = self.moments(batch, series_BLC)
+        loss = fooled + self.family.supervised_weight * steps + self.family.moment_weight * moments
+        return {"loss": loss, "g": fooled.detach(), "moments": moments.detach()}
+
+    def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            real_BLH = self.embed(batch)
+            raw_BLH, supervised_BLH = self.fakes(batch, "discriminator noise")
+        loss = self.verdict(batch, real_BLH, 1.0) + self.verdict(batch, supervised_BLH, 0.0)
+        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, 0.0)
+        return {"loss": loss, "d": loss.detach()}
+
+    # ------------------------------------------------------------------------------------------ their parts
+
+    def embed(self, batch: Batch) -> Tensor:
+        latent: Tensor = self.networks["autoencoder"].embed(batch.series.to(self.dtype))
+        return latent
+
+    def fakes(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor]:
+        """Latents before and behind the supervisor, each (B, L, H)."""
+        generator = self.networks["generator"]
+        raw_BLH = generator(self.noise(batch, purpose).to(self.dtype))
+        return raw_BLH, generator.supervise(raw_BLH)
+
+    def reconstruction_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
+        """10 √E(x - x̃)²."""
+        error = (self.networks["autoencoder"].recover(latent_BLH).float() - batch.series) / 2
+        return 10 * self.root(self.mean(error.square(), batch.mask))
+
+    def step_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
+        """E(H_{t+1} - S(H)_t)² over steps that are measured."""
+        told_BLH = self.networks["generator"].supervise(latent_BLH)
+        error_BL = (latent_BLH[:, 1:].float() - told_BLH[:, :-1].float()).square().mean(2)
+        whole_BL = whole_steps(batch)
+        return self.mean(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
+
+    def verdict(self, batch: Batch, latent_BLH: Tensor, label: float) -> Tensor:
+        """Binary cross entropy of the discriminator's logits over steps that are measured."""
+        whole_BL = whole_steps(batch)
+        hidden_BLH = latent_BLH * whole_BL[..., None].to(latent_BLH.dtype)
+        logits_BL = self.networks["discriminator"](hidden_BLH)
+        labels_BL = torch.full_like(logits_BL, label)
+        entropy_BL = F.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none")
+        return self.mean(entropy_BL, whole_BL)
+
+    def moments(self, batch: Batch, series_BLC: Tensor) -> Tensor:
+        """E|σ̂ - σ| + E|μ̂ - μ| over steps and channels, of the batch."""
+        counts_LC = self.across(batch.mask.sum(0)).clamp(min=1)
+        scaled = [(x.float() + 1) / 2 * batch.mask for x in (series_BLC, batch.series)]
+        means = torch.stack([x.pow(power).sum(0) / counts_LC for x in scaled for power in (1, 2)])
+
+        def distance(means_4LC: Tensor) -> Tensor:
+            (mean_f, deviation_f), (mean_r, deviation_r) = map(deviations, means_4LC.split(2))
+            return (deviation_f - deviation_r).abs().mean() + (mean_f - mean_r).abs().mean()
+
+        return of_global_means(distance, means, self.across)
+
+    def root(self, mean: Tensor) -> Tensor:
+        """The root of a mean over the global batch."""
+        return of_global_means(lambda value: (value + 1e-12).sqrt(), mean, self.across)
+
+
+def whole_steps(batch: Batch) -> Tensor:
+    """1 where all channels of a step are measured: (B, L)."""
+    return batch.mask.amin(2)

@@ -1,0 +1,55 @@
+"""A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from distgan import config
+from distgan.conditions import Bank
+from distgan.data.scaling import Scaler
+from distgan.data.store import Meta
+from distgan.errors import UserError
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages.common import read_scaler
+from distgan.stages.generate import sampled
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training. `meta` has the time axis, the channels' names and the units of what it samples."""
+
+    folder: Run
+    settings: config.Config
+    bank: Bank
+    scaler: Scaler
+    meta: Meta
+
+    @classmethod
+    def open(cls, folder: Run) -> "Trained":
+        """
+        Raises:
+            UserError: the folder is no run, or its training is not finished.
+        """
+        if not folder.config.exists():
+            raise UserError(f"{folder.folder} is no run folder (no config.yaml); train one first")
+        folder.need(folder.gan / "generator.safetensors", "gan")
+        scaler, meta = read_scaler(folder)
+        bank = Bank.load(folder.need(folder.bank, "bank"))
+        return cls(folder, config.load(folder.config), bank, scaler, meta)
+
+    def sample(self, count: int = 100, seed: int = 0) -> np.ndarray:
+        """`count` new series in original units: float32 [count, L, C]. The same seed gives the same series.
+
+        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`.
+        """
+        chosen = self.settings.generate.model_copy(update={"count": count, "seed": seed})
+        settings = self.settings.model_copy(update={"generate": chosen})
+        parallel = Parallel(settings.engine)
+        batches = sampled(settings, self.folder, self.bank, parallel)
+        return np.concatenate([self.scaler.restore(*batch) for batch in batches])
+
+    def times(self) -> np.ndarray:
+        """The time stamp of each step: datetime64 [L]."""
+        return pd.DatetimeIndex(self.meta.axis.times()).to_numpy()
