@@ -137,42 +137,16 @@ def plain(length: int, batch: int, repeats: int) -> dict[str, Any]:
 
 def ours(length: int, batch: int, repeats: int, overrides: list[str]) -> dict[str, Any]:
     """The same step by the project's own objective, update and average."""
-    from distgan import config, models
-    from distgan.data.loader import Batch
-    from distgan.engine.ema import Average
+    from steps import stepper
+
     from distgan.layers import Transformer
-    from distgan.objectives.adversarial import Adversarial
-    from distgan.parallel import Adam, Parallel
 
-    torch.manual_seed(0)
-    settings = config.load(None, [*overrides, f"engine.threads={torch.get_num_threads()}"])
-    parallel = Parallel(settings.engine)
-    networks = models.build(settings, length, 1)
-    trainees = {name: parallel.prepare(name, network, Adam(2e-4)) for name, network in networks.items()}
-    average = Average(networks["generator"])
-    condition = torch.randn(batch, CONDITION)
-    objective = Adversarial(
-        networks,
-        noise_dim=int(networks["generator"].noise_dim),  # type: ignore[arg-type]
-        condition=lambda batch: condition,
-        settings=settings.objective,
-        seed=0,
-    )
-    series, count = 0.5 * torch.randn(batch, length, 1), iter(range(10**6))
-
-    def step() -> None:
-        number = next(count)
-        now = Batch(series, torch.ones_like(series), torch.arange(batch), torch.arange(batch), number)
-        for phase in objective.phases:
-            for name, trainee in trainees.items():
-                trainee.require_gradients(name == phase.network)
-            trainees[phase.network].minimise(phase.loss(now)["loss"])
-        average.update(0.999)
-
-    inside = [m for m in networks["generator"].modules() if isinstance(m, Transformer)]
+    step = stepper([*overrides, f"train.batch_size={batch}"], length)
+    generator = step.networks["generator"]
+    inside = [module for module in generator.modules() if isinstance(module, Transformer)]
     return {
         **measure(step, repeats),
-        "parameters": sum(p.numel() for p in networks["generator"].parameters()),
+        "parameters": sum(p.numel() for p in generator.parameters()),
         "in_transformers": sum(p.numel() for module in inside for p in module.parameters()),
     }
 

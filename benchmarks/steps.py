@@ -19,7 +19,7 @@ from distgan.parallel import Adam, Parallel, Trainee
 
 @dataclass
 class Stepper:
-    """Call it for one step. `clock` is called as clock(part) around each part, for a split of the time."""
+    """Call it for one step; `parts` gives the work of a step by name, for a split of the time."""
 
     settings: config.Config
     length: int
