@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"config", "layers", "losses", "errors", "files", "draws", "runs", "schedules"},
+    {"config", "layers", "losses", "errors", "files", "draws", "runs", "schedules", "progress"},
     {"models", "data", "clustering", "parallel", "privacy"},
     {"objectives", "conditions", "evaluation"},
     {"engine", "plan"},
@@ -23,6 +23,7 @@ GROUND_ORDER = [
     "files",
     "draws",
     "schedules",
+    "progress",
     "runs",
     "config",
     "layers",

@@ -21,8 +21,8 @@ from distgan import config
 from distgan.data import ingest, tables
 from distgan.data.ingest import Raw, read
 from distgan.data.store import Axis, Meta, Store, StoreWriter
-from distgan.data.work import progress
 from distgan.errors import UserError
+from distgan.progress import Progress
 from distgan.train import main
 
 
@@ -188,11 +188,11 @@ def test_rows_in_any_stretch_are_those_of_the_whole(tmp_path: Path, small_parts:
 def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(0, 1000, 6))
+    clock = iter(range(0, 1000, 12))
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    with progress(4, "reading a.csv") as advance:
+    with Progress("reading a.csv", 4, "parts") as progress:
         for _ in range(4):
-            advance()
+            progress.advance()
     assert "reading a.csv: 2 of 4 parts" in capsys.readouterr().err
 
 

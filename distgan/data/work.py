@@ -7,9 +7,7 @@ import json
 import mmap
 import os
 import shutil
-import sys
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,10 +18,10 @@ from typing import IO, Any, TypeVar
 
 import google_crc32c
 import numpy as np
-from tqdm import tqdm
 
 from distgan.errors import writing
 from distgan.files import read_json, write_json
+from distgan.progress import Progress
 
 Part = TypeVar("Part")
 WORKERS = max(1, min(4, os.cpu_count() or 1))
@@ -135,36 +133,17 @@ def in_parallel(
     waiting: list[Future[object]] = []
     pool = ThreadPoolExecutor(workers, thread_name_prefix="ingest")
     try:
-        with progress(total, what) as advance:
+        with Progress(what, total, "parts") as progress:
             for part in parts:
                 waiting.append(pool.submit(do, part))
                 if len(waiting) > workers:
                     waiting.pop(0).result()
-                    advance()
+                    progress.advance()
             for future in waiting:
                 future.result()
-                advance()
+                progress.advance()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """A bar on a terminal; elsewhere a plain line now and then, once the work has taken ten seconds."""
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=what, leave=False, unit="part") as bar:
-            yield lambda: bar.update() and None
-        return
-    done, told = 0, time.monotonic()
-
-    def advance() -> None:
-        nonlocal done, told
-        done += 1
-        if time.monotonic() - told > 10:
-            told = time.monotonic()
-            print(f"{what}: {done} of {total} parts", file=sys.stderr, flush=True)
-
-    yield advance
 
 
 def sha256(path: Path) -> str:

@@ -21,8 +21,9 @@ from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
+from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import Progress, TrainingData
+from distgan.stages.common import TrainingData
 from distgan.stages.prepare import Shape
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
@@ -146,7 +147,7 @@ def k_means(
     settings: config.Config, share: Share, count: int, device: str, parallel: Parallel, restarts: int
 ) -> Clustering:
     chosen = settings.clusters
-    with Progress("cluster", chosen.iterations, "passes", parallel) as progress:
+    with Progress("cluster", chosen.iterations, "passes", parallel.is_main) as progress:
         return clustering.kmeans(
             share.points,
             count,

@@ -1,18 +1,14 @@
 """What the stages share: a run's training series, scaled, and its networks' weights as files."""
 
-import sys
-import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from distgan import config
 from distgan.data.loader import Loader
@@ -109,39 +105,6 @@ class TrainingData:
             return None
         layout = self.store.values.layout
         return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
-
-
-class Progress:
-    """How far rank 0's share of long work is: a bar on a terminal, else a line twice a minute.
-
-    `with Progress("encode", 5000, "series", parallel) as progress: progress.advance(32)`
-    """
-
-    SECONDS = 30.0  # between lines
-
-    def __init__(self, label: str, total: int, unit: str, parallel: Parallel) -> None:
-        self.label, self.total, self.unit, self.done = label, total, unit, 0
-        self.shown, self.told = parallel.is_main and total > 0, time.monotonic()
-        self.bar: tqdm | None = None
-        if self.shown and sys.stderr.isatty():
-            self.bar = tqdm(total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def advance(self, number: int = 1) -> None:
-        self.done += number
-        if self.bar is not None:
-            self.bar.update(number)
-        elif self.shown and time.monotonic() - self.told > self.SECONDS:
-            print(f"{self.label:<9} {self.done:,} of {self.total:,} {self.unit}", flush=True)
-            self.told = time.monotonic()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def read_scaler(folder: Run) -> tuple[Scaler, Meta]:

@@ -18,8 +18,9 @@ from distgan.data.store import LatentStore, LatentWriter
 from distgan.errors import UserError
 from distgan.models.vae import Encoder
 from distgan.parallel import Parallel
+from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import Progress, TrainingData
+from distgan.stages.common import TrainingData
 from distgan.stages.encoder import load_encoder
 from distgan.stages.prepare import Shape
 
@@ -35,7 +36,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     parallel.on_main(lambda: clear(folder, keep=parts_folder(folder)))
     mine = [part for part in list(parts.items())[parallel.rank :: parallel.world_size] if not whole(*part)]
     kept = len(parts) - int(parallel.total(np.array([len(mine)]))[0])
-    with Progress("encode", sum(len(rows) for _, rows in mine), "series", parallel) as progress:
+    with Progress("encode", sum(len(rows) for _, rows in mine), "series", parallel.is_main) as progress:
         for place, rows in mine:
             write_part(place, rows, data, encoder, settings.encoder, parallel.device)
             progress.advance(len(rows))

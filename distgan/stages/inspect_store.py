@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from distgan.data.store import Store
-from distgan.data.work import progress
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.files import write_bytes
+from distgan.progress import Progress
 
 DAY = 86400
 PICTURED = 4
@@ -29,8 +29,8 @@ def run(arguments: Sequence[str]) -> str:
     lines = []
     if verify:
         shards = store.values.layout.shards
-        with progress(shards, f"verifying {path.name}") as advance:
-            store.verify(lambda shard: advance())
+        with Progress(f"verifying {path.name}", shards, "shards") as progress:
+            store.verify(lambda shard: progress.advance())
         lines = [f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written"]
     lines = [describe(path), *lines]
     place = picture or path.with_name(f"{path.stem}.png")
