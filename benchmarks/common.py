@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -50,8 +49,24 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def peak_gib() -> float:
-    """The most memory this process has held, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """The most memory this process has held since `forget_peak`, in GiB.
+
+    Not `ru_maxrss`: of a child, that begins at what its parent held.
+    """
+    return _status("VmHWM")
+
+
+def forget_peak() -> float:
+    """Count the peak from here on; what is held now, in GiB."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 2**20
+    raise LookupError(name)
 
 
 def measure(step: Callable[[], Any], repeats: int, warm_up: int = 1) -> dict[str, float]:
@@ -90,7 +105,7 @@ def _child(pipe: Any, work: Callable[..., dict[str, Any]], arguments: Sequence[A
     import torch
 
     torch.set_num_threads(threads)
-    before = peak_gib()
+    before = forget_peak()
     found = work(*arguments)
     pipe.send({**found, "memory_gib": peak_gib() - before, "import_gib": before})
 

@@ -3,38 +3,38 @@
     python benchmarks/loading.py                    # 10,000 and 100,000 series of 2190 steps; 2 GB of disk
     python benchmarks/loading.py --smoke            # seconds
     python benchmarks/loading.py --series 1000000   # 9 GB more of disk; no memmap beside it
+    python benchmarks/loading.py --table 2000       # memory while a CSV of so many homes becomes a store
 
 Every chunk is verified, and levels are learned, in a first pass that is not counted. Then A B A B: batches of
 256 random series from a memory map of a plain file, and from the store (`memmap_ratio`, higher is better);
-training steps on batches in memory, and on the loader's (`step_time_ratio`, lower is better). The last line
-is JSON.
+training steps on batches in memory, and on the loader's (`step_time_ratio`, lower is better). Memory is the
+peak of a process of its own above what it held before. The last line is JSON.
 """
 
 import argparse
-import json
 import os
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import zarr  # noqa: E402
+import numpy as np
+import pandas as pd
+import torch
+from common import alone, finish, show
 
-from distgan.data.loader import Loader  # noqa: E402
-from distgan.data.scaling import Scaler  # noqa: E402
-from distgan.data.store import Axis, Meta, Store, StoreWriter  # noqa: E402
+from distgan import config
+from distgan.data import ingest
+from distgan.data.loader import Loader
+from distgan.data.scaling import Scaler
+from distgan.data.store import Axis, Meta, ParallelStoreWriter, Store, StoreWriter
+from distgan.data.work import in_parallel
 
 LENGTH, BATCH = 2190, 256
+BUFFER_SHARDS = 4
 SCALER = Scaler("none", "standard", 1.0, 4.0, None)
 
 
@@ -131,52 +131,73 @@ def training(path: Path, pairs: int, steps: int) -> dict[str, float]:
     }
 
 
-def memory(path: Path, buffer_shards: int) -> dict[str, float]:
-    """An epoch through the buffer in a fresh process: peak memory beyond its start, and series a second."""
+def buffered(path: Path) -> dict[str, float]:
+    """An epoch through a buffer of four shards, each series read once."""
     store = Store.open(path)
     loader = Loader(
-        store, np.arange(store.num_series), SCALER, batch_size=BATCH, seed=0, buffer_shards=buffer_shards
+        store, np.arange(store.num_series), SCALER, batch_size=BATCH, seed=0, buffer_shards=BUFFER_SHARDS
     )
-    before = peak_mib()
     started = time.perf_counter()
-    steps = -(-store.num_series // BATCH)
-    for _ in islice(loader.batches(), steps):
+    for _ in islice(loader.batches(), -(-store.num_series // BATCH)):
         pass
     layout = store.values.layout
     return {
-        "buffer_mib": round(buffer_shards * layout.shard_rows * layout.row_bytes / 2**20),
-        "peak_mib": round(peak_mib() - before),
+        "buffer_mib": round(BUFFER_SHARDS * layout.shard_rows * layout.row_bytes / 2**20),
         "store_mib": round(store.num_series * layout.row_bytes / 2**20),
         "epoch_series_per_second": round(store.num_series / (time.perf_counter() - started)),
     }
 
 
-def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def hardware() -> dict[str, str]:
-    model = next(
-        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ":"
-    )
-    return {
-        "cpu": f"{model.partition(':')[2].strip()} x {os.cpu_count()}",
-        "load": f"{os.getloadavg()[0]:.1f}",
-        "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in (np, torch, zarr)},
-    }
-
-
-def measured(folder: Path, series: int, options: argparse.Namespace) -> dict[str, float]:
+def measured(folder: Path, series: int, options: argparse.Namespace) -> dict[str, Any]:
     plain = series <= 200_000
     path, file = write(folder, series, plain)
     pairs, reads, steps = (2, 4, 3) if options.smoke else (options.pairs, 100, 20)
-    result: dict[str, float] = {"series": series}
+    result: dict[str, Any] = {"series": series}
     if plain:
         result |= reading(path, file, pairs, reads) | training(path, pairs, steps)
-    command = [sys.executable, __file__, "--memory", str(path)]
-    result |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return result
+    return result | in_mib(alone(buffered, path))
+
+
+def in_mib(case: dict[str, Any]) -> dict[str, Any]:
+    """What a process measured, with its peak above what it held before."""
+    peak, _ = case.pop("memory_gib"), case.pop("import_gib")
+    return case | {"peak_mib": round(1024 * peak)}
+
+
+def write_table(path: Path, homes: int) -> None:
+    """A wide CSV of half-hourly readings of a year, a month of lines at a time."""
+    stamps = pd.date_range("2013-01-01", periods=17_520, freq="30min")
+    columns = [f"home {number}" for number in range(homes)]
+    for first in range(0, len(stamps), 1460):
+        rng = np.random.default_rng(first)
+        values = rng.gamma(1.5, 0.2, (len(stamps[first : first + 1460]), homes)).round(3)
+        frame = pd.DataFrame(values, stamps[first : first + 1460], columns)
+        frame.to_csv(path, mode="a", header=first == 0)
+
+
+def read_table(source: Path, target: Path) -> dict[str, float]:
+    """A CSV becomes a store, as the prepare stage does it."""
+    started = time.perf_counter()
+    found = ingest.opened(config.Data(source=str(source)), target.with_suffix(".parts"))
+    with ParallelStoreWriter(target, found.meta, found.num_series) as writer:
+        shards = writer.layout.shards
+        in_parallel(
+            lambda shard: writer.fill(shard, found.rows(*writer.layout.span(shard))),
+            range(shards),
+            shards,
+            "writing",
+        )
+    return {
+        "homes": found.num_series,
+        "csv_mib": round(source.stat().st_size / 2**20),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def reading_a_table(folder: Path, homes: int) -> dict[str, Any]:
+    source = folder / "homes.csv"
+    write_table(source, homes)
+    return in_mib(alone(read_table, source, folder / "homes.zarr"))
 
 
 def main() -> None:
@@ -184,23 +205,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--series", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--table", type=int, metavar="HOMES", help="only this: memory while a CSV is read")
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     parser.add_argument("--smoke", action="store_true", help="a few series, to see that it runs")
-    parser.add_argument("--memory", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.memory:
-        print(json.dumps(memory(options.memory, 4)))
-        return
-    results = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        if options.table or options.smoke:
+            table = reading_a_table(Path(folder), options.table or 20)
+            show("a table", [table])
+            if options.table:
+                return finish(1, table=table)
+        results = []
         for series in [600] if options.smoke else options.series:
             results.append(measured(Path(folder), series, options))
             print("\n".join(f"{name:<26} {value:>12,}" for name, value in results[-1].items()), end="\n\n")
     last = next((result for result in reversed(results) if "memmap_ratio" in result), {})
-    summary = {name: last[name] for name in ("memmap_ratio", "step_time_ratio") if name in last}
-    print(json.dumps(summary | {"results": results, "hardware": hardware()}))
+    finish(
+        1,
+        **{name: last[name] for name in ("memmap_ratio", "step_time_ratio") if name in last},
+        results=results,
+    )
 
 
 if __name__ == "__main__":
