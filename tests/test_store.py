@@ -1,5 +1,6 @@
 """The store returns what was written, to us and to plain Zarr, or one line that names the damage."""
 
+import json
 import multiprocessing
 import os
 import random
@@ -245,6 +246,12 @@ def test_foreign_zarr_is_read_and_its_missing_chunks_refused(tmp_path: Path) -> 
     np.testing.assert_array_equal(stores.open_foreign(tmp_path / "z.zarr")[:], values)
     (tmp_path / "z.zarr" / "c" / "1" / "0").unlink()
     with pytest.raises(UserError, match="3 of its 4 chunk files"):
+        stores.open_foreign(tmp_path / "z.zarr")
+    facts = tmp_path / "z.zarr" / "zarr.json"
+    tree = json.loads(facts.read_text())
+    tree["chunk_grid"]["configuration"]["chunk_shape"] = [0, 24]
+    facts.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match="not a readable Zarr array"):
         stores.open_foreign(tmp_path / "z.zarr")
 
 

@@ -873,7 +873,10 @@ def open_foreign(path: Path) -> zarr.Array:
             f"{path} has shape {node.shape} of {node.dtype}; "
             "numbers [series, steps] or [series, steps, channels] are wanted"
         )
-    chunks = int(np.prod([-(-size // step) for size, step in zip(node.shape, node.shards or node.chunks)]))
+    steps = node.shards or node.chunks
+    if min(steps) < 1:
+        raise UserError(f"{path} is not a readable Zarr array (its metadata name chunks of {steps})")
+    chunks = int(np.prod([-(-size // step) for size, step in zip(node.shape, steps)]))
     found = sum(
         1
         for file in path.rglob("*")
