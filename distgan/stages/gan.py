@@ -34,7 +34,8 @@ DAY = 86400  # seconds
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
-    networks = models.build(settings, data.store.length, data.store.channels)
+    with parallel.building():
+        networks = models.build(settings, data.store.length, data.store.channels)
     if isinstance(networks["generator"], Fitted):
         return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
