@@ -175,9 +175,16 @@ class ZeroTrainee(Trainee):
         tensors = self.gather(self.parts if parts is None else parts)
         if not self.parallel.is_main:
             return self._twin
-        network = copy.deepcopy(self._twin).to_empty(device=self.parallel.device)
+        network = copy.deepcopy(self._twin).to_empty(device=self._roomy_device())
         network.load_state_dict(tensors | self.saved_buffers())
         return network.requires_grad_(False)
+
+    def _roomy_device(self) -> torch.device:
+        """This process's, or the CPU where the whole network does not fit beside what is there."""
+        device = self.parallel.device
+        needed = _bytes([*self._twin.parameters(), *self._twin.buffers()])
+        fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
+        return device if fits else torch.device("cpu")
 
     def saved_buffers(self) -> dict[str, Tensor]:
         """Statistics; those that the engine made half precision are saved as they came."""

@@ -164,7 +164,8 @@ def sheet(
     random = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
     conditions = torch.from_numpy(bank.conditions[groups])
-    series = generator(noise.to(parallel.device), conditions.to(parallel.device)).float().cpu().numpy()
+    device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
+    series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
     view = plots.View(
         meta.axis.times(), DAY / meta.axis.step_seconds, "scaled", channel_name=meta.channels[0]
