@@ -10,16 +10,18 @@ processes; nothing of DeepSpeed's own format is written or read.
 import copy
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distgan.errors import UserError
+from distgan.errors import UserError, writing
 from distgan.parallel import (
     FIRST_SCALE,
     SCALE_WINDOW,
@@ -65,6 +67,11 @@ class ZeroTrainee(Trainee):
         self._sharded: Any = self.engine.optimizer
         self._sharded.loss_scaler.raise_error_at_min_scale = False  # the loop counts skips, and ends it
         self._steady = 0  # steps since the fp16 loss scale last changed
+        self._disk = parallel.settings.offload.path
+        if self._disk is not None:
+            for flat in self._flats():
+                flat.data = _mapped(Path(self._disk), flat.numel()).copy_(flat.data)
+        self._forget_moments()
         gather = self.zero == 3 and parallel.settings.gather_penalty and name == "discriminator"
         self._whole_in_backward = deepspeed.zero.GatheredParameters if gather else None
 
@@ -237,8 +244,7 @@ class ZeroTrainee(Trainee):
         for name, buffer in self._buffers.items():
             buffer.copy_(weights[name])
         self._show_weights()
-        adam: Any = self._sharded.optimizer
-        adam.state.clear()
+        self._forget_moments()
         if moments:
             self._restore_moments(moments)
         if self.parallel.dtype == torch.float16 and "scaler" in state:
@@ -247,12 +253,24 @@ class ZeroTrainee(Trainee):
     def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
         steps = next(value for key, value in moments.items() if key.endswith(".step"))
         flats = self._flats()
-        filled = {moment: [torch.zeros_like(flat.data) for flat in flats] for moment in MOMENTS}
+        filled = {moment: [self._blank(flat) for flat in flats] for moment in MOMENTS}
         for moment, parts in filled.items():
             self.scatter({name: moments[f"{name}.{moment}"] for name in self.trainable}, parts)
         for place, flat in enumerate(flats):
             own = {moment: parts[place] for moment, parts in filled.items()}
             self._sharded.optimizer.state[flat] = {"step": steps.to(flat.device, copy=True).float(), **own}
+
+    def _forget_moments(self) -> None:
+        """Adam makes its own at the first step, in memory; on disk, they are made here."""
+        self._sharded.optimizer.state.clear()
+        if self._disk is not None:
+            for flat in self._flats():
+                blank = {moment: self._blank(flat) for moment in MOMENTS}
+                self._sharded.optimizer.state[flat] = {"step": torch.zeros(()), **blank}
+
+    def _blank(self, flat: Any) -> Tensor:
+        """Zeros for one moment, where moments live."""
+        return torch.zeros_like(flat.data) if self._disk is None else _mapped(Path(self._disk), flat.numel())
 
     @torch.no_grad()
     def _show_weights(self) -> None:
@@ -302,6 +320,20 @@ def _share_out(network: nn.Module, parallel: Parallel, init: Any) -> None:
     parallel.broadcast(list(network.buffers()))
 
 
+def _mapped(folder: Path, numbers: int) -> Tensor:
+    """Float32 zeros in a file that the system reads and writes as they are used; it goes with the process.
+
+    Raises:
+        DiskFull: there is not room for them all.
+        UserError: the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".offload-") as file:
+            os.posix_fallocate(file.fileno(), 0, 4 * numbers)  # a map of a full disk would kill the process
+            return torch.from_file(file.name, shared=True, size=numbers, dtype=torch.float32)
+
+
 def _deepspeed(parallel: Parallel) -> Any:
     """The library, ready for use without a compiler.
 
@@ -349,7 +381,7 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
         "overlap_comm": False,
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
-        "offload_optimizer": {"device": asked.offload.optimizer},
+        "offload_optimizer": {"device": "none" if asked.offload.optimizer == "none" else "cpu"},
     }
     if stage == 3:
         zero |= {
