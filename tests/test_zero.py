@@ -224,7 +224,8 @@ def program(out: Path) -> None:
         train(out / f"bf16-{engine}", "spectral", engine, HALF, steps=3)
     walk(out / "walk", parallel)
     halves(out)
-    (out / f"held-{parallel.rank}.json").write_text(json.dumps(held()))
+    found = {"held": held(), "built": built()}
+    (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
 
 
@@ -234,6 +235,18 @@ def walk(folder: Path, parallel: Parallel) -> None:
     alone = [sys.executable, __file__, "--alone", str(folder), "zero1", "6"]
     parallel.on_main(lambda: subprocess.run(alone, env=unlaunched(), check=True) and None)
     train(folder, "relativistic", "zero3", steps=8)
+
+
+def built() -> dict[str, int]:
+    """Numbers of a generator that this process holds before it is shared out, by back end."""
+    found: dict[str, int] = {}
+    for engine in ("zero2", "zero3"):
+        settings = settings_of("relativistic", engine)
+        assert isinstance(settings.model, config.Multiscale)
+        with Parallel(settings.engine).building():
+            generator = multiscale.build(settings.model, LENGTH, 1, CONDITION)["generator"]
+        found[engine] = sum(p.numel() for p in generator.parameters() if not p.is_meta)
+    return found
 
 
 def held() -> dict[str, dict[str, int]]:
@@ -385,7 +398,7 @@ def test_the_fp16_scale_grows_again_and_changes_nothing(two: Path, one: dict[str
 def test_processes_hold_their_share(two: Path) -> None:
     """float32, N = 2: weights 4 bytes a number, or their share; master copy and moments 12, shared."""
     for rank in (0, 1):
-        held = json.loads((two / f"held-{rank}.json").read_text())
+        held = json.loads((two / f"found-{rank}.json").read_text())["held"]
         for engine, part in (("ddp", 1), ("zero1", 2), ("zero2", 2), ("zero3", 2)):
             numbers = held[engine]["numbers"]
             assert held[engine]["moments"] == pytest.approx(8 * numbers / part, rel=0.1)
@@ -393,6 +406,12 @@ def test_processes_hold_their_share(two: Path) -> None:
                 4 * numbers / (2 if engine == "zero3" else 1), rel=0.1
             )
             assert held[engine]["master"] == pytest.approx(4 * numbers / 2 if part == 2 else 0, rel=0.1)
+
+
+def test_at_stage_3_one_process_builds(two: Path) -> None:
+    first, second = (json.loads((two / f"found-{rank}.json").read_text())["built"] for rank in (0, 1))
+    assert first["zero3"] == first["zero2"] == second["zero2"] > 0
+    assert second["zero3"] == 0
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
