@@ -26,12 +26,14 @@ ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import test_parallel as two  # noqa: E402
 import torch  # noqa: E402
 from test_checkpoint import is_whole, state_of  # noqa: E402
-from test_parallel import unlaunched  # noqa: E402
 
-from distgan.engine import checkpoint  # noqa: E402
+from distgan import config  # noqa: E402
+from distgan.engine import checkpoint, loop  # noqa: E402
 from distgan.errors import answer  # noqa: E402
+from distgan.parallel import Parallel  # noqa: E402
 from distgan.runs import Run  # noqa: E402
 
 NUMBERS = 20_000  # of a tensor in a drilled checkpoint: about 250 kB a file
@@ -195,7 +197,7 @@ def job(folder: Path, steps: int, restarts: int) -> "subprocess.Popen[bytes]":
     program = [str(Path(__file__)), "--rank", str(folder), str(steps)]
     return subprocess.Popen(
         [*launcher, "--max_restarts", str(restarts), "--monitor_interval", "0.2", *program],
-        env={**unlaunched(), "OMP_NUM_THREADS": "1"},
+        env={**two.unlaunched(), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -221,12 +223,6 @@ def naps(step: int, series: torch.Tensor) -> None:
 
 def rank(folder: Path, steps: int, begins: Callable[[int, torch.Tensor], None] = naps) -> None:
     """One process of the drilled training: the GAN of the tests, a checkpoint every 20 steps."""
-    import test_parallel as two
-
-    from distgan import config
-    from distgan.engine import loop
-    from distgan.parallel import Parallel
-
     parallel = Parallel(config.Engine(threads=1, timeout=int(os.environ.get("DRILL_TIMEOUT", 30))))
     trainees = two.make(parallel, spectral=True)
     game = two.Game({name: trainee.network for name, trainee in trainees.items()})
