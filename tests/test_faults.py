@@ -46,6 +46,12 @@ def test_signals_at_random_moments_lose_no_step() -> None:
     }
 
 
+@pytest.mark.slow
+def test_killed_ranks_are_started_again_and_end_with_the_undisturbed_weights() -> None:
+    found = drill.kills_of_a_rank(2, seed=1, steps=1500)
+    assert (found["kills"], found["exit_code"], found["same_weights"]) == (2, 0, 1)
+
+
 @contextmanager
 def two_processes(folder: Path, timeout: int) -> Iterator[list["subprocess.Popen[str]"]]:
     """A training without a launcher that would end the other process itself."""
