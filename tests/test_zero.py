@@ -41,7 +41,7 @@ SMALL = [
     "model.generator.token_noise_dim=2",
     "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.width=16",
-    "model.discriminator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 4, depth: 1, heads: 2}]",
+    "model.discriminator.scales=[{ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.periods=[12]",
     "model.discriminator.spectra=[24]",
     "model.discriminator.side_channels=2",
@@ -195,11 +195,12 @@ def same_bits(one: dict[str, dict[str, Tensor]], other: dict[str, dict[str, Tens
 
 BACKENDS = ("ddp", "zero1", "zero2", "zero3")
 PARITY = {
-    "relativistic": (*BACKENDS, "disk2", "mixed", "micro", "micro-ddp"),
+    "relativistic": (*BACKENDS, "disk2", "offload3", "disk3", "mixed", "micro", "micro-ddp"),
     "wgangp": (*BACKENDS, "recompute3"),
-    "spectral": (*BACKENDS, "offload", "offload3", "disk3"),
+    "spectral": (*BACKENDS, "offload"),
 }
 STOPPED = (*BACKENDS, "disk2")
+BRIEF = ("mixed", "micro", "micro-ddp", "recompute3")  # five steps: variants of what has ten
 SOME = ("ddp", "zero2", "zero3")
 HALF = "engine.precision=bf16"
 FP16 = "engine.precision=fp16"
@@ -214,8 +215,10 @@ def program(out: Path) -> None:
             0 if game == "spectral" else 100_000
         )  # at stage 3, cut everything, or keep all of it whole
         for engine in engines:
-            long = game == "relativistic" and engine in STOPPED
-            train(out / f"{game}-{engine}", game, engine, steps=LONG if long else STEPS)
+            steps = 5 if engine in BRIEF else STEPS
+            if game == "relativistic" and engine in STOPPED:
+                steps = LONG
+            train(out / f"{game}-{engine}", game, engine, steps=steps)
     for engine in STOPPED:
         for steps in (7, LONG):
             train(out / f"resumed-{engine}", "relativistic", engine, steps=steps)
@@ -322,8 +325,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(("game", "engine"), [(g, e) for g, engines in PARITY.items() for e in engines])
 def test_two_processes_train_as_one(two: Path, one: dict[str, Path], game: str, engine: str) -> None:
     """Losses to 1e-5; penalty and gradient norm, which can be large, to 1e-4 of their size."""
-    expected, found = curves(one[game]), curves(two / f"{game}-{engine}")[:STEPS]
-    assert len(found) == len(expected) == STEPS
+    found = curves(two / f"{game}-{engine}")[:STEPS]
+    assert len(found) == (5 if engine in BRIEF else STEPS)
+    expected = curves(one[game])[: len(found)]
     assert np.abs(expected - found)[:, :2].max() < 1e-5
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
