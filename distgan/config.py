@@ -539,13 +539,15 @@ class Train(Section):
 
 
 class Offload(Section):
-    optimizer: Literal["none", "cpu"] = key(
+    optimizer: Literal["none", "cpu", "nvme"] = key(
         "none",
-        "where master weights and Adam's moments live: the device or the CPU's memory; needs zero >= 1",
+        "where master weights and Adam's moments live: the device, the CPU's memory, or files in `path`; "
+        "needs zero >= 1",
     )
     parameters: Literal["none", "cpu"] = key(
         "none", "where partitioned weights live between their uses; needs zero 3"
     )
+    path: str | None = key(None, "a folder on a fast disk of each machine, for nvme; files vanish at the end")
 
 
 class Engine(Section):
@@ -657,6 +659,11 @@ class Config(Section):
         if engine.offload.optimizer != "none" and 0 in both:
             raise ValueError(
                 "engine.offload.optimizer needs engine.zero (and discriminator_zero) of 1, 2 or 3"
+            )
+        if (engine.offload.optimizer == "nvme") != (engine.offload.path is not None):
+            raise ValueError(
+                "engine.offload.optimizer=nvme and engine.offload.path=FOLDER need each other; "
+                "set both, or use engine.offload.optimizer=cpu"
             )
         if engine.offload.parameters != "none" and both != {3}:
             raise ValueError("engine.offload.parameters needs engine.zero (and discriminator_zero) of 3")

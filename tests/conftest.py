@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -42,6 +43,13 @@ TINY = [
     "generate.count=12",
     "engine.threads=1",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests for a GPU say why they do not run where there is none."""
+    for item in items:
+        if item.get_closest_marker("gpu") is not None and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch finds none"))
 
 
 def population(homes: int = 60, hours: int = 24 * 28, seed: int = 0) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Fault drills: kill, cut and damage a training, and count what comes back. `make drill` runs all counts.
 
-    python tests/drill.py            300 kills while saving, 20 kills of a random rank, 300 damaged files
+    python tests/drill.py            300 kills while saving, 300 damaged files, 30 signals, 20 kills of a rank
     python tests/drill.py --smoke    a few of each, as the suite does
+    python tests/drill.py ranks      one of saves, files, signals, ranks
 
 Prints a table and one last JSON line; exits with 1 if anything was lost.
 """
@@ -9,6 +10,7 @@ Prints a table and one last JSON line; exits with 1 if anything was lost.
 import argparse
 import ctypes
 import json
+import logging
 import os
 import random
 import shutil
@@ -17,17 +19,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import test_parallel as two  # noqa: E402
 import torch  # noqa: E402
 from test_checkpoint import is_whole, state_of  # noqa: E402
 
-from distgan.engine import checkpoint  # noqa: E402
+from distgan import config  # noqa: E402
+from distgan.engine import checkpoint, loop  # noqa: E402
 from distgan.errors import answer  # noqa: E402
+from distgan.parallel import Parallel  # noqa: E402
 from distgan.runs import Run  # noqa: E402
 
 NUMBERS = 20_000  # of a tensor in a drilled checkpoint: about 250 kB a file
@@ -106,9 +112,60 @@ def damage(path: Path, way: int, dice: random.Random) -> None:
         path.unlink()
 
 
-def kills_of_a_rank(times: int, seed: int, steps: int = 400) -> dict[str, float]:
-    """Two processes under torchrun with restarts; one at random is killed at a random moment, and again."""
-    dice = random.Random(seed)
+def signals(times: int, seed: int, steps: int) -> dict[str, int]:
+    """A training is told to stop at random moments, and goes on: every step that it began is saved, and the
+    weights at the end are those of a training that was left alone.
+    """
+    dice, other_codes, lost = random.Random(seed), 0, 0
+    with tempfile.TemporaryDirectory(dir=fast()) as place:
+        quiet, stopped, step = Path(place) / "quiet", Path(place) / "stopped", 0
+        train_until(quiet, steps, None)
+        for turn in range(times):
+            number = (signal.SIGTERM, signal.SIGUSR1)[turn % 2]
+            code, begun = train_until(stopped, steps, (number, dice.uniform(0.0, 0.15)))
+            step, before = newest(stopped), step
+            other_codes += code != 75
+            lost += step != before + begun
+        code, _ = train_until(stopped, steps, None)
+        same = code == 0 and equal(quiet, stopped)
+    return {"signals": times, "other_codes": other_codes, "lost": lost, "same_weights": int(same)}
+
+
+def train_until(folder: Path, steps: int, asked: tuple[int, float] | None) -> tuple[int, int]:
+    """Train in a forked process, send it a signal so many seconds after its first batch; the exit code, and
+    how many steps it began.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1), os.dup2(silence, 2)
+        begins = lambda step, series: os.write(writing, b".") and None  # noqa: E731
+        os._exit(answer(lambda: rank(folder, steps, begins)))
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as steps_begun:
+        begun = len(steps_begun.read(1))
+        if asked is not None and begun:
+            time.sleep(asked[1])
+            os.kill(child, asked[0])
+        while more := steps_begun.read(2**16):
+            begun += len(more)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), begun
+
+
+def newest(folder: Path) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    return max(checkpoint.steps(Run(folder).checkpoints("gan")), default=0)
+
+
+def kills_of_a_rank(times: int, seed: int, steps: int) -> dict[str, float]:
+    """Two processes under torchrun with restarts; one at random is killed at a random moment, and again.
+
+    `in_training` are the kills of processes that had made a checkpoint since the kill before; the others hit
+    while the job came back.
+    """
+    dice, in_training, reached = random.Random(seed), 0, 0
     with tempfile.TemporaryDirectory(dir=fast()) as place:
         quiet, drilled = Path(place) / "quiet", Path(place) / "drilled"
         started = time.monotonic()
@@ -116,29 +173,31 @@ def kills_of_a_rank(times: int, seed: int, steps: int = 400) -> dict[str, float]
         seconds = time.monotonic() - started
         process, done = job(drilled, steps, times + 5), 0
         while done < times and process.poll() is None:
-            time.sleep(dice.uniform(1.0, max(3.0, 0.5 * seconds)))
+            time.sleep(dice.uniform(1.0, 15.0))
             ranks = children(process.pid)
             if len(ranks) == 2 and process.poll() is None:
                 os.kill(dice.choice(ranks), signal.SIGKILL)
                 done += 1
+                in_training += newest(drilled) > reached
+                reached = newest(drilled)
         code = process.wait()
         same = code == 0 and equal(quiet, drilled)
     return {
         "kills": done,
+        "in_training": in_training,
         "exit_code": code,
         "same_weights": int(same),
         "undisturbed_seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - started, 1),
     }
 
 
 def job(folder: Path, steps: int, restarts: int) -> "subprocess.Popen[bytes]":
-    ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     program = [str(Path(__file__)), "--rank", str(folder), str(steps)]
     return subprocess.Popen(
         [*launcher, "--max_restarts", str(restarts), "--monitor_interval", "0.2", *program],
-        env={**environment, "OMP_NUM_THREADS": "1"},
+        env={**two.unlaunched(), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -158,47 +217,56 @@ def equal(one: Path, other: Path) -> bool:
     )
 
 
-def rank(folder: Path, steps: int) -> None:
-    """One process of the drilled training: the two-process GAN of the tests, a checkpoint every 20 steps."""
-    import test_parallel as two
+def naps(step: int, series: torch.Tensor) -> None:
+    time.sleep(0.01)
 
-    from distgan import config
-    from distgan.engine import loop
-    from distgan.parallel import Parallel
 
+def rank(folder: Path, steps: int, begins: Callable[[int, torch.Tensor], None] = naps) -> None:
+    """One process of the drilled training: the GAN of the tests, a checkpoint every 20 steps."""
     parallel = Parallel(config.Engine(threads=1, timeout=int(os.environ.get("DRILL_TIMEOUT", 30))))
     trainees = two.make(parallel, spectral=True)
     game = two.Game({name: trainee.network for name, trainee in trainees.items()})
     schedule = two.replace(two.schedule(), steps=steps, report_every=100, checkpoint_every=20)
-    loader = two.Loader(parallel.rank, parallel.world_size, lambda step, series: time.sleep(0.01))
+    loader = two.Loader(parallel.rank, parallel.world_size, begins)
     loop.fit(game, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=two.SEED)
     parallel.close()
+
+
+def drills(smoke: bool, seed: int) -> dict[str, Callable[[], Mapping[str, float]]]:
+    saves, files, asked, ranks = (10, 30, 3, 1) if smoke else (300, 300, 30, 20)
+    return {
+        "saves": lambda: kills_while_saving(saves, seed),
+        "files": lambda: damaged_files(files, seed),
+        "signals": lambda: signals(asked, seed, 200 if smoke else 2000),
+        "ranks": lambda: kills_of_a_rank(ranks, seed, 1000 if smoke else 8000),
+    }
+
+
+BAD = ("lost", "stale", "unnoticed", "other_codes", "exit_code")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", nargs="*", metavar="DRILL", help="saves, files, signals, ranks; or all")
     parser.add_argument("--smoke", action="store_true", help="a few of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rank", nargs=2, metavar=("FOLDER", "STEPS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank:
         return answer(lambda: rank(Path(options.rank[0]), int(options.rank[1])))
-    saves, ranks, damages = (10, 1, 30) if options.smoke else (300, 20, 300)
-    import logging
-
     logging.disable(logging.WARNING)  # each damage is named in one
-    found: dict[str, dict[str, float]] = {}
-    for name, drill in {
-        "kills while saving": lambda: kills_while_saving(saves, options.seed),
-        "damaged files": lambda: damaged_files(damages, options.seed),
-        "kills of a rank": lambda: kills_of_a_rank(ranks, options.seed, 100 if options.smoke else 400),
-    }.items():
-        found[name] = {key: float(value) for key, value in drill().items()}
-        print(f"{name:<20}", "  ".join(f"{key} {value:g}" for key, value in found[name].items()), flush=True)
-    saving, files, lives = found.values()
-    well = saving["lost"] == saving["stale"] == files["unnoticed"] == 0 and lives["same_weights"] == 1
+    chosen, found = drills(options.smoke, options.seed), {}
+    for name in options.names or chosen:
+        found[name] = dict(chosen[name]())
+        print(f"{name:<8}", "  ".join(f"{key} {value:g}" for key, value in found[name].items()), flush=True)
+    well = all(
+        not any(figures.get(name) for name in BAD) and figures.get("same_weights", 1)
+        for figures in found.values()
+    )
+    asked = {"ranks": 1 if options.smoke else 20}
+    well &= all(found[name]["kills"] == times for name, times in asked.items() if name in found)
     print(json.dumps({"seed": options.seed, "passed": well, **found}))
     return 0 if well else 1
 

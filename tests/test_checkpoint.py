@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -198,6 +199,72 @@ def test_a_full_disk_leaves_the_ones_before(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(DiskFull, match=r"disk full while writing .*step-20"):
         save(tmp_path, 20)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-10"]
+
+
+def test_ended_at_each_call_of_a_save(fast_folder: Path) -> None:
+    """Whichever of a save's calls to the system is its last: before it and after it, all is whole."""
+    place = 0
+    while True:
+        folder = fast_folder / str(place)
+        for step in (1, 2):
+            save(folder, step)
+        child = os.fork()
+        if child == 0:
+            save_until(place, folder)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        found = checkpoint.load_latest(folder)
+        assert is_whole(found) and found is not None and found.step in (2, 3)
+        assert sum(checkpoint._looks_complete(folder / f"step-{s}", s) for s in checkpoint.steps(folder)) >= 2
+        save(folder, 4)
+        assert [path for path in folder.iterdir() if path.name.startswith(".")] == []
+        if code == 0:
+            break
+        place += 1
+    assert place > 10, "a save makes more calls than that: the test says nothing"
+
+
+def save_until(place: int, folder: Path) -> None:
+    """In a child: save step 3, and end at the call number `place`."""
+    made = 0
+
+    def ends(call: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal made
+            made += 1
+            if made > place:
+                os._exit(1)
+            return call(*arguments, **options)
+
+        return counted
+
+    os.fsync, os.rename, os.mkdir, os.rmdir = map(ends, (os.fsync, os.rename, os.mkdir, os.rmdir))
+    Path.write_bytes = ends(Path.write_bytes)  # type: ignore[method-assign]
+    save(folder, 3)
+    os._exit(0)
+
+
+def test_a_checkpoint_is_on_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a loss of power: every file, their folder, then the name, then the folder that has the name."""
+    order: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(handle: int) -> None:
+        order.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    def renamed(old: Path, new: Path) -> None:
+        order.append(f"{Path(old).name} -> {Path(new).name}")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    save(tmp_path, 1)
+    *files, inside, name, outside = order
+    assert {Path(file).name for file in files} == {path.name for path in (tmp_path / "step-1").iterdir()}
+    assert all(Path(file).parent == Path(inside) for file in files)
+    assert name == f"{Path(inside).name} -> step-1" and Path(outside) == tmp_path
 
 
 def test_killed_while_saving(fast_folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -212,13 +212,19 @@ def frozen(parallel: Parallel) -> bool:
     return bool(torch.equal(before, trainees["critic"].gradients))
 
 
-def launch(out: Path, *command: str, program: str = __file__) -> subprocess.CompletedProcess[str]:
-    """A file by a launcher, free of what the test's own launcher may have set."""
+def unlaunched() -> dict[str, str]:
+    """The environment without what a launcher has set in it."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return {
+        name: value for name, value in os.environ.items() if name not in ours and "TORCHELASTIC" not in name
+    }
+
+
+def launch(out: Path, *command: str, program: str = __file__) -> subprocess.CompletedProcess[str]:
+    """A file by a launcher."""
     return subprocess.run(
         [sys.executable, "-m", *command, program, str(out)],
-        env=environment,
+        env=unlaunched(),
         capture_output=True,
         text=True,
         timeout=400,

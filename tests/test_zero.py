@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +21,19 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from test_parallel import launch
+from test_parallel import launch, unlaunched
 
 from distgan import config, draws, layers
+from distgan import parallel as processes
 from distgan.data.loader import Batch
 from distgan.engine import checkpoint, loop
 from distgan.errors import UserError
 from distgan.models import multiscale
 from distgan.objectives.adversarial import Adversarial
-from distgan.parallel import Adam, Parallel, Trainee
+from distgan.parallel import Adam, Parallel, Trainee, zero
 from distgan.runs import Run
 
-STEPS, GLOBAL_BATCH, LENGTH, SEED, CONDITION = 10, 8, 48, 3, 2
+STEPS, LONG, GLOBAL_BATCH, LENGTH, SEED, CONDITION = 10, 20, 8, 48, 3, 2
 SMALL = [
     "model.patch=6",
     "model.generator.width=16",
@@ -39,7 +41,7 @@ SMALL = [
     "model.generator.token_noise_dim=2",
     "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.width=16",
-    "model.discriminator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 4, depth: 1, heads: 2}]",
+    "model.discriminator.scales=[{ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.periods=[12]",
     "model.discriminator.spectra=[24]",
     "model.discriminator.side_channels=2",
@@ -54,6 +56,7 @@ RELATIVISTIC = [
 ]
 EXACT = ["objective.loss=wgangp", "objective.penalty.kind=interpolated", "objective.penalty.weight=0.1"]
 GAMES = {"relativistic": RELATIVISTIC, "wgangp": EXACT, "spectral": RELATIVISTIC}
+DISK = ["engine.offload.optimizer=nvme", f"engine.offload.path={tempfile.gettempdir()}"]
 ENGINES = {
     "ddp": [],
     "zero1": ["engine.zero=1"],
@@ -61,6 +64,9 @@ ENGINES = {
     "zero3": ["engine.zero=3"],
     "mixed": ["engine.zero=3", "engine.discriminator_zero=1"],
     "offload": ["engine.zero=2", "engine.offload.optimizer=cpu"],
+    "offload3": ["engine.zero=3", "engine.offload.optimizer=cpu", "engine.offload.parameters=cpu"],
+    "disk2": ["engine.zero=2", *DISK],
+    "disk3": ["engine.zero=3", *DISK],
     "micro": ["engine.zero=2", "engine.micro_batch=2"],
     "micro3": ["engine.zero=3", "engine.micro_batch=2"],
     "recompute3": ["engine.zero=3", "engine.discriminator_zero=2", "engine.checkpoint_activations=true"],
@@ -99,11 +105,12 @@ def settings_of(game: str, engine: str, *more: str) -> config.Config:
 def make(parallel: Parallel, settings: config.Config, game: str) -> tuple[Adversarial, dict[str, Trainee]]:
     torch.manual_seed(SEED)
     assert isinstance(settings.model, config.Multiscale)
-    networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
-    if game == "spectral":
-        for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
-            layers.spectral_norm(critic.convolutions[0])
-        layers.spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
+    with parallel.building():
+        networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
+        if game == "spectral":
+            for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
+                layers.spectral_norm(critic.convolutions[0])
+            layers.spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
     if settings.engine.checkpoint_activations:
         layers.checkpoint_activations(list(networks.values()))
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
@@ -132,7 +139,22 @@ def train(
     **changes: Any,
 ) -> dict[str, torch.nn.Module]:
     settings = settings_of(game, engine, *more)
-    parallel = Parallel(settings.engine)  # anew for other settings; one process group serves all
+    parallel = Parallel(settings.engine)  # anew for other settings; one process group may serve all
+    try:
+        return train_with(parallel, settings, folder, game, steps, spoiled, changes)
+    finally:
+        parallel.close()
+
+
+def train_with(
+    parallel: Parallel,
+    settings: config.Config,
+    folder: Path,
+    game: str,
+    steps: int,
+    spoiled: tuple[int, ...],
+    changes: dict[str, Any],
+) -> dict[str, torch.nn.Module]:
     objective, trainees = make(parallel, settings, game)
     schedule = loop.Schedule(
         steps,
@@ -141,7 +163,7 @@ def train(
         decay=lambda step: 0.9,
         clip=5.0,
         report_every=1,
-        checkpoint_every=100,
+        checkpoint_every=STEPS,
         micro_batch=parallel.micro_batch(GLOBAL_BATCH),
     )
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
@@ -160,10 +182,8 @@ def curves(folder: Path, names: tuple[str, ...] = SHOWN) -> np.ndarray:
     return np.array([[line[name] for name in names] for line in lines(folder)], dtype=float)
 
 
-def last(folder: Path) -> dict[str, dict[str, Tensor]]:
-    found = checkpoint.load_latest(Run(folder).checkpoints("gan"))
-    assert found is not None
-    return found.state
+def saved(folder: Path, step: int) -> dict[str, dict[str, Tensor]]:
+    return checkpoint.load(Run(folder).checkpoints("gan"), step).state
 
 
 def same_bits(one: dict[str, dict[str, Tensor]], other: dict[str, dict[str, Tensor]]) -> bool:
@@ -173,14 +193,15 @@ def same_bits(one: dict[str, dict[str, Tensor]], other: dict[str, dict[str, Tens
 
 # ------------------------------------------------------------------------------- the two processes' program
 
-PARITY = {
-    "relativistic": ("ddp", "zero1", "zero2", "zero3", "mixed", "micro", "micro-ddp"),
-    "wgangp": ("ddp", "zero1", "zero2", "zero3", "recompute3"),
-    "spectral": ("ddp", "zero2", "zero3", "offload"),
-}
 BACKENDS = ("ddp", "zero1", "zero2", "zero3")
+PARITY = {
+    "relativistic": (*BACKENDS, "disk2", "offload3", "disk3", "mixed", "micro", "micro-ddp"),
+    "wgangp": (*BACKENDS, "recompute3"),
+    "spectral": (*BACKENDS, "offload"),
+}
+STOPPED = (*BACKENDS, "disk2")
+BRIEF = ("mixed", "micro", "micro-ddp", "recompute3")  # five steps: variants of what has ten
 SOME = ("ddp", "zero2", "zero3")
-BOTH_OFF = ("engine.offload.parameters=cpu", "engine.offload.optimizer=cpu")
 HALF = "engine.precision=bf16"
 FP16 = "engine.precision=fp16"
 SPOILED = 4
@@ -190,19 +211,45 @@ def program(out: Path) -> None:
     """Everything that takes two processes, in one launch; what they leave is read by the tests."""
     parallel = Parallel(settings_of("relativistic", "ddp").engine)
     for game, engines in PARITY.items():
+        zero.SMALL = (
+            0 if game == "spectral" else 100_000
+        )  # at stage 3, cut everything, or keep all of it whole
         for engine in engines:
-            train(out / f"{game}-{engine}", game, engine)
-    for engine in BACKENDS:
-        for steps in (7, STEPS):
+            steps = 5 if engine in BRIEF else STEPS
+            if game == "relativistic" and engine in STOPPED:
+                steps = LONG
+            train(out / f"{game}-{engine}", game, engine, steps=steps)
+    for engine in STOPPED:
+        for steps in (7, LONG):
             train(out / f"resumed-{engine}", "relativistic", engine, steps=steps)
     for engine in SOME:
         train(out / f"spoiled-{engine}", "relativistic", engine, steps=6, spoiled=(SPOILED,))
         train(out / f"bf16-{engine}", "spectral", engine, HALF, steps=3)
-    train(out / "walk", "relativistic", "zero2", steps=5)
-    train(out / "walk", "relativistic", "zero3", steps=7)
-    found = {"held": held(), "fp16": halves(out)}
+    walk(out / "walk", parallel)
+    halves(out)
+    found = {"held": held(), "built": built()}
     (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
+
+
+def walk(folder: Path, parallel: Parallel) -> None:
+    """On from one process at stage 3: two at stage 2, one at stage 1, two at stage 3."""
+    train(folder, "relativistic", "zero2", steps=4)
+    alone = [sys.executable, __file__, "--alone", str(folder), "zero1", "6"]
+    parallel.on_main(lambda: subprocess.run(alone, env=unlaunched(), check=True) and None)
+    train(folder, "relativistic", "zero3", steps=8)
+
+
+def built() -> dict[str, int]:
+    """Numbers of a generator that this process holds before it is shared out, by back end."""
+    found: dict[str, int] = {}
+    for engine in ("zero2", "zero3"):
+        settings = settings_of("relativistic", engine)
+        assert isinstance(settings.model, config.Multiscale)
+        with Parallel(settings.engine).building():
+            generator = multiscale.build(settings.model, LENGTH, 1, CONDITION)["generator"]
+        found[engine] = sum(p.numel() for p in generator.parameters() if not p.is_meta)
+    return found
 
 
 def held() -> dict[str, dict[str, int]]:
@@ -226,21 +273,19 @@ def shapes(trainee: Trainee) -> list[tuple[int, ...]]:
     return [tuple(getattr(p, "ds_shape", p.shape)) for p in trainee.trainable.values()]
 
 
-def halves(out: Path) -> dict[str, list[float]]:
-    """fp16 where a CPU is told that it can, with a first scale that must overflow."""
+def halves(out: Path) -> None:
+    """fp16 where a CPU is told that it can: a first scale that must overflow, and one that soon grows."""
     from deepspeed.accelerator import get_accelerator
-
-    from distgan import parallel as processes
-    from distgan.parallel import zero
 
     type(get_accelerator()).is_fp16_supported = lambda self: True  # type: ignore[method-assign]
     processes.computes_fp16 = lambda device: True  # type: ignore[assignment]
-    processes.FIRST_SCALE = zero.FIRST_SCALE = 2.0**30
-    for engine in SOME:
-        for steps in (2, 4):
-            train(out / f"fp16-resumed-{engine}", "relativistic", engine, FP16, steps=steps)
-        train(out / f"fp16-{engine}", "relativistic", engine, FP16, steps=4)
-    return {}
+    for name, scale, window, stop in (("fp16", 30, 1000, 2), ("grown", 8, 2, 3)):
+        processes.FIRST_SCALE = zero.FIRST_SCALE = 2.0**scale
+        processes.SCALE_WINDOW = zero.SCALE_WINDOW = window
+        for engine in SOME:
+            for steps in (stop, 2 * stop):
+                train(out / f"{name}-resumed-{engine}", "relativistic", engine, FP16, steps=steps)
+            train(out / f"{name}-{engine}", "relativistic", engine, FP16, steps=2 * stop)
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +293,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left; before them, one process took the first steps of a walk at stage 3."""
     pytest.importorskip("deepspeed")
     out = tmp_path_factory.mktemp("two")
-    alone(out / "walk", "zero3", 3)
+    alone(out / "walk", "zero3", 2)
     done = launch(out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program=__file__)
     assert done.returncode == 0, first_error(done.stderr)
     return out
@@ -263,9 +308,7 @@ def alone(
     folder: Path, engine: str, steps: int, game: str = "relativistic", *more: str, **options: Any
 ) -> Path:
     train(folder, game, engine, *more, steps=steps, **options)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    os.environ.pop("LOCAL_RANK", None)  # as Parallel.close does
+    assert not torch.distributed.is_initialized() and "LOCAL_RANK" not in os.environ
     return folder
 
 
@@ -282,15 +325,16 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize(("game", "engine"), [(g, e) for g, engines in PARITY.items() for e in engines])
 def test_two_processes_train_as_one(two: Path, one: dict[str, Path], game: str, engine: str) -> None:
     """Losses to 1e-5; penalty and gradient norm, which can be large, to 1e-4 of their size."""
-    expected, found = curves(one[game]), curves(two / f"{game}-{engine}")
-    assert len(found) == STEPS
+    found = curves(two / f"{game}-{engine}")[:STEPS]
+    assert len(found) == (5 if engine in BRIEF else STEPS)
+    expected = curves(one[game])[: len(found)]
     assert np.abs(expected - found)[:, :2].max() < 1e-5
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("engine", BACKENDS)
 def test_checkpoints_are_alike_and_averages_too(two: Path, one: dict[str, Path], engine: str) -> None:
-    expected, found = last(one["relativistic"]), last(two / f"relativistic-{engine}")
+    expected, found = (saved(f, STEPS) for f in (one["relativistic"], two / f"relativistic-{engine}"))
     assert set(expected) == set(found)
     for file, tensors in expected.items():
         assert set(tensors) == set(found[file]), file
@@ -302,13 +346,14 @@ def test_checkpoints_are_alike_and_averages_too(two: Path, one: dict[str, Path],
                 torch.testing.assert_close(other, value, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("engine", BACKENDS)
+@pytest.mark.parametrize("engine", STOPPED)
 def test_resumed_is_never_stopped(two: Path, engine: str) -> None:
-    assert same_bits(last(two / f"resumed-{engine}"), last(two / f"relativistic-{engine}"))
+    """Stopped at step 7 of 20."""
+    assert same_bits(saved(two / f"resumed-{engine}", LONG), saved(two / f"relativistic-{engine}", LONG))
 
 
 def test_other_stages_and_numbers_of_processes_go_on(two: Path, one: dict[str, Path]) -> None:
-    """One process at stage 3, two at stage 2, two at stage 3, one without DeepSpeed."""
+    """1 process at stage 3, 2 at stage 2, 1 at stage 1, 2 at stage 3, 1 without DeepSpeed: losses of one."""
     alone(two / "walk", "ddp", STEPS)
     assert np.abs(curves(one["relativistic"]) - curves(two / "walk"))[:, :2].max() < 1e-5
 
@@ -331,16 +376,27 @@ def test_bf16_is_near(two: Path, one: dict[str, Path], engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", SOME)
-def test_fp16_overflows_skips_halves_and_resumes(two: Path, one: dict[str, Path], engine: str) -> None:
+def test_fp16_overflows_skips_halves_and_resumes(two: Path, engine: str) -> None:
     written = lines(two / f"fp16-{engine}")
     for network in ("discriminator", "generator"):
         skipped = [line[f"{network}/skipped"] for line in written]
         scales = [line[f"{network}/loss_scale"] for line in written]
-        halved = [2.0**30 * 0.5 ** sum(skipped[: step + 1]) for step in range(4)]
-        assert scales == halved
+        assert scales == [2.0**30 * 0.5 ** sum(skipped[: step + 1]) for step in range(4)]
     assert written[0]["discriminator/skipped"] == 1.0
-    assert same_bits(last(two / f"fp16-{engine}"), last(two / f"fp16-resumed-{engine}"))
-    assert "discriminator.scaler" in last(two / f"fp16-{engine}")
+    assert same_bits(saved(two / f"fp16-{engine}", 4), saved(two / f"fp16-resumed-{engine}", 4))
+    assert "discriminator.scaler" in saved(two / f"fp16-{engine}", 4)
+
+
+@pytest.mark.parametrize("engine", SOME)
+def test_the_fp16_scale_grows_again_and_changes_nothing(two: Path, one: dict[str, Path], engine: str) -> None:
+    """It doubles after every second step, also across a resume; losses stay near those of fp32."""
+    written = lines(two / f"grown-{engine}")
+    for network in ("discriminator", "generator"):
+        assert [line[f"{network}/skipped"] for line in written] == [0.0] * 6
+        assert [line[f"{network}/loss_scale"] / 2**8 for line in written] == [1, 2, 2, 4, 4, 8]
+    assert same_bits(saved(two / f"grown-{engine}", 6), saved(two / f"grown-resumed-{engine}", 6))
+    expected, found = curves(one["relativistic"])[:6], curves(two / f"grown-{engine}")
+    assert np.abs(expected - found)[:, :2].max() < 0.02
 
 
 def test_processes_hold_their_share(two: Path) -> None:
@@ -354,6 +410,12 @@ def test_processes_hold_their_share(two: Path) -> None:
                 4 * numbers / (2 if engine == "zero3" else 1), rel=0.1
             )
             assert held[engine]["master"] == pytest.approx(4 * numbers / 2 if part == 2 else 0, rel=0.1)
+
+
+def test_at_stage_3_one_process_builds(two: Path) -> None:
+    first, second = (json.loads((two / f"found-{rank}.json").read_text())["built"] for rank in (0, 1))
+    assert first["zero3"] == first["zero2"] == second["zero2"] > 0
+    assert second["zero3"] == 0
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
@@ -385,6 +447,7 @@ except t.UserError as error:
         (["engine.compile=true", "engine.zero=1"], "engine.compile works with engine.zero 0 only"),
         (["engine.offload.optimizer=cpu"], "engine.offload.optimizer needs engine.zero"),
         (["engine.zero=2", "engine.offload.parameters=cpu"], "engine.offload.parameters needs engine.zero"),
+        (["engine.zero=2", "engine.offload.optimizer=nvme"], "engine.offload.path=FOLDER need each other"),
         (["engine.zero=4"], "engine.zero is 4"),
     ],
 )
@@ -400,6 +463,15 @@ def test_possible_combinations_load() -> None:
     assert config.load(
         None, ["engine.zero=3", "engine.offload.parameters=cpu", "engine.offload.optimizer=cpu"]
     )
+
+
+def test_what_waits_on_disk_is_a_file_without_a_name(tmp_path: Path) -> None:
+    tensor = zero._mapped(tmp_path / "new", 5000)
+    assert tensor.shape == (5000,) and not tensor.any() and not list((tmp_path / "new").iterdir())
+    assert f"{tmp_path}/new/.offload-" in Path("/proc/self/maps").read_text()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        zero._mapped(tmp_path / "file", 10)
 
 
 def test_micro_batches_must_divide() -> None:
@@ -421,4 +493,7 @@ def test_half_precision_on_a_gpu(tmp_path: Path, engine: str, precision: str) ->
 
 
 if __name__ == "__main__":
-    program(Path(sys.argv[1]))
+    if sys.argv[1] == "--alone":
+        alone(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    else:
+        program(Path(sys.argv[1]))

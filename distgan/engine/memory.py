@@ -59,7 +59,7 @@ def need(
         optimiser = count * (8 if zero == 0 else 12) / (world if zero else 1)
         parts["weights"] += 0.0 if zero == 3 and engine.offload.parameters == "cpu" else weights
         parts["gradients"] += count * wide / (world if zero >= 2 else 1)
-        away = zero and engine.offload.optimizer == "cpu"
+        away = zero and engine.offload.optimizer != "none"
         parts["offloaded" if away else "optimiser"] += optimiser
         if name == averaged:
             parts["offloaded" if away else "average"] += count * 4 / (world if zero else 1)

@@ -8,7 +8,7 @@ wanted, whole or in parts, because nothing hangs on their forward pass.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import Deserted, UserError
+from distgan.parallel.heartbeat import Heartbeat
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Parallel:
         self.dtype = PRECISIONS[settings.precision]  # of the networks' arithmetic
         self._owns_group = dist.is_initialized() and not brought
         self._check_world()
+        self._heartbeat: Heartbeat | None = None
         self.lent: list[str] = []  # environment variables set for DeepSpeed
         self.threads = _threads(settings.threads)
         torch.set_num_threads(self.threads)
@@ -101,6 +103,21 @@ class Parallel:
         from distgan.parallel.zero import ZeroTrainee
 
         return ZeroTrainee(name, network, optimizer, self)
+
+    def building(self) -> AbstractContextManager[Any]:
+        """Where networks are built before `prepare`. If one is cut among the processes (stage 3), rank 0
+        builds them, in its CPU's memory, and they are hollow elsewhere (torch's meta device).
+        """
+        cut = 3 in (self.stage("generator"), self.stage("discriminator"))
+        return torch.device("meta") if cut and not self.is_main else nullcontext()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """`network` on this process's device with rank 0's numbers; it may come in hollow."""
+        tensors = [*network.parameters(), *network.buffers()]
+        hollow = any(tensor.is_meta for tensor in tensors)
+        network = network.to_empty(device=self.device) if hollow else network.to(self.device)
+        self.broadcast([*network.parameters(), *network.buffers()])
+        return network
 
     def stage(self, name: str) -> int:
         """Of ZeRO, for the network called `name`."""
@@ -132,19 +149,26 @@ class Parallel:
         """Inside, what the death or silence of another process makes of a message becomes one line.
 
         Raises:
-            Deserted: a message to or from another process failed.
+            Deserted: a message to or from another process failed; names it.
         """
+        if self.world_size == 1 or self._heartbeat is not None:
+            yield
+            return
+        self._heartbeat = Heartbeat(self.rank, self.world_size)
         try:
             yield
         except (RuntimeError, ConnectionError) as error:
-            if self.world_size == 1 or not _is_desertion(error):
+            if not _is_desertion(error):
                 raise
             self._owns_group = False  # leaving a broken group may wait for ever
             raise Deserted(
-                f"process {self.rank} of {self.world_size} lost another one, which died or gave no word for "
-                f"{self.settings.timeout} s; its own lines say why. The last checkpoint stands: run the same "
-                "command again"
+                f"process {self.rank} of {self.world_size} "
+                f"{_loss(self._heartbeat.silent(), self.settings.timeout)}. The last checkpoint stands: run "
+                "the same command again"
             ) from error
+        finally:
+            self._heartbeat.stop()
+            self._heartbeat = None
 
     def mean(self, tensor: Tensor) -> Tensor:
         """Mean over processes, without a gradient; any shape, on the device, exact for equal values."""
@@ -251,12 +275,11 @@ class Trainee:
 
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
         self.name, self.parallel = name, parallel
-        self.plain = network.to(parallel.device)
+        self.plain = parallel.place(network)
         compiled: Any = torch.compile(self.plain) if parallel.settings.compile else self.plain
         self.network: nn.Module = compiled
         self.trainable = {n: p for n, p in self.plain.named_parameters() if p.requires_grad}
         self.buffers = [b for b in _persistent_buffers(self.plain).values() if b.is_floating_point()]
-        parallel.broadcast([*self.plain.state_dict().values()])
         self.gradients, self.views = _flat_gradients(list(self.trainable.values()))
         self.loss_scale = LossScale(parallel.device) if parallel.dtype == torch.float16 else None
         self._fresh = True  # whether the next backward pass is the first of an update
@@ -442,6 +465,16 @@ def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
             f"engine.precision fp16 needs a GPU and this process has a {device.type}; "
             "use engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
         )
+
+
+def _loss(silent: list[int] | None, timeout: int) -> str:
+    """What happened to whom, after the heartbeats: ranks that are silent, none, or None without an answer."""
+    if silent is None:  # the store is in rank 0, or in the launcher beside it
+        return f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, where all meet"
+    if not silent:
+        return f"waited {timeout} s for another one, which lives and hangs"
+    ranks = ", ".join(map(str, silent))
+    return f"lost process{'es' if len(silent) > 1 else ''} {ranks}, dead or without a word for {timeout} s"
 
 
 def _is_desertion(error: Exception) -> bool:

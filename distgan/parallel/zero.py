@@ -10,16 +10,18 @@ processes; nothing of DeepSpeed's own format is written or read.
 import copy
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distgan.errors import UserError
+from distgan.errors import UserError, writing
 from distgan.parallel import (
     FIRST_SCALE,
     SCALE_WINDOW,
@@ -32,6 +34,7 @@ from distgan.parallel import (
 )
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+SMALL = 100_000  # numbers; up to this, a stage-3 parameter stays whole between its uses
 BUCKET = 50_000_000  # numbers; DeepSpeed's own 500 million are 2 GB a network
 
 
@@ -47,11 +50,13 @@ class ZeroTrainee(Trainee):
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
         self.name, self.parallel, self.zero = name, parallel, parallel.stage(name)
         assert all(p.requires_grad for p in network.parameters()), f"{name} has parameters that came frozen"
-        self._twin = copy.deepcopy(network).to("meta")  # what `whole` fills
-        network = network.to(parallel.device)
-        parallel.broadcast([*network.state_dict().values()])
+        self._twin = _hollow(network)  # what `whole` fills
         deepspeed = _deepspeed(parallel)
         settings = _settings(parallel, self.zero)
+        if self.zero == 3:
+            _share_out(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
+        else:
+            parallel.place(network)
         adam = _adam(list(network.parameters()), optimizer)
         self.engine: Any = deepspeed.initialize(model=network, optimizer=adam, config=settings)[0]
         self.plain = self.network = self.engine.module
@@ -61,6 +66,12 @@ class ZeroTrainee(Trainee):
         self.adam = adam
         self._sharded: Any = self.engine.optimizer
         self._sharded.loss_scaler.raise_error_at_min_scale = False  # the loop counts skips, and ends it
+        self._steady = 0  # steps since the fp16 loss scale last changed
+        self._disk = parallel.settings.offload.path
+        if self._disk is not None:
+            for flat in self._flats():
+                flat.data = _mapped(Path(self._disk), flat.numel()).copy_(flat.data)
+        self._forget_moments()
         gather = self.zero == 3 and parallel.settings.gather_penalty and name == "discriminator"
         self._whole_in_backward = deepspeed.zero.GatheredParameters if gather else None
 
@@ -84,7 +95,19 @@ class ZeroTrainee(Trainee):
     def step(self, clip: float = 0.0) -> Tensor:
         self._sharded.clip_grad = clip
         self.engine.step()
+        if self.parallel.dtype == torch.float16:
+            self._regrow()
         return torch.as_tensor(float(self.engine.get_global_grad_norm()), device=self.parallel.device)
+
+    def _regrow(self) -> None:
+        """Double the loss scale after so many steps without overflow; the engine has halved it after one.
+
+        The engine's own growth comes before it divides the gradients, which are then half of what they are.
+        """
+        self._steady = 0 if self._sharded.overflow else self._steady + 1
+        if self._steady == SCALE_WINDOW:
+            self._sharded.loss_scaler.cur_scale *= 2
+            self._steady = 0
 
     def figures(self) -> dict[str, Tensor]:
         if self.parallel.dtype != torch.float16:
@@ -159,9 +182,16 @@ class ZeroTrainee(Trainee):
         tensors = self.gather(self.parts if parts is None else parts)
         if not self.parallel.is_main:
             return self._twin
-        network = copy.deepcopy(self._twin).to_empty(device=self.parallel.device)
+        network = copy.deepcopy(self._twin).to_empty(device=self._roomy_device())
         network.load_state_dict(tensors | self.saved_buffers())
         return network.requires_grad_(False)
+
+    def _roomy_device(self) -> torch.device:
+        """This process's, or the CPU where the whole network does not fit beside what is there."""
+        device = self.parallel.device
+        needed = _bytes([*self._twin.parameters(), *self._twin.buffers()])
+        fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
+        return device if fits else torch.device("cpu")
 
     def saved_buffers(self) -> dict[str, Tensor]:
         """Statistics; those that the engine made half precision are saved as they came."""
@@ -214,8 +244,7 @@ class ZeroTrainee(Trainee):
         for name, buffer in self._buffers.items():
             buffer.copy_(weights[name])
         self._show_weights()
-        adam: Any = self._sharded.optimizer
-        adam.state.clear()
+        self._forget_moments()
         if moments:
             self._restore_moments(moments)
         if self.parallel.dtype == torch.float16 and "scaler" in state:
@@ -224,12 +253,24 @@ class ZeroTrainee(Trainee):
     def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
         steps = next(value for key, value in moments.items() if key.endswith(".step"))
         flats = self._flats()
-        filled = {moment: [torch.zeros_like(flat.data) for flat in flats] for moment in MOMENTS}
+        filled = {moment: [self._blank(flat) for flat in flats] for moment in MOMENTS}
         for moment, parts in filled.items():
             self.scatter({name: moments[f"{name}.{moment}"] for name in self.trainable}, parts)
         for place, flat in enumerate(flats):
             own = {moment: parts[place] for moment, parts in filled.items()}
             self._sharded.optimizer.state[flat] = {"step": steps.to(flat.device, copy=True).float(), **own}
+
+    def _forget_moments(self) -> None:
+        """Adam makes its own at the first step, in memory; on disk, they are made here."""
+        self._sharded.optimizer.state.clear()
+        if self._disk is not None:
+            for flat in self._flats():
+                blank = {moment: self._blank(flat) for moment in MOMENTS}
+                self._sharded.optimizer.state[flat] = {"step": torch.zeros(()), **blank}
+
+    def _blank(self, flat: Any) -> Tensor:
+        """Zeros for one moment, where moments live."""
+        return torch.zeros_like(flat.data) if self._disk is None else _mapped(Path(self._disk), flat.numel())
 
     @torch.no_grad()
     def _show_weights(self) -> None:
@@ -247,17 +288,50 @@ class ZeroTrainee(Trainee):
             small[0].all_gather(small)
 
     def _scaler_state(self) -> dict[str, Tensor]:
-        scaler = self._sharded.loss_scaler
-        steps = scaler.cur_iter - scaler.last_overflow_iter - 1
-        return {
-            "scale": torch.tensor(float(scaler.cur_scale)),
-            "steps": torch.tensor(steps % SCALE_WINDOW, dtype=torch.int32),
-        }
+        scale = torch.tensor(float(self._sharded.loss_scaler.cur_scale))
+        return {"scale": scale, "steps": torch.tensor(self._steady, dtype=torch.int32)}
 
     def _restore_scaler(self, state: Mapping[str, Tensor]) -> None:
-        scaler = self._sharded.loss_scaler
-        scaler.cur_scale = float(state["scale"])
-        scaler.cur_iter, scaler.last_overflow_iter = int(state["steps"]), -1
+        self._sharded.loss_scaler.cur_scale = float(state["scale"])
+        self._steady = int(state["steps"])
+
+
+def _hollow(network: nn.Module) -> nn.Module:
+    """A copy without memory: parameters and buffers of the same shapes on the meta device."""
+    memo: dict[int, Any] = {}
+    for tensor in (*network.parameters(), *network.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(network, memo)
+
+
+def _share_out(network: nn.Module, parallel: Parallel, init: Any) -> None:
+    """Cut rank 0's parameters among the processes, a module's own at a time: besides its shares, a process
+    other than rank 0 never holds more of a hollow network (`Parallel.building`) than one module.
+    """
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            values = torch.empty_like(parameter, device="cpu") if parameter.is_meta else parameter.data
+            module.register_parameter(name, nn.Parameter(values.to(parallel.dtype)))
+        init._convert_to_zero_parameters(module.parameters(recurse=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            filled = torch.empty_like(buffer, device="cpu") if buffer.is_meta else buffer
+            setattr(module, name, filled.to(parallel.device))
+    parallel.broadcast(list(network.buffers()))
+
+
+def _mapped(folder: Path, numbers: int) -> Tensor:
+    """Float32 zeros in a file that the system reads and writes as they are used; it goes with the process.
+
+    Raises:
+        DiskFull: there is not room for them all.
+        UserError: the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".offload-") as file:
+            os.posix_fallocate(file.fileno(), 0, 4 * numbers)  # a map of a full disk would kill the process
+            return torch.from_file(file.name, shared=True, size=numbers, dtype=torch.float32)
 
 
 def _deepspeed(parallel: Parallel) -> Any:
@@ -288,7 +362,15 @@ def _deepspeed(parallel: Parallel) -> Any:
         backend = "gloo" if parallel.device.type == "cpu" else "nccl"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         parallel._owns_group = True
+    _forget_groups(deepspeed.utils.groups)
     return deepspeed
+
+
+def _forget_groups(groups: Any) -> None:
+    """It keeps groups for the whole process, beyond the death of the world that they were part of."""
+    known = groups._WORLD_GROUP
+    if known is not None and known not in dist.distributed_c10d._world.pg_map:
+        groups._release_process_group_references()
 
 
 def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
@@ -299,11 +381,12 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
         "overlap_comm": False,
         "reduce_bucket_size": BUCKET,
         "allgather_bucket_size": BUCKET,
-        "offload_optimizer": {"device": asked.offload.optimizer},
+        "offload_optimizer": {"device": "none" if asked.offload.optimizer == "none" else "cpu"},
     }
     if stage == 3:
         zero |= {
             "stage3_prefetch_bucket_size": BUCKET,
+            "stage3_param_persistence_threshold": SMALL,
             "memory_efficient_linear": False,  # it would replace torch's linear in the whole process
             "offload_param": {"device": asked.offload.parameters},
         }
@@ -311,8 +394,9 @@ def _settings(parallel: Parallel, stage: int) -> dict[str, Any]:
     if asked.precision == "bf16":
         half = {"bf16": {"enabled": True, "check_grad_overflow": True}}
     if asked.precision == "fp16":
-        power, window = int(FIRST_SCALE).bit_length() - 1, SCALE_WINDOW
-        scaling = {"loss_scale": 0, "initial_scale_power": power, "loss_scale_window": window}
+        never = 2**31  # `_regrow` does it
+        power = int(FIRST_SCALE).bit_length() - 1
+        scaling = {"loss_scale": 0, "initial_scale_power": power, "loss_scale_window": never}
         half = {"fp16": {"enabled": True, "hysteresis": 1, "min_loss_scale": 1, **scaling}}
     if half:  # spectral norm multiplies its statistics with the weights
         half["data_types"] = {"buffer_dtype": asked.precision}

@@ -34,7 +34,8 @@ DAY = 86400  # seconds
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
-    networks = models.build(settings, data.store.length, data.store.channels)
+    with parallel.building():
+        networks = models.build(settings, data.store.length, data.store.channels)
     if isinstance(networks["generator"], Fitted):
         return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
@@ -163,7 +164,8 @@ def sheet(
     random = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
     conditions = torch.from_numpy(bank.conditions[groups])
-    series = generator(noise.to(parallel.device), conditions.to(parallel.device)).float().cpu().numpy()
+    device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
+    series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
     view = plots.View(
         meta.axis.times(), DAY / meta.axis.step_seconds, "scaled", channel_name=meta.channels[0]
