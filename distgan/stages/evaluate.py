@@ -12,7 +12,7 @@ from distgan import config, draws, privacy
 from distgan.conditions import Bank
 from distgan.data.store import SPLITS, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
-from distgan.evaluation import fidelity, plots, report
+from distgan.evaluation import fidelity, plots, report, usefulness
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -40,6 +40,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     rows = {name: compared(real, table, name, settings, folder) for name in SPLITS}
     sets = {name: real.rows(chosen) for name, chosen in rows.items()}
     made = synthetic.rows(np.arange(synthetic.num_series))
+    holdout_owners = owners_of(real, table, rows["holdout"])
     steps_per_day = DAY / real.meta.axis.step_seconds
     results = fidelity.evaluate(
         sets["train"],
@@ -51,7 +52,15 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         max_series=settings.evaluate.max_series,
         critic_steps=settings.evaluate.critic_steps,
         owners={name: split.owners for name, split in splits(table).items()},
-        holdout_owners=owners_of(real, table, rows["holdout"]),
+        holdout_owners=holdout_owners,
+    )
+    useful = usefulness.evaluate(
+        sets["train"],
+        sets["holdout"],
+        made,
+        steps_per_day=steps_per_day,
+        seed=settings.evaluate.seed,
+        holdout_owners=holdout_owners,
     )
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
@@ -60,7 +69,9 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         *plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed),
         *pictures_of_training(folder),
     ]
-    report.write(folder.report, folder.scores, results, facts(settings, folder, real, table), pictures)
+    report.write(
+        folder.report, folder.scores, results, facts(settings, folder, real, table), pictures, useful
+    )
     return {"summary": results["verdict"][0]["text"]}
 
 
