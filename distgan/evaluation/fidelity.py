@@ -85,6 +85,7 @@ class Measure:
         self.ruler = make_ruler(real, steps_per_day)
         self._training = standardise(train)[0]
         self._target = standardise(target)[0]
+        self._gaps = np.isnan(target)
         traits = describe(real[:: math.ceil(len(real) / SPACE_SERIES)], self.ruler)
         self.space, self.encoder = fit_space(traits), fit_embedding(traits.kernels)
         self.target = self.traits(target, is_target=True)
@@ -93,7 +94,7 @@ class Measure:
 
     def traits(self, values: Array, *, is_target: bool = False) -> Traits:
         """All traits of [n, L, C] series; the target's own distances leave out the series itself."""
-        bare = describe(values, self.ruler)
+        bare = describe(self._gapped(values), self.ruler)
         standard = standardise(values)[0]
         own = nearest(standard, standard, same=True)
         kernels = self.encoder.standard(bare.kernels)
@@ -106,6 +107,13 @@ class Measure:
             to_target=own if is_target else nearest(standard, self._target),
             to_own=own,
         )
+
+    def _gapped(self, values: Array) -> Array:
+        """A set without gaps gets those of the target, or the target's gaps would tell the two apart."""
+        if not self._gaps.any() or np.isnan(values).any():
+            return values
+        rows = np.arange(len(values)) % len(self._gaps)
+        return np.where(self._gaps[rows], np.float32(np.nan), values)
 
     def scores(self, candidate: Traits, target: Traits | None = None) -> dict[str, float]:
         """Every score of a set against the target, by name."""

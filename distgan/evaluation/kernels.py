@@ -56,7 +56,7 @@ class Kernels:
     def features(self, standard: Array, mask: Array) -> Array:
         """[n, C, L] standardised series and what of them is measured -> [n, 2 K patterns] float32.
 
-        Means go over the places where all taps are measured, so that gaps by themselves say nothing.
+        Means go over the places where all taps are measured, so that scattered gaps say nothing.
         """
         blocks = [
             self._block(torch.from_numpy(standard[first : first + AT_ONCE]), mask[first : first + AT_ONCE])
