@@ -17,6 +17,7 @@ PROMISED = {
     "clustering.py": [],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
+    "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}

@@ -30,12 +30,14 @@ HEADLINE = (
     "daily_profile",
     "weekly_profile",
     "diversity",
+    "critic",
     "copies",
 )
 GROUPS = {
     "values": "Values",
     "rhythm": "Rhythm",
     "diversity": "Diversity",
+    "critics": "Critics",
     "copies": "Copies",
 }
 STANDING = {
@@ -115,13 +117,19 @@ def finite(content: Any) -> Any:
 
 
 def write(
-    html_path: Path, json_path: Path, results: Mapping[str, Any], facts: Facts, pictures: Sequence[Picture]
+    html_path: Path,
+    json_path: Path,
+    results: Mapping[str, Any],
+    facts: Facts,
+    pictures: Sequence[Picture],
+    usefulness: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `report.html` and `report.json`.
 
     Args:
         results: the answer of `fidelity.evaluate`.
         pictures: in the order of the page.
+        usefulness: the answer of `usefulness.evaluate`.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
@@ -131,6 +139,7 @@ def write(
         "schema": SCHEMA,
         "facts": {**asdict(facts), "made": made},
         "fidelity": results,
+        "usefulness": usefulness,
         "privacy": None,  # the attacks come with the release gate
         "pictures": [picture.name for picture in pictures],
     }
@@ -146,6 +155,7 @@ def render(content: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
         content=content,
         facts=content["facts"],
         results=results,
+        usefulness=content["usefulness"],
         pictures=pictures,
         headline=[row for row in _table(results) if row["name"] in HEADLINE],
         table=_table(results),

@@ -12,7 +12,7 @@ from distgan import config, draws, privacy
 from distgan.conditions import Bank
 from distgan.data.store import SPLITS, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
-from distgan.evaluation import fidelity, plots, report
+from distgan.evaluation import fidelity, plots, report, usefulness
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -37,8 +37,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     real = open_series(folder)
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     table = read_table(private_table(folder.series))
-    sets = {name: real.rows(compared(real, table, name, settings, folder)) for name in SPLITS}
+    rows = {name: compared(real, table, name, settings, folder) for name in SPLITS}
+    sets = {name: real.rows(chosen) for name, chosen in rows.items()}
     made = synthetic.rows(np.arange(synthetic.num_series))
+    holdout_owners = owners_of(real, table, rows["holdout"])
     steps_per_day = DAY / real.meta.axis.step_seconds
     results = fidelity.evaluate(
         sets["train"],
@@ -48,7 +50,17 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         steps_per_day=steps_per_day,
         seed=settings.evaluate.seed,
         max_series=settings.evaluate.max_series,
+        critic_steps=settings.evaluate.critic_steps,
         owners={name: split.owners for name, split in splits(table).items()},
+        holdout_owners=holdout_owners,
+    )
+    useful = usefulness.evaluate(
+        sets["train"],
+        sets["holdout"],
+        made,
+        steps_per_day=steps_per_day,
+        seed=settings.evaluate.seed,
+        holdout_owners=holdout_owners,
     )
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
@@ -57,7 +69,9 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         *plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed),
         *pictures_of_training(folder),
     ]
-    report.write(folder.report, folder.scores, results, facts(settings, folder, real, table), pictures)
+    report.write(
+        folder.report, folder.scores, results, facts(settings, folder, real, table), pictures, useful
+    )
     return {"summary": results["verdict"][0]["text"]}
 
 
@@ -70,6 +84,13 @@ def compared(
         return rows
     rng = draws.generator(settings.evaluate.seed, 0, f"windows of {split}")
     return np.sort(rng.choice(rows, settings.evaluate.max_series, replace=False))
+
+
+def owners_of(real: Store | Windows, table: Table, rows: np.ndarray) -> np.ndarray:
+    """A number for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(real, Store) else real.series(rows)
+    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+    return codes
 
 
 def splits(table: Table) -> dict[str, report.Split]:

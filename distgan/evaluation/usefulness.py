@@ -1,0 +1,206 @@
+"""What the synthetic series are good for: a forecaster trained on them, tested on real series it never saw.
+
+The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred
+and scaled by itself, so that homes of any level share it. Where a day has no steps of its own, or the record
+is short, it sees seven steps and predicts the next. Errors are divided by those of the seasonal-naive
+forecast (the same time a week ago, or the step before): 1 is no better than that, 0 is perfect.
+
+Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from distgan.draws import generator
+from distgan.evaluation import floors
+from distgan.evaluation.traits import Array
+from distgan.evaluation.verdict import COPIER, NOISY_COPIER, ROWS
+
+WEEK = 7
+MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicted a step ahead
+FEWEST_DAYS = 15
+TRAINING_SAMPLES, SERIES = 20_000, 200  # at most: weeks that are learned from, series of a set
+ALPHA = 10.0
+RESAMPLES = 1000
+
+NAIVE, REAL, SYNTHETIC, BOTH = "seasonal naive", "real", "synthetic", "real + synthetic"
+MEANINGS = {
+    NAIVE: "no training: the same time a week ago, or the step before; 1 by definition",
+    REAL: "trained on the real training series",
+    SYNTHETIC: "trained on the synthetic series alone",
+    BOTH: "trained on both together: what synthetic series add",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted from what."""
+
+    horizon: int  # H
+    lag: int  # of the naive forecast
+    per_year: float  # periods of H steps
+
+    @property
+    def context(self) -> int:
+        return WEEK * self.horizon
+
+
+def task_of(length: int, steps_per_day: float) -> Task | None:
+    """The next day from a week, or the next step from seven; None where the record is too short."""
+    day = round(steps_per_day)
+    if 2 <= day <= MOST_STEPS and length >= FEWEST_DAYS * day:
+        return Task(day, WEEK * day, 365.25)
+    return Task(1, 1, 365.25 * steps_per_day) if length >= WEEK + 2 else None
+
+
+def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
+    """Weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
+
+    True and naive values are centred and scaled by the week before, like what is seen. A gap in the week
+    takes its mean; a day with a gap is no sample, nor is one after a week that stood still.
+    """
+    n, length, channels = values.shape
+    periods = length // task.horizon
+    blocks = values[:, : periods * task.horizon].transpose(0, 2, 1).reshape(n * channels, periods, -1)
+    starts = np.arange(periods - WEEK)
+    weeks = blocks[:, starts[:, None] + np.arange(WEEK)].reshape(n * channels, len(starts), task.context)
+    measured = ~np.isnan(weeks)
+    counts = np.maximum(measured.sum(-1, keepdims=True), 1).astype(np.float32)
+    middle = np.where(measured, weeks, 0).sum(-1, keepdims=True) / counts
+    centred = np.where(measured, weeks - middle, 0)
+    scale = np.sqrt(np.square(centred).sum(-1, keepdims=True) / counts)
+    usable = scale[..., 0] > 1e-6 * np.abs(middle[..., 0]) + 1e-30
+    scale = np.where(usable[..., None], scale, 1)
+    true = (blocks[:, WEEK:] - middle) / scale
+    seen = centred / scale
+    first = task.context - task.lag
+    naive = seen[..., first : first + task.horizon]
+    keep = usable & ~np.isnan(true).any(-1)
+    calendar = np.broadcast_to(_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
+    series = np.repeat(np.arange(n), channels)[:, None] + np.zeros(len(starts), int)
+    return np.concatenate([seen, calendar], -1)[keep], true[keep], naive[keep], series[keep]
+
+
+def _calendar(period: Array, task: Task) -> Array:
+    """Which of seven days, one-hot, and the place in the year as an angle: [T] -> [T, 9]."""
+    angle = 2 * np.pi * period / task.per_year
+    return np.concatenate(
+        [np.eye(WEEK)[period % WEEK], np.sin(angle)[:, None], np.cos(angle)[:, None]], 1
+    ).astype(np.float32)
+
+
+def _learned(sets: list[Array], task: Task, seed: int) -> Ridge | None:
+    """A forecaster of all sets together; None where they hold no whole week and day."""
+    seen, true = [], []
+    for values in sets:
+        inputs, targets, _, _ = samples(_some(values, seed), task)
+        chosen = generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
+        seen.append(inputs[chosen])
+        true.append(targets[chosen])
+    if not sum(map(len, seen)):
+        return None
+    return Ridge(ALPHA).fit(np.concatenate(seen), np.concatenate(true))
+
+
+def _some(values: Array, seed: int) -> Array:
+    values = np.asarray(values, dtype=np.float32)
+    return values[np.sort(generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])]
+
+
+def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
+    """Mean error of every owner that has samples: [W], [W], [n] -> [owners]."""
+    codes = np.unique(owners[series], return_inverse=True)[1]
+    return np.bincount(codes, weights=errors) / np.bincount(codes)
+
+
+def evaluate(
+    train: Array,
+    holdout: Array,
+    synthetic: Array,
+    *,
+    steps_per_day: float,
+    holdout_owners: Array | None = None,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Relative errors on held-out series by what the forecaster was trained on, ready for JSON.
+
+    An error is an owner's mean absolute error, in spreads of the week before, over that of the naive
+    forecast; owners weigh alike, and 95 % intervals are from resampling them. `gaps` are paired differences:
+    `synthetic - real` is the price of not having the real series, `gain` what synthetic series take off the
+    error of real ones.
+
+    Args:
+        train, holdout, synthetic: [n, L, C] in original units, NaN where missing.
+        holdout_owners: [n] the owner of each held-out series; by default every series has its own.
+
+    Returns:
+        None where series are too short or hold no whole week and day.
+    """
+    task = task_of(train.shape[1], steps_per_day)
+    if task is None:
+        return None
+    rows = np.sort(generator(seed, 0, "usefulness test").permutation(len(holdout))[:SERIES])
+    owners = np.arange(len(holdout)) if holdout_owners is None else np.asarray(holdout_owners)
+    seen, true, naive, series = samples(np.asarray(holdout, np.float32)[rows], task)
+    if not len(seen):
+        return None
+    owners = owners[rows]
+    sets = {REAL: [train], SYNTHETIC: [synthetic], BOTH: [train, synthetic]}
+    made = floors.makers(train, len(synthetic), steps_per_day, seed)
+    sets |= {name: [make()] for name, make in made.items() if name not in (COPIER, NOISY_COPIER)}
+    base = _by_owner(np.abs(true - naive).mean(1), series, owners)
+    base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
+    errors = {NAIVE: base / base}
+    for name, parts in sets.items():
+        if (forecaster := _learned(parts, task, seed)) is not None:
+            wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
+            errors[name] = _by_owner(wrong, series, owners) / base
+    found = _summary(errors, task, seed)
+    found["n"] = {"owners": len(base), "series": len(np.unique(series)), "samples": len(seen)}
+    return {**found, "verdict": sentence(found)}
+
+
+def _summary(errors: dict[str, Array], task: Task, seed: int) -> dict[str, Any]:
+    """Means and intervals of the owners' errors, by what was trained on: [owners] each."""
+    owners = len(errors[NAIVE])
+    resampled = generator(seed, 0, "usefulness bootstrap").integers(0, owners, (RESAMPLES, owners))
+
+    def told(each: Array) -> dict[str, float]:
+        low, high = np.quantile(each[resampled].mean(1), [0.025, 0.975])
+        return {
+            name: round(float(v), 6) for name, v in (("value", each.mean()), ("low", low), ("high", high))
+        }
+
+    meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
+    pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
+    return {
+        "task": {"horizon": task.horizon, "context": task.context, "naive_lag": task.lag},
+        "rows": [{"name": name, "meaning": meanings[name], **told(each)} for name, each in errors.items()],
+        "gaps": {
+            name: told(errors[one] - errors[two])
+            for name, one, two in pairs
+            if one in errors and two in errors
+        },
+    }
+
+
+def sentence(found: dict[str, Any]) -> dict[str, str]:
+    """The finding in plain words: {tone, text}."""
+    rows = {row["name"]: row for row in found["rows"]}
+    what = "the next day" if found["task"]["horizon"] > 1 else "the next step"
+    made, real = rows.get(SYNTHETIC), rows.get(REAL)
+    if made is None or real is None:
+        return {"tone": "note", "text": "Too few whole weeks to say what forecasting would gain."}
+    gap = found["gaps"]["synthetic - real"]
+    text = (
+        f"Forecasting {what} of held-out series, training on synthetic instead of real ones leaves "
+        f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
+        f"(difference {gap['value']:+.1%}, 95 % interval {gap['low']:+.1%} to {gap['high']:+.1%})."
+    )
+    useful = 1 - real["value"]
+    lost = gap["value"] / useful if useful > 0 else math.inf
+    return {"tone": "good" if lost < 0.1 else "warn" if lost < 0.5 else "bad", "text": text}

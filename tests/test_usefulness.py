@@ -1,0 +1,117 @@
+"""Usefulness: forecasters trained on synthetic series and tested on real ones, where the answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from test_fidelity import homes
+
+from distgan.evaluation import usefulness
+
+PER_DAY = 24.0
+
+
+def found(train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, **more) -> tuple[dict, dict]:
+    results = usefulness.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY, **more)
+    json.dumps(results, allow_nan=False)
+    return results, {row["name"]: row for row in results["rows"]}
+
+
+def test_samples_are_weeks_and_the_days_after_them():
+    series = homes(2, days=20)
+    task = usefulness.task_of(480, PER_DAY)
+    seen, true, naive, owner = usefulness.samples(series, task)
+    assert len(seen) == 2 * 13 and owner.tolist() == [0] * 13 + [1] * 13
+    week, day = series[1, 72 : 72 + 168, 0], series[1, 72 + 168 : 72 + 192, 0]
+    np.testing.assert_allclose(seen[16, :168], (week - week.mean()) / week.std(), atol=1e-4)
+    np.testing.assert_allclose(true[16], (day - week.mean()) / week.std(), atol=1e-4)
+    np.testing.assert_allclose(naive[16], seen[16, :24])
+    assert seen[16, 168:175].tolist() == [0, 0, 0, 1, 0, 0, 0]  # day 10 of the record: 10 mod 7
+
+
+def test_samples_leave_out_days_with_gaps_and_fill_those_in_weeks():
+    series = homes(1, days=20)
+    series[0, 24 * 9 + 3] = np.nan
+    task = usefulness.task_of(480, PER_DAY)
+    seen, true, _, _ = usefulness.samples(series, task)
+    assert len(seen) == 12 and np.isfinite(seen).all() and np.isfinite(true).all()
+    assert not len(usefulness.samples(np.ones((2, 480, 1), np.float32), task)[0])
+
+
+def test_errors_are_those_of_a_ridge_written_out():
+    train, holdout = homes(10, seed=1), homes(4, seed=2)
+    task = usefulness.task_of(train.shape[1], PER_DAY)
+    inputs, targets, _, _ = usefulness.samples(train, task)
+    ridge = Ridge(usefulness.ALPHA).fit(inputs, targets)
+    seen, true, naive, owner = usefulness.samples(holdout, task)
+    errors = [
+        np.abs(ridge.predict(seen[owner == i]) - true[owner == i]).mean()
+        / np.abs(naive[owner == i] - true[owner == i]).mean()
+        for i in range(4)
+    ]
+    rows = found(train, holdout, homes(10, seed=3))[1]
+    assert rows[usefulness.REAL]["value"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert rows[usefulness.NAIVE]["value"] == 1
+
+
+def test_a_true_sampler_is_as_useful_as_real_series_and_floors_are_not():
+    results, rows = found(homes(40, seed=1), homes(20, seed=2), homes(40, seed=3))
+    assert abs(results["gaps"]["synthetic - real"]["value"]) < 0.02
+    assert rows[usefulness.SYNTHETIC]["value"] < 0.85
+    assert rows["shuffled hours"]["value"] > rows[usefulness.SYNTHETIC]["value"] + 0.1
+    assert results["verdict"]["tone"] == "good"
+    for row in rows.values():
+        assert row["low"] <= row["value"] <= row["high"]
+    assert "copier" not in rows
+
+
+def test_white_noise_teaches_nothing_and_is_called_out():
+    noise = np.random.default_rng(0).gamma(4, 0.25, (40, 42 * 24, 1)).astype(np.float32)
+    results, _ = found(homes(40, seed=1), homes(20, seed=2), noise)
+    gap = results["gaps"]["synthetic - real"]
+    assert gap["low"] > 0 and results["verdict"]["tone"] == "bad"
+
+
+def test_more_true_series_help_where_real_ones_are_few():
+    results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
+    assert results["gaps"]["gain"]["low"] > 0
+    assert rows[usefulness.BOTH]["value"] < rows[usefulness.REAL]["value"]
+
+
+def test_intervals_are_over_owners():
+    train, holdout, synthetic = homes(20, seed=1), homes(24, seed=2), homes(20, seed=3)
+    many, _ = found(train, holdout, synthetic)
+    few, _ = found(train, holdout, synthetic, holdout_owners=np.repeat([0, 1, 2], 8))
+    assert (many["n"]["owners"], few["n"]["owners"]) == (24, 3)
+    assert few["n"]["samples"] == many["n"]["samples"]
+    _, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
+    assert rows[usefulness.SYNTHETIC]["low"] == rows[usefulness.SYNTHETIC]["high"]
+
+
+@pytest.mark.parametrize(
+    ("days", "per_day", "channels", "horizon"),
+    [
+        (42, 24.0, 3, 24),
+        (42, 1.0, 1, 1),  # daily values: the next from seven
+        (5, 24.0, 1, 1),  # too short for weeks
+        (42, 86400 * 250.0, 1, 1),  # an ECG
+        (42, 1 / 30.4, 2, 1),  # months
+    ],
+)
+def test_any_series_have_a_task(days, per_day, channels, horizon):
+    sets = [homes(n, seed=n, days=days, channels=channels) for n in (9, 5, 12)]
+    sets[0][0, :50] = np.nan
+    results = usefulness.evaluate(*sets, steps_per_day=per_day)
+    assert results["task"]["horizon"] == horizon
+    assert all(np.isfinite(row["value"]) for row in results["rows"])
+    json.dumps(results, allow_nan=False)
+
+
+def test_there_is_no_task_in_a_few_steps_nor_in_constants():
+    sets = [homes(n, seed=n)[:, :8] for n in (9, 5, 12)]
+    assert usefulness.evaluate(*sets, steps_per_day=24) is None
+    flat = [np.ones((n, 480, 1), np.float32) for n in (9, 5, 12)]
+    assert usefulness.evaluate(*flat, steps_per_day=24) is None
+    results, rows = found(flat[0], homes(5), flat[2])
+    assert usefulness.REAL not in rows and results["verdict"]["tone"] == "note"
