@@ -590,6 +590,9 @@ class Generate(Section):
 class Evaluate(Section):
     max_series: int = key(1000, "series of each kind that are compared, at most", ge=2)
     seed: int = key(0, "of every random choice in the scores", ge=0)
+    real_curves: bool = key(
+        True, "the page shows single held-out real series; false: only what 15 or more make together"
+    )
 
 
 class Config(Section):

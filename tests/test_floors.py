@@ -36,6 +36,7 @@ HOMES = {
     "accelerate": {"parallel"},
     "deepspeed": {"parallel.zero"},
     "ray": {"sweep"},
+    "bokeh": {"evaluation.interactive"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))
 

@@ -10,9 +10,9 @@ import numpy as np
 import distgan
 from distgan import config, draws, privacy
 from distgan.conditions import Bank
-from distgan.data.store import SPLITS, Store, Table, private_table, read_table
+from distgan.data.store import SPLITS, Meta, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
-from distgan.evaluation import fidelity, plots, report
+from distgan.evaluation import fidelity, interactive, pictures, plots, report
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -50,15 +50,30 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         max_series=settings.evaluate.max_series,
         owners={name: split.owners for name, split in splits(table).items()},
     )
-    view = plots.View(
-        real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
+    drawn = pictures.drawn(
+        sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
     )
-    pictures = [
-        *plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed),
-        *pictures_of_training(folder),
-    ]
-    report.write(folder.report, folder.scores, results, facts(settings, folder, real, table), pictures)
+    report.write(
+        folder.report,
+        folder.scores,
+        results,
+        facts(settings, folder, real, table),
+        [*drawn.pictures, *pictures_of_training(folder)],
+        first=drawn.first,
+        explorer=drawn.explorer,
+    )
     return {"summary": results["verdict"][0]["text"]}
+
+
+def told(folder: Run) -> str:
+    """The report for a terminal, as Markdown."""
+    return report.markdown(read_json(folder.scores))
+
+
+def view_of(meta: Meta, seed: int) -> plots.View:
+    """How pictures show such series: their first channel."""
+    steps_per_day = DAY / meta.axis.step_seconds
+    return plots.View(meta.axis.times(), steps_per_day, meta.units, channel_name=meta.channels[0], seed=seed)
 
 
 def compared(
@@ -110,6 +125,7 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
         ),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
+        real_curves=settings.evaluate.real_curves,
         credit=str(provenance.get("credit", "")),
         version=distgan.__version__,
         identity=settings.identity,
@@ -165,6 +181,7 @@ def pictures_of_training(folder: Run) -> list[plots.Picture]:
             "What each network minimised, and what was watched.",
             "Curves of the losses of the encoder and of the GAN over steps.",
             plots.losses(lines),
+            live=interactive.losses(lines),
         ),
     ]
 
