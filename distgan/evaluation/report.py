@@ -238,7 +238,7 @@ def _is_it_good(results: Mapping[str, Any]) -> dict[str, str]:
     short = {"bad": "Not yet", "warn": "With reservations", "good": "Yes, by these scores", "note": "Unknown"}
     worst = [sentence["text"] for sentence in sentences[1:] if sentence["tone"] == tone in ("bad", "warn")]
     text = " ".join([sentences[0]["text"], *worst[:1]])
-    return {"question": "Do they look like real series?", "tone": tone, "short": short[tone], "text": text}
+    return {"question": "Are they good?", "tone": tone, "short": short[tone], "text": text}
 
 
 def _is_it_safe(content: Mapping[str, Any]) -> dict[str, str]:

@@ -131,7 +131,7 @@ def facts(
     }
     return report.Facts(
         name=Path(options.synthetic).stem,
-        source=f"{Path(options.real).name} (real), {Path(options.synthetic).name} (synthetic)",
+        source=Path(options.real).name,
         unit=meta.units,
         channels=meta.channels,
         start=meta.axis.start,
