@@ -49,7 +49,8 @@ class Kind:
     def picture(self, real: Array, synthetic: Array, view: View) -> Picture:
         live = self.live(real, synthetic, view) if self.live else []
         figure = self.draw(real, synthetic, view)
-        return Picture(self.name, self.title, self.caption, self.alt, figure, self.format, live)
+        alt = self.alt if len(real) else f"{self.title}: synthetic series alone."
+        return Picture(self.name, self.title, self.caption, alt, figure, self.format, live)
 
 
 KINDS: tuple[Kind, ...] = (
