@@ -50,7 +50,7 @@ def case(rows: int, length: int) -> dict[str, Any]:
         "fidelity_s": scored - started,
         "usefulness_s": time.perf_counter() - scored,
         "like_real": f"{like} of {len(results['standing'])}",
-        "forecast": useful["verdict"]["tone"],
+        "forecast": useful["tone"],
     }
 
 

@@ -4,6 +4,8 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan evaluate  --real FILE --synthetic FILE [--out FOLDER]      the same of any two files
+distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -29,7 +31,18 @@ def generate(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    _stage_of_run("evaluate", arguments)
+    if any(argument.startswith("--") for argument in arguments):
+        from distgan.stages import evaluate_files
+
+        print(evaluate_files.run(arguments), end="")
+    else:
+        _stage_of_run("evaluate", arguments)
+
+
+def compare(arguments: Sequence[str]) -> None:
+    from distgan.stages import compare
+
+    print(compare.run(arguments), end="")
 
 
 def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
@@ -74,6 +87,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare,
     "generate": generate,
     "evaluate": evaluate,
+    "compare": compare,
     "export": export,
     "inspect": inspect,
     "reference": reference,

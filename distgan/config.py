@@ -595,6 +595,9 @@ class Evaluate(Section):
         0, "updates of TimeGAN's critics on series of 256 steps at most (2000 as published); 0: without", ge=0
     )
     seed: int = key(0, "of every random choice in the scores", ge=0)
+    real_curves: bool = key(
+        True, "the page shows single held-out real series; false: only what 15 or more make together"
+    )
 
 
 class Config(Section):

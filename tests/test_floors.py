@@ -37,6 +37,7 @@ HOMES = {
     "accelerate": {"parallel"},
     "deepspeed": {"parallel.zero"},
     "ray": {"sweep"},
+    "bokeh": {"evaluation.interactive"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))
 

@@ -1,7 +1,9 @@
 """The report: whole, offline, free of ids, and honest about what is missing."""
 
+import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, plots, report, verdict
+from distgan.evaluation import fidelity, interactive, pictures, plots, report, verdict
 
 HOURS = 24 * 35
 
@@ -33,7 +35,7 @@ def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     real, synthetic = homes(8, 2), homes(12, 3)
     results = fidelity.evaluate(homes(12, 1), real, synthetic, steps_per_day=24)
-    pictures = plots.pictures(real, synthetic, view())
+    drawn = pictures.drawn(real, synthetic, view(), real_curves=True)
     attack = {
         "exposure": "smallest groups",
         "meaning": "the quarter with the fewest",
@@ -55,7 +57,8 @@ def written(tmp_path_factory) -> Path:
         settings={"train.steps": 10, "rate": float("nan")},
         credit="Data: somebody, CC BY 4.0",
     )
-    report.write(folder / "report.html", folder / "report.json", results, facts, pictures)
+    page, scores, shown = folder / "report.html", folder / "report.json", drawn.pictures
+    report.write(page, scores, results, facts, shown, first=drawn.first, explorer=drawn.explorer)
     return folder
 
 
@@ -64,12 +67,14 @@ class Page(HTMLParser):
 
     VOID = frozenset({"meta", "img", "br", "link", "input"})
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.fetched: list[str] = []
         self.images: list[dict] = []
         self.ids: set[str] = set()
+        self.scripts: list[str] = []
+        self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
@@ -86,17 +91,23 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
 
 def test_the_page_is_whole_and_fetches_nothing(written):
     text = (written / "report.html").read_text()
-    page = Page()
-    page.feed(text)
+    page = Page(text)
     assert page.open == []
     assert all(address.startswith(("data:", "#")) for address in page.fetched)
-    assert not re.search(r"<script|https?://|@import|url\(", re.sub(r'src="data:[^"]*"', "", text))
+    for script in page.scripts:
+        text = text.replace(script, "")
+    assert not re.search(r"https?://|@import|url\(", re.sub(r'src="data:[^"]*"', "", text))
+    assert "default-src 'none'" in text  # so that the library inside may ask for nothing either
     assert {address[1:] for address in page.fetched if address.startswith("#")} <= page.ids
-    assert len(page.images) >= 9 and all(len(image["alt"]) > 20 for image in page.images)
-    assert len(text) < 3e6
+    assert len(page.images) >= 10 and all(len(image["alt"]) > 20 for image in page.images)
+    assert (written / "report.html").stat().st_size < 6e6
 
 
 def test_the_page_says_what_it_must(written):
@@ -121,7 +132,9 @@ def test_the_json_has_a_schema_and_no_nan(written):
     content = json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
     assert content["schema"] == report.SCHEMA
     assert content["facts"]["settings"]["rate"] is None
-    assert content["privacy"] is None
+    assert content["privacy"] is None and content["usefulness"] is None
+    assert len(content["headline"]) == 5 and all(number["text"] for number in content["headline"])
+    assert [answer["short"] for answer in content["answers"]][1] == "Not tested"
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
 
 
@@ -134,7 +147,8 @@ def test_a_bare_report_of_few_series_is_written(tmp_path):
     results = fidelity.evaluate(homes(2), homes(1, 1), homes(1, 2), steps_per_day=24)
     report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
     assert "small" in (tmp_path / "a.html").read_text()
-    assert "| model |" in report.markdown(results)
+    assert "<script" not in (tmp_path / "a.html").read_text()  # nothing to draw: no library either
+    assert "| model |" in report.markdown(json.loads((tmp_path / "a.json").read_text()))
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
@@ -174,7 +188,8 @@ def test_numbers_read_well(value, text):
 def test_pictures_of_any_series(count, steps, step_seconds, channels):
     real, synthetic = (np.repeat(homes(n, n, steps), channels, 2) for n in (count, count + 1))
     real[0, :3] = np.nan
-    made = plots.pictures(real, synthetic, view(steps, step_seconds))
+    made = pictures.of(real, synthetic, view(steps, step_seconds))
+    assert interactive.explorer(real, synthetic, view(steps, step_seconds))
     assert len({picture.name for picture in made}) == len(made) >= 6
     assert all(isinstance(picture.figure, Figure) for picture in made)
     assert made[0].data_uri().startswith("data:image/png;base64,iVBOR")
@@ -182,7 +197,7 @@ def test_pictures_of_any_series(count, steps, step_seconds, channels):
 
 def test_pictures_of_negative_values_and_constants():
     real, synthetic = homes(5) - 3, np.zeros_like(homes(4))
-    assert plots.pictures(real, synthetic, view())
+    assert pictures.of(real, synthetic, view())
 
 
 def test_the_same_picture_has_the_same_bytes():
@@ -234,3 +249,219 @@ def test_counts_are_binned_by_whole_numbers():
     bars = plots.values(counts, counts, view()).axes[0].patches
     edges = bars[0].get_data().edges
     assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)
+
+
+@pytest.mark.parametrize("count", [pictures.FEWEST - 1, pictures.FEWEST])
+def test_no_single_real_series_is_shown_where_none_may_be(count):
+    """Pictures, plots and the series to choose from are the same whatever single real series look like."""
+    steps = 24 * 15
+    real, synthetic, look = homes(count, 2, steps), homes(6, 3, steps), view(steps)
+    drawn = pictures.drawn(real, synthetic, look, real_curves=False)
+    assert drawn.explorer["series"]["real"] == [] and len(drawn.explorer["series"]["synthetic"]) == 6
+    names = [picture.name for picture in drawn.pictures]
+    assert ("profiles" in names) == (count == pictures.FEWEST) and "embedding" not in names
+    other = pictures.of(real[::-1] * 3, synthetic, look, real_curves=False)
+    single = {kind.name for kind in pictures.KINDS if kind.single == "shown"}
+    for one, two in zip(drawn.pictures, other):
+        if one.name in single:
+            assert plots.render(one.figure) == plots.render(two.figure), one.name
+
+
+def test_the_series_to_choose_from_are_the_series(written):
+    series = homes(3)
+    series[0, 5] = np.nan
+    for packed, row in zip(
+        interactive.explorer(series[:0], series, view())["series"]["synthetic"],
+        plots.pick(series, 3, 0, "synthetic"),
+    ):
+        parts = np.frombuffer(base64.b64decode(packed["values"]), "<u2").astype(float)
+        parts[parts == 65535] = np.nan
+        values = packed["low"] + parts / 65534 * (packed["high"] - packed["low"])
+        np.testing.assert_allclose(values, series[row, :, 0], atol=np.nanmax(series) / 60000)
+
+
+USEFULNESS = {
+    "task": "the next day from the last week",
+    "unit": "mean absolute error",
+    "sentence": "1.07 times the error.",
+    "rows": [
+        {"name": "synthetic", "meaning": "alone", "value": 0.214, "low": 0.2, "high": 0.24, "n": 8},
+        {
+            "name": "real",
+            "meaning": "trained on real series",
+            "value": 0.2,
+            "low": None,
+            "high": None,
+            "n": 8,
+        },
+    ],
+    "gaps": {"gain": {"value": 0.01, "low": -0.01, "high": 0.03}},
+}
+ATTACK = {
+    "id": "P4",
+    "title": "Membership <inference>",
+    "statistic": "AUC",
+    "value": 0.71,
+    "low": 0.66,
+    "high": 0.76,
+    "limit": 0.6,
+    "outcome": "over",
+    "n": 12,
+    "groups": [{"name": "outliers", "n": 3, "value": 0.9, "low": None, "high": None}],
+    "note": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "short", "tone"),
+    [
+        ("pass", "No attack went over its limit", "good"),
+        ("over", "No", "bad"),
+        ("insufficient", "Not enough evidence", "warn"),
+    ],
+)
+def test_usefulness_and_privacy_get_their_sections_and_numbers(tmp_path, outcome, short, tone):
+    results = fidelity.evaluate(homes(4), homes(4, 1), homes(4, 2), steps_per_day=24)
+    results["usefulness"] = USEFULNESS
+    results["privacy"] = {
+        "schema": "distgan.privacy/1",
+        "outcome": outcome,
+        "sentence": "P4 told <members>.",
+        "attacks": [ATTACK],
+        "claims": ["Not a proof."],
+    }
+    report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
+    text, content = (tmp_path / "a.html").read_text(), json.loads((tmp_path / "a.json").read_text())
+    assert Page(text).open == []
+    for words in (
+        "P4 told &lt;members&gt;.",
+        "Membership &lt;inference&gt;",
+        "outliers",
+        "Not a proof.",
+        "1.07 times",
+    ):
+        assert words in text, words
+    assert "Privacy attacks are not part of this report" not in text
+    answer = content["answers"][1]
+    assert (answer["short"], answer["tone"]) == (short, tone)
+    cards = {number["name"]: number["text"] for number in content["headline"]}
+    assert cards["usefulness"] == "1.1 ×" and cards["privacy"] == "1 of 1"
+
+
+# ------------------------------------------------------------------------------------------ in a real browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens the report offline; afterwards nothing may have been fetched, and nothing complained of."""
+    complaints: list[str] = []
+    contexts = []
+
+    def look(width: int, scheme: str, script: bool = True):
+        contexts.append(
+            browser.new_context(
+                viewport={"width": width, "height": 844},
+                color_scheme=scheme,
+                offline=True,
+                java_script_enabled=script,
+            )
+        )
+        page = contexts[-1].new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "request", lambda r: None if r.url.startswith(("file:", "data:")) else complaints.append(r.url)
+        )
+        page.goto((written / "report.html").as_uri())
+        return page
+
+    yield look
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+INK = """plots => plots.map(plot => [...plot.shadowRoot.querySelectorAll('*')].flatMap(function deep(node) {
+    const inside = node.shadowRoot ? [...node.shadowRoot.querySelectorAll('*')].flatMap(deep) : [];
+    return node.tagName === 'CANVAS' ? [node, ...inside] : inside;
+}).reduce((most, canvas) => {
+    const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+    return Math.max(most, new Set(new Uint32Array(pixels.buffer)).size);
+}, 0))"""  # colours on the canvases of each plot
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_draws_every_plot_offline_and_nothing_is_wider_than_the_screen(
+    opened, written, width, scheme
+):
+    page = opened(width, scheme)
+    items = json.loads(page.locator("#live-items").text_content())
+    places = ", ".join(f"#{place} > *" for place in [*items, "explorer-plots"])
+    page.wait_for_function(f"document.querySelectorAll('{places}').length === {len(items) + 1}")
+    page.wait_for_timeout(500)
+    colours = page.locator(places).evaluate_all(INK)
+    assert len(colours) == len(items) + 1 >= 8 and min(colours) > 5, colours
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    first = page.locator(".answers").bounding_box()
+    assert first["y"] + first["height"] < 844  # the verdict is on the first screen
+    assert page.locator(".has-live img").first.is_hidden()
+    page.emulate_media(media="print")
+    assert page.locator(".has-live img").first.is_visible() and page.locator(".live").first.is_hidden()
+
+
+def test_a_week_and_a_series_are_chosen_by_keyboard(opened):
+    page = opened(1280, "light")
+    shown = """name => Bokeh.documents.map(d => d.get_model_by_name(name)).find(found => found)"""
+    page.wait_for_function(
+        "typeof Bokeh !== 'undefined' && Bokeh.documents.some(d => d.get_model_by_name('near x'))"
+    )
+    page.wait_for_function(f"({shown})('near x').end > 1e9")
+
+    def span():
+        return page.evaluate(f"(({shown})('near x').end - ({shown})('near x').start) / 864e5")
+
+    def values(name):
+        return page.evaluate(f"Array.from(({shown})('{name} near').data.y)")
+
+    assert span() == pytest.approx(7, abs=0.1) and values("real") == [] and len(values("synthetic")) == HOURS
+    page.locator("[data-span=day]").focus()
+    page.keyboard.press("Enter")
+    assert span() == pytest.approx(1)
+    before = page.evaluate(f"({shown})('near x').start")
+    page.locator("[data-move='1']").focus()
+    page.keyboard.press("Space")
+    assert page.evaluate(f"({shown})('near x').start") == pytest.approx(before + 864e5)
+    one = values("synthetic")
+    page.locator("select[name=synthetic]").focus()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("document.querySelector('select[name=synthetic]').value === '1'")
+    assert values("synthetic") != one
+    page.locator("select[name=real]").select_option("0")
+    assert len(values("real")) == HOURS
+
+
+def test_colours_follow_the_readers_scheme(opened):
+    page = opened(1280, "light")
+    ask = "Bokeh.documents.map(d => JSON.stringify(d.to_json())).join('').includes('#56B4E9')"
+    page.wait_for_function("typeof Bokeh !== 'undefined' && Bokeh.documents.length > 8")
+    assert not page.evaluate(ask)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(ask)
+
+
+def test_without_script_the_still_pictures_stand(opened):
+    page = opened(390, "light", script=False)
+    assert page.locator(".has-live img").first.is_visible() and page.locator("#closer").is_hidden()

@@ -60,7 +60,7 @@ def test_a_true_sampler_is_as_useful_as_real_series_and_floors_are_not():
     assert abs(results["gaps"]["synthetic - real"]["value"]) < 0.02
     assert rows[usefulness.SYNTHETIC]["value"] < 0.85
     assert rows["shuffled hours"]["value"] > rows[usefulness.SYNTHETIC]["value"] + 0.1
-    assert results["verdict"]["tone"] == "good"
+    assert results["tone"] == "good"
     for row in rows.values():
         assert row["low"] <= row["value"] <= row["high"]
     assert "copier" not in rows
@@ -70,7 +70,7 @@ def test_white_noise_teaches_nothing_and_is_called_out():
     noise = np.random.default_rng(0).gamma(4, 0.25, (40, 42 * 24, 1)).astype(np.float32)
     results, _ = found(homes(40, seed=1), homes(20, seed=2), noise)
     gap = results["gaps"]["synthetic - real"]
-    assert gap["low"] > 0 and results["verdict"]["tone"] == "bad"
+    assert gap["low"] > 0 and results["tone"] == "bad"
 
 
 def test_more_true_series_help_where_real_ones_are_few():
@@ -103,7 +103,7 @@ def test_any_series_have_a_task(days, per_day, channels, horizon):
     sets = [homes(n, seed=n, days=days, channels=channels) for n in (9, 5, 12)]
     sets[0][0, :50] = np.nan
     results = usefulness.evaluate(*sets, steps_per_day=per_day)
-    assert results["task"]["horizon"] == horizon
+    assert results["horizon"] == horizon
     assert all(np.isfinite(row["value"]) for row in results["rows"])
     json.dumps(results, allow_nan=False)
 
@@ -114,4 +114,4 @@ def test_there_is_no_task_in_a_few_steps_nor_in_constants():
     flat = [np.ones((n, 480, 1), np.float32) for n in (9, 5, 12)]
     assert usefulness.evaluate(*flat, steps_per_day=24) is None
     results, rows = found(flat[0], homes(5), flat[2])
-    assert usefulness.REAL not in rows and results["verdict"]["tone"] == "note"
+    assert usefulness.REAL not in rows and results["tone"] == "note"

@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.work import progress
 from distgan.draws import generator
 from distgan.errors import UserError
 from distgan.evaluation import floors
@@ -48,6 +47,7 @@ from distgan.evaluation.traits import (
     standardise,
 )
 from distgan.evaluation.verdict import COPIER, MODEL, REAL, ROWS, judge
+from distgan.progress import Progress
 
 VALUE_DRAWS, NOISE_DRAWS = 12, 24
 DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
@@ -275,14 +275,14 @@ def evaluate(
     traits: dict[str, Traits] = {}
     trained: dict[str, Trained] = {}
     scaled = _unit_scaler(np.concatenate([train, target]))
-    with progress(len(makers), "evaluate: series of") as advance:
+    with Progress("evaluate: series of", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
                 traits[name] = measure.traits(values)
                 trained[name] = recurrent_scores(
                     scaled(target), scaled(values), steps=critic_steps, seed=seed
                 )
-            advance()
+            progress.advance()
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
         "n": {**counts, "target": len(target), "compared": size},
@@ -307,12 +307,12 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Values and noise of every row, at `size` series."""
     halves, values = {}, {}
-    with progress(len(traits), "evaluate: scores of") as advance:
+    with Progress("evaluate: scores of", len(traits), "rows") as progress:
         for name, rows in traits.items():
             halves[name] = _halved(measure, rows, size, seed), trained[name]
             told = {score: estimate.value for score, estimate in trained[name].items()}
             values[name] = {**_blank(), **_averaged(measure, rows, size, seed), **told}
-            advance()
+            progress.advance()
     shrinkage = _shrinkage(len(measure.target))
     return [
         {

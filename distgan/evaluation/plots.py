@@ -66,13 +66,17 @@ Parameters = ParamSpec("Parameters")
 
 @dataclass(frozen=True)
 class View:
-    """How to read series: local time of each step [L], steps a day, unit, the channel that is drawn."""
+    """How to read series: local time of each step [L], steps a day, unit, the channel that is drawn, the
+    seed of every random choice, and what real series are called.
+    """
 
     times: Array
     steps_per_day: float
     unit: str = ""
     channel: int = 0
     channel_name: str = "value"
+    seed: int = 0
+    real: str = "Real, never trained on"
 
     @property
     def label(self) -> str:
@@ -87,7 +91,11 @@ class View:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with what a reader, or a screen reader, is told about it."""
+    """A figure with what a reader, or a screen reader, is told about it.
+
+    Attributes:
+        live: the same as plots that answer the reader (`interactive.item`); empty where there are none.
+    """
 
     name: str
     title: str
@@ -95,6 +103,7 @@ class Picture:
     alt: str
     figure: Figure
     format: Literal["svg", "png"] = "svg"
+    live: Sequence[Mapping[str, Any]] = ()
 
     def data_uri(self) -> str:
         """The drawing as a `data:` address, to stand in a page that opens offline."""
@@ -131,8 +140,10 @@ def render(figure: Figure, kind: Literal["svg", "png"] = "png", dpi: int = 130) 
 # ---------------------------------------------------------------------------------------------- small helpers
 
 
-def _figure(rows: int, columns: int, height: float, **options: Any) -> tuple[Figure, Array]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+def _figure(
+    rows: int, columns: int, height: float, *, width: float = WIDTH, **options: Any
+) -> tuple[Figure, Array]:
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     return figure, axes
 
@@ -190,7 +201,7 @@ def _year(axis: Axes, values: Array, view: View, colour: str) -> None:
     axis.plot(start, mean, color=colour, lw=1.0)
 
 
-def _week_steps(view: View) -> slice:
+def week_steps(view: View) -> slice:
     """The zoomed week: from a Monday (where days are known), the same for every series."""
     length, steps = len(view.times), round(7 * view.steps_per_day)
     if steps < 7 or steps * 2 > length:
@@ -203,10 +214,10 @@ def _week_steps(view: View) -> slice:
     return slice(start, min(start + steps, length))
 
 
-def _week_axis(axis: Axes, times: Array) -> None:
+def _week_axis(axis: Axes, times: Array, day: str = "%a\n%-d %b") -> None:
     if times[-1] - times[0] > np.timedelta64(2, "D"):
         axis.xaxis.set_major_locator(mdates.DayLocator())
-        axis.xaxis.set_major_formatter(mdates.DateFormatter("%a\n%-d %b"))
+        axis.xaxis.set_major_formatter(mdates.DateFormatter(day))
         axis.grid(axis="x")
     else:
         _months(axis, times)
@@ -217,28 +228,31 @@ def _week_axis(axis: Axes, times: Array) -> None:
 
 
 def _side_by_side(
-    real: Array, synthetic: Array, count: int, seed: int, height: float, **options: Any
-) -> tuple[Figure, list[tuple[Axes, Array, str, str]]]:
-    """A column of real and a column of synthetic axes, with the series that belongs in each: [L, C]."""
-    count = max(1, min(count, len(real), len(synthetic)))
+    real: Array, synthetic: Array, view: View, count: int, height: float, **options: Any
+) -> tuple[Figure, list[tuple[Axes, Array, str]]]:
+    """A column of real and a column of synthetic axes, with the series and the colour of each: [L, C].
+
+    Without real series both columns are synthetic.
+    """
+    halves = np.array_split(synthetic, 2)
+    left, right = (real, synthetic) if len(real) else (halves[0], halves[1] if len(halves[1]) else halves[0])
+    columns = [("real" if len(real) else "left", left), ("synthetic", right)]
+    count = max(1, min(count, len(left), len(right)))
     figure, axes = _figure(count, 2, 0.5 + height * count, **options)
     cells = []
-    for column, (name, series, colour) in enumerate(
-        (("real", real, REAL), ("synthetic", synthetic, SYNTHETIC))
-    ):
-        rows = pick(series, count, seed, name)
-        cells += [(axes[i, column], series[row], name, colour) for i, row in enumerate(rows)]
-        axes[0, column].set_title(
-            "Real, never trained on" if name == "real" else "Synthetic", color=colour, weight="bold"
-        )
+    for place, (name, series) in zip(axes.T, columns):
+        title, colour = (view.real, REAL) if name == "real" else ("Synthetic", SYNTHETIC)
+        place[0].set_title(title, color=colour, weight="bold")
+        rows = pick(series, count, view.seed, name)
+        cells += [(axis, series[row], colour) for axis, row in zip(place, rows)]
     return figure, cells
 
 
 @styled
-def samples(real: Array, synthetic: Array, view: View, *, count: int = 4, seed: int = 0) -> Figure:
+def samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -> Figure:
     """Random series over the whole record: daily range and daily mean."""
-    figure, cells = _side_by_side(real, synthetic, count, seed, 1.35, sharex=True)
-    for axis, values, _, colour in cells:
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True)
+    for axis, values, colour in cells:
         _year(axis, values[:, view.channel], view, colour)
         _from_zero(axis, values[:, view.channel])
         _months(axis, view.times)
@@ -247,11 +261,11 @@ def samples(real: Array, synthetic: Array, view: View, *, count: int = 4, seed: 
 
 
 @styled
-def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3, seed: int = 0) -> Figure:
+def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Figure:
     """Random series as carpets: a column a day, a row an hour. The eye finds rhythm and repetition."""
-    figure, cells = _side_by_side(real, synthetic, count, seed, 1.35, sharex=True, sharey=True)
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
     edges = mdates.date2num([view.times[0], view.times[-1]])
-    for axis, values, _, _ in cells:
+    for axis, values, _ in cells:
         days = _days(values[:, view.channel], view.steps_per_day)
         if days is None:
             days = values[:, view.channel][:, None]
@@ -272,15 +286,15 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3, seed: 
 
 
 @styled
-def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, seed: int = 0) -> Figure:
+def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: float = WIDTH) -> Figure:
     """The same week of random series (those of `samples`), step by step."""
-    steps = _week_steps(view)
+    steps = week_steps(view)
     times = view.times[steps]
-    figure, cells = _side_by_side(real, synthetic, count, seed, 1.3, sharex=True)
-    for axis, values, _, colour in cells:
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.3, sharex=True, width=width)
+    for axis, values, colour in cells:
         axis.plot(times, values[steps, view.channel], color=colour, lw=1.1, drawstyle="steps-post")
         _from_zero(axis, values[steps, view.channel])
-        _week_axis(axis, times)
+        _week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
 
@@ -290,7 +304,7 @@ def sample_sheet(series: Array, view: View, *, count: int = 4) -> Figure:
     """The first few series, record and week, for a look during training: [n, L, C]."""
     count = max(1, min(count, len(series)))
     figure, axes = _figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
-    steps = _week_steps(view)
+    steps = week_steps(view)
     for (whole, week), values in zip(axes, view.of(series)):
         _year(whole, values, view, SYNTHETIC)
         _months(whole, view.times)
@@ -303,12 +317,35 @@ def sample_sheet(series: Array, view: View, *, count: int = 4) -> Figure:
 # ------------------------------------------------------------------------------------------------ populations
 
 
-def _band(axis: Axes, x: Array, curves: Array, name: str) -> None:
-    """Mean over series, and the band that holds the middle 80 % of them: curves [n, X]."""
+@dataclass(frozen=True)
+class Curve:
+    """A line over x, with the band that holds the middle 80 % of series where there is one: each [X]."""
+
+    name: str
+    x: Array
+    y: Array
+    low: Array | None = None
+    high: Array | None = None
+
+
+Measured = Callable[[str, Array, View], Curve]
+
+
+def both(measure: Measured, real: Array, synthetic: Array, view: View) -> list[Curve]:
+    return [measure("real", real, view), measure("synthetic", synthetic, view)]
+
+
+def _banded(name: str, x: Array, curves: Array) -> Curve:
+    """Mean over series and their middle 80 %: curves [n, X]."""
     low, high = np.percentile(curves, [10, 90], axis=0)
-    style: dict[str, Any] = LINE[name]
-    axis.fill_between(x, low, high, color=style["color"], alpha=0.16, lw=0)
-    axis.plot(x, curves.mean(0), label=f"{name} (mean, middle 80 %)", **style)
+    return Curve(name, x, curves.mean(0), low, high)
+
+
+def _band(axis: Axes, curve: Curve) -> None:
+    style: dict[str, Any] = LINE[curve.name]
+    assert curve.low is not None and curve.high is not None
+    axis.fill_between(curve.x, curve.low, curve.high, color=style["color"], alpha=0.16, lw=0)
+    axis.plot(curve.x, curve.y, label=f"{curve.name} (mean, middle 80 %)", **style)
 
 
 def _folded(series: Array, view: View, period_days: float, bins: int) -> Array:
@@ -322,22 +359,39 @@ def _folded(series: Array, view: View, period_days: float, bins: int) -> Array:
     return described.fold(standard, mask, np.floor(place + 1e-6).astype(int) % bins, bins)[:, 0]
 
 
+def _hours(view: View) -> int:
+    return int(np.clip(round(view.steps_per_day), 2, 96))
+
+
+def mean_day(name: str, series: Array, view: View) -> Curve:
+    """By hour of the day, each series relative to its own mean and spread."""
+    hours = _hours(view)
+    return _banded(name, np.arange(hours) * 24 / hours, _folded(series, view, 1, hours))
+
+
+def mean_week(name: str, series: Array, view: View) -> Curve:
+    """By days since Monday 0:00, likewise."""
+    hours = _hours(view)
+    return _banded(name, np.arange(7 * hours) / hours, _folded(series, view, 7, 7 * hours))
+
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
 @styled
 def profiles(real: Array, synthetic: Array, view: View) -> Figure:
     """Mean day and mean week on the calendar, each series relative to its own mean and spread."""
     figure, axes = _figure(1, 2, 2.9, width_ratios=[2, 3], sharey=True)
-    hours = int(np.clip(round(view.steps_per_day), 2, 96))
-    for name, series in (("real", real), ("synthetic", synthetic)):
-        _band(axes[0, 0], np.arange(hours) * 24 / hours, _folded(series, view, 1, hours), name)
-        _band(axes[0, 1], np.arange(7 * hours) / hours, _folded(series, view, 7, 7 * hours), name)
+    for axis, measure in zip(axes[0], (mean_day, mean_week)):
+        for curve in both(measure, real, synthetic, view):
+            _band(axis, curve)
+        axis.grid()
     axes[0, 0].set(title="Mean day", xlabel="hour of the day", ylabel="own standard deviations", xlim=(0, 24))
     axes[0, 0].set_xticks(range(0, 25, 6))
     axes[0, 1].set(title="Mean week", xlim=(0, 7))
     axes[0, 1].set_xticks(np.arange(7), [])
-    axes[0, 1].set_xticks(np.arange(7) + 0.5, ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"], minor=True)
+    axes[0, 1].set_xticks(np.arange(7) + 0.5, WEEKDAYS, minor=True)
     axes[0, 1].tick_params(axis="x", which="minor", length=0)
-    for axis in axes.flat:
-        axis.grid()
     _legend(axes[0, 0])
     return figure
 
@@ -348,23 +402,26 @@ def _positive(values: Array) -> bool:
     return bool(bottom >= 0 and top > 8 * max(middle, 1e-12))
 
 
-def _measured(series: Array, view: View) -> Array:
+def measured(series: Array, view: View) -> Array:
     values = view.of(series)
     return values[~np.isnan(values)]
+
+
+def exceedance(name: str, series: Array, view: View) -> Curve:
+    """The value that a series exceeds for a share of its time [%]."""
+    curves = _nan(np.nanquantile, view.of(series), described.DURATION_LEVELS, axis=1).T
+    return _banded(name, 100 * (1 - described.DURATION_LEVELS), curves[~np.isnan(curves).any(1)])
 
 
 @styled
 def duration(real: Array, synthetic: Array, view: View) -> Figure:
     """Load-duration curves: how often a value is exceeded, from the peaks to the base load."""
     figure, axes = _figure(1, 2, 3.0, width_ratios=[3, 2])
-    exceeded = 100 * (1 - described.DURATION_LEVELS)
-    for name, series in (("real", real), ("synthetic", synthetic)):
-        curves = _nan(np.nanquantile, view.of(series), described.DURATION_LEVELS, axis=1).T
-        curves = curves[~np.isnan(curves).any(1)]
+    for curve in both(exceedance, real, synthetic, view):
         for axis in axes.flat:
-            _band(axis, exceeded, curves, name)
-    if _positive(_measured(real, view)):
-        positive = _measured(real, view)
+            _band(axis, curve)
+    positive = measured(real, view)
+    if _positive(positive):
         axes[0, 0].set_yscale("symlog", linthresh=max(float(np.percentile(positive, 10)), 1e-6))
         axes[0, 0].yaxis.set_minor_formatter(NullFormatter())
         axes[0, 0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -383,18 +440,23 @@ def duration(real: Array, synthetic: Array, view: View) -> Figure:
     return figure
 
 
+def correlation(name: str, series: Array, view: View) -> Curve:
+    """Autocorrelation by distance in days."""
+    values = series[..., view.channel : view.channel + 1]
+    lags = described.make_ruler(values, view.steps_per_day).short_lags
+    return _banded(name, lags / view.steps_per_day, described.autocorrelation(values, lags)[:, 0])
+
+
 @styled
 def autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
     """How strongly a value resembles the one some time before, up to two weeks."""
     figure, axes = _figure(1, 1, 2.7)
     axis = axes[0, 0]
-    for name, series in (("real", real), ("synthetic", synthetic)):
-        values = series[..., view.channel : view.channel + 1]
-        ruler = described.make_ruler(values, view.steps_per_day)
-        curves = described.autocorrelation(values, ruler.short_lags)[:, 0]
-        _band(axis, ruler.short_lags / view.steps_per_day, curves, name)
+    curves = both(correlation, real, synthetic, view)
+    for curve in curves:
+        _band(axis, curve)
     axis.axhline(0, color=FAINT, lw=0.8)
-    days = ruler.short_lags[-1] / view.steps_per_day
+    days = curves[0].x[-1]
     axis.set(xlabel="distance [days]", ylabel="correlation", xlim=(0, days))
     if 2 <= days <= 31:
         axis.set_xticks(np.arange(0, math.floor(days) + 1))
@@ -406,28 +468,38 @@ def autocorrelation(real: Array, synthetic: Array, view: View) -> Figure:
 PERIODS = (("year", 365.25), ("month", 30.44), ("week", 7.0), ("day", 1.0), ("12 h", 0.5), ("6 h", 0.25))
 
 
+def power(name: str, series: Array, view: View) -> Curve:
+    """Mean power by cycles a day, as a share of each series' variance, in decibels."""
+    length = series.shape[1]
+    edges = np.unique(np.round(np.geomspace(1, length // 2 + 1, 220)).astype(int))
+    centres = np.sqrt(edges[:-1] * (edges[1:] - 1).clip(1)) * view.steps_per_day / length
+    standard = described.standardise(series[..., view.channel : view.channel + 1])[0][:, 0]
+    shares = np.square(np.abs(np.fft.rfft(standard, axis=-1))).mean(0)
+    shares = shares / max(shares[1:].sum(), 1e-12)
+    level = np.add.reduceat(shares, edges[:-1])[: len(centres)] / np.diff(edges)
+    return Curve(name, centres, 10 * np.log10(level + 1e-9))
+
+
+def marks(frequencies: Array) -> list[tuple[str, float]]:
+    """The named periods within a range of cycles a day, and their places."""
+    low, high = frequencies[0] / 1.15, frequencies[-1] * 1.15
+    return [(name, 1 / days) for name, days in PERIODS if low <= 1 / days <= high]
+
+
 @styled
 def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     """Share of variance by time scale, with the day and week lines marked."""
     figure, axes = _figure(1, 1, 3.0)
     axis = axes[0, 0]
-    length = real.shape[1]
-    edges = np.unique(np.round(np.geomspace(1, length // 2 + 1, 220)).astype(int))
-    centres = np.sqrt(edges[:-1] * (edges[1:] - 1).clip(1)) * view.steps_per_day / length  # cycles per day
-    for name, series in (("real", real), ("synthetic", synthetic)):
-        standard = described.standardise(series[..., view.channel : view.channel + 1])[0][:, 0]
-        power = np.square(np.abs(np.fft.rfft(standard, axis=-1))).mean(0)
-        power = power / max(power[1:].sum(), 1e-12)
-        level = np.add.reduceat(power, edges[:-1])[: len(centres)] / np.diff(edges)
-        axis.plot(centres, 10 * np.log10(level + 1e-9), label=name, lw=1.1, color=LINE[name]["color"])
-    low, high = centres[0] / 1.15, centres[-1] * 1.15
-    marks = [(name, 1 / days) for name, days in PERIODS if low <= 1 / days <= high]
-    for name, place in marks:
+    for curve in both(power, real, synthetic, view):
+        axis.plot(curve.x, curve.y, label=curve.name, lw=1.1, color=LINE[curve.name]["color"])
+    named = marks(curve.x)
+    for name, place in named:
         strong = name in ("day", "week")
         axis.axvline(place, color="#666666" if strong else FAINT, lw=1.0 if strong else 0.7, ls=":", zorder=0)
     axis.set_xscale("log")
-    axis.set_xlim(low, high)
-    axis.set_xticks([place for _, place in marks], [name for name, _ in marks])
+    axis.set_xlim(curve.x[0] / 1.15, curve.x[-1] * 1.15)
+    axis.set_xticks([place for _, place in named], [name for name, _ in named])
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set(xlabel="period (slow on the left)", ylabel="power, share of variance [dB]")
     axis.grid(axis="y")
@@ -435,30 +507,44 @@ def spectrum(real: Array, synthetic: Array, view: View) -> Figure:
     return figure
 
 
+def value_bins(real: Array, synthetic: Array) -> tuple[Array, bool]:
+    """Edges of bins for all values of both sets, and whether they are logarithmic: flat, measured values."""
+    both = np.concatenate([real, synthetic])
+    if not _positive(real):
+        return np.linspace(float(both.min()), float(both.max()), 90), False
+    inside = both[both > 0]
+    edges = np.geomspace(max(float(np.percentile(inside, 0.2)), 1e-6), float(inside.max()), 90)
+    if np.array_equal(real, np.round(real)):
+        edges = np.unique(np.append(np.floor(edges), 0)) + 0.5  # counts: whole numbers in every bin
+    return edges, True
+
+
+def value_shares(some: Array, edges: Array, log: bool) -> Array:
+    """Share of values in each bin [%], per factor of ten where bins are logarithmic."""
+    shares = 100 * np.histogram(some, edges)[0] / max(len(some), 1)
+    return shares / np.diff(np.log10(edges)) if log else shares
+
+
+def value_tail(name: str, some: Array) -> Curve:
+    """Share of values above [%] by value."""
+    ranks = np.unique(np.geomspace(1, len(some), 300).astype(int))
+    return Curve(name, np.sort(some)[-ranks], 100 * ranks / len(some))
+
+
 @styled
 def values(real: Array, synthetic: Array, view: View) -> Figure:
     """Distribution of all values, and how often large ones are exceeded."""
     figure, axes = _figure(1, 2, 2.9)
     bulk, tail = axes[0]
-    sets = {"real": _measured(real, view), "synthetic": _measured(synthetic, view)}
-    log = _positive(sets["real"])
-    both = np.concatenate(list(sets.values()))
-    if log:
-        inside = both[both > 0]
-        edges = np.geomspace(max(float(np.percentile(inside, 0.2)), 1e-6), float(inside.max()), 90)
-        if np.array_equal(sets["real"], np.round(sets["real"])):
-            edges = np.unique(np.append(np.floor(edges), 0)) + 0.5  # counts: whole numbers in every bin
-        bulk.set_xscale("log")
-    else:
-        edges = np.linspace(float(both.min()), float(both.max()), 90)
+    sets = {"real": measured(real, view), "synthetic": measured(synthetic, view)}
+    edges, log = value_bins(*sets.values())
+    bulk.set_xscale("log" if log else "linear")
     for name, some in sets.items():
-        shares = 100 * np.histogram(some, edges)[0] / max(len(some), 1)
-        shares = shares / np.diff(np.log10(edges)) if log else shares
         outside = 100 * float((some <= 0).mean())
         text = f"{name}, {outside:.1f} % at zero or below" if log and outside >= 0.05 else name
-        bulk.stairs(shares, edges, label=text, lw=1.4, **LINE[name])
-        ranks = np.unique(np.geomspace(1, len(some), 300).astype(int))
-        tail.plot(np.sort(some)[-ranks], 100 * ranks / len(some), label=name, **LINE[name])
+        bulk.stairs(value_shares(some, edges, log), edges, label=text, lw=1.4, **LINE[name])
+        curve = value_tail(name, some)
+        tail.plot(curve.x, curve.y, label=name, **LINE[name])
     bulk.set(
         title="All values",
         xlabel=view.label,
@@ -473,20 +559,31 @@ def values(real: Array, synthetic: Array, view: View) -> Figure:
     return figure
 
 
+def _sets(real: Array, synthetic: Array) -> list[tuple[str, Array]]:
+    return [(name, series) for name, series in (("real", real), ("synthetic", synthetic)) if len(series)]
+
+
+def level_and_spread(name: str, series: Array, view: View) -> Curve:
+    """Mean and standard deviation of every series."""
+    return Curve(name, *(p[:, 0] for p in described.standardise(series[..., [view.channel]])[1:]))
+
+
+def all_positive(curves: Sequence[Curve]) -> bool:
+    return min(float(np.nanmin(np.minimum(curve.x, curve.y))) for curve in curves) > 0
+
+
 @styled
 def levels(real: Array, synthetic: Array, view: View) -> Figure:
     """One point a series: its mean and how much it varies."""
     figure, axes = _figure(1, 1, 3.6)
     axis = axes[0, 0]
-    points = []
-    for name, series, marker in (("real", real, "o"), ("synthetic", synthetic, "x")):
-        level, spread = (p[:, 0] for p in described.standardise(series[..., [view.channel]])[1:])
-        points.append((level, spread))
+    points = [level_and_spread(name, series, view) for name, series in _sets(real, synthetic)]
+    for curve in points:
         axis.scatter(
-            level, spread, s=22, marker=marker, alpha=0.75, color=LINE[name]["color"], label=name, lw=1.0
-        )
-    lowest = min(float(np.nanmin(np.minimum(level, spread))) for level, spread in points)
-    if lowest > 0:
+            curve.x, curve.y, s=22, marker="o" if curve.name == "real" else "x", alpha=0.75,
+            color=LINE[curve.name]["color"], label=curve.name, lw=1.0,
+        )  # fmt: skip
+    if all_positive(points):
         axis.set(xscale="log", yscale="log")
         for part in (axis.xaxis, axis.yaxis):
             part.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -499,12 +596,12 @@ def levels(real: Array, synthetic: Array, view: View) -> Figure:
 
 
 @styled
-def embedding(real: Array, synthetic: Array, view: View, *, seed: int = 0, most: int = 400) -> Figure:
+def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> Figure:
     """Every series as a point: principal components of its traits, and t-SNE of the same."""
     from sklearn.manifold import TSNE  # here alone, and half a second to import
 
     def some(series: Array, name: str) -> Array:
-        return series[np.sort(generator(seed, 0, f"embedding {name}").permutation(len(series))[:most])]
+        return series[np.sort(generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
     ruler = described.make_ruler(real, view.steps_per_day)
@@ -515,7 +612,7 @@ def embedding(real: Array, synthetic: Array, view: View, *, seed: int = 0, most:
     panels = [("Principal components of traits", flat[:, :2])]
     if len(points) >= 12:
         perplexity = min(30.0, (len(points) - 1) / 4)
-        shown = TSNE(2, perplexity=perplexity, init="pca", random_state=seed % 2**32).fit_transform(flat)
+        shown = TSNE(2, perplexity=perplexity, init="pca", random_state=view.seed % 2**32).fit_transform(flat)
         panels.append(("t-SNE of the same", shown))
     figure, axes = _figure(1, len(panels), 3.7)
     for axis, (title, place) in zip(axes[0], panels):
@@ -643,21 +740,28 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
     return {name: np.array(pairs).T for name, pairs in found.items() if len(pairs) > 1}
 
 
+def loss_curves(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    """Numbers of each stage over steps: stage -> lines of its metrics.jsonl."""
+    return [
+        Curve(f"{stage} · {name.replace('_', ' ')}", *curve)
+        for stage, lines in records.items()
+        for name, curve in _curves(lines).items()
+    ]
+
+
 @styled
 def losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12) -> Figure:
     """Training over time, a panel for each number of each stage: stage -> lines of its metrics.jsonl."""
-    panels = [
-        (stage, name, *curve) for stage, lines in records.items() for name, curve in _curves(lines).items()
-    ][:most]
+    panels = loss_curves(records)[:most]
     columns = min(3, max(len(panels), 1))
     rows = max(1, math.ceil(len(panels) / columns))
     figure, axes = _figure(rows, columns, 0.3 + 1.75 * rows)
-    for axis, (stage, name, steps, numbers) in zip(axes.flat, panels):
-        axis.plot(steps, numbers, color=FAINT, lw=0.8)
-        width = max(1, len(numbers) // 20)
-        padded = np.pad(numbers, (width // 2, width - 1 - width // 2), mode="edge")
-        axis.plot(steps, np.convolve(padded, np.ones(width) / width, "valid"), color=INK, lw=1.3)
-        axis.set_title(f"{stage} · {name.replace('_', ' ')}")
+    for axis, curve in zip(axes.flat, panels):
+        axis.plot(curve.x, curve.y, color=FAINT, lw=0.8)
+        width = max(1, len(curve.y) // 20)
+        padded = np.pad(curve.y, (width // 2, width - 1 - width // 2), mode="edge")
+        axis.plot(curve.x, np.convolve(padded, np.ones(width) / width, "valid"), color=INK, lw=1.3)
+        axis.set_title(curve.name)
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(4))
         axis.grid()
@@ -665,90 +769,3 @@ def losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12
         axis.set_visible(False)
     figure.supxlabel("step", fontsize=8.5, color=INK)
     return figure
-
-
-# ---------------------------------------------------------------------------------------------------- the set
-
-
-def pictures(real: Array, synthetic: Array, view: View, *, seed: int = 0) -> list[Picture]:
-    """All pictures of real beside synthetic that make sense for the data, in the order of the report.
-
-    Args:
-        real: held-out series [n, L, C]; the pictures show them as they are.
-    """
-    days = real.shape[1] / view.steps_per_day
-    rhythm = view.steps_per_day >= 2 and days >= 14
-    pair = (real, synthetic, view)
-    made = [
-        Picture(
-            "samples", "Random series, the whole record",
-            "Drawn at random, not chosen; sorted by level. Line: daily mean. Band: daily range.",
-            "Random real series on the left and random synthetic series on the right, over the record.",
-            samples(*pair, seed=seed), "png",
-        ),
-        Picture(
-            "weeks", "The same week, step by step",
-            "The series above in one and the same week.",
-            "One week of the same random real and synthetic series.",
-            weeks(*pair, seed=seed),
-        ),
-    ]  # fmt: skip
-    if rhythm and _days(view.of(real)[0], view.steps_per_day) is not None:
-        made.append(
-            Picture(
-                "carpets", "Every hour of the record",
-                "A column is a day, a row an hour of the day. Brighter is more. Rhythm shows as level bands; "
-                "copies of a day would show as vertical wallpaper.",
-                "Heat maps of three real and three synthetic series by date and hour of the day.",
-                carpets(*pair, seed=seed), "png",
-            )
-        )  # fmt: skip
-    if rhythm:
-        made.append(
-            Picture(
-                "profiles", "Mean day and mean week",
-                "Each series relative to its own mean and spread; the band holds the middle 80 % of series.",
-                "Mean daily and weekly profiles of real and synthetic series with bands.",
-                profiles(*pair),
-            )
-        )  # fmt: skip
-    made += [
-        Picture(
-            "duration", "Load-duration curve",
-            "Values in falling order: peaks on the left, base load on the right.",
-            "Load-duration curves of real and synthetic series, whole and zoomed on the peaks.",
-            duration(*pair),
-        ),
-        Picture(
-            "autocorrelation", "Autocorrelation",
-            "How strongly a value resembles the one so many days before; peaks are days and weeks.",
-            "Mean autocorrelation of real and synthetic series up to two weeks.",
-            autocorrelation(*pair),
-        ),
-        Picture(
-            "spectrum", "Spectrum",
-            "Share of each series' variance by time scale. Peaks at day and week are the rhythm; "
-            "the slope is its roughness.",
-            "Mean power spectrum of real and synthetic series with day and week marked.",
-            spectrum(*pair),
-        ),
-        Picture(
-            "values", "Distribution of values",
-            "Left: all values. Right: how often large values are exceeded.",
-            "Histograms and exceedance curves of real and synthetic values.",
-            values(*pair),
-        ),
-        Picture(
-            "levels", "Level and spread of series",
-            "One point a series. The clouds should overlap; a clump is a generator that lost variety.",
-            "Scatter plot of mean and standard deviation of every real and synthetic series.",
-            levels(*pair),
-        ),
-        Picture(
-            "embedding", "All series at a glance",
-            "Near points are series of similar shape, rhythm and level. Large t-SNE distances mean little.",
-            "Two-dimensional maps of real and synthetic series by principal components and t-SNE.",
-            embedding(*pair, seed=seed),
-        ),
-    ]  # fmt: skip
-    return made

@@ -2,26 +2,52 @@
 
 `Facts` has a field for everything the page says beside scores and pictures, and no field where an entity's
 id could stand: counts, sizes and settings only.
+
+report.json (`SCHEMA`) holds
+    schema      its name and version: another number where a field changed its meaning or went away
+    facts       `Facts`, with the time it was made
+    answers     the two of the first screen: {question, tone, short, text}; tone is good, warn, bad or note
+    headline    the numbers of the first screen: {name, title, value, text, context, standing}
+    fidelity    `fidelity.evaluate`: n, rows (values and noise by score), scores (what they mean), standing,
+                verdict (sentences), blind_to_copier
+    usefulness  a downstream task: {task, unit, sentence, rows of name, meaning, value, low, high, n}; or null
+    privacy     the attacks: {schema, outcome, sentence, attacks, claims}; or null
+    pictures    names of the pictures in the page
+Numbers that do not exist are null.
 """
 
 import datetime
 import functools
 import html
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from distgan.evaluation import interactive
+from distgan.evaluation.pictures import FEWEST
 from distgan.evaluation.plots import Picture
 from distgan.evaluation.scores import BY_NAME
-from distgan.evaluation.verdict import COPIER, MODEL, REAL
+from distgan.evaluation.usefulness import REAL as TRAINED_ON_REAL
+from distgan.evaluation.usefulness import SYNTHETIC as TRAINED_ON_SYNTHETIC
+from distgan.evaluation.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
 from distgan.files import write_json, write_text
 
-SCHEMA = "distgan.report/1"
-HEADLINE = (
+SCHEMA = "distgan.report/2"
+HEADLINE = (  # the numbers of the first screen: of each line the first that there is
+    ("critic", "acf_short"),
+    ("spectrum", "value_distance"),
+    ("diversity",),
+    ("usefulness", "daily_profile", "ramp_distance"),
+    ("privacy", "copies"),
+)
+BRIEF = (  # the scores that a terminal shows
+    "critic",
     "value_distance",
     "spread_distance",
     "ramp_distance",
@@ -30,16 +56,12 @@ HEADLINE = (
     "daily_profile",
     "weekly_profile",
     "diversity",
-    "critic",
     "copies",
 )
-GROUPS = {
-    "values": "Values",
-    "rhythm": "Rhythm",
-    "diversity": "Diversity",
-    "critics": "Critics",
-    "copies": "Copies",
-}
+BESIDE = (REAL, COPIER, MEAN_CURVE, SHUFFLED, "PCA+GMM")  # and the rows
+RULES = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+)
 STANDING = {
     "real": ("like real", "no worse than the better of the two real sets, within two standard errors"),
     "between": ("between", "better than the worse floor, not as good as real series"),
@@ -79,6 +101,8 @@ class Facts:
         left_out: reason -> number of series or columns that were not used.
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
+        unknown: what nobody told of the synthetic series, a sentence each; empty for a run.
+        real_curves: whether single held-out series are shown.
     """
 
     name: str
@@ -95,6 +119,8 @@ class Facts:
     groups: Groups | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
+    real_curves: bool = True
     credit: str = ""
     made: str = ""
     version: str = ""
@@ -122,53 +148,67 @@ def write(
     results: Mapping[str, Any],
     facts: Facts,
     pictures: Sequence[Picture],
-    usefulness: Mapping[str, Any] | None = None,
+    *,
+    first: Picture | None = None,
+    explorer: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `report.html` and `report.json`.
 
     Args:
-        results: the answer of `fidelity.evaluate`.
+        results: the answer of `fidelity.evaluate`; its `usefulness` and `privacy`, if any, get sections.
         pictures: in the order of the page.
-        usefulness: the answer of `usefulness.evaluate`.
+        first: the small picture of the first screen.
+        explorer: of `interactive.explorer`: series that the reader can choose.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
     made = facts.made or datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    sections = {name: results.get(name) for name in ("usefulness", "privacy")}
     content = {
         "schema": SCHEMA,
         "facts": {**asdict(facts), "made": made},
-        "fidelity": results,
-        "usefulness": usefulness,
-        "privacy": None,  # the attacks come with the release gate
+        "fidelity": {name: value for name, value in results.items() if name not in sections},
+        **sections,
         "pictures": [picture.name for picture in pictures],
     }
-    page = render(finite(content), pictures)
-    write_json(json_path, finite(content))
-    write_text(html_path, page)
+    content = finite(content)
+    content |= {"answers": _answers(content), "headline": _headline(content)}
+    text = render(content, pictures, first, explorer)
+    write_json(json_path, content)
+    write_text(html_path, text)
 
 
-def render(content: Mapping[str, Any], pictures: Sequence[Picture]) -> str:
+def render(
+    content: Mapping[str, Any],
+    pictures: Sequence[Picture],
+    first: Picture | None = None,
+    explorer: Mapping[str, Any] | None = None,
+) -> str:
     """The page for the content of report.json."""
     results = content["fidelity"]
-    return _template().render(
+    live = {f"live-{p.name}-{place}": item for p in pictures for place, item in enumerate(p.live, 1)}
+    return page("report.html.jinja").render(
         content=content,
         facts=content["facts"],
         results=results,
-        usefulness=content["usefulness"],
         pictures=pictures,
-        headline=[row for row in _table(results) if row["name"] in HEADLINE],
-        table=_table(results),
+        first=first,
+        live=live,
+        explorer=explorer,
+        bokeh=Markup(interactive.script()) if live or explorer else "",
+        table=table(results),
         rows=results["rows"],
-        groups=GROUPS,
         standing=STANDING,
-        uncertain=COPIER,
         period=_period(content["facts"]),
+        fewest=FEWEST,
+        rules=Markup(RULES),
     )
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def page(name: str) -> jinja2.Template:
+    """A template of this folder; `number`, `uri` and `inside` (a script element's JSON) are its filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -176,9 +216,109 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = number
-    environment.filters["uri"] = Picture.data_uri
-    return environment.get_template("report.html.jinja")
+    environment.filters |= {"number": number, "uri": Picture.data_uri, "inside": _inside}
+    return environment.get_template(name)
+
+
+def _inside(content: Any) -> Markup:
+    return Markup(json.dumps(content).replace("<", "\\u003c"))
+
+
+# ------------------------------------------------------------------------------------------- the first screen
+
+
+def _answers(content: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The two questions of a data owner."""
+    return [_is_it_good(content["fidelity"]), _is_it_safe(content)]
+
+
+def _is_it_good(results: Mapping[str, Any]) -> dict[str, str]:
+    """By the worst of what the sentences say; the first of them sums the scores up."""
+    sentences = results["verdict"]
+    tones = {sentence["tone"] for sentence in sentences}
+    tone = next((tone for tone in ("bad", "warn", "good") if tone in tones), "note")
+    short = {"bad": "Not yet", "warn": "With reservations", "good": "Yes, by these scores", "note": "Unknown"}
+    worst = [sentence["text"] for sentence in sentences[1:] if sentence["tone"] == tone in ("bad", "warn")]
+    text = " ".join([sentences[0]["text"], *worst[:1]])
+    return {"question": "Are they good?", "tone": tone, "short": short[tone], "text": text}
+
+
+def _is_it_safe(content: Mapping[str, Any]) -> dict[str, str]:
+    question, privacy = "Is it safe to release them?", content["privacy"]
+    if privacy is not None:
+        tone, short = {
+            "pass": ("good", "No attack went over its limit"),
+            "over": ("bad", "No"),
+            "insufficient": ("warn", "Not enough evidence"),
+        }[privacy["outcome"]]
+        return {"question": question, "tone": tone, "short": short, "text": privacy["sentence"]}
+    rows = {row["name"]: row["values"] for row in content["fidelity"]["rows"]}
+    share = rows[MODEL]["copies"] or 0
+    if share > 0:
+        text = f"{share:.1%} of them are near copies of training series."
+        return {"question": question, "tone": "bad", "short": "No", "text": text}
+    text = "No near copy of a training series was found, but that shows little: no attack was run."
+    if content["facts"]["unknown"]:
+        text = "No attack was run: it is not known which real series the synthetic ones were learned from."
+    return {"question": question, "tone": "warn", "short": "Not tested", "text": text}
+
+
+def _headline(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The numbers of `HEADLINE` that there are."""
+    lines = {line["name"]: line for line in table(content["fidelity"])}
+    found = []
+    for names in HEADLINE:
+        cards = (
+            CARDS[name](content[name]) if name in CARDS else _score_card(lines[name])
+            for name in names
+            if (content[name] if name in CARDS else name in lines)
+        )
+        found += [{"name": names[0], "standing": None, "scale": None, **card} for card in cards if card][:1]
+    return found
+
+
+def _score_card(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's value with what real series reach, and the worst of the other rows."""
+    score, cells = BY_NAME[line["name"]], {cell["row"]: cell["value"] for cell in line["cells"]}
+    worst = max(
+        (row for row in cells if row not in (MODEL, REAL) and cells[row] is not None),
+        key=lambda row: score.loss(cells[row]),
+        default=None,
+    )
+    context = [f"best {number(line['best'])}", f"other real series {number(cells.get(REAL))}"]
+    context += [f"{worst} {number(cells[worst])}"] if worst else []
+    text = number(cells[MODEL])
+    return {"name": line["name"], "title": line["title"], "value": cells[MODEL], "text": text,
+            "context": " · ".join(context), "standing": line["standing"], "scale": line["scale"]}  # fmt: skip
+
+
+def _usefulness_card(usefulness: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How much more a model errs that was trained on synthetic instead of real series."""
+    errors = {row["name"]: row["value"] for row in usefulness["rows"]}
+    if None in (made := errors.get(TRAINED_ON_SYNTHETIC), real := errors.get(TRAINED_ON_REAL)) or not real:
+        return None
+    return {"name": "usefulness", "title": "Error when trained on synthetic", "value": made / real,
+            "text": f"{number(made / real)} ×",
+            "context": f"what training on real series gives; {usefulness['task']}"}  # fmt: skip
+
+
+def _privacy_card(privacy: Mapping[str, Any]) -> dict[str, Any]:
+    over = sum(attack["outcome"] == "over" for attack in privacy["attacks"])
+    few = sum(attack["outcome"] == "insufficient" for attack in privacy["attacks"])
+    text = f"{over} of {len(privacy['attacks'])}"
+    context = "attacks over their limit" + (f", {few} with too few entities to tell" if few else "")
+    standing = {"pass": "real", "over": "floor", "insufficient": None}[privacy["outcome"]]
+    return {"name": "privacy", "title": "Privacy attacks", "value": over, "text": text, "context": context,
+            "standing": standing}  # fmt: skip
+
+
+CARDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
+    "usefulness": _usefulness_card,
+    "privacy": _privacy_card,
+}
+
+
+# ----------------------------------------------------------------------------------------- numbers and tables
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -193,7 +333,7 @@ def number(value: float | None, digits: int = 2) -> str:
     return f"{value:.{min(decimals, 4)}f}"
 
 
-def _table(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def table(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A line a score that exists for the data: its description, and a cell for each row."""
     lines = []
     for score in results["scores"]:
@@ -209,13 +349,13 @@ def _table(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "cells": cells,
                 "standing": results["standing"].get(score["name"]),
                 "blind": score["name"] in results["blind_to_copier"],
-                "scale": _scale(score["name"], cells),
+                "scale": scale(score["name"], cells),
             }
         )
     return lines
 
 
-def _scale(name: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def scale(name: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Places of the rows between best (0) and the worst of them (100), for the small drawing."""
     score = BY_NAME[name]
     losses = {cell["row"]: score.loss(cell["value"]) for cell in cells if cell["value"] is not None}
@@ -248,13 +388,26 @@ def _period(facts: Mapping[str, Any]) -> str:
     return f"{facts['length']:,} steps of {step}" + (f" from {start}" if start else "")
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """Verdict and scores for a terminal."""
-    names = [row["name"] for row in results["rows"]]
-    lines = [f"- {sentence['text']}" for sentence in results["verdict"]]
-    lines += ["", f"| score | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
-    lines += [
-        f"| {line['title']} | {' | '.join(number(cell['value']) for cell in line['cells'])} |"
-        for line in _table(results)
+def markdown(content: Mapping[str, Any]) -> str:
+    """Verdict and a few scores for a terminal, from the content of report.json."""
+    results = content["fidelity"]
+    floors = [row["name"] for row in results["rows"] if row["name"] in BESIDE]
+    lines = [line for line in table(results) if line["name"] in BRIEF]
+    cells = [["score", MODEL, *floors, "the model is"]]
+    for line in lines:
+        values = {cell["row"]: number(cell["value"]) for cell in line["cells"]}
+        names = [line["title"], *(values[name] for name in (MODEL, *floors))]
+        cells.append([*names, STANDING[line["standing"]][0] if line["standing"] else ""])
+    sentences = [f"- {sentence['text']}" for sentence in results["verdict"]]
+    answers = [f"{answer['question']} **{answer['short']}.**" for answer in content["answers"]]
+    return html.unescape("\n".join([*aligned(cells), "", *sentences, "", *answers, ""]))
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table; the first row is its head, the first column text, the others numbers."""
+    widths = [max(3, *(len(row[place]) for row in cells)) for place in range(len(cells[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [
+        f"| {' | '.join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))])} |"
+        for row in [cells[0], rule, *cells[1:]]
     ]
-    return html.unescape("\n".join(lines)) + "\n"

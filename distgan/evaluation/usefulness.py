@@ -48,6 +48,9 @@ class Task:
     def context(self) -> int:
         return WEEK * self.horizon
 
+    def __str__(self) -> str:
+        return "the next day" if self.horizon > 1 else "the next step"
+
 
 def task_of(length: int, steps_per_day: float) -> Task | None:
     """The next day from a week, or the next step from seven; None where the record is too short."""
@@ -161,7 +164,7 @@ def evaluate(
             errors[name] = _by_owner(wrong, series, owners) / base
     found = _summary(errors, task, seed)
     found["n"] = {"owners": len(base), "series": len(np.unique(series)), "samples": len(seen)}
-    return {**found, "verdict": sentence(found)}
+    return {**found, **sentence(found)}
 
 
 def _summary(errors: dict[str, Array], task: Task, seed: int) -> dict[str, Any]:
@@ -178,8 +181,13 @@ def _summary(errors: dict[str, Array], task: Task, seed: int) -> dict[str, Any]:
     meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
     pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
     return {
-        "task": {"horizon": task.horizon, "context": task.context, "naive_lag": task.lag},
-        "rows": [{"name": name, "meaning": meanings[name], **told(each)} for name, each in errors.items()],
+        "task": f"{task} of held-out series, by ridge regression on what came before and the calendar",
+        "unit": "the seasonal-naive forecast's error",
+        "horizon": task.horizon,
+        "rows": [
+            {"name": name, "meaning": meanings[name], "n": owners, **told(each)}
+            for name, each in errors.items()
+        ],
         "gaps": {
             name: told(errors[one] - errors[two])
             for name, one, two in pairs
@@ -189,18 +197,17 @@ def _summary(errors: dict[str, Array], task: Task, seed: int) -> dict[str, Any]:
 
 
 def sentence(found: dict[str, Any]) -> dict[str, str]:
-    """The finding in plain words: {tone, text}."""
+    """The finding in plain words: {tone, sentence}."""
     rows = {row["name"]: row for row in found["rows"]}
-    what = "the next day" if found["task"]["horizon"] > 1 else "the next step"
     made, real = rows.get(SYNTHETIC), rows.get(REAL)
     if made is None or real is None:
-        return {"tone": "note", "text": "Too few whole weeks to say what forecasting would gain."}
+        return {"tone": "note", "sentence": "Too few whole weeks to say what forecasting would gain."}
     gap = found["gaps"]["synthetic - real"]
     text = (
-        f"Forecasting {what} of held-out series, training on synthetic instead of real ones leaves "
+        "Training the forecaster on synthetic instead of real series leaves "
         f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
         f"(difference {gap['value']:+.1%}, 95 % interval {gap['low']:+.1%} to {gap['high']:+.1%})."
     )
     useful = 1 - real["value"]
     lost = gap["value"] / useful if useful > 0 else math.inf
-    return {"tone": "good" if lost < 0.1 else "warn" if lost < 0.5 else "bad", "text": text}
+    return {"tone": "good" if lost < 0.1 else "warn" if lost < 0.5 else "bad", "sentence": text}

@@ -40,7 +40,7 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
             for name in names:
                 take(name, settings, folder, parallel)
         if parallel.is_main and "evaluate" in names:
-            print(f"report    {folder.report}", flush=True)
+            print(f"report    {folder.report}\n\n{evaluate.told(folder)}", end="", flush=True)
     finally:
         parallel.close()
 

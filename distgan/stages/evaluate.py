@@ -10,9 +10,9 @@ import numpy as np
 import distgan
 from distgan import config, draws, privacy
 from distgan.conditions import Bank
-from distgan.data.store import SPLITS, Store, Table, private_table, read_table
+from distgan.data.store import SPLITS, Meta, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
-from distgan.evaluation import fidelity, plots, report, usefulness
+from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -40,18 +40,45 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     rows = {name: compared(real, table, name, settings, folder) for name in SPLITS}
     sets = {name: real.rows(chosen) for name, chosen in rows.items()}
     made = synthetic.rows(np.arange(synthetic.num_series))
-    holdout_owners = owners_of(real, table, rows["holdout"])
-    steps_per_day = DAY / real.meta.axis.step_seconds
+    owners = {name: split.owners for name, split in splits(table).items()}
+    results = measured(
+        sets, made, real.meta, settings.evaluate, owners, owners_of(real, table, rows["holdout"])
+    )
+    drawn = pictures.drawn(
+        sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
+    )
+    report.write(
+        folder.report,
+        folder.scores,
+        results,
+        facts(settings, folder, real, table),
+        [*drawn.pictures, *pictures_of_training(folder)],
+        first=drawn.first,
+        explorer=drawn.explorer,
+    )
+    return {"summary": results["verdict"][0]["text"]}
+
+
+def measured(
+    sets: dict[str, np.ndarray],
+    made: np.ndarray,
+    meta: Meta,
+    chosen: config.Evaluate,
+    owners: dict[str, int],
+    holdout_owners: np.ndarray,
+) -> dict[str, Any]:
+    """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
+    steps_per_day = DAY / meta.axis.step_seconds
     results = fidelity.evaluate(
         sets["train"],
         sets["holdout"],
         made,
         sets["reference"],
         steps_per_day=steps_per_day,
-        seed=settings.evaluate.seed,
-        max_series=settings.evaluate.max_series,
-        critic_steps=settings.evaluate.critic_steps,
-        owners={name: split.owners for name, split in splits(table).items()},
+        seed=chosen.seed,
+        max_series=chosen.max_series,
+        critic_steps=chosen.critic_steps,
+        owners=owners,
         holdout_owners=holdout_owners,
     )
     useful = usefulness.evaluate(
@@ -59,20 +86,21 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         sets["holdout"],
         made,
         steps_per_day=steps_per_day,
-        seed=settings.evaluate.seed,
+        seed=chosen.seed,
         holdout_owners=holdout_owners,
     )
-    view = plots.View(
-        real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
-    )
-    pictures = [
-        *plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed),
-        *pictures_of_training(folder),
-    ]
-    report.write(
-        folder.report, folder.scores, results, facts(settings, folder, real, table), pictures, useful
-    )
-    return {"summary": results["verdict"][0]["text"]}
+    return {**results, "usefulness": useful}
+
+
+def told(folder: Run) -> str:
+    """The report for a terminal, as Markdown."""
+    return report.markdown(read_json(folder.scores))
+
+
+def view_of(meta: Meta, seed: int) -> plots.View:
+    """How pictures show such series: their first channel."""
+    steps_per_day = DAY / meta.axis.step_seconds
+    return plots.View(meta.axis.times(), steps_per_day, meta.units, channel_name=meta.channels[0], seed=seed)
 
 
 def compared(
@@ -131,6 +159,7 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
         ),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
+        real_curves=settings.evaluate.real_curves,
         credit=str(provenance.get("credit", "")),
         version=distgan.__version__,
         identity=settings.identity,
@@ -186,6 +215,7 @@ def pictures_of_training(folder: Run) -> list[plots.Picture]:
             "What each network minimised, and what was watched.",
             "Curves of the losses of the encoder and of the GAN over steps.",
             plots.losses(lines),
+            live=interactive.losses(lines),
         ),
     ]
 
