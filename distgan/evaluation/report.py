@@ -130,8 +130,8 @@ def write(
     content = {
         "schema": SCHEMA,
         "facts": {**asdict(facts), "made": made},
-        "fidelity": results,
-        "privacy": None,  # the attacks come with the release gate
+        "fidelity": {name: value for name, value in results.items() if name != "privacy"},
+        "privacy": results.get("privacy"),
         "pictures": [picture.name for picture in pictures],
     }
     page = render(finite(content), pictures)

@@ -16,6 +16,7 @@ from distgan.evaluation import fidelity, plots, report
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
+from distgan.stages.attacks import attacked
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
@@ -50,6 +51,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         max_series=settings.evaluate.max_series,
         owners={name: split.owners for name, split in splits(table).items()},
     )
+    results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
     )

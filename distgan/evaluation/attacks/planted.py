@@ -115,7 +115,10 @@ def traced(
 # ------------------------------------------------------------------------------------------------------ leaks
 
 
-def some_copied(change: Callable[[Array, np.random.Generator], Array]) -> Callable[[Population], Scene]:
+Change = Callable[[Array, np.random.Generator], Array]
+
+
+def some_copied(change: Change) -> Callable[[Population], Scene]:
     """One in a hundred synthetic series is a member's, changed."""
 
     def leak(population: Population) -> Scene:
@@ -129,7 +132,7 @@ def some_copied(change: Callable[[Array, np.random.Generator], Array]) -> Callab
     return leak
 
 
-def with_noise(part: float) -> Callable[[Array, np.random.Generator], Array]:
+def with_noise(part: float) -> Change:
     """Noise of so large a part of each series' deviation."""
 
     def noisy(copied: Array, rng: np.random.Generator) -> Array:
@@ -149,7 +152,7 @@ def memorising(population: Population) -> Scene:
 
 def singletons(population: Population) -> Scene:
     """Many clusters and no floor: some groups are one home."""
-    return with_bank(population.scene, population.members, population.strangers, 200 * GROUPS // 3)
+    return with_bank(population.scene, population.members, population.strangers, len(population.members) // 5)
 
 
 def canaries(population: Population) -> Scene:
@@ -199,12 +202,15 @@ def too_little_noise(population: Population) -> Scene:
     )
 
 
-LEAKS: dict[str, Callable[[Population], Scene]] = {
+Leak = Callable[[Population], Scene]
+IN_SERIES: dict[str, Leak] = {
     "1 % copies": some_copied(lambda copied, rng: copied),
     "1 % scaled copies": some_copied(lambda copied, rng: np.float32(1.15) * copied),
     "1 % shifted copies": some_copied(lambda copied, rng: np.roll(copied, STEPS_PER_DAY, axis=1)),
     "1 % noisy copies": some_copied(with_noise(0.05)),
     "a memorising generator": memorising,
+}
+IN_BANK: dict[str, Leak] = {
     "singleton groups": singletons,
     "four wide probes": wide_probes,
     "too little noise for the promise": too_little_noise,
