@@ -104,7 +104,7 @@ def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str,
 
 def sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
     if broken:
-        return f"Not to be released: {broken[0].name} does not hold ({broken[0].broken})."
+        return f"Not to be released: {broken[0].name}: {broken[0].broken}."
     if attacks is None:
         return "Not enough evidence: nobody was held out (data.splits.holdout), so nothing can be attacked."
     return str(attacks["sentence"])
