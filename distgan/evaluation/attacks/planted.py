@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distgan import clustering, conditions, draws, privacy
+from distgan import clustering, draws, privacy
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks.scene import Array, Scene, Side
 
@@ -86,8 +86,13 @@ def with_bank(
         members=replace(scene.members, groups=inside),
         strangers=replace(scene.strangers, groups=beside),
         traced=traced(members, inside, strangers, beside, means, scene),
-        static_auc=conditions.tracing_auc(NUMBERS, float(effective.min())),
+        static_auc=bound(NUMBERS, float(effective.min())),
     )
+
+
+def bound(released: int, members: float) -> float:
+    """Φ(√(d/k)/√2) of the tracing attack on a mean of k latents: as of normal noise √(k/d) wide."""
+    return privacy.tracing_bound((members / released) ** 0.5)
 
 
 def traced(
@@ -178,15 +183,15 @@ def wide_probes(population: Population) -> Scene:
     averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
     means = np.stack([members[rows].mean(axis=0) for rows in probes])
     attacks = traced(members, inside, strangers, beside, means, scene, averaged)
-    return replace(scene, traced=attacks, static_auc=conditions.tracing_auc(WIDE, PROBES))
+    return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
 
 
 def too_little_noise(population: Population) -> Scene:
     """A bank of small groups that promises ε = 1 with a tenth of the noise that this takes."""
     multiplier = privacy.noise_multiplier(EPSILON, DELTA)
-    bound = privacy.tracing_bound(multiplier)
+    promised = privacy.tracing_bound(multiplier)
     small = len(population.members) // 15
-    scene = replace(population.scene, tracing_limit=min(bound, population.scene.tracing_limit))
+    scene = replace(population.scene, tracing_limit=min(promised, population.scene.tracing_limit))
     members, strangers = population.members, population.strangers
     inside, beside = (np.arange(len(side)) % small for side in (members, strangers))
     counts = np.bincount(inside)
@@ -198,7 +203,7 @@ def too_little_noise(population: Population) -> Scene:
         scene,
         traced=traced(members, inside, strangers, beside, means, scene),
         epsilon=EPSILON,
-        static_auc=bound,
+        static_auc=promised,
     )
 
 
