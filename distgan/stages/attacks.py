@@ -50,7 +50,6 @@ def attacked(
     members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
     inside, beside = groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
-    limit = min(bank.settings.max_tracing_auc, MOST_TRACING)
     promise = bank.promise
     scene = Scene(
         Side.of(members, owner_codes(folder, sides["train"]), inside),
@@ -61,8 +60,8 @@ def attacked(
         embed=embedding(settings, folder, parallel, sides["train"]),
         traced=kept_tracing(folder) if traced is None else traced,
         static_auc=float(max(bank.tracing_auc)),
-        tracing_limit=limit if promise is None else min(limit, promise.tracing_bound),
-        static_limit=limit,
+        tracing_limit=min(bank.settings.max_tracing_auc, MOST_TRACING),
+        promised_auc=None if promise is None else promise.tracing_bound,
         epsilon=None if promise is None else promise.epsilon,
         delta=settings.privacy.delta,
         white_box=white_box(

@@ -6,7 +6,7 @@ lower end, widened for all attacks together (Bonferroni), is over. `alarm` attac
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -84,9 +84,15 @@ def _static(scene: Scene) -> Found:
     if scene.static_auc is None:
         return Found(None, note="no bank")
     note = "of the smallest group; the attacker knows a target's exact latent and the population's mean"
-    return Found(
-        Measured.exactly(scene.static_auc, scene.members.num_owners), note=note, limit=scene.static_limit
-    )
+    bound = Measured.exactly(scene.static_auc, scene.members.num_owners)
+    return Found(bound, note=note, limit=scene.tracing_limit)
+
+
+def _promised(scene: Scene) -> Found:
+    if scene.promised_auc is None or not scene.traced:
+        return Found(None, note="the bank promises no differential privacy")
+    note = "no attack may surely succeed above what the promised noise allows"
+    return replace(_tracing(scene), note=note, limit=scene.promised_auc)
 
 
 def _inference(scene: Scene) -> Found:
@@ -148,6 +154,7 @@ BATTERY = (
     ),
     Attack("P6", "Tracing in the bank's means", "AUC", 0.65, OURS, _tracing),
     Attack("P6a", "Tracing in the bank's means, by theory", "AUC", 0.65, OURS, _static),
+    Attack("P6b", "Tracing against the promised noise", "AUC", None, OURS, _promised, "alarm"),
     Attack(
         "P7",
         "Linking two halves of a series",

@@ -21,7 +21,7 @@ GROUPS = 10
 CANARIES, FAR = 40, 6.0  # homes that are unlike all others, in deviations
 WIDE = 256  # numbers of a wide latent, as the seeds'
 PROBES = 4
-EPSILON, DELTA, TOO_LITTLE = 1.0, 1e-6, 10  # of the promise, and by how much its noise is too small
+EPSILON, DELTA, TOO_LITTLE = 0.5, 1e-6, 0.1  # of the promise, and the part of its noise that is drawn
 
 
 def homes(count: int, rng: np.random.Generator) -> Array:
@@ -186,24 +186,20 @@ def wide_probes(population: Population) -> Scene:
     return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
 
 
-def too_little_noise(population: Population) -> Scene:
-    """A bank of small groups that promises ε = 1 with a tenth of the noise that this takes."""
+def noisy_bank(population: Population, noise: float) -> Scene:
+    """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
     multiplier = privacy.noise_multiplier(EPSILON, DELTA)
     promised = privacy.tracing_bound(multiplier)
-    small = len(population.members) // 15
-    scene = replace(population.scene, tracing_limit=min(promised, population.scene.tracing_limit))
-    members, strangers = population.members, population.strangers
-    inside, beside = (np.arange(len(side)) % small for side in (members, strangers))
-    counts = np.bincount(inside)
-    noise = scene.rng("too little noise").standard_normal((small, NUMBERS))
-    radius = np.sqrt(NUMBERS)
-    means = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1) / counts[:, None]
-    means += noise * multiplier * radius / TOO_LITTLE / counts[:, None]
+    scene, members, strangers = population.scene, population.members, population.strangers
+    number = len(members) // 30
+    inside, beside = (np.arange(len(side)) % number for side in (members, strangers))
+    sums = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1)
+    drawn = scene.rng("noise of the bank").standard_normal(sums.shape)
+    radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
+    means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
+    attacks = traced(members, inside, strangers, beside, means, scene)
     return replace(
-        scene,
-        traced=traced(members, inside, strangers, beside, means, scene),
-        epsilon=EPSILON,
-        static_auc=promised,
+        scene, traced=attacks, epsilon=EPSILON, promised_auc=promised, static_auc=bound(NUMBERS, 30)
     )
 
 
@@ -218,6 +214,6 @@ IN_SERIES: dict[str, Leak] = {
 IN_BANK: dict[str, Leak] = {
     "singleton groups": singletons,
     "four wide probes": wide_probes,
-    "too little noise for the promise": too_little_noise,
+    "too little noise for the promise": lambda population: noisy_bank(population, TOO_LITTLE),
     "canaries carry their groups": canaries,
 }

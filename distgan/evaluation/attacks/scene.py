@@ -83,8 +83,8 @@ class Scene:
         embed: the run's own encoder, which the attacker is taken to have; by default interpretable features.
         traced: the tracing attack on the bank, by exposure, as it was run.
         static_auc: the bound of the same attack from group sizes, worst group.
-        tracing_limit: of the attack as it was run; static_limit: of its bound.
-        epsilon, delta: what a private bank promises.
+        tracing_limit: of both.
+        promised_auc, epsilon, delta: what a private bank promises.
         white_box: name -> scores of the members' and the strangers' series by the run's networks.
     """
 
@@ -97,7 +97,7 @@ class Scene:
     traced: Sequence[tracing.Attack] = ()
     static_auc: float | None = None
     tracing_limit: float = 0.65
-    static_limit: float = 0.65
+    promised_auc: float | None = None
     epsilon: float | None = None
     delta: float = 1e-6
     white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
