@@ -81,6 +81,11 @@ def test_what_an_attack_is_over_on(few: Population) -> None:
     assert battery.judged("limit", Found(low, [("outliers", high)]), 0.6, enough=True) == "over"
     assert battery.judged("evidence", Found(low), 0.6, enough=False) == "insufficient"
     assert battery.judged("report", Found(high), None, enough=True) == "report"
+    unknown = Measured(np.nan, np.nan, np.nan, np.nan, 100)
+    assert battery.judged("limit", Found(unknown), 0.6, enough=True) == "over"
+    assert battery.judged("alarm", Found(unknown), 0.6, enough=False) == "insufficient"
+    assert battery.judged("limit", Found(None), 0.6, enough=True) == "skipped"
+    assert battery.judged("limit", Found(None, needed=True), 0.6, enough=True) == "insufficient"
 
 
 def test_windows_of_an_owner_count_together() -> None:

@@ -20,6 +20,7 @@ from distgan.conditions import Bank
 from distgan.data.store import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery, page
+from distgan.evaluation.report import finite
 from distgan.files import whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -206,7 +207,7 @@ def least(held: config.Bank) -> config.Bank | None:
 
 def save(verdict: dict[str, Any], place: Path) -> None:
     """`place`.json and `place`.html."""
-    write_json(place.with_suffix(".json"), verdict)
+    write_json(place.with_suffix(".json"), finite(verdict))
     write_text(place.with_suffix(".html"), page.render(verdict))
 
 

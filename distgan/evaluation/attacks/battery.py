@@ -27,12 +27,15 @@ RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.0
 
 @dataclass(frozen=True)
 class Found:
-    """What an attack gave: over all owners, by exposure; None where it could not be tried."""
+    """What an attack gave: over all owners, by exposure; None where it could not be tried, too little evidence
+    if it is `needed`.
+    """
 
     measured: Measured | None
     groups: Sequence[tuple[str, Measured]] = ()
     note: str = ""
-    limit: float | None = None  # where it depends on the bank's promise
+    limit: float | None = None  # where it depends on the bank
+    needed: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,7 @@ def _noted(attack: Callable[[Scene], tuple[Measured, str]], scene: Scene) -> Fou
 
 def _auc(scores: str, scene: Scene) -> Found:
     measured, groups = membership.auc(scene, getattr(scene, scores))
-    return Found(
-        measured, groups, "" if scene.members.has_several else "one series an owner: the user's level"
-    )
+    return Found(measured, groups, "" if scene.members.has_several else "one series an owner: user level")
 
 
 def _found_at(scores: str, false_rate: float, scene: Scene) -> Found:
@@ -75,7 +76,8 @@ def _over_all_series(scores: str, scene: Scene) -> Found:
 
 def _tracing(scene: Scene) -> Found:
     if not scene.traced:
-        return Found(None, note="no bank, or too few strangers of any group")
+        missing = scene.static_auc is not None
+        return Found(None, note="too few strangers of any group" if missing else "no bank", needed=missing)
     groups = [(attack.exposure, membership.of_tracing(attack)) for attack in scene.traced]
     return Found(groups[0][1], groups[1:], limit=scene.tracing_limit)
 
@@ -253,13 +255,14 @@ def told(attack: Attack, found: Found, enough: bool) -> dict[str, Any]:
 def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> str:
     """Over all owners and in every exposure; the worst counts."""
     if found.measured is None:
-        return SKIPPED
+        return INSUFFICIENT if found.needed else SKIPPED
     if rule == "report" or limit is None:
         return TOLD
     every = [found.measured, *(measured for _, measured in found.groups)]
     if any(measured.sure > limit for measured in every):
         return OVER
-    if rule != "alarm" and any(measured.high > limit for measured in every):
+    ends = [measured.sure if rule == "alarm" else measured.high for measured in every]
+    if not all(end <= limit for end in ends):  # said so that NaN does not slip through
         return OVER if enough else INSUFFICIENT
     return INSUFFICIENT if rule == "evidence" and not enough else PASS
 
