@@ -27,8 +27,8 @@ RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.0
 
 @dataclass(frozen=True)
 class Found:
-    """What an attack gave: over all owners, by exposure; None where it could not be tried, too little evidence
-    if it is `needed`.
+    """What an attack gave: over all owners, by exposure; None where it was not tried, which is too little
+    evidence for one that is `needed`.
     """
 
     measured: Measured | None
