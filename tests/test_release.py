@@ -3,13 +3,14 @@
 import html
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import TINY
 
-from distgan import cli, conditions, config, errors
+from distgan import cli, conditions, config, errors, privacy
 from distgan.data.store import Store, StoreWriter
 from distgan.evaluation.attacks import planted
 from distgan.files import read_json, write_text
@@ -87,6 +88,27 @@ def test_a_damaged_bank_is_a_mismatch(mine: Run) -> None:
 def test_a_changed_ledger_is_a_mismatch(mine: Run) -> None:
     mine.ledger.write_text('{"before": "other"}\n')
     assert "ledger" in refused(mine, 5)
+
+
+def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
+    pytest.importorskip("dp_accounting")
+    private = config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0)
+    settings = config.load(mine.config).model_copy(update={"privacy": private})
+    with pytest.raises(errors.Mismatch, match="do not agree"):
+        release.audit_ledger(settings, mine)
+    budget = privacy.Budget.of(private, 4, 42)
+    bank = conditions.Bank.load(mine.bank)
+    replace(bank, promise=conditions.promise(budget)).save(mine.bank)
+    with pytest.raises(errors.Mismatch, match="no line"):
+        release.audit_ledger(settings, mine)
+    ledger = privacy.Ledger(mine.ledger)
+    with ledger.spending("directions", budget, budget.directions_multiplier):
+        pass
+    with pytest.raises(errors.Mismatch, match="adds up to"):
+        release.audit_ledger(settings, mine)
+    with ledger.spending("groups", budget, budget.sums_multiplier):
+        pass
+    release.audit_ledger(settings, mine)
 
 
 def test_another_config_than_the_series_were_made_with_is_a_mismatch(mine: Run) -> None:
