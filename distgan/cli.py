@@ -6,6 +6,7 @@ distgan generate  RUN [key.sub=value ...]                          synthetic ser
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
 distgan evaluate  --real FILE --synthetic FILE [--out FOLDER]      the same of any two files
 distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
+distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -60,6 +61,15 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
     stages.run(settings, folder, (stage,))
 
 
+def release(arguments: Sequence[str]) -> None:
+    if len(arguments) not in (1, 3) or arguments[1:2] not in ([], ["--to"]):
+        raise UserError("distgan release needs a run folder, e.g. distgan release runs/demo --to release/")
+    folder = Run(Path(arguments[0]))
+    from distgan.stages.release import run
+
+    print(run(folder, Path(arguments[2]) if len(arguments) == 3 else folder.folder / "release"))
+
+
 def export(arguments: Sequence[str]) -> None:
     if len(arguments) not in (1, 2):
         raise UserError("distgan export needs a run folder, e.g. distgan export runs/demo weights/")
@@ -88,6 +98,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "generate": generate,
     "evaluate": evaluate,
     "compare": compare,
+    "release": release,
     "export": export,
     "inspect": inspect,
     "reference": reference,

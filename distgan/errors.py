@@ -19,6 +19,18 @@ class UserError(ValueError):
     exit_code = 2
 
 
+class OverLimit(UserError):
+    """What was to be released is over a limit, or of a kind that never may be."""
+
+    exit_code = 3
+
+
+class TooLittleEvidence(UserError):
+    """Too few were held out to show that a release is safe."""
+
+    exit_code = 4
+
+
 class Mismatch(UserError):
     """A manifest or a ledger does not fit what it vouches for."""
 

@@ -14,6 +14,7 @@ PROMISED = {
     "attention.py": ["fused_speedup"],
     "generation.py": ["series_per_cpu_second"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
+    "attacks.py": ["cpu_s", "leaks_caught"],
     "clustering.py": [],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],

@@ -78,6 +78,6 @@ def test_intervals_cover() -> None:
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        _, low, high = tracing._auc(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
+        _, low, high = tracing.auc(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
         hits += low <= 0.7602 <= high
     assert 0.91 < hits / 300 < 0.985

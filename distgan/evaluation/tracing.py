@@ -66,6 +66,7 @@ def attack(
     *,
     limit: float,
     averaged: np.ndarray | None = None,
+    farthest: float = FARTHEST,
     seed: int = 0,
 ) -> list[Attack]:
     """The attack by exposure; nothing, if there are too few strangers for any group.
@@ -75,6 +76,7 @@ def attack(
         strangers: [m, D] of entities that are in no group; stranger_groups: [m] where each would be.
         released: [G, D].
         averaged: [n] bool, who is really in the mean, if not all.
+        farthest: share of the members that counts as outliers.
     """
     scores = _scores(members, groups, strangers, stranger_groups, released, seed)
     if scores is None:
@@ -82,17 +84,22 @@ def attack(
     inside, outside, far_in, far_out = scores
     known, others = np.isfinite(inside), np.isfinite(outside)
     small = _in_smallest(groups, len(released))
-    edge = np.quantile(far_in[known], 1 - FARTHEST)
-    far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - FARTHEST)))
+    edge = np.quantile(far_in[known], 1 - farthest)
+    far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
     exposures = [
         ("all", "every entity behind a released mean", known, others),
         ("smallest groups", "the quarter of the groups with the fewest", known & small[groups], others),
-        ("outliers", "the twentieth farthest from its group", known & (far_in >= edge), far_strangers),
+        (
+            "outliers",
+            f"the {farthest:.0%} farthest from their groups",
+            known & (far_in >= edge),
+            far_strangers,
+        ),
     ]
     if averaged is not None:
         exposures.insert(1, ("averaged", "entities really in the mean", known & averaged, others))
     return [
-        Attack(name, meaning, int(who.sum()), int(whom.sum()), *_auc(inside[who], outside[whom]), limit)
+        Attack(name, meaning, int(who.sum()), int(whom.sum()), *auc(inside[who], outside[whom]), limit)
         for name, meaning, who, whom in exposures
         if who.any() and whom.any()
     ]
@@ -168,7 +175,7 @@ def _in_smallest(groups: np.ndarray, number: int) -> np.ndarray:
     return small
 
 
-def _auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
+def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
     """P(inside > outside) and its 95 % interval."""
     n, m = len(inside), len(outside)
     joint = rankdata(np.concatenate([inside, outside]))

@@ -76,21 +76,20 @@ def private(
 
 
 def traced(
-    settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData, bank: Bank
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    data: TrainingData,
+    bank: Bank,
+    farthest: float = tracing.FARTHEST,
 ) -> list[tracing.Attack]:
     """The tracing attack on the bank, with the held-out and reference series as strangers."""
     members = Members.load(folder.clusters / "members.safetensors")
     others = TrainingData.open(folder, ("holdout", "reference"))
     if not others.num_series:
         return []
-    projection = Projection.load(folder.clusters / "projection.safetensors")
-    points = projection(latents(settings, folder, parallel, others))
-    if bank.promise is not None:
-        points = privacy.entity_means(points, np.arange(len(points)), bank.promise.clip)
-    beside = clustering.nearest(
-        points, members.points
-    )  # a stranger's group is that of the member most like it
-    strangers, where, _ = by_entity(points, others.attributes, others.entity_codes, members.groups[beside])
+    points, beside = placed(settings, folder, parallel, others, members, bank)
+    strangers, where, _ = by_entity(points, others.attributes, others.entity_codes, beside)
     inside, groups, first = by_entity(members.points, data.attributes, members.entities, members.groups)
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     return tracing.attack(
@@ -101,8 +100,25 @@ def traced(
         tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=settings.bank.max_tracing_auc,
         averaged=in_means(settings, folder, bank, members)[first] if settings.bank.study else None,
+        farthest=farthest,
         seed=settings.seed,
     )
+
+
+def placed(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    others: TrainingData,
+    members: Members,
+    bank: Bank,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Narrow points of strangers [n, K], and the group [n] of the member that each is most like."""
+    projection = Projection.load(folder.clusters / "projection.safetensors")
+    points = projection(latents(settings, folder, parallel, others))
+    if bank.promise is not None:
+        points = privacy.entity_means(points, np.arange(len(points)), bank.promise.clip)
+    return points, members.groups[clustering.nearest(points, members.points)]
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from distgan.evaluation import fidelity, interactive, pictures, plots, report, u
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
+from distgan.stages.attacks import attacked
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
@@ -44,6 +45,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     results = measured(
         sets, made, real.meta, settings.evaluate, owners, owners_of(real, table, rows["holdout"])
     )
+    results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
     drawn = pictures.drawn(
         sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
     )

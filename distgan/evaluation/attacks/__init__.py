@@ -1,0 +1,1 @@
+"""Attacks on a release, and the verdict of all of them together: `battery.run(scene)`."""

@@ -1,0 +1,293 @@
+"""The battery: every attack with its statistic and its limit, as data; and the verdict.
+
+An attack is *over* its limit if the upper end of its 95 % interval is: what is not shown to be safe does not
+pass. With fewer than `EVIDENCE` members or strangers that is *insufficient* evidence instead, unless even the
+lower end, widened for all attacks together (Bonferroni), is over. `alarm` attacks go by that lower end alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from distgan.evaluation.attacks import copies, inference, membership
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Scene
+
+SCHEMA = "distgan.privacy/1"
+EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs
+MOST_PROVED = 1.0  # ε that attacks may prove, where none is promised
+
+PASS, OVER, INSUFFICIENT, TOLD, SKIPPED = "pass", "over", "insufficient", "report", "skipped"
+Rule = Literal["limit", "evidence", "alarm", "report"]
+
+OURS = "this project's; no regulator fixes one"
+RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.09"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an attack gave: over all owners, by exposure; None where it was not tried, which is too little
+    evidence for one that is `needed`.
+    """
+
+    measured: Measured | None
+    groups: Sequence[tuple[str, Measured]] = ()
+    note: str = ""
+    limit: float | None = None  # where it depends on the bank
+    needed: bool = False
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One line of the battery. `rule`: see the module; `evidence` needs the evidence whatever comes out."""
+
+    id: str
+    title: str
+    statistic: str
+    limit: float | None
+    source: str
+    function: Callable[[Scene], Found]
+    rule: Rule = "limit"
+
+
+# ------------------------------------------------------------------------------------- attacks as lines of it
+
+
+def _noted(attack: Callable[[Scene], tuple[Measured, str]], scene: Scene) -> Found:
+    measured, note = attack(scene)
+    return Found(measured, note=note)
+
+
+def _auc(scores: str, scene: Scene) -> Found:
+    measured, groups = membership.auc(scene, getattr(scene, scores))
+    return Found(measured, groups, "" if scene.members.has_several else "one series an owner: user level")
+
+
+def _found_at(scores: str, false_rate: float, scene: Scene) -> Found:
+    return Found(membership.found_at(scene, getattr(scene, scores), false_rate))
+
+
+def _over_all_series(scores: str, scene: Scene) -> Found:
+    if not scene.members.has_several:
+        return Found(None, note="every owner has one series: as P4 and P5")
+    return Found(membership.over_all_series(scene, getattr(scene, scores)))
+
+
+def _tracing(scene: Scene) -> Found:
+    if not scene.traced:
+        missing = scene.static_auc is not None
+        return Found(None, note="too few strangers of any group" if missing else "no bank", needed=missing)
+    groups = [(attack.exposure, membership.of_tracing(attack)) for attack in scene.traced]
+    return Found(groups[0][1], groups[1:], limit=scene.tracing_limit)
+
+
+def _static(scene: Scene) -> Found:
+    if scene.static_auc is None:
+        return Found(None, note="no bank")
+    note = "of the smallest group; the attacker knows a target's exact latent and the population's mean"
+    bound = Measured.exactly(scene.static_auc, scene.members.num_owners)
+    return Found(bound, note=note, limit=scene.tracing_limit)
+
+
+def _promised(scene: Scene) -> Found:
+    if scene.promised_auc is None or not scene.traced:
+        return Found(None, note="the bank promises no differential privacy")
+    note = "no attack may surely succeed above what the promised noise allows"
+    return replace(_tracing(scene), note=note, limit=scene.promised_auc)
+
+
+def _inference(scene: Scene) -> Found:
+    secrets = inference.inference(scene)
+    name, worst = max(secrets, key=lambda secret: secret[1].high)
+    return Found(worst, secrets, f"worst secret: {name}")
+
+
+def _white_box(scene: Scene) -> Found:
+    if not scene.white_box:
+        return Found(None, note="no networks beside the synthetic series")
+    groups = [(name, membership.auc(scene, scores)[0]) for name, scores in scene.white_box.items()]
+    return Found(max(groups, key=lambda group: group[1].value)[1], groups, "these weights stay private")
+
+
+def _audit(scene: Scene) -> Found:
+    measured, groups = membership.audit(scene, [scene.nearness, scene.density])
+    note = "the random split of the owners is the coin; no canaries were planted"
+    return Found(measured, groups, note, limit=scene.epsilon)
+
+
+AUC, FEW, FEWER = 0.60, 0.03, 0.01
+NEAREST, DENSITY = "Nearest synthetic series", "Density ratio"
+BATTERY = (
+    Attack("P1", "Near copies", "copied members above chance", 0, OURS, partial(_noted, copies.near)),
+    Attack(
+        "P2",
+        "Copies shifted in time or scaled",
+        "copied members above chance",
+        0,
+        OURS,
+        partial(_noted, copies.shifted),
+    ),
+    Attack(
+        "P3",
+        "Nearer to members than to strangers",
+        "share of synthetic series",
+        0.55,
+        OURS,
+        partial(_noted, copies.nearer_share),
+        "alarm",
+    ),
+    Attack("P4", NEAREST, "AUC", AUC, OURS, partial(_auc, "nearness")),
+    Attack(
+        "P4a", NEAREST, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "nearness", 0.01)
+    ),
+    Attack(
+        "P4b",
+        NEAREST,
+        "members found at 0.1 % false alarms",
+        FEWER,
+        OURS,
+        partial(_found_at, "nearness", 0.001),
+        "evidence",
+    ),
+    Attack("P5", DENSITY, "AUC", AUC, OURS, partial(_auc, "density")),
+    Attack(
+        "P5a", DENSITY, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "density", 0.01)
+    ),
+    Attack("P6", "Tracing in the bank's means", "AUC", 0.65, OURS, _tracing),
+    Attack("P6a", "Tracing in the bank's means, by theory", "AUC", 0.65, OURS, _static),
+    Attack("P6b", "Tracing against the promised noise", "AUC", None, OURS, _promised, "alarm"),
+    Attack(
+        "P7",
+        "Linking two halves of a series",
+        "residual risk",
+        0.09,
+        RISK,
+        lambda scene: Found(inference.linkage(scene)),
+    ),
+    Attack("P8", "Inferring a secret", "residual risk", 0.09, RISK, _inference),
+    Attack(
+        "P8a",
+        "Singling out",
+        "residual risk",
+        0.09,
+        RISK,
+        lambda scene: Found(inference.singling_out(scene)),
+    ),
+    Attack("P9", "With the networks at hand", "AUC", None, OURS, _white_box, "report"),
+    Attack("P10", "Audit of one training", "proved epsilon", MOST_PROVED, OURS, _audit, "alarm"),
+    Attack("P11", "All series of an owner together", "AUC", AUC, OURS, partial(_over_all_series, "nearness")),
+    Attack(
+        "P11a",
+        "All series of an owner together, density",
+        "AUC",
+        AUC,
+        OURS,
+        partial(_over_all_series, "density"),
+    ),
+)
+
+CLAIMS = (
+    "Attacks that failed are no proof that none succeeds: aggregation and attacks do not prove anonymity.",
+    "What was attacked is the synthetic series and the bank. Encoder, discriminator, latents, clusters and "
+    "the private tables were not cleared: they stay with the data's owner.",
+)
+
+
+# -------------------------------------------------------------------------------------------- the verdict
+
+
+def run(
+    scene: Scene,
+    attacks: Sequence[Attack] = BATTERY,
+    claims: Sequence[str] = CLAIMS,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
+    enough = min(scene.members.num_owners, scene.strangers.num_owners) >= EVIDENCE
+    every = []
+    for attack in attacks:
+        every.append(told(attack, attack.function(scene), enough))
+        progress(line(every[-1]))
+    found = [each for each in every if each["outcome"] not in (TOLD, SKIPPED)]
+    outcomes = [each["outcome"] for each in found]
+    outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
+    return {
+        "schema": SCHEMA,
+        "outcome": outcome,
+        "sentence": sentence(outcome, found, scene),
+        "attacks": found,
+        "others": [each for each in every if each not in found],  # without a limit, or not tried
+        "claims": list(claims),
+        "evidence": {
+            "members": scene.members.num_owners,
+            "strangers": scene.strangers.num_owners,
+            "synthetic": len(scene.synthetic),
+            "needed": EVIDENCE,
+        },
+    }
+
+
+def told(attack: Attack, found: Found, enough: bool) -> dict[str, Any]:
+    """An attack's line of the result."""
+    limit = attack.limit if found.limit is None else found.limit
+    measured = found.measured
+    groups = [
+        {"name": name, "n": each.n, "value": each.value, "low": each.low, "high": each.high}
+        for name, each in found.groups
+    ]
+    return {
+        "id": attack.id,
+        "title": attack.title,
+        "statistic": attack.statistic,
+        "value": None if measured is None else measured.value,
+        "low": None if measured is None else measured.low,
+        "high": None if measured is None else measured.high,
+        "n": 0 if measured is None else measured.n,
+        "limit": limit,
+        "source": attack.source,
+        "outcome": judged(attack.rule, found, limit, enough),
+        "groups": groups,
+        "note": found.note,
+    }
+
+
+def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> str:
+    """Over all owners and in every exposure; the worst counts."""
+    if found.measured is None:
+        return INSUFFICIENT if found.needed else SKIPPED
+    if rule == "report" or limit is None:
+        return TOLD
+    every = [found.measured, *(measured for _, measured in found.groups)]
+    if any(measured.sure > limit for measured in every):
+        return OVER
+    ends = [measured.sure if rule == "alarm" else measured.high for measured in every]
+    if not all(end <= limit for end in ends):  # said so that NaN does not slip through
+        return OVER if enough else INSUFFICIENT
+    return INSUFFICIENT if rule == "evidence" and not enough else PASS
+
+
+def sentence(outcome: str, found: Sequence[dict[str, Any]], scene: Scene) -> str:
+    """The verdict in plain words."""
+    who = f"{scene.members.num_owners:,} members against {scene.strangers.num_owners:,} strangers"
+    if outcome == OVER:
+        over = [f"{each['title'].lower()} ({each['id']})" for each in found if each["outcome"] == OVER]
+        return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."
+    if outcome == INSUFFICIENT:
+        return (
+            f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "
+            "thousand. No measure is surely over its limit."
+        )
+    return f"No attack came over its limit, with {who}. That is evidence, not a proof."
+
+
+def line(told: dict[str, Any]) -> str:
+    """For a terminal."""
+    name = f"{told['id']:<5} {told['title']}"
+    if told["value"] is None:
+        return f"{name}: {told['note']}"
+    limit = "" if told["limit"] is None else f", limit {told['limit']:g}"
+    return (
+        f"{name}: {told['statistic']} {told['value']:.3g} ({told['low']:.3g} to {told['high']:.3g}){limit}: "
+        f"{told['outcome']}"
+    )

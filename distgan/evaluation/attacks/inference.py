@@ -1,0 +1,94 @@
+"""P7, P8: linking, inferring and singling out, the three risks of the European regulators' opinion 05/2014.
+
+Each attack is run on members and, the same way, on strangers; what counts is the residual risk, success on
+members that success on strangers does not explain. Formulas after Anonymeter (Giomi et al. 2023).
+"""
+
+import numpy as np
+
+from distgan.evaluation.attacks import features, rates
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Array, Scene, both_ways
+
+CLOSE = 0.05  # a guess within 5 % is right
+PREDICATES = 10_000  # tried to single somebody out
+CLUES = 3  # features in each of them
+
+
+def linkage(scene: Scene) -> Measured:
+    """P7: are two halves of a member's series nearest to the halves of the same synthetic series?
+
+    The attacker has both halves apart, from two sources, and the released series as the bridge. Halves are
+    compared as the run's encoder sees them, the other half missing (or by interpretable features).
+    """
+    made = _halves(scene, scene.synthetic)
+    hits = []
+    for side in (scene.members, scene.strangers):
+        one = np.unique(side.owners, return_index=True)[1]  # a series of each: more would nearly always hit
+        halves = zip(_halves(scene, side.series[one]), made)
+        first, second = (both_ways(own, other).there_place for own, other in halves)
+        hits.append(first == second)
+    return residual(hits[0], hits[1])
+
+
+def _halves(scene: Scene, series: Array) -> tuple[Array, Array]:
+    half = series.shape[1] // 2
+    if scene.embed is None:
+        return scene.described(series[:, :half]), scene.described(series[:, half:])
+    first, second = series.copy(), series.copy()
+    first[:, half:], second[:, :half] = np.nan, np.nan
+    return scene.embedded(first), scene.embedded(second)
+
+
+def inference(scene: Scene) -> list[tuple[str, Measured]]:
+    """P8: guess how much a target uses from the synthetic series whose shape is most like its own."""
+    width = len(features.NAMES)
+    members, strangers, made = scene.features
+    truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.strangers)]
+    told = _plain(scene, scene.synthetic)
+    shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
+    guesses = [told[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, strangers)]
+    right = [np.abs(guess - real) <= CLOSE * np.abs(real) for guess, real in zip(guesses, truth)]
+    secrets = [(name, features.NAMES.index(name)) for name in features.SECRETS]
+    return [(name, residual(*(hits[:, place] for hits in right))) for name, place in secrets]
+
+
+def _plain(scene: Scene, series: Array) -> Array:
+    return features.describe(series, scene.steps_per_day)
+
+
+def singling_out(scene: Scene) -> Measured:
+    """P8: predicates from single synthetic series that fit exactly one of the members.
+
+    A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
+    one of so many; the control is as many strangers.
+    """
+    members, strangers, made = scene.features
+    size = min(len(members), len(strangers))
+    rng = scene.rng("predicates")
+    rows = rng.integers(len(made), size=PREDICATES)
+    clues = rng.permuted(np.tile(np.arange(made.shape[1]), (PREDICATES, 1)), axis=1)[:, :CLUES]
+    half = size ** (-1 / CLUES)  # in quartile distances, in which the density is about one half
+    alone = []
+    for side in (members, strangers):
+        people = side[rng.permutation(len(side))[:size]]
+        alone.append(_fitting(people, made[rows], clues, half) == 1)
+    return residual(*alone)
+
+
+def _fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
+    """How many people are in each box: [E, D], [P, D], [P, clues] -> [P]."""
+    ranked = people.astype(np.float32).T.copy()
+    counts = np.empty(len(centres), np.int64)
+    for row, (centre, chosen) in enumerate(zip(centres, clues)):
+        inside = np.abs(ranked[chosen[0]] - centre[chosen[0]]) <= half
+        places = np.flatnonzero(inside)
+        for clue in chosen[1:]:
+            places = places[np.abs(ranked[clue, places] - centre[clue]) <= half]
+        counts[row] = len(places)
+    return counts
+
+
+def residual(members: Array, strangers: Array) -> Measured:
+    """From who was hit on either side: [E] bool each."""
+    return rates.residual_risk(int(members.sum()), len(members), int(strangers.sum()), len(strangers))

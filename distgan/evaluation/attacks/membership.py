@@ -1,0 +1,66 @@
+"""P4, P5, P9, P10, P11: who was trained on? A score for every owner, higher for members if anything leaks."""
+
+import numpy as np
+
+from distgan.evaluation import tracing
+from distgan.evaluation.attacks import rates
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Array, Scene
+
+GUESSES = (30, 100, 300, 1000)  # of the audit
+FEWEST = 20  # on either side, to say anything of an exposure
+
+Scores = tuple[Array, Array]  # of the members and of the strangers, series by series
+Exposed = list[tuple[str, Measured]]
+
+
+def of_owners(scene: Scene, scores: Scores) -> Scores:
+    """Each owner's most telling series."""
+    return scene.members.highest(scores[0]), scene.strangers.highest(scores[1])
+
+
+def auc(scene: Scene, scores: Scores) -> tuple[Measured, Exposed]:
+    """Over all owners, and by exposure."""
+    inside, outside = of_owners(scene, scores)
+    exposed = [
+        (name, rates.auc(inside[who], outside[whom]))
+        for name, (who, whom) in scene.exposures.items()
+        if min(who.sum(), whom.sum()) >= FEWEST
+    ]
+    return rates.auc(inside, outside), exposed
+
+
+def found_at(scene: Scene, scores: Scores, false_rate: float) -> Measured:
+    return rates.hits_at(*of_owners(scene, scores), false_rate)
+
+
+def over_all_series(scene: Scene, scores: Scores) -> Measured:
+    """P11: an owner's mean over all series or windows."""
+    return rates.auc(scene.members.mean(scores[0]), scene.strangers.mean(scores[1]))
+
+
+def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
+    """P10: the lower bound on ε that these attacks prove, over all owners and by exposure.
+
+    In place of planted canaries stand the owners themselves: the random split was the coin, so that as many
+    strangers as members are guessed from. One training is enough (Steinke et al. 2023).
+    """
+    size = scene.members.num_owners, scene.strangers.num_owners
+    groups = {"all": tuple(np.ones(number, bool) for number in size), **scene.exposures}
+    error = rates.ERROR / len(attacks) / len(groups)
+    order = [scene.rng("audited members").permutation(number) for number in size]
+    proved = []
+    for name, chosen in groups.items():
+        picked = [places[keep[places]] for places, keep in zip(order, chosen)]
+        bound = max(
+            rates.audit(inside[picked[0]], outside[picked[1]], scene.delta, GUESSES, error)
+            for inside, outside in (of_owners(scene, scores) for scores in attacks)
+        )
+        proved.append((name, Measured.exactly(bound, min(map(len, picked)))))
+    return proved[0][1], proved[1:]
+
+
+def of_tracing(attack: tracing.Attack) -> Measured:
+    """P6: the tracing attack on the bank, as any other."""
+    sure = attack.auc - (attack.auc - attack.low) * rates.NORMAL_SURE / rates.NORMAL
+    return Measured(attack.auc, attack.low, attack.high, sure, attack.entities)

@@ -1,0 +1,130 @@
+"""What is measured and how sure it is: intervals of rates, of AUC, and of what an attack adds to guessing.
+
+Intervals are 95 %, two-sided. A release needs *every* upper bound below its limit, so what is above any
+limit passes with a chance of 2.5 % at most, however many attacks there are (an intersection-union test:
+Berger 1982). The other way round, many attacks make false alarms: where an alarm goes by lower bounds, it
+goes by `sure`, which holds for all of a battery at once (Bonferroni).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from scipy.stats import beta, binom
+
+from distgan.evaluation import tracing
+
+ERROR = 0.05
+TESTS = 40  # more than the intervals of a battery
+NORMAL, NORMAL_SURE = (NormalDist().inv_cdf(1 - ERROR / tests / 2) for tests in (1, TESTS))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A statistic with its interval; `sure` is a lower bound that holds for all attacks at once."""
+
+    value: float
+    low: float
+    high: float
+    sure: float
+    n: int  # owners behind it: members that were attacked
+
+    @staticmethod
+    def exactly(value: float, n: int) -> "Measured":
+        """A count, or a bound: nothing of it is estimated."""
+        return Measured(value, value, value, value, n)
+
+
+def clopper_pearson(hits: int, n: int, error: float = ERROR) -> tuple[float, float]:
+    """Exact interval of a rate; 0 of n bounds it by 1 − (error / 2)^(1/n)."""
+    low = float(beta.ppf(error / 2, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - error / 2, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def rate(hits: int, n: int) -> Measured:
+    return Measured(hits / n, *clopper_pearson(hits, n), clopper_pearson(hits, n, ERROR / TESTS)[0], n)
+
+
+def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
+    """P(a member's score is above a stranger's)."""
+    value, low, high = tracing.auc(inside, outside)
+    sure = value - (value - low) * NORMAL_SURE / NORMAL
+    return Measured(value, low, high, sure, len(inside))
+
+
+def hits_at(inside: np.ndarray, outside: np.ndarray, false_rate: float) -> Measured:
+    """Members found at a threshold that `false_rate` of the strangers pass (rounded down)."""
+    allowed = int(false_rate * len(outside))
+    threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -np.inf
+    return rate(int((inside > threshold).sum()), len(inside))
+
+
+def wilson(hits: int, n: int, deviations: float = NORMAL) -> tuple[float, float]:
+    """Centre and half width of the score interval (Wilson 1927)."""
+    z = deviations
+    return (hits + z * z / 2) / (n + z * z), z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
+
+
+def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measured:
+    """What an attack on members gains over the same one on strangers: (r − c) / (1 − c), at least 0.
+
+    Rates and half widths after Wilson, the error carried on to first order, as Anonymeter does (Giomi et al.
+    2023).
+    """
+
+    def risk(deviations: float) -> tuple[float, float]:
+        (success, width), (control, control_width) = (
+            wilson(hits, n, deviations),
+            wilson(control_hits, control_n, deviations),
+        )
+        rest = max(1 - control, 1e-9)
+        value = (success - control) / rest
+        return value, math.hypot(width / rest, (1 - success) / rest**2 * control_width)
+
+    (value, width), (sure, sure_width) = risk(NORMAL), risk(NORMAL_SURE)
+    low, value, high = (min(max(each, 0.0), 1.0) for each in (value - width, value, value + width))
+    return Measured(value, low, high, max(sure - sure_width, 0.0), n)
+
+
+def epsilon_bound(guesses: int, right: int, entities: int, delta: float, error: float = ERROR) -> float:
+    """ε that a mechanism must have, if of so many guesses who is in (by a fair coin) so many are right.
+
+    One training is enough: guesses of an (ε, δ)-private mechanism are right no more often than coins that
+    fall right with probability e^ε / (1 + e^ε), up to a chance that grows with δ and all `entities` that
+    could have been guessed (Steinke, Nasr and Jagielski 2023, Theorem 5.2).
+    """
+
+    def chance(epsilon: float) -> float:
+        p = 1 / (1 + math.exp(-epsilon))
+        below = np.cumsum(binom.pmf(np.arange(right - 1, -1, -1), guesses, p)) / np.arange(1, right + 1)
+        return float(binom.sf(right - 1, guesses, p) + 2 * entities * delta * below.max(initial=0.0))
+
+    low, high = 0.0, 30.0
+    if chance(low) > error:
+        return 0.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance(middle) <= error else (low, middle)
+    return low
+
+
+def audit(
+    inside: np.ndarray, outside: np.ndarray, delta: float, guesses: Sequence[int], error: float
+) -> float:
+    """The best bound on ε from guessing that the highest scores are members'; each try has its part of the
+    error. Equal numbers on both sides: a fair coin, which the split by owners has thrown.
+    """
+    size = min(len(inside), len(outside))
+    scores = np.concatenate([inside[:size], outside[:size]])
+    order = np.argsort(-scores, kind="stable")
+    tries = [number for number in guesses if number <= size]
+    return max(
+        (
+            epsilon_bound(number, int((order[:number] < size).sum()), 2 * size, delta, error / len(tries))
+            for number in tries
+        ),
+        default=0.0,
+    )

@@ -1,0 +1,207 @@
+"""What a run gives to the attacks: real series by owners, encoder, bank, networks, synthetic series."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from distgan import config, draws, models, privacy
+from distgan.conditions import Bank, Members
+from distgan.data.store import Store, private_table, read_table
+from distgan.engine import checkpoint
+from distgan.evaluation import tracing
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.attacks.scene import Embed, Scene, Side
+from distgan.files import read_json
+from distgan.models.vae import VAE
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages.bank import TRACING, placed
+from distgan.stages.common import TrainingData, load_network
+
+MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
+DAY = 86400  # seconds
+
+
+def attacked(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    *,
+    most: int,
+    traced: list[tracing.Attack] | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any] | None:
+    """The battery's result for a run; None if nobody was held out to compare with.
+
+    Args:
+        most: owners of each side, at most.
+        traced: the attack on the bank; by default as the bank stage has run it.
+    """
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    sides = {
+        name: part(TrainingData.open(folder, (name,)), folder, name, most, settings.evaluate.seed)
+        for name in ("train", "holdout", "reference")
+    }
+    if not sides["holdout"].num_series:
+        return None
+    members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
+    inside, beside = groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
+    synthetic = Store.open(folder.need(folder.synthetic, "generate"))
+    promise = bank.promise
+    scene = Scene(
+        Side.of(members, owner_codes(folder, sides["train"]), inside),
+        Side.of(strangers, owner_codes(folder, sides["holdout"]), beside),
+        reference,
+        synthetic.rows(np.arange(synthetic.num_series)),
+        DAY / synthetic.meta.axis.step_seconds,
+        embed=embedding(settings, folder, parallel, sides["train"]),
+        traced=kept_tracing(folder) if traced is None else traced,
+        static_auc=float(max(bank.tracing_auc)),
+        tracing_limit=min(bank.settings.max_tracing_auc, MOST_TRACING),
+        promised_auc=None if promise is None else promise.tracing_bound,
+        epsilon=None if promise is None else promise.epsilon,
+        delta=settings.privacy.delta,
+        white_box=white_box(
+            settings, folder, parallel, bank, (sides["train"], inside), (sides["holdout"], beside)
+        ),
+        seed=settings.evaluate.seed,
+    )
+    return battery.run(scene, claims=[*claims(bank), *battery.CLAIMS], progress=progress)
+
+
+def claims(bank: Bank) -> list[str]:
+    """What the bank promises, in words."""
+    means = (
+        f"Every condition of the generator is a mean of at least {bank.floor} entities, and none carries "
+        f"more than {bank.settings.max_share:.0%} of its group's load."
+    )
+    return [means] if bank.promise is None else [means, privacy.COVERED, privacy.NOT_COVERED]
+
+
+def kept_tracing(folder: Run) -> list[tracing.Attack]:
+    path = folder.clusters / TRACING
+    fields = tracing.Attack.__dataclass_fields__
+    told = read_json(path) if path.exists() else []
+    return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+
+
+# ------------------------------------------------------------------------------------------------- who is who
+
+
+def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) -> TrainingData:
+    """Random owners, at most `most`, and of each so many of its series that there are at most `most` or one
+    each.
+    """
+    owners, rng = owner_codes(folder, data), draws.generator(seed, 0, f"attacked {purpose}")
+    if data.num_series <= most:
+        return data
+    order = rng.permutation(data.num_series)
+    chosen = rng.permutation(int(owners.max()) + 1)[:most]
+    order = order[np.isin(owners[order], chosen)]
+    each = max(1, most // len(chosen))
+    _, first, index = np.unique(owners[order], return_index=True, return_inverse=True)
+    sorted_by_owner = np.argsort(index, kind="stable")
+    place = np.empty(len(order), np.int64)  # of each series among its owner's
+    starts = np.searchsorted(index[sorted_by_owner], np.arange(len(first)))
+    place[sorted_by_owner] = np.arange(len(order)) - starts[index[sorted_by_owner]]
+    keep = np.sort(order[place < each])
+    return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
+
+
+def owner_codes(folder: Run, data: TrainingData) -> np.ndarray:
+    """A number 0 .. E-1 for the owner of each series."""
+    table = read_table(private_table(folder.series))
+    series = data.rows if isinstance(data.store, Store) else data.store.series(data.rows)
+    return np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+
+
+def groups(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    bank: Bank,
+    train: TrainingData,
+    holdout: TrainingData,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The group of each member's series, and the one each stranger's would be in."""
+    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    places = np.searchsorted(TrainingData.open(folder).rows, train.rows)
+    return members.groups[places], placed(settings, folder, parallel, holdout, members, bank)[1]
+
+
+# --------------------------------------------------------------------------------------------- the networks
+
+
+def load_vae(settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel) -> VAE:
+    network = VAE(data.store.length, data.store.channels, settings.encoder)
+    load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+    return network.to(parallel.device).eval()
+
+
+def embedding(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> Embed:
+    """The run's encoder, with level and spread, which it does not see: [n, L, C] -> [n, d + 2C]."""
+    encoder, scaler = load_vae(settings, folder, data, parallel).encoder, data.scaler
+    size = settings.encoder.batch_size
+
+    @torch.inference_mode()
+    def embed(series: np.ndarray) -> np.ndarray:
+        found = []
+        for first in range(0, len(series), size):
+            values = series[first : first + size]
+            attributes = scaler.attributes(values)
+            scaled = torch.from_numpy(scaler.scale(values, attributes)).to(parallel.device)
+            mask = ~scaled.isnan()
+            latents = encoder(scaled.nan_to_num(), mask.float())[0].cpu().numpy()
+            numbers = tracing.own_numbers(latents, attributes)
+            found.append(numbers[:, : latents.shape[1] + 2 * attributes.shape[1]])  # not their squares
+        return np.concatenate(found) if found else np.empty((0, 0))
+
+    return embed
+
+
+@torch.inference_mode()
+def white_box(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    bank: Bank,
+    *sides: tuple[TrainingData, np.ndarray],
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scores of members' and strangers' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
+    how well the autoencoder gives them back.
+    """
+    vae = load_vae(settings, folder, sides[0][0], parallel)
+    critic = load_discriminator(settings, folder, sides[0][0], parallel)
+    table, size = torch.from_numpy(bank.conditions).to(parallel.device), settings.encoder.batch_size
+    scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
+    for data, where in sides:
+        told: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+        for first in range(0, data.num_series, size):
+            series, mask = (each.to(parallel.device) for each in data.scaled(first, first + size))
+            again = vae.decoder(vae.encoder(series, mask)[0])
+            error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
+            told["autoencoder"].append(-error.cpu().numpy())
+            if critic is not None:
+                verdict = critic(series, table[torch.from_numpy(where[first : first + size])])
+                told["discriminator"].append(verdict.float().mean(1).cpu().numpy())
+        for name, found in told.items():
+            if found:
+                scores[name].append(np.concatenate(found))
+    return {name: (found[0], found[1]) for name, found in scores.items() if found}
+
+
+def load_discriminator(
+    settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel
+) -> torch.nn.Module | None:
+    """Of the newest checkpoint; None where there is none, or it looks at latents, as TimeGAN's does."""
+    network = models.build(settings, data.store.length, data.store.channels).get("discriminator")
+    if network is None or settings.model.name == "timegan":
+        return None
+    found = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: name == "discriminator")
+    if found is None:
+        return None
+    network.load_state_dict(found.state["discriminator"])
+    return network.to(parallel.device).eval()

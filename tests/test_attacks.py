@@ -1,0 +1,219 @@
+"""Every planted leak fails the battery, an honest release passes; the statistics have known answers."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distgan.evaluation.attacks import battery, features, planted, rates
+from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
+from distgan.evaluation.attacks.copies import Spectra, alike
+from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Scene, Side, both_ways
+
+LENGTH = 168
+
+
+@pytest.fixture(scope="module")
+def many() -> Population:
+    """As many as the evidence rule asks for."""
+    return Population.of(battery.EVIDENCE, LENGTH, seed=1)
+
+
+@pytest.fixture(scope="module")
+def few() -> Population:
+    return Population.of(600, LENGTH, seed=2)
+
+
+def over(result: dict[str, object]) -> list[str]:
+    return [attack["id"] for attack in result["attacks"] if attack["outcome"] == "over"]
+
+
+def only(*ids: str) -> list[Attack]:
+    return [attack for attack in BATTERY if attack.id in ids]
+
+
+# ----------------------------------------------------------------------------------------------- the battery
+
+
+def test_an_honest_release_passes(many: Population) -> None:
+    result = battery.run(many.scene)
+    assert (result["outcome"], over(result)) == ("pass", [])
+    assert {attack["id"] for attack in result["attacks"]} >= {"P1", "P2", "P3", "P4b", "P5", "P6", "P7", "P8"}
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", IN_SERIES)
+def test_a_leak_in_the_series_fails_even_with_few_owners(few: Population, name: str) -> None:
+    assert battery.run(IN_SERIES[name](few))["outcome"] == "over"
+
+
+@pytest.mark.parametrize("name", IN_BANK)
+def test_a_leak_in_the_bank_fails(many: Population, name: str) -> None:
+    assert battery.run(IN_BANK[name](many), only("P6", "P6a", "P6b"))["outcome"] == "over"
+
+
+def test_a_private_bank_with_all_its_noise_passes(many: Population) -> None:
+    assert battery.run(planted.noisy_bank(many, 1.0), only("P6", "P6a", "P6b"))["outcome"] == "pass"
+
+
+def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
+    found = over(battery.run(IN_SERIES["a memorising generator"](few)))
+    assert {"P1", "P2", "P4", "P5"} <= set(found)
+
+
+def test_few_owners_are_too_little_evidence(few: Population) -> None:
+    result = battery.run(few.scene)
+    assert (result["outcome"], over(result)) == ("insufficient", [])
+    assert "600 members against 600 strangers" in result["sentence"]
+
+
+def test_what_an_attack_is_over_on(few: Population) -> None:
+    """The upper end counts with enough evidence; the surely lower one without; alarms go by that alone."""
+    wide, high = Measured(0.55, 0.5, 0.62, 0.48, 100), Measured(0.9, 0.85, 0.95, 0.8, 100)
+    assert battery.judged("limit", Found(wide), 0.6, enough=True) == "over"
+    assert battery.judged("limit", Found(wide), 0.6, enough=False) == "insufficient"
+    assert battery.judged("limit", Found(high), 0.6, enough=False) == "over"
+    assert battery.judged("alarm", Found(wide), 0.6, enough=True) == "pass"
+    low = Measured(0.5, 0.45, 0.55, 0.4, 100)
+    assert battery.judged("limit", Found(low, [("outliers", high)]), 0.6, enough=True) == "over"
+    assert battery.judged("evidence", Found(low), 0.6, enough=False) == "insufficient"
+    assert battery.judged("report", Found(high), None, enough=True) == "report"
+    unknown = Measured(np.nan, np.nan, np.nan, np.nan, 100)
+    assert battery.judged("limit", Found(unknown), 0.6, enough=True) == "over"
+    assert battery.judged("alarm", Found(unknown), 0.6, enough=False) == "insufficient"
+    assert battery.judged("limit", Found(None), 0.6, enough=True) == "skipped"
+    assert battery.judged("limit", Found(None, needed=True), 0.6, enough=True) == "insufficient"
+
+
+def test_windows_of_an_owner_count_together() -> None:
+    """Each owner in four windows, of which one is copied: owners are counted, and P11 is tried."""
+    population = Population.of(80, 4 * LENGTH, seed=3)
+    scene, owners = population.scene, np.repeat(np.arange(80), 4)
+
+    def cut(series: np.ndarray) -> np.ndarray:
+        return series.reshape(-1, LENGTH, 1)
+
+    made = cut(scene.synthetic).copy()
+    made[:10] = cut(scene.members.series)[4:44:4]
+    sides = [Side.of(cut(side.series), owners) for side in (scene.members, scene.strangers)]
+    leaky = Scene(sides[0], sides[1], cut(scene.reference), made, 24)
+    result = {attack["id"]: attack for attack in battery.run(leaky, only("P1", "P4", "P11"))["attacks"]}
+    assert (result["P1"]["value"], result["P1"]["outcome"]) == (10, "over")
+    assert result["P4"]["n"] == result["P11"]["n"] == 80
+
+
+def test_gaps_channels_and_unequal_sets() -> None:
+    """Two channels, missing values, no reference, sets of five sizes: a result, and no number of nobody."""
+    rng = np.random.default_rng(0)
+    members, strangers, made = (rng.gamma(2, 1, (n, 96, 2)).astype(np.float32) for n in (50, 30, 20))
+    for series in (members, strangers):
+        series[rng.random(series.shape) < 0.05] = np.nan
+    members[3, :, 1] = np.nan
+    result = battery.run(Scene(Side.of(members), Side.of(strangers), members[:0], made, 24))
+    assert result["outcome"] == "insufficient"
+    json.dumps(result, allow_nan=False)
+    copied = made.copy()
+    copied[0] = features.filled(members[5:6])[0]
+    found = battery.run(
+        Scene(Side.of(members), Side.of(strangers), members[:0], copied, 24), only("P1", "P2")
+    )
+    assert over(found) == ["P1", "P2"]
+
+
+def test_copies_of_strangers_excuse_as_many_of_members(few: Population) -> None:
+    """Natural near copies, as of empty homes, are no leak while both sides have them."""
+    scene = few.scene
+    made = scene.synthetic.copy()
+    made[:8], made[8:16] = scene.members.series[:8], scene.strangers.series[:8]
+    assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == []
+
+
+# ------------------------------------------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize(
+    ("n", "percent"), [(100, 3.6), (300, 1.2), (1000, 0.37), (3000, 0.12), (10_000, 0.037)]
+)
+def test_no_hit_of_n_bounds_the_rate(n: int, percent: float) -> None:
+    assert 100 * rates.rate(0, n).high == pytest.approx(percent, rel=0.03)
+
+
+def test_intervals_of_rates_cover() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(200, 0.07, 200)
+    covered = [low <= 0.07 <= high for low, high in (rates.clopper_pearson(hits, 200) for hits in drawn)]
+    assert np.mean(covered) >= 0.93
+    assert all(rates.rate(hits, 200).sure <= rates.rate(hits, 200).low for hits in drawn)
+
+
+def test_residual_risk_as_anonymeter_has_it() -> None:
+    """Hand-made from its formulas: 400 of 1000 against 100 of 1000."""
+    z2 = 1.959964**2
+    success, control = (400 + z2 / 2) / (1000 + z2), (100 + z2 / 2) / (1000 + z2)
+    found = rates.residual_risk(400, 1000, 100, 1000)
+    assert found.value == pytest.approx((success - control) / (1 - control), abs=1e-6)
+    assert found.low < found.value < found.high
+    assert rates.residual_risk(100, 1000, 400, 1000).value == 0
+    assert rates.residual_risk(1000, 1000, 0, 1000).value == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("guesses", "right", "epsilon"),
+    [(1000, 600, 0.30), (1000, 700, 0.73), (1000, 900, 2.02), (30, 30, 2.2), (100, 100, 3.47)],
+)
+def test_the_audit_proves_what_is_published(guesses: int, right: int, epsilon: float) -> None:
+    assert rates.epsilon_bound(guesses, right, 1000, 1e-5) == pytest.approx(epsilon, abs=0.06)
+
+
+def test_the_audit_never_proves_more_than_there_is() -> None:
+    """Randomised response at ε = 1: right with e / (1 + e); in 19 of 20 audits the bound holds."""
+    rng = np.random.default_rng(0)
+    right = rng.binomial(300, np.e / (1 + np.e), 60)
+    bounds = np.array([rates.epsilon_bound(300, int(each), 300, 1e-6) for each in right])
+    assert np.mean(bounds <= 1) >= 0.9
+    assert np.median(bounds) > 0.6
+
+
+def test_members_found_at_a_rate_of_false_alarms() -> None:
+    strangers = np.arange(1000.0)
+    found = rates.hits_at(np.array([995.5, 998.5, 1000.0, 10.0]), strangers, 0.003)
+    assert found.value == 0.5  # above 996: two of four
+
+
+# --------------------------------------------------------------------------------------------- what is shared
+
+
+def test_neighbours_are_exact_both_ways() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((700, 40)), 1e3 + rng.standard_normal((90, 40))
+    second[7] = first[600] + 1e-3
+    found = both_ways(first, second)
+    distance = np.linalg.norm(first[:, None] - second[None], axis=2)
+    assert (found.there_place == distance.argmin(1))[np.r_[600]].all()
+    assert np.allclose(found.there, distance.min(1), rtol=1e-4)
+    assert np.allclose(found.back, distance.min(0), rtol=1e-4)
+
+
+def test_a_shifted_scaled_raised_series_is_alike() -> None:
+    rng = np.random.default_rng(0)
+    series = rng.standard_normal((60, 100, 2)).astype(np.float32)
+    moved = 3 + 2 * np.roll(series[::-1], 17, axis=1)
+    distance, place = alike(Spectra.of(moved), Spectra.of(series))
+    assert (place == np.arange(60)[::-1]).all()
+    assert distance.max() < 1e-2
+
+
+def test_features_of_a_known_series() -> None:
+    hours = np.arange(24 * 28)
+    wave = (2 + np.cos(2 * np.pi * (hours - 18) / 24))[None, :, None]
+    told = dict(zip(features.NAMES, features.describe(wave, 24)[0]))
+    assert told["level"] == pytest.approx(2, abs=1e-5)
+    assert told["base load"] == pytest.approx(1, abs=0.05)
+    assert told["size of the daily rhythm"] == pytest.approx(2**-0.5, abs=1e-3)
+    assert told["second hour of the daily rhythm"] == pytest.approx(-1, abs=1e-3)
+    assert told["size of the weekly rhythm"] == pytest.approx(0, abs=1e-3)
+    assert told["correlation with the day before"] == pytest.approx(1, abs=1e-3)
+    assert np.isfinite(features.describe(np.full((1, 48, 1), np.nan), 24)).all()

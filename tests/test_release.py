@@ -1,0 +1,218 @@
+"""The gate opens only for what may go, says why with an exit code, and leaves nothing half-written."""
+
+import html
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY
+
+from distgan import cli, conditions, config, errors, privacy
+from distgan.data.store import Store, StoreWriter
+from distgan.evaluation.attacks import planted
+from distgan.files import read_json, write_text
+from distgan.runs import Run
+from distgan.stages import release
+from distgan.stages.common import TrainingData
+from distgan.train import main
+
+QUICK = [*TINY, "model=gaussian", "encoder.steps=3"]
+UNNAMED = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
+
+
+@pytest.fixture(scope="module")
+def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without networks to train; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    tiny = [text for text in QUICK if not text.startswith(("model.patch", "model.gen", "model.disc"))]
+    assert main(["--run-dir", str(folder), f"data.source={homes_csv}", *tiny, *UNNAMED]) == 0
+    return Run(folder)
+
+
+@pytest.fixture
+def mine(run: Run, tmp_path: Path) -> Run:
+    shutil.copytree(run.folder, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def code(*arguments: object) -> int:
+    return errors.answer(lambda: cli.command([str(each) for each in arguments]))
+
+
+def verdict(run: Run) -> dict[str, object]:
+    return read_json(run.folder / "release-verdict.json")
+
+
+def refused(run: Run, expected: int) -> str:
+    """The verdict's sentence of a release that ended with the code and wrote nothing else."""
+    assert code("release", run.folder) == expected
+    assert not (run.folder / "release").exists()
+    found = verdict(run)
+    assert found["exit_code"] == expected
+    assert str(found["sentence"])[:60] in html.unescape((run.folder / "release-verdict.html").read_text())
+    return str(found["sentence"])
+
+
+def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "42 members against 12 strangers" in refused(mine, 4)
+    told = capsys.readouterr()
+    assert "Not enough evidence" in told.err
+    assert told.err.count("\n") == 1
+    assert "P1    Near copies" in told.out
+
+
+def test_no_id_stands_in_a_verdict(mine: Run) -> None:
+    refused(mine, 4)
+    for name in ("release-verdict.json", "release-verdict.html"):
+        assert "home-" not in (mine.folder / name).read_text()
+
+
+def test_series_that_are_their_training_series_are_over(mine: Run) -> None:
+    data, meta = TrainingData.open(mine), Store.open(mine.synthetic).meta
+    shutil.rmtree(mine.synthetic)
+    with StoreWriter(mine.synthetic, meta) as writer:
+        writer.append(np.nan_to_num(data.store.rows(data.rows)))
+    assert "near copies (P1)" in refused(mine, 3)
+
+
+def test_a_damaged_bank_is_a_mismatch(mine: Run) -> None:
+    tensors = mine.bank / conditions.TENSORS
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\1")
+    assert "the bank's manifest: " in refused(mine, 5)
+    assert verdict(mine)["privacy"] is None
+
+
+def test_a_changed_ledger_is_a_mismatch(mine: Run) -> None:
+    mine.ledger.write_text('{"before": "other"}\n')
+    assert "ledger" in refused(mine, 5)
+
+
+def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
+    pytest.importorskip("dp_accounting")
+    private = config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0)
+    settings = config.load(mine.config).model_copy(update={"privacy": private})
+    with pytest.raises(errors.Mismatch, match="do not agree"):
+        release.audit_ledger(settings, mine)
+    budget = privacy.Budget.of(private, 4, 42)
+    bank = conditions.Bank.load(mine.bank)
+    replace(bank, promise=conditions.promise(budget)).save(mine.bank)
+    with pytest.raises(errors.Mismatch, match="no line"):
+        release.audit_ledger(settings, mine)
+    ledger = privacy.Ledger(mine.ledger)
+    with ledger.spending("directions", budget, budget.directions_multiplier):
+        pass
+    with pytest.raises(errors.Mismatch, match="adds up to"):
+        release.audit_ledger(settings, mine)
+    with ledger.spending("groups", budget, budget.sums_multiplier):
+        pass
+    release.audit_ledger(settings, mine)
+
+
+def test_another_config_than_the_series_were_made_with_is_a_mismatch(mine: Run) -> None:
+    settings = config.load(mine.config)
+    other = settings.model_copy(update={"generate": settings.generate.model_copy(update={"seed": 9})})
+    write_text(mine.config, other.to_yaml())
+    assert "generate again" in refused(mine, 5)
+
+
+def test_a_damaged_chunk_is_a_mismatch(mine: Run) -> None:
+    shard = max(
+        (path for path in mine.synthetic.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 1
+    shard.write_bytes(content)
+    assert "the synthetic series: " in refused(mine, 5)
+
+
+def test_a_studys_bank_never_leaves(mine: Run) -> None:
+    rng = np.random.default_rng(0)
+    attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
+    settings = config.Bank(condition_dim=2, training="probes", min_members=2)
+    bank = conditions.make_bank(
+        rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 2, settings
+    )
+    shutil.rmtree(mine.bank)
+    bank.save(mine.bank)
+    assert "for study only" in refused(mine, 3)
+
+
+def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
+    rng = np.random.default_rng(0)
+    attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
+    settings = config.Bank(condition_dim=2, min_members=3, max_tracing_auc=0.95)
+    bank = conditions.make_bank(
+        rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 8, settings
+    )
+    shutil.rmtree(mine.bank)
+    bank.save(mine.bank)
+    assert "below the floor" in refused(mine, 3)
+
+
+def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
+    settings = config.load(mine.config)
+    kept = settings.model_copy(update={"model": config.Bootstrap()})
+    broken = [check for check in release.rules(kept, mine) if check.broken]
+    assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "no run folder"),
+        ([], "needs a run folder"),
+        (["{run}", "--into", "x"], "needs a run folder"),
+        (["{run}", "--to", "{run}"], "stands already"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    run: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert code("release", *(text.format(run=run.folder) for text in arguments)) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_a_run_without_series_is_told_which_stage(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(mine.synthetic)
+    assert code("release", mine.folder) == 2
+    assert "--stages generate" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
+    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README."""
+    rng = np.random.default_rng(5)
+    homes = planted.series(planted.homes(6800, rng), 168, rng)[..., 0]
+    np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
+    settings = [
+        f"data.source={tmp_path / 'made.npz'}",
+        "data.splits={train: 0.45, holdout: 0.45, reference: 0.1}",
+        "data.scaling={transform: log1p, lower_bound: 0}",
+        "encoder={patch: 24, width: 16, depth: 1, heads: 2, latent_dim: 4, steps: 60, batch_size: 64}",
+        "bank.condition_dim=2",
+        "clusters.count=8",
+        "model=gaussian",
+        "generate={count: 600, batch_size: 200, format: csv}",
+        "engine.threads=1",
+    ]
+    folder, place = tmp_path / "run", tmp_path / "out" / "release"
+    assert main(["--run-dir", str(folder), *settings, *UNNAMED]) == 0
+    assert code("release", folder, "--to", place) == 0
+    assert {path.name for path in place.iterdir()} == {
+        "synthetic.csv",
+        "bank-manifest.json",
+        "verdict.json",
+        "verdict.html",
+        "README.txt",
+    }
+    told = json.loads((place / "verdict.json").read_text())
+    assert (told["exit_code"], told["privacy"]["outcome"]) == (0, "pass")
+    assert told["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
+    assert "What is not promised" in (place / "README.txt").read_text()
+    assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
+    assert code("release", folder, "--to", place) == 2  # never written over
