@@ -1,5 +1,6 @@
 """The report: whole, offline, free of ids, and honest about what is missing."""
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, plots, report, verdict
+from distgan.evaluation import fidelity, plots, report, usefulness, verdict
 
 HOURS = 24 * 35
 
@@ -55,7 +56,8 @@ def written(tmp_path_factory) -> Path:
         settings={"train.steps": 10, "rate": float("nan")},
         credit="Data: somebody, CC BY 4.0",
     )
-    report.write(folder / "report.html", folder / "report.json", results, facts, pictures)
+    useful = usefulness.evaluate(homes(12, 1), real, synthetic, steps_per_day=24)
+    report.write(folder / "report.html", folder / "report.json", results, facts, pictures, useful)
     return folder
 
 
@@ -123,6 +125,14 @@ def test_the_json_has_a_schema_and_no_nan(written):
     assert content["facts"]["settings"]["rate"] is None
     assert content["privacy"] is None
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
+
+
+def test_usefulness_stands_in_page_and_json(written):
+    content = json.loads((written / "report.json").read_text())["usefulness"]
+    text = html.unescape((written / "report.html").read_text())
+    assert {"seasonal naive", "real", "synthetic", "real + synthetic"} <= {r["name"] for r in content["rows"]}
+    assert content["verdict"]["text"] in text
+    assert "Usefulness" in text and all(f"{row['value']:.3f}" in text for row in content["rows"])
 
 
 def test_facts_have_no_place_for_an_id():

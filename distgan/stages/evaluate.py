@@ -62,6 +62,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         seed=settings.evaluate.seed,
         holdout_owners=holdout_owners,
     )
+    if useful is not None:
+        results["verdict"].append(useful["verdict"])
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
     )
