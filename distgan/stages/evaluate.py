@@ -91,6 +91,8 @@ def measured(
         seed=chosen.seed,
         holdout_owners=holdout_owners,
     )
+    if useful is not None:
+        results["verdict"].append({"tone": useful["tone"], "text": useful["sentence"]})
     return {**results, "usefulness": useful}
 
 
