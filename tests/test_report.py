@@ -288,20 +288,20 @@ def test_the_series_to_choose_from_are_the_series():
 
 
 USEFULNESS = {
-    "task": "the next day from the last week",
-    "unit": "mean absolute error",
-    "sentence": "1.07 times the error.",
+    "task": {"horizon": 24, "context": 168, "naive_lag": 168},
+    "verdict": {"tone": "good", "text": "Synthetic series teach <nearly> as much."},
+    "n": {"owners": 8, "series": 8, "samples": 1200},
     "rows": [
-        {"name": "ratio", "meaning": "of the two", "value": 1.07, "low": 1.0, "high": 1.2, "n": 8},
+        {"name": "real", "meaning": "trained on real series", "value": 0.6, "low": 0.5, "high": 0.7},
         {
-            "name": "real",
-            "meaning": "trained on real series",
-            "value": 0.2,
-            "low": None,
-            "high": None,
-            "n": 8,
+            "name": "synthetic",
+            "meaning": "trained on synthetic series",
+            "value": 0.66,
+            "low": 0.6,
+            "high": 0.7,
         },
     ],
+    "gaps": {"synthetic - real": {"value": 0.06, "low": 0.02, "high": 0.1}},
 }
 ATTACK = {
     "id": "P4",
@@ -333,6 +333,7 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
         "outcome": outcome,
         "sentence": "P4 told <members>.",
         "attacks": [ATTACK],
+        "others": [{**ATTACK, "id": "P9", "value": None, "note": "needs the networks"}],
         "claims": ["Not a proof."],
     }
     report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
@@ -341,6 +342,7 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
     for words in (
         "P4 told &lt;members&gt;.",
         "Membership &lt;inference&gt;",
+        "needs the networks",
         "outliers",
         "Not a proof.",
         "1.07 times",

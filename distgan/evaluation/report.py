@@ -10,8 +10,8 @@ report.json (`SCHEMA`) holds
     headline    the numbers of the first screen: {name, title, value, text, context, standing, scale}
     fidelity    `fidelity.evaluate`: n, rows (values and noise by score), scores (what they mean), standing,
                 verdict (sentences), blind_to_copier
-    usefulness  a downstream task: {task, unit, sentence, rows of name, meaning, value, low, high, n}; or null
-    privacy     the attacks: {schema, outcome, sentence, attacks, claims}; or null
+    usefulness  forecasts by what they learned from: {task, verdict, n, rows, gaps}; or null
+    privacy     the attacks: {schema, outcome, sentence, attacks, others, claims}; or null
     pictures    names of the pictures in the page
 Numbers that do not exist are null.
 """
@@ -291,12 +291,19 @@ def _score_card(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _usefulness_card(usefulness: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row that says how much worse a model does that was trained on synthetic series."""
-    row = next((row for row in usefulness["rows"] if row["name"] == "ratio"), None)
-    if row is None or row["value"] is None:
+    """The error of a forecaster trained on synthetic series over that of one trained on real ones."""
+    errors = {row["name"]: row["value"] for row in usefulness["rows"]}
+    if not (errors.get("synthetic") and errors.get("real")):
         return None
-    return {"name": "usefulness", "title": "Usefulness", "value": row["value"], "text": number(row["value"]),
-            "context": row["meaning"]}  # fmt: skip
+    ratio = errors["synthetic"] / errors["real"]
+    context = "error of forecasts learned from synthetic series over that of those learned from real ones"
+    return {
+        "name": "usefulness",
+        "title": "Usefulness",
+        "value": ratio,
+        "text": number(ratio),
+        "context": context,
+    }
 
 
 def _privacy_card(privacy: Mapping[str, Any]) -> dict[str, Any]:
