@@ -201,8 +201,8 @@ def explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
     Args:
         real: held-out series that may be shown one by one; none to leave them out.
     """
-    steps = min(len(view.times), MOST_VALUES)
-    count = max(1, min(CHOICES, MOST_VALUES // (2 * steps)))
+    steps = min(len(view.times), MOST_VALUES // 4)
+    count = min(CHOICES, MOST_VALUES // (2 * steps))
     seconds = view.times[:steps].astype("datetime64[s]").astype(np.int64)
     week = plots.week_steps(view)
     chosen = {

@@ -7,11 +7,11 @@ report.json (`SCHEMA`) holds
     schema      its name and version: another number where a field changed its meaning or went away
     facts       `Facts`, with the time it was made
     answers     the two of the first screen: {question, tone, short, text}; tone is good, warn, bad or note
-    headline    the numbers of the first screen: {name, title, value, text, context, standing}
+    headline    the numbers of the first screen: {name, title, value, text, context, standing, scale}
     fidelity    `fidelity.evaluate`: n, rows (values and noise by score), scores (what they mean), standing,
                 verdict (sentences), blind_to_copier
-    usefulness  a downstream task: {task, unit, sentence, rows of name, meaning, value, low, high, n}; or null
-    privacy     the attacks: {schema, outcome, sentence, attacks, claims}; or null
+    usefulness  forecasts by what they learned from: {task, verdict, n, rows, gaps}; or null
+    privacy     the attacks: {schema, outcome, sentence, attacks, others, claims}; or null
     pictures    names of the pictures in the page
 Numbers that do not exist are null.
 """
