@@ -131,6 +131,18 @@ def test_copies_of_strangers_excuse_as_many_of_members(few: Population) -> None:
     assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == []
 
 
+def test_one_copy_is_enough_and_a_few_smooth_neighbours_are_not(few: Population) -> None:
+    scene = few.scene
+    made, member = scene.synthetic.copy(), scene.members.series[0]
+    made[0] = member
+    assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == ["P1", "P2"]
+    edge = np.quantile(scene.between.there, 0.01)  # a third of it: between a copy and what chance gives
+    unit = np.random.default_rng(0).standard_normal(member.shape).astype(np.float32)
+    unit *= scene.synthetic.std() / np.linalg.norm(unit)
+    made[0] = member + np.float32(edge / 3) * unit
+    assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == []
+
+
 # ------------------------------------------------------------------------------------------------- statistics
 
 
@@ -181,6 +193,12 @@ def test_members_found_at_a_rate_of_false_alarms() -> None:
     strangers = np.arange(1000.0)
     found = rates.hits_at(np.array([995.5, 998.5, 1000.0, 10.0]), strangers, 0.003)
     assert found.value == 0.5  # above 996: two of four
+
+
+def test_few_strangers_say_little_of_rare_false_alarms() -> None:
+    members = np.full(140, 1.0)
+    assert rates.hits_at(members, np.zeros(40), 0.001).sure < 0.01
+    assert rates.hits_at(members, np.zeros(3000), 0.001).sure > 0.15
 
 
 # --------------------------------------------------------------------------------------------- what is shared

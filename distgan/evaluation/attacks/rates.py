@@ -8,7 +8,7 @@ goes by `sure`, which holds for all of a battery at once (Bonferroni).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -56,10 +56,16 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
 
 
 def hits_at(inside: np.ndarray, outside: np.ndarray, false_rate: float) -> Measured:
-    """Members found at a threshold that `false_rate` of the strangers pass (rounded down)."""
+    """Members found at a threshold that `false_rate` of the strangers pass (rounded down).
+
+    With few strangers many more may really pass it, up to a rate f'. At f an attacker who drops all but
+    f / f' of the alarms at random still finds that part of the members: so much is sure.
+    """
     allowed = int(false_rate * len(outside))
     threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -np.inf
-    return rate(int((inside > threshold).sum()), len(inside))
+    found = rate(int((inside > threshold).sum()), len(inside))
+    really = clopper_pearson(allowed, len(outside), ERROR / TESTS)[1]
+    return replace(found, sure=found.sure * min(1.0, false_rate / really))
 
 
 def wilson(hits: int, n: int, deviations: float = NORMAL) -> tuple[float, float]:
