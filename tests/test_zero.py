@@ -352,6 +352,10 @@ def test_resumed_is_never_stopped(two: Path, engine: str) -> None:
     assert same_bits(saved(two / f"resumed-{engine}", LONG), saved(two / f"relativistic-{engine}", LONG))
 
 
+def test_on_disk_or_in_memory_the_bits_are_the_same(two: Path) -> None:
+    assert same_bits(saved(two / "relativistic-disk2", LONG), saved(two / "relativistic-zero2", LONG))
+
+
 def test_other_stages_and_numbers_of_processes_go_on(two: Path, one: dict[str, Path]) -> None:
     """1 process at stage 3, 2 at stage 2, 1 at stage 1, 2 at stage 3, 1 without DeepSpeed: losses of one."""
     alone(two / "walk", "ddp", STEPS)
