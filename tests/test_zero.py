@@ -41,7 +41,7 @@ SMALL = [
     "model.generator.token_noise_dim=2",
     "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.width=16",
-    # Two logits: gradients of biases that cancel are then 0, and not the rounding of thirds, which Adam blows up.
+    # Two logits: gradients of biases that cancel are then 0, not the rounding of thirds, which Adam blows up.
     "model.discriminator.scales=[{ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.periods=[]",
     "model.discriminator.spectra=[24]",
