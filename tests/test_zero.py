@@ -428,6 +428,13 @@ def test_fp16_on_a_cpu_is_refused() -> None:
         Parallel(config.Engine(precision="fp16"))
 
 
+def test_a_process_may_train_with_zero_again_and_again(tmp_path: Path) -> None:
+    """A notebook, or trials of a sweep: each time a new process group, which DeepSpeed must not confuse."""
+    for turn, engine in enumerate(("zero2", "zero3", "zero2")):
+        alone(tmp_path / str(turn), engine, 1)
+    assert same_bits(saved(tmp_path / "0", 1), saved(tmp_path / "2", 1))
+
+
 def test_without_deepspeed_one_line_says_so() -> None:
     code = f"""
 import sys
