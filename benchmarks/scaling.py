@@ -5,7 +5,8 @@
 
 A machine's two cores do not give twice one core's speed, so the measure is what two independent processes
 reach together at the same time. All are run in turns (A B C A B C); the first steps are not counted. Prints a
-table and one last JSON line with `efficiency_ddp` and `efficiency_zero2`.
+table and one last JSON line with `efficiency_ddp` and `efficiency_zero2`, by the clock, and the same in CPU
+seconds: other jobs do not disturb those, but waiting for the other process is not in them.
 """
 
 import argparse
@@ -65,16 +66,16 @@ def work(engine: str, steps: int, smoke: bool) -> None:
     for step in range(steps):
         if step == warm:
             parallel.barrier()
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
         training.advance(Batch(series, torch.ones_like(series), sample, sample, step))
-    speed = batch_size * (steps - warm) / (time.perf_counter() - started)
-    if parallel.is_main:
-        print(json.dumps({"series_per_second": speed}), flush=True)
+    done = SERIES * (steps - warm)
+    clock, cpu = done / (time.perf_counter() - started), done / (time.process_time() - used)
+    print(json.dumps({"clock": clock, "cpu": cpu}), flush=True)
     parallel.close()
 
 
-def measure(engine: str, steps: int, smoke: bool) -> float:
-    """Series per second of two processes together."""
+def measure(engine: str, steps: int, smoke: bool) -> dict[str, float]:
+    """Series per second of two processes together, by the clock and by their CPU time."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"OMP_NUM_THREADS": "1"}
@@ -83,8 +84,8 @@ def measure(engine: str, steps: int, smoke: bool) -> float:
     commands = [[sys.executable, *program]] * 2 if engine == "alone" else [[*launcher, *program]]
     running = [subprocess.Popen(c, env=environment, stdout=subprocess.PIPE, text=True) for c in commands]
     lines = [line for process in running for line in process.communicate()[0].splitlines() if line[:1] == "{"]
-    assert len(lines) == len(commands), f"{engine}: {[process.returncode for process in running]}"
-    return sum(json.loads(line)["series_per_second"] for line in lines)
+    assert len(lines) == 2, f"{engine}: {[process.returncode for process in running]}"
+    return {kind: sum(json.loads(line)[kind] for line in lines) for kind in ("clock", "cpu")}
 
 
 def main() -> None:
@@ -106,15 +107,16 @@ def main() -> None:
     import torch
 
     print(f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, gloo")
-    print(f"{'two processes':<16}{'series/s':>10}{'share':>8}")
-    share = {
-        engine: statistics.median(turn[engine] / turn["alone"] for turn in found)
-        for engine in ("ddp", "zero2")
-    }
+    print(f"{'two processes':<16}{'series/s':>10}{'share':>8}{'series/CPU s':>14}{'share':>8}")
+    facts: dict[str, float] = {}
     for engine in ENGINES:
-        speed = statistics.median(turn[engine] for turn in found)
-        print(f"{engine:<16}{speed:>10.2f}{share.get(engine, 1.0):>8.2f}")
-    facts = {f"efficiency_{engine}": round(value, 3) for engine, value in share.items()}
+        cells = ""
+        for kind, name in (("clock", "efficiency"), ("cpu", "cpu_efficiency")):
+            speed = statistics.median(turn[engine][kind] for turn in found)
+            share = statistics.median(turn[engine][kind] / turn["alone"][kind] for turn in found)
+            cells += f"{speed:>{10 if kind == 'clock' else 14}.2f}{share:>8.3f}"
+            facts |= {} if engine == "alone" else {f"{name}_{engine}": round(share, 3)}
+        print(f"{engine:<16}{cells}")
     print(json.dumps({"benchmark": "scaling", "smoke": options.smoke, "rounds": rounds, **facts}))
 
 

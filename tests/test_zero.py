@@ -41,8 +41,9 @@ SMALL = [
     "model.generator.token_noise_dim=2",
     "model.generator.scales=[{ratio: 1, depth: 1, heads: 2}, {ratio: 2, depth: 1, heads: 2}]",
     "model.discriminator.width=16",
+    # Two logits: gradients of biases that cancel are then 0, not the rounding of thirds, which Adam blows up.
     "model.discriminator.scales=[{ratio: 2, depth: 1, heads: 2}]",
-    "model.discriminator.periods=[12]",
+    "model.discriminator.periods=[]",
     "model.discriminator.spectra=[24]",
     "model.discriminator.side_channels=2",
     "engine.threads=1",
@@ -352,6 +353,10 @@ def test_resumed_is_never_stopped(two: Path, engine: str) -> None:
     assert same_bits(saved(two / f"resumed-{engine}", LONG), saved(two / f"relativistic-{engine}", LONG))
 
 
+def test_on_disk_or_in_memory_the_bits_are_the_same(two: Path) -> None:
+    assert same_bits(saved(two / "relativistic-disk2", LONG), saved(two / "relativistic-zero2", LONG))
+
+
 def test_other_stages_and_numbers_of_processes_go_on(two: Path, one: dict[str, Path]) -> None:
     """1 process at stage 3, 2 at stage 2, 1 at stage 1, 2 at stage 3, 1 without DeepSpeed: losses of one."""
     alone(two / "walk", "ddp", STEPS)
@@ -421,6 +426,13 @@ def test_at_stage_3_one_process_builds(two: Path) -> None:
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(UserError, match=r"fp16 needs a GPU .* engine.precision=bf16"):
         Parallel(config.Engine(precision="fp16"))
+
+
+def test_a_process_may_train_with_zero_again_and_again(tmp_path: Path) -> None:
+    """A notebook, or trials of a sweep: each time a new process group, which DeepSpeed must not confuse."""
+    for turn, engine in enumerate(("zero2", "zero3", "zero2")):
+        alone(tmp_path / str(turn), engine, 1)
+    assert same_bits(saved(tmp_path / "0", 1), saved(tmp_path / "2", 1))
 
 
 def test_without_deepspeed_one_line_says_so() -> None:
