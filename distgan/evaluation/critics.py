@@ -18,7 +18,7 @@ from torch.nn import functional
 from distgan import draws
 from distgan.evaluation.traits import Array, Traits
 
-CRITIC_SERIES = 250  # of each class a critic is trained on, and as many to test it
+CRITIC_SERIES = 250  # of each set that a critic is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
 LEVEL_SHARE = 0.05  # of the critic's squared length that level and spread have; all kernels have the rest
 LONGEST = 256  # steps of series that recurrent networks are shown
@@ -44,10 +44,7 @@ def held_out_accuracy(target: Traits, candidate: Traits, scale: Array) -> float:
     sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
     if min(sizes) < 2:
         return math.nan
-    sides = [
-        [values[rows[side][: min(sizes[side], CRITIC_SERIES)]] for values, rows in zip(features, halves)]
-        for side in (0, 1)
-    ]
+    sides = [[values[rows[side][: sizes[side]]] for values, rows in zip(features, halves)] for side in (0, 1)]
     return (_accuracy(sides[0], sides[1]) + _accuracy(sides[1], sides[0])) / 2
 
 
@@ -70,9 +67,9 @@ def _halves(owner: Array) -> tuple[Array, Array]:
 
 def _accuracy(train: list[Array], test: list[Array]) -> float:
     """Of ridge regression on +1 (real) and -1, trained on two equal sets and tested on two others."""
-    features = np.concatenate(train).astype(np.float64)
+    features = np.concatenate([values[:CRITIC_SERIES] for values in train]).astype(np.float64)
     middle = features.mean(0)
-    direction = ridge(features - middle, np.repeat([1.0, -1.0], len(train[0])))
+    direction = ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
     right = [sign * ((values - middle) @ direction) > 0 for sign, values in zip((1, -1), test)]
     return float(np.mean([np.mean(found) for found in right]))
 
@@ -209,11 +206,13 @@ def recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict
     """The three recurrent scores by name, or none where series are too long or too few.
 
     Args:
-        real, made: [n, L, C], [m, L, C] scaled to 0 … 1 by real series.
+        real, made: [n, L, C], [m, L, C]; both are scaled by the extremes of the real ones.
         steps: updates of the discriminative networks; the predictive one makes 2.5 times as many.
     """
     if not steps or not 2 <= real.shape[1] <= LONGEST or min(len(real), len(made)) < FEWEST:
         return {}
+    low, high = (extreme.reduce(real, axis=(0, 1)) for extreme in (np.fmin, np.fmax))
+    real, made = ((values - low) / np.where(high > low, high - low, 1) for values in (real, made))
     units = units_of(real.shape[2])
     runs = [discriminative(real, made, units=units, steps=steps, seed=seed + run) for run in range(RUNS)]
     strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed)

@@ -197,13 +197,6 @@ def _chosen(count: int, limit: int, seed: int, purpose: str) -> Array:
     return np.sort(generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
 
 
-def _unit_scaler(real: Array) -> Callable[[Array], Array]:
-    """Each channel to 0 … 1 by the extremes of real series [n, L, C]."""
-    low, high = np.nanmin(real, axis=(0, 1)), np.nanmax(real, axis=(0, 1))
-    width = np.where(high > low, high - low, 1)
-    return lambda values: (values - low) / width
-
-
 def _check(sets: dict[str, Array | None]) -> None:
     """
     Raises:
@@ -253,42 +246,39 @@ def evaluate(
         UserError: an empty set, or sets that do not fit together.
     """
     reference = reference if reference is not None and len(reference) else None
-    sets = {"train": train, "holdout": holdout, "reference": reference, "synthetic": synthetic}
-    _check(sets)
-    counts = {name: 0 if values is None else len(values) for name, values in sets.items()}
+    given = {"train": train, "holdout": holdout, "reference": reference, "synthetic": synthetic}
+    _check(given)
+    counts = {name: 0 if values is None else len(values) for name, values in given.items()}
     chosen = {name: _chosen(count, max_series, seed, name) for name, count in counts.items()}
-    train, holdout, synthetic = (
-        np.asarray(values, dtype=np.float32)[chosen[name]]
-        for name, values in (("train", train), ("holdout", holdout), ("synthetic", synthetic))
-    )
-    if reference is not None:
-        reference = np.asarray(reference, dtype=np.float32)[chosen["reference"]]
-    who = np.arange(len(holdout)) if holdout_owners is None else np.asarray(holdout_owners)[chosen["holdout"]]
-    target, real = sides(holdout, seed, reference)
-    measure = Measure(train, target, steps_per_day, sides(who, seed, reference)[0])
+    sets = {
+        name: np.asarray(values, dtype=np.float32)[chosen[name]]
+        for name, values in given.items()
+        if values is not None
+    }
+    who = np.arange(counts["holdout"]) if holdout_owners is None else np.asarray(holdout_owners)
+    target, real = sides(sets["holdout"], seed, sets.get("reference"))
+    owner = sides(who[chosen["holdout"]], seed, sets.get("reference"))[0]
+    measure = Measure(sets["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
-        MODEL: lambda: synthetic,
+        MODEL: lambda: sets["synthetic"],
         REAL: lambda: real,
-        **floors.makers(train, len(holdout), steps_per_day, seed),
+        **floors.makers(sets["train"], len(sets["holdout"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
     }
     traits: dict[str, Traits] = {}
     trained: dict[str, Trained] = {}
-    scaled = _unit_scaler(np.concatenate([train, target]))
     with Progress("evaluate: series of", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
                 traits[name] = measure.traits(values)
-                trained[name] = recurrent_scores(
-                    scaled(target), scaled(values), steps=critic_steps, seed=seed
-                )
+                trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
             progress.advance()
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
         "n": {**counts, "target": len(target), "compared": size},
         "owners": owners or {},
         "real_row": "reference split"
-        if real is reference
+        if real is sets.get("reference")
         else "half of the hold-out"
         if len(real)
         else "none",

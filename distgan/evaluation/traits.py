@@ -24,6 +24,7 @@ DURATION_LEVELS = np.concatenate([[0, 0.001, 0.005], np.linspace(0.01, 0.99, 99)
 MONTH_DAYS = 365.25 / 12
 SPACE_DIMS = 12  # principal directions of the feature space in which neighbours are counted
 AT_ONCE = 256  # series that are described together: what that needs in memory
+GRID_VALUES = 2_000_000  # whose quantiles say where distributions are read, at most
 SPACE_SERIES = 4000  # real series that fit the spaces, at most
 
 # ------------------------------------------------------------------------------------------------ descriptors
@@ -146,8 +147,9 @@ def _grid(values: Array) -> Array:
         values = np.zeros(1)
     low, high, scale = float(values.min()), float(values.max()), _scale(values)
     beyond = scale * np.geomspace(1e-3, 1e4, 60)
+    some = values[:: math.ceil(len(values) / GRID_VALUES)]
     inside = np.concatenate(
-        [np.quantile(values, np.linspace(0, 1, 402)[1:-1]), np.linspace(low, high, 202)[1:-1]]
+        [np.quantile(some, np.linspace(0, 1, 402)[1:-1]), np.linspace(low, high, 202)[1:-1]]
     )
     return np.concatenate([low - beyond[::-1], [low], np.sort(inside), [high], high + beyond])
 
