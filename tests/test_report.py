@@ -345,7 +345,8 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
         "needs the networks",
         "outliers",
         "Not a proof.",
-        "1.07 times",
+        "teach &lt;nearly&gt;",
+        "1,200 forecasts",
     ):
         assert words in text, words
     assert "Privacy attacks are not part of this report" not in text
