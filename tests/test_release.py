@@ -15,7 +15,7 @@ from distgan.data.store import Store, StoreWriter
 from distgan.evaluation.attacks import planted
 from distgan.files import read_json, write_text
 from distgan.runs import Run
-from distgan.stages import release
+from distgan.stages import attacks, release
 from distgan.stages.common import TrainingData
 from distgan.train import main
 
@@ -157,6 +157,14 @@ def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
     kept = settings.model_copy(update={"model": config.Bootstrap()})
     broken = [check for check in release.rules(kept, mine) if check.broken]
     assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
+
+
+def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
+    data = TrainingData.open(run, ("train",))
+    some = attacks.part(data, run, "train", 10, seed=0)
+    assert (some.num_series, len(set(some.rows))) == (10, 10)
+    assert set(some.rows) <= set(data.rows)
+    assert attacks.part(data, run, "train", 42, seed=0) is data
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from distgan import config, draws, models, privacy
@@ -98,16 +99,11 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     owners, rng = owner_codes(folder, data), draws.generator(seed, 0, f"attacked {purpose}")
     if data.num_series <= most:
         return data
-    order = rng.permutation(data.num_series)
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
+    order = rng.permutation(data.num_series)
     order = order[np.isin(owners[order], chosen)]
-    each = max(1, most // len(chosen))
-    _, first, index = np.unique(owners[order], return_index=True, return_inverse=True)
-    sorted_by_owner = np.argsort(index, kind="stable")
-    place = np.empty(len(order), np.int64)  # of each series among its owner's
-    starts = np.searchsorted(index[sorted_by_owner], np.arange(len(first)))
-    place[sorted_by_owner] = np.arange(len(order)) - starts[index[sorted_by_owner]]
-    keep = np.sort(order[place < each])
+    turn = pd.Series(order).groupby(owners[order]).cumcount().to_numpy()  # among its owner's series
+    keep = np.sort(order[turn < max(1, most // len(chosen))])
     return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
 
 
