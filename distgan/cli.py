@@ -4,6 +4,7 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -47,6 +48,16 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
     stages.run(settings, folder, (stage,))
 
 
+def denoise(arguments: Sequence[str]) -> None:
+    if len(arguments) != 3:
+        raise UserError(
+            "distgan denoise needs a run, series and a place, e.g. runs/nr_gan noisy.csv clean.csv"
+        )
+    from distgan.stages.denoise import denoise as filter_series
+
+    print(filter_series(Run(Path(arguments[0])), arguments[1], Path(arguments[2])))
+
+
 def export(arguments: Sequence[str]) -> None:
     if len(arguments) not in (1, 2):
         raise UserError("distgan export needs a run folder, e.g. distgan export runs/demo weights/")
@@ -74,6 +85,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare,
     "generate": generate,
     "evaluate": evaluate,
+    "denoise": denoise,
     "export": export,
     "inspect": inspect,
     "reference": reference,

@@ -58,7 +58,9 @@ class Discriminator(nn.Module):
         return self.judge(self.features(series_BLC))
 
 
-def build(settings: config.CrnnGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.CrnnGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),

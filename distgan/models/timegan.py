@@ -96,7 +96,9 @@ def sampler(networks: dict[str, nn.Module]) -> Sampler:
     return Sampler(networks["generator"], networks["autoencoder"])  # type: ignore[arg-type]
 
 
-def build(settings: config.TimeGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.TimeGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """Autoencoder, generator and discriminator for series of `length` steps."""
     return {
         "autoencoder": Autoencoder(channels, settings),

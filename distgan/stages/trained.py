@@ -39,16 +39,38 @@ class Trained:
         bank = Bank.load(folder.need(folder.bank, "bank"))
         return cls(folder, config.load(folder.config), bank, scaler, meta)
 
-    def sample(self, count: int = 100, seed: int = 0) -> np.ndarray:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What `sample` can be asked for by name; none where groups do not go by label."""
+        return self.bank.label_names
+
+    def sample(self, count: int = 100, seed: int = 0, condition: str | int | None = None) -> np.ndarray:
         """`count` new series in original units: float32 [count, L, C]. The same seed gives the same series.
 
-        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`.
+        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
+        `condition` from the groups of that label, or from the group of that number alone.
+
+        Raises:
+            UserError: there is no such label or group.
         """
+        among = None if condition is None else self._groups(condition)
         chosen = self.settings.generate.model_copy(update={"count": count, "seed": seed})
         settings = self.settings.model_copy(update={"generate": chosen})
         parallel = Parallel(settings.engine)
-        batches = sampled(settings, self.folder, self.bank, parallel)
+        batches = sampled(settings, self.folder, self.bank, parallel, among)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
+
+    def _groups(self, condition: str | int) -> np.ndarray:
+        """Which groups a condition names: [G] bool."""
+        among = np.arange(self.bank.num_groups) == condition
+        if isinstance(condition, str) and self.bank.labels:
+            among = np.asarray(self.bank.labels) == condition
+        if not among.any():
+            labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
+            raise UserError(
+                f"{condition!r} is no condition; use a group from 0 to {self.bank.num_groups - 1}{labels}"
+            )
+        return among
 
     def times(self) -> np.ndarray:
         """The time stamp of each step: datetime64 [L]."""
