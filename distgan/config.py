@@ -632,6 +632,9 @@ class Generate(Section):
 
 class Evaluate(Section):
     max_series: int = key(1000, "series of each kind that are compared, at most", ge=2)
+    critic_steps: int = key(
+        0, "updates of TimeGAN's critics on series of 256 steps at most (2000 as published); 0: without", ge=0
+    )
     seed: int = key(0, "of every random choice in the scores", ge=0)
 
 

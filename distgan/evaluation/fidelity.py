@@ -1,13 +1,13 @@
 """Scores of synthetic series against real series that no network has seen, each beside its floors.
 
-A score alone says little, so every table has five rows, scored by the same functions against the same
-target:
+A score alone says little, so all rows of a table are scored by the same functions against the same target:
 
     model          the synthetic series
     real hold-out  other real entities, never trained on: what a perfect generator would reach
-    copier         the training series themselves: perfect on fidelity, useless for privacy
-    mean curve     the mean training curve, repeated: realistic on average, no diversity
-    shuffled hours training series with their hours permuted: right values, no rhythm
+    copier, noisy copier              training series: perfect on fidelity, useless for privacy
+    mean curve                        realistic on average, no diversity
+    shuffled hours, shuffled days     right values, no rhythm
+    Gaussian, PCA+GMM, cluster mean   generators that are fitted without a network
 
 The target is the hold-out. The `real hold-out` row is the reference split (a third set of real entities)
 against it; where that split is too small, the hold-out is cut into two halves, one the target of all rows,
@@ -15,23 +15,30 @@ one the real row. The copier's fidelity is a second draw of the same: training s
 independent of the target. A model is called like real only when it is no worse than the better of the two.
 Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared at one
 size, the smallest, averaged over random draws. The ± is the standard error over the choice of entities: the
-spread over random halves of both sets, the same for all rows.
+spread over random halves of both sets, the same for all rows. Of large sets smaller parts are drawn, and the
+spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
 not exist for the data (weekly profile of three days) is NaN here and null in the report.
 """
 
 import math
-import warnings
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from distgan.data.work import progress
 from distgan.draws import generator
 from distgan.errors import UserError
+from distgan.evaluation import floors
+from distgan.evaluation.critics import Estimate, recurrent_scores
+from distgan.evaluation.kernels import fit_embedding
 from distgan.evaluation.scores import BY_NAME, SCORES
 from distgan.evaluation.traits import (
+    SPACE_SERIES,
     Array,
     Traits,
     describe,
@@ -40,13 +47,14 @@ from distgan.evaluation.traits import (
     nearest,
     standardise,
 )
-from distgan.evaluation.verdict import COPIER, MEAN_CURVE, MODEL, REAL, ROWS, SHUFFLED, judge
+from distgan.evaluation.verdict import COPIER, MODEL, REAL, ROWS, judge
 
 VALUE_DRAWS, NOISE_DRAWS = 12, 24
+DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
+NOISE_SERIES = 200  # of each set in a draw for the noise, at most
 SMALLEST_REAL_ROW = 4
 
-
-# ----------------------------------------------------------------------------------------------------- floors
+Trained = dict[str, Estimate]  # what networks that were trained on the series say, by name of the score
 
 
 def sides(holdout: Array, seed: int, reference: Array | None = None) -> tuple[Array, Array]:
@@ -62,43 +70,37 @@ def sides(holdout: Array, seed: int, reference: Array | None = None) -> tuple[Ar
     return holdout[order[:half]], holdout[order[half:]]
 
 
-def floors(train: Array, holdout: Array, seed: int, reference: Array | None = None) -> dict[str, Array]:
-    """The series of every row but the model's: row -> [n, L, C]."""
-    rng = generator(seed, 0, "fidelity shuffled hours")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a step that is missing everywhere stays missing
-        mean = np.asarray(np.nanmean(train, axis=0, dtype=np.float64), dtype=np.float32)
-    shuffled = np.stack([series[rng.permutation(len(series))] for series in train])
-    return {
-        REAL: sides(holdout, seed, reference)[1],
-        COPIER: train,
-        MEAN_CURVE: np.repeat(mean[None], len(holdout), axis=0),
-        SHUFFLED: shuffled,
-    }
-
-
 class Measure:
     """Everything that is the same for all rows: ruler, feature space, training and target series.
 
     Args:
         train, target: [n, L, C] in original units, NaN where missing.
+        owners: [n] of the target series; series of one owner are kept together where a set is parted.
     """
 
-    def __init__(self, train: Array, target: Array, steps_per_day: float) -> None:
+    def __init__(
+        self, train: Array, target: Array, steps_per_day: float, owners: Array | None = None
+    ) -> None:
         real = np.concatenate([target, train])
         self.ruler = make_ruler(real, steps_per_day)
         self._training = standardise(train)[0]
         self._target = standardise(target)[0]
-        self.space = fit_space(describe(real, self.ruler))
+        traits = describe(real[:: math.ceil(len(real) / SPACE_SERIES)], self.ruler)
+        self.space, self.encoder = fit_space(traits), fit_embedding(traits.kernels)
         self.target = self.traits(target, is_target=True)
+        if owners is not None:
+            self.target = replace(self.target, owner=np.asarray(owners))
 
     def traits(self, values: Array, *, is_target: bool = False) -> Traits:
         """All traits of [n, L, C] series; the target's own distances leave out the series itself."""
         bare = describe(values, self.ruler)
         standard = standardise(values)[0]
         own = nearest(standard, standard, same=True)
+        kernels = self.encoder.standard(bare.kernels)
         return replace(
             bare,
+            kernels=kernels,
+            embedding=self.encoder.place(kernels),
             points=self.space.place(bare),
             to_training=nearest(standard, self._training),
             to_target=own if is_target else nearest(standard, self._target),
@@ -107,25 +109,32 @@ class Measure:
 
     def scores(self, candidate: Traits, target: Traits | None = None) -> dict[str, float]:
         """Every score of a set against the target, by name."""
-        return {score.name: score.function(target or self.target, candidate, self.ruler) for score in SCORES}
+        return {
+            score.name: score.function(target or self.target, candidate, self.ruler)
+            for score in SCORES
+            if score.function is not None
+        }
 
 
 # ------------------------------------------------------------------------------------------------------ table
 
 
-def _averaged(measure: Measure, candidate: Traits, size: int, seed: int, draws: int) -> dict[str, float]:
+def _averaged(measure: Measure, candidate: Traits, size: int, seed: int) -> dict[str, float]:
     """Scores at `size` series, the mean over random draws of them."""
     rng = generator(seed, 0, "fidelity draws")
     results = []
-    for _ in range(draws if size < len(candidate) or len(candidate) < len(measure.target) else 1):
+    for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
         target = measure.target.take(rng.permutation(len(measure.target)))
         results.append(measure.scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
     return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
 
 def _halved(measure: Measure, candidate: Traits, size: int, seed: int) -> list[dict[str, float]]:
-    """Scores between random halves of both sets; the same halves of the target whatever the candidate."""
-    half, target_half = min(len(candidate) // 2, size), len(measure.target) // 2
+    """Scores between random halves of both sets, or smaller parts of large ones; the same parts of the target
+    whatever the candidate.
+    """
+    half = min(len(candidate) // 2, size, NOISE_SERIES)
+    target_half = min(len(measure.target) // 2, NOISE_SERIES)
     if min(half, target_half) < 2:
         return []
     results = []
@@ -136,25 +145,55 @@ def _halved(measure: Measure, candidate: Traits, size: int, seed: int) -> list[d
     return results
 
 
-def _noise(halves: list[dict[str, float]]) -> dict[str, float]:
+def _shrinkage(size: int) -> float:
+    """Standard error at `size` series over the spread of draws without replacement: 1 for halves.
+
+    The variance of a mean of b among n is (1/b - 1/n) s², and what is wanted s²/n.
+    """
+    drawn = min(size // 2, NOISE_SERIES)
+    return 1.0 if drawn == size // 2 else math.sqrt(drawn / (size - drawn))
+
+
+def _noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
     """Standard error of every score over the choice of entities."""
-    return {s.name: float(np.std([h[s.name] for h in halves])) if halves else math.nan for s in SCORES}
+    names = halves[0] if halves else ()
+    found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
+    return {**_blank(), **found, **{name: estimate.error for name, estimate in trained.items()}}
 
 
-def _noise_to(halves: list[dict[str, float]], real: list[dict[str, float]]) -> dict[str, float]:
+def _noise_to(
+    row: tuple[list[dict[str, float]], Trained],
+    real: tuple[list[dict[str, float]], Trained],
+    shrinkage: float,
+) -> dict[str, float]:
     """Standard error of the difference of losses from those of a row of real series, draw by draw."""
-    if not (halves and real):
-        return dict.fromkeys(BY_NAME, math.nan)
-    return {
-        s.name: float(np.std([s.loss(h[s.name]) - s.loss(r[s.name]) for h, r in zip(halves, real)]))
-        for s in SCORES
-    }
+    found = _blank()
+    for name in row[0][0] if row[0] and real[0] else ():
+        loss = BY_NAME[name].loss
+        found[name] = shrinkage * float(
+            np.std([loss(h[name]) - loss(r[name]) for h, r in zip(row[0], real[0])])
+        )
+    for name in set(row[1]) & set(real[1]):
+        found[name] = math.hypot(row[1][name].error, real[1][name].error)
+    return found
 
 
-def _capped(values: Array, limit: int, seed: int, purpose: str) -> Array:
-    if len(values) <= limit:
-        return values
-    return values[np.sort(generator(seed, 0, f"fidelity {purpose}").permutation(len(values))[:limit])]
+def _blank() -> dict[str, float]:
+    return dict.fromkeys(BY_NAME, math.nan)
+
+
+def _chosen(count: int, limit: int, seed: int, purpose: str) -> Array:
+    """Which series are compared, in order."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
+
+
+def _unit_scaler(real: Array) -> Callable[[Array], Array]:
+    """Each channel to 0 … 1 by the extremes of real series [n, L, C]."""
+    low, high = np.nanmin(real, axis=(0, 1)), np.nanmax(real, axis=(0, 1))
+    width = np.where(high > low, high - low, 1)
+    return lambda values: (values - low) / width
 
 
 def _check(sets: dict[str, Array | None]) -> None:
@@ -186,7 +225,9 @@ def evaluate(
     steps_per_day: float,
     seed: int = 0,
     max_series: int = 1000,
+    critic_steps: int = 0,
     owners: dict[str, int] | None = None,
+    holdout_owners: Array | None = None,
     floor_sets: dict[str, Array] | None = None,
 ) -> dict[str, Any]:
     """Score the synthetic series and their floors; everything in the answer is ready for JSON (NaN is None).
@@ -195,44 +236,46 @@ def evaluate(
         train, holdout, synthetic, reference: [n, L, C] in original units, NaN where missing.
         steps_per_day: 24 for hourly series; may be a fraction.
         max_series: of each set, at most, are compared.
+        critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
         owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
+        holdout_owners: [n] the owner of each held-out series, whom critics then see on one side only.
         floor_sets: further rows, by name.
 
     Raises:
         UserError: an empty set, or sets that do not fit together.
     """
     reference = reference if reference is not None and len(reference) else None
-    _check({"train": train, "holdout": holdout, "synthetic": synthetic, "reference": reference})
-    counts = {
-        "train": len(train),
-        "holdout": len(holdout),
-        "reference": 0 if reference is None else len(reference),
-        "synthetic": len(synthetic),
-    }
+    sets = {"train": train, "holdout": holdout, "reference": reference, "synthetic": synthetic}
+    _check(sets)
+    counts = {name: 0 if values is None else len(values) for name, values in sets.items()}
+    chosen = {name: _chosen(count, max_series, seed, name) for name, count in counts.items()}
     train, holdout, synthetic = (
-        _capped(np.asarray(values, dtype=np.float32), max_series, seed, name)
+        np.asarray(values, dtype=np.float32)[chosen[name]]
         for name, values in (("train", train), ("holdout", holdout), ("synthetic", synthetic))
     )
-    reference = None if reference is None else _capped(reference, max_series, seed, "reference")
+    if reference is not None:
+        reference = np.asarray(reference, dtype=np.float32)[chosen["reference"]]
+    who = np.arange(len(holdout)) if holdout_owners is None else np.asarray(holdout_owners)[chosen["holdout"]]
     target, real = sides(holdout, seed, reference)
-    measure = Measure(train, target, steps_per_day)
-    sets = {MODEL: synthetic, **floors(train, holdout, seed, reference), **(floor_sets or {})}
-    traits = {name: measure.traits(values) for name, values in sets.items() if len(values)}
+    measure = Measure(train, target, steps_per_day, sides(who, seed, reference)[0])
+    makers: dict[str, Callable[[], Array]] = {
+        MODEL: lambda: synthetic,
+        REAL: lambda: real,
+        **floors.makers(train, len(holdout), steps_per_day, seed),
+        **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
+    }
+    traits: dict[str, Traits] = {}
+    trained: dict[str, Trained] = {}
+    scaled = _unit_scaler(np.concatenate([train, target]))
+    with progress(len(makers), "evaluate: series of") as advance:
+        for name, make in makers.items():
+            if len(values := make()):
+                traits[name] = measure.traits(values)
+                trained[name] = recurrent_scores(
+                    scaled(target), scaled(values), steps=critic_steps, seed=seed
+                )
+            advance()
     size = min(len(target), *(len(rows) for rows in traits.values()))
-    halves = {name: _halved(measure, rows, size, seed) for name, rows in traits.items()}
-    rows = [
-        {
-            "name": name,
-            "meaning": ROWS.get(name, ""),
-            "n": len(rows),
-            "values": _clean(_averaged(measure, rows, size, seed, VALUE_DRAWS)),
-            "noise": _clean(_noise(halves[name])),
-            "noise_to": {
-                real: _clean(_noise_to(halves[name], halves.get(real, []))) for real in (REAL, COPIER)
-            },
-        }
-        for name, rows in traits.items()
-    ]
     table = {
         "n": {**counts, "target": len(target), "compared": size},
         "owners": owners or {},
@@ -245,10 +288,38 @@ def evaluate(
             {key: getattr(score, key) for key in ("name", "title", "group", "better", "best", "meaning")}
             for score in SCORES
         ],
-        "rows": rows,
+        "rows": _rows(measure, traits, trained, size, seed),
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
     }
     return {**table, **judge(table)}
+
+
+def _rows(
+    measure: Measure, traits: dict[str, Traits], trained: dict[str, Trained], size: int, seed: int
+) -> list[dict[str, Any]]:
+    """Values and noise of every row, at `size` series."""
+    halves, values = {}, {}
+    with progress(len(traits), "evaluate: scores of") as advance:
+        for name, rows in traits.items():
+            halves[name] = _halved(measure, rows, size, seed), trained[name]
+            told = {score: estimate.value for score, estimate in trained[name].items()}
+            values[name] = {**_blank(), **_averaged(measure, rows, size, seed), **told}
+            advance()
+    shrinkage = _shrinkage(len(measure.target))
+    return [
+        {
+            "name": name,
+            "meaning": ROWS.get(name, ""),
+            "n": len(rows),
+            "values": _clean(values[name]),
+            "noise": _clean(_noise(*halves[name], shrinkage)),
+            "noise_to": {
+                real: _clean(_noise_to(halves[name], halves.get(real, ([], {})), shrinkage))
+                for real in (REAL, COPIER)
+            },
+        }
+        for name, rows in traits.items()
+    ]
 
 
 def _clean(values: dict[str, float]) -> dict[str, float | None]:

@@ -30,12 +30,14 @@ HEADLINE = (
     "daily_profile",
     "weekly_profile",
     "diversity",
+    "critic",
     "copies",
 )
 GROUPS = {
     "values": "Values",
     "rhythm": "Rhythm",
     "diversity": "Diversity",
+    "critics": "Critics",
     "copies": "Copies",
 }
 STANDING = {

@@ -3,14 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 
+from distgan.evaluation.critics import held_out_accuracy
 from distgan.evaluation.traits import DURATION_LEVELS, Array, Ruler, Traits
 
 NEIGHBOURS = 5
+ROWS_AT_ONCE = 512  # of a matrix of distances
+MMD_SERIES = 1000  # of each set whose distances are all taken
 
 Function = Callable[[Traits, Traits, Ruler], float]
 
@@ -21,8 +25,8 @@ class Score:
 
     name: str
     title: str
-    group: Literal["values", "rhythm", "diversity", "copies"]
-    function: Function
+    group: Literal["values", "rhythm", "diversity", "critics", "copies"]
+    function: Function | None  # of traits; None where a network is trained on the series themselves
     better: Literal["lower", "higher", "nearer"]
     best: float
     meaning: str
@@ -113,47 +117,128 @@ def duration_error(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     return float(np.trapezoid(gaps, DURATION_LEVELS, axis=-1).mean())
 
 
-def _own_distances(points: Array) -> Array:
-    gaps = cdist(points, points)
-    np.fill_diagonal(gaps, np.inf)
-    return gaps
+def _over_entities(trait: str) -> Function:
+    """How differently a number of each entity is spread, in standard deviations between real entities."""
+
+    def distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+        one, two = getattr(target, trait), getattr(candidate, trait)
+        return _across_entities(one, two, np.maximum(np.nanstd(one, axis=0), 1e-2))
+
+    distance.__name__ = f"{trait}_distance"
+    return distance
+
+
+def peak_distance(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    peaks = [np.arcsinh(traits.duration[..., -1]) for traits in (target, candidate)]
+    return _across_entities(peaks[0], peaks[1], np.maximum(np.std(peaks[0], axis=0), 1e-2))
+
+
+def _own_radii(points: Array, k: int) -> Array:
+    """Distance from each point to its k-th neighbour in the same set, [n]; k at most n - 1."""
+    radii = []
+    for first in range(0, len(points), ROWS_AT_ONCE):
+        gaps = cdist(points[first : first + ROWS_AT_ONCE], points)
+        gaps[np.arange(len(gaps)), np.arange(first, first + len(gaps))] = np.inf
+        radii.append(np.partition(gaps, k - 1, axis=1)[:, k - 1])
+    return np.concatenate(radii)
 
 
 def diversity(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     count = min(len(target), len(candidate))  # nearest neighbours come closer in larger sets
     if count < 2:
         return math.nan
-    real = _own_distances(target.points[:count]).min(1).mean()
-    return float(_own_distances(candidate.points[:count]).min(1).mean() / max(real, 1e-12))
+    real, made = (_own_radii(traits.points[:count], 1).mean() for traits in (target, candidate))
+    return float(made / max(real, 1e-12))
 
 
-def _balls(target: Traits, candidate: Traits) -> tuple[Array, Array, Array, int] | None:
-    """Distances target x candidate, each set's radius to its k-th neighbour, and k."""
+@dataclass(frozen=True)
+class Balls:
+    """How two sets lie in each other's neighbourhoods: balls around points, to their k-th neighbour."""
+
+    k: int
+    around_candidates: Array  # [m] target balls that hold the candidate
+    around_targets: Array  # [n] whether some candidate's ball holds the target
+    covered: Array  # [n] whether the target's own ball holds a candidate
+
+
+@lru_cache(maxsize=1)
+def _balls(target: Traits, candidate: Traits) -> Balls | None:
+    """None where one set has no neighbours."""
     k = min(NEIGHBOURS, len(target) - 1, len(candidate) - 1)
     if k < 1:
         return None
-    radii = [np.partition(_own_distances(t.points), k - 1, axis=1)[:, k - 1] for t in (target, candidate)]
-    return cdist(target.points, candidate.points), radii[0], radii[1], k
+    real, made = (_own_radii(traits.points, k) for traits in (target, candidate))
+    around_targets, covered = np.zeros(len(target), bool), np.zeros(len(target), bool)
+    counts = []
+    for first in range(0, len(candidate), ROWS_AT_ONCE):
+        span = slice(first, first + ROWS_AT_ONCE)
+        gaps = cdist(target.points, candidate.points[span])
+        inside = gaps <= real[:, None]
+        counts.append(inside.sum(0))
+        covered |= inside.any(1)
+        around_targets |= (gaps <= made[None, span]).any(1)
+    return Balls(k, np.concatenate(counts), around_targets, covered)
 
 
 def precision(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     balls = _balls(target, candidate)
-    return math.nan if balls is None else float((balls[0] <= balls[1][:, None]).any(0).mean())
+    return math.nan if balls is None else float((balls.around_candidates > 0).mean())
 
 
 def recall(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     balls = _balls(target, candidate)
-    return math.nan if balls is None else float((balls[0] <= balls[2][None, :]).any(1).mean())
+    return math.nan if balls is None else float(balls.around_targets.mean())
 
 
 def density(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 4
-    return math.nan if balls is None else float((balls[0] <= balls[1][:, None]).sum(0).mean() / balls[3])
+    return math.nan if balls is None else float(balls.around_candidates.mean() / balls.k)
 
 
 def coverage(target: Traits, candidate: Traits, ruler: Ruler) -> float:
     balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 5
-    return math.nan if balls is None else float((balls[0].min(1) <= balls[1]).mean())
+    return math.nan if balls is None else float(balls.covered.mean())
+
+
+def frechet(one: Array, two: Array) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of points [n, E], [m, E], with n, m >= 2.
+
+    |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁^½ Σ₂ Σ₁^½)^½), Dowson and Landau 1982.
+    """
+    first, second = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (one, two))
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
+    return float(np.square(one.mean(0) - two.mean(0)).sum() + np.trace(first) + np.trace(second) - 2 * cross)
+
+
+def mmd(one: Array, two: Array) -> float:
+    """Unbiased squared maximum mean discrepancy of [n, E] and [m, E], n, m >= 2 (Gretton et al. 2012, eq. 3).
+
+    k(x, y) = exp(-|x - y|² / 2 s²), s the median distance in `one`. It can be below 0.
+    """
+    width = 2 * max(float(np.median(pdist(one))), 1e-12) ** 2
+
+    def kernel(gaps: Array) -> float:
+        return float(np.exp(-np.square(gaps) / width).mean())
+
+    return kernel(pdist(one)) + kernel(pdist(two)) - 2 * kernel(cdist(one, two))
+
+
+def context_fid(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
+        return math.nan
+    return frechet(target.embedding, candidate.embedding)
+
+
+def mean_discrepancy(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
+        return math.nan
+    return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
+
+
+def critic_accuracy(target: Traits, candidate: Traits, ruler: Ruler) -> float:
+    return held_out_accuracy(target, candidate, ruler.value_scale)
 
 
 def _close(target: Traits) -> float:
@@ -195,6 +280,18 @@ SCORES: tuple[Score, ...] = (
         "difference of the mean sorted curves, each series at mean 0 and spread 1: peaks and base load",
     ),
     Score(
+        "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
+        "how differently the entities' highest values stand out, in standard deviations between entities",
+    ),
+    Score(
+        "skew", "Skewness of entities", "values", _over_entities("skew"), "lower", 0.0,
+        "the same for how lopsided each entity's values are",
+    ),
+    Score(
+        "kurtosis", "Kurtosis of entities", "values", _over_entities("tails"), "lower", 0.0,
+        "the same for how heavy the tails of each entity's values are (log kurtosis)",
+    ),
+    Score(
         "ramp_distance", "Step-to-step changes", "values", ramp_distance, "lower", 0.0,
         "how far the distribution of changes from one step to the next is off, in real standard deviations",
     ),
@@ -227,6 +324,10 @@ SCORES: tuple[Score, ...] = (
         "difference between the mean courses over the whole record, scaled likewise",
     ),
     Score(
+        "months", "Months", "rhythm", _mean_curve_error("months"), "lower", 0.0,
+        "difference of the mean and of the spread in each month of the record, scaled likewise",
+    ),
+    Score(
         "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
         "mean difference in how the channels move together",
     ),
@@ -253,6 +354,34 @@ SCORES: tuple[Score, ...] = (
     Score(
         "repeats", "Repeated series", "diversity", repeats, "lower", 0.0,
         "share of the set that nearly repeats another series of the set",
+    ),
+    Score(
+        "critic", "Convolution critic", "critics", critic_accuracy, "lower", 0.5,
+        "how often a classifier on random convolutions over hours, days and weeks is right about series of "
+        "the set and real ones that it was not trained on; 0.5 is guessing",
+    ),
+    Score(
+        "context_fid", "Fréchet distance", "critics", context_fid, "lower", 0.0,
+        "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
+        "to published Context-FID, whose encoder is trained anew each time",
+    ),
+    Score(
+        "mmd", "Maximum mean discrepancy", "critics", mean_discrepancy, "lower", 0.0,
+        "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
+    ),
+    Score(
+        "discriminative", "Discriminative score", "critics", None, "lower", 0.0,
+        "TimeGAN's: |accuracy - 0.5| of a small recurrent network on held-out series; below 0.02 it says "
+        "nothing",
+    ),
+    Score(
+        "discriminative_32", "Discriminative score, 32 units", "critics", None, "lower", 0.0,
+        "the same with a larger network, which sees what the small one overlooks",
+    ),
+    Score(
+        "predictive", "Predictive score", "critics", None, "lower", 0.0,
+        "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
+        "one step ahead; real series do not reach 0 either",
     ),
     Score(
         "copies", "Near copies of training series", "copies", copies, "lower", 0.0,

@@ -5,6 +5,7 @@ Shapes: n series, L steps, C channels. Values are in original units, NaN where m
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,13 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, sparse
 
+from distgan.evaluation.kernels import Kernels, fit_kernels
+
 Array = NDArray[Any]
 
 LONG_LAGS_DAYS = (21, 28, 42, 56, 91, 121, 182, 273, 328, 365, 546, 728, 1092)
 NUM_BANDS = 40  # of the spectrum, evenly spaced in log frequency
 NUM_SEASONS = 52  # blocks a record is cut into: weeks, for a year
 DURATION_LEVELS = np.concatenate([[0, 0.001, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.999, 1]])
+MONTH_DAYS = 365.25 / 12
 SPACE_DIMS = 12  # principal directions of the feature space in which neighbours are counted
+AT_ONCE = 256  # series that are described together: what that needs in memory
+SPACE_SERIES = 4000  # real series that fit the spaces, at most
 
 # ------------------------------------------------------------------------------------------------ descriptors
 
@@ -37,9 +43,10 @@ class Ruler:
     long_lags: Array  # steps, three weeks to years
     bands: Array  # first frequency of each band, in cycles per record
     lines: tuple[tuple[str, Array], ...]  # name, frequencies (cycles per record) of the day and week lines
+    kernels: Kernels  # random convolutions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Traits:
     """What is remembered of each series, [n, …]; the description of a set is a mean over its rows."""
 
@@ -48,6 +55,8 @@ class Traits:
     ramp_cdf: Array  # [n, C, G]
     level: Array  # [n, C] mean
     spread: Array  # [n, C] standard deviation
+    skew: Array  # [n, C] third standardised moment
+    tails: Array  # [n, C] log of the fourth, ln 3 for a Gaussian
     acf_short: Array  # [n, C, lags]
     acf_long: Array  # [n, C, lags]
     bands: Array  # [n, C, bands] share of variance
@@ -55,9 +64,13 @@ class Traits:
     day: Array  # [n, C, D] mean standardised value by time of day
     week: Array  # [n, C, W]
     season: Array  # [n, C, S]
+    months: Array  # [n, C, 2 M] mean and spread of the standardised values in each month of the record
     duration: Array  # [n, C, levels] sorted standardised values
     channels: Array  # [n, C(C-1)/2] correlations between channels
+    kernels: Array  # [n, F] what random convolutions see, standardised by real series
+    embedding: Array  # [n, E] the same along its principal directions
     points: Array  # [n, P] place in the feature space
+    owner: Array  # [n] number of the owner, to keep its series together
     to_training: Array  # [n] distance to the nearest training series, 0 (same shape) to 2 (mirrored)
     to_target: Array  # [n] distance to the nearest target series
     to_own: Array  # [n] distance to the nearest other series of the same set
@@ -67,6 +80,11 @@ class Traits:
 
     def take(self, rows: Array) -> "Traits":
         return Traits(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @staticmethod
+    def joined(parts: "Sequence[Traits]") -> "Traits":
+        names = [field.name for field in fields(Traits)]
+        return Traits(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def standardise(values: Array) -> tuple[Array, Array, Array]:
@@ -91,7 +109,7 @@ def standardise(values: Array) -> tuple[Array, Array, Array]:
 
 def make_ruler(real: Array, steps_per_day: float) -> Ruler:
     """Grids, scales, lags and bands from real series [n, L, C]."""
-    _, length, channels = real.shape
+    n, length, channels = real.shape
     ramps = np.diff(real, axis=1)
     values = [real[..., c][~np.isnan(real[..., c])] for c in range(channels)]
     steps = [ramps[..., c][~np.isnan(ramps[..., c])] for c in range(channels)]
@@ -113,6 +131,7 @@ def make_ruler(real: Array, steps_per_day: float) -> Ruler:
         lines=tuple(
             (name, _line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
         ),  # two cycles at least, and below Nyquist
+        kernels=fit_kernels(standardise(real[:: max(1, n // 64)])[0], steps_per_day),
     )
 
 
@@ -140,6 +159,12 @@ def _line(frequency: float, length: int) -> Array:
 
 def describe(values: Array, ruler: Ruler) -> Traits:
     """Traits of [n, L, C] series, but for their places and neighbours (see `Measure`)."""
+    starts = range(0, max(len(values), 1), AT_ONCE)
+    return Traits.joined([_describe(values[start : start + AT_ONCE], ruler) for start in starts])
+
+
+def _describe(values: Array, ruler: Ruler) -> Traits:
+    """The same of a block of series."""
     standard, level, spread = standardise(values)
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
     short, long = _autocorrelation(standard, mask, ruler.short_lags, ruler.long_lags)
@@ -152,6 +177,11 @@ def describe(values: Array, ruler: Ruler) -> Traits:
     fine = 7 * min(hours, 24)
     week = (time / per_day / 7 % 1 * fine).astype(int) if per_day >= 1 and length >= 14 * per_day else None
     season = (time * NUM_SEASONS / length).astype(int) if length >= 2 * NUM_SEASONS else None
+    months = int(length / per_day / MONTH_DAYS)
+    month = (
+        np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1) if 2 <= months < length else None
+    )
+    skew, tails = _moments(standard, mask)
     blank = np.zeros(n)
     return Traits(
         measured=mask.sum(-1).astype(np.float64),
@@ -159,6 +189,8 @@ def describe(values: Array, ruler: Ruler) -> Traits:
         ramp_cdf=_distribution(np.diff(values, axis=1), ruler.ramp_grid),
         level=level,
         spread=spread,
+        skew=skew,
+        tails=tails,
         acf_short=short,
         acf_long=long,
         bands=bands,
@@ -166,9 +198,13 @@ def describe(values: Array, ruler: Ruler) -> Traits:
         day=fold(standard, mask, day, hours),
         week=fold(standard, mask, week, fine),
         season=fold(standard, mask, season, NUM_SEASONS),
+        months=_means_and_spreads(standard, mask, month, months),
         duration=_duration(standard, mask),
         channels=_channel_correlations(standard),
+        kernels=ruler.kernels.features(standard, mask),
+        embedding=np.zeros((n, 0)),
         points=np.zeros((n, 0)),
+        owner=np.arange(n),
         to_training=blank,
         to_target=blank,
         to_own=blank,
@@ -233,6 +269,23 @@ def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Arr
     sums = standard.reshape(-1, length) @ pick
     counts = mask.reshape(-1, length).astype(np.float32) @ pick
     return (sums / np.maximum(counts, 1)).reshape(n, channels, size)
+
+
+def _means_and_spreads(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
+    """Mean and spread by position, side by side: [n, C, L] -> [n, C, 2 size]."""
+    means = fold(standard, mask, position, size)
+    squares = fold(np.square(standard), mask, position, size)
+    return np.concatenate([means, np.sqrt(np.maximum(squares - np.square(means), 0))], -1)
+
+
+def _moments(standard: Array, mask: Array) -> tuple[Array, Array]:
+    """Skewness and log kurtosis of each series: [n, C, L] -> 2 x [n, C]; those of a Gaussian where it is
+    constant.
+    """
+    counts = np.maximum(mask.sum(-1), 1)
+    squares = np.square(standard)  # gaps are 0
+    third, fourth = (np.einsum("ncl,ncl->nc", squares, other) / counts for other in (standard, squares))
+    return third, np.log(np.where(fourth > 0, np.maximum(fourth, 1), 3))
 
 
 def _duration(standard: Array, mask: Array) -> Array:

@@ -10,20 +10,22 @@ from distgan.evaluation.scores import BY_NAME, SCORES, Score
 
 Array = NDArray[Any]
 
-MODEL, REAL, COPIER, MEAN_CURVE, SHUFFLED = (
-    "model",
-    "real hold-out",
-    "copier",
-    "mean curve",
-    "shuffled hours",
-)
+MODEL, REAL, COPIER, NOISY_COPIER = "model", "real hold-out", "copier", "noisy copier"
+MEAN_CURVE, SHUFFLED, SHUFFLED_DAYS = "mean curve", "shuffled hours", "shuffled days"
+GAUSSIAN, PCA_GMM, CLUSTER_MEAN = "Gaussian", "PCA+GMM", "cluster mean"
 ROWS = {
     MODEL: "the synthetic series",
     REAL: "other real series, never trained on: what a perfect generator would reach",
     COPIER: "the training series, copied: perfect at imitation, worthless as anonymisation",
+    NOISY_COPIER: "the training series with noise of 5 % of their spread: still copies",
     MEAN_CURVE: "the mean training curve, repeated: right on average, nothing varies",
     SHUFFLED: "training series with their hours shuffled: right values, no rhythm",
+    SHUFFLED_DAYS: "training series with whole days shuffled: right days, no weeks and no seasons",
+    GAUSSIAN: "Gaussian noise with the mean curve and the spectrum of training series",
+    PCA_GMM: "a Gaussian mixture of principal components, fitted in seconds: what a network must beat",
+    CLUSTER_MEAN: "means of four training series of one cluster: smooth, and not anonymous",
 }
+BASELINES = (PCA_GMM, GAUSSIAN, CLUSTER_MEAN)
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
@@ -42,6 +44,8 @@ def judge(table: dict[str, Any]) -> dict[str, Any]:
     sentences = [
         _against_real(standing, rows),
         *(_against_floor(rows, floor) for floor in (MEAN_CURVE, SHUFFLED) if floor in rows),
+        _against_baselines(rows),
+        _critic(rows, table["n"]["compared"]),
         _variety(model["values"]),
         _copies(model, rows),
         _blindness(blind, standing),
@@ -129,6 +133,49 @@ def _against_floor(rows: dict[str, Any], floor: str) -> dict[str, str]:
     if lost:
         return _sentence("bad", f"{text}, but not on {_titles(lost)}, where that floor is easily beaten.")
     return _sentence("good", f"{text}, {_titles(must)} included." if must else f"{text}.")
+
+
+def _against_baselines(rows: dict[str, Any]) -> dict[str, str] | None:
+    """On how many scores the model is closer to real than each generator that is fitted without a network."""
+    scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
+    wins = {
+        floor: sum(_loss(rows[MODEL], score) < _loss(rows[floor], score) for score in scores)
+        for floor in BASELINES
+        if floor in rows
+    }
+    if not wins:
+        return None
+    told = [f"{'the ' if floor != PCA_GMM else ''}{floor} on {count}" for floor, count in wins.items()]
+    text = f"Of {len(scores)} scores, closer to real than {', than '.join(told)}"
+    lost = [floor for floor, count in wins.items() if count <= len(scores) / 2]
+    if lost:
+        return _sentence("bad", f"{text}: a baseline without a network does as well or better.")
+    return _sentence("good", f"{text}; these are fitted without a network.")
+
+
+def _critic(rows: dict[str, Any], size: int) -> dict[str, str] | None:
+    """How often the convolution critic finds the model out, beside real series and the baselines."""
+    told = {
+        name: row["values"]["critic"] for name, row in rows.items() if row["values"]["critic"] is not None
+    }
+    if MODEL not in told:
+        return None
+    low, high = _wilson(told[MODEL], 2 * size)
+    text = (
+        f"A convolution critic is right about {told[MODEL]:.0%} of synthetic and held-out series "
+        f"(95 % interval {low:.0%} to {high:.0%}; 50 % is guessing"
+    )
+    beside = [name for name in (REAL, *BASELINES) if name in told]
+    text += "".join(f"; {name} {told[name]:.0%}" for name in beside) + ")."
+    tone = "good" if low <= 0.5 and told[MODEL] < 0.65 else "warn" if told[MODEL] < 0.9 else "bad"
+    return _sentence(tone, text)
+
+
+def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Interval of a share of `count` independent trials (Wilson 1927)."""
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return middle - half, middle + half
 
 
 def _variety(values: dict[str, float | None]) -> dict[str, str] | None:

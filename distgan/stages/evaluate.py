@@ -37,7 +37,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     real = open_series(folder)
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     table = read_table(private_table(folder.series))
-    sets = {name: real.rows(compared(real, table, name, settings, folder)) for name in SPLITS}
+    rows = {name: compared(real, table, name, settings, folder) for name in SPLITS}
+    sets = {name: real.rows(chosen) for name, chosen in rows.items()}
     made = synthetic.rows(np.arange(synthetic.num_series))
     steps_per_day = DAY / real.meta.axis.step_seconds
     results = fidelity.evaluate(
@@ -48,7 +49,9 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         steps_per_day=steps_per_day,
         seed=settings.evaluate.seed,
         max_series=settings.evaluate.max_series,
+        critic_steps=settings.evaluate.critic_steps,
         owners={name: split.owners for name, split in splits(table).items()},
+        holdout_owners=owners_of(real, table, rows["holdout"]),
     )
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
@@ -70,6 +73,13 @@ def compared(
         return rows
     rng = draws.generator(settings.evaluate.seed, 0, f"windows of {split}")
     return np.sort(rng.choice(rows, settings.evaluate.max_series, replace=False))
+
+
+def owners_of(real: Store | Windows, table: Table, rows: np.ndarray) -> np.ndarray:
+    """A number for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(real, Store) else real.series(rows)
+    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+    return codes
 
 
 def splits(table: Table) -> dict[str, report.Split]:
