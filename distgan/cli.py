@@ -4,6 +4,7 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
 distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
@@ -30,11 +31,31 @@ def generate(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    _stage_of_run("evaluate", arguments)
+    if "--task" in arguments:
+        place = arguments.index("--task")
+        evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])
+    else:
+        _stage_of_run("evaluate", arguments)
+
+
+def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
+    if list(task) != ["classification"]:
+        raise UserError(f"--task {' '.join(task)!r} is no task; the one there is: classification")
+    settings, folder = _run_of("evaluate", arguments)
+    from distgan.stages.classify import classify
+
+    print(classify(folder, settings))
 
 
 def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
-    """Run one stage with the config that the run folder holds, under the overrides."""
+    settings, folder = _run_of(stage, arguments)
+    from distgan import stages
+
+    stages.run(settings, folder, (stage,))
+
+
+def _run_of(stage: str, arguments: Sequence[str]) -> tuple[config.Config, Run]:
+    """A run folder and the config that it holds, under the overrides."""
     if not arguments or "=" in arguments[0]:
         raise UserError(f"distgan {stage} needs a run folder, e.g. distgan {stage} runs/demo {stage}.seed=1")
     folder = Run(Path(arguments[0]))
@@ -42,10 +63,8 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
         raise UserError(
             f"{folder.folder} is no run folder (no config.yaml); train one with distgan train --config …"
         )
-    settings = config.load(folder.config, arguments[1:]).model_copy(update={"run_dir": str(folder.folder)})
-    from distgan import stages
-
-    stages.run(settings, folder, (stage,))
+    settings = config.load(folder.config, arguments[1:])
+    return settings.model_copy(update={"run_dir": str(folder.folder)}), folder
 
 
 def denoise(arguments: Sequence[str]) -> None:

@@ -9,12 +9,15 @@ from conftest import TINY
 from test_zoo import SMALL, trained_on
 
 import distgan
-from distgan import conditions, config
+from distgan import cli, conditions, config
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data import ingest
 from distgan.data.loader import Batch
 from distgan.data.store import Store, private_table, read_table
 from distgan.errors import UserError
+from distgan.evaluation import classification
+from distgan.evaluation.classification import Labelled
+from distgan.files import read_json
 from distgan.runs import Run
 from distgan.train import main
 
@@ -181,3 +184,48 @@ def test_a_label_too_rare_for_a_group_is_named(tmp_path: Path, capsys: pytest.Ca
     settings = [f"data.source={source}", "model=mlp_gan", "bank.by_label=true", *common, *stages]
     assert main(["--run-dir", str(tmp_path / "run"), *settings]) == 2
     assert "label 'run' has" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------- classification
+
+
+def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> Labelled:
+    """Waves of two rates, with the owner of every three."""
+    rng = np.random.default_rng(seed)
+    quick = np.arange(count) % 2 == 0
+    times = np.arange(64) / 64
+    x = np.sin(2 * np.pi * (np.where(quick, *rates)[:, None] * times + rng.random((count, 1))))
+    x = x + 0.3 * rng.standard_normal(x.shape)
+    return Labelled(x[..., None].astype(np.float32), np.where(quick, "run", "walk"), np.arange(count) // 3)
+
+
+def test_a_classifier_on_good_and_on_useless_series() -> None:
+    real, test = moves(40, 0), moves(60, 1)
+    good = classification.classify(real, [moves(40, 2), moves(40, 3)], test)["rows"]
+    assert good["real"]["value"] > 0.95 and good["synthetic"]["value"] > 0.95
+    assert good["commonest label"]["value"] == pytest.approx(0.5)
+    assert good["gain"]["value"] == pytest.approx(good["real + synthetic"]["value"] - good["real"]["value"])
+    swapped = classification.classify(real, [moves(40, 2, (2.0, 8.0))], test)["rows"]
+    assert swapped["synthetic"]["value"] < 0.05  # labels the wrong way round: it recognises nothing
+    row = swapped["real + synthetic"]
+    assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+
+
+def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
+    """Two owners, one always right and one always wrong: anything from 0 to 1."""
+    owners = np.repeat([0, 1], 10)
+    found = classification._interval((owners == 0).astype(float), owners, 0)
+    assert (found["value"], found["low"], found["high"]) == (0.5, 0, 1)
+
+
+def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.command(["evaluate", str(run.folder), "--task", "classification", "evaluate.max_series=60"])
+    assert "real + synthetic" in capsys.readouterr().out
+    found = read_json(run.folder / "classification.json")
+    table = read_table(private_table(run.series))
+    never_trained = set(table.owners[table.splits != "train"])
+    assert found["test_owners"] == len(never_trained)
+    assert found["rows"]["real"]["value"] > 0.9
+    assert not any(owner in (run.folder / "classification.json").read_text() for owner in never_trained)
+    with pytest.raises(UserError, match="--task 'sorting' is no task"):
+        cli.command(["evaluate", str(run.folder), "--task", "sorting"])
