@@ -177,7 +177,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     if not options.smoke and options.ecg is None:
         parser.error("--ecg FILE is needed")
-    leads = [pulses(120)] if options.smoke else read(options.ecg)
+    leads = [pulses(240)] if options.smoke else read(options.ecg)
     if options.make:
         make(leads, options.make)
         return

@@ -17,6 +17,8 @@ PROMISED = {
     "clustering.py": [],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
+    "denoise.py": ["series"],
+    "short.py": [],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}

@@ -468,6 +468,11 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     assert made.shape == (12, 336, 1) and len(run.times()) == 336 and np.isfinite(made).all()
     np.testing.assert_allclose(made, stored, rtol=1e-5, atol=1e-6)
     assert not np.array_equal(run.sample(12, seed=1), made)
+    if models.any_length(name):
+        assert run.sample(3, length=400).shape == (3, 400, 1) and len(run.times(400)) == 400
+    else:
+        with pytest.raises(UserError, match=f"model {name} has weights for each of its 336 steps"):
+            run.sample(3, length=400)
 
 
 def test_loading_what_is_no_run_is_one_line(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ A new family is one file here with a `build`, one section in config.py, and one 
 generator takes standard normal noise (B, noise_dim) and a condition (B, K), which it may ignore, and gives
 series (B, L, C) on the scale of [-1, 1]. The last `labels` numbers of a condition tell a label, if there are
 any: 1 at its place and 0 elsewhere. If sampling takes more than the network `generator`, the file has a
-`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`.
+`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`; if no weight of it
+belongs to a step, `ANY_LENGTH`.
 """
 
 from types import ModuleType
@@ -45,6 +46,11 @@ def sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Modul
     join = getattr(MODELS[settings.model.name], "sampler", None)
     joined: nn.Module = networks["generator"] if join is None else join(networks)
     return joined
+
+
+def any_length(name: str) -> bool:
+    """Whether a family's trained networks make series of another length than they were trained on."""
+    return getattr(MODELS[name], "ANY_LENGTH", False)
 
 
 def noise_numbers(generator: nn.Module) -> int:

@@ -19,6 +19,9 @@ from distgan.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
 
+ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
+
+
 class Generator(nn.Module):
     """(B, L·N) -> (B, L, C) in [-1, 1]."""
 

@@ -21,6 +21,9 @@ from distgan.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
 
+ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
+
+
 class Stack(nn.Module):
     """Recurrent layers and a linear head: (B, L, I) -> (B, L, O)."""
 

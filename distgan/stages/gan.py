@@ -198,14 +198,22 @@ def sheet(
     return {"samples": plots.sample_sheet(series, view)}
 
 
-def load_generator(settings: config.Config, folder: Run) -> nn.Module:
-    """The generator of a trained run, built from its config and what the run says of the series.
+def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:
+    """The generator of a trained run, built from its config and what the run says of the series; for series
+    of another length, if one is given.
 
     Raises:
-        UserError: the run has no trained generator.
+        UserError: the run has no trained generator, or its weights are for one length alone.
     """
     _, meta = read_scaler(folder)
-    networks = models.build(settings, meta.axis.length, len(meta.channels), labels_known(settings, folder))
+    length = length or meta.axis.length
+    if length != meta.axis.length and not models.any_length(settings.model.name):
+        able = ", ".join(name for name in models.MODELS if models.any_length(name))
+        raise UserError(
+            f"model {settings.model.name} has weights for each of its {meta.axis.length} steps and makes no "
+            f"series of {length}; {able} do, or train on windows of {length} (data.windows.length)"
+        )
+    networks = models.build(settings, length, len(meta.channels), labels_known(settings, folder))
     network = models.sampler(settings, networks)
     return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
 

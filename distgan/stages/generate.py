@@ -56,13 +56,18 @@ def write_labels(settings: config.Config, folder: Run, bank: Bank) -> None:
 
 
 def sampled(
-    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel, among: np.ndarray | None = None
+    settings: config.Config,
+    folder: Run,
+    bank: Bank,
+    parallel: Parallel,
+    among: np.ndarray | None = None,
+    length: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
-    shuffled; `among` [G] bool leaves groups out.
+    shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = settings.generate
-    generator = load_generator(settings, folder).to(parallel.device).eval()
+    generator = load_generator(settings, folder, length).to(parallel.device).eval()
     noise_dim = noise_numbers(generator)
     groups = groups_of(chosen, bank, among)
     attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
