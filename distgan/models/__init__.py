@@ -5,8 +5,8 @@ A new family is one file here with a `build`, one section in config.py, and one 
 generator takes standard normal noise (B, noise_dim) and a condition (B, K), which it may ignore, and gives
 series (B, L, C) on the scale of [-1, 1]. The last `labels` numbers of a condition tell a label, if there are
 any: 1 at its place and 0 elsewhere. If sampling takes more than the network `generator`, the file has a
-`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`; if no weight of it
-belongs to a step, `ANY_LENGTH`.
+`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`; if no
+weight of it belongs to a step, `ANY_LENGTH`.
 """
 
 from types import ModuleType

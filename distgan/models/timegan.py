@@ -20,7 +20,6 @@ from distgan import config
 from distgan.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
-
 ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
 
 
