@@ -494,8 +494,7 @@ class Bank:
             write_json(temporary / MANIFEST, self._manifest(hashlib.sha256(content).hexdigest()))
 
     def _manifest(self, checksum: str) -> dict[str, Any]:
-        labels = self.labels or (None,) * self.num_groups
-        groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc, labels)
+        groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc)
         return {
             "schema": SCHEMA,
             "study": self.settings.study,
@@ -512,9 +511,9 @@ class Bank:
                     "lowered": int(lowered),
                     "largest_share": float(share),
                     "tracing_auc": float(auc),
-                    "label": label,
+                    **({"label": self.labels[group]} if self.labels else {}),
                 }
-                for size, effective, lowered, share, auc, label in groups
+                for group, (size, effective, lowered, share, auc) in enumerate(groups)
             ],
         }
 
