@@ -1,5 +1,5 @@
 """How much noise NR-GAN takes off an ECG: gain in SNR and correlation with the clean signal at 0, 5 and
-10 dB, beside a band-pass (SciPy) and wavelet shrinkage (PyWavelets).
+10 dB, beside filters (SciPy) and wavelet shrinkage (PyWavelets), each with and without the slow part.
 
     python benchmarks/denoise.py --ecg ECG.npz [--run runs/nr_gan]     # trains, unless that run is finished
     python benchmarks/denoise.py --ecg ECG.npz --make ecg_noise.npz    # only writes the training series
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pywt
@@ -33,6 +34,7 @@ RATE = 360  # samples a second
 KINDS = ("noise", "wander", "both")
 LEVELS = (0, 5, 10)  # dB
 TRAINED, TESTED = 1024, 4096  # samples of a stretch
+COARSEST = 8  # wavelet levels: below 360 / 2^9 = .7 Hz
 Denoiser = Callable[[np.ndarray], np.ndarray]  # [n, L] -> [n, L]
 
 
@@ -82,18 +84,36 @@ def make(leads: list[np.ndarray], path: Path, seed: int = 0) -> None:
 # -------------------------------------------------------------------------------------------------- denoisers
 
 
+def low_pass(noisy: np.ndarray) -> np.ndarray:
+    """Butterworth of order 4 up to 40 Hz, forward and backward."""
+    return signal.sosfiltfilt(signal.butter(4, 40, "lowpass", fs=RATE, output="sos"), noisy)
+
+
 def band_pass(noisy: np.ndarray) -> np.ndarray:
-    """Butterworth of order 4, .5 to 40 Hz, forward and backward."""
+    """The same from .5 to 40 Hz."""
     return signal.sosfiltfilt(signal.butter(4, (0.5, 40), "bandpass", fs=RATE, output="sos"), noisy)
 
 
-def wavelet(noisy: np.ndarray) -> np.ndarray:
-    """Symlets of order 8 without what is below .35 Hz; soft universal threshold (Donoho, Johnstone 1994)."""
-    coarse, *details = pywt.wavedec(noisy, "sym8", level=int(np.log2(RATE / 0.35)) - 1)
+def shrunk(noisy: np.ndarray, keep_coarse: bool = True) -> np.ndarray:
+    """Symlets of order 8, soft universal threshold (Donoho and Johnstone 1994)."""
+    coarse, *details = pywt.wavedec(noisy, "sym8", level=COARSEST)
     deviation = np.median(np.abs(details[-1]), axis=-1, keepdims=True) / 0.6745
     limit = deviation * np.sqrt(2 * np.log(noisy.shape[1]))
     kept = [np.sign(d) * np.maximum(np.abs(d) - limit, 0) for d in details]
-    return pywt.waverec([np.zeros_like(coarse), *kept], "sym8")[..., : noisy.shape[1]]
+    return pywt.waverec([keep_coarse * coarse, *kept], "sym8")[..., : noisy.shape[1]]
+
+
+def shrunk_and_level(noisy: np.ndarray) -> np.ndarray:
+    """The same without what is below .7 Hz."""
+    return shrunk(noisy, keep_coarse=False)
+
+
+BASELINES: dict[str, Denoiser] = {
+    "low-pass": low_pass,
+    "band-pass": band_pass,
+    "wavelet": shrunk,
+    "wavelet, level": shrunk_and_level,
+}
 
 
 def trained(run: Run) -> Denoiser:
@@ -122,14 +142,18 @@ def interval(values: np.ndarray) -> float:
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5)
 
 
-def rows(clean: np.ndarray, denoisers: dict[str, Denoiser], seed: int = 1) -> list[dict[str, object]]:
+def rows(clean: np.ndarray, denoisers: dict[str, Denoiser], seed: int = 1) -> list[dict[str, Any]]:
     found = []
     for kind in KINDS:
         for level in LEVELS:
             rng = np.random.default_rng([seed, KINDS.index(kind), level])
             noisy = spoiled(clean, kind, np.full((len(clean), 1), float(level)), rng)
             before = decibels(clean, noisy)
-            row: dict[str, object] = {"noise": kind, "dB": level, "r noisy": correlation(clean, noisy).mean()}
+            row: dict[str, Any] = {
+                "noise": kind,
+                "dB": level,
+                "noisy r": float(correlation(clean, noisy).mean()),
+            }
             for name, denoise in denoisers.items():
                 made = denoise(noisy)
                 gain = decibels(clean, made) - before
@@ -187,11 +211,19 @@ def main() -> None:
         seconds = learn(leads, folder, [*quick, *options.overrides])
         clean = np.concatenate([stretches(lead, 0.85, 1, TESTED) for lead in leads])
         clean -= clean.mean(axis=1, keepdims=True)
-        denoisers = {"nr_gan": trained(Run(folder)), "band-pass": band_pass, "wavelet": wavelet}
-        found = rows(clean, denoisers)
-    show(f"{len(clean)} series of {TESTED} samples; gain in dB with 95 % interval, correlation r", found)
-    better = sum(row["nr_gan gain"] > max(row["band-pass gain"], row["wavelet gain"]) for row in found)  # type: ignore
-    print(f"\nnr_gan gains more than both on {better} of {len(found)} rows; {seconds:.0f} CPU s of training")
+        found = rows(clean, {"nr_gan": trained(Run(folder)), **BASELINES})
+    for title, ending in (
+        ("gain in dB, with 95 % interval", ("gain", "±")),
+        ("correlation with the clean", ("r",)),
+    ):
+        shown = [
+            {key: row[key] for key in row if key in ("noise", "dB") or key.endswith(ending)} for row in found
+        ]
+        show(f"{len(clean)} series of {TESTED} samples: {title}", shown)
+    better = sum(row["nr_gan gain"] > max(row[f"{name} gain"] for name in BASELINES) for row in found)
+    print(
+        f"\nnr_gan gains more than all others on {better} of {len(found)} rows; training {seconds:.0f} CPU s"
+    )
     finish(1, series=len(clean), training_cpu_s=seconds, rows=found, better=better)
 
 
