@@ -2,6 +2,7 @@
 
 run = distgan.load("runs/demo")
 series = run.sample(100)      # float32 [100, L, C] in original units; run.times() are the steps' stamps
+run.sample(100, condition="walking")    # of a label, where groups go by label; or of a group, by its number
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ distgan evaluate  RUN [key.sub=value ...]                          scores and re
 distgan evaluate  --real FILE --synthetic FILE [--out FOLDER]      the same of any two files
 distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
 distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
+distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
+distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -32,7 +34,10 @@ def generate(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    if any(argument.startswith("--") for argument in arguments):
+    if "--task" in arguments:
+        place = arguments.index("--task")
+        evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])
+    elif any(argument.startswith("--") for argument in arguments):
         from distgan.stages import evaluate_files
 
         print(evaluate_files.run(arguments), end="")
@@ -46,8 +51,24 @@ def compare(arguments: Sequence[str]) -> None:
     print(compare.run(arguments), end="")
 
 
+def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
+    if list(task) != ["classification"]:
+        raise UserError(f"--task {' '.join(task)!r} is no task; the one there is: classification")
+    settings, folder = _run_of("evaluate", arguments)
+    from distgan.stages.classify import classify
+
+    print(classify(folder, settings))
+
+
 def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
-    """Run one stage with the config that the run folder holds, under the overrides."""
+    settings, folder = _run_of(stage, arguments)
+    from distgan import stages
+
+    stages.run(settings, folder, (stage,))
+
+
+def _run_of(stage: str, arguments: Sequence[str]) -> tuple[config.Config, Run]:
+    """A run folder and the config that it holds, under the overrides."""
     if not arguments or "=" in arguments[0]:
         raise UserError(f"distgan {stage} needs a run folder, e.g. distgan {stage} runs/demo {stage}.seed=1")
     folder = Run(Path(arguments[0]))
@@ -55,10 +76,18 @@ def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
         raise UserError(
             f"{folder.folder} is no run folder (no config.yaml); train one with distgan train --config …"
         )
-    settings = config.load(folder.config, arguments[1:]).model_copy(update={"run_dir": str(folder.folder)})
-    from distgan import stages
+    settings = config.load(folder.config, arguments[1:])
+    return settings.model_copy(update={"run_dir": str(folder.folder)}), folder
 
-    stages.run(settings, folder, (stage,))
+
+def denoise(arguments: Sequence[str]) -> None:
+    if len(arguments) != 3:
+        raise UserError(
+            "distgan denoise needs a run, series and a place, e.g. runs/nr_gan noisy.csv clean.csv"
+        )
+    from distgan.stages.denoise import denoise as filter_series
+
+    print(filter_series(Run(Path(arguments[0])), arguments[1], Path(arguments[2])))
 
 
 def release(arguments: Sequence[str]) -> None:
@@ -99,6 +128,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate,
     "compare": compare,
     "release": release,
+    "denoise": denoise,
     "export": export,
     "inspect": inspect,
     "reference": reference,

@@ -254,6 +254,7 @@ def settle(
     settings: config.Bank,
     channels: int,
     entities: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> Members:
     """Final groups and weights: each group keeps the floor in effective members, the share, and its own mean.
 
@@ -265,6 +266,7 @@ def settle(
         loads: [n] what each series carries of the total (e.g. kWh), none negative.
         groups: [n] integer group of each point.
         entities: [n] integer code of the entity behind each point; by default every point has its own.
+        labels: [n] public labels that groups must not mix; the given groups do not.
 
     Raises:
         UserError: even all points together do not make one such group; values are unusable.
@@ -285,7 +287,7 @@ def settle(
             return Members(points, groups, entities.astype(np.int64), loads, weights)
         if len(means) == 1:
             raise UserError(_hopeless(points, entities, effective[0], fewest, settings))
-        groups = _merged(groups, means, failing, effective)
+        groups = _merged(groups, means, failing, effective, _of_groups(groups, labels))
 
 
 def _check_rows(
@@ -373,15 +375,30 @@ def _equals_a_latent(points: np.ndarray, means: np.ndarray, groups: np.ndarray) 
     return equal
 
 
-def _merged(groups: np.ndarray, means: np.ndarray, failing: np.ndarray, effective: np.ndarray) -> np.ndarray:
-    """Each failing group joins the nearest one, smallest first; a group just joined is judged again later."""
+def _of_groups(groups: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """The label of each group, of one member: [G] str; all the same where there are none."""
+    first = np.unique(groups, return_index=True)[1]
+    return np.full(len(first), "") if labels is None else np.asarray(labels)[first]
+
+
+def _merged(
+    groups: np.ndarray, means: np.ndarray, failing: np.ndarray, effective: np.ndarray, labels: np.ndarray
+) -> np.ndarray:
+    """Each failing group joins the nearest one of its label, smallest first; a group just joined is judged
+    again later.
+    """
     becomes = np.arange(len(means))
     joined = np.zeros(len(means), bool)
     for group in np.flatnonzero(failing)[np.argsort(effective[failing], kind="stable")]:
         if joined[group]:
             continue
         distance = np.sum((means - means[group]) ** 2, axis=1)
-        distance[group] = np.inf
+        distance[(labels != labels[group]) | (np.arange(len(means)) == group)] = np.inf
+        if np.isinf(distance).all():
+            raise UserError(
+                f"all series labelled {str(labels[group])!r} together make no group that bank.min_members, "
+                "max_share and max_tracing_auc allow; bring more series, or leave the label out (data.labels)"
+            )
         target = int(np.argmin(distance))
         becomes[group] = becomes[target]
         joined[[group, target]] = True
@@ -409,6 +426,21 @@ class Bank:
     lowered: np.ndarray  # [G] int64, entities with less than full weight
     settings: config.Bank
     promise: "Promise | None" = None  # differential privacy, if the bank was made so
+    labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.labels)))
+
+    @property
+    def table(self) -> np.ndarray:
+        """What the networks are given of each group: its condition, and 1 at the place of its label (last):
+        [G, K + labels] float32.
+        """
+        if not self.labels:
+            return self.conditions
+        at = np.asarray(self.labels)[:, None] == np.asarray(self.label_names)
+        return np.concatenate([self.conditions, at.astype(np.float32)], axis=1)
 
     @property
     def num_groups(self) -> int:
@@ -428,14 +460,16 @@ class Bank:
         """[G] success of the best tracing attack on each group's mean."""
         return np.array([tracing_auc(self.released, members) for members in self.effective])
 
-    def allocate(self, count: int) -> np.ndarray:
-        """How many of `count` series each group gets, in proportion to its size: [G] int64.
+    def allocate(self, count: int, among: np.ndarray | None = None) -> np.ndarray:
+        """How many of `count` series each group gets, in proportion to its size: [G] int64. `among` [G] bool
+        leaves some groups out.
 
         Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
         first.
         """
-        total = int(self.sizes.sum())
-        products = self.sizes.astype(object) * count  # Python's integers: exact at any size
+        sizes = self.sizes if among is None else np.where(among, self.sizes, 0)
+        total = int(sizes.sum())
+        products = sizes.astype(object) * count  # Python's integers: exact at any size
         shares = np.array([product // total for product in products], np.int64)
         remainders = np.array([product % total for product in products], np.int64)
         first = np.argsort(-remainders, kind="stable")[: count - int(shares.sum())]
@@ -477,8 +511,9 @@ class Bank:
                     "lowered": int(lowered),
                     "largest_share": float(share),
                     "tracing_auc": float(auc),
+                    **({"label": self.labels[group]} if self.labels else {}),
                 }
-                for size, effective, lowered, share, auc in groups
+                for group, (size, effective, lowered, share, auc) in enumerate(groups)
             ],
         }
 
@@ -501,6 +536,7 @@ class Bank:
             lowered=lowered,
             settings=manifest.settings,
             promise=manifest.privacy,
+            labels=tuple(group.label for group in manifest.groups if group.label is not None),
         )
 
 
@@ -512,13 +548,14 @@ def make_bank(
     settings: config.Bank,
     entities: np.ndarray | None = None,
     seed: int = 0,
+    labels: np.ndarray | None = None,
 ) -> Bank:
     """The bank of `settle`d groups (settled here, if they are not yet).
 
     Args:
         points: [n, K] narrow latents.
         attributes: [n, C, 2] level and spread of each series; spread above 0.
-        loads, groups, entities: as in `settle`.
+        loads, groups, entities, labels: as in `settle`.
         seed: of the choice of probes, in a study of them.
 
     Raises:
@@ -532,7 +569,7 @@ def make_bank(
     if not np.isfinite(attributes).all() or (attributes[..., 1] <= 0).any():
         raise UserError("levels and spreads must be finite, and spreads above 0; run the prepare stage again")
     channels = attributes.shape[1]
-    members = settle(points, loads, groups, settings, channels, entities)
+    members = settle(points, loads, groups, settings, channels, entities, labels)
     records = _Records.of(members.groups, members.entities, members.loads)
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
@@ -554,6 +591,7 @@ def make_bank(
         largest_share=_coarse(shares, settings.max_share),
         lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
+        labels=() if labels is None else tuple(map(str, _of_groups(members.groups, labels))),
     )
 
 
@@ -632,6 +670,7 @@ class _Group(_Strict):
     lowered: int
     largest_share: float
     tracing_auc: float
+    label: str | None = None
 
 
 class Promise(_Strict):
@@ -692,6 +731,8 @@ def _inspected(folder: Path, required: config.Bank | None) -> tuple[_Manifest | 
         violations.append(f"{TENSORS} does not have the manifest's sha256")
     if manifest.study != manifest.settings.study:
         violations.append(f"study is {manifest.study}, and bank.training {manifest.settings.training}")
+    if len({group.label is None for group in manifest.groups}) > 1:
+        violations.append("some groups have a label and some have none")
     misshapen = _misshapen(tensors, manifest)
     if misshapen:
         return manifest, violations + misshapen
@@ -886,7 +927,7 @@ class Conditioner:
         self.bank, self.training, self.seed = bank, training, seed
         self._fewest = bank.floor
         self._groups = torch.from_numpy(members.groups)
-        self._table = torch.from_numpy(bank.conditions)
+        self._table = torch.from_numpy(bank.table)
         if training != "mean":
             self._records = _Records.of(members.groups, members.entities, members.loads)
             index = self._records.index
@@ -909,7 +950,9 @@ class Conditioner:
             self._mean(self._drawn(row, group, draws.generator(self.seed, step, "subset", position)))
             for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
         ]
-        return torch.from_numpy(np.stack(drawn)).to(rows.device)
+        width = self.bank.conditions.shape[1]
+        means = torch.from_numpy(np.stack(drawn)).to(rows.device)
+        return torch.cat([means, self._table[groups, width:]], dim=1)
 
     def _drawn(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
         """The records that a series trains on: [m]."""

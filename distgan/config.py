@@ -31,6 +31,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_rollbacks",
 )
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),
@@ -153,6 +154,9 @@ class Data(Section):
         "the zone's standard time all year; by default times are taken as they stand",
     )
     resample: Resample = key(Resample(), "for tables with irregular, repeated or unsorted times")
+    labels: tuple[str, ...] | None = key(
+        None, "series with these labels alone, e.g. to train class by class; by default all", min_length=1
+    )
     units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
     cut: Literal["whole", "years"] = key(
         "whole", "keep each series whole, or cut it into complete calendar years"
@@ -265,6 +269,9 @@ class Bank(Section):
         "only: the mean of a few `probes`, or of all others in the group",
     )
     probes: int = key(4, "latents that `training: probes` averages", ge=1)
+    by_label: bool = key(
+        False, "groups never mix the source's labels, and a group's label joins its condition"
+    )
 
     @property
     def study(self) -> bool:
@@ -416,6 +423,14 @@ class TtsGan(Section):
         return _heads_divide(self, self.critic_width, self.heads)
 
 
+class TtsCgan(TtsGan):
+    name: Literal["tts_cgan"] = key(  # type: ignore[assignment]
+        "tts_cgan", "the label-conditional transformer GAN of TTS-CGAN; needs bank.by_label"
+    )
+    label_width: int = key(10, "numbers that a label becomes beside the noise", ge=1)
+    class_weight: float = key(1.0, "of the auxiliary class head's cross entropy, in both losses", ge=0)
+
+
 class TimeGan(Section):
     name: Literal["timegan"] = key("timegan", "the recurrent GAN in the latent space of an autoencoder")
     cell: Literal["gru", "lstm"] = key("gru", "of all five networks")
@@ -451,6 +466,21 @@ class CrnnGan(Section):
     )
 
 
+class NrGan(Section):
+    name: Literal["nr_gan"] = key(
+        "nr_gan",
+        "the denoiser of NR-GAN: series labelled `clean`, all others noisy; it makes none from noise",
+    )
+    frame: int = key(512, "steps of a frame that is filtered as a whole; neighbours overlap by half", ge=8)
+    width: int = key(8, "channels of the two convolutions over frequencies", ge=1)
+    kernel: int = key(5, "frequencies that a convolution looks at", ge=1)
+    content_weight: float = key(0.2, "of E|G(y) - y|, which ties a filtered series to the noisy one", ge=0)
+    identity_weight: float = key(1.0, "of E|G(x) - x|, which leaves clean series alone", ge=0)
+    recombined_weight: float = key(
+        10.0, "of E|G(x + n) - x| for n of y - G(y), noise that was taken off another series", ge=0
+    )
+
+
 class PcaGmm(Section):
     name: Literal["pca_gmm"] = key("pca_gmm", "baseline: Gaussian mixture of principal components")
     components: int = key(40, "principal components, fewer where the series are fewer", ge=1)
@@ -473,7 +503,20 @@ class ClusterMean(Section):
 
 
 Model = Annotated[
-    Union[Multiscale, Seed, MlpGan, TtsGan, TimeGan, CrnnGan, PcaGmm, Gaussian, Bootstrap, ClusterMean],
+    Union[
+        Multiscale,
+        Seed,
+        MlpGan,
+        TtsGan,
+        TtsCgan,
+        TimeGan,
+        CrnnGan,
+        NrGan,
+        PcaGmm,
+        Gaussian,
+        Bootstrap,
+        ClusterMean,
+    ],
     Field(discriminator="name"),
 ]
 
@@ -625,6 +668,8 @@ class Config(Section):
         if self.privacy.epsilon is not None:
             self._private()
         self._engine_fits()
+        if self.model.name == "tts_cgan" and not self.bank.by_label:
+            raise ValueError("model tts_cgan is conditional on labels; set bank.by_label=true")
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
@@ -680,6 +725,7 @@ class Config(Section):
             "clusters.count auto": self.clusters.count == "auto",
             "clusters.spherical true": self.clusters.spherical,
             f"bank.training {self.bank.training}": self.bank.training != "mean",
+            "bank.by_label true": self.bank.by_label,
         }
         for name, true in told.items():
             if true:
@@ -687,6 +733,11 @@ class Config(Section):
                     f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "
                     "number)"
                 )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that the model has, in order."""
+        return FILTER_STAGES if self.model.name == "nr_gan" else STAGES
 
     @property
     def identities(self) -> dict[str, str]:

@@ -69,6 +69,11 @@ class Run:
         return self.folder / "synthetic.zarr"
 
     @property
+    def synthetic_labels(self) -> Path:
+        """The labels of the synthetic series, one a line, where the bank goes by label."""
+        return self.folder / "synthetic.labels.csv"
+
+    @property
     def report(self) -> Path:
         return self.folder / "report.html"
 

@@ -19,6 +19,8 @@ PROMISED = {
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
     "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
+    "denoise.py": ["series"],
+    "short.py": [],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}

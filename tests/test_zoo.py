@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,8 +44,12 @@ SMALL = {
     "tts_gan": ["depth=1", "critic_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
     "timegan": ["width=6", "layers=2", "embedding_steps=2", "supervised_steps=1"],
     "crnn_gan": ["width=6", "layers=2", "dropout=0.0", "pretraining_steps=2"],
+    "nr_gan": ["frame=16", "width=4"],
 }
+SMALL["tts_cgan"] = [*SMALL["tts_gan"], "label_width=3"]
 TRAINED = tuple(SMALL)  # by gradients, in a game
+GENERATORS = tuple(name for name in models.MODELS if name != "nr_gan")  # which filters series
+LABELS = {"tts_cgan": 2}
 ADAM = Adam(2e-3, beta1=0.5, epsilon=1e-3)  # an epsilon that drowns rounding
 LENGTH, CHANNELS, GLOBAL_BATCH, STEPS, SEED = 20, 2, 8, 6, 7
 
@@ -52,12 +57,17 @@ LENGTH, CHANNELS, GLOBAL_BATCH, STEPS, SEED = 20, 2, 8, 6, 7
 def small(name: str, *more: str) -> config.Config:
     own = [f"model.{setting}" for setting in SMALL.get(name, [])]
     common = ["bank.condition_dim=4", "train.steps=6", "model.name=" + name]
-    return config.load(None, [*common, *own, *more])
+    labelled = ["bank.by_label=true"] if name in LABELS else []
+    return config.load(None, [*common, *labelled, *own, *more])
+
+
+def built(settings: config.Config, length: int, channels: int) -> dict[str, nn.Module]:
+    return models.build(settings, length, channels, LABELS.get(settings.model.name, 0))
 
 
 def ready(name: str, length: int, channels: int) -> nn.Module:
     """The network that samples; a classical one fitted to a few series."""
-    networks = models.build(small(name), length, channels)
+    networks = built(small(name), length, channels)
     if hasattr(networks["generator"], "fit"):
         batch = a_batch(12, length, channels)
         networks["generator"].fit(batch.series, batch.mask, SEED)
@@ -81,6 +91,17 @@ def condition_of(batch: Batch) -> Tensor:
     return torch.stack([batch.rows, batch.rows % 2, batch.rows % 3, batch.rows * 0], dim=1).float() - 1
 
 
+def one_of_two(batch: Batch) -> Tensor:
+    """Labels for tts_cgan; for nr_gan, whether a series is clean."""
+    even = (batch.sample % 2).float()
+    return torch.stack([even, 1 - even], dim=1)
+
+
+def play(settings: config.Config, networks: dict[str, nn.Module], *more: Any) -> Any:
+    condition = one_of_two if settings.model.name in ("nr_gan", "tts_cgan") else condition_of
+    return game(settings, networks, condition, *more)
+
+
 class Loader:
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         self.share, self.rank = GLOBAL_BATCH // world_size, rank
@@ -98,9 +119,9 @@ def train(
     """A few steps of a family as the stage does them, without the stages before it."""
     settings = small(name, *more)
     torch.manual_seed(SEED)
-    networks = models.build(settings, LENGTH, CHANNELS)
+    networks = built(settings, LENGTH, CHANNELS)
     trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
-    objective = game(settings, {key: t.network for key, t in trainees.items()}, condition_of, parallel.mean)
+    objective = play(settings, {key: t.network for key, t in trainees.items()}, parallel.mean)
     schedule = loop.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)
@@ -115,7 +136,7 @@ def alone() -> Parallel:
 # ------------------------------------------------------------------------------------------------- networks
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("channels", [1, 3, 28])
 @pytest.mark.parametrize("length", [24, 100, 2190])
 def test_any_length_and_channels(name: str, length: int, channels: int) -> None:
@@ -128,7 +149,7 @@ def test_any_length_and_channels(name: str, length: int, channels: int) -> None:
     assert torch.isfinite(series).all()
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_half_precision_comes_back_as_it_went_in(name: str) -> None:
     generator = ready(name, 24, 3)
     noise, condition = noise_and_condition(generator, 2)
@@ -144,8 +165,8 @@ def test_every_parameter_is_trained_and_gaps_do_no_harm(name: str, channels: int
     """
     torch.manual_seed(0)
     settings = small(name)
-    networks = models.build(settings, 48, channels)
-    objective = game(settings, networks, condition_of)
+    networks = built(settings, 48, channels)
+    objective = play(settings, networks)
     for phase in objective.phases:
         for key, network in networks.items():
             network.requires_grad_(key == phase.network)
@@ -320,11 +341,18 @@ def test_every_family_gives_the_noise_its_law() -> None:
 
 def learned(name: str, steps: int, batch: Batch, rate: float, *more: str) -> Tensor:
     """Series sampled after `steps` of training on one batch."""
+    with torch.no_grad():
+        sampler = trained_on(name, steps, batch, rate, *more)
+        return sampler(*noise_and_condition(sampler, 200))
+
+
+def trained_on(name: str, steps: int, batch: Batch, rate: float, *more: str) -> nn.Module:
+    """What samples after `steps` of training on one batch."""
     torch.manual_seed(0)
     settings = small(name, f"train.steps={steps}", *more)
     length, channels = batch.series.shape[1:]
-    networks = models.build(settings, length, channels)
-    objective = game(settings, networks, condition_of)
+    networks = built(settings, length, channels)
+    objective = play(settings, networks)
     adams = {key: torch.optim.Adam(net.parameters(), rate, betas=(0.5, 0.9)) for key, net in networks.items()}
     for step in range(steps):
         now = Batch(batch.series, batch.mask, batch.rows, batch.sample, step)
@@ -333,9 +361,7 @@ def learned(name: str, steps: int, batch: Batch, rate: float, *more: str) -> Ten
                 adams[phase.network].zero_grad()
                 phase.loss(now)["loss"].backward()
                 adams[phase.network].step()
-    with torch.no_grad():
-        sampler = models.sampler(settings, networks).eval()
-        return sampler(*noise_and_condition(sampler, 200))
+    return models.sampler(settings, networks).eval()
 
 
 def patterns(count: int) -> Batch:
@@ -428,7 +454,7 @@ def banked(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, common
 
 
-@pytest.mark.parametrize("name", [name for name in models.MODELS if name != "multiscale"])
+@pytest.mark.parametrize("name", [name for name in GENERATORS if name not in ("multiscale", *LABELS)])
 def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: Path, name: str) -> None:
     """The stages as users run them; then the same series from Python, in original units."""
     shutil.copytree(banked[0], tmp_path / "run")
@@ -442,6 +468,11 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     assert made.shape == (12, 336, 1) and len(run.times()) == 336 and np.isfinite(made).all()
     np.testing.assert_allclose(made, stored, rtol=1e-5, atol=1e-6)
     assert not np.array_equal(run.sample(12, seed=1), made)
+    if models.any_length(name):
+        assert run.sample(3, length=400).shape == (3, 400, 1) and len(run.times(400)) == 400
+    else:
+        with pytest.raises(UserError, match=f"model {name} has weights for each of its 336 steps"):
+            run.sample(3, length=400)
 
 
 def test_loading_what_is_no_run_is_one_line(tmp_path: Path) -> None:

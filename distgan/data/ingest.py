@@ -69,6 +69,7 @@ class Series:
     owners: list[str]
     meta: Meta
     left_out: dict[str, int]
+    labels: list[str] | None = None
 
     @property
     def num_series(self) -> int:
@@ -121,6 +122,8 @@ def opened(settings: config.Data, place: Path) -> Series:
     scanned = _scan(source, pieces)
     left_out: dict[str, int] = {}
     kept = np.arange(len(source.entities))
+    if settings.labels is not None:
+        kept = _labelled(source, settings, left_out)
     kept = _leave_out_unusable(scanned.whole, kept, source, settings.unusable, settings.source, left_out)
     if incomplete:
         left_out["incomplete calendar year"] = incomplete * len(kept)
@@ -145,7 +148,25 @@ def opened(settings: config.Data, place: Path) -> Series:
     by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
-    return Series(source, settings, pieces, rows, entities, owners, meta, left_out)
+    labels = None if source.labels is None else [source.labels[row] for _, row in rows]
+    return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels)
+
+
+def _labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -> np.ndarray:
+    """The source's series that have one of the labels asked for.
+
+    Raises:
+        UserError: the source has no labels, or none has that one.
+    """
+    wanted = settings.labels or ()
+    for name in wanted:
+        if name not in (source.labels or ()):
+            known = ", ".join(sorted(set(source.labels or ()))) or "none at all"
+            raise UserError(f"data.labels {name!r} is no label of {settings.source}; it has {known}")
+    kept = np.flatnonzero(np.isin(np.asarray(source.labels), wanted))
+    if len(kept) < len(source.entities):
+        left_out["another label"] = len(source.entities) - len(kept)
+    return kept
 
 
 def split(owners: Sequence[str], shares: config.Splits, seed: int) -> np.ndarray:
@@ -182,6 +203,7 @@ def _largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------------------------- sources
 
+NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
 READERS = (".csv", ".txt", ".tsv", ".parquet", ".npy", ".npz")
 
 
@@ -318,9 +340,10 @@ def _store(path: Path, settings: config.Data) -> Source:
         names = [str(row) for row in range(store.num_series)]
         return Source(block, names, list(names), store.meta)
     people = read_table(table)
+    labels = None if people.labels is None else people.labels.tolist()
     if len(people.entities) != store.num_series:
         raise UserError(f"{table} has {len(people.entities)} rows but {path} has {store.num_series}")
-    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta)
+    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta, labels)
 
 
 def _store_block(store: Store, first: int, last: int) -> np.ndarray:
@@ -351,12 +374,14 @@ def _npy(path: Path, settings: config.Data) -> Source:
 
 
 def _npz(path: Path, settings: config.Data, work: Work) -> Source:
-    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601)."""
+    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
+    (a class of each, or its place in label_names), owner or subject [n] (who is behind each).
+    """
     try:
         with np.load(path, allow_pickle=False) as content:
             if "x" not in content.files:
                 raise UserError(f"{path} has no array x, only {', '.join(content.files) or 'nothing'}")
-            arrays = {key: content[key] for key in ("ids", "channels", "freq", "t0") if key in content.files}
+            arrays = {key: content[key] for key in NPZ_KEYS if key in content.files}
         plain = work.folder / "x.npy"
         with zipfile.ZipFile(path) as archive, archive.open("x.npy") as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
@@ -367,12 +392,21 @@ def _npz(path: Path, settings: config.Data, work: Work) -> Source:
         raise
     except Exception as error:  # as above, and zipfile's
         raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
+    names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
+    labels = names.get("label")
+    if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
+        named = dict(enumerate(names["label_names"]))
+        if strange := set(arrays["label"].tolist()) - set(named):
+            raise UserError(f"{path}: label {min(strange)} has no place in the {len(named)} label_names")
+        labels = [named[number] for number in arrays["label"].tolist()]
     return _array(
         values,
         path,
         settings,
-        ids=[str(name) for name in np.atleast_1d(arrays["ids"])] if "ids" in arrays else None,
-        channels=[str(name) for name in np.atleast_1d(arrays["channels"])] if "channels" in arrays else None,
+        ids=names.get("ids"),
+        channels=names.get("channels"),
+        owners=names.get("owner", names.get("subject")),
+        labels=labels,
         freq=str(arrays.get("freq", "")),
         t0=str(arrays.get("t0", "")),
     )
@@ -385,6 +419,8 @@ def _array(
     *,
     ids: list[str] | None = None,
     channels: list[str] | None = None,
+    owners: list[str] | None = None,
+    labels: list[str] | None = None,
     freq: str = "",
     t0: str = "",
 ) -> Source:
@@ -398,18 +434,20 @@ def _array(
     ids = ids if ids is not None else [str(row) for row in range(count)]
     if channels is None:
         channels = ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
-    for name, given, wanted in (("ids", ids, count), ("channels", channels, depth)):
-        if len(given) != wanted:
+    lists = {"ids": (ids, count), "channels": (channels, depth), "owners": (owners, count)}
+    for name, (given, wanted) in (lists | {"labels": (labels, count)}).items():
+        if given is not None and len(given) != wanted:
             raise UserError(
                 f"{path}: {len(given)} {name} for an array of shape {values.shape}; {wanted} wanted"
             )
-        refuse_twice(given, f"{path}: {name[:-1]}")
+    refuse_twice(ids, f"{path}: id")
+    refuse_twice(channels, f"{path}: channel")
     axis, clock = _axis_of(path, freq, t0, length)
     provenance = {"source": path.name, "clock": clock}
     if path.is_file():
         provenance["sha256"] = sha256(path)
     meta = Meta(axis, tuple(channels), settings.units, provenance, {})
-    return Source(partial(_array_block, values, depth), ids, list(ids), meta)
+    return Source(partial(_array_block, values, depth), ids, list(owners or ids), meta, labels)
 
 
 def _array_block(values: Any, depth: int, first: int, last: int) -> np.ndarray:

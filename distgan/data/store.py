@@ -950,16 +950,19 @@ class LatentStore:
 # ---------------------------------------------------------------------------------------------- private table
 
 SPLITS = ("train", "holdout", "reference")
-COLUMNS = ["row", "entity", "owner", "split"]
+COLUMNS = ["row", "entity", "owner", "split"]  # and "label", where the source tells one
 
 
 @dataclass(frozen=True)
 class Table:
-    """Who is behind each row of a store, and on which side of the split. Never part of a release."""
+    """Who is behind each row of a store, and on which side of the split. Never part of a release, but for
+    the labels: they are a public class of each series, such as an activity.
+    """
 
     entities: np.ndarray
     owners: np.ndarray
     splits: np.ndarray
+    labels: np.ndarray | None = None
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers (int64) of one split, ascending."""
@@ -972,12 +975,19 @@ def private_table(store_path: Path) -> Path:
     return store_path.with_name(f"{store_path.stem}.private.csv")
 
 
-def write_table(path: Path, entities: Sequence[str], owners: Sequence[str], splits: Sequence[str]) -> None:
+def write_table(
+    path: Path,
+    entities: Sequence[str],
+    owners: Sequence[str],
+    splits: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> None:
     """Write the table of a store, readable by its owner alone (mode 0600)."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows(zip(range(len(entities)), entities, owners, splits, strict=True))
+    more = {} if labels is None else {"label": labels}
+    table.writerow([*COLUMNS, *more])
+    table.writerows(zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True))
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         mask = os.umask(0o077)  # from the first byte on: the temporary file too
@@ -999,13 +1009,14 @@ def read_table(path: Path) -> Table:
         raise UserError(f"{path} is missing; it names the entity and split of each series") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a readable table ({error}); make it again") from None
-    if not lines or lines[0] != COLUMNS:
-        raise UserError(f"{path} must begin with the line {','.join(COLUMNS)}")
+    columns = lines[0] if lines else []
+    if columns not in (COLUMNS, [*COLUMNS, "label"]):
+        raise UserError(f"{path} must begin with the line {','.join(COLUMNS)} (and ,label where told)")
     for row, line in enumerate(lines[1:]):
-        if len(line) != len(COLUMNS) or line[0] != str(row) or line[3] not in SPLITS:
+        if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
             raise UserError(
                 f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(SPLITS)}, "
                 f"found {','.join(line)}"
             )
-    columns = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(COLUMNS)
-    return Table(*(np.array(column, dtype=str) for column in columns[1:]))
+    values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
+    return Table(*(np.array(column, dtype=str) for column in values[1:]))

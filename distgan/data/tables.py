@@ -43,13 +43,14 @@ NO_MARK, COMMA, POINT = 0, 1, 2  # how decimals are written
 class Source:
     """Series of one source before any are left out; values are read a block of series at a time.
 
-    block(first, last): float32 [last - first, L, C], NaN = missing.
+    block(first, last): float32 [last - first, L, C], NaN = missing. labels: a public class of each, if told.
     """
 
     block: Callable[[int, int], np.ndarray]
     entities: list[str]
     owners: list[str]
     meta: Meta
+    labels: list[str] | None = None
 
 
 @dataclass(frozen=True)

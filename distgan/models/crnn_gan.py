@@ -18,6 +18,8 @@ from distgan import config
 from distgan.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
+ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
+
 
 class Generator(nn.Module):
     """(B, L·N) -> (B, L, C) in [-1, 1]."""
@@ -58,7 +60,9 @@ class Discriminator(nn.Module):
         return self.judge(self.features(series_BLC))
 
 
-def build(settings: config.CrnnGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.CrnnGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),

@@ -42,7 +42,9 @@ class Discriminator(nn.Module):
         return self.out(F.leaky_relu(self.hidden(series_BLC.flatten(1)), SLOPE)).float()
 
 
-def build(settings: config.MlpGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.MlpGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),

@@ -111,7 +111,9 @@ class Discriminator(nn.Module):
         return torch.stack(logits).mean(0).float()
 
 
-def build(settings: config.Seed, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.Seed, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, condition_dim, settings),

@@ -20,6 +20,8 @@ from distgan import config
 from distgan.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
+ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
+
 
 class Stack(nn.Module):
     """Recurrent layers and a linear head: (B, L, I) -> (B, L, O)."""
@@ -96,7 +98,9 @@ def sampler(networks: dict[str, nn.Module]) -> Sampler:
     return Sampler(networks["generator"], networks["autoencoder"])  # type: ignore[arg-type]
 
 
-def build(settings: config.TimeGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.TimeGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """Autoencoder, generator and discriminator for series of `length` steps."""
     return {
         "autoencoder": Autoencoder(channels, settings),

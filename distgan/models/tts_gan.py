@@ -60,14 +60,20 @@ class Discriminator(nn.Module):
         )
         self.verdict = nn.Sequential(LayerNorm(width), Linear(width, 1))
 
-    def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    def features(self, series_BLC: Tensor) -> Tensor:
+        """What the verdict looks at: (B, L, C) -> (B, E)."""
         tokens_BNE = self.embed(series_BLC)
         start = self.start.to(tokens_BNE.dtype).expand(len(tokens_BNE), 1, -1)
         tokens_BNE = torch.cat([start, tokens_BNE], dim=1) + self.position.to(tokens_BNE.dtype)
-        return self.verdict(self.blocks(tokens_BNE).mean(1)).float()
+        return self.blocks(tokens_BNE).mean(1)
+
+    def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+        return self.verdict(self.features(series_BLC)).float()
 
 
-def build(settings: config.TtsGan, length: int, channels: int, condition_dim: int) -> dict[str, nn.Module]:
+def build(
+    settings: config.TtsGan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, settings),

@@ -10,9 +10,16 @@ from distgan.models import noise_numbers
 from distgan.objectives.adversarial import Adversarial, Condition
 from distgan.objectives.base import Objective
 from distgan.objectives.crnn_gan import CrnnGAN
+from distgan.objectives.nr_gan import NoiseReduction
 from distgan.objectives.timegan import TimeGAN
+from distgan.objectives.tts_cgan import LabelGAN
 
-GAMES: dict[str, type[Adversarial]] = {"timegan": TimeGAN, "crnn_gan": CrnnGAN}
+GAMES: dict[str, type[Adversarial]] = {
+    "timegan": TimeGAN,
+    "crnn_gan": CrnnGAN,
+    "nr_gan": NoiseReduction,
+    "tts_cgan": LabelGAN,
+}
 
 
 def game(

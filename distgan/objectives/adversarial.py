@@ -78,7 +78,8 @@ class Adversarial:
             penalty = self.penalty(batch, fake_BLC, condition_BK)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
-        return {"loss": loss, **shown}
+        beside = self.beside(batch.series, condition_BK)
+        return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
 
     @staticmethod
     def health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -111,7 +112,14 @@ class Adversarial:
             other_BLC = self.fake(batch, condition_BK, "second noise")
             noises = [self.noise(batch, purpose) for purpose in ("generator noise", "second noise")]
             loss = loss + mode_seeking(fake_BLC.float(), other_BLC.float(), *noises)
-        return {"loss": loss, **shown}
+        beside = self.beside(seen_fake_BLC, condition_BK)
+        return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
+
+    def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
+        """What a family adds to both losses, by name: of real series to the discriminator's, of generated
+        ones to the generator's.
+        """
+        return {}
 
     def mean(self, x: Tensor, mask: Tensor) -> Tensor:
         """Mean of x over what the mask has on all processes."""
@@ -193,3 +201,7 @@ class Adversarial:
         if len(chosen_B):
             return chosen_B, torch.ones(len(chosen_B), device=chosen_B.device)
         return chosen_B.new_zeros(1), torch.zeros(1, device=chosen_B.device)
+
+
+def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach() for name, value in values.items()}

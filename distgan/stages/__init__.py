@@ -34,6 +34,7 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     Raises:
         UserError: of any kind; what was complete stays.
     """
+    names = had(settings, names)
     parallel = Parallel(settings.engine)
     try:
         with parallel.together(), opened(settings, folder, parallel):
@@ -43,6 +44,23 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
             print(f"report    {folder.report}\n\n{evaluate.told(folder)}", end="", flush=True)
     finally:
         parallel.close()
+
+
+def had(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:
+    """All stages that the model has, or those asked for.
+
+    Raises:
+        UserError: it has not all that were asked for.
+    """
+    if names == config.STAGES:
+        return settings.stages
+    for name in names:
+        if name not in settings.stages:
+            raise UserError(
+                f"model {settings.model.name} filters series and has no stage {name}, only "
+                f"{' and '.join(settings.stages)}; then: distgan denoise RUN SERIES OUT"
+            )
+    return names
 
 
 def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
@@ -124,7 +142,7 @@ def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     folder = Run(Path(settings.run_dir))
     print(settings.to_yaml())
     shape = prepare.shape(settings, folder)
-    for name in names:
+    for name in had(settings, names):
         record = folder.done(name)
         done = "done already; " if record and record["token"] == tokens(settings)[name] else ""
         print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

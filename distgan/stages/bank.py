@@ -40,11 +40,19 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
 def plain(
     settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
 ) -> Bank:
+    labels = data.labels if settings.bank.by_label else None
     settled = conditions.settle(
-        points, loads(data), groups, settings.bank, data.store.channels, data.entity_codes
+        points, loads(data), groups, settings.bank, data.store.channels, data.entity_codes, labels
     )
     bank = conditions.make_bank(
-        points, data.attributes, settled.loads, settled.groups, settings.bank, settled.entities, settings.seed
+        points,
+        data.attributes,
+        settled.loads,
+        settled.groups,
+        settings.bank,
+        settled.entities,
+        settings.seed,
+        labels,
     )
     settled.save(folder.clusters / "members.safetensors")
     bank.save(folder.bank)

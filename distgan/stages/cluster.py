@@ -7,7 +7,7 @@ is private to the owner of the data.
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,40 @@ def shared(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
     share.narrowed(projection)
     device = local_device(parallel)
     floor = group_floor(settings, Store.open(folder.need(folder.series, "prepare")).channels)
-    entities = TrainingData.open(folder).entity_codes
+    data = TrainingData.open(folder)
+    entities, labels = data.entity_codes, labels_of(data, settings, floor)
     count, choice = how_many(settings, share, entities, floor, device, parallel)
     found = k_means(settings, share, count, device, parallel, settings.clusters.restarts)
     np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
     parallel.barrier()
     return parallel.on_main(
-        lambda: grouped(settings, folder, projection, found, entities, floor, choice, parallel.world_size)
+        lambda: grouped(
+            settings, folder, projection, found, entities, labels, floor, choice, parallel.world_size
+        )
     )
+
+
+def labels_of(data: TrainingData, settings: config.Config, floor: int) -> np.ndarray | None:
+    """The label of each training series, where groups go by it: [n] str.
+
+    Raises:
+        UserError: the source has no labels, or one has too few entities for a group.
+    """
+    if not settings.bank.by_label:
+        return None
+    if data.labels is None:
+        raise UserError(
+            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ)"
+        )
+    for label in np.unique(data.labels):
+        entities = len(np.unique(data.entity_codes[data.labels == label]))
+        if entities < floor and not settings.bank.study:
+            raise UserError(
+                f"label {str(label)!r} has {entities} training entities, fewer than the {floor} that one "
+                "group needs; bring more series, leave it out (data.labels), or see bank.min_members and "
+                "bank.max_tracing_auc"
+            )
+    return data.labels
 
 
 def local_device(parallel: Parallel) -> str:
@@ -167,20 +193,19 @@ def grouped(
     projection: Projection,
     found: Clustering,
     entities: np.ndarray,
+    labels: np.ndarray | None,
     floor: int,
     choice: Choice | None,
     processes: int,
 ) -> Facts:
     """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
     work = work_folder(folder)
-    points, labels = (
+    points, assignment = (
         np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
         for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
     )
-    complete = Clustering(**{**found.__dict__, "assignment": labels})
-    groups = complete
-    if not settings.bank.study:
-        groups = clustering.groups_of_at_least(points, complete, entities, floor)
+    complete = replace(found, assignment=assignment)
+    groups = by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
     save(folder, projection, points, groups.assignment, choice, facts_of(groups, projection, floor))
     auto = f" (by the {choice.criterion})" if choice else ""
     each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
@@ -190,6 +215,22 @@ def grouped(
         f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
         f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
     }
+
+
+def by_label(
+    points: np.ndarray, found: Clustering, entities: np.ndarray, labels: np.ndarray | None, floor: int
+) -> Clustering:
+    """Groups of at least `floor` entities; of series of one label each, if there are labels."""
+    if labels is None:
+        return found if floor == 1 else clustering.groups_of_at_least(points, found, entities, floor)
+    assignment, count, inertia = np.empty(len(points), np.int64), 0, 0.0
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)
+        own = replace(found, assignment=np.unique(found.assignment[inside], return_inverse=True)[1])
+        part = clustering.groups_of_at_least(points[inside], own, entities[inside], floor)
+        assignment[inside] = part.assignment + count
+        count, inertia = count + len(part.sizes), inertia + part.inertia
+    return replace(found, assignment=assignment, sizes=np.bincount(assignment), inertia=inertia)
 
 
 def facts_of(groups: Clustering, projection: Projection, floor: int) -> Facts:

@@ -57,6 +57,7 @@ class TrainingData:
     rows: np.ndarray
     entity_codes: np.ndarray
     scaler: Scaler
+    labels: np.ndarray | None = None  # of each training series, where the source tells them
 
     @classmethod
     def open(cls, folder: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
@@ -70,7 +71,8 @@ class TrainingData:
         scaler, _ = read_scaler(folder)
         series = store.series(rows) if isinstance(store, Windows) else rows
         codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
-        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler)
+        labels = None if table.labels is None else table.labels[series]
+        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler, labels)
 
     @property
     def num_series(self) -> int:

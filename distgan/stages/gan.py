@@ -14,7 +14,7 @@ from distgan.data.loader import Batch
 from distgan.data.store import Axis
 from distgan.engine import memory
 from distgan.engine.ema import decay
-from distgan.engine.loop import Rate, Schedule, fit
+from distgan.engine.loop import OnSample, Rate, Schedule, fit
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.layers import checkpoint_activations
@@ -34,8 +34,9 @@ DAY = 86400  # seconds
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     data = TrainingData.open(folder)
     torch.manual_seed(settings.seed)
+    known = labels_known(settings, folder)
     with parallel.building():
-        networks = models.build(settings, data.store.length, data.store.channels)
+        networks = models.build(settings, data.store.length, data.store.channels, known)
     if isinstance(networks["generator"], Fitted):
         return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
@@ -50,7 +51,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     objective = game(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        condition=training_conditions(settings, folder),
+        condition=training_conditions(settings, folder, data),
         across=parallel.mean,
         dtype=parallel.dtype,
         steps_per_day=steps_per_day(settings, data.store.meta.axis),
@@ -65,7 +66,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         stage="gan",
         seed=settings.seed,
         facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
-        on_sample=lambda step, nets: sheet(models.sampler(settings, nets), settings, folder, parallel),
+        on_sample=sheets(settings, folder, parallel),
     )
     generator = models.sampler(settings, trained)
     parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
@@ -140,8 +141,12 @@ def schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: in
     )
 
 
-def training_conditions(settings: config.Config, folder: Run) -> Callable[[Batch], Tensor]:
+def training_conditions(
+    settings: config.Config, folder: Run, data: TrainingData
+) -> Callable[[Batch], Tensor]:
     """What each series of a batch trains on: (B, K). Never a function of its own latent alone."""
+    if "bank" not in settings.stages:
+        return clean_or_not(data, settings.data.source)
     bank = Bank.load(folder.need(folder.bank, "bank"))
     members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
@@ -150,6 +155,29 @@ def training_conditions(settings: config.Config, folder: Run) -> Callable[[Batch
         return conditioner(batch.rows, batch.sample, batch.step)
 
     return condition
+
+
+def clean_or_not(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
+    """1 for series with the label `clean`, 0 for all others: (B, 1).
+
+    Raises:
+        UserError: one of the two kinds is absent.
+    """
+    clean = np.asarray(data.labels if data.labels is not None else []) == "clean"
+    if not 0 < clean.sum() < len(clean):
+        raise UserError(
+            f"{source} has {clean.sum()} training series labelled clean and {len(clean) - clean.sum()} of "
+            "another label; a denoiser needs both kinds (array `label` of an NPZ)"
+        )
+    flags = torch.from_numpy(clean).float()[:, None]
+    return lambda batch: flags.to(batch.rows.device)[batch.rows]
+
+
+def sheets(settings: config.Config, folder: Run, parallel: Parallel) -> OnSample | None:
+    """What pictures samples while training, of a model that makes some."""
+    if "generate" not in settings.stages:
+        return None
+    return lambda step, networks: sheet(models.sampler(settings, networks), settings, folder, parallel)
 
 
 @torch.inference_mode()
@@ -163,7 +191,7 @@ def sheet(
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
-    conditions = torch.from_numpy(bank.conditions[groups])
+    conditions = torch.from_numpy(bank.table[groups])
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
@@ -173,19 +201,35 @@ def sheet(
     return {"samples": plots.sample_sheet(series, view)}
 
 
-def load_generator(settings: config.Config, folder: Run) -> nn.Module:
-    """The generator of a trained run, built from its config and what the run says of the series.
+def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:
+    """The generator of a trained run, built from its config and what the run says of the series; for series
+    of another length, if one is given.
 
     Raises:
-        UserError: the run has no trained generator.
+        UserError: the run has no trained generator, or its weights are for one length alone.
     """
     _, meta = read_scaler(folder)
-    network = models.sampler(settings, models.build(settings, meta.axis.length, len(meta.channels)))
+    length = length or meta.axis.length
+    if length != meta.axis.length and not models.any_length(settings.model.name):
+        able = ", ".join(name for name in models.MODELS if models.any_length(name))
+        raise UserError(
+            f"model {settings.model.name} has weights for each of its {meta.axis.length} steps and makes no "
+            f"series of {length}; {able} do, or train on windows of {length} (data.windows.length)"
+        )
+    networks = models.build(settings, length, len(meta.channels), labels_known(settings, folder))
+    network = models.sampler(settings, networks)
     return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
 
 
+def labels_known(settings: config.Config, folder: Run) -> int:
+    """How many labels a condition tells."""
+    if not settings.bank.by_label:
+        return 0
+    return len(Bank.load(folder.need(folder.bank, "bank")).label_names)
+
+
 def describe(settings: config.Config, of: Shape) -> str:
-    networks = models.build(settings, of.length, of.channels)
+    networks = models.build(settings, of.length, of.channels, of.labels if settings.bank.by_label else 0)
     if isinstance(networks["generator"], Fitted):
         return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [

@@ -4,6 +4,7 @@ opened.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from distgan import config, draws
 from distgan.conditions import Bank
 from distgan.data.store import Meta, Store, StoreWriter
 from distgan.errors import writing
+from distgan.files import write_text
 from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -30,25 +32,46 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     with StoreWriter(folder.synthetic, meta) as writer:
         for scaled, attributes in sampled(settings, folder, bank, parallel):
             writer.append(scaler.restore(scaled, attributes))
-    place = export(settings.generate.format, folder, meta)
+    write_labels(settings, folder, bank)
+    place = folder.synthetic
+    if settings.generate.format != "zarr":
+        place = export(place, place.with_suffix(f".{settings.generate.format}"), "synthetic")
     return {
         "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
     }
 
 
+def groups_of(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> np.ndarray:
+    """The group of every series to be drawn, shuffled: [count] int64. `among` [G] bool leaves groups out."""
+    groups = np.repeat(np.arange(bank.num_groups), bank.allocate(chosen.count, among))
+    draws.generator(chosen.seed, 0, "order of groups").shuffle(groups)
+    return groups
+
+
+def write_labels(settings: config.Config, folder: Run, bank: Bank) -> None:
+    """The label of every synthetic series, where groups have one: a table beside the store."""
+    if bank.labels:
+        labels = np.asarray(bank.labels)[groups_of(settings.generate, bank)]
+        write_text(folder.synthetic_labels, "\n".join(["label", *labels, ""]))
+
+
 def sampled(
-    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel
+    settings: config.Config,
+    folder: Run,
+    bank: Bank,
+    parallel: Parallel,
+    among: np.ndarray | None = None,
+    length: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
-    shuffled.
+    shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = settings.generate
-    generator = load_generator(settings, folder).to(parallel.device).eval()
+    generator = load_generator(settings, folder, length).to(parallel.device).eval()
     noise_dim = noise_numbers(generator)
-    groups = np.repeat(np.arange(len(bank.sizes)), bank.allocate(chosen.count))
-    draws.generator(chosen.seed, 0, "order of groups").shuffle(groups)
+    groups = groups_of(chosen, bank, among)
     attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
-    conditions = torch.from_numpy(bank.conditions)[groups].to(parallel.device)
+    conditions = torch.from_numpy(bank.table)[groups].to(parallel.device)
     for first in range(0, chosen.count, chosen.batch_size):
         part = slice(first, min(first + chosen.batch_size, chosen.count))
         samples = torch.arange(part.start, part.stop, device=parallel.device)
@@ -66,27 +89,27 @@ def provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
     return made | {"credit": meta.provenance.get("credit", "")}
 
 
-def export(form: str, folder: Run, meta: Meta) -> str:
-    """Write the table that the user asked for beside the store; the place of the result."""
-    if form == "zarr":
-        return str(folder.synthetic)
-    store = Store.open(folder.synthetic)
-    place = folder.synthetic.with_suffix(f".{form}")
+def export(source: Path, place: Path, name: str) -> Path:
+    """A store as a CSV or Parquet table, one column `name-000001` a series and channel; its place."""
+    store = Store.open(source)
+    channels = store.meta.channels
     columns = {
-        f"synthetic-{row:06d}" + (f" {channel}" if len(meta.channels) > 1 else ""): store.rows(
-            np.array([row])
-        )[0, :, c]
+        f"{name}-{row:06d}" + (f" {channel}" if len(channels) > 1 else ""): store.rows(np.array([row]))[
+            0, :, c
+        ]
         for row in range(store.num_series)
-        for c, channel in enumerate(meta.channels)
+        for c, channel in enumerate(channels)
     }
-    table = pd.DataFrame({"timestamp": meta.axis.times(), **columns})
+    table = pd.DataFrame({"timestamp": store.meta.axis.times(), **columns})
     temporary = place.with_name(f".{place.name}.tmp")
     with writing(place):
-        table.to_csv(temporary, index=False, float_format="%.6g") if form == "csv" else table.to_parquet(
-            temporary
-        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.suffix == ".csv":
+            table.to_csv(temporary, index=False, float_format="%.6g")
+        else:
+            table.to_parquet(temporary)
         temporary.replace(place)
-    return str(place)
+    return place
 
 
 def describe(settings: config.Config, of: Shape) -> str:

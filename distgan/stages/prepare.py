@@ -37,13 +37,14 @@ class Shape:
     reference: int
     length: int
     channels: int
+    labels: int = 0  # different ones
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     with workplace(folder.series.with_name(".series.parts")) as place:
         found, splits = read(settings, place)
         stored = write(found, folder, settings.data.store)
-    write_table(private_table(folder.series), found.entities, found.owners, list(splits))
+    write_table(private_table(folder.series), found.entities, found.owners, list(splits), found.labels)
     data, windows = cut(settings, folder, splits)
     fit_scaler(settings, folder, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
@@ -133,7 +134,8 @@ def shape(settings: config.Config, folder: Run) -> Shape:
     if folder.done("prepare") and folder.series.exists():
         data, table = open_series(folder), read_table(private_table(folder.series))
         counts = [len(samples(data, table, name, folder)) for name in SPLITS]
-        return Shape(counts[0], counts[1], counts[2], data.length, data.channels)
+        labels = len(np.unique(table.labels)) if table.labels is not None else 0
+        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)
     with workplace(None) as place:
         found, splits = read(settings, place)
     length, channels = found.meta.axis.length, len(found.meta.channels)
@@ -142,7 +144,7 @@ def shape(settings: config.Config, folder: Run) -> Shape:
     if chosen.length is not None:
         each = (length - chosen.length) // (chosen.stride or chosen.length) + 1
         counts, length = [count * each for count in counts], chosen.length
-    return Shape(counts[0], counts[1], counts[2], length, channels)
+    return Shape(counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())))
 
 
 def describe(settings: config.Config, of: Shape) -> str:

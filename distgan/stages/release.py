@@ -213,13 +213,12 @@ def save(verdict: dict[str, Any], place: Path) -> None:
 
 def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
     """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
-    _, meta = read_scaler(folder)
     form = settings.generate.format
     with whole_folder(place) as temporary:
         inside = Run(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
-            export(form, inside, meta)
+            export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
             shutil.rmtree(inside.synthetic)
         shutil.copy(folder.bank / conditions.MANIFEST, temporary / "bank-manifest.json")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())

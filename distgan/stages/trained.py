@@ -1,6 +1,6 @@
 """A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,17 +39,47 @@ class Trained:
         bank = Bank.load(folder.need(folder.bank, "bank"))
         return cls(folder, config.load(folder.config), bank, scaler, meta)
 
-    def sample(self, count: int = 100, seed: int = 0) -> np.ndarray:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What `sample` can be asked for by name; none where groups do not go by label."""
+        return self.bank.label_names
+
+    def sample(
+        self,
+        count: int = 100,
+        seed: int = 0,
+        condition: str | int | None = None,
+        length: int | None = None,
+    ) -> np.ndarray:
         """`count` new series in original units: float32 [count, L, C]. The same seed gives the same series.
 
-        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`.
+        Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
+        `condition` from the groups of that label, or from the group of that number alone. `length` asks for
+        more or fewer steps than were trained on, where the model can (timegan, crnn_gan).
+
+        Raises:
+            UserError: there is no such label or group, or the model makes its own length alone.
         """
+        among = None if condition is None else self._groups(condition)
         chosen = self.settings.generate.model_copy(update={"count": count, "seed": seed})
         settings = self.settings.model_copy(update={"generate": chosen})
         parallel = Parallel(settings.engine)
-        batches = sampled(settings, self.folder, self.bank, parallel)
+        batches = sampled(settings, self.folder, self.bank, parallel, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
 
-    def times(self) -> np.ndarray:
+    def _groups(self, condition: str | int) -> np.ndarray:
+        """Which groups a condition names: [G] bool."""
+        among = np.arange(self.bank.num_groups) == condition
+        if isinstance(condition, str) and self.bank.labels:
+            among = np.asarray(self.bank.labels) == condition
+        if not among.any():
+            labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
+            raise UserError(
+                f"{condition!r} is no condition; use a group from 0 to {self.bank.num_groups - 1}{labels}"
+            )
+        return among
+
+    def times(self, length: int | None = None) -> np.ndarray:
         """The time stamp of each step: datetime64 [L]."""
-        return pd.DatetimeIndex(self.meta.axis.times()).to_numpy()
+        axis = replace(self.meta.axis, length=length or self.meta.axis.length)
+        return pd.DatetimeIndex(axis.times()).to_numpy()

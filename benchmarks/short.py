@@ -1,0 +1,308 @@
+"""The length-24 protocol of TimeGAN on its stock and energy data: discriminative and predictive scores of
+models of the zoo, beside what their authors and others published, a copier and classical models.
+
+    python benchmarks/short.py --data FOLDER [--out runs/short]     # FOLDER/timegan_{stock,energy}_data.npz
+    python benchmarks/short.py --data FOLDER --sets stock --models timegan --seeds 1 --share 0.01
+    python benchmarks/short.py --smoke
+
+As published: the rows in reverse order, each column brought to [0, 1] once over the whole record, all windows
+of 24 rows, and the scores on as many generated windows. Networks train on those windows directly, without
+levels, groups or conditions, which the protocol does not know. A row (set, model, seed) is kept in
+OUT/rows/*.json and skipped when it is there; a training that was cut off goes on from its checkpoint.
+
+Discriminative: |accuracy - .5| of a GRU of int(C / 2) units (and of one of 32), 2,000 updates, a fifth of the
+windows held out, mean of 5. Windows overlap, so that a copier is perfect. Predictive: mean absolute error of
+the last channel one step ahead, 5,000 updates, mean of 2. Ours are PyTorch's GRUs with TensorFlow's start.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import finish, show
+from scipy import stats
+from torch import nn
+
+from distgan import config, draws, models
+from distgan.data.loader import Batch
+from distgan.data.order import Shuffled
+from distgan.engine.loop import fit
+from distgan.evaluation.critics import STRONG_UNITS, discriminative, predictive, units_of
+from distgan.files import read_json, write_json
+from distgan.models.classical import Fitted
+from distgan.objectives import game
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages.gan import first_adam, schedule
+
+WINDOW = 24
+SCORES = ("discriminative", "discriminative_32", "predictive")
+COMMON = ["train.batch_size=128", "train.report_every=500", "train.checkpoint_every=1000", "engine.threads=1"]
+ADAM = ["train.beta1=0.9", "train.beta2=0.999"]
+RATES = ["train.generator_rate=1e-3", "train.discriminator_rate=1e-3"]
+RECIPES: dict[str, list[str]] = {
+    "multiscale": [
+        "train.steps=6000",
+        "model.patch=2",
+        "model.generator.width=64",
+        "model.generator.noise_dim=32",
+        "model.generator.token_noise_dim=16",
+        "model.discriminator.width=64",
+        "model.discriminator.periods=[]",
+        "model.discriminator.spectra=[]",
+        "objective.penalty.weight=0.5",
+        "train.generator_rate=4e-4",
+        "train.discriminator_rate=8e-4",
+        "train.ema_half_life=64000",
+    ],
+    "tts_gan": [
+        "train.steps=8000",
+        "model.patch=6",
+        "objective.loss=lsgan",
+        "objective.penalty.kind=none",
+        "train.generator_rate=1e-4",
+        "train.discriminator_rate=3e-4",
+        "train.clip=5.0",
+        "train.ema_half_life=64000",
+        *ADAM,
+    ],
+    "timegan": [
+        "train.steps=12000",
+        "model.width=24",
+        "model.layers=3",
+        "model.embedding_steps=3000",
+        "model.supervised_steps=3000",
+        "train.ema_half_life=1",
+        *RATES,
+        *ADAM,
+    ],
+    "crnn_gan": [
+        "train.steps=5000",
+        "model.width=48",
+        "model.pretraining_steps=400",
+        "objective.loss=nonsaturating",
+        "objective.penalty.kind=none",
+        "train.generator_rate=1e-3",
+        "train.discriminator_rate=5e-4",
+        "train.beta1=0.5",
+        "train.beta2=0.999",
+        "train.clip=5.0",
+        "train.ema_half_life=64000",
+    ],
+    "pca_gmm": ["model.components=40", "model.mixtures=40"],
+    "gaussian": [],
+    "bootstrap": ["model.block=6"],
+    "cluster_mean": ["model.clusters=30", "model.members=4"],
+    "copy": [],
+}
+ROWS = {"stock": tuple(RECIPES), "energy": ("copy", "pca_gmm", "multiscale")}
+SEEDS = {"stock": 3, "energy": 1}
+PUBLISHED = {  # discriminative, predictive; the tables of the papers named, at length 24
+    "stock": {
+        "TimeGAN 2019": (0.102, 0.038),
+        "C-RNN-GAN (TimeGAN's table)": (0.399, 0.038),
+        "Diffusion-TS 2024": (0.067, 0.036),
+        "ImagenTime 2024 (batch 32)": (0.037, 0.036),
+    },
+    "energy": {
+        "TimeGAN 2019": (0.236, 0.273),
+        "C-RNN-GAN (TimeGAN's table)": (0.499, 0.483),
+        "Diffusion-TS 2024": (0.122, 0.250),
+        "ImagenTime 2024 (batch 32)": (0.040, 0.250),
+    },
+}
+
+
+# ------------------------------------------------------------------------------------------------ the windows
+
+
+def windows(record: np.ndarray) -> np.ndarray:
+    """[L, C] -> [L - 24 + 1, 24, C] float32 on [0, 1], rows in reverse order as published."""
+    rows = record[::-1].astype(np.float64)
+    low, high = rows.min(0), rows.max(0)
+    scaled = ((rows - low) / (high - low + 1e-7)).astype(np.float32)
+    return np.lib.stride_tricks.sliding_window_view(scaled, WINDOW, axis=0).transpose(0, 2, 1).copy()
+
+
+def read(folder: Path | None, name: str) -> np.ndarray:
+    if folder is None:  # smoke: a walk of a few channels
+        return windows(np.random.default_rng(0).standard_normal((120, 3)).cumsum(0))
+    with np.load(folder / f"timegan_{name}_data.npz", allow_pickle=False) as content:
+        return windows(content["x"][0])
+
+
+class Windows:
+    """Batches of all windows on [-1, 1] in a random order, each once an epoch."""
+
+    def __init__(self, series: np.ndarray, batch_size: int, seed: int) -> None:
+        self.series, self.batch_size = torch.from_numpy(2 * series - 1), batch_size
+        self.order = Shuffled(len(series), seed)
+
+    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+        sample = torch.arange(self.batch_size)
+        step = first_step
+        while True:
+            rows = torch.from_numpy(self.order(step * self.batch_size + sample.numpy()))
+            chosen = self.series[rows]
+            yield Batch(chosen, torch.ones_like(chosen), rows, sample, step)
+            step += 1
+
+
+# ------------------------------------------------------------------------------------------------------ a row
+
+
+def settings_of(model: str, seed: int, share: float, overrides: list[str]) -> config.Config:
+    """The recipe of a model; `share` shortens all its trainings alike."""
+    given = [f"model={model}", f"seed={seed}", *COMMON, *RECIPES[model], *overrides]
+    lengths = ("steps=", "model.embedding_steps=", "model.supervised_steps=", "model.pretraining_steps=")
+    shortened = []
+    for text in given:
+        name, _, value = text.partition("=")
+        if f"{name}=".removeprefix("train.").startswith(lengths):
+            text = f"{name}={max(1, round(share * int(value)))}"
+        shortened.append(text)
+    return config.load(None, shortened)
+
+
+def generated(series: np.ndarray, settings: config.Config, folder: Path) -> np.ndarray:
+    """As many windows as there are real ones, on [0, 1], from a model trained on these."""
+    torch.manual_seed(settings.seed)
+    networks = models.build(settings, WINDOW, series.shape[2])
+    if isinstance(networks["generator"], Fitted):
+        scaled = torch.from_numpy(2 * series - 1)
+        networks["generator"].fit(scaled, torch.ones_like(scaled), settings.seed)
+        return sampled(networks["generator"], len(series), settings)
+    parallel = Parallel(settings.engine)
+    plan = schedule(settings, tuple(networks))
+    trainees = {
+        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        for name, network in networks.items()
+    }
+    objective = game(
+        settings,
+        {name: trainee.network for name, trainee in trainees.items()},
+        condition=lambda batch: torch.zeros(len(batch.rows), settings.bank.condition_dim),
+    )
+    loader = Windows(series, settings.train.batch_size, settings.seed)
+    facts = {"identity": settings.identity}
+    trained = fit(
+        objective,
+        trainees,
+        loader,
+        parallel,
+        plan,
+        run=Run(folder),
+        stage="gan",
+        seed=settings.seed,
+        facts=facts,
+    )
+    return sampled(models.sampler(settings, trained), len(series), settings)
+
+
+@torch.inference_mode()
+def sampled(generator: nn.Module, count: int, settings: config.Config) -> np.ndarray:
+    parts = []
+    for first in range(0, count, 512):
+        samples = torch.arange(first, min(first + 512, count))
+        noise = draws.normal(settings.seed, 0, "short", samples, (models.noise_numbers(generator),))
+        parts.append(generator(noise, torch.zeros(len(samples), settings.bank.condition_dim)).float())
+    return (torch.cat(parts).numpy() + 1) / 2
+
+
+def scored(
+    real: np.ndarray, made: np.ndarray, seed: int, steps: int, runs: tuple[int, int]
+) -> dict[str, float]:
+    """The three scores; `runs` of the discriminative and of the predictive networks."""
+    units = units_of(real.shape[2])
+    small = [
+        discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
+        for run in range(runs[0])
+    ]
+    ahead = [
+        predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
+        for run in range(runs[1])
+    ]
+    strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
+    return dict(zip(SCORES, (float(np.mean(small)), strong, float(np.mean(ahead)))))
+
+
+def row(name: str, model: str, seed: int, series: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
+    """Train, sample and score, or what was kept of that."""
+    place = options.out / "rows" / f"{name}-{model}-{seed}.json"
+    if place.exists():
+        return read_json(place)
+    started = time.process_time()
+    made = series
+    if model != "copy":
+        settings = settings_of(model, seed, options.share, options.overrides)
+        made = generated(series, settings, options.out / f"{name}-{model}-{seed}")
+    training = time.process_time() - started
+    steps, runs = (20, (1, 1)) if options.smoke else (2000, (5, 2))
+    found = {"set": name, "model": model, "seed": seed, **scored(series, made, seed, steps, runs)}
+    found |= {"training_min": training / 60, "scoring_min": (time.process_time() - started - training) / 60}
+    write_json(place, found | {"share": options.share})
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------- tables
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A line a model: means over seeds, with half of the 95 % t-interval where there are several."""
+    lines = []
+    for model in dict.fromkeys(each["model"] for each in rows):
+        own = [each for each in rows if each["model"] == model]
+        line: dict[str, Any] = {"model": model, "seeds": len(own)}
+        for score in SCORES:
+            values = np.array([each[score] for each in own])
+            line[score] = float(values.mean())
+            if len(values) > 1:
+                line[f"± {score[:4]}{score[-3:] if score[-1] == '2' else ''}"] = float(
+                    stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+                )
+        line["CPU min a row"] = float(np.mean([each["training_min"] + each["scoring_min"] for each in own]))
+        lines.append(line)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder of timegan_stock_data.npz and timegan_energy_data.npz"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/short"))
+    parser.add_argument("--sets", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--models", nargs="+", choices=tuple(RECIPES), help="by default those of each set")
+    parser.add_argument("--seeds", type=int, help="by default 3 on stock and 1 on energy")
+    parser.add_argument("--share", type=float, default=1.0, help="of each training's steps, for a quick look")
+    parser.add_argument("--smoke", action="store_true", help="tiny and quick, figures meaningless")
+    parser.add_argument("--set", dest="overrides", nargs="*", default=[], metavar="key.sub=value")
+    options = parser.parse_args()
+    if options.data is None and not options.smoke:
+        parser.error("--data FOLDER is needed")
+    with tempfile.TemporaryDirectory() as temporary:
+        if options.smoke:
+            options.out, options.data, options.seeds, options.share = Path(temporary), None, 1, 0.0002
+            options.overrides = ["train.batch_size=8"]
+        rows: list[dict[str, Any]] = []
+        for name in options.sets:
+            series = read(options.data, name)
+            chosen = options.models or ROWS[name]
+            for model in chosen:
+                seeds = 1 if model == "copy" else options.seeds or SEEDS[name]
+                rows += [row(name, model, seed, series, options) for seed in range(seeds)]
+            show(f"{name}: {len(series)} windows", summary([each for each in rows if each["set"] == name]))
+            published = [{"published": who, "DS": ds, "PS": ps} for who, (ds, ps) in PUBLISHED[name].items()]
+            show(f"{name}: as published", published)
+    finish(1, rows=rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""TTS-CGAN (Li et al. 2022): TTS-GAN that makes series of a label asked for.
+
+    noise, embedding of the label ─ the generator of TTS-GAN ─ series
+    series ─ the discriminator of TTS-GAN ─ mean ─┬─ logit
+                                                  └─ a logit for each label
+
+As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
+Kept from TTS-GAN: learned positions in the generator, which the source leaves out. The label is the last
+part of the condition, 1 at its place and 0 elsewhere; the rest of the condition is not read.
+
+Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.errors import UserError
+from distgan.layers import Linear
+from distgan.models import tts_gan
+from distgan.models.seed import LayerNorm
+
+
+def label_of(condition_BK: Tensor, labels: int) -> Tensor:
+    """The part of a condition that tells the label: (B, K) -> (B, M)."""
+    return condition_BK[:, -labels:]
+
+
+class Generator(nn.Module):
+    """(B, Z), (B, K) -> (B, L, C), about [-1, 1]."""
+
+    def __init__(self, length: int, channels: int, labels: int, settings: config.TtsCgan) -> None:
+        super().__init__()
+        self.noise_dim, self.labels = settings.noise_dim, labels
+        self.embedding = nn.Parameter(torch.randn(labels, settings.label_width))
+        both = settings.model_copy(update={"noise_dim": settings.noise_dim + settings.label_width})
+        self.body = tts_gan.Generator(length, channels, both)
+
+    def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
+        label_BM = label_of(condition_BK, self.labels).to(noise_BZ.dtype)
+        embedded_BE = label_BM @ self.embedding.to(noise_BZ.dtype)
+        return self.body(torch.cat([noise_BZ, embedded_BE], dim=1), condition_BK)
+
+
+class Discriminator(tts_gan.Discriminator):
+    """(B, L, C) -> logits (B, 1); `classes` gives the labels' logits (B, M)."""
+
+    def __init__(self, length: int, channels: int, labels: int, settings: config.TtsCgan) -> None:
+        super().__init__(length, channels, settings)
+        self.labels = labels
+        self.label = nn.Sequential(LayerNorm(settings.critic_width), Linear(settings.critic_width, labels))
+
+    def classes(self, series_BLC: Tensor) -> Tensor:
+        return self.label(self.features(series_BLC)).float()
+
+
+def build(
+    settings: config.TtsCgan, length: int, channels: int, condition_dim: int, labels: int
+) -> dict[str, nn.Module]:
+    """The generator and the discriminator for series of `length` steps.
+
+    Raises:
+        UserError: there are no labels.
+    """
+    if not labels:
+        raise UserError("model tts_cgan needs labels, and the source has none (array `label` of an NPZ)")
+    return {
+        "generator": Generator(length, channels, labels, settings),
+        "discriminator": Discriminator(length, channels, labels, settings),
+    }

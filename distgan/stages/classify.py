@@ -1,0 +1,62 @@
+"""`distgan evaluate RUN --task classification`: what a labelled run's series are worth to a classifier.
+
+As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
+the owners in the holdout and reference splits. The result goes to classification.json.
+"""
+
+import numpy as np
+
+from distgan import config, draws
+from distgan.data.store import Table, private_table, read_table
+from distgan.data.windows import Windows
+from distgan.errors import UserError
+from distgan.evaluation import classification
+from distgan.evaluation.classification import Labelled
+from distgan.files import write_json
+from distgan.runs import Run
+from distgan.stages.common import open_series, samples
+from distgan.stages.trained import Trained
+
+DRAWS = 5
+
+
+def classify(folder: Run, settings: config.Config) -> str:
+    """Score the run; returns the table.
+
+    Raises:
+        UserError: the run is not trained, or its groups do not go by label.
+    """
+    trained = Trained.open(folder)
+    if not trained.labels:
+        raise UserError(
+            f"{folder.folder} makes no series of a label: its groups mix them; train with bank.by_label=true"
+        )
+    table = read_table(private_table(folder.series))
+    real = some(folder, table, ("train",), settings)
+    test = some(folder, table, ("holdout", "reference"), settings)
+    made = [synthetic(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
+    found = classification.classify(real, made, test, settings.evaluate.seed)
+    write_json(folder.folder / "classification.json", found)
+    return classification.table(found)
+
+
+def some(folder: Run, table: Table, splits: tuple[str, ...], settings: config.Config) -> Labelled:
+    """The series of some splits, `evaluate.max_series` of each at most."""
+    data, most = open_series(folder), settings.evaluate.max_series
+    rows = []
+    for split in splits:
+        own = samples(data, table, split, folder)
+        rng = draws.generator(settings.evaluate.seed, 0, f"classification, {split}")
+        rows.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
+    chosen = np.concatenate(rows)
+    series = data.series(chosen) if isinstance(data, Windows) else chosen
+    assert table.labels is not None
+    return Labelled(data.rows(chosen), table.labels[series], table.owners[series])
+
+
+def synthetic(trained: Trained, like: Labelled, seed: int) -> Labelled:
+    """As many series of each label as `like` has."""
+    labels, counts = np.unique(like.labels, return_counts=True)
+    made = [trained.sample(int(count), seed, condition=str(label)) for label, count in zip(labels, counts)]
+    named = np.repeat(labels, counts)
+    return Labelled(np.concatenate(made), named, named)

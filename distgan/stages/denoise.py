@@ -1,0 +1,70 @@
+"""A trained `nr_gan` and any series -> the same series, filtered, in their own units and times.
+
+What comes out are the series that went in: real ones stay as private as they were. Of a synthetic store it is
+a filter after generation.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from distgan import config
+from distgan.data import ingest
+from distgan.data.scaling import Scaler
+from distgan.data.store import StoreWriter
+from distgan.data.work import workplace
+from distgan.errors import UserError
+from distgan.parallel import Parallel
+from distgan.runs import Run
+from distgan.stages.common import read_scaler
+from distgan.stages.gan import load_generator
+from distgan.stages.generate import export
+
+FORMATS = (".zarr", ".csv", ".parquet")
+
+
+def denoise(folder: Run, source: str, place: Path) -> str:
+    """Filter the series of `source` (whatever data.source takes) into the file or store `place`.
+
+    Series keep their order; of ids nothing is written. Returns a line that says what was done.
+
+    Raises:
+        UserError: the run is no denoiser, the source cannot be read, or the place has an unknown ending.
+    """
+    if place.suffix not in FORMATS:
+        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
+    if not folder.config.exists():
+        raise UserError(f"{folder.folder} is no run folder (no config.yaml); train model=nr_gan first")
+    settings = config.load(folder.config)
+    if settings.model.name != "nr_gan":
+        raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
+    parallel = Parallel(settings.engine)
+    network = load_generator(settings, folder).to(parallel.device).eval()
+    scaler, _ = read_scaler(folder)
+    with workplace(None) as parts:
+        found = ingest.opened(config.Data(source=source, max_missing=0.999), parts)
+        with tempfile.TemporaryDirectory(dir=parts) as temporary:
+            store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
+            with StoreWriter(store, found.meta) as writer:
+                size = settings.generate.batch_size
+                for first in range(0, found.num_series, size):
+                    values = found.rows(first, min(first + size, found.num_series))
+                    writer.append(filtered(values, network, scaler, parallel.device))
+            if store != place:
+                export(store, place, "filtered")
+    return f"{found.num_series} series filtered: {place}"
+
+
+@torch.inference_mode()
+def filtered(
+    values: np.ndarray, network: nn.Module, scaler: Scaler, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """[n, L, C] in measured units -> the same, float32; what is missing stays missing."""
+    attributes = scaler.attributes(values)
+    scaled = scaler.scale(values, attributes)
+    series = torch.from_numpy(np.nan_to_num(scaled)).to(device)
+    restored = scaler.restore(network(series).float().cpu().numpy(), attributes)
+    return np.where(np.isnan(values), np.float32(np.nan), restored)

@@ -1,0 +1,167 @@
+"""The denoiser: its transform, what it minimises, what it learns, and `distgan denoise`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from test_zoo import built, one_of_two, small, trained_on
+
+from distgan import cli, draws, errors
+from distgan.data.loader import Batch
+from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.errors import UserError
+from distgan.models.nr_gan import series, spectra
+from distgan.objectives.nr_gan import NoiseReduction, partners
+from distgan.train import main
+
+
+def waves(count: int, length: int = 64, noise: float = 0.5) -> Batch:
+    """Slow waves; every second one, with an even number, has white noise on it."""
+    torch.manual_seed(0)
+    index = torch.arange(count)
+    times = torch.linspace(0, 12, length)
+    x = 0.5 * torch.sin(times + 6 * torch.rand(count, 1))
+    x = x + noise * ((index + 1) % 2)[:, None] * torch.randn(count, length)
+    return Batch(x[..., None], torch.ones(count, length, 1), index, index, 0)
+
+
+# ---------------------------------------------------------------------------------------------------- network
+
+
+@pytest.mark.parametrize("length", [24, 100, 2190])
+@pytest.mark.parametrize("channels", [1, 3, 28])
+def test_frames_add_up_to_the_series_of_any_length(length: int, channels: int) -> None:
+    x = torch.randn(2, length, channels)
+    back = series(spectra(x, 16), (2, length, channels), 16)
+    torch.testing.assert_close(back, x, atol=1e-5, rtol=0)
+    generator = built(small("nr_gan"), 24, channels)["generator"]
+    assert (generator(x) - x).abs().max() < 0.2  # before training it does next to nothing
+    half = generator(x.bfloat16())
+    assert half.dtype == torch.bfloat16 and torch.isfinite(half).all()
+
+
+def test_the_discriminator_hears_shape_and_not_loudness() -> None:
+    torch.manual_seed(0)
+    critic, x = built(small("nr_gan"), 64, 2)["discriminator"], torch.randn(3, 64, 2)
+    logits = critic(x, None)
+    assert logits.shape == (3, 2 * 9)  # 64 / 8 + 1 frames of 16
+    torch.testing.assert_close(critic(0.1 * x, None), logits, atol=1e-3, rtol=1e-3)
+
+
+def test_losses_by_hand() -> None:
+    torch.manual_seed(0)
+    settings = small("nr_gan", "objective.penalty.kind=none")
+    networks = built(settings, 64, 1)
+    torch.nn.init.normal_(networks["generator"].body.out.weight, std=0.05)
+    networks = {name: network.requires_grad_(False) for name, network in networks.items()}
+    objective = NoiseReduction(
+        networks,
+        noise_dim=0,
+        condition=one_of_two,
+        settings=settings.objective,
+        seed=0,
+        family=settings.model,
+    )
+    batch = waves(6)
+    x, filtered = batch.series, networks["generator"](batch.series)
+    clean, noisy = [1, 3, 5], [0, 2, 4]
+    d_real, d_fake = (networks["discriminator"](v, None) for v in (x[clean], filtered[noisy]))
+    d = F.softplus(-d_real).mean() + F.softplus(d_fake).mean()
+    assert objective.discriminator_loss(batch)["loss"].item() == pytest.approx(d.item(), rel=1e-4)
+    content, identity = ((filtered - x)[rows].abs().mean() for rows in (noisy, clean))
+    loudness = 3 * draws.uniform(0, 0, "loudness", batch.sample, (1, 1))[clean] - 1.5
+    both = x[clean] + loudness * (x - filtered)[noisy]
+    gain = 1 / both.abs().amax(1, keepdim=True)
+    recombined = (networks["generator"](gain * both) - gain * x[clean]).abs().mean()
+    fooled = F.softplus(-d_fake).mean()
+    values = objective.generator_loss(batch)
+    expected = fooled + 0.2 * content + identity + 10 * recombined
+    assert values["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert values["recombined"].item() == pytest.approx(recombined.item(), rel=1e-4)
+
+
+def test_each_clean_series_has_a_noisy_partner() -> None:
+    assert partners(torch.tensor([1.0, 0, 1, 1, 0, 1]))[[0, 2, 3, 5]].tolist() == [1, 4, 1, 4]
+    assert partners(torch.ones(3)).tolist() == [0, 1, 2]
+
+
+def test_noise_is_taken_off_series_that_were_never_seen_clean() -> None:
+    generator = trained_on("nr_gan", 120, waves(16), 5e-3, "objective.penalty.weight=0.1", "model.frame=32")
+    torch.manual_seed(5)
+    clean = 0.5 * torch.sin(torch.linspace(0, 12, 64) + 6 * torch.rand(50, 1))[..., None]
+    noisy = clean + 0.5 * torch.randn_like(clean)
+    with torch.no_grad():
+        error = (generator(noisy) - clean).square().mean() / (noisy - clean).square().mean()
+    assert error < 0.4  # 4 dB; doing nothing gives 1
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A denoiser trained for a few steps, by the command."""
+    folder = tmp_path_factory.mktemp("denoise")
+    batch = waves(40)
+    label = np.array(["noisy", "clean"])[np.arange(40) % 2]
+    np.savez(folder / "waves.npz", x=batch.series.numpy(), label=label)
+    settings = [f"data.source={folder / 'waves.npz'}", "data.scaling.method=minmax", "model=nr_gan"]
+    sizes = ["model.frame=16", "model.width=4", "train.steps=4", "train.batch_size=8", "engine.threads=1"]
+    assert main(["--run-dir", str(folder / "run"), *settings, *sizes]) == 0
+    return folder / "run"
+
+
+def denoise(*arguments: object) -> int:
+    return errors.answer(lambda: cli.command(["denoise", *map(str, arguments)]))
+
+
+def test_a_denoiser_has_two_stages(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (run / "gan" / "generator.safetensors").exists() and not (run / "bank").exists()
+    assert errors.answer(lambda: cli.command(["generate", str(run)])) == 2
+    assert "nr_gan filters series and has no stage generate" in capsys.readouterr().err
+
+
+def test_a_table_comes_back_in_its_units_and_times(run: Path, tmp_path: Path) -> None:
+    """Of another length and another scale than the training series, with a gap."""
+    times = pd.date_range("2020-01-01", periods=100, freq="h")
+    wave = 300 + 40 * np.sin(np.arange(100) / 5)
+    table = pd.DataFrame({"timestamp": times, "secret-7": wave, "secret-8": 2 * wave})
+    table.loc[10:12, "secret-7"] = np.nan
+    table.to_csv(tmp_path / "noisy.csv", index=False)
+    assert denoise(run, tmp_path / "noisy.csv", tmp_path / "out" / "filtered.csv") == 0
+    made = pd.read_csv(tmp_path / "out" / "filtered.csv", parse_dates=["timestamp"])
+    assert list(made) == ["timestamp", "filtered-000000", "filtered-000001"]
+    assert (made["timestamp"].to_numpy() == times.to_numpy()).all()
+    assert made["filtered-000000"].isna().tolist() == table["secret-7"].isna().tolist()
+    assert (made["filtered-000001"] / (2 * wave) - 1).abs().max() < 0.2
+    assert denoise(run, tmp_path / "noisy.csv", tmp_path / "out" / "filtered.parquet") == 0
+    again = pd.read_parquet(tmp_path / "out" / "filtered.parquet")
+    np.testing.assert_allclose(again.iloc[:, 1:], made.iloc[:, 1:], rtol=1e-4)
+
+
+def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_path: Path) -> None:
+    meta = Meta(Axis("2020-01-01T00:00:00", 3600, 64), ("load", "heat"), "kWh", {"source": "synthetic"}, {})
+    values = np.random.default_rng(0).standard_normal((3, 64, 2)).astype(np.float32)
+    with StoreWriter(tmp_path / "synthetic.zarr", meta) as writer:
+        writer.append(values)
+    assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / "filtered.zarr") == 0
+    made = Store.open(tmp_path / "filtered.zarr")
+    assert made.meta == meta and made.rows(np.arange(3)).shape == values.shape
+
+
+def test_what_cannot_be_denoised_is_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert denoise(run, "noisy.csv", "out.xlsx") == 2
+    assert "ends with '.xlsx'; distgan denoise writes .zarr, .csv, .parquet" in capsys.readouterr().err
+    assert denoise(tmp_path, "noisy.csv", "out.csv") == 2
+    assert "is no run folder" in capsys.readouterr().err
+    np.savez(tmp_path / "plain.npz", x=np.random.default_rng(0).random((20, 64)))
+    folder = ["--run-dir", str(tmp_path / "plain")]
+    assert main([*folder, f"data.source={tmp_path / 'plain.npz'}", "model=nr_gan"]) == 2
+    assert "a denoiser needs both kinds" in capsys.readouterr().err
+    with pytest.raises(UserError, match="needs a run, series and a place"):
+        cli.command(["denoise", str(run)])
