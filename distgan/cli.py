@@ -4,6 +4,7 @@ distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, 
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
 distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
+distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -17,6 +18,7 @@ from pathlib import Path
 from distgan import __version__, config, errors
 from distgan.errors import UserError
 from distgan.runs import Run
+from distgan.sweep import sweep
 from distgan.train import train
 
 
@@ -74,6 +76,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare,
     "generate": generate,
     "evaluate": evaluate,
+    "sweep": sweep,
     "export": export,
     "inspect": inspect,
     "reference": reference,

@@ -35,7 +35,8 @@ HOMES = {
     "dp_accounting": {"privacy"},
     "accelerate": {"parallel"},
     "deepspeed": {"parallel.zero"},
-    "ray": {"sweep"},
+    "ray": {"sweep.cluster"},
+    "optuna": {"sweep.cluster"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))
 
