@@ -752,11 +752,13 @@ class Config(Section):
 
     def _space_fits(self) -> None:
         """Every searched key is one, and takes all that may be drawn for it."""
-        space, before = self.sweep.space, set(self.flat())
+        space = self.sweep.space
+        before = set(self.flat()) - set(space)
         for name, dimension in space.items():
             for other in dimension.when:
                 if other not in before:
-                    raise ValueError(f"sweep.space.{name}: `when` asks for an {_unknown(other, before)}")
+                    late = f"{other!r}, which stands after it" if other in space else _unknown(other, before)
+                    raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
             before.add(name)
             base = {other: values[0] for other, values in dimension.when.items()}
             for value in dimension.way[1]:

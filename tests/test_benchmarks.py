@@ -17,6 +17,7 @@ PROMISED = {
     "clustering.py": [],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
+    "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}

@@ -29,7 +29,7 @@ RATE = {"train.generator_rate": {"loguniform": [1e-4, 2e-3]}}
 
 def settings(tmp_path: Path, space: dict[str, Any], *overrides: str, **chosen: Any) -> config.Config:
     path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump({"sweep": {"space": space, **chosen}}))
+    path.write_text(yaml.safe_dump({"sweep": {"space": space, **chosen}}, sort_keys=False))
     return config.load(path, overrides)
 
 
@@ -51,6 +51,11 @@ def settings(tmp_path: Path, space: dict[str, Any], *overrides: str, **chosen: A
         ({"train.steps": {"choice": [5, 6]}}, {}, "cannot be searched"),
         ({"evaluate.seed": {"choice": [5, 6]}}, {}, "cannot be searched"),
         ({"train.clip": {"choice": [1.0], "when": {"objective.los": ["hinge"]}}}, {}, "'objective.loss'"),
+        (
+            {"train.clip": {"choice": [1.0], "when": {"seed": [2]}}, "seed": {"choice": [1, 2]}},
+            {},
+            "`when` asks for 'seed', which stands after it",
+        ),
         ({"train.clip": {"grid": [0.5, 1, 2]}}, {"trials": 4}, "multiple of the grid's 3 points; use 6"),
         ({"train.clip": {"grid": [0.5, 1]}}, {"searcher": "tpe"}, "a grid needs searcher random"),
         ({"model.patch": {"choice": [6, 12]}}, {"scheduler": "pbt"}, "model.patch must be of train or"),

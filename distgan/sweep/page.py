@@ -82,7 +82,7 @@ def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> 
         Picture(
             "parallel",
             "Values and what came of them",
-            f"A line a trial, through its values to its last {objective}: dark is better, orange is the best; "
+            f"A line a trial, through its values to its last {objective}: dark is better, orange best; "
             "thin lines were stopped early.",
             "Parallel coordinates of the searched keys and the objective.",
             parallel(counted, best, space, objective),
