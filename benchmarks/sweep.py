@@ -3,7 +3,7 @@
     python benchmarks/sweep.py [--config configs/sweep.yaml] [--trials 4] [--steps 200]
 
 One trial runs at a time, on one core, so that both sides have the same processor. Plainly means one process a
-training, by `train.py`, with the shared stages made beforehand, as the sweep makes them. What the sweep adds is
+training, by `train.py`, with the shared stages made beforehand, as the sweep makes them. The sweep adds
 Ray's start, paid once, and what each trial waits for: a worker process, its report, the records.
 """
 

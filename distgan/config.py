@@ -591,6 +591,7 @@ class Generate(Section):
 class Evaluate(Section):
     max_series: int = key(1000, "series of each kind that are compared, at most", ge=2)
     seed: int = key(0, "of every random choice in the scores", ge=0)
+    pictures: bool = key(True, "draw the report's pictures, which take longer than its scores")
 
 
 # ------------------------------------------------------------------------------------------------------ sweep

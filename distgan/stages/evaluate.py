@@ -53,10 +53,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     view = plots.View(
         real.meta.axis.times(), steps_per_day, real.meta.units, channel_name=real.meta.channels[0]
     )
-    pictures = [
-        *plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed),
-        *pictures_of_training(folder),
-    ]
+    pictures: list[plots.Picture] = []
+    if settings.evaluate.pictures:
+        pictures = plots.pictures(sets["holdout"], made, view, seed=settings.evaluate.seed)
+        pictures += pictures_of_training(folder)
     report.write(folder.report, folder.scores, results, facts(settings, folder, real, table), pictures)
     return {"summary": results["verdict"][0]["text"]}
 

@@ -164,12 +164,14 @@ def go_on(
 
 
 def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Look:
-    """The pipeline up to `step`, as `train.py` goes it, and what its report says."""
+    """The pipeline up to `step`, as `train.py` goes it but for the pictures, and what its report says."""
     from distgan import stages  # heavy
 
     settings = trial.settings
     length = settings.train.model_copy(update={"steps": step})
-    stages.run(settings.model_copy(update={"train": length}), trial.run, config.STAGES)
+    report = settings.evaluate.model_copy(update={"pictures": False})  # ten times the time of the scores
+    settings = settings.model_copy(update={"train": length, "evaluate": report})
+    stages.run(settings, trial.run, config.STAGES)
     return Look(step, scores.read(trial.run, objectives), scores.gate(trial.run))
 
 
