@@ -256,7 +256,9 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     """Settings of a sweep and its home, whose shared stages are made."""
     home = tmp_path_factory.mktemp("sweep") / "home"
     home.mkdir()
-    chosen = settings(home, RATE, *overrides(homes_csv, "train.steps=6", f"run_dir={home}"), interval=3)
+    chosen = settings(
+        home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
+    )
     sweep.make_shared(chosen, home / "shared")
     return chosen, home
 
