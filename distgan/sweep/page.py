@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
@@ -173,11 +174,12 @@ def _ticks(axis: Axes, place: int, ticks: Sequence[tuple[float, str]]) -> None:
         axis.annotate(
             label,
             (place, height),
-            (4, 0),
+            (5, 0),
             textcoords="offset points",
             fontsize=7,
             va="center",
             color="#666666",
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.6},
         )
 
 
@@ -220,6 +222,7 @@ def history(found: Sequence[Result], best: Result, objective: str) -> Figure:
     left.set_xlabel("steps")
     left.set_ylabel(objective)
     right.set_xlabel("trial")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

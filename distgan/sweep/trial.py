@@ -142,11 +142,14 @@ def go_on(
         Deserted, Stopped, DiskFull: nothing that the values are to blame for; it can be taken up again.
     """
     known = {look.step: look for look in trial.looks}
+    trained = max(checkpoint.steps(trial.run.checkpoints("gan")), default=0)
     for step in steps:
         if step in known:
             yield known[step]
             if known[step].lost:
                 return
+            continue
+        if step < trained:  # by the trial that this one has taken over
             continue
         started = time.monotonic()
         try:
