@@ -41,6 +41,7 @@ from distgan.sweep.trial import (
     go_on,
     is_active,
     looks,
+    lost,
     offer,
     take_over,
     wait_until_free,
@@ -124,7 +125,7 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
     exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
     for look in _looks_of(trial, steps, settings.sweep):
         metrics = {"step": look.step, **look.counted}
-        if not exchange:
+        if not exchange or look.lost:  # what is lost has nothing to give
             tune.report(metrics)
         elif checkpoint is None or look.step > _step_of(checkpoint):
             with tempfile.TemporaryDirectory(dir=trial.run.folder) as place:
@@ -147,7 +148,8 @@ def prepare_trial(
         own = settings.with_values(values)
     except UserError as error:  # values that are right each, and wrong together
         trial.open(settings.with_values({}), values, Run(home.folder / "shared"))
-        trial.fail(looks(settings)[0], settings.sweep.objectives, str(error))
+        if not trial.looks:
+            trial.keep(lost(looks(settings)[0], settings.sweep.objectives, str(error)))
         return trial, looks(settings)
     trial.open(own, values, Run(home.folder / "shared"))
     if checkpoint is not None:

@@ -47,6 +47,11 @@ class Look:
         return dict.fromkeys(self.scores, scores.WORST) if self.gate else self.scores
 
 
+def lost(step: int, objectives: Sequence[str], why: str) -> Look:
+    """Of values that cannot be trained."""
+    return Look(step, dict.fromkeys(objectives, scores.WORST), why)
+
+
 def looks(settings: config.Config) -> list[int]:
     """The steps at which a trial is scored; the last is the end of its training."""
     chosen, end = settings.sweep, settings.train.steps
@@ -101,10 +106,6 @@ class Trial:
         text = settings.model_copy(update={"run_dir": str(self.run.folder)}).to_yaml()
         write_text(self.path(CONFIG), text)
 
-    def fail(self, step: int, objectives: Sequence[str], why: str, seconds: float = 0.0) -> Look:
-        """Keep a look with the worst score: these values cannot be trained."""
-        return self.keep(Look(step, dict.fromkeys(objectives, scores.WORST), why, seconds))
-
     def path(self, name: str) -> Path:
         return self.run.folder / name
 
@@ -125,9 +126,8 @@ class Trial:
     def looks(self) -> list[Look]:
         return [Look(**look) for look in self.record["looks"]]
 
-    def keep(self, look: Look) -> Look:
+    def keep(self, look: Look) -> None:
         self.write(looks=[vars(found) for found in [*self.looks, look]])
-        return look
 
 
 def go_on(
@@ -157,7 +157,7 @@ def go_on(
         except (Deserted, DiskFull, Stopped):
             raise
         except UserError as error:
-            look = Look(step, dict.fromkeys(objectives, scores.WORST), str(error))
+            look = lost(step, objectives, str(error))
         look = replace(look, seconds=round(time.monotonic() - started, 1))
         if is_main:
             trial.keep(look)
