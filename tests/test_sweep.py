@@ -550,6 +550,9 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     from distgan.sweep import cluster
 
     with pytest.raises(UserError, match=r"a trial wants 64 x 4 CPUs and 0 GPUs, and Ray has 2 and 0"):
-        cluster.refuse_too_large(config.Resources(workers=64, cpus=4), {"CPU": 2.0})
+        cluster.refuse_too_large(config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0})
+    pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
+    with pytest.raises(UserError, match=r"keeps all 4 trials at work, and 2 fit"):
+        cluster.refuse_too_large(pairs, {"CPU": 5.0})
     assert cluster.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
     assert cluster.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

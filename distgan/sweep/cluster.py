@@ -79,7 +79,7 @@ def started(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
         host = ray.util.get_node_ip_address()
         if temporary is not None and not (host == "::1" or host.startswith("127.")):
             raise UserError(f"Ray listens on {host} and not on loopback; begin the sweep in a fresh process")
-        refuse_too_large(chosen.resources, ray.cluster_resources())
+        refuse_too_large(chosen, ray.cluster_resources())
         yield
     finally:
         ray.shutdown()
@@ -89,13 +89,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def refuse_too_large(wanted: config.Resources, there: Mapping[str, float]) -> None:
+def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
     """Ray would wait for ever for what is not there.
 
     Raises:
-        UserError: not one trial fits.
+        UserError: not one trial fits; or of exchanging trials with several workers, not all.
     """
-    if trials_at_once(wanted, there) == 0:
+    wanted, fits = chosen.resources, trials_at_once(chosen.resources, there)
+    if chosen.scheduler == "pbt" and wanted.workers > 1 and fits < chosen.trials:
+        raise UserError(
+            f"sweep.scheduler pbt with {wanted.workers} workers keeps all {chosen.trials} trials at work, and "
+            f"{fits} fit; use fewer trials, or one worker, whose trials take turns"
+        )
+    if fits == 0:
         raise UserError(
             f"sweep.resources: a trial wants {wanted.workers} x {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
             f"and Ray has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for fewer workers or less "
@@ -301,7 +307,7 @@ def _fit(
     trainable = tune.with_resources(trainable, wanted)
     how.reuse_actors = not together
     how.trial_dirname_creator = _directory
-    if together:
+    if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = trials_at_once(chosen.resources, ray.cluster_resources())
     place = home.folder.resolve() / "ray"
     if tune.Tuner.can_restore(str(place / name)):
@@ -400,7 +406,10 @@ def _domain(dimension: config.Dimension) -> Any:
 def _searcher(settings: config.Config) -> Any:
     chosen = settings.sweep
     if chosen.searcher == "random":
-        return BasicVariantGenerator(random_state=chosen.seed)
+        # Of several workers' trials, only so many may begin as find room for their workers; 0 is no limit.
+        several = chosen.resources.workers > 1
+        fits = trials_at_once(chosen.resources, ray.cluster_resources()) if several else 0
+        return BasicVariantGenerator(random_state=chosen.seed, max_concurrent=fits)
     names = list(chosen.objectives)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return OptunaSearch(
