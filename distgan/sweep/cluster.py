@@ -98,8 +98,8 @@ def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
     wanted, fits = chosen.resources, trials_at_once(chosen.resources, there)
     if chosen.scheduler == "pbt" and wanted.workers > 1 and fits < chosen.trials:
         raise UserError(
-            f"sweep.scheduler pbt with {wanted.workers} workers keeps all {chosen.trials} trials at work, and "
-            f"{fits} fit; use fewer trials, or one worker, whose trials take turns"
+            f"sweep.scheduler pbt with {wanted.workers} workers keeps all {chosen.trials} trials at work, "
+            f"and {fits} fit; use fewer trials, or one worker, whose trials take turns"
         )
     if fits == 0:
         raise UserError(
