@@ -10,7 +10,7 @@ setup: $(READY)
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo,privacy,deepspeed,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo,privacy,deepspeed,sweep,dev]'
 	touch $(READY)
 
 demo: $(READY)

@@ -9,6 +9,7 @@ distgan compare   RUN RUN ... [--out FILE.html]                    reports of th
 distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
 distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
 distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
+distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
@@ -22,6 +23,7 @@ from pathlib import Path
 from distgan import __version__, config, errors
 from distgan.errors import UserError
 from distgan.runs import Run
+from distgan.sweep import sweep
 from distgan.train import train
 
 
@@ -129,6 +131,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "compare": compare,
     "release": release,
     "denoise": denoise,
+    "sweep": sweep,
     "export": export,
     "inspect": inspect,
     "reference": reference,

@@ -7,9 +7,10 @@ wrong types and impossible combinations fail here, before anything heavy is impo
 import difflib
 import hashlib
 import json
+import math
 import re
 import zoneinfo
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -641,6 +642,124 @@ class Evaluate(Section):
     real_curves: bool = key(
         True, "the page shows single held-out real series; false: only what 15 or more make together"
     )
+    pictures: bool = key(True, "draw the report's pictures, which take longer than its scores")
+
+
+# ------------------------------------------------------------------------------------------------------ sweep
+
+SEARCHABLE = tuple(section for sections in DEPENDS.values() for section in sections)
+EXCHANGEABLE = ("train.", "objective.")  # may change in the middle of a training: no network does
+
+
+class Dimension(Section):
+    choice: tuple[Any, ...] | None = key(None, "one of these")
+    grid: tuple[Any, ...] | None = key(None, "each of these, with every combination of other grids")
+    uniform: tuple[float, float] | None = key(None, "a number between the two")
+    loguniform: tuple[float, float] | None = key(None, "a number between the two, even in its logarithm")
+    randint: tuple[int, int] | None = key(None, "a whole number from the first to the second, both included")
+    when: dict[str, tuple[Any, ...]] = key(
+        {}, "searched only where these keys have one of these values; they stand before it, or are fixed"
+    )
+
+    @property
+    def way(self) -> tuple[str, tuple[Any, ...]]:
+        """How it is drawn and from what: ("uniform", (0.0, 1.0))."""
+        ways = ("choice", "grid", "uniform", "loguniform", "randint")
+        return next((way, found) for way in ways if (found := getattr(self, way)) is not None)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Dimension":
+        ways = {name: found for name, found in self if name != "when" and found is not None}
+        if len(ways) != 1:
+            raise ValueError(
+                f"{' and '.join(ways) or 'nothing'} given; write one of choice, grid, uniform, loguniform, "
+                "randint"
+            )
+        (way, found), *_ = ways.items()
+        if way in ("choice", "grid") and not found:
+            raise ValueError(f"{way} is empty; list its values")
+        if way in ("uniform", "loguniform", "randint") and not found[0] < found[1]:
+            raise ValueError(
+                f"{way} {found[0]:g} to {found[1]:g} is empty; the first number is the lower one"
+            )
+        if way == "loguniform" and found[0] <= 0:
+            raise ValueError(f"loguniform begins at {found[0]:g}; it must begin above 0")
+        return self
+
+
+class Resources(Section):
+    workers: int = key(1, "processes that train one trial together", ge=1)
+    cpus: int = key(1, "CPU cores of a worker", ge=1)
+    gpus: float = key(0.0, "GPUs of a worker; 0.25 lets four small trials share one", ge=0)
+
+
+class Sweep(Section):
+    space: dict[str, Dimension] = key({}, "what is searched: dotted key -> how its value is drawn")
+    objectives: tuple[str, ...] = key(
+        ("fidelity",),
+        "what is made small, from report.json: `fidelity` (all scores against real series; 0.5 is like "
+        "real), the name of a score, `tracing` (AUC on the bank), or `metrics.NAME` of the GAN's training; "
+        "with two, the Pareto front",
+        min_length=1,
+        max_length=2,
+    )
+    scheduler: Literal["asha", "pbt", "none"] = key(
+        "asha", "stop the weaker trials early; or let them take over the better ones' training; or neither"
+    )
+    searcher: Literal["random", "tpe"] = key(
+        "random", "draw values at random (and grids), or by Optuna's TPE"
+    )
+    interval: int | None = key(
+        None,
+        "training steps before asha's first look, and between pbt's exchanges; by default a ninth of "
+        "train.steps. Without a scheduler trials are scored at their end only",
+        ge=1,
+    )
+    reduction: int = key(3, "asha keeps one in so many, and looks again after so many times the steps", ge=2)
+    trials: int = key(12, "budget: trials in all; of a grid, a multiple of its points", ge=1)
+    hours: float | None = key(None, "budget: hours of the clock", gt=0)
+    steps: int | None = key(None, "budget: training steps of all trials together", ge=1)
+    retries: int = key(1, "times that a trial whose process dies is taken up again", ge=0)
+    confirm: int = key(
+        3,
+        "fresh seeds on which the best trial and the config itself are trained again, for their spread",
+        ge=0,
+    )
+    seed: int = key(0, "of the draws", ge=0)
+    resources: Resources = key(Resources(), "of one trial; as many run at once as fit")
+    address: str | None = key(
+        None, "HOST:PORT of a Ray cluster, or auto; by default one of this machine alone, on loopback"
+    )
+
+    @property
+    def grid_points(self) -> int:
+        return math.prod(len(dimension.grid) for dimension in self.space.values() if dimension.grid)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Sweep":
+        grid, pbt = any(dimension.grid for dimension in self.space.values()), self.scheduler == "pbt"
+        if self.trials % self.grid_points:
+            raise ValueError(
+                f"trials {self.trials} is not a multiple of the grid's {self.grid_points} points; use "
+                f"{-(-self.trials // self.grid_points) * self.grid_points}"
+            )
+        if grid and (pbt or self.searcher == "tpe"):
+            raise ValueError("a grid needs searcher random and a scheduler other than pbt; use choice")
+        if pbt and self.searcher == "tpe":
+            raise ValueError("scheduler pbt draws and changes values itself; use searcher random")
+        if len(self.objectives) > 1 and self.scheduler != "none":
+            raise ValueError(f"scheduler {self.scheduler} follows one objective; use none with two")
+        if pbt and self.trials < 2:
+            raise ValueError("scheduler pbt exchanges between trials; use trials 2 or more")
+        for name, dimension in self.space.items():
+            if pbt and (dimension.when or not name.startswith(EXCHANGEABLE)):
+                raise ValueError(
+                    f"scheduler pbt changes values in the middle of a training: {name} must be of train or "
+                    "objective, without `when`"
+                )
+            if grid and dimension.grid and dimension.when:
+                raise ValueError(f"{name}: a grid takes no `when`; use choice")
+        return self
 
 
 class Config(Section):
@@ -657,6 +776,7 @@ class Config(Section):
     engine: Engine = key(Engine(), "precision and devices; may change between resumes")
     generate: Generate = key(Generate(), "the synthetic series")
     evaluate: Evaluate = key(Evaluate(), "the report")
+    sweep: Sweep = key(Sweep(), "a search for better settings; read by `distgan sweep` alone")
 
     @model_validator(mode="after")
     def _together(self) -> "Config":
@@ -681,7 +801,38 @@ class Config(Section):
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
                 f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
             )
+        self._space_fits()
         return self
+
+    def _space_fits(self) -> None:
+        """Every searched key is one, and takes all that may be drawn for it."""
+        space = self.sweep.space
+        before = set(self.flat()) - set(space)
+        for name, dimension in space.items():
+            for other in dimension.when:
+                if other not in before:
+                    late = f"{other!r}, which stands after it" if other in space else _unknown(other, before)
+                    raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
+            before.add(name)
+            base = {other: values[0] for other, values in dimension.when.items()}
+            for value in dimension.way[1]:
+                self.with_values({**base, name: value}, where="sweep.space")
+            if name.partition(".")[0] not in SEARCHABLE or name.removeprefix("train.") in LENGTHS:
+                raise ValueError(
+                    f"sweep.space: {name} is not what a run learns from or by; it cannot be searched"
+                )
+
+    def with_values(self, values: Mapping[str, Any], where: str = "trial") -> "Config":
+        """These settings, with other values for some dotted keys and nothing to search.
+
+        Raises:
+            UserError: a key, a value or a combination is wrong.
+        """
+        tree = self.model_dump(mode="json")
+        del tree["sweep"]
+        for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
+            tree = _merge(tree, _nested(name, values[name]))
+        return from_tree(tree, where)
 
     def _engine_fits(self) -> None:
         """Refuse what an engine cannot do, before anything is loaded."""
@@ -864,10 +1015,14 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested: Any = _parse(value)
     except yaml.YAMLError:
         nested = value
-    for name in reversed(dotted.strip().split(".")):
-        nested = {name: nested}
-    merged: dict[str, Any] = _merge(tree, _named(nested))
+    merged: dict[str, Any] = _merge(tree, _named(_nested(dotted.strip(), nested)))
     return merged
+
+
+def _nested(dotted: str, value: Any) -> Any:
+    for name in reversed(dotted.split(".")):
+        value = {name: value}
+    return value
 
 
 def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -908,6 +1063,16 @@ def _prefixes(dotted: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
+def _unknown(dotted: str, known: Iterable[str]) -> str:
+    """What is said of a key that is none, with the nearest that is."""
+    if dotted in known:
+        return f"unknown key {dotted!r}: another model has it"
+    near = difflib.get_close_matches(dotted, list(known), n=1, cutoff=0.5)
+    last = dotted.rpartition(".")[2]
+    near = near or [name for name in known if name.rpartition(".")[2] == last][:1]
+    return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
 def _explain(error: ValidationError) -> str:
     """The first mistake in one line: key, value, rule, and the nearest valid key for an unknown one."""
     mistakes = error.errors()
@@ -919,9 +1084,7 @@ def _explain(error: ValidationError) -> str:
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     if mistake["type"] == "extra_forbidden":
         known = list(dict.fromkeys(part for name, *_ in reference() for part in _prefixes(name)))
-        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-        near = near or [name for name in known if name.rsplit(".", 1)[-1] == path[-1]][:1]
-        return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "") + more
+        return f"{_unknown(dotted, known)}{more}"
     if mistake["type"] == "union_tag_invalid":
         return (
             f"model.name {mistake['input'].get('name')!r} is not known; one of {', '.join(MODEL_NAMES)}{more}"
@@ -947,13 +1110,14 @@ def reference() -> Iterator[tuple[str, str, str, str]]:
 def _reference(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in section.model_fields.items():
         alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
-        if alternatives and not str(field.annotation).startswith("tuple"):
+        if alternatives and get_origin(field.annotation) not in (tuple, dict):
             for part in alternatives:
                 yield from _reference(part, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", _type_name(field), _default(field), field.description or ""
-            if alternatives := [part for part in get_args(field.annotation) if _is_section(part)]:
-                yield from _reference(alternatives[0], f"{prefix}{name}[].")
+            if alternatives:
+                one = "[]" if get_origin(field.annotation) is tuple else ".KEY"
+                yield from _reference(alternatives[0], f"{prefix}{name}{one}.")
 
 
 def _is_section(kind: Any) -> bool:
@@ -966,6 +1130,8 @@ def _type_name(field: FieldInfo) -> str:
             return " | ".join(str(value) for value in get_args(kind))
         if get_origin(kind) is tuple:
             return f"list of {name(get_args(kind)[0])}"
+        if get_origin(kind) is dict:
+            return f"map to {name(get_args(kind)[1])}"
         if get_args(kind):
             return " | ".join(name(part) for part in get_args(kind))
         return "null" if kind is type(None) else "section" if _is_section(kind) else kind.__name__

@@ -21,6 +21,7 @@ PROMISED = {
     "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
     "denoise.py": ["series"],
     "short.py": [],
+    "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}

@@ -133,7 +133,9 @@ def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:
     before, after = config.load().identities, config.load(None, ["clusters.count=3"]).identities
     assert [stage for stage in config.STAGES if before[stage] != after[stage]] == list(config.STAGES[3:])
     sections = {section for sections in config.DEPENDS.values() for section in sections}
-    assert sections | {"run_dir", "engine", "generate", "evaluate"} == set(config.Config.model_fields)
+    assert sections | {"run_dir", "engine", "generate", "evaluate", "sweep"} == set(
+        config.Config.model_fields
+    )
 
 
 def test_the_reference_page_is_current() -> None:

@@ -36,8 +36,9 @@ HOMES = {
     "dp_accounting": {"privacy"},
     "accelerate": {"parallel"},
     "deepspeed": {"parallel.zero"},
-    "ray": {"sweep"},
     "bokeh": {"evaluation.interactive"},
+    "ray": {"sweep.cluster"},
+    "optuna": {"sweep.cluster"},
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))
 

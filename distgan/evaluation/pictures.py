@@ -1,7 +1,7 @@
 """The pictures of real beside synthetic series that a report shows, as data (`KINDS`), in their order."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -144,9 +144,9 @@ def of(real: Array, synthetic: Array, view: View, *, real_curves: bool = True) -
 class Drawn:
     """What a page shows of two sets of series."""
 
-    pictures: list[Picture]
-    first: Picture
-    explorer: dict[str, Any]
+    pictures: list[Picture] = field(default_factory=list)
+    first: Picture | None = None
+    explorer: dict[str, Any] | None = None
 
 
 def drawn(real: Array, synthetic: Array, view: View, real_curves: bool) -> Drawn:

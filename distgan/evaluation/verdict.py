@@ -199,9 +199,20 @@ def _copies(model: dict[str, Any], rows: dict[str, Any]) -> dict[str, str]:
     if ratio is not None:
         text += f"; they lie {ratio:.2f} times as far from training series as from held-out ones"
         text += f" (other real series: {real:.2f})" if real is not None else ""
-    alarm = ratio is not None and ratio < 0.8 * min(real or 1.0, 1.0)
+    alarm = bool(too_near(model, rows))
     end = ", suspiciously close to training." if alarm else ". This is a smoke alarm, not a privacy test."
     return _sentence("bad" if alarm else "note", text + end)
+
+
+def too_near(model: dict[str, Any], rows: dict[str, Any]) -> str:
+    """Why a row's series are taken for copies of training series; empty where they are not."""
+    share, ratio = model["values"]["copies"] or 0.0, model["values"]["nearness"]
+    real = rows.get(REAL, {"values": {"nearness": None}})["values"]["nearness"]
+    if share > 0:
+        return f"{share:.1%} near copies of training series"
+    if ratio is not None and ratio < 0.8 * min(real or 1.0, 1.0):
+        return f"only {ratio:.2f} times as far from training series as from held-out ones"
+    return ""
 
 
 def _blindness(blind: list[str], standing: dict[str, str]) -> dict[str, str] | None:

@@ -129,7 +129,14 @@ def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -
     else:
         return
     old, new = saved.flat(), settings.flat()
-    free = ("run_dir", "engine.", "generate.", "evaluate.", *(f"train.{name}" for name in config.LENGTHS))
+    free = (
+        "run_dir",
+        "engine.",
+        "generate.",
+        "evaluate.",
+        "sweep.",
+        *(f"train.{name}" for name in config.LENGTHS),
+    )
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(free)]
     raise UserError(
         f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "

@@ -46,15 +46,19 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         sets, made, real.meta, settings.evaluate, owners, owners_of(real, table, rows["holdout"])
     )
     results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
-    drawn = pictures.drawn(
-        sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
-    )
+    shown = facts(settings, folder, real, table)
+    drawn = pictures.Drawn()
+    if settings.evaluate.pictures:
+        drawn = pictures.drawn(
+            sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
+        )
+        drawn.pictures.extend(pictures_of_training(folder))
     report.write(
         folder.report,
         folder.scores,
         results,
-        facts(settings, folder, real, table),
-        [*drawn.pictures, *pictures_of_training(folder)],
+        shown,
+        drawn.pictures,
         first=drawn.first,
         explorer=drawn.explorer,
     )

@@ -1,0 +1,142 @@
+"""A search for better settings: `distgan sweep --config configs/sweep.yaml [key.sub=value ...]`.
+
+What the searched keys do not touch is made once. Every trial is a run of the pipeline in a folder of its
+own, scored on the way; Ray draws the values, stops or exchanges trials, and starts again those that die. In
+the end the best and the config itself are trained on fresh seeds, and both are shown with their spread. The
+same command again goes on where the last one stopped.
+"""
+
+import argparse
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from distgan import config
+from distgan.errors import Stopped, UserError
+from distgan.files import write_text
+from distgan.runs import Run
+
+
+def sweep(argv: Sequence[str] | None = None) -> None:
+    options = arguments(argv)
+    settings = config.load(options.config, options.overrides)
+    if options.run_dir:
+        settings = settings.model_copy(update={"run_dir": options.run_dir})
+    if not settings.sweep.space:
+        raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
+    from distgan.sweep import session
+
+    session.require()
+    from distgan.sweep import scores, trial
+
+    scores.check(settings.sweep.objectives)
+    if options.dry_run:
+        print(describe(settings, trial.looks(settings), trial.shared_stages(settings)))
+    else:
+        run(settings, Run(Path(settings.run_dir)))
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML file with a section `sweep`")
+    parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
+    return parser.parse_intermixed_args(argv)
+
+
+def run(settings: config.Config, home: Run) -> None:
+    """The whole sweep in its folder, from wherever it stands.
+
+    Raises:
+        UserError: the folder is of another sweep or in use, Ray cannot start, or no trial has a score.
+    """
+    from distgan.sweep import confirmation, page, results, session
+
+    with home.lock():
+        claim(settings, home)
+        if home.done("sweep") is None:
+            make_shared(settings, home.folder / "shared")
+            with session.prepared(home, settings.sweep.address) as temporary:
+                from distgan.sweep import cluster  # Ray reads the environment when it is imported
+
+                with cluster.started(settings.sweep, temporary), stoppable():
+                    cluster.search(settings, home)
+                    found = results.write(home, settings)
+                    if names := confirmation.prepare(settings, home, found):
+                        cluster.confirm(settings, home, names)
+            home.finish("sweep", summary=f"{len(results.read(home, settings.train.steps))} trials")
+        results.write(home, settings)
+        page.write(home, settings)
+        print(f"\n{results.summary(home, settings)}\nsweep     {home.folder / page.NAME}", flush=True)
+
+
+def claim(settings: config.Config, home: Run) -> None:
+    """Keep the config in the folder.
+
+    Raises:
+        UserError: the folder is of a sweep with another one.
+    """
+    if home.config.exists():
+        old, new = _tied(config.load(home.config)), _tied(settings)
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if changed:
+            raise UserError(
+                f"{home.folder} is of another sweep ({changed[0]} was {old.get(changed[0])}, now "
+                f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH"
+            )
+    write_text(home.config, settings.to_yaml())
+
+
+def _tied(settings: config.Config) -> dict[str, Any]:
+    """What may not change between two calls of one sweep."""
+    free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.")
+    return {name: value for name, value in settings.flat().items() if not name.startswith(free)}
+
+
+def make_shared(settings: config.Config, folder: Path) -> None:
+    """The stages that no searched key touches, of the config itself."""
+    from distgan import stages
+    from distgan.sweep.trial import shared_stages
+
+    (folder / "done").mkdir(parents=True, exist_ok=True)
+    if names := shared_stages(settings):
+        own = settings.with_values({}).model_copy(update={"run_dir": str(folder)})
+        stages.run(own, Run(folder), names)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGTERM ends the block in order: Ray, which has handlers of its own, stops, and its files are removed.
+
+    Raises:
+        Stopped: the signal came.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped("stopped by SIGTERM; run the same command again to go on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe(settings: config.Config, looks: Sequence[int], shared: Sequence[str]) -> str:
+    chosen = settings.sweep
+    lines = [
+        f"{chosen.trials} trials, searcher {chosen.searcher}, scheduler {chosen.scheduler}, "
+        f"for {', '.join(chosen.objectives)}",
+        f"made once: {', '.join(shared) or 'nothing'}",
+        f"each trial is scored after {', '.join(f'{step:,}' for step in looks)} steps",
+    ]
+    for name, dimension in chosen.space.items():
+        way, found = dimension.way
+        lines.append(f"{name}: {way} of {', '.join(map(str, found))}")
+    return "\n".join(lines)

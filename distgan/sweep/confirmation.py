@@ -1,0 +1,27 @@
+"""The best trial and the config itself again, on fresh seeds: a search picks what was lucky, too."""
+
+from distgan import config
+from distgan.runs import Run
+from distgan.sweep import make_shared
+from distgan.sweep.results import BEST, CONFIRM, DEFAULT, Result, best_config
+from distgan.sweep.trial import Trial
+
+
+def prepare(settings: config.Config, home: Run, found: Result) -> list[str]:
+    """Folders `confirm/NAME`, ready to be trained; a fresh seed draws its own splits, weights and noise.
+
+    Returns:
+        The names: best-seed-1, default-seed-1, …
+    """
+    both = {BEST: best_config(settings, found, ""), DEFAULT: settings.with_values({})}
+    names = []
+    for seed in range(settings.seed + 1, settings.seed + 1 + settings.sweep.confirm):
+        shared = home.folder / f"shared-seed-{seed}"
+        make_shared(settings.model_copy(update={"seed": seed}), shared)
+        for label, own in both.items():
+            name = f"{label}-seed-{seed}"
+            folder = home.folder / CONFIRM / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Trial(folder).open(own.model_copy(update={"seed": seed}), {"seed": seed}, Run(shared))
+            names.append(name)
+    return names

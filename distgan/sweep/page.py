@@ -1,0 +1,277 @@
+"""`sweep.html`: what was searched and what came of it, on one page that opens offline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.inspection import permutation_importance
+
+from distgan import config
+from distgan.data.store import Store
+from distgan.errors import UserError
+from distgan.evaluation.plots import (
+    FAINT,
+    OTHERS,
+    REAL,
+    SYNTHETIC,
+    WIDTH,
+    Picture,
+    View,
+    sample_sheet,
+    styled,
+)
+from distgan.evaluation.report import number
+from distgan.files import write_text
+from distgan.runs import Run
+from distgan.stages.common import read_scaler
+from distgan.sweep import results
+from distgan.sweep.results import Result
+from distgan.sweep.scores import WORST
+
+NAME = "sweep.html"
+SHOWN = 3  # trials with pictures of their samples
+FEWEST = 8  # trials from which importance says anything
+DAY = 86400  # seconds
+
+
+def write(home: Run, settings: config.Config) -> None:
+    """Write the page for the trials as they stand.
+
+    Raises:
+        UserError: no trial has a score that counts, or the folder cannot be written.
+    """
+    objectives, steps = settings.sweep.objectives, settings.train.steps
+    found = results.read(home, steps)
+    best = results.best(found, objectives, steps)
+    again = results.confirmed(home, objectives, steps)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.filters["uri"] = Picture.data_uri
+    text = environment.get_template("page.html.jinja").render(
+        name=home.folder.name,
+        settings=settings,
+        results=found,
+        best=best,
+        objectives=objectives,
+        steps=steps,
+        keys=list(settings.sweep.space),
+        again={label: {n: results.spread(losses[n]) for n in objectives} for label, losses in again.items()},
+        seconds=results.seconds_spent(home),
+        pictures=pictures(found, best, settings),
+    )
+    write_text(home.folder / NAME, text)
+
+
+def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
+    objective, space = settings.sweep.objectives[0], settings.sweep.space
+    counted = [result for result in found if result.loss(objective) < WORST]
+    drawn = [
+        Picture(
+            "parallel",
+            "Values and what came of them",
+            f"A line a trial, through its values to its last {objective}: dark is better, orange best; "
+            "thin lines were stopped early.",
+            "Parallel coordinates of the searched keys and the objective.",
+            parallel(counted, best, space, objective),
+        ),
+        Picture(
+            "history",
+            "The search over time",
+            f"Left: {objective} of each trial at its looks. Right: of trials in their order, and the best so "
+            "far.",
+            "Curves of the objective over steps, and over trials.",
+            history(counted, best, objective),
+        ),
+    ]
+    if (shares := importance(counted, space, objective)) is not None:
+        drawn.append(
+            Picture(
+                "importance",
+                "What mattered",
+                f"How much shuffling a key spoils a forest's prediction of {objective}, at the first look "
+                f"which {len(counted)} trials reached. With so few, a hint.",
+                "Bars of the importance of each key.",
+                bars(shares),
+            )
+        )
+    if len(settings.sweep.objectives) > 1:
+        drawn.append(
+            Picture(
+                "front",
+                "The Pareto front",
+                "Orange: no other trial is as good in both and better in one.",
+                "Scatter of the two objectives with the front.",
+                front(found, settings.sweep.objectives),
+            )
+        )
+    for result in sorted(counted, key=lambda result: result.loss(objective))[:SHOWN]:
+        if (sheet := samples(result)) is not None:
+            title = f"Trial {result.number}: {objective} {number(result.loss(objective), 3)}"
+            alt = f"Two synthetic series of trial {result.number}, whole and a week."
+            drawn.append(Picture(f"trial-{result.number}", title, "Two synthetic series.", alt, sheet))
+    return drawn
+
+
+def samples(result: Result) -> Figure | None:
+    """Two synthetic series of a trial; None where it is too old or too young to have any."""
+    run = Run(result.folder)
+    try:
+        store, (_, meta) = Store.open(run.need(run.synthetic, "generate")), read_scaler(run)
+    except UserError:
+        return None
+    view = View(meta.axis.times(), DAY / meta.axis.step_seconds, meta.units, channel_name=meta.channels[0])
+    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), view, count=2)
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+@styled
+def parallel(
+    found: Sequence[Result], best: Result, space: dict[str, config.Dimension], objective: str
+) -> Figure:
+    """One axis a key, and the objective last."""
+    columns = [Column(name, dimension) for name, dimension in space.items()]
+    losses = [result.loss(objective) for result in found]
+    low, high = min(losses), max(losses)
+    shade = Normalize(low, high + 1e-12)
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for result in sorted(found, key=lambda result: -result.loss(objective)):
+        heights = [column.height(result.values.get(column.name)) for column in columns]
+        heights.append((result.loss(objective) - low) / (high - low + 1e-12))
+        chosen = result is best
+        colour = SYNTHETIC if chosen else str(0.15 + 0.65 * float(shade(result.loss(objective))))
+        width = 2.4 if chosen else 0.7 if result.state == "stopped" else 1.3
+        axis.plot(range(len(heights)), heights, color=colour, lw=width, marker="o", ms=3)
+    for place, column in enumerate(columns):
+        _ticks(axis, place, column.ticks())
+    _ticks(axis, len(columns), [(0.0, number(low, 3)), (1.0, number(high, 3))])
+    names = [column.name.replace(".", ".\n") for column in columns]
+    axis.set_xticks(range(len(columns) + 1), [*names, objective], fontsize=7.5)
+    axis.set_yticks([])
+    axis.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def _ticks(axis: Axes, place: int, ticks: Sequence[tuple[float, str]]) -> None:
+    axis.axvline(place, color=FAINT, lw=0.8, zorder=0)
+    for height, label in ticks:
+        axis.annotate(
+            label,
+            (place, height),
+            (5, 0),
+            textcoords="offset points",
+            fontsize=7,
+            va="center",
+            color="#666666",
+            bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.6},
+        )
+
+
+class Column:
+    """A searched key as a height from 0 to 1."""
+
+    def __init__(self, name: str, dimension: config.Dimension) -> None:
+        self.name, (self.way, self.found) = name, dimension.way
+        self.listed = self.way in ("choice", "grid")
+        self.labels = [results.as_text(value) if self.listed else f"{value:g}" for value in self.found]
+
+    def height(self, value: Any) -> float:
+        """NaN where the key was not searched."""
+        if value is None:
+            return np.nan
+        if self.listed:
+            return self.labels.index(results.as_text(value)) / max(1, len(self.labels) - 1)
+        low, high = self.found
+        if self.way == "loguniform":
+            return float(np.log(value / low) / np.log(high / low))
+        return (value - low) / (high - low)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        return list(zip(np.linspace(0, 1, len(self.labels)).tolist(), self.labels))
+
+
+@styled
+def history(found: Sequence[Result], best: Result, objective: str) -> Figure:
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for result in found:
+        steps = [look.step for look in result.looks if not look.gate]
+        losses = [look.scores[objective] for look in result.looks if not look.gate]
+        colour = SYNTHETIC if result is best else REAL
+        left.plot(steps, losses, color=colour, marker="o", ms=3, lw=2 if result is best else 0.9)
+    numbers = [result.number for result in found]
+    losses = [result.loss(objective) for result in found]
+    right.plot(numbers, losses, "o", color=REAL, ms=4)
+    right.step(numbers, np.minimum.accumulate(losses), where="post", color=SYNTHETIC)
+    left.set_xlabel("steps")
+    left.set_ylabel(objective)
+    right.set_xlabel("trial")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+@styled
+def bars(shares: dict[str, float]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(shares)), layout="constrained")
+    axis = figure.subplots()
+    names = sorted(shares, key=lambda name: shares[name])
+    axis.barh(names, [shares[name] for name in names], color=OTHERS[0])
+    axis.set_xlabel("share")
+    return figure
+
+
+@styled
+def front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
+    figure = Figure(figsize=(0.6 * WIDTH, 3.4), layout="constrained")
+    axis = figure.subplots()
+    kept = [result for result in found if max(result.losses.values(), default=WORST) < WORST]
+    chosen = sorted(results.front(kept, objectives), key=lambda result: result.loss(objectives[0]))
+    one, two = objectives
+    axis.plot([r.loss(one) for r in kept], [r.loss(two) for r in kept], "o", color=REAL, ms=4)
+    axis.step(
+        [r.loss(one) for r in chosen], [r.loss(two) for r in chosen], "o-", where="post", color=SYNTHETIC
+    )
+    for result in chosen:
+        place = (result.loss(one), result.loss(two))
+        axis.annotate(str(result.number), place, (4, 4), textcoords="offset points", fontsize=8)
+    axis.set_xlabel(one)
+    axis.set_ylabel(two)
+    return figure
+
+
+def importance(
+    found: Sequence[Result], space: dict[str, config.Dimension], objective: str
+) -> dict[str, float] | None:
+    """Share of each key, at the look that every trial reached; None where there are too few trials to say.
+
+    By permutation of a random forest's inputs; a key that was not searched in a trial is a value of its own.
+    """
+    counted = [result for result in found if not result.looks[0].gate]
+    if len(counted) < FEWEST:
+        return None
+    columns = [Column(name, dimension) for name, dimension in space.items()]
+    heights = pd.DataFrame({c.name: [c.height(r.values.get(c.name)) for r in counted] for c in columns})
+    losses = np.array([result.looks[0].scores[objective] for result in counted])
+    inputs = heights.fillna(-1.0)
+    forest = RandomForestRegressor(300, min_samples_leaf=2, random_state=0).fit(inputs, losses)
+    found_shares = permutation_importance(
+        forest, inputs, losses, n_repeats=20, random_state=0
+    ).importances_mean
+    shares = np.maximum(found_shares, 0)
+    return dict(zip(heights.columns, (shares / max(shares.sum(), 1e-12)).tolist()))

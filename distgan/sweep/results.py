@@ -1,0 +1,308 @@
+"""What a sweep has found so far, read from the trials' folders: the table, the best, the files it leaves."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pandas as pd
+
+from distgan import config
+from distgan.errors import UserError, writing
+from distgan.files import read_json, write_bytes, write_text
+from distgan.runs import Run
+from distgan.sweep.scores import WORST
+from distgan.sweep.trial import RECORD, Look
+
+BEGUN = "begun"  # of the sweep itself, each time that its command is run
+STATES = "states.jsonl"  # what became of trials, a line an event
+CONFIRM = "confirm"
+DEFAULT, BEST = "default", "best"  # what is trained again on fresh seeds
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trial as it stands: `state` is running, ended, stopped (early), failed or retried."""
+
+    number: int
+    folder: Path
+    values: dict[str, Any]
+    looks: list[Look]
+    state: str = "running"
+    exchanges: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        return self.looks[-1].step if self.looks else 0
+
+    @property
+    def seconds(self) -> float:
+        return sum(look.seconds for look in self.looks)
+
+    @property
+    def gate(self) -> str:
+        return self.looks[-1].gate if self.looks else ""
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Of the last look, as the search counts them."""
+        return self.looks[-1].counted if self.looks else {}
+
+    def loss(self, objective: str) -> float:
+        return self.losses.get(objective, WORST)
+
+
+def read(home: Run, steps: int, part: str = "trials") -> list[Result]:
+    """All trials in the order they began; `steps` is the length of a whole one."""
+    states = _states(home)
+    records = sorted(
+        ((read_json(path), path.parent) for path in (home.folder / part).glob(f"*/{RECORD}")),
+        key=lambda found: found[0]["started"],
+    )
+    results = []
+    for number, (record, folder) in enumerate(records, 1):
+        looks = [Look(**look) for look in record["looks"]]
+        state = states.get(folder.name, "running")
+        if state == "ended" and looks and looks[-1].step < steps and not looks[-1].lost:
+            state = "stopped"
+        exchanges = record.get("exchanges", [])
+        results.append(Result(number, folder, record["values"], looks, state, exchanges))
+    return results
+
+
+def note(home: Run, name: str, state: str) -> None:
+    """Remember what became of the trial in folder `name`."""
+    with writing(home.folder), open(home.folder / STATES, "a") as file:
+        file.write(json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)}) + "\n")
+
+
+def _states(home: Run) -> dict[str, str]:
+    path = home.folder / STATES
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {event["trial"]: event["state"] for event in map(json.loads, filter(_whole, lines))}
+
+
+def _whole(line: str) -> bool:
+    """A kill may tear the last line."""
+    return line.endswith("}")
+
+
+def seconds_spent(home: Run) -> float:
+    """Of the clock, on trials so far; the time between two calls of the sweep does not count."""
+    path = home.folder / STATES
+    lines = path.read_text().splitlines() if path.exists() else []
+    events = [json.loads(line) for line in filter(_whole, lines)]
+    return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
+
+
+# ------------------------------------------------------------------------------------------------ the verdict
+
+
+def best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Result:
+    """Least in the first objective, of whole trials if there are any.
+
+    Raises:
+        UserError: no trial has a score that counts.
+    """
+    scored = [result for result in results if result.looks and result.loss(objectives[0]) < WORST]
+    if not scored:
+        why = next((result.gate for result in results if result.gate), "none was scored")
+        raise UserError(f"no trial of the sweep has a score that counts ({why})")
+    whole = [result for result in scored if result.step == steps]
+    return min(whole or scored, key=lambda result: result.loss(objectives[0]))
+
+
+def front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
+    """The trials that no other beats in one objective without losing in another."""
+
+    def beats(one: Result, other: Result) -> bool:
+        pairs = [(one.loss(name), other.loss(name)) for name in objectives]
+        return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+    scored = [result for result in results if result.looks and max(result.losses.values()) < WORST]
+    return [result for result in scored if not any(beats(other, result) for other in scored)]
+
+
+def best_config(settings: config.Config, found: Result, run_dir: str) -> config.Config:
+    """What `train.py` runs to reproduce the trial: its values, and the length at which it was scored."""
+    own = settings.with_values(found.values)
+    train = own.train.model_copy(update={"steps": found.step})
+    return own.model_copy(update={"run_dir": run_dir, "train": train})
+
+
+def yaml_of(own: config.Config, found: Result, objectives: Sequence[str]) -> str:
+    """`best.yaml`, with a note of what it is worth."""
+    scores = ", ".join(f"{name} {found.loss(name):.4g}" for name in objectives)
+    lines = [
+        f"# Trial {found.number} of a sweep: {scores} after {found.step:,} steps with seed {own.seed}.",
+        "#   accelerate launch distgan/train.py --config best.yaml",
+    ]
+    if found.exchanges:
+        lines.append(
+            "# Its values changed on the way (exchanges in its trial.json). These are the last ones, which "
+            "alone do not reproduce it; its networks stand in its folder."
+        )
+    tree = own.to_yaml().partition("\nsweep:\n")[0]
+    return "\n".join([*lines, tree]) + "\n"
+
+
+def spread(losses: Sequence[float]) -> str:
+    """`0.412 ± 0.013 (0.40, 0.41, 0.43)`: mean, deviation and all."""
+    if not losses:
+        return "–"
+    around = f" ± {stdev(losses):.3g}" if len(losses) > 1 else ""
+    return f"{mean(losses):.4g}{around} ({', '.join(f'{loss:.4g}' for loss in losses)})"
+
+
+# ------------------------------------------------------------------------------------------------------ files
+
+
+def frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
+    """A row a look: trial, state, values, losses as measured, and why they do not count."""
+    rows = [
+        {
+            "trial": result.number,
+            "folder": result.folder.name,
+            "state": result.state,
+            "step": look.step,
+            **{name: look.scores.get(name) for name in objectives},
+            "gate": look.gate,
+            "seconds": look.seconds,
+            **result.values,
+        }
+        for result in results
+        for look in result.looks
+    ]
+    table = pd.DataFrame(rows)
+    for name in table.columns:  # Parquet wants one type a column: what is not all numbers is written as words
+        if not table[name].map(lambda value: isinstance(value, int | float)).all():
+            table[name] = table[name].map(as_text)
+    return table
+
+
+def as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def write(home: Run, settings: config.Config) -> Result:
+    """`trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; gives the best trial."""
+    objectives, steps = settings.sweep.objectives, settings.train.steps
+    results = read(home, steps)
+    found = best(results, objectives, steps)
+    write_bytes(home.folder / "trials.parquet", frame(results, objectives).to_parquet(index=False))
+    own = best_config(settings, found, str(home.folder / BEST))
+    write_text(home.folder / "best.yaml", yaml_of(own, found, objectives))
+    hyper_parameters(home, results)
+    return found
+
+
+def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
+    """For `tensorboard --logdir RUN/trials`: each trial's losses over its looks, and its values."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for result in results:
+        place = result.folder / "logs" / "sweep"
+        if place.exists() or not result.looks or result.state == "running":
+            continue
+        values = {
+            name: value if isinstance(value, int | float) else as_text(value)
+            for name, value in result.values.items()
+        }
+        with SummaryWriter(str(place)) as writer:
+            for look in result.looks:
+                for name, loss in look.scores.items():
+                    writer.add_scalar(f"objective/{name}", loss, look.step)
+            writer.add_hparams(values, {f"last/{n}": loss for n, loss in result.losses.items()}, run_name=".")
+
+
+# ------------------------------------------------------------------------------------------------------ table
+
+
+def table(results: Sequence[Result], objectives: Sequence[str], steps: int) -> str:
+    """One line a trial, as wide as it must be."""
+    keys = list(dict.fromkeys(name for result in results for name in result.values))
+    rows = [["trial", "state", "step", *objectives, "s", *(_short(key, keys) for key in keys)]]
+    for result in results:
+        losses = [f"{result.looks[-1].scores[name]:.4g}" if result.looks else "" for name in objectives]
+        if result.gate:
+            losses = ["fails" for _ in objectives]
+        values = [_cell(result.values.get(key, "")) for key in keys]
+        place = f"{result.step}/{steps}"
+        rows.append([str(result.number), result.state, place, *losses, f"{result.seconds:.0f}", *values])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    )
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last word of a key, where no other key ends so."""
+    last = key.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def line(result: Result, objectives: Sequence[str], steps: int) -> str:
+    """`trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
+    losses = " ".join(f"{name} {result.looks[-1].scores[name]:.4g}" for name in objectives if result.looks)
+    keys = list(result.values)
+    values = "  ".join(f"{_short(key, keys)} {_cell(value)}" for key, value in result.values.items())
+    parts = [f"trial {result.number:<3}", f"{result.state:<8}", f"step {result.step}/{steps}", losses, values]
+    return "  ".join([*filter(None, parts), *([f"fails: {result.gate}"] if result.gate else [])])
+
+
+class LiveTable:
+    """The table in a terminal, drawn over itself; elsewhere a line for each trial that has something new."""
+
+    def __init__(self) -> None:
+        self.height = 0
+        self.told: dict[str, tuple[str, int]] = {}
+
+    def show(self, results: Sequence[Result], objectives: Sequence[str], steps: int) -> None:
+        if sys.stdout.isatty():
+            text = table(results, objectives, steps)
+            print((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text, flush=True)
+            self.height = text.count("\n") + 1
+            return
+        for result in results:
+            now = result.state, result.step
+            if self.told.get(result.folder.name) != now:
+                self.told[result.folder.name] = now
+                print(line(result, objectives, steps), flush=True)
+
+
+def summary(home: Run, settings: config.Config) -> str:
+    """The table, the best trial, and what fresh seeds say."""
+    objectives, steps = settings.sweep.objectives, settings.train.steps
+    results = read(home, steps)
+    found = best(results, objectives, steps)
+    lines = [table(results, objectives, steps), ""]
+    lines.append(f"best      trial {found.number}: {home.folder / 'best.yaml'}")
+    if len(objectives) > 1:
+        numbers = ", ".join(str(result.number) for result in front(results, objectives))
+        lines.append(f"front     trials {numbers}: none is beaten in both objectives")
+    again = confirmed(home, objectives, steps)
+    for name in objectives:
+        lines += [
+            f"{label:<9} {name} on fresh seeds: {spread(losses[name])}" for label, losses in again.items()
+        ]
+    return "\n".join(lines)
+
+
+def confirmed(home: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
+    """The losses on fresh seeds: best or default -> objective -> a loss a seed."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for result in read(home, steps, CONFIRM):
+        label = found.setdefault(result.folder.name.partition("-")[0], {name: [] for name in objectives})
+        for name in objectives:
+            if result.looks:
+                label[name].append(result.looks[-1].scores[name])
+    return dict(sorted(found.items()))

@@ -1,0 +1,97 @@
+"""What a sweep makes small, read from a run's report, and what makes a trial worthless.
+
+Every objective is a loss: 0 is best or far below, larger is worse.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distgan.errors import UserError
+from distgan.evaluation import verdict
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.scores import BY_NAME, SCORES
+from distgan.files import read_json
+from distgan.runs import Run
+
+FIDELITY, TRACING, METRICS = "fidelity", "tracing", "metrics."
+WORST = (
+    1e9  # of a trial that fails a privacy limit or cannot be trained; finite, so that every searcher copes
+)
+
+
+def check(objectives: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: there is no such objective.
+    """
+    for name in objectives:
+        if name not in (FIDELITY, TRACING, *BY_NAME) and not name.startswith(METRICS):
+            raise UserError(
+                f"sweep.objectives {name!r} is not known; one of {FIDELITY}, {TRACING}, {METRICS}NAME, "
+                f"{', '.join(BY_NAME)}"
+            )
+
+
+def read(run: Run, objectives: Sequence[str]) -> dict[str, float]:
+    """The objectives of a run that has been evaluated.
+
+    Raises:
+        UserError: one does not exist for these data.
+    """
+    report = read_json(run.need(run.scores, "evaluate"))
+    found = {name: _one(name, report, run) for name in objectives}
+    for name, value in found.items():
+        if value is None or not math.isfinite(value):
+            raise UserError(f"sweep.objectives {name} has no value for these data; choose another")
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def gate(run: Run) -> str:
+    """Why the run's series fail a point limit of privacy; empty where they fail none.
+
+    Whether the evidence is enough to release anything is another question, and `release` asks it.
+    """
+    report = read_json(run.scores)
+    if report["privacy"] is not None and report["privacy"]["outcome"] == battery.OVER:
+        return str(report["privacy"]["sentence"])
+    rows = _rows(report)
+    return verdict.too_near(rows[verdict.MODEL], rows)
+
+
+def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
+    if name == TRACING:
+        return max(report["facts"]["groups"]["tracing_auc"], default=None)
+    if name.startswith(METRICS):
+        *_, last = run.metrics("gan").read_text().splitlines()
+        return json.loads(last).get(name.removeprefix(METRICS))
+    rows = _rows(report)
+    return _fidelity(rows) if name == FIDELITY else _loss(rows[verdict.MODEL], name)
+
+
+def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {row["name"]: row for row in report["fidelity"]["rows"]}
+
+
+def _loss(row: Mapping[str, Any], name: str) -> float | None:
+    value = row["values"][name]
+    return None if value is None else BY_NAME[name].loss(value)
+
+
+def _fidelity(rows: Mapping[str, Any]) -> float | None:
+    """Mean over scores of loss / (loss + bar): 0 perfect, 0.5 at the bar, 1 hopeless.
+
+    The bar of a score is what the verdict calls like real: the loss of other real series and two standard
+    errors. Every score counts alike, whatever its unit, and none can outweigh the rest.
+    """
+    model, real = rows[verdict.MODEL], rows.get(verdict.REAL)
+    if real is None:
+        return None
+    shares = []
+    for score in SCORES:
+        ours, theirs = _loss(model, score.name), _loss(real, score.name)
+        if score.group != "copies" and ours is not None and theirs is not None:
+            bar = theirs + 2 * (model["noise_to"][verdict.REAL][score.name] or 0.0)
+            shares.append(ours / max(ours + bar, 1e-9))
+    return sum(shares) / len(shares) if shares else None

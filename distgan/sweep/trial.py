@@ -1,0 +1,233 @@
+"""One trial: a run of the whole pipeline with other values, scored at a few steps on the way.
+
+A trial trains to its next look, generates and evaluates as any run does, and goes on from its checkpoint:
+what it scores is what `train.py` scores with the same config and that many steps. All it needs to go on after
+a kill stands in its folder.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.engine import checkpoint
+from distgan.errors import Deserted, DiskFull, Stopped, UserError
+from distgan.files import read_json, write_json, write_text
+from distgan.runs import Run
+from distgan.sweep import scores
+
+RECORD = "trial.json"
+CONFIG = "trial.yaml"
+LATER = ("gan", "generate", "evaluate")  # stages that every trial makes itself
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a trial scored after so many steps: losses by objective, and why they do not count, if so."""
+
+    step: int
+    scores: dict[str, float]
+    gate: str = ""
+    seconds: float = 0.0  # of this trial's training and scoring since the look before
+
+    @property
+    def lost(self) -> bool:
+        """Whether there is nothing to go on with."""
+        return scores.WORST in self.scores.values()
+
+    @property
+    def counted(self) -> dict[str, float]:
+        """The losses that the search goes by."""
+        return dict.fromkeys(self.scores, scores.WORST) if self.gate else self.scores
+
+
+def lost(step: int, objectives: Sequence[str], why: str) -> Look:
+    """Of values that cannot be trained."""
+    return Look(step, dict.fromkeys(objectives, scores.WORST), why)
+
+
+def looks(settings: config.Config) -> list[int]:
+    """The steps at which a trial is scored; the last is the end of its training."""
+    chosen, end = settings.sweep, settings.train.steps
+    first = chosen.interval or max(1, end // 9)
+    if chosen.scheduler == "none" and chosen.interval is None:
+        return [end]
+    if chosen.scheduler == "asha":
+        powers = (first * chosen.reduction**power for power in range(64))
+        return [*takewhile(lambda step: step < end, powers), end]
+    return [*range(first, end, first), end]
+
+
+def shared_stages(settings: config.Config) -> tuple[str, ...]:
+    """The stages that no searched key touches: made once, and read by all trials."""
+    searched = {name.partition(".")[0] for name in settings.sweep.space}
+    return tuple(
+        takewhile(
+            lambda stage: stage not in LATER and not searched & set(config.DEPENDS.get(stage, ())),
+            config.STAGES,
+        )
+    )
+
+
+def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
+    return all(values.get(other) in allowed for other, allowed in dimension.when.items())
+
+
+def active(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
+    """The drawn values that count: those whose `when` holds."""
+    fixed, kept = settings.flat(), dict[str, Any]()
+    for name, dimension in settings.sweep.space.items():
+        if is_active(dimension, {**fixed, **kept}):
+            kept[name] = drawn[name]
+    return kept
+
+
+class Trial:
+    """A trial and its folder, a run's folder with a record beside."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = Run(folder)
+
+    def open(self, settings: config.Config, values: Mapping[str, Any], shared: Run) -> None:
+        """Make the folder ready: the shared stages as links, the config and the record. Once is enough."""
+        if not self.path(CONFIG).exists():
+            link_stages(shared, self.run)
+            self.set(settings)
+        if not self.path(RECORD).exists():
+            self.write(values=dict(values), looks=[], started=time.time())
+
+    def set(self, settings: config.Config) -> None:
+        text = settings.model_copy(update={"run_dir": str(self.run.folder)}).to_yaml()
+        write_text(self.path(CONFIG), text)
+
+    def path(self, name: str) -> Path:
+        return self.run.folder / name
+
+    @property
+    def settings(self) -> config.Config:
+        return config.load(self.path(CONFIG))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return read_json(self.path(RECORD))
+
+    def write(self, **facts: Any) -> None:
+        """Change some facts of the record."""
+        old = self.record if self.path(RECORD).exists() else {}
+        write_json(self.path(RECORD), {**old, **facts})
+
+    @property
+    def looks(self) -> list[Look]:
+        return [Look(**look) for look in self.record["looks"]]
+
+    def keep(self, look: Look) -> None:
+        self.write(looks=[vars(found) for found in [*self.looks, look]])
+
+
+def go_on(
+    trial: Trial, steps: Sequence[int], objectives: Sequence[str], is_main: bool = True
+) -> Iterator[Look]:
+    """Train to each of `steps` and score; looks that the folder has already are given again, not redone.
+
+    All processes of a trial go on together; rank 0 keeps the record. A trial that diverges, or whose values
+    cannot go together, ends with the worst score.
+
+    Raises:
+        Deserted, Stopped, DiskFull: nothing that the values are to blame for; it can be taken up again.
+    """
+    known = {look.step: look for look in trial.looks}
+    trained = max(checkpoint.steps(trial.run.checkpoints("gan")), default=0)
+    for step in steps:
+        if step in known:
+            yield known[step]
+            if known[step].lost:
+                return
+            continue
+        if step < trained:  # by the trial that this one has taken over
+            continue
+        started = time.monotonic()
+        try:
+            look = train_and_score(trial, step, objectives)
+        except (Deserted, DiskFull, Stopped):
+            raise
+        except UserError as error:
+            look = lost(step, objectives, str(error))
+        look = replace(look, seconds=round(time.monotonic() - started, 1))
+        if is_main:
+            trial.keep(look)
+        yield look
+        if look.lost:
+            return
+
+
+def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Look:
+    """The pipeline up to `step`, as `train.py` goes it but for the pictures, and what its report says."""
+    from distgan import stages  # heavy
+
+    settings = trial.settings
+    length = settings.train.model_copy(update={"steps": step})
+    report = settings.evaluate.model_copy(update={"pictures": False})  # ten times the time of the scores
+    settings = settings.model_copy(update={"train": length, "evaluate": report})
+    stages.run(settings, trial.run, config.STAGES)
+    return Look(step, scores.read(trial.run, objectives), scores.gate(trial.run))
+
+
+def link_stages(shared: Run, run: Run) -> None:
+    """Give `run` the finished stages of `shared`, as links: they are read, never written."""
+    here = os.path.relpath(shared.folder.resolve(), run.folder.resolve())
+    for path in shared.folder.iterdir():
+        place = run.folder / path.name
+        if path.name not in ("done", "logs", "config.yaml", ".lock") and not place.is_symlink():
+            place.symlink_to(Path(here) / path.name, target_is_directory=path.is_dir())
+    shutil.copytree(shared.folder / "done", run.folder / "done", dirs_exist_ok=True)
+
+
+def wait_until_free(run: Run) -> None:
+    """Processes of a sweep that was killed let go of their trials some seconds later."""
+    with open(run.folder / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+# --------------------------------------------------------------------------------------------------- exchange
+
+
+def offer(trial: Trial, step: int, place: Path) -> None:
+    """Put the checkpoint of `step` where another trial can take it up: networks, optimisers, averages."""
+    source = trial.run.checkpoints("gan") / f"step-{step}"
+    shutil.copytree(source, place / source.name)
+    write_json(place / "origin.json", {"trial": trial.run.folder.name, "step": step})
+
+
+def take_over(trial: Trial, settings: config.Config, values: Mapping[str, Any], place: Path) -> None:
+    """Go on from an offered checkpoint, with this trial's own values: what it trained itself is dropped.
+
+    Every byte is held against the manifest on the way. A trial that meets its own newest state keeps it.
+
+    Raises:
+        UserError: the offer is damaged.
+    """
+    origin, name = read_json(place / "origin.json"), trial.run.folder.name
+    step = origin["step"]
+    mine = checkpoint.steps(trial.run.checkpoints("gan"))
+    if origin["trial"] == name and mine and mine[-1] == step:
+        return
+    found = checkpoint.load(place, step)
+    shutil.rmtree(trial.run.gan, ignore_errors=True)
+    for stage in LATER:
+        trial.run.record(stage).unlink(missing_ok=True)
+    facts = {**found.facts, "identity": settings.identity, "config": settings.model_dump(mode="json")}
+    checkpoint.save(trial.run.checkpoints("gan"), step, found.state, facts)
+    trial.run.config.unlink(missing_ok=True)
+    trial.set(settings)
+    kept = [vars(look) for look in trial.looks if look.step <= step]
+    before = [change for change in trial.record.get("exchanges", []) if change["step"] < step]
+    change = (
+        [] if origin["trial"] == name else [{"step": step, "of": origin["trial"], "values": dict(values)}]
+    )
+    trial.write(looks=kept, values=dict(values), exchanges=[*before, *change])
