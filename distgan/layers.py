@@ -36,6 +36,18 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
         self.held.close()
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
+    """Softmax attention, fused wherever that can be: (B, H, N, D) each -> (B, H, N, D).
+
+    On the meta device, where a plan counts work and memory, torch itself would take the plain kernel.
+    """
+    if q.is_meta and not dropout and not _twice.get():
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        attended: Tensor = fused(q, k, v, scale=scale)[0]
+        return attended
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
+
+
 def _same_kernels() -> tuple[Any, Any]:
     """For a block's forward pass and for its recomputation in backward, which happens outside."""
     return contextlib.nullcontext(), twice_differentiable() if _twice.get() else contextlib.nullcontext()
@@ -164,7 +176,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         angles = rotary_angles(n, d // self.heads, x_BND.device)
         q, k = rotate(self.query_norm(q), angles), rotate(self.key_norm(k), angles)
-        y_BHND = F.scaled_dot_product_attention(q, k, v)
+        y_BHND = attend(q, k, v)
         return self.out(y_BHND.transpose(1, 2).reshape(b, n, d))
 
 
