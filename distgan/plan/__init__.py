@@ -12,7 +12,7 @@ import numpy as np
 
 from distgan import config
 from distgan.errors import UserError
-from distgan.plan.devices import Device
+from distgan.plan.devices import EXPONENTIAL, Device
 from distgan.plan.memory import BUCKET, GIB, RESERVE, Need, need
 from distgan.plan.trace import ATTENTION, CONVOLUTION, KINDS, MATRIX, OTHER, Imagined, Work, counted, sizes_of
 
@@ -84,8 +84,9 @@ def engine_seconds(work: Work, device: Device) -> tuple[float, float, float]:
     share = np.array([*device.shares, 1.0])[work.kinds]
     computing = np.where(work.kinds == OTHER, 0.0, work.flops / (peak * share))
     moving = np.where(work.kinds == OTHER, work.bytes / device.bandwidth, 0.0)
-    if device.on_cpu:  # it launches and computes in turn
+    if device.on_cpu:  # it launches and computes in turn, and the exponentials of attention show
         launching = np.full(len(computing), device.launch)
+        moving = moving + work.scores * EXPONENTIAL / device.bandwidth
         return tuple(float((part * work.counts).sum()) for part in (computing, moving, launching))  # type: ignore[return-value]
     slowest = np.argmax([computing, moving, np.full(len(computing), device.launch)], axis=0)
     parts = np.maximum(np.maximum(computing, moving), device.launch) * work.counts

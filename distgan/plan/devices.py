@@ -10,15 +10,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from distgan.errors import UserError
-from distgan.layers import attend
+from distgan.layers import Transformer, attend
 from distgan.parallel import Parallel
 from distgan.plan.memory import available
+from distgan.plan.trace import ATTENTION, MATRIX, OTHER, Trace
 
 ASSUMED = (0.5, 0.35, 0.2)  # shares of the peak that matrix products, attention and convolutions reach
+EXPONENTIAL = 8  # bytes that a CPU moves in the time of an exponential of attention (0.8 ns)
 BANDWIDTH_SHARE = 0.8  # of the data sheet's, that a long elementwise operation reaches
 
 
@@ -112,6 +114,7 @@ def here(parallel: Parallel) -> tuple[int, Device]:
     device = parallel.device
     cuda = device.type == "cuda"
     wide = _products(device, torch.float32)
+    layers, attention, launch = _layers(device), _attention(device), _launch(device)
     half = _products(device, torch.float16) if cuda else wide / 5  # bf16 on CPUs without AMX is slower
     name = torch.cuda.get_device_name(device) if cuda else f"CPU, {parallel.threads} threads"
     return (torch.cuda.device_count() if cuda else 1), Device(
@@ -119,32 +122,39 @@ def here(parallel: Parallel) -> tuple[int, Device]:
         available(parallel),
         wide,
         half,
-        bandwidth=_bandwidth(device),
+        bandwidth=_bandwidth(device, layers, attention, launch),
         link=25e9 if cuda else 1e9,
         network=12.5e9 if cuda else 1e9,
         per_machine=max(1, torch.cuda.device_count()),
         source="measured here",
-        shares=(_layers(device) / wide, _attention(device) / wide, _convolution(device) / wide),
-        launch=_launch(device),
+        shares=(layers / wide, attention / wide, _convolution(device) / wide),
+        launch=launch,
         measured=True,
         on_cpu=not cuda,
     )
 
 
-def seconds(work: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
-    """Of one call, the best of a few after one that does not count; on a CPU its own time by threads."""
-    work()
+def seconds(
+    work: Callable[[], object],
+    device: torch.device,
+    repeats: int = 5,
+    clock: Callable[[], float] | None = None,
+) -> float:
+    """Of one call, the best of a few after one that does not count. By `clock`; by default, on a CPU, what
+    the process itself took, over its threads.
+    """
+    own = clock is None and device.type == "cpu"
+    clock = clock or (time.process_time if own else time.perf_counter)
     best = float("inf")
-    for _ in range(repeats):
+    for _ in range(1 + repeats):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        clock = time.process_time if device.type == "cpu" else time.perf_counter
         started = clock()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, clock() - started)
-    return best / (torch.get_num_threads() if device.type == "cpu" else 1)
+    return best / (torch.get_num_threads() if own else 1)
 
 
 def _products(device: torch.device, dtype: torch.dtype, size: int = 0) -> float:
@@ -167,13 +177,16 @@ def _layers(device: torch.device) -> float:
 
 
 def _attention(device: torch.device) -> float:
+    """Of the products alone, 1/s: on a CPU the exponentials take a time of their own, about 0.8 ns each."""
     q, k, v = (torch.randn(4, 4, 365, 32, device=device, requires_grad=True) for _ in range(3))
 
     def work() -> None:
         y = attend(q, k, v)
         torch.autograd.grad(y, (q, k, v), y)
 
-    return 7 * 2 * 4 * 4 * 365**2 * 32 / seconds(work, device)  # 2 products forward, 5 backward
+    flops = 7 * 2 * 4 * 4 * 365**2 * 32  # 2 products forward, 5 backward
+    scores = flops / (4 * 32) if device.type == "cpu" else 0.0
+    return flops / max(1e-9, seconds(work, device) - scores * 0.8e-9)
 
 
 def _convolution(device: torch.device) -> float:
@@ -187,26 +200,33 @@ def _convolution(device: torch.device) -> float:
     return 3 * 2 * 8 * 92 * 6 * 32 * 16 * 9 / seconds(work, device)
 
 
-def _bandwidth(device: torch.device) -> float:
-    """Bytes a second of elementwise operations on tensors of 1 MiB (256 MiB on a GPU), as in a block."""
-    numbers = 2**18 if device.type == "cpu" else 2**26
-    x = torch.randn(numbers, device=device)
-
-    def work() -> Tensor:
-        return torch.nn.functional.silu(x * x + x).square()
-
-    return (3 + 3 + 2 + 2) * 4 * numbers / seconds(work, device, 20)
-
-
-def _launch(device: torch.device, many: int = 200) -> float:
-    """Seconds of an operation on a few numbers, half of them in a backward pass."""
-    x = torch.ones(4, device=device, requires_grad=True)
+def _bandwidth(device: torch.device, products: float, attention: float, launch: float) -> float:
+    """Bytes a second of what a block does beside its products: the rest of the time of a real one."""
+    big = device.type != "cpu"
+    networks = Transformer(768 if big else 128, 2, 12 if big else 4).to(device)
+    tokens = torch.randn(32 if big else 8, 365, 768 if big else 128, device=device)
 
     def work() -> None:
-        y = x
-        for _ in range(many):
-            y = y * x
-        torch.autograd.grad(y.sum(), x)
+        networks(tokens).sum().backward()
 
-    operations = 4 * many  # forward, two products and a sum backward
-    return seconds(work, device, 3) * (torch.get_num_threads() if device.type == "cpu" else 1) / operations
+    with Trace(device.type) as trace:
+        work()
+    kinds, _, flops, moved, scores = (np.array(column) for column in zip(*trace.operations))
+    spent = flops[kinds == MATRIX].sum() / products + flops[kinds == ATTENTION].sum() / attention
+    rest = seconds(work, device) - spent - launch * len(kinds) * (not big)
+    bytes_moved = moved[kinds == OTHER].sum() + (0 if big else EXPONENTIAL * scores.sum())
+    return float(bytes_moved / max(rest, 0.1 * spent))
+
+
+def _launch(device: torch.device) -> float:
+    """Seconds of an operation however small, with the Python around it: those of a tiny block."""
+    networks = Transformer(8, 4, 2).to(device)
+    tokens = torch.randn(1, 4, 8, device=device)
+
+    def work() -> None:
+        networks(tokens).sum().backward()
+
+    with Trace(device.type) as trace:
+        work()
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    return seconds(work, device, 20) * threads / len(trace.operations)

@@ -65,9 +65,10 @@ class Work:
     """The operations of a step over `series` series at a time, and the most memory alive.
 
     Each array has one place an operation. kinds: index in KINDS. half: whether in half precision. flops,
-    bytes: what it calculates, reads and writes. counts: how often a step has it, a mean over the training.
-    peak: bytes beside weights, gradients and optimiser. updates, gathers: for each network, how often a step
-    updates it, and how often it looks at its weights. averaged: the networks with a moving average.
+    bytes: what it calculates, reads and writes. scores: exponentials of attention. counts: how often a step
+    has it, a mean over the training. peak: bytes beside weights, gradients and optimiser. updates, gathers:
+    for each network, how often a step updates it, and how often it looks at its weights. averaged: the
+    networks with a moving average.
     """
 
     series: float
@@ -75,6 +76,7 @@ class Work:
     half: np.ndarray
     flops: np.ndarray
     bytes: np.ndarray
+    scores: np.ndarray
     counts: np.ndarray
     peak: float
     updates: dict[str, float]
@@ -93,9 +95,9 @@ class Work:
             return here + share * (there - here)
 
         assert len(self.kinds) == len(other.kinds) and (self.kinds == other.kinds).all()
-        flops, moved = between(self.flops, other.flops), between(self.bytes, other.bytes)
-        peak = between(self.peak, other.peak)
-        return replace(self, series=series, flops=flops, bytes=moved, peak=peak)
+        names = ("flops", "bytes", "scores", "peak")
+        changed = {name: between(getattr(self, name), getattr(other, name)) for name in names}
+        return replace(self, series=series, **changed)
 
 
 def joined(parts: Sequence[tuple[float, Work]]) -> Work:
@@ -112,6 +114,7 @@ def joined(parts: Sequence[tuple[float, Work]]) -> Work:
         half=np.concatenate([work.half for work in works]),
         flops=np.concatenate([work.flops for work in works]),
         bytes=np.concatenate([work.bytes for work in works]),
+        scores=np.concatenate([work.scores for work in works]),
         counts=np.concatenate([count * work.counts for count, work in parts]),
         peak=max(work.peak for work in works),
         updates=sums("updates"),
@@ -123,13 +126,13 @@ def joined(parts: Sequence[tuple[float, Work]]) -> Work:
 class Trace(TorchDispatchMode):
     """Inside, operations on tensors of `device` are noted, and what memory is alive.
 
-    An operation is (kind, half, flops, bytes); views are none. Memory counts what was made inside.
+    An operation is (kind, half, flops, bytes, scores); views are none. Memory counts what was made inside.
     """
 
     def __init__(self, device: str = "meta") -> None:
         super().__init__()
         self.device = device
-        self.operations: list[tuple[int, bool, float, float]] = []
+        self.operations: list[tuple[int, bool, float, float, float]] = []
         self.alive: dict[int, weakref.ref] = {}
         self.shapes: dict[Any, Any] = {}
         self.now = self.peak = 0
@@ -147,7 +150,11 @@ class Trace(TorchDispatchMode):
         seen = [t for t in (*_tensors(args), *made) if t.device.type == self.device]
         flops = float(count(*args, **kwargs, out_val=out)) if count else 0.0
         half = made[0].element_size() == 2
-        self.operations.append((kind, half, flops, float(sum(t.numel() * t.element_size() for t in seen))))
+        moved = float(sum(t.numel() * t.element_size() for t in seen))
+        scores = (
+            flops / (4 * args[0].shape[-1]) if kind == ATTENTION else 0.0
+        )  # q k and p v: 4 flops a feature
+        self.operations.append((kind, half, flops, moved, scores))
         return out
 
     def _fresh(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -328,6 +335,6 @@ def _of_phase(phase: Phase, networks: dict[str, nn.Module], batch: Batch) -> Wor
         torch.autograd.backward(phase.loss(batch)["loss"])
     for hook in hooks:
         hook.remove()
-    kinds, half, flops, moved = (np.array(column) for column in zip(*trace.operations))
+    kinds, half, flops, moved, scores = (np.array(column) for column in zip(*trace.operations))
     once, series = np.ones(len(kinds)), len(batch.sample)
-    return Work(series, kinds, half, flops, moved, once, trace.peak, {phase.network: 1.0}, gathers)
+    return Work(series, kinds, half, flops, moved, scores, once, trace.peak, {phase.network: 1.0}, gathers)
