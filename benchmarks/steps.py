@@ -10,9 +10,9 @@ from torch import nn
 
 from distgan import config, models
 from distgan.data.loader import Batch
-from distgan.engine.ema import Average
+from distgan.engine.ema import average_of
 from distgan.layers import checkpoint_activations
-from distgan.objectives.adversarial import Adversarial
+from distgan.objectives import game
 from distgan.objectives.base import Phase
 from distgan.parallel import Adam, Parallel, Trainee
 
@@ -35,41 +35,49 @@ class Stepper:
         self.networks = models.build(self.settings, self.length, self.channels)
         if self.settings.engine.checkpoint_activations:
             checkpoint_activations(list(self.networks.values()))
-        noise_dim = int(self.networks["generator"].noise_dim)  # type: ignore[arg-type]
         self.trainees = {n: self.parallel.prepare(n, net, Adam(2e-4)) for n, net in self.networks.items()}
-        self.average = Average(self.networks["generator"])
         self.batch_size = chosen.batch_size // self.parallel.world_size
         device, shape = self.parallel.device, (self.batch_size, self.length, self.channels)
         self.series = 0.3 * torch.randn(shape, device=device)
         self.mask = torch.ones_like(self.series)
         condition = torch.randn(self.batch_size, self.settings.bank.condition_dim, device=device)
-        self.objective = Adversarial(
+        self.objective = game(
+            self.settings,
             {name: trainee.network for name, trainee in self.trainees.items()},
-            noise_dim=noise_dim,
-            condition=lambda batch: condition,
-            settings=self.settings.objective,
-            seed=0,
+            condition=lambda batch: condition[: len(batch.sample)],
             across=self.parallel.mean,
             dtype=self.parallel.dtype,
         )
+        self.averages = [average_of(self.trainees[name]) for name in self.objective.averaged]
 
     def batch(self) -> Batch:
-        place = torch.arange(self.batch_size, device=self.series.device)
+        place = torch.arange(self.batch_size)
         first = self.parallel.rank * self.batch_size
         return Batch(self.series, self.mask, place, place + first, self.step)
 
     def phase(self, phase: Phase, batch: Batch) -> None:
+        """One update: micro-batches forward and backward, then all processes' gradients and Adam."""
         for name, trainee in self.trainees.items():
             trainee.require_gradients(name == phase.network)
-        self.trainees[phase.network].minimise(phase.loss(batch)["loss"], self.settings.train.clip)
+        trainee, size = (
+            self.trainees[phase.network],
+            self.parallel.micro_batch(self.settings.train.batch_size),
+        )
+        parts = batch.split(size)
+        for part in parts:
+            trainee.backward(phase.loss(part)["loss"] / len(parts))
+        trainee.step(self.settings.train.clip)
 
-    def parts(self) -> dict[str, Callable[[], Any]]:
-        """The work of one step, by name, in order."""
-        batch = self.batch()
+    def parts(self, batch: Batch | None = None) -> dict[str, Callable[[], Any]]:
+        """The work of one step of the game itself, by name, in order."""
+        batch = batch or self.batch()
+        last = self.settings.train.steps - 1  # families with several parts of training end with the game
         work: dict[str, Callable[[], Any]] = {
-            phase.name: lambda phase=phase: self.phase(phase, batch) for phase in self.objective.phases
+            phase.name: lambda phase=phase: self.phase(phase, batch)
+            for phase in self.objective.phases
+            if phase.stop is None or phase.stop > last
         }
-        work["average"] = lambda: self.average.update(0.999)
+        work["average"] = lambda: [average.update(0.999) for average in self.averages]
         return work
 
     def __call__(self) -> None:

@@ -1,34 +1,39 @@
 """Series a second of a config's training step, where its time goes, and its share of the machine's matmul
 rate.
 
-The series are made up and lie in memory: reading them is measured by loading.py. FLOPs are counted by torch
-as it runs one step, and compared with the float32 matmul rate measured in the same run.
+Any config, engine and number of processes. The series are made up, lie in a store on the disk, and are read
+by the training's own loader. `penalty` is what the discriminator's update takes more than without one.
+`(communication)` is the all-reduce of every network's gradients, measured apart: a part of the updates above
+it. FLOPs are those that a plan counts, beside the float32 matmul rate measured in the same run.
 
     python benchmarks/throughput.py --config configs/demo.yaml --length 8760 [key.sub=value ...]
     torchrun --standalone --nproc_per_node 2 benchmarks/throughput.py --config configs/demo.yaml --length 8760
 """
 
 import argparse
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
 from common import finish, peak_gib, show
 from steps import Stepper, stepper
-from torch.utils.flop_counter import FlopCounterMode
+
+from distgan.data.loader import Batch, Loader
+from distgan.data.scaling import Scaler
+from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.plan.devices import seconds
+from distgan.plan.trace import ATTENTION, CONVOLUTION, MATRIX, counted
 
 
 def matmul_rate(device: torch.device, size: int) -> float:
-    """Floating-point operations a second of a square float32 product, best of 5."""
+    """Floating-point operations a second of a square float32 product, best of 5, by the clock."""
     a = torch.randn(size, size, device=device)
-    best = 0.0
-    for _ in range(5):
-        started = time.perf_counter()
-        a @ a
-        settle(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - started))
-    return best
+    return 2 * size**3 / seconds(lambda: a @ a, device, clock=time.perf_counter)
 
 
 def settle(device: torch.device) -> None:
@@ -36,25 +41,76 @@ def settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def timed(train: Stepper, repeats: int) -> dict[str, float]:
-    """Mean wall seconds of each part of a step."""
+def batches(train: Stepper, folder: Path) -> Iterator[Batch]:
+    """Batches of a store of made-up series, without end."""
+    parallel, rng, batch_size = train.parallel, np.random.default_rng(0), train.settings.train.batch_size
+    meta = Meta(Axis("2013-01-01T00:00:00", 3600, train.length), ("load",), "kWh", {"source": "made up"}, {})
+    path, shape = folder / "series.zarr", (batch_size, train.length, 1)
+    if parallel.is_main:
+        with StoreWriter(path, meta) as store:
+            for _ in range(4):
+                store.append(rng.lognormal(0, 0.5, shape).astype(np.float32))
+    parallel.barrier()
+    scaler = Scaler("none", "standard", 1.0, 4.0, None)
+    ranks = {"rank": parallel.rank, "world_size": parallel.world_size}
+    loader = Loader(
+        Store.open(path), np.arange(4 * batch_size), scaler, batch_size=batch_size, seed=0, **ranks
+    )
+    return loader.batches()
+
+
+def clocked(work: Callable[[], Any], device: torch.device) -> float:
+    settle(device)
+    started = time.perf_counter()
+    work()
+    settle(device)
+    return time.perf_counter() - started
+
+
+def timed(train: Stepper, found: Iterator[Batch], repeats: int) -> dict[str, float]:
+    """Mean wall seconds of each part of a step. Steps with and without a penalty take turns."""
     totals: dict[str, float] = {}
-    device = train.parallel.device
+    device, objective = train.parallel.device, train.objective
+    penalty = train.settings.objective.penalty.model_copy(update={"kind": "none"})
+    without = objective.settings.model_copy(update={"penalty": penalty})
+    penalised = without != objective.settings and "penalty" in objective.phases[0].loss(train.batch())
+
+    def add(name: str, spent: float) -> None:
+        totals[name] = totals.get(name, 0.0) + spent / repeats
+
     for _ in range(repeats):
-        for name, work in train.parts().items():
-            settle(device)
-            started = time.perf_counter()
-            work()
-            settle(device)
-            totals[name] = totals.get(name, 0.0) + time.perf_counter() - started
+        started = time.perf_counter()
+        batch = next(found).to(device, non_blocking=True)
+        add("data", time.perf_counter() - started)
+        spent = {name: clocked(work, device) for name, work in train.parts(batch).items()}
+        if penalised:
+            kept, objective.settings = objective.settings, without
+            alone = clocked(train.parts(batch)["discriminator"], device)
+            objective.settings = kept
+            spent = {"discriminator": alone, "penalty": spent.pop("discriminator") - alone, **spent}
+        for name, value in spent.items():
+            add(name, value)
         train.step += 1
-    return {name: seconds / repeats for name, seconds in totals.items()}
+    return totals
 
 
-def flops_of(train: Stepper) -> int:
-    with FlopCounterMode(display=False) as counter:
-        train()
-    return counter.get_total_flops()
+def communication(train: Stepper, repeats: int) -> float:
+    """Wall seconds of one all-reduce of the gradients of every network that a step updates."""
+    if train.parallel.world_size == 1:
+        return 0.0
+    device = train.parallel.device
+    numbers = [sum(p.numel() for p in network.parameters()) for network in train.networks.values()]
+    buffers = [torch.zeros(max(1, number), device=device) for number in numbers]
+    return (
+        sum(clocked(lambda: [dist.all_reduce(b) for b in buffers], device) for _ in range(repeats)) / repeats
+    )
+
+
+def flops_of(train: Stepper) -> float:
+    """Of one step, over all processes; recomputed activations count."""
+    size = train.parallel.micro_batch(train.settings.train.batch_size)
+    work = counted(train.settings, train.length, train.channels, size)
+    return work.calculated(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
 
 
 def main() -> None:
@@ -72,30 +128,40 @@ def main() -> None:
         options.length, options.repeats = 96, 2
     torch.set_num_threads(options.threads)
     train = stepper(options.overrides, options.length, options.config)
-    flops = flops_of(train)  # also the warm-up
+    train()  # warm-up
     rate = matmul_rate(train.parallel.device, 256 if options.smoke else 2048)
-    parts = timed(train, options.repeats)
+    with tempfile.TemporaryDirectory() as made:
+        folder = train.parallel.share(Path(made))
+        found = batches(train, folder)
+        parts = timed(train, found, options.repeats)
+        messages = communication(train, options.repeats)
+        train.parallel.barrier()
+        found.close()  # type: ignore[attr-defined]
     if train.parallel.is_main:
-        tell(train, parts, flops, rate, options.threads)
+        tell(train, parts, messages, flops_of(train), rate, options.threads)
     train.parallel.close()
 
 
-def tell(train: Stepper, parts: dict[str, float], flops: int, rate: float, threads: int) -> None:
+def tell(
+    train: Stepper, parts: dict[str, float], messages: float, flops: float, rate: float, threads: int
+) -> None:
     step = sum(parts.values())
     world = train.parallel.world_size
     series = train.settings.train.batch_size / step
-    tokens = -(-train.length // train.settings.model.patch)
+    tokens = -(-train.length // getattr(train.settings.model, "patch", 1))
     figures: dict[str, Any] = {
         "series_per_second": series,
         "tokens_per_second": series * tokens,
         "step_seconds": step,
         "flops_per_second": flops / step,
-        "matmul_share": flops / step / rate,
+        "matmul_share": flops / step / rate / world,
         "peak_memory_gib": memory(train.parallel.device),
         "processes": world,
     }
-    show("Where a step's time goes", [{"part": n, "seconds": s, "share": s / step} for n, s in parts.items()])
+    shown = {**parts, "(communication)": messages}
+    show("Where a step's time goes", [{"part": n, "seconds": s, "share": s / step} for n, s in shown.items()])
     show("Throughput", [{"figure": name, "value": value} for name, value in figures.items()])
+    figures["split"] = {name: round(value, 5) for name, value in shown.items()}
     finish(threads, **figures, batch_size=train.settings.train.batch_size, length=train.length)
 
 

@@ -11,11 +11,13 @@ distgan evaluate  RUN --task classification                        a classifier 
 distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
 distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
+distgan plan      --config configs/big.yaml --devices 8xH100-80GB    memory, time and cost before a launch
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
 distgan reference                                                  every setting, as a Markdown table
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,6 +121,39 @@ def inspect(arguments: Sequence[str]) -> None:
     print(inspect_bank.describe(banks[0]) if len(arguments) == 1 and banks else inspect_store.run(arguments))
 
 
+def plan(arguments: Sequence[str]) -> None:
+    options = _plan_options(arguments)
+    settings = config.load(options.config, options.overrides)
+    from distgan import plan as planner
+    from distgan.parallel import Parallel
+    from distgan.plan import devices
+
+    number, device = devices.parse(options.devices, lambda: Parallel(settings.engine))
+    series = planner.Series(options.length or 0, options.channels, options.series or 0)
+    if not options.length:
+        from distgan.stages import prepare
+
+        found = prepare.shape(settings, Run(Path(settings.run_dir)))
+        series = planner.Series(found.length, found.channels, found.train)
+    device = devices.given(device, options.efficiency)
+    print(planner.told(settings, series, number, device, options.price))
+
+
+def _plan_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="distgan plan", description="Memory, time and cost of the gan stage, before a launch."
+    )
+    parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
+    parser.add_argument("--devices", default="auto", help="e.g. 8xH100-80GB; auto measures this machine")
+    parser.add_argument("--price", type=float, help="of a device-hour")
+    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products reach")
+    parser.add_argument("--length", type=int, help="steps of a series; by default the data are looked at")
+    parser.add_argument("--channels", type=int, default=1, help="with --length")
+    parser.add_argument("--series", type=int, help="with --length: number of training series")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
+    return parser.parse_intermixed_args(arguments)
+
+
 def reference(arguments: Sequence[str]) -> None:
     print(config.reference_markdown(), end="")
 
@@ -133,6 +168,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "denoise": denoise,
     "sweep": sweep,
     "export": export,
+    "plan": plan,
     "inspect": inspect,
     "reference": reference,
 }

@@ -19,23 +19,37 @@ def generator(seed: int, step: int, purpose: str, sample: int = 0) -> np.random.
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def normal(seed: int, step: int, purpose: str, samples: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on the device of
-    `samples`.
+def normal(
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on `device`, by default that
+    of `samples`. Samples on the CPU are read without waiting for any device.
     """
     rows = [
         generator(seed, step, purpose, sample).standard_normal(shape, dtype=np.float32)
         for sample in samples.tolist()
     ]
-    return torch.from_numpy(np.stack(rows)).to(samples.device, non_blocking=True)
+    return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
 
 
-def uniform(seed: int, step: int, purpose: str, samples: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on the device of `samples`."""
+def uniform(
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on `device` as of `normal`."""
     rows = [
         generator(seed, step, purpose, sample).random(shape, dtype=np.float32) for sample in samples.tolist()
     ]
-    return torch.from_numpy(np.stack(rows)).to(samples.device, non_blocking=True)
+    return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
 
 
 def torch_seed(seed: int, step: int, purpose: str, rank: int = 0) -> int:

@@ -36,6 +36,18 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
         self.held.close()
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
+    """Softmax attention, fused wherever that can be: (B, H, N, D) each -> (B, H, N, D).
+
+    On the meta device, where a plan counts work and memory, torch itself would take the plain kernel.
+    """
+    if q.is_meta and not dropout and not _twice.get():
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        attended: Tensor = fused(q, k, v, scale=scale)[0]
+        return attended
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scale)
+
+
 def _same_kernels() -> tuple[Any, Any]:
     """For a block's forward pass and for its recomputation in backward, which happens outside."""
     return contextlib.nullcontext(), twice_differentiable() if _twice.get() else contextlib.nullcontext()
@@ -124,9 +136,11 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
+        """`gain` multiplies the norm's own: one pass over x for both."""
         scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
-        return x * scale.to(x.dtype) * self.gain.to(x.dtype)
+        own = self.gain.to(x.dtype)
+        return x * scale.to(x.dtype) * (own if gain is None else own * gain)
 
 
 def rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -164,7 +178,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         angles = rotary_angles(n, d // self.heads, x_BND.device)
         q, k = rotate(self.query_norm(q), angles), rotate(self.key_norm(k), angles)
-        y_BHND = F.scaled_dot_product_attention(q, k, v)
+        y_BHND = attend(q, k, v)
         return self.out(y_BHND.transpose(1, 2).reshape(b, n, d))
 
 
@@ -202,15 +216,13 @@ class Block(nn.Module):
             nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
-        if self.modulation is None or style_BS is None:
-            one = torch.ones((), dtype=x_BND.dtype, device=x_BND.device)
-            scale_1 = gate_1 = scale_2 = gate_2 = one
-        else:
+        enter_1, enter_2 = self.attention_scale.to(x_BND.dtype), self.mlp_scale.to(x_BND.dtype)
+        scale_1 = scale_2 = None
+        if self.modulation is not None and style_BS is not None:
             scale_1, gate_1, scale_2, gate_2 = (1 + self.modulation(style_BS)[:, None]).chunk(4, dim=-1)
-        attended = self.attention(self.attention_norm(x_BND) * scale_1)
-        x_BND = x_BND + self.attention_scale.to(x_BND.dtype) * gate_1 * attended
-        fed = self.mlp(self.mlp_norm(x_BND) * scale_2)
-        return x_BND + self.mlp_scale.to(x_BND.dtype) * gate_2 * fed
+            enter_1, enter_2 = enter_1 * gate_1, enter_2 * gate_2
+        x_BND = x_BND + enter_1 * self.attention(self.attention_norm(x_BND, scale_1))
+        return x_BND + enter_2 * self.mlp(self.mlp_norm(x_BND, scale_2))
 
 
 class Transformer(nn.Module):

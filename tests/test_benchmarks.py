@@ -13,6 +13,7 @@ PROMISED = {
     "penalty.py": ["finite_difference_cost"],
     "attention.py": ["fused_speedup"],
     "generation.py": ["series_per_cpu_second"],
+    "plan.py": ["cases"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
     "attacks.py": ["cpu_s", "leaks_caught"],
     "clustering.py": [],

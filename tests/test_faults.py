@@ -1,4 +1,4 @@
-"""What goes wrong outside: killed savers, dead and hung processes, a full disk; memory; export."""
+"""What goes wrong outside: killed savers, dead and hung processes, a full disk; export."""
 
 import os
 import re
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import drill
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,9 +21,8 @@ from test_parallel import unlaunched
 
 from distgan import config
 from distgan.cli import export
-from distgan.engine import checkpoint, memory
+from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
-from distgan.models import multiscale
 from distgan.parallel import Parallel
 from distgan.runs import Run
 
@@ -198,24 +196,3 @@ def test_checkpoints_kept_for_good(tmp_path: Path) -> None:
     for step in range(1, 10):
         checkpoint.save(tmp_path, step, {"a": {"x": torch.zeros(1)}}, {}, keep_every=4)
     assert checkpoint.steps(tmp_path) == [4, 8, 9]
-
-
-def test_memory_is_worked_out_and_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = config.load(None, ["engine.threads=1", "train.batch_size=64"])
-    parallel = Parallel(settings.engine)
-    assert isinstance(settings.model, config.Multiscale)
-    networks = multiscale.build(settings.model, 480, 1, 8)
-    sizes = memory.numbers(networks)
-    estimate = memory.need(settings, sizes, parallel, tokens=20)
-    assert np.isclose(estimate.weights * memory.GIB, 4 * sum(sizes.values()))
-    assert np.isclose(estimate.optimiser * memory.GIB, 8 * sum(sizes.values()))
-    assert memory.check(settings, networks, parallel, tokens=20) == estimate
-    monkeypatch.setattr(memory, "available", lambda parallel: estimate.device - 0.5 * estimate.activations)
-    with pytest.raises(
-        UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
-    ) as missing:
-        memory.check(settings, networks, parallel, tokens=20)
-    assert "\n" not in str(missing.value)
-    monkeypatch.setattr(memory, "available", lambda parallel: 0.01)
-    with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
-        memory.check(settings, networks, parallel, tokens=20)

@@ -124,7 +124,8 @@ def test_no_training_series_is_one_line(store: Store) -> None:
         Loader(store, ROWS[:0], scaler, np.zeros((0, 2, 2)), batch_size=2, seed=0)
 
 
-def test_to_moves_all_tensors(store: Store) -> None:
+def test_to_moves_what_networks_see(store: Store) -> None:
     moved = loader(store).batch(3).to("meta")
     assert moved.step == 3
-    assert {moved.series.device.type, moved.mask.device.type, moved.rows.device.type} == {"meta"}
+    assert moved.series.device.type == moved.mask.device.type == "meta"
+    assert moved.rows.device.type == moved.sample.device.type == "cpu"  # random numbers are drawn by them

@@ -29,6 +29,11 @@ class Augmentation:
     hole: Tensor
     kept: Tensor
 
+    def to(self, device: torch.device) -> "Augmentation":
+        return Augmentation(
+            *(part.to(device, non_blocking=True) for part in (self.shift, self.factor, self.hole, self.kept))
+        )
+
     def series(self, series_BLC: Tensor) -> Tensor:
         """Turned, made larger or smaller, and 0 where it is cut: (B, L, C) -> (B, L, C)."""
         turned_BLC = self._turned(series_BLC)

@@ -28,7 +28,8 @@ class Batch:
     """One process's part of one global batch.
 
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
-    rows: [B] int64, index into the training list. sample: [B] int64, position in the global batch.
+    rows: [B] int64, index into the training list. sample: [B] int64, consecutive positions in the global
+    batch. Both stay on the CPU, where random numbers are drawn by them: a step waits for no device.
     calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
     whole: of a micro-batch, the process's part that it was split from.
     """
@@ -62,9 +63,7 @@ class Batch:
             return tensor.to(device, non_blocking=non_blocking)
 
         calendar = None if self.calendar is None else move(self.calendar)
-        return Batch(
-            move(self.series), move(self.mask), move(self.rows), move(self.sample), self.step, calendar
-        )
+        return Batch(move(self.series), move(self.mask), self.rows, self.sample, self.step, calendar)
 
 
 class Loader:

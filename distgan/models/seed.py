@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear, PatchEmbedding, pool, spectral_norm, upsample
+from distgan.layers import Linear, PatchEmbedding, attend, pool, spectral_norm, upsample
 
 
 class LayerNorm(nn.LayerNorm):
@@ -42,9 +42,7 @@ class Block(nn.Module):
         b, n, e = x_BNE.shape
         q, k, v = self.qkv(self.attention_norm(x_BNE)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         dropped = self.attention_dropout.p if self.attention_dropout.training else 0.0
-        attended = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=dropped, scale=e**-0.5
-        )  # the source divides by the whole width
+        attended = attend(q, k, v, scale=e**-0.5, dropout=dropped)  # the source divides by the whole width
         x_BNE = x_BNE + self.dropout(self.out(attended.transpose(1, 2).reshape(b, n, e)))
         return x_BNE + self.dropout(self.mlp(self.mlp_norm(x_BNE)))
 

@@ -126,7 +126,8 @@ class Adversarial:
         return masked_mean(x, mask, self.across(mask.sum()))
 
     def noise(self, batch: Batch, purpose: str) -> Tensor:
-        return draws.normal(self.seed, batch.step, purpose, batch.sample, (self.noise_dim,))
+        shape, device = (self.noise_dim,), batch.series.device
+        return draws.normal(self.seed, batch.step, purpose, batch.sample, shape, device)
 
     def fake(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
         """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
@@ -141,6 +142,7 @@ class Adversarial:
             return batch, fake_BLC
         length = batch.series.shape[1]
         drawn = draw(settings, self.seed, batch.step, batch.sample, length, self.steps_per_day)
+        drawn = drawn.to(batch.series.device)
         seen = replace(batch, series=drawn.series(batch.series), mask=drawn.mask(batch.mask))
         return seen, drawn.series(fake_BLC)
 
@@ -157,23 +159,23 @@ class Adversarial:
         """Mean penalty over this step's share of the global batch, at real and at generated series: a
         scalar.
         """
-        chosen_B, kept_B = self.share(batch)
-        real, fake = batch.series[chosen_B], fake_BLC[chosen_B].float()
-        condition, mask = condition_BK[chosen_B], batch.mask[chosen_B]
+        chosen, kept_B = self.share(batch)
+        real, fake = batch.series[chosen], fake_BLC[chosen].float()
+        condition, mask = condition_BK[chosen], batch.mask[chosen]
         with without_dropout(self.networks["discriminator"]):
-            penalties_B = self.penalties(batch, chosen_B, real, fake, condition, mask)
+            penalties_B = self.penalties(batch, batch.sample[chosen], real, fake, condition, mask)
         count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
         return (penalties_B * kept_B).sum() / count.clamp(
             min=1e-6
         )  # a small batch may have none of the share
 
     def penalties(
-        self, batch: Batch, chosen_B: Tensor, real: Tensor, fake: Tensor, condition: Tensor, mask: Tensor
+        self, batch: Batch, samples: Tensor, real: Tensor, fake: Tensor, condition: Tensor, mask: Tensor
     ) -> Tensor:
-        """One number for each chosen series."""
-        network, settings = self.networks["discriminator"], self.settings.penalty
+        """One number for each chosen series, which stand at `samples` of the global batch."""
+        network, settings, device = self.networks["discriminator"], self.settings.penalty, real.device
         if settings.kind == "interpolated":
-            share_B = draws.uniform(self.seed, batch.step, "interpolation", batch.sample[chosen_B], ())
+            share_B = draws.uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
                 return interpolated(network, real, fake, condition, share_B, settings.target)
         both, conditions = torch.cat([real, fake]), torch.cat([condition, condition])
@@ -183,24 +185,27 @@ class Adversarial:
         else:
             shape = tuple(both.shape[1:])
             ways = ("real direction", "fake direction")
-            samples = batch.sample[chosen_B]
-            direction = torch.cat([draws.normal(self.seed, batch.step, way, samples, shape) for way in ways])
+            direction = torch.cat(
+                [draws.normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
+            )
             direction = direction * torch.cat([mask, mask])
             values = finite_difference(network, both, conditions, direction, settings.sigma)
         real_B, fake_B = values.chunk(2)
         return real_B + fake_B
 
-    def share(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Which series are penalised this step: one in 1/fraction of the global batch, in turn.
+    def share(self, batch: Batch) -> tuple[slice, Tensor]:
+        """Which series are penalised this step, and their weights: one in 1/fraction of the global batch, in
+        turn.
 
         A process that holds none of them computes one and weighs it 0, so that all processes do the same
         work.
         """
-        stride = round(1 / self.settings.penalty.fraction)
-        chosen_B = torch.nonzero(batch.sample % stride == batch.step % stride)[:, 0]
-        if len(chosen_B):
-            return chosen_B, torch.ones(len(chosen_B), device=chosen_B.device)
-        return chosen_B.new_zeros(1), torch.zeros(1, device=chosen_B.device)
+        stride, size = round(1 / self.settings.penalty.fraction), len(batch.sample)
+        first = (batch.step - int(batch.sample[0])) % stride
+        count, device = len(range(first, size, stride)), batch.series.device
+        if count:
+            return slice(first, None, stride), torch.ones(count, device=device)
+        return slice(0, 1), torch.zeros(1, device=device)
 
 
 def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:

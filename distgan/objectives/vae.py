@@ -28,7 +28,8 @@ class VariationalAutoencoder:
         self.averaged = ()
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        noise_BZ = draws.normal(self.seed, batch.step, "latent", batch.sample, (self.settings.latent_dim,))
+        shape, device = (self.settings.latent_dim,), batch.series.device
+        noise_BZ = draws.normal(self.seed, batch.step, "latent", batch.sample, shape, device)
         series, mask = batch.series.to(self.dtype), batch.mask.to(self.dtype)
         reconstruction, mean, logvar = self.networks["vae"](series, mask, noise_BZ)
         return evidence_lower_bound(

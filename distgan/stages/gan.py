@@ -1,6 +1,5 @@
 """Training series and bank/ -> gan/: the generator and the discriminator."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,6 @@ from distgan import config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
 from distgan.data.store import Axis
-from distgan.engine import memory
 from distgan.engine.ema import decay
 from distgan.engine.loop import OnSample, Rate, Schedule, fit
 from distgan.errors import UserError
@@ -22,6 +20,7 @@ from distgan.models import noise_numbers
 from distgan.models.classical import Fitted
 from distgan.objectives import game
 from distgan.parallel import Adam, Parallel
+from distgan.plan import memory
 from distgan.runs import Run
 from distgan.schedules import cosine
 from distgan.stages.common import TrainingData, load_network, read_scaler, save_network
@@ -41,8 +40,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    tokens = math.ceil(data.store.length / getattr(settings.model, "patch", 1))
-    memory.check(settings, networks, parallel, tokens)
+    memory.check(settings, parallel, data.store.length, data.store.channels)
     plan = schedule(settings, tuple(networks), parallel.micro_batch(settings.train.batch_size))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
@@ -152,7 +150,8 @@ def training_conditions(
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
 
     def condition(batch: Batch) -> Tensor:
-        return conditioner(batch.rows, batch.sample, batch.step)
+        found = conditioner(batch.rows, batch.sample, batch.step)
+        return found.to(batch.series.device, non_blocking=True)
 
     return condition
 

@@ -1,57 +1,64 @@
-"""What a training will hold in memory, worked out before it starts, and whether the device has it."""
+"""What a process will hold in memory, worked out before it starts, and whether the device has it."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from distgan import config
 from distgan.errors import UserError
 from distgan.parallel import Parallel
+from distgan.plan.trace import Imagined, Work, counted, sizes_of
 
 GIB = 2**30
 RESERVE = 1.0  # GiB that the libraries and the allocator take beside tensors
+SCATTERED = {"cpu": 1.3, "cuda": 1.1}  # memory by bytes alive: measured with glibc (1.2 to 1.4); assumed
+BUCKET = 50_000_000  # numbers that DeepSpeed sends at a time (parallel/zero.py)
+BATCHES = 3  # that the loader has in hand: one trained on, two made ahead
 
 
 @dataclass(frozen=True)
 class Need:
-    """GiB of one process on its device, and in the CPU's memory beside it."""
+    """GiB of one process on its device, and in the CPU's memory beside it.
+
+    buffers: batches, and what DeepSpeed collects gradients in. activations: all else that a step holds at its
+    worst moment, with the gaps that an allocator leaves.
+    """
 
     weights: float
     gradients: float
     optimiser: float
     average: float
+    buffers: float
     activations: float
     offloaded: float = 0.0
 
     @property
+    def tensors(self) -> float:
+        state = self.weights + self.gradients + self.optimiser + self.average
+        return state + self.buffers + self.activations
+
+    @property
     def device(self) -> float:
-        return self.weights + self.gradients + self.optimiser + self.average + self.activations + RESERVE
-
-
-def numbers(networks: Mapping[str, nn.Module]) -> dict[str, int]:
-    return {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+        return self.tensors + RESERVE
 
 
 def need(
-    settings: config.Config,
-    sizes: Mapping[str, int],
-    parallel: Parallel,
-    tokens: int,
-    averaged: str = "generator",
+    settings: config.Config, parallel: Parallel, length: int, channels: int, work: Work | None = None
 ) -> Need:
-    """Estimate of a training of networks with `sizes` parameters on series of `tokens` tokens.
+    """What a training on series of `length` steps takes of each of the processes.
 
     Weights and gradients 4 bytes a number (2 where ZeRO trains in half precision), master copy 4, Adam 8,
-    average 4; each divided among N processes from its ZeRO stage on. Activations are those that the blocks of
-    the larger network keep for backward: about 34 numbers a token, feature and block, of which recomputation
-    leaves one.
+    average 4; each divided among N processes from its ZeRO stage on. Activations are counted (trace.py), or
+    taken from `work`.
     """
     engine, world = settings.engine, parallel.world_size
-    parts = dict.fromkeys(("weights", "gradients", "optimiser", "average", "offloaded"), 0.0)
+    sizes = sizes_of(settings, length, channels)
+    series = parallel.micro_batch(settings.train.batch_size)
+    work = work or counted(settings, length, channels, series)
+    names = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "offloaded")
+    parts = dict.fromkeys(names, 0.0)
     for name, count in sizes.items():
         zero = parallel.stage(name)
         wide = 4 if zero == 0 or engine.precision == "fp32" else 2
@@ -61,30 +68,14 @@ def need(
         parts["gradients"] += count * wide / (world if zero >= 2 else 1)
         away = zero and engine.offload.optimizer != "none"
         parts["offloaded" if away else "optimiser"] += optimiser
-        if name == averaged:
+        if name in work.averaged:
             parts["offloaded" if away else "average"] += count * 4 / (world if zero else 1)
-    series = parallel.micro_batch(settings.train.batch_size)
-    parts["activations"] = activations(settings, series, tokens)
+        if zero:  # gradients on their way, weights as they are gathered, and the float32 part for Adam
+            parts["buffers"] += 2 * wide * min(BUCKET, count) + 4 * count / world
+    share = settings.train.batch_size // world
+    parts["buffers"] += BATCHES * 2 * 4 * share * length * channels
+    parts["activations"] = work.peak * SCATTERED[parallel.device.type]
     return Need(**{name: value / GIB for name, value in parts.items()})
-
-
-def activations(settings: config.Config, series: int, tokens: int) -> float:
-    """Bytes that one forward pass of `series` series keeps for the backward pass."""
-    if not isinstance(settings.model, config.Multiscale):
-        return 0.0
-    wide = 4 if settings.engine.precision == "fp32" else 2
-    generator, critic = settings.model.generator, settings.model.discriminator
-    per_block = 2 if settings.engine.checkpoint_activations else 34
-    kept = [
-        sum(net.width * scale.depth / scale.ratio for scale in net.scales) * tokens * per_block
-        for net in (generator, critic)
-    ]
-    block = (
-        max(generator.width, critic.width) * tokens * 34 * 2 * series * wide
-    )  # one, while it is recomputed
-    both = block + series * (kept[0] + 2 * kept[1]) * wide  # the discriminator sees real and generated series
-    penalty = 4 * max(1, series * settings.objective.penalty.fraction) * kept[1] * 4
-    return both + penalty
 
 
 def available(parallel: Parallel) -> float:
@@ -109,28 +100,24 @@ def _container(root: Path = Path("/sys/fs/cgroup")) -> float:
         return float("inf")
 
 
-def check(
-    settings: config.Config, networks: Mapping[str, nn.Module], parallel: Parallel, tokens: int
-) -> Need:
+def check(settings: config.Config, parallel: Parallel, length: int, channels: int) -> Need:
     """
     Raises:
         UserError: the device has not the memory; names what is missing and the keys that would make it fit.
     """
-    sizes = numbers(networks)
-    estimate, has = need(settings, sizes, parallel, tokens), available(parallel)
+    estimate, has = need(settings, parallel, length, channels), available(parallel)
     if estimate.device <= has:
         return estimate
     raise UserError(
         f"a process needs about {estimate.device:.1f} GiB (weights {estimate.weights:.1f}, gradients "
         f"{estimate.gradients:.1f}, optimiser {estimate.optimiser:.1f}, average {estimate.average:.1f}, "
-        f"activations {estimate.activations:.1f}) and {has:.1f} are free on its {parallel.device.type}: "
-        f"{estimate.device - has:.1f} GiB are missing; {_advice(settings, sizes, parallel, tokens, has)}"
+        f"buffers {estimate.buffers:.1f}, activations {estimate.activations:.1f}) and {has:.1f} are free on "
+        f"its {parallel.device.type}: {estimate.device - has:.1f} GiB are missing; "
+        f"{_advice(settings, parallel, length, channels, has)}"
     )
 
 
-def _advice(
-    settings: config.Config, sizes: Mapping[str, int], parallel: Parallel, tokens: int, has: float
-) -> str:
+def _advice(settings: config.Config, parallel: Parallel, length: int, channels: int, has: float) -> str:
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, object]]] = []
@@ -148,14 +135,8 @@ def _advice(
         words.append(word)
         engine = engine.model_copy(update=change)
         changed = settings.model_copy(update={"engine": engine})
-        if need(changed, sizes, _As(parallel, engine), tokens).device <= has:
+        others = Imagined(engine, parallel.world_size, parallel.device.type)
+        if need(changed, others, length, channels).device <= has:
             return f"{' '.join(words)} would make it fit"
     tried = f"{' '.join(words)} are not enough: " if words else ""
     return f"{tried}use more processes with engine.zero=3, or smaller model.generator and model.discriminator"
-
-
-class _As(Parallel):
-    """The same processes under other settings, for arithmetic alone."""
-
-    def __init__(self, parallel: Parallel, settings: config.Engine) -> None:
-        self.settings, self.world_size, self.device = settings, parallel.world_size, parallel.device
