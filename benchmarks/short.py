@@ -289,7 +289,7 @@ def main() -> None:
         parser.error("--data FOLDER is needed")
     with tempfile.TemporaryDirectory() as temporary:
         if options.smoke:
-            options.out, options.data, options.seeds, options.share = Path(temporary), None, 1, 0.0002
+            options.out, options.data, options.seeds, options.share = Path(temporary), None, 1, 0.0004
             options.overrides = ["train.batch_size=8"]
         rows: list[dict[str, Any]] = []
         for name in options.sets:

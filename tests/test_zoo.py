@@ -341,8 +341,8 @@ def test_every_family_gives_the_noise_its_law() -> None:
 
 def learned(name: str, steps: int, batch: Batch, rate: float, *more: str) -> Tensor:
     """Series sampled after `steps` of training on one batch."""
+    sampler = trained_on(name, steps, batch, rate, *more)
     with torch.no_grad():
-        sampler = trained_on(name, steps, batch, rate, *more)
         return sampler(*noise_and_condition(sampler, 200))
 
 
