@@ -26,6 +26,7 @@ from distgan.objectives import game
 from distgan.objectives.base import Phase
 from distgan.parallel import PRECISIONS, Parallel
 
+LABELS = 2
 KINDS = ("matrix", "attention", "convolution", "other")
 MATRIX, ATTENTION, CONVOLUTION, OTHER = range(len(KINDS))
 WORDS = {"scaled_dot_product": ATTENTION, "convolution": CONVOLUTION, "mm": MATRIX, "mv": MATRIX}
@@ -232,7 +233,7 @@ def networks_of(settings: config.Config, length: int, channels: int) -> dict[str
         UserError: the family is fitted at once, and has nothing to plan.
     """
     with torch.device("meta"):
-        networks = models.build(settings, length, channels)
+        networks = models.build(settings, length, channels, labels_of(settings))
     if isinstance(networks["generator"], Fitted):
         raise UserError(
             f"model.name {settings.model.name} is fitted at once, on one CPU; there is nothing to plan"
@@ -240,17 +241,27 @@ def networks_of(settings: config.Config, length: int, channels: int) -> dict[str
     return networks
 
 
+def labels_of(settings: config.Config) -> int:
+    """A few stand for those that only the data tell: a network's size hardly depends on them."""
+    return LABELS if settings.bank.by_label else 0
+
+
 def sizes_of(settings: config.Config, length: int, channels: int) -> dict[str, int]:
     """Parameters of each network, as of `networks_of`."""
-    return dict(_sizes(settings.model, settings.bank.condition_dim, length, channels))
+    return dict(_sizes(settings.model, _bank(settings), length, channels))
 
 
 @lru_cache(maxsize=32)
-def _sizes(model: Any, condition_dim: int, length: int, channels: int) -> tuple[tuple[str, int], ...]:
-    bank = config.Bank().model_copy(update={"condition_dim": condition_dim})
+def _sizes(model: Any, bank: config.Bank, length: int, channels: int) -> tuple[tuple[str, int], ...]:
     settings = config.Config().model_copy(update={"model": model, "bank": bank})
     networks = networks_of(settings, length, channels)
     return tuple((name, sum(p.numel() for p in network.parameters())) for name, network in networks.items())
+
+
+def _bank(settings: config.Config) -> config.Bank:
+    """The default one but for what networks depend on."""
+    chosen = {name: getattr(settings.bank, name) for name in ("condition_dim", "by_label")}
+    return config.Bank().model_copy(update=chosen)
 
 
 def counted(settings: config.Config, length: int, channels: int, series: int) -> Work:
@@ -272,7 +283,7 @@ def counted(settings: config.Config, length: int, channels: int, series: int) ->
         update={
             "model": settings.model,
             "objective": settings.objective,
-            "bank": config.Bank().model_copy(update={"condition_dim": settings.bank.condition_dim}),
+            "bank": _bank(settings),
             "train": config.Train(steps=settings.train.steps),
             "engine": engine,
         }
@@ -296,7 +307,8 @@ def _counted(settings: config.Config, length: int, channels: int, series: int) -
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.empty_like(parameter)
-    condition = torch.empty(series, settings.bank.condition_dim, device="meta")
+    width = settings.bank.condition_dim + labels_of(settings)
+    condition = torch.empty(series, width, device="meta")
     objective = game(settings, networks, condition=lambda batch: condition, dtype=dtype)
     parts = [
         (share, _of_phase(phase, networks, batch_of(series, length, channels)))

@@ -21,6 +21,7 @@ from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.bank import TRACING, placed
 from distgan.stages.common import TrainingData, load_network
+from distgan.stages.gan import labels_known
 
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
 DAY = 86400  # seconds
@@ -171,7 +172,7 @@ def white_box(
     """
     vae = load_vae(settings, folder, sides[0][0], parallel)
     critic = load_discriminator(settings, folder, sides[0][0], parallel)
-    table, size = torch.from_numpy(bank.conditions).to(parallel.device), settings.encoder.batch_size
+    table, size = torch.from_numpy(bank.table).to(parallel.device), settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
         told: dict[str, list[np.ndarray]] = {name: [] for name in scores}
@@ -193,7 +194,8 @@ def load_discriminator(
     settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel
 ) -> torch.nn.Module | None:
     """Of the newest checkpoint; None where there is none, or it looks at latents, as TimeGAN's does."""
-    network = models.build(settings, data.store.length, data.store.channels).get("discriminator")
+    known = labels_known(settings, folder)
+    network = models.build(settings, data.store.length, data.store.channels, known).get("discriminator")
     if network is None or settings.model.name == "timegan":
         return None
     found = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: name == "discriminator")
