@@ -143,9 +143,7 @@ def test_a_private_bank_is_accounted_from_latents_to_bank(
     assert not released[-1]["insecure"]
     assert "(4, 1e-05)-differentially private" in run.done("bank")["summary"]
     sizes = Bank.load(run.bank).sizes
-    exact = np.bincount(np.load(run.clusters / "groups.npy"))
-    assert sizes.min() >= 21
-    assert not set(sizes) <= set(exact)  # noise on the counts, too
+    assert sizes.min() >= 21  # as they count after noise
 
 
 def test_a_private_stage_run_again_spends_nothing(
