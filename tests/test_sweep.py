@@ -147,7 +147,13 @@ def test_optuna_asks_only_for_keys_that_count(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- scores
 
 
-def report(run: Run, model: dict[str, float], real: dict[str, float], noise: float = 0.0) -> Run:
+def report(
+    run: Run,
+    model: dict[str, float],
+    real: dict[str, float],
+    noise: float = 0.0,
+    privacy: dict[str, str] | None = None,
+) -> Run:
     """A report with the given values; scores left out do not exist for the data."""
     run.folder.mkdir(parents=True, exist_ok=True)
     every = dict.fromkeys(scores.BY_NAME)
@@ -157,7 +163,8 @@ def report(run: Run, model: dict[str, float], real: dict[str, float], noise: flo
         {"name": "real hold-out", "values": {**every, **real}, "noise_to": noises},
     ]
     facts = {"groups": {"tracing_auc": [0.55, 0.61]}}
-    run.scores.write_text(json.dumps({"facts": facts, "fidelity": {"rows": rows}}))
+    content = {"facts": facts, "fidelity": {"rows": rows}, "privacy": privacy}
+    run.scores.write_text(json.dumps(content))
     return run
 
 
@@ -176,6 +183,11 @@ def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
     why = scores.gate(report(Run(tmp_path), {**values, "copies": 0.25}, {"nearness": 0.9}))
     assert "25.0% near copies" in why
     assert "0.50 times as far" in scores.gate(report(Run(tmp_path), {"nearness": 0.5}, {"nearness": 0.9}))
+    told = {"outcome": "over", "sentence": "P4 is over its limit."}
+    clean = {**values, "copies": 0.0}
+    assert scores.gate(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=told)) == told["sentence"]
+    few = {"outcome": "insufficient", "sentence": "Too few to tell."}
+    assert scores.gate(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""
     assert Look(5, {"spectrum": 0.1}, why).counted == {"spectrum": scores.WORST}
 
 

@@ -189,6 +189,8 @@ FAMILIES: dict[str, Any] = {
 }
 
 
-def build(settings: Any, length: int, channels: int, condition_dim: int, labels: int) -> dict[str, nn.Module]:
+def build(
+    settings: Any, length: int, channels: int, condition_dim: int, labels: int = 0
+) -> dict[str, nn.Module]:
     """The generator alone, still to be fitted."""
     return {"generator": FAMILIES[settings.name](length, channels, settings)}

@@ -113,7 +113,7 @@ class Discriminator(nn.Module):
 
 
 def build(
-    settings: config.NrGan, length: int, channels: int, condition_dim: int, labels: int
+    settings: config.NrGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """The filter (`generator`) and the discriminator; `length` bounds the frame alone."""
     return {"generator": Generator(length, settings), "discriminator": Discriminator(length, settings)}

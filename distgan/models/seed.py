@@ -110,7 +110,7 @@ class Discriminator(nn.Module):
 
 
 def build(
-    settings: config.Seed, length: int, channels: int, condition_dim: int, labels: int
+    settings: config.Seed, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {

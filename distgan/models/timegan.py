@@ -99,7 +99,7 @@ def sampler(networks: dict[str, nn.Module]) -> Sampler:
 
 
 def build(
-    settings: config.TimeGan, length: int, channels: int, condition_dim: int, labels: int
+    settings: config.TimeGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """Autoencoder, generator and discriminator for series of `length` steps."""
     return {

@@ -55,7 +55,7 @@ class Discriminator(tts_gan.Discriminator):
 
 
 def build(
-    settings: config.TtsCgan, length: int, channels: int, condition_dim: int, labels: int
+    settings: config.TtsCgan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps.
 

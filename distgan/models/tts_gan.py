@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
 
 
 def build(
-    settings: config.TtsGan, length: int, channels: int, condition_dim: int, labels: int
+    settings: config.TtsGan, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {

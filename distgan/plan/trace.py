@@ -289,15 +289,17 @@ def counted(settings: config.Config, length: int, channels: int, series: int) ->
         }
     )
     if model not in RECURRENT or length <= max(FEW_STEPS):
-        return _counted(plain, length, channels, series)
-    few, more = (_counted(plain, steps, channels, series) for steps in FEW_STEPS)
+        return _counted(plain.model_dump_json(), length, channels, series)
+    few, more = (_counted(plain.model_dump_json(), steps, channels, series) for steps in FEW_STEPS)
     share = (length - FEW_STEPS[0]) / (FEW_STEPS[1] - FEW_STEPS[0])
     peak = few.peak + share * (more.peak - few.peak)
     return replace(joined([(1 - share, few), (share, more)]), peak=peak)
 
 
 @lru_cache(maxsize=32)
-def _counted(settings: config.Config, length: int, channels: int, series: int) -> Work:
+def _counted(tree: str, length: int, channels: int, series: int) -> Work:
+    """Of a config as JSON: with its maps it does not hash."""
+    settings = config.Config.model_validate_json(tree)
     networks = networks_of(settings, length, channels)
     dtype = PRECISIONS[settings.engine.precision]
     for name, network in networks.items():
