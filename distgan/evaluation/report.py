@@ -297,9 +297,9 @@ def _usefulness_card(usefulness: Mapping[str, Any]) -> dict[str, Any] | None:
     errors = {row["name"]: row["value"] for row in usefulness["rows"]}
     if None in (made := errors.get(TRAINED_ON_SYNTHETIC), real := errors.get(TRAINED_ON_REAL)) or not real:
         return None
-    return {"name": "usefulness", "title": "Error when trained on synthetic", "value": made / real,
+    return {"name": "usefulness", "title": "Usefulness", "value": made / real,
             "text": f"{number(made / real)} ×",
-            "context": f"what training on real series gives; {usefulness['task']}"}  # fmt: skip
+            "context": "the error of a forecaster that is trained on real series"}  # fmt: skip
 
 
 def _privacy_card(privacy: Mapping[str, Any]) -> dict[str, Any]:
