@@ -71,7 +71,10 @@ class NoiseReduction(Adversarial):
 
     def recombined(self, batch: Batch, noise_BLC: Tensor, clean_BLC: Tensor) -> Tensor:
         """E|G(g(x + a n)) - g x| over the clean series x, each with the noise of a noisy one."""
-        loudness_B11 = 3 * draws.uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1)) - 1.5
+        device = batch.series.device
+        loudness_B11 = (
+            3 * draws.uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1), device) - 1.5
+        )
         noise_BLC = loudness_B11 * noise_BLC[partners(clean_BLC.amax((1, 2)))]
         both_BLC = (batch.series + noise_BLC) * clean_BLC
         gain_B1C = 1 / both_BLC.abs().amax(1, keepdim=True).clamp(min=1e-3)
@@ -81,8 +84,8 @@ class NoiseReduction(Adversarial):
 
 def partners(clean_B: Tensor) -> Tensor:
     """For each series a noisy one, in turn; itself where all are clean: (B,) -> (B,) int64."""
-    noisy = torch.nonzero(clean_B == 0)[:, 0]
-    if not len(noisy):
-        return torch.arange(len(clean_B), device=clean_B.device)
+    noisy_first_B = torch.argsort((clean_B > 0).int(), stable=True)
+    count = (clean_B == 0).sum()
     turn_B = (clean_B.cumsum(0).long() - 1).clamp(min=0)
-    return noisy[turn_B % len(noisy)]
+    found_B = noisy_first_B[turn_B % count.clamp(min=1)]
+    return torch.where(count > 0, found_B, torch.arange(len(clean_B), device=clean_B.device))

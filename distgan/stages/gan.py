@@ -169,7 +169,7 @@ def clean_or_not(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
             "another label; a denoiser needs both kinds (array `label` of an NPZ)"
         )
     flags = torch.from_numpy(clean).float()[:, None]
-    return lambda batch: flags.to(batch.rows.device)[batch.rows]
+    return lambda batch: flags[batch.rows].to(batch.series.device, non_blocking=True)
 
 
 def sheets(settings: config.Config, folder: Run, parallel: Parallel) -> OnSample | None:
