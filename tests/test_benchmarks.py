@@ -26,9 +26,12 @@ PROMISED = {
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}
+LONG = {"sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"}  # more than 20 s
 
 
-@pytest.mark.parametrize("name", PROMISED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in PROMISED]
+)
 def test_a_benchmark_smokes(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / name), "--smoke"],
