@@ -11,7 +11,7 @@ import argparse
 import math
 from typing import Any
 
-from common import alone, finish, peak_gib, show
+from common import alone, finish, forget_peak, peak_gib, show
 
 CASES = {  # name: (length, overrides)
     "default, 2190 steps, batch 8": (2190, ["train.batch_size=8"]),
@@ -52,7 +52,7 @@ def case(length: int, overrides: list[str], repeats: int) -> dict[str, Any]:
     settings = config.load(None, [*overrides, f"engine.threads={torch.get_num_threads()}"])
     number, device = devices.parse("auto", lambda: Parallel(settings.engine))
     found = plan.option(settings, plan.Series(length, 1), number, device)
-    before = peak_gib()
+    before = forget_peak()
     taken = stepped(settings, length, repeats)
     state = found.need.tensors - memory.BATCHES * 2 * 4 * settings.train.batch_size * length / memory.GIB
     return {

@@ -340,6 +340,7 @@ def kmeans(
     device = choose_device(device)
     points = _surveyed(blocks, k, seed, spherical, reduce)
     centroids = _start(points, k, restarts, seed, device)
+    centroids = centroids[np.lexsort(centroids.T[::-1])]  # numbers that hardly hang on rounding
     index = _index(device, points.dim)
     assignment = np.full(points.rows, -1, np.int32)
     for done in range(1, iterations + 1):

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from distgan import config
 from distgan.conditions import verify
 from distgan.data.store import Store, private_table, read_table
+from distgan.evaluation import verdict
 from distgan.runs import Run
 from distgan.train import main
 
@@ -105,7 +106,7 @@ def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
     page, scores = run.report.read_text(), json.loads(run.scores.read_text())
     assert "default-src 'none'" in page and "<script src" not in page  # more in test_report.py
     rows = {row["name"] for row in scores["fidelity"]["rows"]}
-    assert rows == {"model", "real hold-out", "copier", "mean curve", "shuffled hours"}
+    assert rows == set(verdict.ROWS)
     assert page.count("data:image") >= 8
 
 
