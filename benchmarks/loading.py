@@ -7,15 +7,16 @@
 
 Every chunk is verified, and levels are learned, in a first pass that is not counted. Then A B A B: batches of
 256 random series from a memory map of a plain file, and from the store (`memmap_ratio`, higher is better);
-training steps on batches in memory, and on the loader's (`step_time_ratio`, lower is better). Memory is the
-peak of a process of its own above what it held before. The last line is JSON.
+the encoder's steps on batches in memory, and on the loader's (`step_time_ratio`, lower is better). Memory is
+the peak of a process of its own above what it held before. The last line is JSON.
 """
 
 import argparse
 import os
 import tempfile
 import time
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,16 @@ from common import alone, finish, show
 
 from distgan import config
 from distgan.data import ingest
-from distgan.data.loader import Loader
+from distgan.data.loader import Batch, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store import Axis, Meta, ParallelStoreWriter, Store, StoreWriter
 from distgan.data.work import in_parallel
+from distgan.models.vae import VAE
+from distgan.objectives.vae import VariationalAutoencoder
 
 LENGTH, BATCH = 2190, 256
 BUFFER_SHARDS = 4
+ENCODER = config.Encoder(patch=42, width=64, depth=2, latent_dim=8)  # of configs/london.yaml
 SCALER = Scaler("none", "standard", 1.0, 4.0, None)
 
 
@@ -93,37 +97,44 @@ def reading(path: Path, file: Path, pairs: int, reads: int) -> dict[str, float]:
 
 
 def training(path: Path, pairs: int, steps: int) -> dict[str, float]:
-    """One step: forward and backward of a small network on one torch thread."""
+    """Steps of the encoder, the quickest training there is here, on one torch thread; and of two matrices,
+    far quicker than any, where the reading thread shows.
+    """
     store = Store.open(path)
     store.verify()
     rows = np.arange(store.num_series)
     loader = Loader(store, rows, SCALER, batch_size=BATCH, seed=0)
     for step in range(-(-len(rows) // BATCH)):  # the first pass: levels and spreads are learned
         loader.batch(step)
+    vae = VAE(LENGTH, 1, ENCODER)
+    objective = VariationalAutoencoder({"vae": vae}, ENCODER, seed=0)
+    matrices = torch.nn.Sequential(torch.nn.Linear(LENGTH, 512), torch.nn.GELU(), torch.nn.Linear(512, 1))
+    step = paired(loader, vae, lambda batch: objective.loss(batch)["loss"], pairs, steps)
+    quick = paired(
+        loader, matrices, lambda batch: (matrices(batch.series[:, :, 0]) ** 2).mean(), pairs, steps
+    )
+    return {**step, **{f"quick_{name}": value for name, value in quick.items()}}
+
+
+def paired(
+    loader: Loader, network: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], pairs: int, steps: int
+) -> dict[str, float]:
+    """A B A B: steps on batches that are in memory already, and on the loader's."""
     kept = [loader.batch(step) for step in range(8)]
-    network = torch.nn.Sequential(torch.nn.Linear(LENGTH, 512), torch.nn.GELU(), torch.nn.Linear(512, 1))
     adam = torch.optim.Adam(network.parameters())
 
-    def seconds(batches) -> float:  # type: ignore[no-untyped-def]
+    def seconds(batches: Iterator[Batch]) -> float:
         started = time.perf_counter()
-        for _ in range(steps):
-            batch = next(batches)
+        for batch in islice(batches, steps):
             adam.zero_grad()
-            (network((batch.series * batch.mask)[:, :, 0]) ** 2).mean().backward()
+            loss(batch).backward()
             adam.step()
         return (time.perf_counter() - started) / steps
 
-    def in_memory():  # type: ignore[no-untyped-def]
-        while True:
-            yield from kept
-
-    real, memory = loader.batches(), in_memory()
-    times = []
-    for pair in range(-1, pairs):
-        one, other = seconds(memory), seconds(real)
-        times += [(one, other)] if pair >= 0 else []
+    real, memory = loader.batches(), cycle(kept)
+    times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + 1)])[1:]  # the first is warm-up
     real.close()
-    plain, loaded = np.array(times).T
+    plain, loaded = times.T
     return {
         "step_ms_in_memory": round(1e3 * float(np.median(plain)), 2),
         "step_ms_loader": round(1e3 * float(np.median(loaded)), 2),

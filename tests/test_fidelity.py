@@ -160,6 +160,15 @@ def test_a_collapsed_generator_is_called_out():
     assert any(s["tone"] == "bad" and "collapsed" in s["text"] for s in results["verdict"])
 
 
+def test_a_wild_series_does_not_make_a_set_like_real_by_its_own_noise():
+    wild = homes(60, seed=3)
+    wild[0] *= 3000
+    results = fidelity.evaluate(
+        homes(40, seed=1), homes(14, seed=2), wild, homes(12, seed=4), steps_per_day=PER_DAY
+    )
+    assert {results["standing"][name] for name in ("value_distance", "spread_distance")} == {"floor"}
+
+
 def test_without_a_reference_split_the_holdout_is_halved():
     holdout = homes(9)
     target, real = fidelity.sides(holdout, 0)

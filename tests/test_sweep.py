@@ -160,7 +160,7 @@ def report(
     noises = {"real hold-out": dict.fromkeys(every, noise)}
     rows = [
         {"name": "model", "values": {**every, **model}, "noise_to": noises},
-        {"name": "real hold-out", "values": {**every, **real}, "noise_to": noises},
+        {"name": "real hold-out", "values": {**every, **real}, "noise": dict.fromkeys(every, noise)},
     ]
     facts = {"groups": {"tracing_auc": [0.55, 0.61]}}
     content = {"facts": facts, "fidelity": {"rows": rows}, "privacy": privacy}

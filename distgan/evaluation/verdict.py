@@ -68,7 +68,15 @@ def _like_real(row: dict[str, Any] | None, rows: dict[str, Any], score: Score, r
     loss, bar = _loss(row, score), _loss(rows.get(real), score)
     if row is None or not (math.isfinite(loss) and math.isfinite(bar)):
         return False
-    return loss <= bar + max(2 * (row["noise_to"][real][score.name] or 0.0), 1e-9)
+    return loss <= bar + max(2 * doubt(row, rows[real], score.name), 1e-9)
+
+
+def doubt(row: dict[str, Any], real: dict[str, Any], name: str) -> float:
+    """Standard error of the difference between a row and a row of real series: at most that of two real ones,
+    or a set with wild series in it would be like real for being wild.
+    """
+    found = row["noise_to"][real["name"]][name] or 0.0
+    return min(found, math.sqrt(2) * (real["noise"][name] or 0.0))
 
 
 def _bar(rows: dict[str, Any], score: Score) -> str:

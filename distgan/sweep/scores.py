@@ -92,6 +92,6 @@ def _fidelity(rows: Mapping[str, Any]) -> float | None:
     for score in SCORES:
         ours, theirs = _loss(model, score.name), _loss(real, score.name)
         if score.group != "copies" and ours is not None and theirs is not None:
-            bar = theirs + 2 * (model["noise_to"][verdict.REAL][score.name] or 0.0)
+            bar = theirs + 2 * verdict.doubt(model, real, score.name)
             shares.append(ours / max(ours + bar, 1e-9))
     return sum(shares) / len(shares) if shares else None
