@@ -41,6 +41,12 @@ DEPENDS = {
 }  # the sections that a stage's result depends on, besides those of the stages before it
 
 
+def fixed(name: str) -> bool:
+    """Whether what a run learns depends on this dotted key: it may be searched, and not change in a run."""
+    depended = {section for sections in DEPENDS.values() for section in sections}
+    return name.partition(".")[0] in depended and name.removeprefix("train.") not in LENGTHS
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -647,7 +653,6 @@ class Evaluate(Section):
 
 # ------------------------------------------------------------------------------------------------------ sweep
 
-SEARCHABLE = tuple(section for sections in DEPENDS.values() for section in sections)
 EXCHANGEABLE = ("train.", "objective.")  # may change in the middle of a training: no network does
 
 
@@ -817,7 +822,7 @@ class Config(Section):
             base = {other: values[0] for other, values in dimension.when.items()}
             for value in dimension.way[1]:
                 self.with_values({**base, name: value}, where="sweep.space")
-            if name.partition(".")[0] not in SEARCHABLE or name.removeprefix("train.") in LENGTHS:
+            if not fixed(name):
                 raise ValueError(
                     f"sweep.space: {name} is not what a run learns from or by; it cannot be searched"
                 )

@@ -6,6 +6,7 @@ global batch.
 """
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,11 +31,11 @@ def normal(
     """Standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on `device`, by default that
     of `samples`. Samples on the CPU are read without waiting for any device.
     """
-    rows = [
-        generator(seed, step, purpose, sample).standard_normal(shape, dtype=np.float32)
-        for sample in samples.tolist()
-    ]
-    return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    return _rows(draw, seed, step, purpose, samples, device)
 
 
 def uniform(
@@ -46,9 +47,22 @@ def uniform(
     device: torch.device | None = None,
 ) -> Tensor:
     """Numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on `device` as of `normal`."""
-    rows = [
-        generator(seed, step, purpose, sample).random(shape, dtype=np.float32) for sample in samples.tolist()
-    ]
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.random(shape, dtype=np.float32)
+
+    return _rows(draw, seed, step, purpose, samples, device)
+
+
+def _rows(
+    draw: Callable[[np.random.Generator], np.ndarray],
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    device: torch.device | None,
+) -> Tensor:
+    rows = [draw(generator(seed, step, purpose, sample)) for sample in samples.tolist()]
     return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
 
 

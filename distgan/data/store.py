@@ -664,6 +664,10 @@ class Axis:
     length: int
     leap_days: bool = False
 
+    @property
+    def steps_per_day(self) -> float:
+        return 86400 / self.step_seconds
+
     def times(self) -> np.ndarray:
         """datetime64[s] [length]."""
         times = np.datetime64(self.start, "s") + self.step_seconds * np.arange(self.length).astype("m8[s]")
@@ -697,10 +701,9 @@ class Meta:
         )
 
 
-class StoreWriter(_FolderWriter):
-    """`with StoreWriter(path, meta) as store: store.append(values)`. The folder appears whole, on leaving.
-
-    A second writer of the same store is refused while this one lives.
+class _SeriesWriter(_FolderWriter):
+    """The folder appears whole, on leaving; a second writer of the same store is refused while this one
+    lives.
     """
 
     kind = "series"
@@ -709,6 +712,17 @@ class StoreWriter(_FolderWriter):
         self._row_shape = (meta.axis.length, len(meta.channels))
         self.meta = meta
         super().__init__(path, {"values": self._row_shape}, {"distgan": meta.to_dict()}, form)
+
+    def _state_error(self, shards: Sequence[Sealed]) -> None:
+        """Say in the store what float16 cost; known only once all is written."""
+        if self.form.dtype == "float16":
+            lost = {"dtype": "float16", "largest_error": max(shard.error for shard in shards)}
+            self.meta = replace(self.meta, provenance=self.meta.provenance | {"stored_as": lost})
+            self._attributes = {"distgan": self.meta.to_dict()}
+
+
+class StoreWriter(_SeriesWriter):
+    """`with StoreWriter(path, meta) as store: store.append(values)`."""
 
     def append(self, values: np.ndarray) -> None:
         """Add series [n, L, C]; NaN = missing."""
@@ -720,15 +734,8 @@ class StoreWriter(_FolderWriter):
         self._state_error(self._arrays["values"].shards)
         return entries
 
-    def _state_error(self, shards: Sequence[Sealed]) -> None:
-        """Say in the store what float16 cost; known only once all is written."""
-        if self.form.dtype == "float16":
-            lost = {"dtype": "float16", "largest_error": max(shard.error for shard in shards)}
-            self.meta = replace(self.meta, provenance=self.meta.provenance | {"stored_as": lost})
-            self._attributes = {"distgan": self.meta.to_dict()}
 
-
-class ParallelStoreWriter(StoreWriter):
+class ParallelStoreWriter(_SeriesWriter):
     """A store of a known number of rows, whose shards any number of threads or processes fill, each once.
 
     In this process call `fill(shard, values)`. Another process calls `write_shard(*writer.place, shard,
@@ -752,9 +759,6 @@ class ParallelStoreWriter(StoreWriter):
 
     def accept(self, shard: int, sealed: Sealed) -> None:
         self._sealed[shard] = sealed
-
-    def append(self, values: np.ndarray) -> None:
-        raise NotImplementedError("shards are filled, each by one writer")
 
     def _entries(self) -> dict[str, Any]:
         absent = [shard for shard in range(self.layout.shards) if shard not in self._sealed]

@@ -25,7 +25,6 @@ from distgan.progress import Progress
 
 Part = TypeVar("Part")
 WORKERS = max(1, min(4, os.cpu_count() or 1))
-HASH_BYTES = 1 << 20
 
 
 class Work:
@@ -148,8 +147,5 @@ def in_parallel(
 
 def sha256(path: Path) -> str:
     """Of a file's bytes."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -265,14 +265,7 @@ def evaluate(
         **floors.makers(sets["train"], len(sets["holdout"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
     }
-    traits: dict[str, Traits] = {}
-    trained: dict[str, Trained] = {}
-    with Progress("evaluate: series of", len(makers), "rows") as progress:
-        for name, make in makers.items():
-            if len(values := make()):
-                traits[name] = measure.traits(values)
-                trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
-            progress.advance()
+    traits, trained = _looked_at(makers, measure, target, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
         "n": {**counts, "target": len(target), "compared": size},
@@ -290,6 +283,21 @@ def evaluate(
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
     }
     return {**table, **judge(table)}
+
+
+def _looked_at(
+    makers: dict[str, Callable[[], Array]], measure: Measure, target: Array, critic_steps: int, seed: int
+) -> tuple[dict[str, Traits], dict[str, Trained]]:
+    """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
+    traits: dict[str, Traits] = {}
+    trained: dict[str, Trained] = {}
+    with Progress("evaluate: series of", len(makers), "rows") as progress:
+        for name, make in makers.items():
+            if len(values := make()):
+                traits[name] = measure.traits(values)
+                trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
+            progress.advance()
+    return traits, trained
 
 
 def _rows(

@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
+from distgan.data.store import Meta
 from distgan.draws import generator
 from distgan.evaluation import traits as described
 
@@ -87,6 +88,17 @@ class View:
     def of(self, series: Array) -> Array:
         """The drawn channel: [n, L, C] -> [n, L]."""
         return np.asarray(series)[..., self.channel]
+
+
+def view_of(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
+    """How to read series of a store: their first channel, in their own unit unless another is given."""
+    return View(
+        meta.axis.times(),
+        meta.axis.steps_per_day,
+        meta.units if unit is None else unit,
+        channel_name=meta.channels[0],
+        seed=seed,
+    )
 
 
 @dataclass(frozen=True)

@@ -207,10 +207,12 @@ def render(
 
 
 @functools.cache
-def page(name: str) -> jinja2.Template:
-    """A template of this folder; `number`, `uri` and `inside` (a script element's JSON) are its filters."""
+def page(name: str, folder: Path = Path(__file__).parent) -> jinja2.Template:
+    """A template of a folder, by default this one; `number`, `uri` and `inside` (a script element's JSON) are
+    its filters.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

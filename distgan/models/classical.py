@@ -13,6 +13,7 @@ Shapes: N training series, B series, L steps, C channels, F frequencies, P compo
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from distgan import config
 from distgan.models.recurrent import uniform
 
 
-class Fitted(nn.Module):
+class Fitted(nn.Module, ABC):
     """A generator whose weights are arrays that `fit` leaves; their sizes are those of the data."""
 
     names: tuple[str, ...] = ()
@@ -46,12 +47,13 @@ class Fitted(nn.Module):
         mean_LC = (series_NLC * mask_NLC).sum(0) / mask_NLC.sum(0).clamp(min=1)
         self.learn(torch.where(mask_NLC > 0, series_NLC, mean_LC).numpy(), seed)
 
+    @abstractmethod
     def learn(self, series_NLC: np.ndarray, seed: int) -> None:
-        raise NotImplementedError
+        """Keep what `draw` needs of scaled series without gaps."""
 
+    @abstractmethod
     def draw(self, noise_BZ: Tensor) -> Tensor:
         """(B, Z) -> (B, L, C), float32."""
-        raise NotImplementedError
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         return self.draw(noise_BZ.float()).to(noise_BZ.dtype)

@@ -129,15 +129,7 @@ def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -
     else:
         return
     old, new = saved.flat(), settings.flat()
-    free = (
-        "run_dir",
-        "engine.",
-        "generate.",
-        "evaluate.",
-        "sweep.",
-        *(f"train.{name}" for name in config.LENGTHS),
-    )
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(free)]
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
     raise UserError(
         f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "
         f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH or remove that folder"

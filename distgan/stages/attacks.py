@@ -16,15 +16,14 @@ from distgan.evaluation import tracing
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.scene import Embed, Scene, Side
 from distgan.files import read_json
-from distgan.models.vae import VAE
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.bank import TRACING, placed
-from distgan.stages.common import TrainingData, load_network
+from distgan.stages.common import TrainingData
+from distgan.stages.encoder import load_encoder, load_vae
 from distgan.stages.gan import labels_known
 
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
-DAY = 86400  # seconds
 
 
 def attacked(
@@ -58,7 +57,7 @@ def attacked(
         Side.of(strangers, owner_codes(folder, sides["holdout"]), beside),
         reference,
         synthetic.rows(np.arange(synthetic.num_series)),
-        DAY / synthetic.meta.axis.step_seconds,
+        synthetic.meta.axis.steps_per_day,
         embed=embedding(settings, folder, parallel, sides["train"]),
         traced=kept_tracing(folder) if traced is None else traced,
         static_auc=float(max(bank.tracing_auc)),
@@ -132,15 +131,10 @@ def groups(
 # --------------------------------------------------------------------------------------------- the networks
 
 
-def load_vae(settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel) -> VAE:
-    network = VAE(data.store.length, data.store.channels, settings.encoder)
-    load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
-    return network.to(parallel.device).eval()
-
-
 def embedding(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> Embed:
     """The run's encoder, with level and spread, which it does not see: [n, L, C] -> [n, d + 2C]."""
-    encoder, scaler = load_vae(settings, folder, data, parallel).encoder, data.scaler
+    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
+    scaler = data.scaler
     size = settings.encoder.batch_size
 
     @torch.inference_mode()
@@ -170,7 +164,7 @@ def white_box(
     """Scores of members' and strangers' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
     how well the autoencoder gives them back.
     """
-    vae = load_vae(settings, folder, sides[0][0], parallel)
+    vae = load_vae(settings, folder, sides[0][0].store).to(parallel.device).eval()
     critic = load_discriminator(settings, folder, sides[0][0], parallel)
     table, size = torch.from_numpy(bank.table).to(parallel.device), settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}

@@ -71,14 +71,18 @@ def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     )
 
 
-def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:
+def load_vae(settings: config.Config, folder: Run, store: Readable) -> VAE:
     """
     Raises:
         UserError: the run has no trained encoder.
     """
     network = VAE(store.length, store.channels, settings.encoder)
-    load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
-    return network.encoder
+    return load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+
+
+def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:
+    """The half of it that embeds; raises as `load_vae`."""
+    return load_vae(settings, folder, store).encoder
 
 
 def describe(settings: config.Config, of: Shape) -> str:

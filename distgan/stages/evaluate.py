@@ -13,6 +13,7 @@ from distgan.conditions import Bank
 from distgan.data.store import SPLITS, Meta, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
 from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness
+from distgan.evaluation.plots import view_of
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -22,7 +23,6 @@ from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
 from distgan.stages.prepare import Shape
 
-DAY = 86400  # seconds
 SHOWN = (
     "model.name",
     "model.patch",
@@ -50,7 +50,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     drawn = pictures.Drawn()
     if settings.evaluate.pictures:
         drawn = pictures.drawn(
-            sets["holdout"], made, view_of(real.meta, settings.evaluate.seed), settings.evaluate.real_curves
+            sets["holdout"],
+            made,
+            view_of(real.meta, seed=settings.evaluate.seed),
+            settings.evaluate.real_curves,
         )
         drawn.pictures.extend(pictures_of_training(folder))
     report.write(
@@ -74,7 +77,7 @@ def measured(
     holdout_owners: np.ndarray,
 ) -> dict[str, Any]:
     """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
-    steps_per_day = DAY / meta.axis.step_seconds
+    steps_per_day = meta.axis.steps_per_day
     results = fidelity.evaluate(
         sets["train"],
         sets["holdout"],
@@ -103,12 +106,6 @@ def measured(
 def told(folder: Run) -> str:
     """The report for a terminal, as Markdown."""
     return report.markdown(read_json(folder.scores))
-
-
-def view_of(meta: Meta, seed: int) -> plots.View:
-    """How pictures show such series: their first channel."""
-    steps_per_day = DAY / meta.axis.step_seconds
-    return plots.View(meta.axis.times(), steps_per_day, meta.units, channel_name=meta.channels[0], seed=seed)
 
 
 def compared(

@@ -13,9 +13,10 @@ from distgan.data import ingest
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
 from distgan.evaluation import pictures, report
+from distgan.evaluation.plots import view_of
 from distgan.evaluation.verdict import COPIER, REAL
 from distgan.files import read_json
-from distgan.stages.evaluate import measured, view_of
+from distgan.stages.evaluate import measured
 
 NOMINAL = "nominal"  # how a clock is called where the source tells no times
 UNKNOWN = (
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str]) -> str:
     results = measured(sets, made.values, real.meta, settings.evaluate, owners, holdout_owners)
     for row in results["rows"]:
         row["meaning"] = MEANINGS.get(row["name"], row["meaning"])
-    view = replace(view_of(real.meta, settings.evaluate.seed), real="Real")
+    view = replace(view_of(real.meta, seed=settings.evaluate.seed), real="Real")
     drawn = pictures.drawn(sets["holdout"], made.values, view, settings.evaluate.real_curves)
     page, scores = options.out / "report.html", options.out / "report.json"
     known = facts(settings, options, real, made, counts)

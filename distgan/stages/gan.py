@@ -194,10 +194,7 @@ def sheet(
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
-    view = plots.View(
-        meta.axis.times(), DAY / meta.axis.step_seconds, "scaled", channel_name=meta.channels[0]
-    )
-    return {"samples": plots.sample_sheet(series, view)}
+    return {"samples": plots.sample_sheet(series, plots.view_of(meta, unit="scaled"))}
 
 
 def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:

@@ -12,7 +12,6 @@ from distgan.evaluation import plots
 from distgan.files import write_bytes
 from distgan.progress import Progress
 
-DAY = 86400
 PICTURED = 4
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 SAMPLE = 2000  # series that quantiles are taken from, spread over the store
@@ -130,8 +129,4 @@ def _quantiles(store: Store) -> np.ndarray:
 def draw(store: Store, place: Path) -> None:
     """A picture of a few series spread over the store, by number."""
     few = np.unique(np.linspace(0, store.num_series - 1, PICTURED).astype(int))
-    axis = store.meta.axis
-    view = plots.View(
-        axis.times(), DAY / axis.step_seconds, store.meta.units, channel_name=store.meta.channels[0]
-    )
-    write_bytes(place, plots.render(plots.sample_sheet(store.rows(few), view)))
+    write_bytes(place, plots.render(plots.sample_sheet(store.rows(few), plots.view_of(store.meta))))

@@ -6,7 +6,6 @@ release folder only if all holds, whole or not at all.
 """
 
 import datetime
-import hashlib
 import math
 import shutil
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import distgan
 from distgan import conditions, config, privacy
 from distgan.conditions import Bank
 from distgan.data.store import Store
+from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
@@ -225,11 +225,6 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**verdict, "files": sums}, temporary / "verdict")
         write_text(temporary / "README.txt", readme(verdict, settings, folder, form))
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,11 +23,11 @@ from distgan.evaluation.plots import (
     SYNTHETIC,
     WIDTH,
     Picture,
-    View,
     sample_sheet,
     styled,
+    view_of,
 )
-from distgan.evaluation.report import number
+from distgan.evaluation.report import number, page
 from distgan.files import write_text
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
@@ -39,7 +38,6 @@ from distgan.sweep.scores import WORST
 NAME = "sweep.html"
 SHOWN = 3  # trials with pictures of their samples
 FEWEST = 8  # trials from which importance says anything
-DAY = 86400  # seconds
 
 
 def write(home: Run, settings: config.Config) -> None:
@@ -52,16 +50,7 @@ def write(home: Run, settings: config.Config) -> None:
     found = results.read(home, steps)
     best = results.best(found, objectives, steps)
     again = results.confirmed(home, objectives, steps)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = number
-    environment.filters["uri"] = Picture.data_uri
-    text = environment.get_template("page.html.jinja").render(
+    text = page("page.html.jinja", Path(__file__).parent).render(
         name=home.folder.name,
         settings=settings,
         results=found,
@@ -133,8 +122,7 @@ def samples(result: Result) -> Figure | None:
         store, (_, meta) = Store.open(run.need(run.synthetic, "generate")), read_scaler(run)
     except UserError:
         return None
-    view = View(meta.axis.times(), DAY / meta.axis.step_seconds, meta.units, channel_name=meta.channels[0])
-    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), view, count=2)
+    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), view_of(meta), count=2)
 
 
 # ---------------------------------------------------------------------------------------------------- figures
