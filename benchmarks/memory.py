@@ -53,6 +53,7 @@ def work(smoke: bool) -> None:
                 json.dumps({"stage": stage, "parameters": parameters, "held": trainee.held_bytes()}),
                 flush=True,
             )
+    parallel.close()
 
 
 def main() -> None:

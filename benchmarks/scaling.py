@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -83,9 +84,10 @@ def measure(engine: str, steps: int, smoke: bool) -> dict[str, float]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     commands = [[sys.executable, *program]] * 2 if engine == "alone" else [[*launcher, *program]]
     running = [subprocess.Popen(c, env=environment, stdout=subprocess.PIPE, text=True) for c in commands]
-    lines = [line for process in running for line in process.communicate()[0].splitlines() if line[:1] == "{"]
-    assert len(lines) == 2, f"{engine}: {[process.returncode for process in running]}"
-    return {kind: sum(json.loads(line)[kind] for line in lines) for kind in ("clock", "cpu")}
+    output = "".join(process.communicate()[0] for process in running)
+    told = re.findall(r'{"clock".*?}', output)  # two processes may write into one line
+    assert len(told) == 2, f"{engine}: {[process.returncode for process in running]}, {output}"
+    return {kind: sum(json.loads(each)[kind] for each in told) for kind in ("clock", "cpu")}
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from common import finish, show
 from scipy import stats
-from torch import nn
+from torch import Tensor, nn
 
 from distgan import config, draws, models
 from distgan.data.loader import Batch
@@ -176,7 +176,7 @@ def generated(series: np.ndarray, settings: config.Config, folder: Path) -> np.n
     if isinstance(networks["generator"], Fitted):
         scaled = torch.from_numpy(2 * series - 1)
         networks["generator"].fit(scaled, torch.ones_like(scaled), settings.seed)
-        return sampled(networks["generator"], len(series), settings)
+        return sampled(networks["generator"], len(series), settings, series.shape[2])
     parallel = Parallel(settings.engine)
     plan = schedule(settings, tuple(networks))
     trainees = {
@@ -186,7 +186,7 @@ def generated(series: np.ndarray, settings: config.Config, folder: Path) -> np.n
     objective = game(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        condition=lambda batch: torch.zeros(len(batch.rows), settings.bank.condition_dim),
+        condition=lambda batch: no_condition(len(batch.rows), settings, series.shape[2]),
     )
     loader = Windows(series, settings.train.batch_size, settings.seed)
     facts = {"identity": settings.identity}
@@ -201,16 +201,20 @@ def generated(series: np.ndarray, settings: config.Config, folder: Path) -> np.n
         seed=settings.seed,
         facts=facts,
     )
-    return sampled(models.sampler(settings, trained), len(series), settings)
+    return sampled(models.sampler(settings, trained), len(series), settings, series.shape[2])
+
+
+def no_condition(count: int, settings: config.Config, channels: int) -> Tensor:
+    return torch.zeros(count, models.condition_numbers(settings, channels))
 
 
 @torch.inference_mode()
-def sampled(generator: nn.Module, count: int, settings: config.Config) -> np.ndarray:
+def sampled(generator: nn.Module, count: int, settings: config.Config, channels: int) -> np.ndarray:
     parts = []
     for first in range(0, count, 512):
         samples = torch.arange(first, min(first + 512, count))
         noise = draws.normal(settings.seed, 0, "short", samples, (models.noise_numbers(generator),))
-        parts.append(generator(noise, torch.zeros(len(samples), settings.bank.condition_dim)).float())
+        parts.append(generator(noise, no_condition(len(samples), settings, channels)).float())
     return (torch.cat(parts).numpy() + 1) / 2
 
 

@@ -40,7 +40,9 @@ class Stepper:
         device, shape = self.parallel.device, (self.batch_size, self.length, self.channels)
         self.series = 0.3 * torch.randn(shape, device=device)
         self.mask = torch.ones_like(self.series)
-        condition = torch.randn(self.batch_size, self.settings.bank.condition_dim, device=device)
+        condition = torch.randn(
+            self.batch_size, models.condition_numbers(self.settings, self.channels), device=device
+        )
         self.objective = game(
             self.settings,
             {name: trainee.network for name, trainee in self.trainees.items()},

@@ -26,17 +26,19 @@ from torch import Tensor
 from distgan import config, draws, privacy
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_json, whole_folder, write_bytes, write_json
+from distgan.levels import level_and_spread, steadiness_and_size
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 Reduce = Callable[[np.ndarray], np.ndarray]
 
-SCHEMA = 2
+SCHEMA = 3
 TENSORS = "bank.safetensors"
 MANIFEST = "manifest.json"
 TOLERANCE = 1e-12  # relative, of shares and effective members: float64's rounding, nothing more
 NO_LOAD = 1e-30  # a load below this part of the group's largest is none
 SAME_POINT = 1e-6  # a mean this near to a latent, in standard deviations of every coordinate, equals it
 ROWS_AT_ONCE = 65_536
+SMALLEST_VARIANCE = 1e-6  # of steadiness and of size: below it all series are taken as alike
 
 
 # ---------------------------------------------------------------------------------------- how many are enough
@@ -412,13 +414,13 @@ def _merged(
 class Bank:
     """All conditions, with what `generate` needs to draw from them. No ids, no value of any single entity.
 
-    Level and spread of a series are kept as their ratio and the logarithm of the spread, per channel.
+    Level and spread of a series are kept as steadiness and size (levels.py), per channel.
     """
 
     conditions: np.ndarray  # [G, K] float32, standardised by centre and scale
     sizes: np.ndarray  # [G] int64, distinct entities
     effective: np.ndarray  # [G] int64, 1/Σw² rounded down
-    attributes_mean: np.ndarray  # [G, C, 2] float32, of (level / spread, log spread)
+    attributes_mean: np.ndarray  # [G, C, 2] float32, of (steadiness, size)
     attributes_std: np.ndarray  # [G, C, 2] float32
     centre: np.ndarray  # [K] float32, mean of all narrow latents
     scale: np.ndarray  # [K] float32, their deviation
@@ -476,15 +478,30 @@ class Bank:
         shares[first] += 1
         return shares
 
-    def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Level and spread of new series: [n] groups -> [n, C, 2] float64.
+    def attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Level and spread of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2] float64.
 
-        Spread is log-normal and level/spread normal, with the group's means and deviations.
+        Steadiness and size are normal, with the group's means and deviations.
         """
-        mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
-        drawn = mean + deviation * rng.standard_normal(mean.shape)
-        spread = np.exp(drawn[..., 1].astype(np.float64))
-        return np.stack([drawn[..., 0] * spread, spread], axis=-1)
+        return level_and_spread(self.attributes_mean[groups] + self.attributes_std[groups] * normal)
+
+    def told(self, attributes: np.ndarray) -> np.ndarray:
+        """What the networks are given of a level and spread: [n, C, 2] -> [n, 2C] float32, of mean 0 and
+        deviation 1 over the population, as the groups' statistics tell it.
+        """
+        share = self.sizes[:, None, None] / self.sizes.sum()
+        mean = (share * self.attributes_mean).sum(0)
+        variance = (
+            share * (self.attributes_std.astype(np.float64) ** 2 + (self.attributes_mean - mean) ** 2)
+        ).sum(0)
+        values = (steadiness_and_size(attributes) - mean) / np.sqrt(np.maximum(variance, SMALLEST_VARIANCE))
+        return values.reshape(len(values), -1).astype(np.float32)
+
+    def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """What the networks are given of series of some groups with a level and spread of their own: [n],
+        [n, C, 2] -> [n, 2C + K + labels] float32.
+        """
+        return np.concatenate([self.told(attributes), self.table[groups]], axis=1)
 
     def save(self, folder: Path) -> None:
         """Tensors and a manifest, as a whole folder."""
@@ -629,9 +646,8 @@ def _largest_share(loads: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and deviation of (level / spread, log spread): [n, C, 2] -> [G, C, 2] each."""
-    level, spread = attributes[..., 0], attributes[..., 1]
-    values = np.stack([level / spread, np.log(spread)], axis=-1).reshape(len(attributes), -1)
+    """Weighted mean and deviation of steadiness and size: [n, C, 2] -> [G, C, 2] each."""
+    values = steadiness_and_size(attributes).reshape(len(attributes), -1)
     means = _weighted_sums(values, members.weights, members.groups)
     squares = _weighted_sums((values - means[members.groups]) ** 2, members.weights, members.groups)
     shape = (len(means), *attributes.shape[1:])
@@ -687,7 +703,7 @@ class Promise(_Strict):
 class _Manifest(_Strict):
     """All that a manifest may say: an unknown key is a violation, so there is no room for ids."""
 
-    schema_version: Literal[2] = Field(alias="schema")
+    schema_version: Literal[3] = Field(alias="schema")
     study: bool
     settings: config.Bank
     channels: int
@@ -910,7 +926,11 @@ def private_members(
 
 
 class Conditioner:
-    """What each training series is conditioned on: rows [B] -> [B, K] float32, on the device of `rows`.
+    """What networks are given with the training series of a batch: (B, 2C + K + labels) float32, twice.
+
+    `real` stands beside a series of the data, with its own level and spread: only the discriminator sees it.
+    `drawn` stands beside a generated one: level and spread drawn from its group, for every step anew. The
+    condition proper is the same in both.
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
     for every (seed, step, sample): the shortest part of a random order that keeps the bank's floor and share.
@@ -926,8 +946,7 @@ class Conditioner:
             )
         self.bank, self.training, self.seed = bank, training, seed
         self._fewest = bank.floor
-        self._groups = torch.from_numpy(members.groups)
-        self._table = torch.from_numpy(bank.table)
+        self._groups = members.groups
         if training != "mean":
             self._records = _Records.of(members.groups, members.entities, members.loads)
             index = self._records.index
@@ -935,26 +954,34 @@ class Conditioner:
             sums = _weighted_sums(members.points, np.ones(len(index)), index)
             self._points = (sums / self._records.points[:, None] - bank.centre) / bank.scale
 
-    def __call__(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+    def real(self, rows: Tensor, sample: Tensor, step: int, attributes: Tensor) -> Tensor:
         """
         Args:
             rows: [B] int64, training rows.
             sample: [B] int64, positions in the global batch.
+            attributes: [B, C, 2] their level and spread.
         """
-        if self._table.device != rows.device:
-            self._table, self._groups = self._table.to(rows.device), self._groups.to(rows.device)
-        groups = self._groups[rows]
-        if self.training == "mean":
-            return self._table[groups]
-        drawn = [
-            self._mean(self._drawn(row, group, draws.generator(self.seed, step, "subset", position)))
-            for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
-        ]
-        width = self.bank.conditions.shape[1]
-        means = torch.from_numpy(np.stack(drawn)).to(rows.device)
-        return torch.cat([means, self._table[groups, width:]], dim=1)
+        return self._with(attributes.numpy(), rows, sample, step)
 
-    def _drawn(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
+    def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+        """Arguments as of `real`."""
+        shape = self.bank.attributes_mean.shape[1:]
+        normal = draws.normal(self.seed, step, "levels", sample, shape).numpy()
+        return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
+
+    def _with(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+        groups = self._groups[rows.numpy()]
+        given = self.bank.given(groups, attributes)
+        if self.training != "mean":
+            means = [
+                self._mean(self._part_of(row, group, draws.generator(self.seed, step, "subset", position)))
+                for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
+            ]
+            first = 2 * attributes.shape[1]
+            given[:, first : first + self.bank.conditions.shape[1]] = np.stack(means)
+        return torch.from_numpy(given)
+
+    def _part_of(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
         """The records that a series trains on: [m]."""
         if self.training == "subset":
             return self.part(group, rng)

@@ -312,11 +312,12 @@ class Privacy(Section):
     directions_share: float = key(
         0.2, "part of the budget that finds the narrow directions; the groups' sums get the rest", gt=0, lt=1
     )
-    level_range: tuple[float, float] = key(
-        (-5.0, 5.0), "level / spread of a series is cut off here; known beforehand, never read off the data"
+    steadiness_range: tuple[float, float] = key(
+        (-2.5, 2.5),
+        "asinh(level / spread) of a series is cut off here; known beforehand, never read off the data",
     )
-    log_spread_range: tuple[float, float] = key(
-        (-7.0, 7.0), "logarithm of a series' spread is cut off here; as above"
+    log_size_range: tuple[float, float] = key(
+        (-7.0, 7.0), "logarithm of a series' root mean square is cut off here; as above"
     )
     insecure_seed: int | None = key(
         None,
@@ -326,7 +327,7 @@ class Privacy(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> "Privacy":
-        for name in ("level_range", "log_spread_range"):
+        for name in ("steadiness_range", "log_size_range"):
             low, high = getattr(self, name)
             if not low < high:
                 raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")

@@ -26,6 +26,7 @@ from scipy.special import log_ndtr
 
 from distgan import config, draws
 from distgan.errors import Mismatch, UserError, writing
+from distgan.levels import steadiness_and_size
 
 SLACK = 1e-3  # relative; dp-accounting rounds what was spent up by less
 LARGEST_COUNT_NOISE = 0.5  # of the floor: with more, a count says little of a group
@@ -202,20 +203,19 @@ def entity_means(latents: np.ndarray, entities: np.ndarray, radius: float) -> np
 
 
 def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: config.Privacy) -> np.ndarray:
-    """Every entity's (level / spread, log spread), cut off and brought to [-1, 1], and their squares.
+    """Every entity's steadiness and size (levels.py), cut off, brought to [-1, 1], and their squares.
 
-    [n, C, 2] level and spread, [n] codes -> [E, 4C]: C x (level, spread), then C x their squares.
+    [n, C, 2] level and spread, [n] codes -> [E, 4C]: C x (steadiness, size), then C x their squares.
     """
-    level, spread = attributes[..., 0], attributes[..., 1]
-    values = np.stack([level / spread, np.log(spread)], axis=-1)
     low, high = ranges(settings)
-    values = np.clip((values - low) / (high - low) * 2 - 1, -1, 1).reshape(len(values), -1)
+    values = (steadiness_and_size(attributes) - low) / (high - low) * 2 - 1
+    values = np.clip(values, -1, 1).reshape(len(values), -1)
     return _means(np.concatenate([values, values**2], axis=1), entities)
 
 
 def ranges(settings: config.Privacy) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest (level / spread, log spread)."""
-    low, high = zip(settings.level_range, settings.log_spread_range)
+    """Least and greatest steadiness and size."""
+    low, high = zip(settings.steadiness_range, settings.log_size_range)
     return np.array(low), np.array(high)
 
 

@@ -1,5 +1,6 @@
 """The bank's promises: enough entities, no dominating load, nobody's own latent, a manifest to check them."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from distgan.conditions import (
     verify,
 )
 from distgan.errors import Mismatch, UserError
+from distgan.levels import level_and_spread, steadiness_and_size
 
 SLACK = 1 + 1e-11
 
@@ -321,27 +323,42 @@ def test_statistics_are_those_of_the_weighted_group() -> None:
     members = settle(**data_without, settings=settings_of(), channels=2)
     inside = members.groups == 1
     weights = members.weights[inside]
-    log_spread = np.log(data["attributes"][inside, 1, 1])
-    mean = weights @ log_spread
+    level, spread = data["attributes"][inside, 1].T
+    size = np.log(np.sqrt(level**2 + spread**2))
+    mean = weights @ size
     assert bank.attributes_mean[1, 1, 1] == pytest.approx(mean, rel=1e-5)
-    assert bank.attributes_std[1, 1, 1] == pytest.approx(
-        np.sqrt(weights @ (log_spread - mean) ** 2), rel=1e-4
-    )
-    assert bank.attributes_mean[..., 0] == pytest.approx(2, abs=0.1)  # level / spread
+    assert bank.attributes_std[1, 1, 1] == pytest.approx(np.sqrt(weights @ (size - mean) ** 2), rel=1e-4)
+    assert np.sinh(bank.attributes_mean[..., 0]) == pytest.approx(2, abs=0.1)  # level / spread
 
 
 def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
     bank = bank_of(channels=2)
     groups = np.repeat(np.arange(bank.num_groups), 4000)
-    drawn = bank.draw_attributes(groups, np.random.default_rng(1))
+    drawn = bank.attributes(groups, np.random.default_rng(1).standard_normal((len(groups), 2, 2)))
     assert drawn.shape == (len(groups), 2, 2)
     assert drawn[..., 1].min() > 0
-    third = drawn[groups == 2]
-    np.testing.assert_allclose(
-        (third[..., 0] / third[..., 1]).mean(0), bank.attributes_mean[2, :, 0], rtol=0.02
-    )
-    np.testing.assert_allclose(np.log(third[..., 1]).std(0), bank.attributes_std[2, :, 1], rtol=0.05)
-    np.testing.assert_array_equal(drawn, bank.draw_attributes(groups, np.random.default_rng(1)))
+    third = steadiness_and_size(drawn[groups == 2])
+    np.testing.assert_allclose(third.mean(0), bank.attributes_mean[2], atol=0.02)
+    np.testing.assert_allclose(third.std(0), bank.attributes_std[2], rtol=0.05)
+
+
+def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None:
+    data = household_data(n=3000, channels=2)
+    bank = make_bank(**data, settings=settings_of())
+    told = bank.told(data["attributes"])
+    assert told.shape == (3000, 4) and told.dtype == np.float32
+    np.testing.assert_allclose(told.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(told.std(0), 1, atol=0.1)
+    alike = bank_of(channels=1)
+    one = dataclasses.replace(alike, attributes_std=0 * alike.attributes_std)
+    assert np.isfinite(one.told(np.ones((3, 1, 2)))).all()  # a population of one size
+
+
+@given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))
+def test_steadiness_and_size_are_undone(level: float, spread: float) -> None:
+    attributes = np.array([[level, spread]])
+    again = level_and_spread(steadiness_and_size(attributes))
+    np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-9 * abs(level))
 
 
 # ------------------------------------------------------------------------------------------ allocation
@@ -511,7 +528,7 @@ def conditions_of(
     training: str, rows: list[int], sample: list[int], step: int = 3, seed: int = 5
 ) -> np.ndarray:
     conditioner = Conditioner(bank_of(), members_of(), training=training, seed=seed)
-    return conditioner(torch.tensor(rows), torch.tensor(sample), step).numpy()
+    return conditioner.drawn(torch.tensor(rows), torch.tensor(sample), step).numpy()[:, 2:]
 
 
 def test_mean_training_gives_the_banks_conditions() -> None:
@@ -519,6 +536,21 @@ def test_mean_training_gives_the_banks_conditions() -> None:
     found = conditions_of("mean", [0, 5, 17], [0, 1, 2])
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, bank.conditions[members.groups[[0, 5, 17]]])
+
+
+def test_only_the_discriminator_is_told_a_series_own_level_and_spread() -> None:
+    data = household_data()
+    bank, members = bank_of(), members_of()
+    conditioner = Conditioner(bank, members, seed=5)
+    rows, sample = torch.arange(600), torch.arange(600)
+    own = torch.from_numpy(data["attributes"].astype(np.float32))
+    real, drawn = conditioner.real(rows, sample, 3, own), conditioner.drawn(rows, sample, 3)
+    np.testing.assert_allclose(real[:, :2], bank.told(data["attributes"]), atol=1e-5)
+    np.testing.assert_array_equal(real[:, 2:], drawn[:, 2:])
+    other = conditioner.drawn(rows, sample, 4)
+    assert (other[:, :2] != drawn[:, :2]).all()
+    half = conditioner.drawn(rows[300:], sample[300:], 3)
+    np.testing.assert_array_equal(half, drawn[300:])
 
 
 def test_subset_training_depends_on_seed_step_and_sample_alone() -> None:
@@ -537,7 +569,7 @@ def test_subset_training_is_right_on_average_and_never_one_latent() -> None:
     bank, members = bank_of(), members_of()
     conditioner = Conditioner(bank, members, training="subset", seed=0)
     rows = torch.zeros(3000, dtype=torch.int64)
-    found = conditioner(rows, torch.arange(3000), 0).numpy()
+    found = conditioner.drawn(rows, torch.arange(3000), 0).numpy()[:, 2:]
     group = members.groups[0]
     np.testing.assert_allclose(found.mean(axis=0), bank.conditions[group], atol=0.05)
     points = (members.points - bank.centre) / bank.scale
@@ -590,7 +622,7 @@ def test_probes_are_means_of_few_members() -> None:
     settings = settings_of(training="probes", min_members=1, probes=2)
     bank, members = bank_of(settings), members_of(settings)
     conditioner = Conditioner(bank, members, training="probes", seed=1)
-    found = conditioner(torch.zeros(20, dtype=torch.int64), torch.arange(20), 0).numpy()
+    found = conditioner.drawn(torch.zeros(20, dtype=torch.int64), torch.arange(20), 0).numpy()[:, 2:]
     inside = (members.points[members.groups == members.groups[0]] - bank.centre) / bank.scale
     pairs = ((inside[:, None] + inside[None]) / 2).reshape(-1, 2)
     for condition in found:
@@ -601,9 +633,8 @@ def test_leave_one_out_gives_its_left_out_member_away(tmp_path: Path) -> None:
     """Why it is for study only: from the group's mean and the series' condition follows the latent."""
     settings = settings_of(training="leave_one_out")
     bank, members = bank_of(settings), members_of(settings)
-    found = Conditioner(bank, members, training="leave_one_out")(
-        torch.tensor([3]), torch.tensor([0]), 0
-    ).numpy()[0]
+    conditioner = Conditioner(bank, members, training="leave_one_out")
+    found = conditioner.drawn(torch.tensor([3]), torch.tensor([0]), 0).numpy()[0, 2:]
     inside = members.points[members.groups == members.groups[3]].astype(np.float64)
     n, mean = len(inside), inside.mean(axis=0)
     left_out = n * mean - (n - 1) * (found * bank.scale + bank.centre)

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"config", "layers", "losses", "errors", "files", "draws", "runs", "schedules", "progress"},
+    {"config", "layers", "losses", "errors", "files", "draws", "levels", "runs", "schedules", "progress"},
     {"models", "data", "clustering", "parallel", "privacy"},
     {"objectives", "conditions", "evaluation"},
     {"engine", "plan"},
@@ -22,6 +22,7 @@ GROUND_ORDER = [
     "errors",
     "files",
     "draws",
+    "levels",
     "schedules",
     "progress",
     "runs",

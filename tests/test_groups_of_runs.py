@@ -129,7 +129,7 @@ def test_the_seeds_probes_are_a_config_and_never_a_release(
     assert "never to be released" in run.done("bank")["summary"]
 
 
-PRIVATE = ["privacy.epsilon=4", "privacy.delta=1e-5", "clusters.count=2", "privacy.log_spread_range=[-3, 3]"]
+PRIVATE = ["privacy.epsilon=4", "privacy.delta=1e-5", "clusters.count=2", "privacy.log_size_range=[-3, 3]"]
 
 
 def test_a_private_bank_is_accounted_from_latents_to_bank(

@@ -108,9 +108,9 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
         points, attributes, members.loads, members.groups, settings, members.entities, labels=labels
     )
     rows = torch.arange(12)
-    given = Conditioner(bank, members, training=training)(rows, rows, 3)
-    assert given.shape == (12, 4)
-    assert given[:, 2:].argmax(1).tolist() == (rows % 2).tolist()
+    given = Conditioner(bank, members, training=training).drawn(rows, rows, 3)
+    assert given.shape == (12, 6)
+    assert given[:, 4:].argmax(1).tolist() == (rows % 2).tolist()
 
 
 def test_tts_cgan_wants_labels() -> None:

@@ -82,7 +82,7 @@ def test_finite_difference_agrees_with_the_exact_penalty_on_the_real_network(dty
     torch.manual_seed(0)
     settings = config.load(None, ["model.discriminator.width=32", "model.discriminator.side_channels=4"])
     network = models.build(settings, 400, 1)["discriminator"]
-    series, condition = 0.3 * torch.randn(2, 400, 1), torch.randn(2, 8)
+    series, condition = 0.3 * torch.randn(2, 400, 1), torch.randn(2, 10)
     network(series.to(dtype), condition.to(dtype))
     with twice_differentiable():
         wanted = exact(network, series, condition)
@@ -101,7 +101,7 @@ def test_exact_penalty_can_be_trained_on() -> None:
     torch.manual_seed(0)
     network = models.build(config.load(None, ["model.discriminator.width=32"]), 200, 1)["discriminator"]
     with twice_differentiable():
-        exact(network, torch.randn(2, 200, 1), torch.randn(2, 8)).mean().backward()
+        exact(network, torch.randn(2, 200, 1), torch.randn(2, 10)).mean().backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
     assert sum(gradient.abs().sum() for gradient in gradients) > 0

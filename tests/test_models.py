@@ -28,10 +28,10 @@ def small(name: str, *more: str) -> config.Config:
 
 
 def sampled(
-    networks: dict[str, nn.Module], count: int, dtype: torch.dtype = torch.float32
+    networks: dict[str, nn.Module], count: int, dtype: torch.dtype = torch.float32, channels: int = 1
 ) -> tuple[Tensor, Tensor]:
     noise = torch.randn(count, networks["generator"].noise_dim, dtype=dtype)
-    return noise, torch.randn(count, 4, dtype=dtype)
+    return noise, torch.randn(count, 2 * channels + 4, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -42,7 +42,7 @@ def test_any_length_channels_and_patch(
     name: str, length: int, channels: int, patch: int, dtype: torch.dtype
 ) -> None:
     networks = models.build(small(name, f"model.patch={patch}"), length, channels)
-    noise, condition = sampled(networks, 2, dtype)
+    noise, condition = sampled(networks, 2, dtype, channels)
     series = networks["generator"](noise, condition)
     assert series.shape == (2, length, channels) and series.dtype == dtype
     assert series.abs().max() <= 1
@@ -76,7 +76,7 @@ def test_the_seed_recipe_is_the_seeds_size() -> None:
         config.load(None, ["model.name=seed", "encoder.latent_dim=32", "bank.condition_dim=32"]), 2190, 1
     )
     lift = networks["generator"].lift
-    assert tuple(lift.weight.shape) == (21900, 132)
+    assert tuple(lift.weight.shape) == (21900, 132 + 2)  # level and spread are told, too
     heads = [branch.blocks[0].heads for branch in networks["generator"].branches]
     assert (heads, networks["generator"].weights) == ([10, 5, 2], (1.0, 0.2, 0.1))
 
@@ -97,7 +97,7 @@ def test_noise_and_condition_both_matter(name: str) -> None:
 def test_the_discriminator_sees_the_condition() -> None:
     torch.manual_seed(0)
     discriminator = models.build(small("multiscale"), 100, 1)["discriminator"]
-    series, condition = torch.randn(2, 100, 1), torch.randn(2, 4)
+    series, condition = torch.randn(2, 100, 1), torch.randn(2, 6)
     assert (discriminator(series, condition) - discriminator(series, condition.flip(0))).abs().min() > 1e-6
 
 

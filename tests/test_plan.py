@@ -94,11 +94,11 @@ def test_products_of_a_block_are_those_of_the_formula() -> None:
     chosen, tokens = settings.model.generator, LENGTH // settings.model.patch
     with torch.device("meta"):
         generator = models.build(settings, LENGTH, 1)["generator"]
-        noise, condition = torch.zeros(SERIES, int(generator.noise_dim)), torch.zeros(SERIES, 8)  # type: ignore[call-overload]
+        noise, condition = torch.zeros(SERIES, int(generator.noise_dim)), torch.zeros(SERIES, 10)  # type: ignore[call-overload]
     with Trace() as trace, torch.no_grad():
         generator(noise, condition)
     blocks = branches_flops(chosen.scales, SERIES, tokens, chosen.width, chosen.width)
-    around = 2 * SERIES * (4 + 8 + 2 * chosen.width) * chosen.width + 2 * SERIES * tokens * 2 * chosen.width
+    around = 2 * SERIES * (4 + 10 + 2 * chosen.width) * chosen.width + 2 * SERIES * tokens * 2 * chosen.width
     total = sum(flops for kind, _, flops, *_ in trace.operations if kind in (MATRIX, ATTENTION))
     vectors = 6 * 2 * 16 * chosen.width  # the head's power iteration, an iteration and a half on each side
     assert 0 <= total - blocks - around <= vectors
@@ -126,7 +126,7 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
-    condition = torch.zeros(SERIES, settings.bank.condition_dim)
+    condition = torch.zeros(SERIES, models.condition_numbers(settings, 1))
     objective = game(settings, networks, condition=lambda batch: condition)
     peak = products = 0.0
     for phase in objective.phases:

@@ -18,7 +18,7 @@ from distgan.errors import Mismatch, UserError
 
 def settings_of(**changes: Any) -> config.Privacy:
     told = {"epsilon": 2.0, "delta": 1e-5, "insecure_seed": 0}
-    return config.Privacy(**(told | {"log_spread_range": (-2.0, 2.0)} | changes))
+    return config.Privacy(**(told | {"log_size_range": (-2.0, 2.0)} | changes))
 
 
 def budget_of(entities: int = 600, latent_dim: int = 2, **changes: Any) -> privacy.Budget:
@@ -185,11 +185,12 @@ def private_bank(seed: int = 0, n: int = 600, **changes: Any) -> Bank:
 def test_a_private_bank_is_near_the_exact_one() -> None:
     data = household_data(groups=3)
     exact = np.stack([data["points"][data["groups"] == group].mean(axis=0) for group in range(3)])
-    spread = [np.log(data["attributes"][data["groups"] == group, 0, 1]).mean() for group in range(3)]
+    size = np.log(np.linalg.norm(data["attributes"][:, 0], axis=1))
+    sizes = [size[data["groups"] == group].mean() for group in range(3)]
     banks = [private_bank(seed) for seed in range(12)]
     for found, expected in (
         (np.mean([bank.conditions + bank.centre for bank in banks], axis=0), exact),
-        (np.mean([bank.attributes_mean[:, 0, 1] for bank in banks], axis=0), spread),
+        (np.mean([bank.attributes_mean[:, 0, 1] for bank in banks], axis=0), sizes),
     ):
         np.testing.assert_allclose(found, expected, atol=0.2)
     assert all(abs(bank.sizes.sum() - 600) < 60 for bank in banks)

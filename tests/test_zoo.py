@@ -74,8 +74,8 @@ def ready(name: str, length: int, channels: int) -> nn.Module:
     return models.sampler(small(name), networks).eval()
 
 
-def noise_and_condition(generator: nn.Module, count: int) -> tuple[Tensor, Tensor]:
-    return torch.randn(count, models.noise_numbers(generator)), torch.randn(count, 4)
+def noise_and_condition(generator: nn.Module, count: int, channels: int = CHANNELS) -> tuple[Tensor, Tensor]:
+    return torch.randn(count, models.noise_numbers(generator)), torch.randn(count, 2 * channels + 4)
 
 
 def a_batch(count: int, length: int, channels: int, step: int = 0, first: int = 0) -> Batch:
@@ -88,7 +88,9 @@ def a_batch(count: int, length: int, channels: int, step: int = 0, first: int = 
 
 
 def condition_of(batch: Batch) -> Tensor:
-    return torch.stack([batch.rows, batch.rows % 2, batch.rows % 3, batch.rows * 0], dim=1).float() - 1
+    """Level and spread of every channel, and four numbers of the group."""
+    numbers = 2 * batch.series.shape[2] + 4
+    return torch.stack([batch.rows % (1 + k) for k in range(numbers)], dim=1).float() - 1
 
 
 def one_of_two(batch: Batch) -> Tensor:
@@ -144,7 +146,7 @@ def test_any_length_and_channels(name: str, length: int, channels: int) -> None:
         pytest.skip("the corners suffice at a year")
     generator = ready(name, length, channels)
     with torch.no_grad():
-        series = generator(*noise_and_condition(generator, 2))
+        series = generator(*noise_and_condition(generator, 2, channels))
     assert series.shape == (2, length, channels) and series.dtype == torch.float32
     assert torch.isfinite(series).all()
 
@@ -152,7 +154,7 @@ def test_any_length_and_channels(name: str, length: int, channels: int) -> None:
 @pytest.mark.parametrize("name", GENERATORS)
 def test_half_precision_comes_back_as_it_went_in(name: str) -> None:
     generator = ready(name, 24, 3)
-    noise, condition = noise_and_condition(generator, 2)
+    noise, condition = noise_and_condition(generator, 2, channels=3)
     series = generator(noise.bfloat16(), condition.bfloat16())
     assert series.dtype == torch.bfloat16 and torch.isfinite(series).all()
 

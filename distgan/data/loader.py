@@ -30,6 +30,7 @@ class Batch:
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, consecutive positions in the global
     batch. Both stay on the CPU, where random numbers are drawn by them: a step waits for no device.
+    attributes: [B, C, 2] float32, level and spread of each series before scaling, on the CPU as well.
     calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
     whole: of a micro-batch, the process's part that it was split from.
     """
@@ -39,12 +40,14 @@ class Batch:
     rows: Tensor
     sample: Tensor
     step: int
+    attributes: Tensor | None = None
     calendar: Tensor | None = None
     whole: "Batch | None" = None
 
     def split(self, size: int) -> list["Batch"]:
         """Micro-batches of `size` series."""
-        names = ["series", "mask", "rows", "sample", *(["calendar"] if self.calendar is not None else [])]
+        optional = [name for name in ("attributes", "calendar") if getattr(self, name) is not None]
+        names = ["series", "mask", "rows", "sample", *optional]
         parts = zip(*(getattr(self, name).split(size) for name in names), strict=True)
         return [replace(self, **dict(zip(names, part)), whole=self) for part in parts]
 
@@ -63,7 +66,7 @@ class Batch:
             return tensor.to(device, non_blocking=non_blocking)
 
         calendar = None if self.calendar is None else move(self.calendar)
-        return Batch(move(self.series), move(self.mask), self.rows, self.sample, self.step, calendar)
+        return replace(self, series=move(self.series), mask=move(self.mask), calendar=calendar)
 
 
 class Loader:
@@ -145,7 +148,8 @@ class Loader:
         if torch.cuda.is_available():  # torch's pinned allocator recycles, and knows when a copy has ended
             series, mask = series.pin_memory(), mask.pin_memory()
         sample = torch.from_numpy(self._sample.copy())
-        return Batch(series, mask, torch.from_numpy(rows), sample, step, self._calendar(places))
+        known = torch.from_numpy(attributes)
+        return Batch(series, mask, torch.from_numpy(rows), sample, step, known, self._calendar(places))
 
     def _calendar(self, places: np.ndarray) -> Tensor | None:
         """[B, L, 6]: the features of each series' own stretch of the axis."""

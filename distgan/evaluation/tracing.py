@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
+from distgan.levels import steadiness_and_size
+
 FEWEST_STRANGERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
 SMALLEST_QUARTER, FARTHEST = 0.25, 0.05
 RIDGE = 1e-3  # of the strangers' mean variance
@@ -42,10 +44,9 @@ class Attack:
 def own_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
     """What is released of a group, of one entity: [n, K], [n, C, 2] -> [n, K + 4C].
 
-    Condition; level / spread and log spread; their squares, since deviations are released, too.
+    Condition; steadiness and size; their squares, since deviations are released, too.
     """
-    level, spread = attributes[..., 0], attributes[..., 1]
-    values = np.stack([level / spread, np.log(spread)], axis=-1).reshape(len(points), -1)
+    values = steadiness_and_size(attributes).reshape(len(points), -1)
     return np.concatenate([points, values, values**2], axis=1).astype(np.float64)
 
 

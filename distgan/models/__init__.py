@@ -32,13 +32,17 @@ MODELS: dict[str, ModuleType] = {
 def build(settings: config.Config, length: int, channels: int, labels: int = 0) -> dict[str, nn.Module]:
     """The networks that `model.name` names: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)`
     and, but for the classical ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some
-    families have more. A condition is `bank.condition_dim` numbers and one for each of the `labels`.
+    families have more. A condition has `condition_numbers`.
     """
     family = MODELS[settings.model.name]
-    networks: dict[str, nn.Module] = family.build(
-        settings.model, length, channels, settings.bank.condition_dim + labels, labels
-    )
+    width = condition_numbers(settings, channels, labels)
+    networks: dict[str, nn.Module] = family.build(settings.model, length, channels, width, labels)
     return networks
+
+
+def condition_numbers(settings: config.Config, channels: int, labels: int = 0) -> int:
+    """Numbers of a condition: level and spread of every channel, the group's mean, one for each label."""
+    return 2 * channels + settings.bank.condition_dim + labels
 
 
 def sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Module:

@@ -29,12 +29,14 @@ def game(
     across: Callable[[Tensor], Tensor] = lambda count: count,
     dtype: torch.dtype = torch.float32,
     steps_per_day: int = 24,
+    real_condition: Condition | None = None,
 ) -> Objective:
     """The objective of the family that `model.name` names. Arguments as of `Adversarial`."""
     return GAMES.get(settings.model.name, Adversarial)(
         networks,
         noise_dim=noise_numbers(networks["generator"]),
         condition=condition,
+        real_condition=real_condition,
         settings=settings.objective,
         seed=settings.seed,
         burn_in_steps=settings.train.burn_in_steps,

@@ -27,7 +27,8 @@ class Adversarial:
     Args:
         networks: `generator` and `discriminator`, ready to be called.
         noise_dim: numbers of noise a series takes.
-        condition: the condition of each series of a batch, (B, K).
+        condition: what each generated series of a batch is made from, (B, K).
+        real_condition: what the discriminator is told beside the real ones; by default the same.
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
         steps_per_day: what augmentation calls a day.
@@ -42,6 +43,7 @@ class Adversarial:
         *,
         noise_dim: int,
         condition: Condition,
+        real_condition: Condition | None = None,
         settings: config.Objective,
         seed: int,
         burn_in_steps: int = 0,
@@ -52,6 +54,7 @@ class Adversarial:
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.noise_dim, self.condition = noise_dim, condition
+        self.real_condition = real_condition or condition
         self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
         self.across, self.dtype, self.steps_per_day = across, dtype, steps_per_day
         self.family: Any = family
@@ -66,19 +69,19 @@ class Adversarial:
         ]
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        condition_BK = self.condition(batch)
+        real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
         with torch.no_grad():
-            fake_BLC = self.fake(batch, condition_BK, "discriminator noise")
+            fake_BLC = self.fake(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augmented(batch, fake_BLC)
-        real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([condition_BK] * 2)).chunk(2)
+        real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([real_BK, fake_BK])).chunk(2)
         loss = self.game.discriminator(real, fake)
         shown = self.shown(loss.detach(), real.detach(), fake.detach())
         shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
         if self.settings.penalty.kind != "none":
-            penalty = self.penalty(batch, fake_BLC, condition_BK)
+            penalty = self.penalty(batch, fake_BLC, real_BK, fake_BK)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
-        beside = self.beside(batch.series, condition_BK)
+        beside = self.beside(batch.series, real_BK)
         return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
 
     @staticmethod
@@ -105,7 +108,7 @@ class Adversarial:
         real = fake
         if self.game.compares:
             with torch.no_grad():
-                real = self.judge(seen.series, condition_BK)
+                real = self.judge(seen.series, self.real_condition(batch))
         loss = self.game.generator(real, fake)
         shown = {"g": loss.detach()}
         if self.game.seeks_modes:
@@ -155,33 +158,40 @@ class Adversarial:
         weight = self.settings.penalty.weight
         return cosine(step, self.burn_in_steps, 10 * weight, weight)
 
-    def penalty(self, batch: Batch, fake_BLC: Tensor, condition_BK: Tensor) -> Tensor:
+    def penalty(self, batch: Batch, fake_BLC: Tensor, real_BK: Tensor, fake_BK: Tensor) -> Tensor:
         """Mean penalty over this step's share of the global batch, at real and at generated series: a
         scalar.
         """
         chosen, kept_B = self.share(batch)
         real, fake = batch.series[chosen], fake_BLC[chosen].float()
-        condition, mask = condition_BK[chosen], batch.mask[chosen]
+        conditions, mask = (real_BK[chosen], fake_BK[chosen]), batch.mask[chosen]
         with without_dropout(self.networks["discriminator"]):
-            penalties_B = self.penalties(batch, batch.sample[chosen], real, fake, condition, mask)
+            penalties_B = self.penalties(batch, batch.sample[chosen], real, fake, conditions, mask)
         count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
         return (penalties_B * kept_B).sum() / count.clamp(
             min=1e-6
         )  # a small batch may have none of the share
 
     def penalties(
-        self, batch: Batch, samples: Tensor, real: Tensor, fake: Tensor, condition: Tensor, mask: Tensor
+        self,
+        batch: Batch,
+        samples: Tensor,
+        real: Tensor,
+        fake: Tensor,
+        conditions: tuple[Tensor, Tensor],
+        mask: Tensor,
     ) -> Tensor:
         """One number for each chosen series, which stand at `samples` of the global batch."""
         network, settings, device = self.networks["discriminator"], self.settings.penalty, real.device
         if settings.kind == "interpolated":
             share_B = draws.uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
-                return interpolated(network, real, fake, condition, share_B, settings.target)
-        both, conditions = torch.cat([real, fake]), torch.cat([condition, condition])
+                between = torch.lerp(conditions[1], conditions[0], share_B[:, None])
+                return interpolated(network, real, fake, between, share_B, settings.target)
+        both, conditions_BK = torch.cat([real, fake]), torch.cat(conditions)
         if settings.kind == "exact":
             with twice_differentiable():
-                values = exact(network, both, conditions)
+                values = exact(network, both, conditions_BK)
         else:
             shape = tuple(both.shape[1:])
             ways = ("real direction", "fake direction")
@@ -189,7 +199,7 @@ class Adversarial:
                 [draws.normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
             )
             direction = direction * torch.cat([mask, mask])
-            values = finite_difference(network, both, conditions, direction, settings.sigma)
+            values = finite_difference(network, both, conditions_BK, direction, settings.sigma)
         real_B, fake_B = values.chunk(2)
         return real_B + fake_B
 

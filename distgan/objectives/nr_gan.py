@@ -40,7 +40,7 @@ class NoiseReduction(Adversarial):
             "fake": self.mean(fake.detach().mean(1), 1 - clean_B),
         }
         if self.settings.penalty.kind != "none":
-            penalty = self.penalty(batch, filtered_BLC, condition_BK)
+            penalty = self.penalty(batch, filtered_BLC, condition_BK, condition_BK)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         return {"loss": loss, **shown}

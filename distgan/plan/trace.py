@@ -309,7 +309,7 @@ def _counted(tree: str, length: int, channels: int, series: int) -> Work:
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.empty_like(parameter)
-    width = settings.bank.condition_dim + labels_of(settings)
+    width = models.condition_numbers(settings, channels, labels_of(settings))
     condition = torch.empty(series, width, device="meta")
     objective = game(settings, networks, condition=lambda batch: condition, dtype=dtype)
     parts = [

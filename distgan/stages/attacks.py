@@ -166,7 +166,7 @@ def white_box(
     """
     vae = load_vae(settings, folder, sides[0][0].store).to(parallel.device).eval()
     critic = load_discriminator(settings, folder, sides[0][0], parallel)
-    table, size = torch.from_numpy(bank.table).to(parallel.device), settings.encoder.batch_size
+    size = settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
         told: dict[str, list[np.ndarray]] = {name: [] for name in scores}
@@ -176,7 +176,9 @@ def white_box(
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
             told["autoencoder"].append(-error.cpu().numpy())
             if critic is not None:
-                verdict = critic(series, table[torch.from_numpy(where[first : first + size])])
+                part = slice(first, first + size)
+                given = torch.from_numpy(bank.given(where[part], data.attributes[part]))
+                verdict = critic(series, given.to(parallel.device))
                 told["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in told.items():
             if found:

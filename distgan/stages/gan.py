@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgan import config, models
+from distgan import config, draws, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
 from distgan.data.store import Axis
@@ -49,7 +49,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     objective = game(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        condition=training_conditions(settings, folder, data),
+        **training_conditions(settings, folder, data),
         across=parallel.mean,
         dtype=parallel.dtype,
         steps_per_day=steps_per_day(settings, data.store.meta.axis),
@@ -141,19 +141,26 @@ def schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: in
 
 def training_conditions(
     settings: config.Config, folder: Run, data: TrainingData
-) -> Callable[[Batch], Tensor]:
-    """What each series of a batch trains on: (B, K). Never a function of its own latent alone."""
+) -> dict[str, Callable[[Batch], Tensor]]:
+    """What goes with each series of a batch, (B, K): `condition` is never a function of the series alone,
+    `real_condition` tells the discriminator the real one's own level and spread.
+    """
     if "bank" not in settings.stages:
-        return clean_or_not(data, settings.data.source)
+        return {"condition": clean_or_not(data, settings.data.source)}
     bank = Bank.load(folder.need(folder.bank, "bank"))
     members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
 
-    def condition(batch: Batch) -> Tensor:
-        found = conditioner(batch.rows, batch.sample, batch.step)
+    def drawn(batch: Batch) -> Tensor:
+        found = conditioner.drawn(batch.rows, batch.sample, batch.step)
         return found.to(batch.series.device, non_blocking=True)
 
-    return condition
+    def real(batch: Batch) -> Tensor:
+        assert batch.attributes is not None  # the loader gives them
+        found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
+        return found.to(batch.series.device, non_blocking=True)
+
+    return {"condition": drawn, "real_condition": real}
 
 
 def clean_or_not(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -190,11 +197,18 @@ def sheet(
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
-    conditions = torch.from_numpy(bank.table[groups])
+    attributes = draw_attributes(bank, groups, settings.seed)
+    conditions = torch.from_numpy(bank.given(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
     return {"samples": plots.sample_sheet(series, plots.view_of(meta, unit="scaled"))}
+
+
+def draw_attributes(bank: Bank, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Level and spread of new series of some groups: [n] -> [n, C, 2] float64."""
+    shape = (len(groups), *bank.attributes_mean.shape[1:])
+    return bank.attributes(groups, draws.generator(seed, 0, "levels").standard_normal(shape))
 
 
 def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:
