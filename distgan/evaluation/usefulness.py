@@ -1,7 +1,9 @@
 """What the synthetic series are good for: a forecaster trained on them, tested on real series it never saw.
 
 The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred
-and scaled by itself, so that homes of any level share it. Where a day has no steps of its own, or the record
+by itself and scaled by the spread of its whole series, so that homes of any level share it. (Scaled by its
+own spread, a quiet week before a loud day weighs so much that a forecaster of real homes lost to the naive
+one.) Where a day has no steps of its own, or the record
 is short, it sees seven steps and predicts the next. Errors are divided by those of the seasonal-naive
 forecast (the same time a week ago, or the step before): 1 is no better than that, 0 is perfect.
 
@@ -63,8 +65,9 @@ def task_of(length: int, steps_per_day: float) -> Task | None:
 def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
     """Weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
 
-    True and naive values are centred and scaled by the week before, like what is seen. A gap in the week
-    takes its mean; a day with a gap is no sample, nor is one after a week that stood still.
+    True and naive values are centred by the week before, like what is seen, and all are in spreads of the
+    series. A gap in the week takes its mean; a day with a gap is no sample, nor is any of a series that
+    stands still.
     """
     n, length, channels = values.shape
     periods = length // task.horizon
@@ -74,18 +77,26 @@ def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
     measured = ~np.isnan(weeks)
     counts = np.maximum(measured.sum(-1, keepdims=True), 1).astype(np.float32)
     middle = np.where(measured, weeks, 0).sum(-1, keepdims=True) / counts
-    centred = np.where(measured, weeks - middle, 0)
-    scale = np.sqrt(np.square(centred).sum(-1, keepdims=True) / counts)
-    usable = scale[..., 0] > 1e-6 * np.abs(middle[..., 0]) + 1e-30
-    scale = np.where(usable[..., None], scale, 1)
+    scale, usable = _spread(blocks)
     true = (blocks[:, WEEK:] - middle) / scale
-    seen = centred / scale
+    seen = np.where(measured, weeks - middle, 0) / scale
     first = task.context - task.lag
     naive = seen[..., first : first + task.horizon]
-    keep = usable & ~np.isnan(true).any(-1)
+    keep = usable & measured.any(-1) & ~np.isnan(true).any(-1)
     calendar = np.broadcast_to(_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
     series = np.repeat(np.arange(n), channels)[:, None] + np.zeros(len(starts), int)
     return np.concatenate([seen, calendar], -1)[keep], true[keep], naive[keep], series[keep]
+
+
+def _spread(blocks: Array) -> tuple[Array, Array]:
+    """Deviation of each series, 1 for one that stands still; which do not: [n, T, H] -> [n, 1, 1], [n, 1]."""
+    measured = ~np.isnan(blocks)
+    counts = np.maximum(measured.sum((1, 2), keepdims=True), 1)
+    mean = np.where(measured, blocks, 0).sum((1, 2), keepdims=True, dtype=np.float64) / counts
+    squares = np.where(measured, blocks - mean, 0) ** 2
+    deviation = np.sqrt(squares.sum((1, 2), keepdims=True, dtype=np.float64) / counts).astype(np.float32)
+    varies = deviation > 1e-6 * np.abs(mean) + 1e-30
+    return np.where(varies, deviation, np.float32(1)), varies[..., 0]
 
 
 def _calendar(period: Array, task: Task) -> Array:
@@ -131,10 +142,10 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Relative errors on held-out series by what the forecaster was trained on, ready for JSON.
 
-    An error is an owner's mean absolute error, in spreads of the week before, over that of the naive
-    forecast; owners weigh alike, and 95 % intervals are from resampling them. `gaps` are paired differences:
-    `synthetic - real` is the price of not having the real series, `gain` what synthetic series take off the
-    error of real ones.
+    An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
+    owners weigh alike, and 95 % intervals are from resampling them. `gaps` are paired differences: `synthetic
+    - real` is the price of not having the real series, `gain` what synthetic series take off the error of
+    real ones.
 
     Args:
         train, holdout, synthetic: [n, L, C] in original units, NaN where missing.
