@@ -22,6 +22,7 @@ PROMISED = {
     "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
     "denoise.py": ["series"],
     "short.py": [],
+    "year.py": [],
     "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }

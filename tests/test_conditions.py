@@ -334,12 +334,24 @@ def test_statistics_are_those_of_the_weighted_group() -> None:
 def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
     bank = bank_of(channels=2)
     groups = np.repeat(np.arange(bank.num_groups), 4000)
-    drawn = bank.attributes(groups, np.random.default_rng(1).standard_normal((len(groups), 2, 2)))
+    drawn = bank.draw_attributes(groups, np.random.default_rng(1))
     assert drawn.shape == (len(groups), 2, 2)
     assert drawn[..., 1].min() > 0
     third = steadiness_and_size(drawn[groups == 2])
     np.testing.assert_allclose(third.mean(0), bank.attributes_mean[2], atol=0.02)
     np.testing.assert_allclose(third.std(0), bank.attributes_std[2], rtol=0.05)
+    np.testing.assert_array_equal(drawn, bank.draw_attributes(groups, np.random.default_rng(1)))
+
+
+def test_a_few_drawn_levels_cover_their_distribution_evenly() -> None:
+    bank = bank_of()
+    groups = np.arange(60) % bank.num_groups
+    for seed in range(5):
+        drawn = steadiness_and_size(bank.draw_attributes(groups, np.random.default_rng(seed)))
+        for group in range(bank.num_groups):
+            spread = bank.attributes_std[group]
+            off = np.abs(drawn[groups == group].mean(0) - bank.attributes_mean[group])
+            assert (off < 0.2 * spread).all()  # of independent draws the deviation alone is spread / √10
 
 
 def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None:

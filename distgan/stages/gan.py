@@ -197,18 +197,12 @@ def sheet(
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(settings.seed)
     noise = torch.randn(PICTURED, noise_numbers(generator), generator=random)
-    attributes = draw_attributes(bank, groups, settings.seed)
+    attributes = bank.draw_attributes(groups, draws.generator(settings.seed, 0, "levels"))
     conditions = torch.from_numpy(bank.given(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
     _, meta = read_scaler(folder)
     return {"samples": plots.sample_sheet(series, plots.view_of(meta, unit="scaled"))}
-
-
-def draw_attributes(bank: Bank, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Level and spread of new series of some groups: [n] -> [n, C, 2] float64."""
-    shape = (len(groups), *bank.attributes_mean.shape[1:])
-    return bank.attributes(groups, draws.generator(seed, 0, "levels").standard_normal(shape))
 
 
 def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:

@@ -21,7 +21,7 @@ from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
-from distgan.stages.gan import draw_attributes, load_generator
+from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
 
@@ -70,7 +70,7 @@ def sampled(
     generator = load_generator(settings, folder, length).to(parallel.device).eval()
     noise_dim = noise_numbers(generator)
     groups = groups_of(chosen, bank, among)
-    attributes = draw_attributes(bank, groups, chosen.seed)
+    attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
     conditions = torch.from_numpy(bank.given(groups, attributes)).to(parallel.device)
     for first in range(0, chosen.count, chosen.batch_size):
         part = slice(first, min(first + chosen.batch_size, chosen.count))

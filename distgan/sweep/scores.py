@@ -67,7 +67,11 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
         *_, last = run.metrics("gan").read_text().splitlines()
         return json.loads(last).get(name.removeprefix(METRICS))
     rows = _rows(report)
-    return _fidelity(rows) if name == FIDELITY else _loss(rows[verdict.MODEL], name)
+    if name == FIDELITY:
+        groups = {score.group for score in SCORES} - {"copies"}
+        real = rows.get(verdict.REAL)
+        return None if real is None else verdict.closeness(rows[verdict.MODEL], real, sorted(groups))
+    return _loss(rows[verdict.MODEL], name)
 
 
 def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,21 +81,3 @@ def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
 def _loss(row: Mapping[str, Any], name: str) -> float | None:
     value = row["values"][name]
     return None if value is None else BY_NAME[name].loss(value)
-
-
-def _fidelity(rows: Mapping[str, Any]) -> float | None:
-    """Mean over scores of loss / (loss + bar): 0 perfect, 0.5 at the bar, 1 hopeless.
-
-    The bar of a score is what the verdict calls like real: the loss of other real series and two standard
-    errors. Every score counts alike, whatever its unit, and none can outweigh the rest.
-    """
-    model, real = rows[verdict.MODEL], rows.get(verdict.REAL)
-    if real is None:
-        return None
-    shares = []
-    for score in SCORES:
-        ours, theirs = _loss(model, score.name), _loss(real, score.name)
-        if score.group != "copies" and ours is not None and theirs is not None:
-            bar = theirs + 2 * verdict.doubt(model, real, score.name)
-            shares.append(ours / max(ours + bar, 1e-9))
-    return sum(shares) / len(shares) if shares else None

@@ -1,0 +1,158 @@
+"""The protocol of the year: recipes trained on whole years of the same homes, seed by seed, under one report.
+
+    python benchmarks/year.py --data FOLDER            # FOLDER/lcl_london_2013_hourly.npz, hours of work
+    python benchmarks/year.py --data FOLDER --recipes multiscale --seeds 1 --set train.steps=500
+    python benchmarks/year.py --smoke
+
+Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
+for reference), anew for every seed; each recipe makes 200 homes; every score compares them with the held-out
+ones, beside other real homes and the report's floors and classical baselines. A table gives every score's
+mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar), the bar
+being what is called like real: 0 is perfect, .5 at the bar, 1 hopeless. A recipe beats a row where its figure
+is lower by more than the deviation over seeds. Totals are those of all synthetic homes over all real ones.
+Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from common import ROOT, finish, show
+
+from distgan.data.store import Store
+from distgan.evaluation import verdict
+from distgan.files import read_json
+from distgan.runs import Run
+
+LONDON = "lcl_london_2013_hourly.npz"
+SPLITS = "data.splits={train: 0.7, holdout: 0.2, reference: 0.1}"
+RECIPES = {"multiscale": "london.yaml", "seed": "seed.yaml"}
+FAMILIES = ("values", "rhythm", "diversity", "critics")
+SMOKE = [
+    "encoder.steps=2",
+    "encoder.width=16",
+    "train.steps=2",
+    "train.batch_size=4",
+    "generate.count=20",
+    "evaluate.pictures=false",
+]
+
+
+def trained(recipe: str, seed: int, out: Path, changes: list[str]) -> Run:
+    """A finished run of a recipe, from wherever an earlier one was left."""
+    folder = out / f"{recipe}-{seed}"
+    own = [f"run_dir={folder}", f"seed={seed}", "generate.count=200", SPLITS, *changes]
+    command = [sys.executable, "-m", "distgan.train", "--config", str(ROOT / "configs" / RECIPES[recipe])]
+    subprocess.run([*command, *own], check=True, cwd=ROOT)
+    return Run(folder)
+
+
+def made_up(place: Path) -> Path:
+    """Three weeks of 60 homes."""
+    rng = np.random.default_rng(0)
+    hours = pd.date_range("2013-01-01", periods=504, freq="h")
+    day = 1 + np.sin(2 * np.pi * np.arange(504) / 24)[:, None]
+    homes = rng.gamma(4, 0.1, 60) * day * rng.gamma(4, 0.25, (504, 60))
+    pd.DataFrame(homes, hours, [f"home-{i}" for i in range(60)]).to_csv(place, index_label="timestamp")
+    return place
+
+
+def families(report: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """How near every row is to real, by family."""
+    rows = {row["name"]: row for row in report["rows"]}
+    real = rows[verdict.REAL]
+    return {
+        name: {family: verdict.closeness(row, real, [family]) or 0.0 for family in FAMILIES}
+        for name, row in rows.items()
+    }
+
+
+def total(run: Run) -> float:
+    """What the synthetic homes use a step on average, over what all real ones do."""
+    means = [
+        np.nanmean(store.rows(np.arange(store.num_series)))
+        for store in (Store.open(run.synthetic), Store.open(run.series))
+    ]
+    return float(means[0] / means[1])
+
+
+def told(values: list[float]) -> str:
+    """Mean and deviation over seeds."""
+    return f"{np.mean(values):.3g} ± {np.std(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help=f"the folder of {LONDON}")
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to every recipe")
+    parser.add_argument("--out", type=Path, default=Path("runs/year"))
+    parser.add_argument("--smoke", action="store_true", help="two steps of one recipe on made-up homes")
+    options = parser.parse_args()
+    if options.smoke:
+        options.recipes, options.seeds = ["multiscale"], 1
+        options.out = Path(tempfile.mkdtemp())
+        changes = [f"data.source={made_up(options.out / 'homes.csv')}", *SMOKE]
+    elif options.data is None:
+        parser.error("--data FOLDER is missing")
+    else:
+        changes = [f"data.source={options.data / LONDON}", *options.set]
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    near: dict[str, list[dict[str, float]]] = defaultdict(list)
+    totals: dict[str, list[float]] = defaultdict(list)
+    scores: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        for recipe in options.recipes:
+            run = trained(recipe, seed, options.out, changes)
+            report = read_json(run.folder / "report.json")["fidelity"]
+            scores = report["scores"]
+            totals[recipe].append(total(run))
+            first = recipe == options.recipes[0]  # floors and real homes are the same for every recipe
+            for name, found in families(report).items():
+                if name == "model" or first:
+                    near[recipe if name == "model" else name].append(found)
+            for row in report["rows"]:
+                if row["name"] == "model" or first:
+                    rows[recipe if row["name"] == "model" else row["name"]].append(row["values"])
+    show(
+        "every score, mean and deviation over seeds",
+        [
+            {"score": score["title"], "best": score["best"]}
+            | {name: told(values) for name, each in rows.items() if (values := measured(each, score["name"]))}
+            for score in scores
+            if measured(rows[verdict.REAL], score["name"])
+        ],
+    )
+    show(
+        "families of scores: 0 perfect, .5 like real, 1 hopeless",
+        [
+            {"row": name} | {family: told([each[family] for each in found]) for family in FAMILIES}
+            for name, found in near.items()
+        ],
+    )
+    show(
+        "synthetic total over real", [{"recipe": name, "share": told(each)} for name, each in totals.items()]
+    )
+    figures = {
+        name: {family: round(float(np.mean([each[family] for each in found])), 3) for family in FAMILIES}
+        for name, found in near.items()
+    }
+    shares = {name: [round(share, 4) for share in each] for name, each in totals.items()}
+    finish(1, benchmark="year", smoke=options.smoke, seeds=options.seeds, totals=shares, families=figures)
+
+
+def measured(rows: list[dict[str, float | None]], score: str) -> list[float]:
+    return [value for row in rows if (value := row[score]) is not None]
+
+
+if __name__ == "__main__":
+    main()
