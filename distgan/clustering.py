@@ -10,6 +10,7 @@ depend on the order of the points or on how many processes share them:
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
@@ -19,6 +20,7 @@ import numpy as np
 from scipy.sparse import csc_matrix
 from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_info
 
 from distgan import draws
 from distgan.errors import UserError
@@ -39,6 +41,14 @@ LARGEST_VALUE_EXPONENT = 50  # squares of 2^50 ~ 1e15 still fit in float32, summ
 QUERIES_AT_ONCE = (
     1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
 )
+CHOICE_OF_KERNELS = "OPENBLAS_CORETYPE"
+KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old one has for it
+    "SapphireRapids": "SkylakeX",
+    "Cooperlake": "SkylakeX",
+    "SkylakeX": "SkylakeX",
+    "Zen": "Zen",
+    "Haswell": "Haswell",
+}
 ROWS_AT_ONCE = 65_536
 REFINEMENTS = 3
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
@@ -80,7 +90,8 @@ def _faiss() -> Any:
             f"{remove}, then pip install 'distgan[cpu]' or 'distgan[gpu]'"
         )
     try:
-        import faiss
+        with right_kernels():
+            import faiss
     except ImportError:
         raise UserError(
             "faiss is not installed and clustering needs it; pip install 'distgan[cpu]' (20 MB) or "
@@ -95,6 +106,25 @@ def _faiss() -> Any:
         )
     faiss.cvar.distance_compute_blas_query_bs = QUERIES_AT_ONCE
     return faiss
+
+
+@contextmanager
+def right_kernels() -> Iterator[None]:
+    """Around the first import of faiss: its matrix products in the kernels of this processor.
+
+    faiss' wheels bring an OpenBLAS of 2021, which takes a processor that came later (Sapphire Rapids) for a
+    Pentium 4: its products are four times slower there. numpy's OpenBLAS is newer and knows it.
+    """
+    found = {library.get("architecture") for library in threadpool_info()}
+    kernels = next((old for new, old in KERNELS.items() if new in found), None)
+    if kernels is None or CHOICE_OF_KERNELS in os.environ:
+        yield
+        return
+    os.environ[CHOICE_OF_KERNELS] = kernels  # OpenBLAS reads it when it is loaded
+    try:
+        yield
+    finally:
+        del os.environ[CHOICE_OF_KERNELS]
 
 
 def _is_installed(distribution: str) -> bool:

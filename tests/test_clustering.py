@@ -1,5 +1,7 @@
 """k-means that depends on the points alone, and groups that always hold enough distinct entities."""
 
+import os
+import subprocess
 import sys
 import threading
 import types
@@ -414,3 +416,28 @@ def test_grouping_costs_little_and_says_how_much() -> None:
     assert before.sizes.min() < floor <= after.sizes.min()
     assert after.loss == pytest.approx((after.inertia - before.inertia) / total, rel=1e-2)
     assert after.loss < 0.05
+
+
+def test_faiss_multiplies_with_the_kernels_of_this_processor() -> None:
+    """Its wheel's OpenBLAS takes newer processors for a Pentium 4; numpy's own says what this one is."""
+    code = """
+from distgan import clustering
+import threadpoolctl
+clustering._faiss()
+for library in threadpoolctl.threadpool_info():
+    print(library.get("architecture"), "faiss" in library["filepath"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = [line.split() for line in done.stdout.splitlines()]
+    theirs = {kernels for kernels, of_faiss in found if of_faiss == "True" and kernels != "None"}
+    newer = {kernels for kernels, of_faiss in found if of_faiss == "False"} & set(clustering.KERNELS)
+    if not theirs or not newer:
+        pytest.skip("faiss or numpy multiplies with another library than OpenBLAS")
+    assert theirs == {clustering.KERNELS[kernels] for kernels in newer}
+
+
+def test_a_choice_of_kernels_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(clustering.CHOICE_OF_KERNELS, "Nehalem")
+    with clustering.right_kernels():
+        assert os.environ[clustering.CHOICE_OF_KERNELS] == "Nehalem"
+    assert os.environ[clustering.CHOICE_OF_KERNELS] == "Nehalem"
