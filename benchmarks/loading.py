@@ -96,7 +96,7 @@ def reading(path: Path, file: Path, pairs: int, reads: int) -> dict[str, float]:
     }
 
 
-def training(path: Path, pairs: int, steps: int) -> dict[str, float]:
+def training(path: Path, pairs: int) -> dict[str, float]:
     """Steps of the encoder, the quickest training there is here, on one torch thread; and of two matrices,
     far quicker than any, where the reading thread shows.
     """
@@ -109,30 +109,31 @@ def training(path: Path, pairs: int, steps: int) -> dict[str, float]:
     vae = VAE(LENGTH, 1, ENCODER)
     objective = VariationalAutoencoder({"vae": vae}, ENCODER, seed=0)
     matrices = torch.nn.Sequential(torch.nn.Linear(LENGTH, 512), torch.nn.GELU(), torch.nn.Linear(512, 1))
-    step = paired(loader, vae, lambda batch: objective.loss(batch)["loss"], pairs, steps)
-    quick = paired(
-        loader, matrices, lambda batch: (matrices(batch.series[:, :, 0]) ** 2).mean(), pairs, steps
-    )
+    step = paired(loader, vae, lambda batch: objective.loss(batch)["loss"], pairs)
+    quick = paired(loader, matrices, lambda batch: (matrices(batch.series[:, :, 0]) ** 2).mean(), 20 * pairs)
     return {**step, **{f"quick_{name}": value for name, value in quick.items()}}
 
 
 def paired(
-    loader: Loader, network: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], pairs: int, steps: int
+    loader: Loader, network: torch.nn.Module, loss: Callable[[Batch], torch.Tensor], pairs: int
 ) -> dict[str, float]:
-    """A B A B: steps on batches that are in memory already, and on the loader's."""
+    """A B A B: a step on a batch that is in memory already, and one on the loader's, which makes another
+    meanwhile. Single steps in turn, since a shared machine's speed drifts within seconds.
+    """
     kept = [loader.batch(step) for step in range(8)]
     adam = torch.optim.Adam(network.parameters())
 
     def seconds(batches: Iterator[Batch]) -> float:
         started = time.perf_counter()
-        for batch in islice(batches, steps):
-            adam.zero_grad()
-            loss(batch).backward()
-            adam.step()
-        return (time.perf_counter() - started) / steps
+        adam.zero_grad()
+        loss(next(batches)).backward()
+        adam.step()
+        return time.perf_counter() - started
 
     real, memory = loader.batches(), cycle(kept)
-    times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + 1)])[1:]  # the first is warm-up
+    times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + 3)])[
+        3:
+    ]  # the first are warm-up
     real.close()
     plain, loaded = times.T
     return {
@@ -162,10 +163,10 @@ def buffered(path: Path) -> dict[str, float]:
 def measured(folder: Path, series: int, options: argparse.Namespace) -> dict[str, Any]:
     plain = series <= 200_000
     path, file = write(folder, series, plain)
-    pairs, reads, steps = (2, 4, 3) if options.smoke else (options.pairs, 100, 20)
+    pairs, reads = (2, 4) if options.smoke else (options.pairs, 100)
     result: dict[str, Any] = {"series": series}
     if plain:
-        result |= reading(path, file, pairs, reads) | training(path, pairs, steps)
+        result |= reading(path, file, pairs, reads) | training(path, pairs)
     return result | in_mib(alone(buffered, path))
 
 
@@ -217,7 +218,7 @@ def main() -> None:
     )
     parser.add_argument("--series", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--table", type=int, metavar="HOMES", help="only this: memory while a CSV is read")
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
     parser.add_argument("--smoke", action="store_true", help="a few series, to see that it runs")
     options = parser.parse_args()
