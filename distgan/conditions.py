@@ -25,7 +25,7 @@ from safetensors.numpy import save as tensors_to_bytes
 from scipy.special import ndtri
 from torch import Tensor
 
-from distgan import config, draws, privacy
+from distgan import config, draws, levels, privacy
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.levels import level_and_spread, steadiness_and_size
@@ -483,9 +483,10 @@ class Bank:
     def attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
         """Level and spread of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2] float64.
 
-        Steadiness and size are normal, with the group's means and deviations.
+        Steadiness and size have the group's means and deviations.
         """
-        return level_and_spread(self.attributes_mean[groups] + self.attributes_std[groups] * normal)
+        mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
+        return level_and_spread(levels.drawn(mean, deviation, normal))
 
     def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Level and spread of a set of new series: [n] groups -> [n, C, 2] float64.

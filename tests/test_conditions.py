@@ -12,9 +12,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from scipy import stats
 from test_clustering import Ranks
 
-from distgan import config
+from distgan import config, levels
 from distgan.conditions import (
     Bank,
     Conditioner,
@@ -364,6 +365,19 @@ def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None
     alike = bank_of(channels=1)
     one = dataclasses.replace(alike, attributes_std=0 * alike.attributes_std)
     assert np.isfinite(one.told(np.ones((3, 1, 2)))).all()  # a population of one size
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.05, 0.6, 2.0])
+def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviation: float) -> None:
+    normal = np.random.default_rng(0).standard_normal((200_000, 2))
+    mean = np.broadcast_to([1.5, -2.0], normal.shape)
+    steadiness, size = levels.drawn(mean, np.full(normal.shape, deviation), normal).T
+    np.testing.assert_allclose([steadiness.mean(), size.mean()], [1.5, -2.0], atol=0.02)
+    np.testing.assert_allclose([steadiness.std(), size.std()], deviation, rtol=0.01, atol=0.002)
+    if deviation == 0.6:
+        shape, _, scale = stats.gamma.fit(np.exp(size[:5000]), floc=0)
+        assert stats.kstest(np.exp(size), stats.gamma(shape, scale=scale).cdf).statistic < 0.02
+        assert stats.skew(size) < -0.3  # a normal logarithm has none
 
 
 @given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))
