@@ -6,12 +6,12 @@
 
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
-the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score compares them with the held-out
-ones, beside other real homes and the report's floors and classical baselines. A table gives every score's
-mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar), the bar
-being what is called like real: 0 is perfect, .5 at the bar, 1 hopeless. A recipe beats a row where its figure
-is lower by more than the deviation over seeds. Totals are those of all synthetic homes over all real ones.
-Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
+the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score compares them with the held-
+out ones, beside other real homes and the report's floors and classical baselines. A table gives every
+score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar),
+the bar being what is called like real: 0 is perfect, .5 at the bar, 1 hopeless. A recipe beats a row where
+its figure is lower by more than the deviation over seeds. Totals are those of all synthetic homes over all
+real ones. Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
 """
 
 import argparse

@@ -67,6 +67,13 @@ KINDS: tuple[Kind, ...] = (
         plots.weeks, "svg", "shown",
     ),
     Kind(
+        "sizes", "A small, a middling and a large one",
+        "Chosen by level alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
+        "day.",
+        "Real and synthetic series of three sizes: the record, a week, and the mean day of both.",
+        plots.sizes, "png", "shown", has_days,
+    ),
+    Kind(
         "carpets", "Every hour of the record",
         "A column is a day, a row an hour of the day. Brighter is more. Rhythm shows as level bands; copies "
         "of a day would show as vertical wallpaper.",

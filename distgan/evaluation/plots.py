@@ -311,6 +311,48 @@ def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: f
     return figure
 
 
+SIZES = {"small": 0.2, "middling": 0.5, "large": 0.8}  # shares of the series that use less
+
+
+@styled
+def sizes(real: Array, synthetic: Array, view: View) -> Figure:
+    """A small, a middling and a large series of either set: record, week and mean day.
+
+    Chosen by level alone: the series whose mean is at the same place among its set's.
+    """
+    sets = [(view.real, REAL, real)] if len(real) else []
+    sets.append(("Synthetic", SYNTHETIC, synthetic))
+    ratios = [3, 2] * len(sets) + [2]
+    figure, axes = _figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
+    steps, clock = week_steps(view), np.arange(_hours(view)) * 24 / _hours(view)
+    for place, (name, colour, series) in enumerate(sets):
+        values = view.of(series)
+        order = np.argsort(np.nan_to_num(_nan(np.nanmean, values, axis=1)))
+        for row, share in enumerate(SIZES.values()):
+            chosen = values[order[round(share * (len(order) - 1))]]
+            whole, week, day = axes[row, 2 * place], axes[row, 2 * place + 1], axes[row, -1]
+            _year(whole, chosen, view, colour)
+            _months(whole, view.times)
+            week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
+            _week_axis(week, view.times[steps], "%a")
+            week.tick_params(axis="x", labelsize=5.5)
+            days = _days(chosen, view.steps_per_day)
+            if days is not None:
+                mean = _nan(np.nanmean, days, axis=0)
+                day.step(np.append(clock, 24), np.append(mean, mean[-1]), color=colour, lw=1.4, where="post")
+            _from_zero(whole, chosen)
+            _from_zero(week, chosen[steps])
+        axes[0, 2 * place].set_title(name, color=colour, weight="bold")
+    axes[0, -1].set_title("Mean day")
+    for axis, name in zip(axes[:, 0], SIZES):
+        axis.set_ylabel(name)
+    for axis in axes[:, -1]:
+        _from_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
+        axis.set_xticks(range(0, 25, 12))
+    figure.supylabel(view.label, fontsize=8.5, color=INK)
+    return figure
+
+
 @styled
 def sample_sheet(series: Array, view: View, *, count: int = 4) -> Figure:
     """The first few series, record and week, for a look during training: [n, L, C]."""
