@@ -70,6 +70,7 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
+        penalised = self.penalised(batch)  # processes meet here, where none has to wait for another's work
         with torch.no_grad():
             fake_BLC = self.fake(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augmented(batch, fake_BLC)
@@ -78,7 +79,7 @@ class Adversarial:
         shown = self.shown(loss.detach(), real.detach(), fake.detach())
         shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
         if self.settings.penalty.kind != "none":
-            penalty = self.penalty(batch, fake_BLC, real_BK, fake_BK)
+            penalty = self.penalty(batch, fake_BLC, real_BK, fake_BK, penalised)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         beside = self.beside(batch.series, real_BK)
@@ -158,7 +159,16 @@ class Adversarial:
         weight = self.settings.penalty.weight
         return cosine(step, self.burn_in_steps, 10 * weight, weight)
 
-    def penalty(self, batch: Batch, fake_BLC: Tensor, real_BK: Tensor, fake_BK: Tensor) -> Tensor:
+    def penalised(self, batch: Batch) -> Tensor:
+        """How many series a process penalises, as a mean over processes; a small batch may have none."""
+        if self.settings.penalty.kind == "none":
+            return torch.zeros((), device=batch.series.device)
+        count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
+        return count.clamp(min=1e-6)
+
+    def penalty(
+        self, batch: Batch, fake_BLC: Tensor, real_BK: Tensor, fake_BK: Tensor, penalised: Tensor
+    ) -> Tensor:
         """Mean penalty over this step's share of the global batch, at real and at generated series: a
         scalar.
         """
@@ -167,10 +177,7 @@ class Adversarial:
         conditions, mask = (real_BK[chosen], fake_BK[chosen]), batch.mask[chosen]
         with without_dropout(self.networks["discriminator"]):
             penalties_B = self.penalties(batch, batch.sample[chosen], real, fake, conditions, mask)
-        count = self.across(batch.mean_count(lambda part: self.share(part)[1].sum()))
-        return (penalties_B * kept_B).sum() / count.clamp(
-            min=1e-6
-        )  # a small batch may have none of the share
+        return (penalties_B * kept_B).sum() / penalised
 
     def penalties(
         self,

@@ -26,6 +26,7 @@ class NoiseReduction(Adversarial):
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
         clean_B = condition_BK[:, 0]
+        penalised = self.penalised(batch)
         with torch.no_grad():
             filtered_BLC = self.filtered(batch.series) * batch.mask
         real, fake = self.judge(torch.cat([batch.series, filtered_BLC]), torch.cat([condition_BK] * 2)).chunk(
@@ -40,7 +41,7 @@ class NoiseReduction(Adversarial):
             "fake": self.mean(fake.detach().mean(1), 1 - clean_B),
         }
         if self.settings.penalty.kind != "none":
-            penalty = self.penalty(batch, filtered_BLC, condition_BK, condition_BK)
+            penalty = self.penalty(batch, filtered_BLC, condition_BK, condition_BK, penalised)
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         return {"loss": loss, **shown}
