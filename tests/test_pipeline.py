@@ -324,10 +324,13 @@ def test_every_training_latent_is_clustered(run: Run) -> None:
 
 
 def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
-    """The seeds release what they drew from one person's latent."""
+    """The seeds release what they drew from one person's latent. Beside the means stand levels and spreads,
+    and none of them is any home's own.
+    """
     from distgan.conditions import Bank
     from distgan.parallel import Parallel
     from distgan.stages import generate
+    from distgan.stages.common import TrainingData, read_scaler
 
     settings, bank = config.load(run.config), Bank.load(run.bank)
     seen = []
@@ -345,7 +348,10 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
         generate.load_generator = load
     conditions = np.concatenate(seen)
     assert len(conditions) == 12
-    assert {tuple(row) for row in conditions} == {tuple(row) for row in bank.conditions}
+    told = 2 * len(read_scaler(run)[1].channels)
+    assert {tuple(row) for row in conditions[:, told:]} == {tuple(row) for row in bank.conditions}
+    own = bank.told(TrainingData.open(run, ("train", "holdout", "reference")).attributes)
+    assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:

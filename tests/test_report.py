@@ -261,7 +261,7 @@ def test_nothing_on_the_page_depends_on_real_series_that_may_not_be_shown():
         pictures.drawn(series, synthetic, look, real_curves=False) for series in (real, real[::-1] * 3)
     )
     assert one.explorer["series"]["real"] == [] and len(one.explorer["series"]["synthetic"]) == 4
-    assert [picture.name for picture in one.pictures] == ["samples", "weeks", "carpets", "levels"]
+    assert [picture.name for picture in one.pictures] == ["samples", "weeks", "sizes", "carpets", "levels"]
     for here, there in zip([one.first, *one.pictures], [two.first, *two.pictures]):
         assert plots.render(here.figure, dpi=40) == plots.render(there.figure, dpi=40), here.name
         assert "held-out" not in json.dumps(here.live)

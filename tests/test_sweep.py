@@ -446,7 +446,8 @@ def test_two_trials_end_to_end(homes_csv: Path, tmp_path: Path) -> None:
     out = run.end()
     assert "trial 1" in out and "best      trial" in out
     assert not temporary.exists()
-    assert [(found.state, found.step) for found in run.results] == [("ended", 20), ("ended", 20)]
+    ends = {(found.state, found.step) for found in run.results}
+    assert ("ended", 20) in ends <= {("ended", 20), ("stopped", 10)}  # the second may be the worse one
     table = pd.read_parquet(run.home / "trials.parquet")
     assert set(table["step"]) == {10, 20} and {"fidelity", *space} <= set(table.columns)
     page = (run.home / "sweep.html").read_text()
