@@ -63,6 +63,7 @@ class Parallel:
         if brought:
             _tell_environment()
         patience = timedelta(seconds=settings.timeout)
+        _meet_again(patience)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="no",
@@ -484,6 +485,31 @@ def _is_desertion(error: Exception) -> bool:
     words = str(error).lower()
     signs = ("connection closed", "connection reset", "timed out waiting", "socket", "broken pipe", "gloo/")
     return any(sign in words for sign in signs)
+
+
+def _meet_again(patience: timedelta) -> None:
+    """After a restart by torchrun, join the process group under keys of this attempt.
+
+    Its store lives through all attempts (torch 2.13) and has the addresses of the processes that died: who
+    reads one of those waits for it in vain. Accelerate finds the group and uses it.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if dist.is_initialized() or attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=patience)
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        backend = "nccl"
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f"attempt {attempt}", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=patience,
+    )
 
 
 def _tell_environment() -> None:
