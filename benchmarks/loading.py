@@ -38,6 +38,7 @@ from distgan.objectives.vae import VariationalAutoencoder
 
 LENGTH, BATCH = 2190, 256
 BUFFER_SHARDS = 4
+WARM_UP = 3  # pairs of steps that are not counted
 ENCODER = config.Encoder(patch=42, width=64, depth=2, latent_dim=8)  # of configs/london.yaml
 SCALER = Scaler("none", "standard", 1.0, 4.0, None)
 
@@ -131,11 +132,9 @@ def paired(
         return time.perf_counter() - started
 
     real, memory = loader.batches(), cycle(kept)
-    times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + 3)])[
-        3:
-    ]  # the first are warm-up
+    times = np.array([(seconds(memory), seconds(real)) for _ in range(pairs + WARM_UP)])
     real.close()
-    plain, loaded = times.T
+    plain, loaded = times[WARM_UP:].T
     return {
         "step_ms_in_memory": round(1e3 * float(np.median(plain)), 2),
         "step_ms_loader": round(1e3 * float(np.median(loaded)), 2),
