@@ -299,6 +299,11 @@ def upsample(tokens_BMD: Tensor, tokens: int) -> Tensor:
     return F.interpolate(tokens_BMD.transpose(1, 2), size=tokens, mode="linear").transpose(1, 2)
 
 
+def label_of(condition_BK: Tensor, labels: int) -> Tensor:
+    """The part of a condition that tells the label, its last numbers: (B, K) -> (B, M)."""
+    return condition_BK[:, condition_BK.shape[1] - labels :]
+
+
 def positions(tokens: int, width: int) -> nn.Parameter:
     """Learned positions, small at first: (N, D)."""
     return nn.Parameter(0.02 * torch.randn(tokens, width))

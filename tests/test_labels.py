@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from test_zoo import SMALL, trained_on
+from test_zoo import LABELS, SMALL, trained_on
 
 import distgan
-from distgan import cli, conditions, config
+from distgan import cli, conditions, config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data import ingest
 from distgan.data.loader import Batch
@@ -120,18 +120,32 @@ def test_tts_cgan_wants_labels() -> None:
         config.load(None, ["bank.by_label=true", "privacy.epsilon=2.0"])
 
 
-def test_tts_cgan_learns_the_shape_of_each_label_by_heart() -> None:
+@pytest.mark.parametrize(
+    ("name", "steps", "rate", "more"),
+    [
+        (
+            "tts_cgan",
+            250,
+            3e-3,
+            ["model.patch=2", "objective.loss=nonsaturating", "objective.penalty.weight=0.05"],
+        ),
+        ("timegan", 400, 1e-2, ["model.embedding_steps=80", "model.supervised_steps=20", "model.width=8"]),
+    ],
+)
+def test_the_shape_of_each_label_is_learned_by_heart(
+    name: str, steps: int, rate: float, more: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LABELS, name, 2)
     torch.manual_seed(1)
     shapes = 0.6 * torch.stack([torch.linspace(-1, 1, 8), torch.linspace(1, -1, 8)])
     index = torch.arange(16)
     series = (shapes[index % 2] + 0.05 * torch.randn(16, 8))[..., None]
     batch = Batch(series, torch.ones_like(series), index, index, 0)
-    more = ["model.patch=2", "objective.loss=nonsaturating", "objective.penalty.weight=0.05"]
-    generator = trained_on("tts_cgan", 250, batch, 3e-3, *more)
+    generator = trained_on(name, steps, batch, rate, *more)
     for label in (0, 1):  # a sample with an odd number has the first label
         told = torch.eye(2)[label].expand(50, 2)
         with torch.no_grad():
-            made = generator(torch.randn(50, generator.noise_dim), told)[..., 0]
+            made = generator(torch.randn(50, models.noise_numbers(generator)), told)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
 

@@ -94,13 +94,13 @@ def condition_of(batch: Batch) -> Tensor:
 
 
 def one_of_two(batch: Batch) -> Tensor:
-    """Labels for tts_cgan; for nr_gan, whether a series is clean."""
+    """Labels; for nr_gan, whether a series is clean."""
     even = (batch.sample % 2).float()
     return torch.stack([even, 1 - even], dim=1)
 
 
 def play(settings: config.Config, networks: dict[str, nn.Module], *more: Any) -> Any:
-    condition = one_of_two if settings.model.name in ("nr_gan", "tts_cgan") else condition_of
+    condition = one_of_two if settings.model.name in ("nr_gan", *LABELS) else condition_of
     return game(settings, networks, condition, *more)
 
 
@@ -247,7 +247,7 @@ def test_a_curved_mean_has_the_global_gradient() -> None:
 def timegan(*more: str) -> TimeGAN:
     torch.manual_seed(0)
     settings = small("timegan", *more)
-    objective = game(settings, models.build(settings, 10, 2), condition_of)
+    objective = game(settings, models.build(settings, 10, 2, labels=3), condition_of)
     assert isinstance(objective, TimeGAN)
     return objective
 
@@ -262,7 +262,9 @@ def test_timegan_losses_by_hand() -> None:
     objective, batch = timegan("model.gamma=0.5"), whole_batch()
     auto, generator, critic = (objective.networks[k] for k in ("autoencoder", "generator", "discriminator"))
     x = (batch.series + 1) / 2
-    h = auto.embedder(x).sigmoid()
+    label = condition_of(batch)[:, -3:]  # the static feature
+    steps = label[:, None].expand(-1, 10, -1)
+    h = auto.embedder(torch.cat([x, steps], 2)).sigmoid()
     recovered = auto.recovery(h).sigmoid()
     s = ((h[:, 1:] - generator.supervisor(h).sigmoid()[:, :-1]) ** 2).mean()
     e0 = 10 * ((x - recovered) ** 2).mean().sqrt()
@@ -272,13 +274,13 @@ def test_timegan_losses_by_hand() -> None:
     assert joint == pytest.approx((e0 + 0.1 * s).item(), rel=1e-4)
 
     def entropy(latent: Tensor, label: float) -> Tensor:
-        share = critic(latent).sigmoid()
+        share = critic.stack(torch.cat([latent, steps], 2)).sigmoid()
         return -(share.log() if label else (1 - share).log()).mean()
 
-    raw, supervised = objective.fakes(batch, "discriminator noise")
+    raw, supervised = objective.fakes(batch, label, "discriminator noise")
     d = entropy(h, 1) + entropy(supervised, 0) + 0.5 * entropy(raw, 0)
     assert objective.discriminator_loss(batch)["loss"].item() == pytest.approx(d.item(), rel=1e-4)
-    raw, supervised = objective.fakes(batch, "generator noise")
+    raw, supervised = objective.fakes(batch, label, "generator noise")
     fake = auto.recovery(supervised).sigmoid()
     deviation = [(y.var(0, unbiased=False) + 1e-6).sqrt() for y in (fake, x)]
     v = (deviation[0] - deviation[1]).abs().mean() + (fake.mean(0) - x.mean(0)).abs().mean()

@@ -1,23 +1,27 @@
 """TimeGAN (Yoon et al., NeurIPS 2019): a recurrent GAN in the latent space of a recurrent autoencoder.
 
-    series ─ embedder ─ H ─ recovery ─ series              H: a latent for each step, in [0, 1]
-    uniform noise for each step ─ generator ─ Ê ─ supervisor ─ Ĥ ─ recovery ─ series
-    H, Ĥ or Ê ─ discriminator ─ a logit for each step      the supervisor tells H's next step from this one
+    series, label ─ embedder ─ H ─ recovery ─ series       H: a latent for each step, in [0, 1]
+    uniform noise for each step, label ─ generator ─ Ê ─ supervisor ─ Ĥ ─ recovery ─ series
+    H, Ĥ or Ê, label ─ discriminator ─ a logit for each step
+    H ─ supervisor ─ H of the next step
 
 Five stacks of GRU or LSTM with a linear head; all but the discriminator's end in a sigmoid. The source
 works on values in [0, 1]: the embedder takes (x + 1) / 2 and the recovery gives 2 y - 1, and nothing is
 scaled a second time, as it is there. One channel is a case like any other: one number of noise a step.
-Unconditional: the condition is not read.
+The label of a series, if the source has labels, is its static feature: the embedder, the generator and the
+discriminator see it at every step, as the paper's do (its published code leaves static features out). It is
+drawn with the group and not made up. The rest of the condition is not read.
 
 `autoencoder` (embedder and recovery) and `generator` (with the supervisor) are trained each as one network.
 
-Shapes: B series, L steps, C channels, H numbers of a latent, N noise of a step, K condition.
+Shapes: B series, L steps, C channels, H numbers of a latent, N noise of a step, K condition, M labels.
 """
 
+import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear
+from distgan.layers import Linear, label_of
 from distgan.models.recurrent import Recurrent, uniform
 
 ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
@@ -35,51 +39,59 @@ class Stack(nn.Module):
         return self.head(self.body(x_BLI))
 
 
-class Autoencoder(nn.Module):
-    """Series to latents and back: (B, L, C) -> (B, L, H) -> (B, L, C)."""
+def at_every_step(x_BLI: Tensor, label_BM: Tensor) -> Tensor:
+    """A series' label beside each of its steps: (B, L, I), (B, M) -> (B, L, I + M)."""
+    label_BLM = label_BM[:, None].expand(-1, x_BLI.shape[1], -1)
+    return torch.cat([x_BLI, label_BLM.to(x_BLI.dtype)], dim=2)
 
-    def __init__(self, channels: int, settings: config.TimeGan) -> None:
+
+class Autoencoder(nn.Module):
+    """Series to latents and back: (B, L, C), (B, M) -> (B, L, H) -> (B, L, C)."""
+
+    def __init__(self, channels: int, labels: int, settings: config.TimeGan) -> None:
         super().__init__()
-        self.embedder = Stack(channels, settings.width, settings.layers, settings)
+        self.labels = labels
+        self.embedder = Stack(channels + labels, settings.width, settings.layers, settings)
         self.recovery = Stack(settings.width, channels, settings.layers, settings)
 
-    def embed(self, series_BLC: Tensor) -> Tensor:
-        return self.embedder((series_BLC + 1) / 2).sigmoid()
+    def embed(self, series_BLC: Tensor, label_BM: Tensor) -> Tensor:
+        return self.embedder(at_every_step((series_BLC + 1) / 2, label_BM)).sigmoid()
 
     def recover(self, latent_BLH: Tensor) -> Tensor:
         return 2 * self.recovery(latent_BLH).sigmoid() - 1
 
-    def forward(self, series_BLC: Tensor) -> Tensor:
-        return self.recover(self.embed(series_BLC))
+    def forward(self, series_BLC: Tensor, label_BM: Tensor) -> Tensor:
+        return self.recover(self.embed(series_BLC, label_BM))
 
 
 class Generator(nn.Module):
-    """Noise to latents: (B, L·N) -> Ê (B, L, H), before the supervisor."""
+    """Noise to latents: (B, L·N), (B, M) -> Ê (B, L, H), before the supervisor."""
 
-    def __init__(self, length: int, channels: int, settings: config.TimeGan) -> None:
+    def __init__(self, length: int, channels: int, labels: int, settings: config.TimeGan) -> None:
         super().__init__()
         per_step = settings.noise_channels or channels
         self.shape, self.noise_dim = (length, per_step), length * per_step
-        self.generator = Stack(per_step, settings.width, settings.layers, settings)
+        self.generator = Stack(per_step + labels, settings.width, settings.layers, settings)
         self.supervisor = Stack(settings.width, settings.width, settings.layers - 1, settings)
 
     def supervise(self, latent_BLH: Tensor) -> Tensor:
         """What the next step's latent should be, for each step: (B, L, H) -> (B, L, H)."""
         return self.supervisor(latent_BLH).sigmoid()
 
-    def forward(self, noise_BZ: Tensor) -> Tensor:
-        return self.generator(uniform(noise_BZ).unflatten(1, self.shape)).sigmoid()
+    def forward(self, noise_BZ: Tensor, label_BM: Tensor) -> Tensor:
+        noise_BLN = uniform(noise_BZ).unflatten(1, self.shape)
+        return self.generator(at_every_step(noise_BLN, label_BM)).sigmoid()
 
 
 class Discriminator(nn.Module):
-    """Latents (B, L, H) -> logits (B, L)."""
+    """Latents (B, L, H), (B, M) -> logits (B, L)."""
 
-    def __init__(self, settings: config.TimeGan) -> None:
+    def __init__(self, labels: int, settings: config.TimeGan) -> None:
         super().__init__()
-        self.stack = Stack(settings.width, 1, settings.layers, settings)
+        self.stack = Stack(settings.width + labels, 1, settings.layers, settings)
 
-    def forward(self, latent_BLH: Tensor) -> Tensor:
-        return self.stack(latent_BLH)[..., 0].float()
+    def forward(self, latent_BLH: Tensor, label_BM: Tensor) -> Tensor:
+        return self.stack(at_every_step(latent_BLH, label_BM))[..., 0].float()
 
 
 class Sampler(nn.Module):
@@ -91,7 +103,8 @@ class Sampler(nn.Module):
         self.noise_dim = generator.noise_dim
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        return self.autoencoder.recover(self.generator.supervise(self.generator(noise_BZ)))
+        label_BM = label_of(condition_BK, self.autoencoder.labels)
+        return self.autoencoder.recover(self.generator.supervise(self.generator(noise_BZ, label_BM)))
 
 
 def sampler(networks: dict[str, nn.Module]) -> Sampler:
@@ -103,7 +116,7 @@ def build(
 ) -> dict[str, nn.Module]:
     """Autoencoder, generator and discriminator for series of `length` steps."""
     return {
-        "autoencoder": Autoencoder(channels, settings),
-        "generator": Generator(length, channels, settings),
-        "discriminator": Discriminator(settings),
+        "autoencoder": Autoencoder(channels, labels, settings),
+        "generator": Generator(length, channels, labels, settings),
+        "discriminator": Discriminator(labels, settings),
     }

@@ -16,14 +16,9 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import UserError
-from distgan.layers import Linear
+from distgan.layers import Linear, label_of
 from distgan.models import tts_gan
 from distgan.models.seed import LayerNorm
-
-
-def label_of(condition_BK: Tensor, labels: int) -> Tensor:
-    """The part of a condition that tells the label: (B, K) -> (B, M)."""
-    return condition_BK[:, -labels:]
 
 
 class Generator(nn.Module):

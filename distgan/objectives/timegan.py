@@ -11,7 +11,7 @@ All values here are on the source's scale of [0, 1]. What is missing counts in n
 channel is missing is hidden from the discriminator, in real and generated latents alike. Roots and distances
 are of means over the global batch. Adam keeps one memory a network, where the source starts a new one a part.
 
-Shapes: B series, L steps, C channels, H numbers of a latent.
+Shapes: B series, L steps, C channels, H numbers of a latent, K condition, M labels.
 """
 
 import torch
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distgan.data.loader import Batch
+from distgan.layers import label_of
 from distgan.losses import of_global_means
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
@@ -72,35 +73,43 @@ class TimeGAN(Adversarial):
         return {"loss": loss, "reconstruction": error.detach()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        raw_BLH, supervised_BLH = self.fakes(batch, "generator noise")
+        made_BM = self.label(self.condition(batch))
+        raw_BLH, supervised_BLH = self.fakes(batch, made_BM, "generator noise")
         with torch.no_grad():
             latent_BLH = self.embed(batch)
         series_BLC = self.networks["autoencoder"].recover(supervised_BLH)
-        fooled = self.verdict(batch, supervised_BLH, 1.0)
-        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, 1.0)
+        fooled = self.verdict(batch, supervised_BLH, made_BM, 1.0)
+        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, made_BM, 1.0)
         steps = self.root(self.step_error(batch, latent_BLH))
         moments = self.moments(batch, series_BLC)
         loss = fooled + self.family.supervised_weight * steps + self.family.moment_weight * moments
         return {"loss": loss, "g": fooled.detach(), "moments": moments.detach()}
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
+        label_BM, made_BM = self.label(self.real_condition(batch)), self.label(self.condition(batch))
         with torch.no_grad():
             real_BLH = self.embed(batch)
-            raw_BLH, supervised_BLH = self.fakes(batch, "discriminator noise")
-        loss = self.verdict(batch, real_BLH, 1.0) + self.verdict(batch, supervised_BLH, 0.0)
-        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, 0.0)
+            raw_BLH, supervised_BLH = self.fakes(batch, made_BM, "discriminator noise")
+        loss = self.verdict(batch, real_BLH, label_BM, 1.0)
+        loss = loss + self.verdict(batch, supervised_BLH, made_BM, 0.0)
+        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, made_BM, 0.0)
         return {"loss": loss, "d": loss.detach()}
 
     # ------------------------------------------------------------------------------------------ their parts
 
+    def label(self, condition_BK: Tensor) -> Tensor:
+        """The static features that a condition tells: (B, K) -> (B, M)."""
+        return label_of(condition_BK, self.networks["autoencoder"].labels)
+
     def embed(self, batch: Batch) -> Tensor:
-        latent: Tensor = self.networks["autoencoder"].embed(batch.series.to(self.dtype))
+        label_BM = self.label(self.real_condition(batch))
+        latent: Tensor = self.networks["autoencoder"].embed(batch.series.to(self.dtype), label_BM)
         return latent
 
-    def fakes(self, batch: Batch, purpose: str) -> tuple[Tensor, Tensor]:
+    def fakes(self, batch: Batch, label_BM: Tensor, purpose: str) -> tuple[Tensor, Tensor]:
         """Latents before and behind the supervisor, each (B, L, H)."""
         generator = self.networks["generator"]
-        raw_BLH = generator(self.noise(batch, purpose).to(self.dtype))
+        raw_BLH = generator(self.noise(batch, purpose).to(self.dtype), label_BM)
         return raw_BLH, generator.supervise(raw_BLH)
 
     def reconstruction_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
@@ -115,13 +124,13 @@ class TimeGAN(Adversarial):
         whole_BL = whole_steps(batch)
         return self.mean(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
 
-    def verdict(self, batch: Batch, latent_BLH: Tensor, label: float) -> Tensor:
+    def verdict(self, batch: Batch, latent_BLH: Tensor, label_BM: Tensor, real: float) -> Tensor:
         """Binary cross entropy of the discriminator's logits over steps that are measured."""
         whole_BL = whole_steps(batch)
         hidden_BLH = latent_BLH * whole_BL[..., None].to(latent_BLH.dtype)
-        logits_BL = self.networks["discriminator"](hidden_BLH)
-        labels_BL = torch.full_like(logits_BL, label)
-        entropy_BL = F.binary_cross_entropy_with_logits(logits_BL, labels_BL, reduction="none")
+        logits_BL = self.networks["discriminator"](hidden_BLH, label_BM)
+        target_BL = torch.full_like(logits_BL, real)
+        entropy_BL = F.binary_cross_entropy_with_logits(logits_BL, target_BL, reduction="none")
         return self.mean(entropy_BL, whole_BL)
 
     def moments(self, batch: Batch, series_BLC: Tensor) -> Tensor:
