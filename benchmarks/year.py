@@ -76,12 +76,12 @@ def made_up(place: Path) -> Path:
     return place
 
 
-def families(report: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """How near every row is to real, by family."""
+def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """How near every row is to real, by family; None where a family has no score."""
     rows = {row["name"]: row for row in report["rows"]}
     real = rows[verdict.REAL]
     return {
-        name: {family: verdict.closeness(row, real, [family]) or 0.0 for family in FAMILIES}
+        name: {family: verdict.closeness(row, real, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 
@@ -120,7 +120,7 @@ def main() -> None:
     else:
         changes = [f"data.source={options.data / LONDON}", *options.set]
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    near: dict[str, list[dict[str, float]]] = defaultdict(list)
+    near: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     totals: dict[str, list[float]] = defaultdict(list)
     scores: list[dict[str, Any]] = []
     for seed in range(options.seeds):
@@ -140,15 +140,15 @@ def main() -> None:
         "every score, mean and deviation over seeds",
         [
             {"score": score["title"], "best": score["best"]}
-            | {name: told(values) for name, each in rows.items() if (values := measured(each, score["name"]))}
+            | {name: told(values) for name, each in rows.items() if (values := known(each, score["name"]))}
             for score in scores
-            if measured(rows[verdict.REAL], score["name"])
+            if known(rows[verdict.REAL], score["name"])
         ],
     )
     show(
         "families of scores: 0 perfect, .5 like real, 1 hopeless",
         [
-            {"row": name} | {family: told([each[family] for each in found]) for family in FAMILIES}
+            {"row": name} | {family: told(values) for family in FAMILIES if (values := known(found, family))}
             for name, found in near.items()
         ],
     )
@@ -156,15 +156,15 @@ def main() -> None:
         "synthetic total over real", [{"recipe": name, "share": told(each)} for name, each in totals.items()]
     )
     figures = {
-        name: {family: round(float(np.mean([each[family] for each in found])), 3) for family in FAMILIES}
+        name: {f: round(float(np.mean(values)), 3) for f in FAMILIES if (values := known(found, f))}
         for name, found in near.items()
     }
     shares = {name: [round(share, 4) for share in each] for name, each in totals.items()}
     finish(1, benchmark="year", smoke=options.smoke, seeds=options.seeds, totals=shares, families=figures)
 
 
-def measured(rows: list[dict[str, float | None]], score: str) -> list[float]:
-    return [value for row in rows if (value := row[score]) is not None]
+def known(rows: list[dict[str, float | None]], name: str) -> list[float]:
+    return [value for row in rows if (value := row[name]) is not None]
 
 
 if __name__ == "__main__":
