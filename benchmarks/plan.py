@@ -1,8 +1,8 @@
 """The plan against what happens: peak memory and seconds of a step, predicted and measured in one run.
 
 Predicted is what `distgan plan --devices auto` says of one process: work and memory counted on the meta
-device, rates measured here. Measured is the process's peak memory above what it held before the networks were
-built, and the best of a few steps of the benchmarks' own stepper, in CPU seconds.
+device, rates measured here. Measured is the process's peak memory, libraries and all, and the best of a few
+steps of the benchmarks' own stepper, in CPU seconds.
 
     python benchmarks/plan.py [--smoke] [--repeats 5]
 """
@@ -11,7 +11,7 @@ import argparse
 import math
 from typing import Any
 
-from common import alone, finish, forget_peak, peak_gib, show
+from common import alone, finish, peak_gib, show
 
 CASES = {  # name: (length, overrides)
     "default, 2190 steps, batch 8": (2190, ["train.batch_size=8"]),
@@ -42,7 +42,9 @@ SMOKE = {"tiny": (96, ["model.generator.width=16", "model.discriminator.width=16
 
 
 def case(length: int, overrides: list[str], repeats: int) -> dict[str, Any]:
-    """One configuration: the plan first, then its steps in the same process, A B."""
+    """One configuration: its steps first, while nothing of the process's memory is used and free again, then
+    the plan.
+    """
     import torch
 
     from distgan import config, plan
@@ -50,14 +52,14 @@ def case(length: int, overrides: list[str], repeats: int) -> dict[str, Any]:
     from distgan.plan import devices, memory
 
     settings = config.load(None, [*overrides, f"engine.threads={torch.get_num_threads()}"])
+    taken = stepped(settings, length, repeats)
+    peak = peak_gib()
     number, device = devices.parse("auto", lambda: Parallel(settings.engine))
     found = plan.option(settings, plan.Series(length, 1), number, device)
-    before = forget_peak()
-    taken = stepped(settings, length, repeats)
-    state = found.need.tensors - memory.BATCHES * 2 * 4 * settings.train.batch_size * length / memory.GIB
+    batches = memory.BATCHES * 2 * 4 * settings.train.batch_size * length / memory.GIB  # of the loader
     return {
-        "planned_gib": state,
-        "measured_gib": peak_gib() - before,
+        "planned_gib": found.need.device - batches,
+        "measured_gib": peak,
         "planned_s": found.step.seconds,
         "measured_s": taken,
         "for": found.step.bound,

@@ -13,7 +13,7 @@ import numpy as np
 from distgan import config
 from distgan.errors import UserError
 from distgan.plan.devices import EXPONENTIAL, Device
-from distgan.plan.memory import BUCKET, GIB, RESERVE, Need, need
+from distgan.plan.memory import BUCKET, GIB, Need, need
 from distgan.plan.trace import ATTENTION, CONVOLUTION, KINDS, MATRIX, OTHER, Imagined, Work, counted, sizes_of
 
 COUNTS = tuple(2**power for power in range(3, 13))  # devices of the scaling table
@@ -291,7 +291,7 @@ def outlook(option: Option, of: Series, device: Device, price: float | None) -> 
     store = f"{of.count * size / GIB:,.3g} GiB of store, " if of.count else ""
     fit = "fits" if fits(memory, device) else "DOES NOT FIT"
     return (
-        f"  memory      {memory.device:.2f} GiB a device ({RESERVE:g} for libraries), {fit} into "
+        f"  memory      {memory.device:.2f} GiB a device ({memory.libraries:g} for libraries), {fit} into "
         f"{device.memory:.4g}\n"
         f"  step        {step.seconds:.3g} s ({spent}), {option.series_per_second:,.3g} series/s\n"
         f"  sent        {step.sent / GIB:,.3g} GiB a device and step\n"

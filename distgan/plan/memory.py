@@ -12,7 +12,7 @@ from distgan.parallel import Parallel
 from distgan.plan.trace import Imagined, Work, counted, sizes_of
 
 GIB = 2**30
-RESERVE = 1.0  # GiB that the libraries and the allocator take beside tensors
+LIBRARIES = {"cpu": 0.55, "cuda": 1.0}  # GiB beside tensors: of a training of tiny networks; assumed
 SCATTERED = {"cpu": 1.3, "cuda": 1.1}  # memory by bytes alive: measured with glibc (1.2 to 1.4); assumed
 BUCKET = 50_000_000  # numbers that DeepSpeed sends at a time (parallel/zero.py)
 BATCHES = 3  # that the loader has in hand: one trained on, two made ahead
@@ -23,7 +23,7 @@ class Need:
     """GiB of one process on its device, and in the CPU's memory beside it.
 
     buffers: batches, and what DeepSpeed collects gradients in. activations: all else that a step holds at its
-    worst moment, with the gaps that an allocator leaves.
+    worst moment, with the gaps that an allocator leaves. libraries: code, and what it keeps for itself.
     """
 
     weights: float
@@ -32,6 +32,7 @@ class Need:
     average: float
     buffers: float
     activations: float
+    libraries: float
     offloaded: float = 0.0
 
     @property
@@ -41,7 +42,7 @@ class Need:
 
     @property
     def device(self) -> float:
-        return self.tensors + RESERVE
+        return self.tensors + self.libraries
 
 
 def need(
@@ -75,7 +76,8 @@ def need(
     share = settings.train.batch_size // world
     parts["buffers"] += BATCHES * 2 * 4 * share * length * channels
     parts["activations"] = work.peak * SCATTERED[parallel.device.type]
-    return Need(**{name: value / GIB for name, value in parts.items()})
+    libraries = LIBRARIES[parallel.device.type]
+    return Need(libraries=libraries, **{name: value / GIB for name, value in parts.items()})
 
 
 def available(parallel: Parallel) -> float:
@@ -108,11 +110,11 @@ def check(settings: config.Config, parallel: Parallel, length: int, channels: in
     estimate, has = need(settings, parallel, length, channels), available(parallel)
     if estimate.device <= has:
         return estimate
+    parts = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "libraries")
+    told = ", ".join(f"{part} {getattr(estimate, part):.1f}" for part in parts)
     raise UserError(
-        f"a process needs about {estimate.device:.1f} GiB (weights {estimate.weights:.1f}, gradients "
-        f"{estimate.gradients:.1f}, optimiser {estimate.optimiser:.1f}, average {estimate.average:.1f}, "
-        f"buffers {estimate.buffers:.1f}, activations {estimate.activations:.1f}) and {has:.1f} are free on "
-        f"its {parallel.device.type}: {estimate.device - has:.1f} GiB are missing; "
+        f"a process needs about {estimate.device:.1f} GiB ({told}) and {has:.1f} are free on its "
+        f"{parallel.device.type}: {estimate.device - has:.1f} GiB are missing; "
         f"{_advice(settings, parallel, length, channels, has)}"
     )
 
