@@ -1,10 +1,14 @@
 """What a gradient penalty costs: a whole training step with none, with finite differences, and with the exact
-one (that at the first number of tokens only: it takes minutes).
+one (that at the first number of tokens only: it takes minutes). Steps of all kinds are timed in turns in one
+process, and a kind's cost is the median of its times over those without penalty; memory is of a process each.
 
 python benchmarks/penalty.py [--smoke] [--tokens 365 548] [--width 128] [--batch 8]
 """
 
 import argparse
+import statistics
+from collections.abc import Callable
+from operator import truediv
 from typing import Any
 
 from common import alone, finish, measure, show
@@ -18,7 +22,7 @@ KINDS = {
 }
 
 
-def case(tokens: int, width: int, batch: int, repeats: int, overrides: list[str]) -> dict[str, Any]:
+def ready(tokens: int, width: int, batch: int, overrides: list[str]) -> Callable[[], Any]:
     from steps import stepper
 
     shape = [
@@ -27,7 +31,24 @@ def case(tokens: int, width: int, batch: int, repeats: int, overrides: list[str]
         f"model.discriminator.width={width}",
         f"train.batch_size={batch}",
     ]
-    return measure(stepper([*shape, *overrides], 24 * tokens), repeats)
+    return stepper([*shape, *overrides], 24 * tokens)
+
+
+def held(*arguments: Any) -> dict[str, Any]:
+    """Of a process that makes one step after another."""
+    return measure(ready(*arguments), 1)
+
+
+def in_turns(tokens: int, width: int, batch: int, repeats: int, kinds: list[str]) -> dict[str, Any]:
+    """CPU seconds of a step of each kind: a list, a number a round."""
+    steps = {kind: ready(tokens, width, batch, KINDS[kind]) for kind in kinds}
+    for step in steps.values():
+        step()
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(repeats):
+        for kind, step in steps.items():
+            found[kind].append(measure(step, 1, warm_up=0)["cpu_s"])
+    return {"seconds": found}
 
 
 def main() -> None:
@@ -45,20 +66,18 @@ def main() -> None:
         options.tokens, options.width, options.batch, options.repeats = [8], 16, 4, 1
     costs: dict[str, float] = {}
     for tokens in options.tokens:
-        kinds = {k: v for k, v in KINDS.items() if tokens == options.tokens[0] or "exact" not in k}
-        found = {
-            kind: alone(
-                case, tokens, options.width, options.batch, options.repeats, keys, threads=options.threads
-            )
-            for kind, keys in kinds.items()
-        }
-        base = found["none"]["cpu_s"]
-        rows = [{"penalty": kind, **one, "times none": one["cpu_s"] / base} for kind, one in found.items()]
+        kinds = [kind for kind in KINDS if tokens == options.tokens[0] or "exact" not in kind]
+        shape, threads = (tokens, options.width, options.batch), options.threads
+        seconds = alone(in_turns, *shape, options.repeats, kinds, threads=threads)["seconds"]
+        rows = []
+        for kind in kinds:
+            cost = statistics.median(map(truediv, seconds[kind], seconds["none"]))
+            memory = alone(held, *shape, KINDS[kind], threads=threads)["memory_gib"]
+            cpu_s = statistics.median(seconds[kind])
+            rows.append({"penalty": kind, "cpu_s": cpu_s, "times none": cost, "memory_gib": memory})
+            costs[f"{tokens}, {kind}"] = cost
         show(f"One step at {tokens} tokens, width {options.width}, batch {options.batch}", rows)
-        costs[str(tokens)] = found["finite difference, 1/4"]["cpu_s"] / base
-        if "exact, all" in found:
-            costs[f"{tokens}, exact"] = found["exact, all"]["cpu_s"] / base
-    quarter = [cost for tokens, cost in costs.items() if "exact" not in tokens]
+    quarter = [costs[f"{tokens}, finite difference, 1/4"] for tokens in options.tokens]
     finish(options.threads, finite_difference_cost=max(quarter), costs=costs)
 
 

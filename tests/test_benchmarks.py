@@ -39,7 +39,7 @@ def test_a_benchmark_smokes(name: str) -> None:
         [sys.executable, str(ROOT / "benchmarks" / name), "--smoke"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
