@@ -1,10 +1,11 @@
 """How fast and how tight k-means is, beside the libraries' own, on one machine and the same points.
 
-    python benchmarks/clustering.py                        1 M x 64, k = 4096, three seeds (about half an
-    hour) python benchmarks/clustering.py --rows 5000000 --k 1000 --seeds 1
+    python benchmarks/clustering.py                        1 M x 64, k = 4096, three seeds: half an hour
+    python benchmarks/clustering.py --rows 5000000 --k 1000 --seeds 1
     python benchmarks/clustering.py --smoke                everything once, tiny, in seconds
     python benchmarks/clustering.py --disk                 10 M x 64 streamed from disk, ours alone
-    python benchmarks/clustering.py --groups               groups of at least k, beside k-means-constrained
+    python benchmarks/clustering.py --groups               groups of at least k, beside k-means-constrained,
+                                                           which has to be installed for it
 
 Every run is a process of its own. Time is CPU-seconds of all its threads, without making or loading points;
 `mse` is the mean squared distance of all points to the nearest centroid, by one exact search; memory is the

@@ -174,11 +174,17 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 
+EXPLAINED = ("train", "prepare", "sweep", "plan", "compare")  # by their own parsers
+
+
 def command(arguments: Sequence[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__, end="")
     elif arguments[0] == "--version":
         print(f"distgan {__version__}")
+    elif arguments[0] in VERBS and {"-h", "--help"} & {*arguments[1:]} and arguments[0] not in EXPLAINED:
+        lines = (__doc__ or "").splitlines()
+        print("\n".join(line for line in lines if line.startswith(f"distgan {arguments[0]} ")))
     elif arguments[0] in VERBS:
         VERBS[arguments[0]](arguments[1:])
     else:

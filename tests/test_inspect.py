@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
+from distgan import cli
 from distgan.data.store import Axis, Form, Meta, Store, StoreWriter, private_table, write_table
 from distgan.errors import UserError
 from distgan.stages.inspect_store import run
@@ -53,13 +54,20 @@ def test_a_picture_is_drawn_without_ids(tmp_path: Path, form: Form) -> None:
     store(tmp_path / "series.zarr", form)
     run([str(tmp_path / "series.zarr")])
     run([str(tmp_path / "series.zarr"), "--picture", str(tmp_path / "other.png")])
-    for name in ("series.png", "other.png"):
+    for name in ("series.private.png", "other.png"):  # real series
         picture = Image.open(tmp_path / name)
         assert picture.format == "PNG" and picture.width > 400
         assert b"secret" not in (tmp_path / name).read_bytes()
     if form.dtype == "float16":
         lost = Store.open(tmp_path / "series.zarr").meta.provenance["stored_as"]["largest_error"]
         assert f"stored_as.largest_error {lost}" in run([str(tmp_path / "series.zarr")])
+
+
+@pytest.mark.parametrize("verb", ["generate", "evaluate", "release", "denoise", "export", "inspect"])
+def test_help_of_a_command_is_its_line(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.command([verb, "--help"])
+    told = capsys.readouterr().out.splitlines()
+    assert told and all(line.startswith(f"distgan {verb} ") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
     noise ─ Linear ─ LeakyReLU ─ Linear ─ Tanh ─ series        series ─ Linear ─ LeakyReLU ─ Linear ─ logit
 
 As in the tutorial on digits that it follows (64 → 256 → 784 and 784 → 128 → 1, slope .1), for series of any
-length and number of channels: a digit is a series of 28 rows of 28. Unconditional: the condition is not read.
+length and number of channels: a digit is a series of 784 pixels. Unconditional: the condition is not read.
 
 Shapes: B series, L steps, C channels, Z noise, K condition.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.store import Store
+from distgan.data.store import Store, private_table
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.files import write_bytes
@@ -32,7 +32,8 @@ def run(arguments: Sequence[str]) -> str:
             store.verify(lambda shard: progress.advance())
         lines = [f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written"]
     lines = [describe(path), *lines]
-    place = picture or path.with_name(f"{path.stem}.png")
+    private = ".private" if private_table(path).exists() else ""  # real series
+    place = picture or path.with_name(f"{path.stem}{private}.png")
     draw(store, place)
     return "\n".join([*lines, f"picture    {place}"])
 
