@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,41 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     for name, tensor in state["a"].items():
         assert found.state["a"][name].dtype == tensor.dtype
         assert torch.equal(found.state["a"][name], tensor)
+
+
+def test_a_writer_beside_the_training_saves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write, whole = threading.Event(), checkpoint.save
+
+    def slow(*arguments: Any) -> Path:
+        assert may_write.wait(30)
+        return whole(*arguments)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    writer, state = checkpoint.Writer(beside=True), state_of(1)
+    writer.save(tmp_path, 1, state, {"step": 1})
+    assert checkpoint.steps(tmp_path) == []  # the training goes on meanwhile, and changes its weights
+    state["generator"]["weight"] += 1
+    may_write.set()
+    writer.save(tmp_path, 2, state_of(2), {"step": 2})  # after the one before
+    writer.finish()
+    assert checkpoint.steps(tmp_path) == [1, 2]
+    assert is_whole(checkpoint.load(tmp_path, 1)) and is_whole(checkpoint.load(tmp_path, 2))
+
+
+def test_what_goes_wrong_beside_the_training_is_raised_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Path:
+        raise DiskFull("no space")
+
+    monkeypatch.setattr(checkpoint, "save", full)
+    writer = checkpoint.Writer(beside=True)
+    writer.save(tmp_path, 1, state_of(1), {})
+    with pytest.raises(DiskFull):
+        writer.save(tmp_path, 2, state_of(2), {})
+    writer.finish()
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -198,6 +198,23 @@ def test_killed_and_resumed_is_never_stopped(parallel: Parallel, undisturbed: Pa
         )  # means of 13-16 are of 16 alone: the run resumed at 15
 
 
+def test_checkpoints_beside_the_training_are_the_same(
+    parallel: Parallel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: a stop and a resume, each with the last checkpoint whole on the disk."""
+    monkeypatch.setattr(loop, "has_idle_cpu", lambda device: True)
+
+    def stop(step: int, series: Tensor) -> None:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        train(parallel, tmp_path, loader=Loader(stop))
+    assert last(tmp_path).step == 8
+    train(parallel, tmp_path)
+    assert_same_bits(last(undisturbed), last(tmp_path))
+
+
 def test_a_damaged_newest_checkpoint_costs_steps_not_the_run(
     parallel: Parallel, undisturbed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,40 @@ def save(
         (temporary / MANIFEST).write_bytes(_sealed(content))
     _purge(folder, step, keep_last, keep_every)
     return target
+
+
+class Writer:
+    """Saves checkpoints one after another; `beside` the training, if that is asked for: from a copy in the
+    CPU's memory, by a thread of its own.
+
+    What goes wrong beside the training is raised by the next `save` or `finish`.
+    """
+
+    def __init__(self, beside: bool) -> None:
+        self.thread = ThreadPoolExecutor(1) if beside else None
+        self.pending: Future[Path] | None = None
+
+    def save(self, folder: Path, step: int, state: Mapping[str, Mapping[str, Tensor]], *rest: Any) -> None:
+        """Arguments as of `save` above."""
+        self.finish()
+        if self.thread is None:
+            save(folder, step, state, *rest)
+            return
+        copy = {
+            name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in file.items()}
+            for name, file in state.items()
+        }
+        self.pending = self.thread.submit(save, folder, step, copy, *rest)
+
+    def finish(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            DiskFull, UserError: as `save`.
+        """
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
 
 
 def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Checkpoint | None:

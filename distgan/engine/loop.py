@@ -131,6 +131,7 @@ def fit(
                 go_on(training, telemetry, loader, caught, on_report, on_sample)
             except SpoiledError as spoiled:
                 training.roll_back(spoiled)
+        training.finish_saving()
         return training.networks()
 
 
@@ -198,6 +199,7 @@ def stop_if_asked(training: "Training", caught: list[int]) -> None:
     number = training.parallel.largest(caught[0] if caught else 0)
     if number:
         training.save(always=True)
+        training.finish_saving()
         raise Stopped(
             f"stopped at step {training.step} by {signal.Signals(number).name}, everything is saved; "
             "run the same command again to go on"
@@ -225,6 +227,11 @@ def caught_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def has_idle_cpu(device: torch.device) -> bool:
+    """Whether checkpoints are written beside the training: a CPU that trains has no time to spare."""
+    return device.type != "cpu"
+
+
 class Training:
     """The state of a training between two steps: networks, optimisers, averages, and the step they are at."""
 
@@ -241,6 +248,7 @@ class Training:
         self.objective, self.trainees, self.parallel, self.schedule = objective, trainees, parallel, schedule
         self.folder, self.seed, self.facts = folder, seed, facts
         self.step, self.saved = 0, -1
+        self.writer = checkpoint.Writer(beside=has_idle_cpu(parallel.device))
         missing = {phase.network for phase in objective.phases} | set(objective.averaged)
         assert missing <= set(trainees), f"no trainee for {sorted(missing - set(trainees))}"
         self.averages = {name: average_of(trainees[name]) for name in objective.averaged}
@@ -335,6 +343,7 @@ class Training:
         Raises:
             Diverged: that was done often enough, or there is no checkpoint.
         """
+        self.finish_saving()
         good, times = checkpoint.steps(self.folder), self.schedule.max_rollbacks
         if not good or self.rollbacks >= times:
             why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
@@ -398,13 +407,15 @@ class Training:
         }
         state = self.state()
         self.parallel.on_main(
-            lambda: str(
-                checkpoint.save(
-                    self.folder, self.step, state, facts, self.schedule.keep_last, self.schedule.keep_every
-                )
+            lambda: self.writer.save(
+                self.folder, self.step, state, facts, self.schedule.keep_last, self.schedule.keep_every
             )
         )
         self.saved = self.step
+
+    def finish_saving(self) -> None:
+        """What was saved is on the disk, or an error on all processes."""
+        self.parallel.on_main(self.writer.finish)
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is any.
