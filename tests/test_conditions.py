@@ -384,7 +384,7 @@ def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviati
 def test_steadiness_and_size_are_undone(level: float, spread: float) -> None:
     attributes = np.array([[level, spread]])
     again = level_and_spread(steadiness_and_size(attributes))
-    np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-9 * abs(level))
+    np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-12 + 1e-9 * abs(level))
 
 
 # ------------------------------------------------------------------------------------------ allocation
