@@ -28,7 +28,10 @@ PROMISED = {
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py"}
-LONG = {"sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"}  # more than 20 s
+LONG = {  # more than 20 s
+    *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
+    *("loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
+}
 
 
 @pytest.mark.parametrize(
