@@ -14,17 +14,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from common import alone, finish, measure, show
+from common import alone, finish, in_turns, show
 from torch import Tensor, nn
 
 from distgan.layers import Block, attend
-from distgan.plan.devices import seconds
+from distgan.plan import devices
 
 
 def case(
     width: int, tokens: int, batch: int, repeats: int, peak_size: int, compiling: bool
 ) -> dict[str, Any]:
-    """CPU seconds of the block and its parts, in turns so that one busy moment does not meet one alone."""
+    """The best time of the block, and of its parts as shares of it."""
     torch.manual_seed(0)
     heads = max(1, width // 32)
     block = Block(width, heads)
@@ -36,13 +36,9 @@ def case(
     }
     if compiling:
         parts["compiled"] = with_gradients(torch.compile(block), x)
-        parts["compiled"]()  # compiles
-    best = {name: float("inf") for name in parts}
-    for _ in range(repeats):
-        for name, work in parts.items():
-            best[name] = min(best[name], measure(work, 1)["cpu_s"])
+    best = {name: min(seconds) for name, seconds in in_turns(parts, repeats).items()}
     square = torch.randn(peak_size, peak_size)
-    peak = 2 * peak_size**3 / seconds(lambda: square @ square, square.device, repeats)
+    peak = 2 * peak_size**3 / devices.seconds(lambda: square @ square, square.device, repeats)
     flops = 3 * 2 * batch * tokens * sum(w.weight.numel() for w in linears(block))
     flops += 7 * 2 * batch * tokens**2 * width  # attention: two products forward, five backward
     whole = best["block"]

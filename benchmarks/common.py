@@ -82,6 +82,19 @@ def measure(step: Callable[[], Any], repeats: int, warm_up: int = 1) -> dict[str
     return {"cpu_s": statistics.median(cpu), "wall_s": statistics.median(wall)}
 
 
+def in_turns(steps: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """CPU seconds of each step in each round (A B C A B C), so that a busy moment meets all; after one call
+    of each that does not count.
+    """
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step()
+    for _ in range(repeats):
+        for name, step in steps.items():
+            found[name].append(measure(step, 1, warm_up=0)["cpu_s"])
+    return found
+
+
 def alone(work: Callable[..., dict[str, Any]], *arguments: Any, threads: int = 1) -> dict[str, Any]:
     """Run `work` in a fresh process and add the memory it took above what its imports hold.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import truediv
 from typing import Any
 
-from common import alone, finish, measure, show
+from common import alone, finish, in_turns, measure, show
 
 KINDS = {
     "none": ["objective.penalty.kind=none"],
@@ -39,16 +39,9 @@ def held(*arguments: Any) -> dict[str, Any]:
     return measure(ready(*arguments), 1)
 
 
-def in_turns(tokens: int, width: int, batch: int, repeats: int, kinds: list[str]) -> dict[str, Any]:
-    """CPU seconds of a step of each kind: a list, a number a round."""
-    steps = {kind: ready(tokens, width, batch, KINDS[kind]) for kind in kinds}
-    for step in steps.values():
-        step()
-    found: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _ in range(repeats):
-        for kind, step in steps.items():
-            found[kind].append(measure(step, 1, warm_up=0)["cpu_s"])
-    return {"seconds": found}
+def timed(tokens: int, width: int, batch: int, repeats: int, kinds: list[str]) -> dict[str, Any]:
+    """CPU seconds of a step of each kind, by round."""
+    return {"seconds": in_turns({k: ready(tokens, width, batch, KINDS[k]) for k in kinds}, repeats)}
 
 
 def main() -> None:
@@ -68,7 +61,7 @@ def main() -> None:
     for tokens in options.tokens:
         kinds = [kind for kind in KINDS if tokens == options.tokens[0] or "exact" not in kind]
         shape, threads = (tokens, options.width, options.batch), options.threads
-        seconds = alone(in_turns, *shape, options.repeats, kinds, threads=threads)["seconds"]
+        seconds = alone(timed, *shape, options.repeats, kinds, threads=threads)["seconds"]
         rows = []
         for kind in kinds:
             cost = statistics.median(map(truediv, seconds[kind], seconds["none"]))
