@@ -57,52 +57,56 @@ class TimeGAN(Adversarial):
     # ------------------------------------------------------------------------------------------- the losses
 
     def embedding_loss(self, batch: Batch) -> dict[str, Tensor]:
-        error = self.reconstruction_error(batch, self.embed(batch))
+        error = self.reconstruction_error(batch, self.embed(batch, self.label(batch)))
         return {"loss": error, "reconstruction": error.detach()}
 
     def supervised_loss(self, batch: Batch) -> dict[str, Tensor]:
         with torch.no_grad():
-            latent_BLH = self.embed(batch)
+            latent_BLH = self.embed(batch, self.label(batch))
         error = self.step_error(batch, latent_BLH)
         return {"loss": error, "supervised": error.detach()}
 
     def autoencoder_loss(self, batch: Batch) -> dict[str, Tensor]:
-        latent_BLH = self.embed(batch)
+        latent_BLH = self.embed(batch, self.label(batch))
         error = self.reconstruction_error(batch, latent_BLH)
         loss = error + 0.1 * self.step_error(batch, latent_BLH)
         return {"loss": loss, "reconstruction": error.detach()}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        made_BM = self.label(self.condition(batch))
-        raw_BLH, supervised_BLH = self.fakes(batch, made_BM, "generator noise")
+        label_BM = self.label(batch)
+        raw_BLH, supervised_BLH = self.fakes(batch, label_BM, "generator noise")
         with torch.no_grad():
-            latent_BLH = self.embed(batch)
+            latent_BLH = self.embed(batch, label_BM)
         series_BLC = self.networks["autoencoder"].recover(supervised_BLH)
-        fooled = self.verdict(batch, supervised_BLH, made_BM, 1.0)
-        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, made_BM, 1.0)
+        fooled = self.verdict(batch, supervised_BLH, label_BM, 1.0)
+        fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, label_BM, 1.0)
         steps = self.root(self.step_error(batch, latent_BLH))
         moments = self.moments(batch, series_BLC)
         loss = fooled + self.family.supervised_weight * steps + self.family.moment_weight * moments
         return {"loss": loss, "g": fooled.detach(), "moments": moments.detach()}
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        label_BM, made_BM = self.label(self.real_condition(batch)), self.label(self.condition(batch))
+        label_BM = self.label(batch)
         with torch.no_grad():
-            real_BLH = self.embed(batch)
-            raw_BLH, supervised_BLH = self.fakes(batch, made_BM, "discriminator noise")
+            real_BLH = self.embed(batch, label_BM)
+            raw_BLH, supervised_BLH = self.fakes(batch, label_BM, "discriminator noise")
         loss = self.verdict(batch, real_BLH, label_BM, 1.0)
-        loss = loss + self.verdict(batch, supervised_BLH, made_BM, 0.0)
-        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, made_BM, 0.0)
+        loss = loss + self.verdict(batch, supervised_BLH, label_BM, 0.0)
+        loss = loss + self.family.gamma * self.verdict(batch, raw_BLH, label_BM, 0.0)
         return {"loss": loss, "d": loss.detach()}
 
     # ------------------------------------------------------------------------------------------ their parts
 
-    def label(self, condition_BK: Tensor) -> Tensor:
-        """The static features that a condition tells: (B, K) -> (B, M)."""
-        return label_of(condition_BK, self.networks["autoencoder"].labels)
+    def label(self, batch: Batch) -> Tensor:
+        """The static features of a batch's series, which the generated ones share: (B, M). Where there are
+        none, no condition is worked out.
+        """
+        labels = self.networks["autoencoder"].labels
+        if not labels:
+            return batch.series.new_empty(len(batch.series), 0)
+        return label_of(self.real_condition(batch), labels)
 
-    def embed(self, batch: Batch) -> Tensor:
-        label_BM = self.label(self.real_condition(batch))
+    def embed(self, batch: Batch, label_BM: Tensor) -> Tensor:
         latent: Tensor = self.networks["autoencoder"].embed(batch.series.to(self.dtype), label_BM)
         return latent
 
