@@ -8,7 +8,7 @@ import pytest
 
 from distgan.evaluation.attacks import battery, features, planted, rates
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
-from distgan.evaluation.attacks.copies import Spectra, alike
+from distgan.evaluation.attacks.copies import Spectra, alike, own_size
 from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.attacks.scene import Scene, Side, both_ways
@@ -136,11 +136,24 @@ def test_one_copy_is_enough_and_a_few_smooth_neighbours_are_not(few: Population)
     made, member = scene.synthetic.copy(), scene.members.series[0]
     made[0] = member
     assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == ["P1", "P2"]
-    edge = np.quantile(scene.between.there, 0.01)  # a third of it: between a copy and what chance gives
+    strangers, members = (own_size(side.series) for side in (scene.strangers, scene.members))
+    edge = np.quantile(both_ways(strangers, members).there, 0.01)  # a third: between a copy and chance
     unit = np.random.default_rng(0).standard_normal(member.shape).astype(np.float32)
-    unit *= scene.synthetic.std() / np.linalg.norm(unit)
+    unit *= np.sqrt(np.square(member).mean()) / np.linalg.norm(unit)
     made[0] = member + np.float32(edge / 3) * unit
     assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == []
+
+
+def test_small_series_are_no_copies_of_one_another(few: Population) -> None:
+    """One member is a thousandth as large as anyone else; a synthetic series is small, too, or is its copy."""
+    scene = few.scene
+    members, made = scene.members.series.copy(), scene.synthetic.copy()
+    members[0] /= 1000
+    made[0] /= 1000
+    scene = replace(scene, members=replace(scene.members, series=members), synthetic=made)
+    assert over(battery.run(scene, only("P1", "P2"))) == []
+    made[0] = members[0]
+    assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == ["P1"]
 
 
 # ------------------------------------------------------------------------------------------------- statistics

@@ -23,11 +23,24 @@ SPLITS_AGAIN = 400
 
 
 def near(scene: Scene) -> tuple[Measured, str]:
-    """P1: copies as they stand, up to noise."""
-    edge = float(np.quantile(scene.between.there, QUANTILE))
-    members, strangers = scene.to_members, scene.to_strangers
+    """P1: copies as they stand, up to noise.
+
+    Each series is measured in its own size: in a population of sizes far apart, all that is small is near.
+    """
+    made, inside, outside = (
+        own_size(series) for series in (scene.synthetic, scene.members.series, scene.strangers.series)
+    )
+    edge = float(np.quantile(both_ways(outside, inside).there, QUANTILE))
+    members, strangers = both_ways(made, inside), both_ways(made, outside)
     found = (members.there / edge, members.there_place), (strangers.there / edge, strangers.there_place)
     return copied(scene, *found), f"the nearest is {found[0][0].min():.2f} times as far as strangers come"
+
+
+def own_size(series: Array) -> Array:
+    """[n, L, C] -> [n, L·C], every channel of a series over its own root mean square."""
+    values = filled(series)
+    size = np.sqrt(np.square(values).mean(axis=1, keepdims=True))
+    return (values / np.maximum(size, 1e-12)).reshape(len(values), -1)
 
 
 def shifted(scene: Scene) -> tuple[Measured, str]:

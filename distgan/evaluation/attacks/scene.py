@@ -132,11 +132,6 @@ class Scene:
     def to_strangers(self) -> Pair:
         return both_ways(self.rows(self.synthetic), self.rows(self.strangers.series))
 
-    @cached_property
-    def between(self) -> Pair:
-        """Strangers' series and members' series: how near real series of two people lie."""
-        return both_ways(self.rows(self.strangers.series), self.rows(self.members.series))
-
     # -------------------------------------------------------------------------------------------- described
 
     @cached_property
