@@ -65,6 +65,8 @@ def sampled(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
+
+    Not every family bounds its output: what lies further out than any training value is cut to that.
     """
     chosen = settings.generate
     generator = load_generator(settings, folder, length).to(parallel.device).eval()
@@ -77,7 +79,7 @@ def sampled(
         samples = torch.arange(part.start, part.stop, device=parallel.device)
         noise = draws.normal(chosen.seed, 0, "generation", samples, (noise_dim,))
         with torch.inference_mode():
-            series = generator(noise, conditions[part])
+            series = generator(noise, conditions[part]).clamp(-1, 1)
         yield series.float().cpu().numpy(), attributes[part]
 
 
