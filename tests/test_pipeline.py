@@ -354,6 +354,24 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
     assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
 
 
+def test_no_sample_lies_further_out_than_training_values(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distgan.conditions import Bank
+    from distgan.parallel import Parallel
+    from distgan.stages import generate
+
+    load = generate.load_generator
+
+    def wild(*args):
+        network = load(*args)
+        network.register_forward_hook(lambda module, inputs, made: 1000 * made)
+        return network
+
+    monkeypatch.setattr(generate, "load_generator", wild)
+    settings = config.load(run.config)
+    made = generate.sampled(settings, run, Bank.load(run.bank), Parallel(settings.engine))
+    assert {float(np.abs(scaled).max()) for scaled, _ in made} == {1.0}
+
+
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:
     """The seeds store a moving average and never sample from it."""
     last = run.checkpoints("gan") / "step-20"
