@@ -522,6 +522,16 @@ class Bank:
         values = (steadiness_and_size(attributes) - mean) / deviation
         return values.reshape(len(values), -1).astype(np.float32)
 
+    def attributes_told(self, given: Tensor) -> Tensor:
+        """The level and spread that conditions tell: (B, 2C + ...) -> (B, C, 2); the inverse of `told`."""
+        mean, deviation = (
+            torch.from_numpy(values.astype(np.float32)).to(given.device, non_blocking=True)
+            for values in self._population
+        )
+        told = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
+        steadiness, size = told.unbind(-1)
+        return torch.stack([size.exp() * steadiness.tanh(), size.exp() / steadiness.cosh()], dim=-1)
+
     def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """What the networks are given of series of some groups with a level and spread of their own: [n],
         [n, C, 2] -> [n, 2C + K + labels] float32.

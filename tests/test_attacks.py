@@ -145,7 +145,7 @@ def test_one_copy_is_enough_and_a_few_smooth_neighbours_are_not(few: Population)
 
 
 def test_small_series_are_no_copies_of_one_another(few: Population) -> None:
-    """One member is a thousandth as large as anyone else; a synthetic series is small, too, or is its copy."""
+    """One member is a thousandth as large as anyone else; a synthetic one is small, too, or is its copy."""
     scene = few.scene
     members, made = scene.members.series.copy(), scene.synthetic.copy()
     members[0] /= 1000

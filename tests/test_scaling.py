@@ -1,9 +1,11 @@
 """Scaling is undone exactly, fills the networks' range, and leaves missing values missing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from distgan import config
 from distgan.data.scaling import Scaler
@@ -61,6 +63,68 @@ def test_only_the_lower_bound_clips() -> None:
     wild = np.full_like(values, 3.0)
     assert (scaler.restore(wild, attributes) > np.nanmax(values, axis=1, keepdims=True)).all()
     assert scaler.restore(-wild, attributes).min() == 0
+
+
+@pytest.mark.parametrize("lower_bound", [None, 0.0])
+@pytest.mark.parametrize(("transform", "method"), ALL)
+def test_levelling_leaves_real_series_as_they_are(
+    transform: str, method: str, lower_bound: float | None
+) -> None:
+    values = series() if lower_bound is None else np.abs(series())
+    settings = config.Scaling(transform=transform, method=method, lower_bound=lower_bound)
+    scaler = Scaler.fit([values], settings)
+    attributes = scaler.attributes(values)
+    shapes = torch.from_numpy(scaler.scale(values, attributes))
+    mask = (~shapes.isnan()).float()
+    levelled = scaler.levelled(shapes.nan_to_num(), mask, torch.from_numpy(attributes))
+    torch.testing.assert_close(levelled * mask, shapes.nan_to_num(), rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize(("transform", "method"), ALL)
+def test_levelled_shapes_have_the_level_and_spread_that_they_are_to_get(transform: str, method: str) -> None:
+    values = series()
+    scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method))
+    wanted = scaler.attributes(values)
+    generator = torch.Generator().manual_seed(0)
+    shapes = (
+        0.2 * torch.randn(20, 200, 2, generator=generator) + torch.rand(20, 1, 2, generator=generator) / 3
+    )
+    mask = torch.from_numpy(~np.isnan(values)).float()
+    levelled = scaler.levelled(shapes, mask, torch.from_numpy(wanted)).numpy()
+    restored = np.where(mask > 0, scaler.restore(levelled, wanted), np.nan)
+    found = scaler.attributes(restored)
+    np.testing.assert_allclose(found[..., 1], wanted[..., 1], rtol=2e-3)
+    assert np.abs((found[..., 0] - wanted[..., 0]) / wanted[..., 1]).max() < 2e-3
+
+
+def test_what_the_lower_bound_cuts_off_keeps_its_gradient() -> None:
+    values = np.abs(series())
+    scaler = Scaler.fit([values], config.Scaling(lower_bound=0.0))
+    attributes = scaler.attributes(values)
+    attributes[..., 0] = attributes[..., 1] / 10  # nearly half of a shape lies below zero
+    shapes = (0.1 * torch.randn(20, 200, 2, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    gradients = []
+    for each in (scaler, replace(scaler, lower_bound=None)):
+        levelled = each.levelled(shapes, torch.ones(20, 200, 2), torch.from_numpy(attributes))
+        gradients.append(torch.autograd.grad((levelled * torch.arange(200)[:, None]).sum(), shapes)[0])
+        restored = each.restore(levelled.detach().numpy(), attributes)
+        below = restored < 1e-4 * attributes[:, None, :, 1]
+        assert 0.2 < below.mean() < 0.7
+    torch.testing.assert_close(*gradients)
+    assert restored.min() < 0
+
+
+def test_levelling_survives_wild_flat_and_unmeasured_shapes() -> None:
+    values = np.abs(series())
+    for method in ("standard", "minmax"):
+        scaler = Scaler.fit([values], config.Scaling(method=method, lower_bound=0.0))
+        attributes = torch.from_numpy(scaler.attributes(values))
+        for shapes in (torch.full((20, 200, 2), 1e4), torch.zeros(20, 200, 2), -1e4 * torch.rand(20, 200, 2)):
+            shapes.requires_grad_()
+            for mask in (torch.ones(20, 200, 2), torch.zeros(20, 200, 2)):
+                levelled = scaler.levelled(shapes, mask, attributes)
+                levelled.sum().backward()
+                assert levelled.abs().max() <= 1 and shapes.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("transform", "method"), ALL)

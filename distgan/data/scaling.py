@@ -4,11 +4,14 @@ Level and spread are kept as attributes: the networks see the shape, the attribu
 condition and given back on output. Statistics are float64; series stay float32.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from distgan import config
 from distgan.errors import UserError
@@ -40,6 +43,9 @@ TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and thei
     "sqrt": (_sqrt, _square),
     "log1p": (_log1p, _expm1),
 }
+
+
+FLAT = 1e-3  # a generated shape of less spread is taken for flat, and not blown up to spread 1
 
 
 @dataclass(frozen=True)
@@ -131,12 +137,65 @@ class Scaler:
         values = TRANSFORMS[self.transform][1](transformed, self.unit)
         return values if self.lower_bound is None else np.maximum(values, np.float32(self.lower_bound))
 
+    def levelled(self, shapes: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
+        """Generated shapes, made what scaled series are by construction: of level 0 and spread 1 where they
+        are measured, nowhere below `lower_bound` or further out than any training value. So a restored series
+        has exactly the level and spread that it was to get, but for what is cut off, and the discriminator
+        sees it as it will be released. What is cut keeps its gradient. Scaled training series stay as they
+        are.
+
+        Args:
+            shapes, mask: (B, L, C).
+            attributes: (B, C, 2), the level and spread that each is to get.
+        """
+        shapes_BLC, mask = shapes.float(), mask.float()
+        shapes_BLC = _passed(shapes_BLC, shapes_BLC.clamp(-1, 1))
+        if self.method == "standard":
+            reach = math.asinh(self.bound)
+            shapes_BLC = torch.asinh(_standardised(torch.sinh(reach * shapes_BLC), mask)) / reach
+        else:
+            shapes_BLC = _filling(shapes_BLC, mask)
+        lowest_B1C = self._lowest(attributes.float())[:, None]
+        cut_BLC = torch.maximum(shapes_BLC, lowest_B1C).clamp(max=1)
+        return _passed(shapes_BLC, cut_BLC).to(shapes.dtype)
+
+    def _lowest(self, attributes: Tensor) -> Tensor:
+        """Where `lower_bound` lies on the networks' scale, and -1 at least: (B, C, 2) -> (B, C)."""
+        level, spread = attributes.unbind(-1)
+        if self.lower_bound is None:
+            return torch.full_like(level, -1)
+        bound = float(TRANSFORMS[self.transform][0](np.array(self.lower_bound, np.float32), self.unit))
+        lowest = (bound - level) / spread
+        if self.method == "standard":
+            lowest = torch.asinh(lowest) / math.asinh(self.bound)
+        return lowest.clamp(-1, 1)
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(**content)
+
+
+def _passed(values: Tensor, changed: Tensor) -> Tensor:
+    """What was changed, with the gradient of what was not."""
+    return values + (changed - values).detach()
+
+
+def _standardised(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 over measured places."""
+    count = mask.sum(1, keepdim=True).clamp(min=1)
+    centred = shapes_BLC - (shapes_BLC * mask).sum(1, keepdim=True) / count
+    variance = (centred.square() * mask).sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + FLAT**2)
+
+
+def _filling(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
+    """From -1 to 1 over measured places."""
+    low = torch.where(mask > 0, shapes_BLC, 1).amin(1, keepdim=True)
+    high = torch.where(mask > 0, shapes_BLC, -1).amax(1, keepdim=True)
+    return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
 
 
 def _typical(blocks: Iterable[np.ndarray]) -> float:

@@ -5,10 +5,10 @@
                                                   └─ a logit for each label
 
 As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
-Kept from TTS-GAN: learned positions in the generator, which the source leaves out. Ours: tanh at the end. The
-critic normalises what it embeds and hardly sees how large it is, and the label's loss drives it far out: without
-a bound, two of six channels of wrist movement reached 40 and 70 times the largest real value. The label is the
-last part of the condition, 1 at its place and 0 elsewhere; the rest of the condition is not read.
+Kept from TTS-GAN: learned positions in the generator, which the source leaves out. Ours: tanh at the end,
+since the critic normalises what it embeds and hardly sees how large it is, while the label's loss drives it
+far out: without it two of six channels of wrist movement came to lie at 40 and 70 times the largest real
+value. The label is the last part of the condition, 1 at its place and 0 elsewhere; the rest is not read.
 
 Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels.
 """

@@ -19,6 +19,7 @@ from distgan.objectives.base import Phase
 from distgan.schedules import cosine
 
 Condition = Callable[[Batch], Tensor]
+Levelled = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Adversarial:
@@ -29,6 +30,8 @@ class Adversarial:
         noise_dim: numbers of noise a series takes.
         condition: what each generated series of a batch is made from, (B, K).
         real_condition: what the discriminator is told beside the real ones; by default the same.
+        levelled: generated series, mask, condition -> the series as they will be released, of the level and
+            spread that the condition tells; by default as they are.
         across: mean of a count over processes; the identity by default.
         dtype: of the networks' arithmetic, but for the penalty, which is float32.
         steps_per_day: what augmentation calls a day.
@@ -51,6 +54,7 @@ class Adversarial:
         dtype: torch.dtype = torch.float32,
         steps_per_day: int = 24,
         family: config.Section | None = None,
+        levelled: Levelled = lambda series, mask, condition: series,
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.noise_dim, self.condition = noise_dim, condition
@@ -58,6 +62,7 @@ class Adversarial:
         self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
         self.across, self.dtype, self.steps_per_day = across, dtype, steps_per_day
         self.family: Any = family
+        self.levelled = levelled
         self.game = LOSSES[settings.loss]
         self.phases = self.schedule()
 
@@ -137,6 +142,7 @@ class Adversarial:
         """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
         noise_BZ = self.noise(batch, purpose)
         series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
+        series_BLC = self.levelled(series_BLC, batch.mask, condition_BK)
         return series_BLC * batch.mask.to(series_BLC.dtype)
 
     def augmented(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distgan import config, draws, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
+from distgan.data.scaling import Scaler
 from distgan.data.store import Axis
 from distgan.engine.ema import decay
 from distgan.engine.loop import OnSample, Rate, Schedule, fit
@@ -19,6 +20,7 @@ from distgan.layers import checkpoint_activations
 from distgan.models import noise_numbers
 from distgan.models.classical import Fitted
 from distgan.objectives import game
+from distgan.objectives.adversarial import Levelled
 from distgan.parallel import Adam, Parallel
 from distgan.plan import memory
 from distgan.runs import Run
@@ -139,11 +141,10 @@ def schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: in
     )
 
 
-def training_conditions(
-    settings: config.Config, folder: Run, data: TrainingData
-) -> dict[str, Callable[[Batch], Tensor]]:
+def training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> dict[str, Any]:
     """What goes with each series of a batch, (B, K): `condition` is never a function of the series alone,
-    `real_condition` tells the discriminator the real one's own level and spread.
+    `real_condition` tells the discriminator the real one's own level and spread; `levelled` gives generated
+    series those of their condition.
     """
     if "bank" not in settings.stages:
         return {"condition": clean_or_not(data, settings.data.source)}
@@ -160,7 +161,12 @@ def training_conditions(
         found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
-    return {"condition": drawn, "real_condition": real}
+    return {"condition": drawn, "real_condition": real, "levelled": levelling(data.scaler, bank)}
+
+
+def levelling(scaler: Scaler, bank: Bank) -> Levelled:
+    """Scaled series of the level and spread that conditions tell: (B, L, C), mask, (B, K) -> (B, L, C)."""
+    return lambda series, mask, given: scaler.levelled(series, mask, bank.attributes_told(given))
 
 
 def clean_or_not(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -200,8 +206,9 @@ def sheet(
     attributes = bank.draw_attributes(groups, draws.generator(settings.seed, 0, "levels"))
     conditions = torch.from_numpy(bank.given(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
-    series = generator(noise.to(device), conditions.to(device)).float().cpu().numpy()
-    _, meta = read_scaler(folder)
+    scaler, meta = read_scaler(folder)
+    series = generator(noise.to(device), conditions.to(device)).float().cpu()
+    series = levelling(scaler, bank)(series, torch.ones_like(series), conditions).numpy()
     return {"samples": plots.sample_sheet(series, plots.view_of(meta, unit="scaled"))}
 
 

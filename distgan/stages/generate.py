@@ -21,7 +21,7 @@ from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
-from distgan.stages.gan import load_generator
+from distgan.stages.gan import levelling, load_generator
 from distgan.stages.prepare import Shape
 
 
@@ -65,11 +65,10 @@ def sampled(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
-
-    Not every family bounds its output: what lies further out than any training value is cut to that.
     """
     chosen = settings.generate
     generator = load_generator(settings, folder, length).to(parallel.device).eval()
+    levelled = levelling(read_scaler(folder)[0], bank)
     noise_dim = noise_numbers(generator)
     groups = groups_of(chosen, bank, among)
     attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
@@ -79,7 +78,8 @@ def sampled(
         samples = torch.arange(part.start, part.stop, device=parallel.device)
         noise = draws.normal(chosen.seed, 0, "generation", samples, (noise_dim,))
         with torch.inference_mode():
-            series = generator(noise, conditions[part]).clamp(-1, 1)
+            series = generator(noise, conditions[part])
+            series = levelled(series, torch.ones_like(series), conditions[part])
         yield series.float().cpu().numpy(), attributes[part]
 
 
