@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -354,22 +355,29 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
     assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
 
 
-def test_no_sample_lies_further_out_than_training_values(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_have_the_level_and_spread_that_they_were_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However wild the generator is, and never further out than training values."""
     from distgan.conditions import Bank
     from distgan.parallel import Parallel
     from distgan.stages import generate
+    from distgan.stages.common import read_scaler
 
     load = generate.load_generator
 
     def wild(*args):
         network = load(*args)
-        network.register_forward_hook(lambda module, inputs, made: 1000 * made)
+        network.register_forward_hook(lambda module, inputs, made: 0.1 + 1000 * made)
         return network
 
-    monkeypatch.setattr(generate, "load_generator", wild)
-    settings = config.load(run.config)
-    made = generate.sampled(settings, run, Bank.load(run.bank), Parallel(settings.engine))
-    assert {float(np.abs(scaled).max()) for scaled, _ in made} == {1.0}
+    settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
+    for used in (load, wild):
+        monkeypatch.setattr(generate, "load_generator", used)
+        for scaled, told in generate.sampled(settings, run, bank, Parallel(settings.engine)):
+            assert np.abs(scaled).max() <= 1
+            found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, told))
+            np.testing.assert_allclose(found, told, rtol=0.05, atol=0.05 * told[..., 1].max())
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:

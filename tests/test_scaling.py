@@ -86,9 +86,8 @@ def test_levelled_shapes_have_the_level_and_spread_that_they_are_to_get(transfor
     scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method))
     wanted = scaler.attributes(values)
     generator = torch.Generator().manual_seed(0)
-    shapes = (
-        0.2 * torch.randn(20, 200, 2, generator=generator) + torch.rand(20, 1, 2, generator=generator) / 3
-    )
+    noise, middle = (torch.rand(20, steps, 2, generator=generator) for steps in (200, 1))
+    shapes = 0.3 * noise - middle / 3
     mask = torch.from_numpy(~np.isnan(values)).float()
     levelled = scaler.levelled(shapes, mask, torch.from_numpy(wanted)).numpy()
     restored = np.where(mask > 0, scaler.restore(levelled, wanted), np.nan)
