@@ -11,8 +11,8 @@ the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score 
 out ones, beside other real homes and the report's floors and classical baselines. A table gives every
 score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar),
 the bar being what is called like real: 0 is perfect, .5 at the bar, 1 hopeless. A recipe beats a row where
-its figure is lower by more than the deviation over seeds. Totals are those of all synthetic homes over all
-real ones. Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
+its figure is lower by more than the deviation over seeds. Totals are those of a synthetic and of a held-out
+home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
 
 That is London in steps of four hours. On its 8760 hours, on the US grid's demand and on Auckland's
 pedestrians, which need no file and so can be repeated by anyone, the default recipe stands alone.
@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from common import ROOT, finish, show
 
-from distgan.data.store import Store
+from distgan.data.store import Store, private_table, read_table
 from distgan.evaluation import verdict
 from distgan.files import read_json
 from distgan.runs import Run
@@ -58,6 +58,7 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
     "us_grid": ("eia930_demand_2020_2024.npz", {"multiscale": ["us_grid.yaml", STEPS]}),
     "auckland": (None, {"multiscale": ["demo.yaml"]}),
 }
+HELD_OUT = "held out"
 FAMILIES = ("values", "rhythm", "diversity", "critics")
 SMOKE = [
     "encoder.steps=2",
@@ -98,13 +99,15 @@ def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     }
 
 
-def total(run: Run) -> float:
-    """What the synthetic homes use a step on average, over what all real ones do."""
-    means = [
-        np.nanmean(store.rows(np.arange(store.num_series)))
-        for store in (Store.open(run.synthetic), Store.open(run.series))
-    ]
-    return float(means[0] / means[1])
+def totals_of(run: Run) -> dict[str, float]:
+    """What a synthetic and what a held-out series amounts to on average, over a training one."""
+    table = read_table(private_table(run.series))
+    series, made = Store.open(run.series), Store.open(run.synthetic)
+    trained_on = np.nanmean(series.rows(table.rows("train")))
+    return {
+        "model": float(np.nanmean(made.rows(np.arange(made.num_series))) / trained_on),
+        HELD_OUT: float(np.nanmean(series.rows(table.rows("holdout"))) / trained_on),
+    }
 
 
 def told(values: list[float]) -> str:
@@ -145,14 +148,17 @@ def main() -> None:
             run = trained(recipes[recipe], seed, out / f"{recipe}-{seed}", changes)
             report = read_json(run.folder / "report.json")["fidelity"]
             scores = report["scores"]
-            totals[recipe].append(total(run))
-            first = recipe == chosen[0]  # floors and real homes are the same for every recipe
-            for name, found in families(report).items():
-                if name == "model" or first:
-                    near[recipe if name == "model" else name].append(found)
+            names = {"model": recipe}
+            if recipe == chosen[0]:  # floors and real homes are the same for every recipe
+                names |= {row["name"]: row["name"] for row in report["rows"] if row["name"] != "model"}
+                names |= {HELD_OUT: HELD_OUT}
+            found_near, found_totals = families(report), totals_of(run)
             for row in report["rows"]:
-                if row["name"] == "model" or first:
-                    rows[recipe if row["name"] == "model" else row["name"]].append(row["values"])
+                if row["name"] in names:
+                    rows[names[row["name"]]].append(row["values"])
+                    near[names[row["name"]]].append(found_near[row["name"]])
+            for name in found_totals.keys() & names.keys():
+                totals[names[name]].append(found_totals[name])
     show(
         "every score, mean and deviation over seeds",
         [
@@ -170,7 +176,8 @@ def main() -> None:
         ],
     )
     show(
-        "synthetic total over real", [{"recipe": name, "share": told(each)} for name, each in totals.items()]
+        "total over that of training series",
+        [{"row": name, "share": told(each)} for name, each in totals.items()],
     )
     figures = {
         name: {f: round(float(np.mean(values)), 3) for f in FAMILIES if (values := known(found, f))}
