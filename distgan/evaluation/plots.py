@@ -226,10 +226,15 @@ def week_steps(view: View) -> slice:
     return slice(start, min(start + steps, length))
 
 
-def _week_axis(axis: Axes, times: Array, day: str = "%a\n%-d %b") -> None:
+def _week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
+    """A tick a day, in a format of its own, or its initial."""
+
+    def initial(place: float, _: int | None) -> str:
+        return WEEKDAYS[mdates.num2date(place).weekday()][0]
+
     if times[-1] - times[0] > np.timedelta64(2, "D"):
         axis.xaxis.set_major_locator(mdates.DayLocator())
-        axis.xaxis.set_major_formatter(mdates.DateFormatter(day))
+        axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(initial))
         axis.grid(axis="x")
     else:
         _months(axis, times)
@@ -334,8 +339,7 @@ def sizes(real: Array, synthetic: Array, view: View) -> Figure:
             _year(whole, chosen, view, colour)
             _months(whole, view.times)
             week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
-            _week_axis(week, view.times[steps], "%a")
-            week.tick_params(axis="x", labelsize=5.5)
+            _week_axis(week, view.times[steps], None)
             days = _days(chosen, view.steps_per_day)
             if days is not None:
                 mean = _nan(np.nanmean, days, axis=0)
