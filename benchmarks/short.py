@@ -47,7 +47,7 @@ ADAM = ["train.beta1=0.9", "train.beta2=0.999"]
 RATES = ["train.generator_rate=1e-3", "train.discriminator_rate=1e-3"]
 RECIPES: dict[str, list[str]] = {
     "multiscale": [
-        "train.steps=6000",
+        "train.steps=3000",
         "model.patch=2",
         "model.generator.width=64",
         "model.generator.noise_dim=32",
@@ -55,10 +55,10 @@ RECIPES: dict[str, list[str]] = {
         "model.discriminator.width=64",
         "model.discriminator.periods=[]",
         "model.discriminator.spectra=[]",
-        "objective.penalty.weight=0.5",
+        "objective.penalty.weight=0.01",
         "train.generator_rate=4e-4",
         "train.discriminator_rate=8e-4",
-        "train.ema_half_life=64000",
+        "train.ema_half_life=32000",
     ],
     "tts_gan": [
         "train.steps=8000",
