@@ -362,6 +362,8 @@ def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None
     assert told.shape == (3000, 4) and told.dtype == np.float32
     np.testing.assert_allclose(told.mean(0), 0, atol=0.1)
     np.testing.assert_allclose(told.std(0), 1, atol=0.1)
+    given = torch.from_numpy(bank.given(np.zeros(3000, np.int64), data["attributes"]))
+    np.testing.assert_allclose(bank.attributes_told(given), data["attributes"], rtol=1e-4, atol=1e-5)
     alike = bank_of(channels=1)
     one = dataclasses.replace(alike, attributes_std=0 * alike.attributes_std)
     assert np.isfinite(one.told(np.ones((3, 1, 2)))).all()  # a population of one size
