@@ -4,7 +4,6 @@ Level and spread are kept as attributes: the networks see the shape, the attribu
 condition and given back on output. Statistics are float64; series stay float32.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -85,6 +84,11 @@ class Scaler:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
         return cls(settings.transform, settings.method, unit, bound, settings.lower_bound)
 
+    @property
+    def _reach(self) -> float:
+        """What asinh makes of `bound`: 1 on the networks' scale."""
+        return float(np.arcsinh(self.bound))
+
     def attributes(self, values: np.ndarray) -> np.ndarray:
         """Level and spread (> 0) of each series, in the transformed domain: [n, L, C] -> float32 [n, C, 2].
 
@@ -115,7 +119,7 @@ class Scaler:
         scaled = self._standardised(values, attributes, out)
         if self.method == "standard":
             np.arcsinh(scaled, out=scaled)
-            scaled /= np.float32(np.arcsinh(self.bound))
+            scaled /= np.float32(self._reach)
         return scaled
 
     def _standardised(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None) -> np.ndarray:
@@ -130,7 +134,7 @@ class Scaler:
         """The inverse of `scale`; only `lower_bound` clips."""
         transformed = np.array(scaled, np.float32)
         if self.method == "standard":
-            transformed *= np.float32(np.arcsinh(self.bound))
+            transformed *= np.float32(self._reach)
             np.sinh(transformed, out=transformed)
         transformed *= attributes[:, None, :, 1].astype(np.float32)
         transformed += attributes[:, None, :, 0].astype(np.float32)
@@ -151,8 +155,8 @@ class Scaler:
         shapes_BLC, mask = shapes.float(), mask.float()
         shapes_BLC = _passed(shapes_BLC, shapes_BLC.clamp(-1, 1))
         if self.method == "standard":
-            reach = math.asinh(self.bound)
-            shapes_BLC = torch.asinh(_standardised(torch.sinh(reach * shapes_BLC), mask)) / reach
+            deviations_BLC = _of_unit_spread(torch.sinh(self._reach * shapes_BLC), mask)
+            shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
             shapes_BLC = _filling(shapes_BLC, mask)
         lowest_B1C = self._lowest(attributes.float())[:, None]
@@ -167,7 +171,7 @@ class Scaler:
         bound = float(TRANSFORMS[self.transform][0](np.array(self.lower_bound, np.float32), self.unit))
         lowest = (bound - level) / spread
         if self.method == "standard":
-            lowest = torch.asinh(lowest) / math.asinh(self.bound)
+            lowest = torch.asinh(lowest) / self._reach
         return lowest.clamp(-1, 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def _passed(values: Tensor, changed: Tensor) -> Tensor:
     return values + (changed - values).detach()
 
 
-def _standardised(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
+def _of_unit_spread(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
     """Mean 0 and deviation 1 over measured places."""
     count = mask.sum(1, keepdim=True).clamp(min=1)
     centred = shapes_BLC - (shapes_BLC * mask).sum(1, keepdim=True) / count

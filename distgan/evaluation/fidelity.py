@@ -217,6 +217,9 @@ def _check(sets: dict[str, Array | None]) -> None:
             )
 
 
+TOLD = ("name", "title", "group", "better", "best", "meaning")  # of every score, in the answer
+
+
 def evaluate(
     train: Array,
     holdout: Array,
@@ -270,19 +273,19 @@ def evaluate(
     table = {
         "n": {**counts, "target": len(target), "compared": size},
         "owners": owners or {},
-        "real_row": "reference split"
-        if real is sets.get("reference")
-        else "half of the hold-out"
-        if len(real)
-        else "none",
-        "scores": [
-            {key: getattr(score, key) for key in ("name", "title", "group", "better", "best", "meaning")}
-            for score in SCORES
-        ],
+        "real_row": _origin(real, sets.get("reference")),
+        "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
         "rows": _rows(measure, traits, trained, size, seed),
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
     }
     return {**table, **judge(table)}
+
+
+def _origin(real: Array, reference: Array | None) -> str:
+    """Where the row of other real series comes from."""
+    if real is reference:
+        return "reference split"
+    return "half of the hold-out" if len(real) else "none"
 
 
 def _looked_at(

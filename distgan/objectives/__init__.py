@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.models import noise_numbers
-from distgan.objectives.adversarial import Adversarial, Condition, Levelled
+from distgan.objectives.adversarial import Adversarial, Condition, Levelled, as_made
 from distgan.objectives.base import Objective
 from distgan.objectives.crnn_gan import CrnnGAN
 from distgan.objectives.nr_gan import NoiseReduction
@@ -30,7 +30,7 @@ def game(
     dtype: torch.dtype = torch.float32,
     steps_per_day: int = 24,
     real_condition: Condition | None = None,
-    levelled: Levelled = lambda series, mask, condition: series,
+    levelled: Levelled = as_made,
 ) -> Objective:
     """The objective of the family that `model.name` names. Arguments as of `Adversarial`."""
     return GAMES.get(settings.model.name, Adversarial)(

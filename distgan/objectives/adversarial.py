@@ -22,6 +22,11 @@ Condition = Callable[[Batch], Tensor]
 Levelled = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def as_made(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+    """Levelled by nothing."""
+    return series_BLC
+
+
 class Adversarial:
     """Two phases a step: the discriminator on real and generated series of one condition, then the generator.
 
@@ -54,7 +59,7 @@ class Adversarial:
         dtype: torch.dtype = torch.float32,
         steps_per_day: int = 24,
         family: config.Section | None = None,
-        levelled: Levelled = lambda series, mask, condition: series,
+        levelled: Levelled = as_made,
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.noise_dim, self.condition = noise_dim, condition

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from distgan import config, draws, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
-from distgan.data.scaling import Scaler
 from distgan.data.store import Axis
 from distgan.engine.ema import decay
 from distgan.engine.loop import OnSample, Rate, Schedule, fit
@@ -20,7 +19,6 @@ from distgan.layers import checkpoint_activations
 from distgan.models import noise_numbers
 from distgan.models.classical import Fitted
 from distgan.objectives import game
-from distgan.objectives.adversarial import Levelled
 from distgan.parallel import Adam, Parallel
 from distgan.plan import memory
 from distgan.runs import Run
@@ -161,12 +159,10 @@ def training_conditions(settings: config.Config, folder: Run, data: TrainingData
         found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
-    return {"condition": drawn, "real_condition": real, "levelled": levelling(data.scaler, bank)}
+    def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        return data.scaler.levelled(series, mask, bank.attributes_told(given))
 
-
-def levelling(scaler: Scaler, bank: Bank) -> Levelled:
-    """Scaled series of the level and spread that conditions tell: (B, L, C), mask, (B, K) -> (B, L, C)."""
-    return lambda series, mask, given: scaler.levelled(series, mask, bank.attributes_told(given))
+    return {"condition": drawn, "real_condition": real, "levelled": levelled}
 
 
 def clean_or_not(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -208,8 +204,8 @@ def sheet(
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     scaler, meta = read_scaler(folder)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
-    series = levelling(scaler, bank)(series, torch.ones_like(series), conditions).numpy()
-    return {"samples": plots.sample_sheet(series, plots.view_of(meta, unit="scaled"))}
+    levelled = scaler.levelled(series, torch.ones_like(series), torch.from_numpy(attributes))
+    return {"samples": plots.sample_sheet(levelled.numpy(), plots.view_of(meta, unit="scaled"))}
 
 
 def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:

@@ -21,7 +21,7 @@ from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
-from distgan.stages.gan import levelling, load_generator
+from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
 
@@ -68,7 +68,7 @@ def sampled(
     """
     chosen = settings.generate
     generator = load_generator(settings, folder, length).to(parallel.device).eval()
-    levelled = levelling(read_scaler(folder)[0], bank)
+    scaler, _ = read_scaler(folder)
     noise_dim = noise_numbers(generator)
     groups = groups_of(chosen, bank, among)
     attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
@@ -79,7 +79,8 @@ def sampled(
         noise = draws.normal(chosen.seed, 0, "generation", samples, (noise_dim,))
         with torch.inference_mode():
             series = generator(noise, conditions[part])
-            series = levelled(series, torch.ones_like(series), conditions[part])
+            told = torch.from_numpy(attributes[part]).to(parallel.device)
+            series = scaler.levelled(series, torch.ones_like(series), told)
         yield series.float().cpu().numpy(), attributes[part]
 
 
