@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def main() -> None:
     elif file is not None:
         changes = [f"data.source={options.data / file}", *changes]
     out = out or Path("runs/year") / options.on
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     near: dict[str, list[dict[str, float | None]]] = defaultdict(list)
     totals: dict[str, list[float]] = defaultdict(list)
     scores: list[dict[str, Any]] = []
@@ -149,17 +150,31 @@ def main() -> None:
             run = trained(recipes[recipe], seed, out / f"{recipe}-{seed}", changes)
             report = read_json(run.folder / "report.json")["fidelity"]
             scores = report["scores"]
-            names = {"model": recipe}
-            if recipe == chosen[0]:  # floors and real homes are the same for every recipe
-                names |= {row["name"]: row["name"] for row in report["rows"] if row["name"] != "model"}
-                names |= {HELD_OUT: HELD_OUT}
-            found_near, found_totals = families(report), totals_of(run)
-            for row in report["rows"]:
-                if row["name"] in names:
-                    rows[names[row["name"]]].append(row["values"])
-                    near[names[row["name"]]].append(found_near[row["name"]])
-            for name in found_totals.keys() & names.keys():
-                totals[names[name]].append(found_totals[name])
+            first = recipe == chosen[0]  # floors and real homes are the same for every recipe
+            values = {row["name"]: row["values"] for row in report["rows"]}
+            figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
+            figures = [(rows, values), (near, families(report)), (totals, totals_of(run))]
+            for kept, of_run in figures:
+                for name, figure in of_run.items():
+                    if name == "model" or first:
+                        kept[recipe if name == "model" else name].append(figure)
+    print_tables(chosen[0], scores, rows, near, totals)
+    by_family = {
+        name: {f: round(float(np.mean(values)), 3) for f in FAMILIES if (values := known(found, f))}
+        for name, found in near.items()
+    }
+    shares = {name: [round(share, 4) for share in each] for name, each in totals.items()}
+    finish(1, benchmark="year", smoke=options.smoke, seeds=options.seeds, totals=shares, families=by_family)
+
+
+def print_tables(
+    first: str,
+    scores: list[dict[str, Any]],
+    rows: dict[str, list[dict[str, float | None]]],
+    near: dict[str, list[dict[str, float | None]]],
+    totals: dict[str, list[float]],
+) -> None:
+    """What was kept of every row, seed by seed; the first recipe beside all others."""
     show(
         "every score, mean and deviation over seeds",
         [
@@ -177,28 +192,22 @@ def main() -> None:
         ],
     )
     show(
-        f"by how much {chosen[0]} is nearer, seed by seed",
+        f"by how much {first} is nearer, seed by seed",
         [
             {"row": name}
             | {
-                family: told([b - a for a, b in zip(known(near[chosen[0]], family), known(found, family))])
+                family: told([b - a for a, b in zip(known(near[first], family), known(found, family))])
                 for family in FAMILIES
                 if known(found, family)
             }
             for name, found in near.items()
-            if name != chosen[0]
+            if name != first
         ],
     )
     show(
         "total over that of training series",
         [{"row": name, "share": told(each)} for name, each in totals.items()],
     )
-    figures = {
-        name: {f: round(float(np.mean(values)), 3) for f in FAMILIES if (values := known(found, f))}
-        for name, found in near.items()
-    }
-    shares = {name: [round(share, 4) for share in each] for name, each in totals.items()}
-    finish(1, benchmark="year", smoke=options.smoke, seeds=options.seeds, totals=shares, families=figures)
 
 
 def known(rows: list[dict[str, float | None]], name: str) -> list[float]:
