@@ -151,9 +151,9 @@ def main() -> None:
             report = read_json(run.folder / "report.json")["fidelity"]
             scores = report["scores"]
             first = recipe == chosen[0]  # floors and real homes are the same for every recipe
-            values = {row["name"]: row["values"] for row in report["rows"]}
+            by_score = {row["name"]: row["values"] for row in report["rows"]}
             figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
-            figures = [(rows, values), (near, families(report)), (totals, totals_of(run))]
+            figures = [(rows, by_score), (near, families(report)), (totals, totals_of(run))]
             for kept, of_run in figures:
                 for name, figure in of_run.items():
                     if name == "model" or first:
