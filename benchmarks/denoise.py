@@ -33,7 +33,7 @@ from distgan.stages.gan import load_generator
 RATE = 360  # samples a second
 KINDS = ("noise", "wander", "both")
 LEVELS = (0, 5, 10)  # dB
-TRAINED, TESTED = 1024, 4096  # samples of a stretch
+LENGTH = 4096  # samples of a stretch, eleven seconds: room for a wave of the wander
 COARSEST = 8  # wavelet levels: below 360 / 2^9 = .7 Hz
 Denoiser = Callable[[np.ndarray], np.ndarray]  # [n, L] -> [n, L]
 
@@ -71,8 +71,8 @@ def spoiled(clean: np.ndarray, kind: str, level: np.ndarray, rng: np.random.Gene
 def make(leads: list[np.ndarray], path: Path, seed: int = 0) -> None:
     """The labelled training series, as an NPZ that `data.source` takes."""
     rng = np.random.default_rng(seed)
-    clean = np.concatenate([stretches(lead, 0, 0.45, TRAINED) for lead in leads])
-    other = np.concatenate([stretches(lead, 0.45, 0.8, TRAINED) for lead in leads])
+    clean = np.concatenate([stretches(lead, 0, 0.45, LENGTH) for lead in leads])
+    other = np.concatenate([stretches(lead, 0.45, 0.8, LENGTH) for lead in leads])
     kinds = [KINDS[number % len(KINDS)] for number in range(len(other))]
     levels = rng.uniform(0, 10, (len(other), 1))
     noisy = [spoiled(other[i : i + 1], kind, levels[i], rng) for i, kind in enumerate(kinds)]
@@ -209,7 +209,7 @@ def main() -> None:
         folder = Path(temporary) / "run" if options.smoke else options.run
         quick = ["train.steps=3", "train.batch_size=4", "engine.threads=1"] if options.smoke else []
         seconds = learn(leads, folder, [*quick, *options.overrides])
-        clean = np.concatenate([stretches(lead, 0.85, 1, TESTED) for lead in leads])
+        clean = np.concatenate([stretches(lead, 0.85, 1, LENGTH) for lead in leads])
         clean -= clean.mean(axis=1, keepdims=True)
         found = rows(clean, {"nr_gan": trained(Run(folder)), **BASELINES})
     for title, ending in (
@@ -219,7 +219,7 @@ def main() -> None:
         shown = [
             {key: row[key] for key in row if key in ("noise", "dB") or key.endswith(ending)} for row in found
         ]
-        show(f"{len(clean)} series of {TESTED} samples: {title}", shown)
+        show(f"{len(clean)} series of {LENGTH} samples: {title}", shown)
     better = sum(row["nr_gan gain"] > max(row[f"{name} gain"] for name in BASELINES) for row in found)
     print(
         f"\nnr_gan gains more than all others on {better} of {len(found)} rows; training {seconds:.0f} CPU s"

@@ -43,12 +43,19 @@ def test_frames_add_up_to_the_series_of_any_length(length: int, channels: int) -
     assert half.dtype == torch.bfloat16 and torch.isfinite(half).all()
 
 
-def test_the_discriminator_hears_shape_and_not_loudness() -> None:
+def test_a_level_passes_by_the_filter() -> None:
+    torch.manual_seed(0)
+    generator, x = built(small("nr_gan"), 64, 2)["generator"], torch.randn(3, 64, 2)
+    torch.nn.init.normal_(generator.body.out.weight, std=0.05)
+    torch.testing.assert_close(generator(x + 3), generator(x) + 3, atol=1e-4, rtol=0)
+
+
+def test_the_discriminator_hears_shape_and_neither_loudness_nor_level() -> None:
     torch.manual_seed(0)
     critic, x = built(small("nr_gan"), 64, 2)["discriminator"], torch.randn(3, 64, 2)
     logits = critic(x, None)
     assert logits.shape == (3, 2 * 9)  # 64 / 8 + 1 frames of 16
-    torch.testing.assert_close(critic(0.1 * x, None), logits, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(critic(0.1 * x + 3, None), logits, atol=1e-3, rtol=1e-3)
 
 
 def test_losses_by_hand() -> None:

@@ -9,8 +9,9 @@ connected layer. The discriminator's softmax of two classes is the sigmoid of on
 root-Hann window that overlap by half and add up to the series, so that any length can be filtered; beside
 real and imaginary parts the networks see the logarithm of the size, in which noise between harmonics shows;
 the filter's linear layer gives each frequency a gain and a correction, both small at first; channels
-are filtered one by one with the same weights; and the discriminator looks at series of unit power, so that
-only shape can betray the noise and not loudness. The authors published no code.
+are filtered one by one with the same weights; a series' own level passes by the filter; and the discriminator
+looks at series of mean 0 and unit power, so that only shape can betray the noise. The authors published no
+code.
 
 Shapes: B series, L steps, C channels, N frames (of all B·C), W steps of a frame, F = W/2 + 1, H features.
 """
@@ -89,12 +90,13 @@ class Generator(nn.Module):
         nn.init.normal_(self.body.out.weight, std=1e-3)
 
     def forward(self, series_BLC: Tensor) -> Tensor:
-        noisy_N2F = spectra(series_BLC, self.frame)
+        level_B1C = series_BLC.float().mean(1, keepdim=True)
+        noisy_N2F = spectra(series_BLC.float() - level_B1C, self.frame)
         told_N3F = self.body(features(noisy_N2F).to(series_BLC.dtype)).unflatten(1, (3, -1)).float()
         gain_N1F, correction_N2F = told_N3F.split([1, 2], dim=1)
         b, length, c = series_BLC.shape
         filtered_N2F = noisy_N2F * (1 + gain_N1F) + correction_N2F
-        return series(filtered_N2F, (b, length, c), self.frame).to(series_BLC.dtype)
+        return (level_B1C + series(filtered_N2F, (b, length, c), self.frame)).to(series_BLC.dtype)
 
 
 class Discriminator(nn.Module):
@@ -106,8 +108,8 @@ class Discriminator(nn.Module):
         self.body = Body(self.frame, 1, settings)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        power_B1C = series_BLC.float().square().mean(1, keepdim=True)
-        even_BLC = series_BLC.float() * torch.rsqrt(power_B1C + 1e-6)
+        centred_BLC = series_BLC.float() - series_BLC.float().mean(1, keepdim=True)
+        even_BLC = centred_BLC * torch.rsqrt(centred_BLC.square().mean(1, keepdim=True) + 1e-6)
         logits_N1 = self.body(features(spectra(even_BLC, self.frame)).to(series_BLC.dtype))
         return logits_N1.reshape(len(series_BLC), -1).float()
 
