@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.layers import PatchHead, Transformer, checkpoint_activations, pool, upsample
-from distgan.models.multiscale import folded, spectrogram
+from distgan.models.multiscale import folded, readings, spectrogram
 from distgan.models.vae import VAE
 
 SMALL = {
@@ -48,6 +48,34 @@ def test_any_length_channels_and_patch(
     assert series.abs().max() <= 1
     logits = networks["discriminator"](series, condition)
     assert logits.shape[0] == 2 and logits.dtype == torch.float32 and torch.isfinite(logits).all()
+
+
+def test_readings_have_the_mean_spread_and_skewness_that_tokens_tell() -> None:
+    """Moments of m + s e + k (e^2 - 1) / sqrt(2), e normal: mean m, variance s^2 + k^2, third
+    3 sqrt(2) s^2 k + 2 sqrt(2) k^3.
+    """
+    torch.manual_seed(0)
+    told = torch.tensor([[0.3, 0.8, 0.4], [-1.0, 0.5, 0.0]]).repeat(1, 2)[None]  # two channels alike
+    told = told[..., [0, 3, 1, 4, 2, 5]]
+    made = readings(told.expand(200_000, 2, 6), torch.randn(200_000, 2, 2)).double()
+    for step, (m, s, k) in enumerate([(0.3, 0.8, 0.4), (-1.0, 0.5, 0.0)]):
+        centred = made[:, step] - made[:, step].mean(0)
+        assert made[:, step].mean(0).tolist() == pytest.approx([m, m], abs=0.01)
+        assert centred.square().mean(0).tolist() == pytest.approx([s**2 + k**2] * 2, rel=0.02)
+        third = 3 * 2**0.5 * s**2 * k + 2 * 2**0.5 * k**3
+        assert (centred**3).mean(0).tolist() == pytest.approx([third] * 2, abs=0.05)
+
+
+def test_no_reading_is_settled_by_its_token_alone() -> None:
+    """All noise of series and tokens held, what is left spreads over as many directions as there are steps."""
+    torch.manual_seed(0)
+    generator = models.build(small("multiscale", "model.patch=16"), 64, 1)["generator"]
+    noise, condition = sampled({"generator": generator}, 1)
+    noise = noise.repeat(300, 1)
+    noise[:, -64:] = torch.randn(300, 64)
+    with torch.no_grad():
+        series = generator(noise, condition.repeat(300, 1))[..., 0]
+    assert torch.linalg.matrix_rank(series - series.mean(0)) == 64
 
 
 @pytest.mark.parametrize("patch", [16, 24])

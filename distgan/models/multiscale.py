@@ -1,11 +1,12 @@
 """The multi-scale conditional transformer GAN: the default model.
 
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
-tokens at full, half and quarter resolution and adds the three views; the discriminator looks at them locally
+tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle, spread
+and skewness of its readings, which noise of their own then fills; the discriminator looks at the tokens locally
 and globally, and at the series folded by day and week and as a spectrogram.
 
-Shapes: B series, L steps, C channels, N tokens, D width, Z noise, T noise of a token, K condition, S style, H
-heads.
+Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of all
+readings, K condition, S style, H heads.
 """
 
 import math
@@ -44,8 +45,8 @@ class Branch(nn.Module):
 
 
 class Generator(nn.Module):
-    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector and a few numbers for each
-    token.
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token and
+    one for each reading.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         width, tokens = settings.width, math.ceil(length / patch)
-        self.global_dim, self.token_shape = settings.noise_dim, (tokens, settings.token_noise_dim)
-        self.noise_dim = settings.noise_dim + tokens * settings.token_noise_dim
+        self.token_shape, self.shape = (tokens, settings.token_noise_dim), (length, channels)
+        self.parts = [settings.noise_dim, tokens * settings.token_noise_dim, length * channels]
+        self.noise_dim = sum(self.parts)
         self.mapping = nn.Sequential(
             Linear(settings.noise_dim + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
         )
@@ -65,19 +67,27 @@ class Generator(nn.Module):
         self.position = positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
-        self.head = PatchHead(width, length, channels, patch)
+        self.head = PatchHead(width, length, 3 * channels, patch)
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        style_BS = self.mapping(torch.cat([noise_BZ[:, : self.global_dim], condition_BK], dim=1))
+        whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
+        style_BS = self.mapping(torch.cat([whole_BZ, condition_BK], dim=1))
         tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
         if self.token_noise is not None:
-            tokens_BND = tokens_BND + self.token_noise(
-                noise_BZ[:, self.global_dim :].unflatten(1, self.token_shape)
-            )
+            tokens_BND = tokens_BND + self.token_noise(token_BT.unflatten(1, self.token_shape))
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
-        return torch.tanh(self.head(merged_BND))
+        return torch.tanh(readings(self.head(merged_BND), reading_BE.unflatten(1, self.shape)))
+
+
+def readings(told_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
+    """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, 3C) and noise
+    (B, L, C) -> (B, L, C). Without it a token's few numbers decide on all of its readings, which then tell more
+    about one another than real ones do.
+    """
+    middle_BLC, spread_BLC, skewness_BLC = told_BLR.chunk(3, dim=2)
+    return middle_BLC + spread_BLC * noise_BLC + skewness_BLC * (noise_BLC.square() - 1) / 2**0.5
 
 
 class Verdict(nn.Module):
