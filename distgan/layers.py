@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.utils.parametrizations import spectral_norm as _spectral_norm
+from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
 _twice: ContextVar[bool] = ContextVar("twice", default=False)
@@ -64,11 +64,6 @@ def without_dropout(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.train()
-
-
-def spectral_norm(layer: nn.Module) -> nn.Module:
-    """Divide the layer's weight by its largest singular value (Miyato et al. 2018), by power iteration."""
-    return _spectral_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose1d) else 0)
 
 
 def _cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:
@@ -267,22 +262,21 @@ class PatchEmbedding(nn.Module):
 class PatchHead(nn.Module):
     """Turn tokens into a series by an overlapping transposed convolution: (B, N, D) -> (B, L, C).
 
-    Neighbouring tokens overlap by half a patch on each side, so that no seam shows where patches meet. The
-    kernel is spectrally normalised; one learned gain per channel sets the range.
+    Neighbouring tokens overlap by half a patch on each side, so that no seam shows where patches meet. Each
+    channel's kernel has a learned norm (Salimans & Kingma 2016), which sets its range.
     """
 
     def __init__(self, width: int, length: int, channels: int, patch: int) -> None:
         super().__init__()
         self.length = length
         self.norm = RMSNorm(width)
-        self.deconvolution = spectral_norm(
-            ConvTranspose1d(width, channels, 2 * patch, stride=patch, padding=patch // 2)
-        )
-        self.gain = nn.Parameter(torch.full((channels,), (patch / width) ** 0.5))
+        deconvolution = ConvTranspose1d(width, channels, 2 * patch, stride=patch, padding=patch // 2)
+        self.deconvolution = weight_norm(deconvolution, dim=1)
+        nn.init.constant_(self.deconvolution.parametrizations.weight.original0, (patch / width) ** 0.5)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         series_BCL = self.deconvolution(self.norm(tokens_BND).transpose(1, 2))[..., : self.length]
-        return series_BCL.transpose(1, 2) * self.gain.to(tokens_BND.dtype)
+        return series_BCL.transpose(1, 2)
 
 
 def pool(tokens_BND: Tensor, ratio: int) -> Tensor:

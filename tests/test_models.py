@@ -67,7 +67,7 @@ def test_readings_have_the_mean_spread_and_skewness_that_tokens_tell() -> None:
 
 
 def test_no_reading_is_settled_by_its_token_alone() -> None:
-    """All noise of series and tokens held, what is left spreads over as many directions as there are steps."""
+    """With the noise of series and tokens held, what is left spreads over as many directions as steps."""
     torch.manual_seed(0)
     generator = models.build(small("multiscale", "model.patch=16"), 64, 1)["generator"]
     noise, condition = sampled({"generator": generator}, 1)
@@ -151,12 +151,13 @@ def test_scales_are_data() -> None:
     assert [(b.ratio, len(b.transformer.blocks)) for b in generator.branches] == [(1, 1), (8, 3)]
 
 
-def test_spectral_norm_bounds_the_head() -> None:
-    head = PatchHead(width=8, length=48, channels=1, patch=6)
-    for _ in range(50):
-        head(torch.randn(1, 8, 8))
-    weight = head.deconvolution.weight.transpose(0, 1).flatten(1)
-    assert torch.linalg.matrix_norm(weight, ord=2).item() == pytest.approx(1, rel=0.02)
+def test_kernels_of_the_head_have_the_norm_that_was_learned() -> None:
+    """At first (patch / width)^½, so that readings of two tokens of size 1 have a deviation of width^-½."""
+    torch.manual_seed(0)
+    head = PatchHead(width=32, length=6000, channels=3, patch=6)
+    kernels = head.deconvolution.weight.transpose(0, 1).flatten(1)
+    assert kernels.norm(dim=1).tolist() == pytest.approx([(6 / 32) ** 0.5] * 3)
+    assert head(torch.randn(4, 1000, 32)).std((0, 1)).tolist() == pytest.approx([32**-0.5] * 3, rel=0.1)
 
 
 def test_pool_and_upsample_keep_a_constant() -> None:

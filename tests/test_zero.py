@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.parametrizations import spectral_norm
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -110,8 +111,8 @@ def make(parallel: Parallel, settings: config.Config, game: str) -> tuple[Advers
         networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
         if game == "spectral":
             for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
-                layers.spectral_norm(critic.convolutions[0])
-            layers.spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
+                spectral_norm(critic.convolutions[0])
+            spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
     if settings.engine.checkpoint_activations:
         layers.checkpoint_activations(list(networks.values()))
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]

@@ -1,12 +1,12 @@
 """The multi-scale conditional transformer GAN: the default model.
 
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
-tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle, spread
-and skewness of its readings, which noise of their own then fills; the discriminator looks at the tokens locally
-and globally, and at the series folded by day and week and as a spectrogram.
+tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
+spread and skewness of its readings, each of which has noise of its own; the discriminator looks at the tokens
+locally and globally, and at the series folded by day and week and as a spectrogram.
 
-Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of all
-readings, K condition, S style, H heads.
+Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
+all readings, K condition, S style, H heads.
 """
 
 import math
@@ -45,8 +45,8 @@ class Branch(nn.Module):
 
 
 class Generator(nn.Module):
-    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token and
-    one for each reading.
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token
+    and one for each reading.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Generator(nn.Module):
 
 
 def readings(told_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
-    """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, 3C) and noise
-    (B, L, C) -> (B, L, C). Without it a token's few numbers decide on all of its readings, which then tell more
+    """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and noise
+    (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell more
     about one another than real ones do.
     """
     middle_BLC, spread_BLC, skewness_BLC = told_BLR.chunk(3, dim=2)

@@ -13,9 +13,10 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from distgan import config
-from distgan.layers import Linear, PatchEmbedding, attend, pool, spectral_norm, upsample
+from distgan.layers import Linear, PatchEmbedding, attend, pool, upsample
 
 
 class LayerNorm(nn.LayerNorm):
