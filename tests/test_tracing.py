@@ -34,6 +34,22 @@ def test_what_all_hide_the_smallest_groups_show() -> None:
     assert attacks["all"].verdict == "below the limit"
 
 
+def test_means_of_others_accuse_no_group() -> None:
+    """Released means of other people: few strangers in a small group tell no more than many."""
+    found: dict[str, list[float]] = {}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        sizes = np.array([500, 400, 300, 60])
+        centres = 3 * rng.standard_normal((4, 8))
+        groups, beside = np.repeat(np.arange(4), sizes), rng.choice(4, 300, p=sizes / sizes.sum())
+        members, strangers = (centres[of] + rng.standard_normal((len(of), 8)) for of in (groups, beside))
+        means = centres + rng.standard_normal((4, 8)) / np.sqrt(sizes)[:, None]
+        for each in tracing.attack(members, groups, strangers, beside, means, limit=0.65, seed=seed):
+            found.setdefault(each.exposure, []).append(each.auc)
+    assert np.mean(found["all"]) == pytest.approx(0.5, abs=0.02)
+    assert np.mean(found["smallest groups"]) == pytest.approx(0.5, abs=0.05)
+
+
 def test_who_is_averaged_is_told_apart() -> None:
     """Four probes of a group of hundreds: over all it looks harmless."""
     rng = np.random.default_rng(0)

@@ -89,7 +89,12 @@ def attack(
     far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
     exposures = [
         ("all", "every entity behind a released mean", known, others),
-        ("smallest groups", "the quarter of the groups with the fewest", known & small[groups], others),
+        (
+            "smallest groups",
+            "the quarter of the groups with the fewest",
+            known & small[groups],
+            others & small[stranger_groups],  # scores of other groups have other scales
+        ),
         (
             "outliers",
             f"the {farthest:.0%} farthest from their groups",
