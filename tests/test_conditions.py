@@ -168,7 +168,8 @@ def test_no_entity_carries_more_than_its_share(loads: np.ndarray, max_share: flo
 @given(loads=loads_of_a_group)
 @hypothesis_settings(max_examples=100, deadline=None)
 def test_weights_are_lowered_no_more_than_needed(loads: np.ndarray) -> None:
-    loads = np.append(loads, max(loads.max(), 1.0) * np.geomspace(0.01, 1, 7))  # seven can share 1 at .15 each
+    seven = max(loads.max(), 1.0) * np.geomspace(0.01, 1, 7)  # enough for shares of .15
+    loads = np.append(loads, seven)
     weights = capped_weights(loads, 0.15)
     assert weights is not None
     carried = weights * loads
