@@ -272,7 +272,8 @@ class PatchHead(nn.Module):
         self.norm = RMSNorm(width)
         deconvolution = ConvTranspose1d(width, channels, 2 * patch, stride=patch, padding=patch // 2)
         self.deconvolution = weight_norm(deconvolution, dim=1)
-        nn.init.constant_(self.deconvolution.parametrizations.weight.original0, (patch / width) ** 0.5)
+        norms = self.deconvolution.parametrizations.weight.original0
+        nn.init.constant_(norms, (patch / width) ** 0.5)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         series_BCL = self.deconvolution(self.norm(tokens_BND).transpose(1, 2))[..., : self.length]
