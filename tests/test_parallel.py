@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,7 +145,7 @@ def program(out: Path) -> None:
     for spectral in (False, True):
         train(parallel, out / f"spectral-{spectral}", spectral)
     found |= talk(parallel) | stop(parallel, out / "stopped") | diverge(parallel, out / "diverged")
-    found["frozen"] = frozen(parallel)
+    found["frozen"], found["awaited"] = frozen(parallel), await_main()
     (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
 
@@ -212,6 +213,13 @@ def frozen(parallel: Parallel) -> bool:
     return bool(torch.equal(before, trainees["critic"].gradients))
 
 
+def await_main() -> str:
+    """Work on rank 0 that takes longer than the others have patience with a message."""
+    hasty = Parallel(config.Engine(timeout=5))
+    with hasty.together():
+        return hasty.on_main(lambda: time.sleep(8) or "done")
+
+
 def unlaunched() -> dict[str, str]:
     """The environment without what a launcher has set in it."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -275,6 +283,10 @@ def test_words_between_processes(two: Path) -> None:
         assert words["agree"] == [True, False] and words["largest"] == 7
         assert words["shared"] == {"from": 0} and words["on_main"] == "done by 0"
         assert words["refusal"] == "only rank 0 knows", rank
+
+
+def test_the_others_wait_for_rank_0_while_it_beats(two: Path) -> None:
+    assert [words["awaited"] for words in found(two)] == ["done", "done"]
 
 
 def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(two: Path) -> None:

@@ -211,7 +211,9 @@ class Parallel:
         return things[0]
 
     def on_main(self, work: Callable[[], T]) -> T:
-        """Do `work` on rank 0 while the others wait; all get its result, or all raise its error."""
+        """Do `work` on rank 0 while the others wait; all get its result, or all raise its error. Inside
+        `together` they wait however long it takes, elsewhere `engine.timeout`.
+        """
         if self.world_size == 1:
             return work()
         result: Any = None
@@ -221,6 +223,11 @@ class Parallel:
                 result = work()
             except Exception as caught:
                 error = caught
+        if self._heartbeat is not None:
+            if self.is_main:
+                self._heartbeat.work_done()
+            else:
+                self._heartbeat.await_work(self.settings.timeout)
         problem = self.share(None if error is None else _portable(error))
         if error is not None:
             raise error

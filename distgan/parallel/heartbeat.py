@@ -1,15 +1,18 @@
-"""Who is still there: every process counts up a number in the store where all met, and whoever loses another
-process looks whose number stands still.
+"""Who is still there: every process counts up a number in the store where all met. Whoever loses another
+process looks whose number stands still; whoever waits for rank 0's work waits on while that one counts.
 """
 
 import contextlib
+import itertools
 import threading
+import time
 
 import torch.distributed as dist
 
 EVERY = 0.5  # seconds between two beats
 LATE = 4.0  # seconds in which a living process beats, however busy its machine
 PATIENCE = 10.0  # seconds for the store to answer
+_numbered = itertools.count()  # heartbeats of this process: all processes start them in the same order
 
 
 class Heartbeat:
@@ -18,7 +21,8 @@ class Heartbeat:
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
         store = dist.distributed_c10d._get_default_store()  # torch has no public name for it
-        self._store = dist.PrefixStore("distgan/heartbeat", store)
+        self._store = dist.PrefixStore(f"distgan/heartbeat {next(_numbered)}", store)
+        self._pieces = 0
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -40,6 +44,27 @@ class Heartbeat:
         reader.start()
         reader.join(LATE + PATIENCE)
         return found[0] if found else None
+
+    def work_done(self) -> None:
+        """Rank 0 tells the others that it has done one more piece of work."""
+        self._store.add("done", 1)
+
+    def await_work(self, timeout: float) -> None:
+        """Wait until rank 0 has done its next piece of work, however long it takes.
+
+        Raises:
+            ConnectionError: it has not beaten for `timeout` seconds.
+        """
+        self._pieces += 1
+        beat, heard, pause = b"", time.monotonic(), 0.001
+        while self._store.add("done", 0) < self._pieces:
+            time.sleep(pause)
+            pause = min(2 * pause, EVERY)
+            last, beat = beat, self._numbers()[0]
+            if beat != last:
+                heard = time.monotonic()
+            if time.monotonic() - heard > timeout:
+                raise ConnectionError("process 0 beats no more")
 
     def _beat(self) -> None:
         number = 0
