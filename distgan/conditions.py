@@ -19,15 +19,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
-from safetensors.numpy import load as tensors_from_bytes
 from safetensors.numpy import save as tensors_to_bytes
 from scipy.special import ndtri
 from torch import Tensor
 
 from distgan import config, draws, levels, privacy
 from distgan.errors import Mismatch, UserError
-from distgan.files import read_json, whole_folder, write_bytes, write_json
+from distgan.files import read_json, read_tensors, whole_folder, write_json, write_tensors
 from distgan.levels import level_and_spread, steadiness_and_size
 
 Blocks = Callable[[], Iterator[np.ndarray]]
@@ -94,11 +92,11 @@ class Projection:
     def save(self, path: Path) -> None:
         """Written for the owner of the data: it belongs to the encoder, not to the bank."""
         tensors = {"centre": self.centre, "directions": self.directions}
-        write_bytes(path, tensors_to_bytes(tensors | {"explained": np.array([self.explained])}))
+        write_tensors(path, tensors | {"explained": np.array([self.explained])})
 
     @staticmethod
     def load(path: Path) -> "Projection":
-        tensors = _read_tensors(path)
+        tensors = read_tensors(path)
         return Projection(tensors["centre"], tensors["directions"], float(tensors["explained"][0]))
 
 
@@ -109,8 +107,7 @@ def narrow(
 
     Args:
         latents: all of them, or what gives this process' blocks anew at each call. Sums are of whole
-        multiples
-            of a grid, so the same blocks give the same directions on any number of processes.
+            multiples of a grid, so the same blocks give the same directions on any number of processes.
         reduce: sums a float64 array over processes.
 
     Raises:
@@ -223,12 +220,12 @@ class Members:
         return int(self.groups.max()) + 1
 
     def save(self, path: Path) -> None:
-        write_bytes(path, tensors_to_bytes({name: getattr(self, name) for name in self.__dataclass_fields__}))
+        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
         os.chmod(path, 0o600)
 
     @staticmethod
     def load(path: Path) -> "Members":
-        return Members(**_read_tensors(path))
+        return Members(**read_tensors(path))
 
 
 @dataclass(frozen=True)
@@ -583,7 +580,7 @@ class Bank:
         shares = np.array([group.largest_share for group in manifest.groups])
         lowered = np.array([group.lowered for group in manifest.groups])
         return Bank(
-            **_read_tensors(folder / TENSORS),
+            **read_tensors(folder / TENSORS),
             largest_share=shares,
             lowered=lowered,
             settings=manifest.settings,
@@ -689,15 +686,6 @@ def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.
     return means.reshape(shape), np.sqrt(squares).reshape(shape)
 
 
-def _read_tensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return tensors_from_bytes(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is not readable ({error}); it was damaged or is another file") from None
-
-
 # ----------------------------------------------------------------------------------------------- verification
 
 _TENSORS = {
@@ -770,7 +758,7 @@ def verify(folder: Path, required: config.Bank | None = None) -> list[str]:
 def _inspected(folder: Path, required: config.Bank | None) -> tuple[_Manifest | None, list[str]]:
     try:
         manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
-        tensors = _read_tensors(folder / TENSORS)
+        tensors = read_tensors(folder / TENSORS)
     except ValidationError as error:
         first = error.errors()[0]
         return None, [f"{MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}"]
@@ -881,21 +869,23 @@ def private_bank(
 ) -> tuple[Bank, np.ndarray]:
     """The bank of noisy sums, and which cells it keeps [k] bool. Nothing here looks at the entities again.
 
-    Cells whose noisy number of entities is below the floor are left out. Weights are equal: what one entity
-    can change is bounded by the cut-off and hidden by noise, not by its share of the load.
+    Cells of too few entities after noise, for the floor or for `max_share` of their number, are left out.
+    Weights are equal: what one entity can change is bounded by the cut-off and hidden by noise, not by its
+    share of the load.
 
     Raises:
         UserError: no cell is left.
     """
     channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
-    fewest = floor(settings, released_numbers(dim, channels))
+    fewest = max(
+        floor(settings, released_numbers(dim, channels)), math.ceil(1 / settings.max_share - TOLERANCE)
+    )
     sizes = np.floor(sums.counts).astype(np.int64)
     keeps = sizes >= fewest
     if not keeps.any():
         raise UserError(
             f"after noise the largest of {len(sizes)} groups counts {max(sizes)} entities, below the floor "
-            "of "
-            f"{fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
+            f"of {fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
         )
     counts, sizes = sums.counts[keeps, None], sizes[keeps]
     means = sums.points[keeps] / counts
@@ -913,7 +903,7 @@ def private_bank(
         attributes_std=deviation.astype(np.float32),
         centre=centre.astype(np.float32),
         scale=np.sqrt(variances).astype(np.float32),
-        largest_share=np.ceil(100 / sizes) / 100,
+        largest_share=1 / sizes,
         lowered=np.zeros(len(sizes), np.int64),
         settings=settings,
         promise=promise(budget),

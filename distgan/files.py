@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as tensors_from_bytes
+from safetensors.numpy import save as tensors_to_bytes
+
 from distgan.errors import UserError, writing
 
 
@@ -57,6 +62,24 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not readable JSON ({error}); it was damaged or is another file") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Arrays by name, as safetensors."""
+    write_bytes(path, tensors_to_bytes(tensors))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """
+    Raises:
+        UserError: the file is missing or is not safetensors.
+    """
+    try:
+        return tensors_from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is not readable ({error}); it was damaged or is another file") from None
 
 
 @contextmanager

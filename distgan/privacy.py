@@ -26,6 +26,7 @@ from scipy.special import log_ndtr
 
 from distgan import config, draws
 from distgan.errors import Mismatch, UserError, writing
+from distgan.files import read_tensors, write_tensors
 from distgan.levels import steadiness_and_size
 
 SLACK = 1e-3  # relative; dp-accounting rounds what was spent up by less
@@ -33,15 +34,12 @@ LARGEST_COUNT_NOISE = 0.5  # of the floor: with more, a count says little of a g
 SMALLEST_VARIANCE = 1e-4  # of the cut-off's square, where noise drowns a direction
 COVERED = (
     "Covered: the bank, i.e. every group's condition, size, level and spread, against whoever knows all "
-    "other "
-    "entities and has unlimited means."
+    "other entities and has unlimited means."
 )
 NOT_COVERED = (
     "Not covered: the weights of encoder, discriminator and generator, and the synthetic series, which were "
-    "made "
-    "with real series at hand. Do not publish encoder or discriminator. The encoder, the scaler and the "
-    "number of "
-    "entities are taken as given."
+    "made with real series at hand. Do not publish encoder or discriminator. The encoder, the scaler and the "
+    "number of entities are taken as given."
 )
 
 
@@ -134,8 +132,7 @@ class Budget:
         if settings.delta > 0.1 / entities:
             raise UserError(
                 f"privacy.delta {settings.delta:g} is above a tenth of 1 / {entities} entities: it would "
-                "allow to "
-                f"give somebody away; use {0.1 / entities:.0e} or less"
+                f"allow to give somebody away; use {0.1 / entities:.0e} or less"
             )
         return cls(settings, latent_dim, entities)
 
@@ -252,6 +249,14 @@ class Sums:
     points: np.ndarray  # [k, K]
     attributes: np.ndarray  # [k, 4C], see `attribute_means`
 
+    def save(self, path: Path) -> None:
+        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
+        path.chmod(0o600)
+
+    @staticmethod
+    def load(path: Path) -> "Sums":
+        return Sums(**read_tensors(path))
+
 
 def noisy_sums(
     points: np.ndarray, attributes: np.ndarray, cells: np.ndarray, number: int, budget: Budget
@@ -316,8 +321,7 @@ class Ledger:
         if not result.exists():
             raise Mismatch(
                 f"{self.path} says that {name} were released, but {result} is gone; a second draw would "
-                "spend "
-                "the budget twice: restore it, or choose another run_dir and count both"
+                "spend the budget twice: restore it, or choose another run_dir and count both"
             )
         return True
 

@@ -157,8 +157,25 @@ def test_a_private_stage_run_again_spends_nothing(
     assert before == ((run.bank / "bank.safetensors").read_bytes(), run.ledger.read_text())
     shutil.rmtree(run.bank)
     run.record("bank").unlink()
+    assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 0
+    assert before == ((run.bank / "bank.safetensors").read_bytes(), run.ledger.read_text())
+    (run.clusters / "sums.safetensors").unlink()
+    run.record("bank").unlink()
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
     assert "spend the budget twice" in capsys.readouterr().err
+
+
+def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
+    encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [*PRIVATE, "clusters.count=100"]
+    run = changed(encoded, many_homes, tmp_path, *few, stages="cluster")
+    said = []
+    for _ in range(2):
+        assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
+        said.append(capsys.readouterr().err)
+    assert "after noise the largest of 100 groups" in said[0] and said[0] == said[1]
+    assert [entry["name"] for entry in Ledger(run.ledger).released()] == ["directions", "groups"]
 
 
 def test_inspect_tells_sizes_bounds_and_draws_a_private_map(

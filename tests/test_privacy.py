@@ -209,6 +209,15 @@ def test_a_private_bank_proves_its_promise_and_a_forged_one_is_found(tmp_path: P
     assert any("its noise gives delta" in violation for violation in verify(tmp_path / "bank"))
 
 
+def test_a_private_bank_keeps_no_cell_too_small_for_the_largest_share(tmp_path: Path) -> None:
+    sums = privacy.Sums(np.array([30.0, 18.5, 80.0]), np.zeros((3, 1)), np.zeros((3, 4)))
+    settings = config.Bank(condition_dim=1, max_share=0.05)
+    bank, keeps = conditions.private_bank(sums, np.ones(1), settings, budget_of(entities=128))
+    assert keeps.tolist() == [True, False, True]
+    bank.save(tmp_path / "bank")
+    assert Bank.load(tmp_path / "bank").sizes.tolist() == [30, 80]
+
+
 def test_repeatable_noise_never_passes_for_private(tmp_path: Path) -> None:
     private_bank(seed=1).save(tmp_path / "bank")
     assert "can be repeated" in verify(tmp_path / "bank")[0]

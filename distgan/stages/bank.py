@@ -62,21 +62,25 @@ def plain(
 def private(
     settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
 ) -> Bank:
-    """The bank under differential privacy; drawn once, and taken again if its stage was cut off after."""
+    """The bank under differential privacy. Noise is drawn once: what fails after that, or is cut off, goes on
+    from the same noisy sums.
+    """
     ledger, entities = privacy.Ledger(folder.ledger), data.entity_codes
-    if ledger.kept("groups", folder.bank):
-        return Bank.load(folder.bank)
+    noisy = folder.clusters / "sums.safetensors"
     facts = read_json(folder.clusters / "clusters.json")
     latent_dim, num_entities = settings.encoder.latent_dim, int(entities.max()) + 1
     budget = privacy.Budget.of(settings.privacy, latent_dim, num_entities)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
-    with ledger.spending("groups", budget, budget.sums_multiplier):
-        values = privacy.attribute_means(data.attributes, entities, settings.privacy)
-        sums = privacy.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
-        bank, keeps = conditions.private_bank(sums, np.array(facts["variances"]), settings.bank, budget)
-        members = conditions.private_members(points, cells, keeps, entities, loads(data), bank)
-        members.save(folder.clusters / "members.safetensors")
-        bank.save(folder.bank)
+    if not ledger.kept("groups", noisy):
+        with ledger.spending("groups", budget, budget.sums_multiplier):
+            values = privacy.attribute_means(data.attributes, entities, settings.privacy)
+            sums = privacy.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
+            sums.save(noisy)
+    sums = privacy.Sums.load(noisy)
+    bank, keeps = conditions.private_bank(sums, np.array(facts["variances"]), settings.bank, budget)
+    members = conditions.private_members(points, cells, keeps, entities, loads(data), bank)
+    members.save(folder.clusters / "members.safetensors")
+    bank.save(folder.bank)
     return bank
 
 
