@@ -272,8 +272,7 @@ class Bank(Section):
     training: Literal["mean", "subset", "probes", "leave_one_out"] = key(
         "mean",
         "what a series trains on: its group's mean, or the mean of a fresh random part of the group; for "
-        "study "
-        "only: the mean of a few `probes`, or of all others in the group",
+        "study only: the mean of a few `probes`, or of all others in the group",
     )
     probes: int = key(4, "latents that `training: probes` averages", ge=1)
     by_label: bool = key(
@@ -542,6 +541,14 @@ class Penalty(Section):
     fraction: float = key(0.25, "share of the batch that is penalised; 1/n", gt=0, le=1)
     target: float = key(1.0, "gradient norm that the interpolated penalty pulls to (phi)", gt=0)
 
+    @field_validator("fraction")
+    @classmethod
+    def _one_in_so_many(cls, fraction: float) -> float:
+        stride = round(1 / fraction)
+        if abs(stride * fraction - 1) > 0.02:  # .33 is a third
+            raise ValueError(f"one in so many series is penalised: use 1/n, such as {1 / stride:.3g}")
+        return fraction
+
 
 class Augment(Section):
     probability: float = key(0.3, "of each operation for each series of a batch", gt=0, lt=1)
@@ -557,8 +564,12 @@ class Augment(Section):
 
 
 class Objective(Section):
-    loss: LossName = key("relativistic", "what both networks minimise (timegan has losses of its own)")
-    penalty: Penalty = key(Penalty(), "on the discriminator's gradient, at real and at generated series")
+    loss: LossName = key(
+        "relativistic", "what both networks minimise (timegan and nr_gan have losses of their own)"
+    )
+    penalty: Penalty = key(
+        Penalty(), "on the discriminator's gradient, at real and at generated series; not timegan's"
+    )
     augment: Augment = key(
         Augment(), "of what the discriminator sees, real and generated alike; off by default"
     )
@@ -635,7 +646,7 @@ class Engine(Section):
 
 class Generate(Section):
     count: int = key(100, "synthetic series", ge=1)
-    seed: int = key(0, "of the noise", ge=0)
+    seed: int = key(0, "of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
 
@@ -645,7 +656,7 @@ class Evaluate(Section):
     critic_steps: int = key(
         0, "updates of TimeGAN's critics on series of 256 steps at most (2000 as published); 0: without", ge=0
     )
-    seed: int = key(0, "of every random choice in the scores", ge=0)
+    seed: int = key(0, "of every random choice in the scores", ge=0, lt=2**63)
     real_curves: bool = key(
         True, "the page shows single held-out real series; false: only what 15 or more make together"
     )
@@ -731,7 +742,7 @@ class Sweep(Section):
         "fresh seeds on which the best trial and the config itself are trained again, for their spread",
         ge=0,
     )
-    seed: int = key(0, "of the draws", ge=0)
+    seed: int = key(0, "of the draws", ge=0, lt=2**63)
     resources: Resources = key(Resources(), "of one trial; as many run at once as fit")
     address: str | None = key(
         None, "HOST:PORT of a Ray cluster, or auto; by default one of this machine alone, on loopback"
@@ -769,7 +780,7 @@ class Sweep(Section):
 
 
 class Config(Section):
-    seed: int = key(0, "of weights, splits, order and noise of training", ge=0)
+    seed: int = key(0, "of weights, splits, order and noise of training", ge=0, lt=2**63)
     run_dir: str = key("runs/default", "the run folder; the same folder and config resume")
     data: Data = key(Data(), "what is learned from")
     encoder: Encoder = key(Encoder(), "the VAE that embeds series")
@@ -796,6 +807,7 @@ class Config(Section):
         self._engine_fits()
         if self.model.name == "tts_cgan" and not self.bank.by_label:
             raise ValueError("model tts_cgan is conditional on labels; set bank.by_label=true")
+        self._game_fits()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
@@ -809,6 +821,16 @@ class Config(Section):
             )
         self._space_fits()
         return self
+
+    def _game_fits(self) -> None:
+        """Refuse what a family's own game would not heed."""
+        name, objective, own = self.model.name, self.objective, ("timegan", "nr_gan")
+        if name in own and objective.loss != Objective().loss:
+            raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
+        if name in own and objective.augment.on:
+            raise ValueError(f"model {name} does not augment; leave objective.augment out")
+        if name == "crnn_gan" and objective.loss == "wgangp-mode":
+            raise ValueError("model crnn_gan has no mode-seeking term; use objective.loss=wgangp")
 
     def _space_fits(self) -> None:
         """Every searched key is one, and takes all that may be drawn for it."""
@@ -957,6 +979,8 @@ def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"line {key_node.start_mark.line + 1}: a key is one word, no list or mapping")
         name, line = key_node.value, key_node.start_mark.line + 1
         if name in seen:
             raise UserError(f"line {line}: key {name!r} stands already in line {seen[name]}")
@@ -971,7 +995,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 def _parse(text: str) -> Any:
-    if re.search(r"(^|[\s\[{,:])[&*][A-Za-z0-9_]", text):
+    if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in yaml.scan(text)):
         raise UserError("anchors and aliases are not read here; write the value out")
     return yaml.load(text, Loader=_Loader)  # a SafeLoader
 
@@ -993,7 +1017,7 @@ def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
     if base is None:
-        return tree
+        return _with_model(tree)
     return _merge(_read_tree(path.parent / str(base), (*seen, path.resolve())), tree)
 
 
@@ -1002,6 +1026,12 @@ def _named(tree: Any) -> Any:
     if isinstance(tree, dict) and isinstance(tree.get("model"), str):
         return {**tree, "model": {"name": tree["model"]}}
     return tree
+
+
+def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with its model's name, `multiscale` if it names none."""
+    model = tree.get("model", {})
+    return {**tree, "model": {"name": "multiscale", **model}} if isinstance(model, dict) else tree
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -1038,7 +1068,7 @@ def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
-    tree = _read_tree(path) if path else {}
+    tree = _read_tree(path) if path else _with_model({})
     for text in overrides:
         tree = _override(tree, text)
     return from_tree(tree, where=str(path or "config"))
@@ -1050,8 +1080,8 @@ def from_tree(tree: Any, where: str = "config") -> Config:
         UserError: a key, a value or a combination is wrong.
     """
     tree = _named(_lists_to_tuples(tree))
-    if isinstance(tree, dict) and isinstance(tree.get("model"), dict):
-        tree["model"] = {"name": "multiscale", **tree["model"]}
+    if isinstance(tree, dict):
+        tree = _with_model(tree)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -56,6 +56,8 @@ def test_wgan_without_a_penalty_is_refused() -> None:
     [
         ("seed: 1\nseed: 2\n", "stands already in line 1"),
         ("a: &x 1\nb: *x\n", "anchors"),
+        ("data: {[a]: 1}\n", "line 1: a key is one word"),
+        (f"seed: {10**20}\n", "seed is 1"),
         ("- 1\n", "reads as a list"),
         ("seed: [1\n", "line"),
         ("base: nowhere.yaml\n", "no config at"),
@@ -68,6 +70,12 @@ def test_yaml_mistakes_name_the_place(tmp_path: Path, text: str, words: str) -> 
     path.write_text(text)
     with pytest.raises(UserError, match=words):
         config.load(path)
+
+
+def test_stars_and_ampersands_in_comments_and_quotes_are_no_anchors(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("# this is *important*\ndata: {units: 'm/s &c'}\n")
+    assert config.load(path).data.units == "m/s &c"
 
 
 def test_numbers_read_as_people_write_them(tmp_path: Path) -> None:
@@ -95,6 +103,15 @@ def test_naming_another_model_replaces_the_section(tmp_path: Path) -> None:
     assert config.load(tmp_path / "mine.yaml").model == config.Seed()
 
 
+def test_naming_the_default_model_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {patch: 12}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\nmodel: multiscale\n")
+    named = [config.load(tmp_path / "mine.yaml"), config.load(tmp_path / "base.yaml", ["model=multiscale"])]
+    named.append(config.load(None, ["model.patch=12", "model.name=multiscale"]))
+    assert all(settings.model == config.Multiscale(patch=12) for settings in named)
+    assert config.load(tmp_path / "base.yaml", ["model=seed"]).model == config.Seed()
+
+
 def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("model: tts_gan\n")
     assert config.load(tmp_path / "mine.yaml").model == config.TtsGan()
@@ -102,6 +119,21 @@ def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
     assert chosen == config.MlpGan(width=8)
     with pytest.raises(UserError, match="'stylegan' is not known"):
         config.load(None, ["model=stylegan"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model=timegan", "objective.loss=hinge"], "timegan has losses of its own"),
+        (["model=nr_gan", "objective.augment.jitter=0.1"], "nr_gan does not augment"),
+        (["model=crnn_gan", "objective.loss=wgangp-mode"], "no mode-seeking term; use objective.loss=wgangp"),
+        (["objective.penalty.fraction=0.7"], "use 1/n, such as 1"),
+    ],
+)
+def test_what_a_game_would_not_heed_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        config.load(None, ["train.steps=20000", *overrides])
+    assert config.load(None, ["objective.penalty.fraction=0.33"]).objective.penalty.fraction == 0.33
 
 
 def test_a_schedule_that_leaves_no_game_is_refused() -> None:
