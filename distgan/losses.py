@@ -127,12 +127,18 @@ LOSSES = {
 }
 
 
-def mode_seeking(fake_1: Tensor, fake_2: Tensor, noise_1: Tensor, noise_2: Tensor) -> Tensor:
+def mode_seeking(
+    fake_1: Tensor,
+    fake_2: Tensor,
+    noise_1: Tensor,
+    noise_2: Tensor,
+    across: Callable[[Tensor], Tensor] = lambda value: value,
+) -> Tensor:
     """1 / (E|G(z₁) - G(z₂)| / E|z₁ - z₂| + 10⁻⁵): large when unlike noise gives like series (Mao et al.
-    2019).
+    2019). `across` averages over processes.
     """
-    ratio = (fake_1 - fake_2).abs().mean() / (noise_1 - noise_2).abs().mean()
-    return 1 / (ratio + 1e-5)
+    distances = torch.stack([(fake_1 - fake_2).abs().mean(), (noise_1 - noise_2).abs().mean()])
+    return of_global_means(lambda means: 1 / (means[0] / means[1] + 1e-5), distances, across)
 
 
 # Penalties return one number a series, (B,), float32: the squared gradient norm, averaged over the heads.

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distgan import config
+from distgan import config, models
 from distgan.data.augmentation import draw, none
 from distgan.data.loader import Batch
 from distgan.data.store import Axis
 from distgan.errors import UserError
+from distgan.objectives import game
 from distgan.objectives.adversarial import Adversarial
 from distgan.stages.gan import steps_per_day
 
@@ -134,6 +135,24 @@ def test_the_discriminator_sees_real_and_generated_changed_alike_and_gaps_betray
     shown_fake, shown_real = critic.shown
     assert torch.equal(shown_real, real) and torch.equal(shown_fake == 0, fake == 0)
     assert generator.weight.grad is not None and generator.weight.grad.abs().sum() > 0
+
+
+def test_feature_matching_compares_what_the_discriminator_sees() -> None:
+    own = [
+        "model=crnn_gan",
+        "model.width=4",
+        "objective.augment.jitter=0.9",
+        "objective.augment.probability=.9",
+    ]
+    settings = config.load(None, own)
+    networks = models.build(settings, L, 2)
+    played = game(settings, networks, condition=lambda batch: torch.zeros(8, 10))
+    shown = []
+    networks["discriminator"].features = lambda series: shown.append(series) or series.mean(1)
+    networks["discriminator"].judge = lambda features: features[:, :1]
+    played.generator_loss(batch())
+    drawn = draw(settings.objective.augment, 0, 5, batch().sample, L, 24)
+    assert torch.equal(shown[1], drawn.series(batch().series))
 
 
 def test_off_changes_no_loss() -> None:

@@ -114,6 +114,22 @@ def test_mode_seeking_punishes_like_series_of_unlike_noise() -> None:
     assert alike > 100 * unlike
 
 
+def test_mode_seeking_of_two_halves_is_that_of_the_whole() -> None:
+    """A ratio of global means, not a mean of ratios."""
+    torch.manual_seed(0)
+    fakes, noises = torch.randn(2, 4, 6, 1).requires_grad_(), torch.randn(2, 4, 8)
+    whole = mode_seeking(*fakes, *noises)
+    (wanted,) = torch.autograd.grad(whole, fakes)
+    means = torch.stack([(fakes[0] - fakes[1]).abs().mean(), (noises[0] - noises[1]).abs().mean()]).detach()
+    parts = [
+        mode_seeking(*fakes[:, rows], *noises[:, rows], across=lambda _: means)
+        for rows in (slice(0, 2), slice(2, 4))
+    ]
+    loss = (parts[0] + parts[1]) / 2
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(loss, fakes)[0], wanted)
+
+
 def test_masked_mean_divides_by_the_global_count() -> None:
     x, mask = torch.arange(8.0).view(2, 4), torch.tensor([[1.0, 1, 1, 1], [0, 0, 1, 1]])
     whole = masked_mean(x, mask)

@@ -124,8 +124,9 @@ class Adversarial:
         shown = {"g": loss.detach()}
         if self.game.seeks_modes:
             other_BLC = self.fake(batch, condition_BK, "second noise")
-            noises = [self.noise(batch, purpose) for purpose in ("generator noise", "second noise")]
-            loss = loss + mode_seeking(fake_BLC.float(), other_BLC.float(), *noises)
+            noise_BZ, other_BZ = (self.noise(batch, f"{which} noise") for which in ("generator", "second"))
+            series = fake_BLC.float(), other_BLC.float()
+            loss = loss + mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
         beside = self.beside(seen_fake_BLC, condition_BK)
         return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
 

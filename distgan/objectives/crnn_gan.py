@@ -48,9 +48,10 @@ class CrnnGAN(Adversarial):
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK, critic = self.condition(batch), self.networks["discriminator"]
         fake_BLC = self.fake(batch, condition_BK, "generator noise")
-        fake_features = critic.features(fake_BLC)
+        seen, seen_fake_BLC = self.augmented(batch, fake_BLC)
+        fake_features = critic.features(seen_fake_BLC)
         with torch.no_grad():
-            real_features = critic.features(batch.series.to(self.dtype))
+            real_features = critic.features(seen.series.to(self.dtype))
         real, fake = (critic.judge(features) for features in (real_features, fake_features))
         fooled = self.game.generator(real, fake)
         loss = fooled
