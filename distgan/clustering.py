@@ -1,8 +1,8 @@
 """Clusters of latents, and groups with enough distinct entities in each. The only home of faiss.
 
-k-means here is Lloyd's, exact and streamed: faiss finds a start on a sample that fits in
-memory, then every pass assigns all points and takes the mean of all members. Neither the start nor the sums
-depend on the order of the points or on how many processes share them:
+k-means here is Lloyd's, exact and streamed: faiss finds a start on a sample that fits in memory, then every
+pass assigns all points and takes the mean of all members. Neither the start nor the sums depend on the order
+of the points or on how many processes share them:
 
 - the sample is keyed by the *content* of the points (the smallest hashes win), not by their position;
 - sums are of integers, points rounded to a grid so fine that float64 adds them without error, in any order.
@@ -655,8 +655,7 @@ def groups_of_at_least(
             f"{num_entities} entities are fewer than the {floor} that one group needs; bring more series, or "
             "lower bank.condition_dim or bank.min_members"
         )
-    values = _directions(points) if clustering.spherical else _float32(points)
-    values = values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    values = _centred(points, clustering.spherical)
     labels = _dissolved(values, clustering.assignment.copy(), codes, floor)
     means, within = _tight(values, labels)
     for _ in range(REFINEMENTS):
@@ -665,7 +664,7 @@ def groups_of_at_least(
         if closer_within >= within * (1 - 1e-4):
             break
         labels, means, within = closer, closer_means, closer_within
-    total = float(np.einsum("nd,nd->", values, values, dtype=float))
+    total = scatter(points, clustering.spherical)
     before = _tight(values, clustering.assignment)[1]
     centroids = _tight(_directions(points) if clustering.spherical else points, labels)[0]
     return replace(
@@ -676,6 +675,17 @@ def groups_of_at_least(
         inertia=within,
         loss=(within - before) / total if total > 0 else 0.0,
     )
+
+
+def scatter(points: np.ndarray, spherical: bool = False) -> float:
+    """Sum of squared distances from the mean, of the points or of their directions: [n, d] -> a number."""
+    values = _centred(points, spherical)
+    return float(np.einsum("nd,nd->", values, values, dtype=float))
+
+
+def _centred(points: np.ndarray, spherical: bool) -> np.ndarray:
+    values = _directions(points) if spherical else _float32(points)
+    return values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
 def _codes(entities: np.ndarray) -> tuple[np.ndarray, int]:

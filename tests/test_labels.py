@@ -1,5 +1,6 @@
 """Labels from the source to the samples: groups that never mix them, a model that is told them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from conftest import TINY
 from test_zoo import LABELS, SMALL, trained_on
 
 import distgan
-from distgan import cli, conditions, config, models
+from distgan import cli, clustering, conditions, config, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data import ingest
 from distgan.data.loader import Batch
@@ -19,6 +20,7 @@ from distgan.evaluation import classification
 from distgan.evaluation.classification import Labelled
 from distgan.files import read_json
 from distgan.runs import Run
+from distgan.stages.cluster import by_label
 from distgan.train import main
 
 
@@ -94,6 +96,17 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
         conditions.settle(
             points, loads, np.append(groups[:-1], 99), settings, 1, labels=np.append(labels[:-1], "c")
         )
+
+
+def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((240, 2)).astype(np.float32)
+    labels = np.array(["a", "b"])[np.arange(240) % 2]
+    found = clustering.kmeans(lambda: iter([points]), 12, iterations=10, restarts=1, seed=0, device="cpu")
+    found = replace(found, assignment=clustering.nearest(points, found.centroids))
+    free = by_label(points, found, np.arange(240), labels, 2)
+    dear = by_label(points, found, np.arange(240), labels, 50)
+    assert 0 <= free.loss < 0.05 < dear.loss < 1
 
 
 @pytest.mark.parametrize("training", ["mean", "subset"])

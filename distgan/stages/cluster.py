@@ -223,14 +223,17 @@ def by_label(
     """Groups of at least `floor` entities; of series of one label each, if there are labels."""
     if labels is None:
         return found if floor == 1 else clustering.groups_of_at_least(points, found, entities, floor)
-    assignment, count, inertia = np.empty(len(points), np.int64), 0, 0.0
+    assignment, count, inertia, given_up = np.empty(len(points), np.int64), 0, 0.0, 0.0
     for label in np.unique(labels):
         inside = np.flatnonzero(labels == label)
         own = replace(found, assignment=np.unique(found.assignment[inside], return_inverse=True)[1])
         part = clustering.groups_of_at_least(points[inside], own, entities[inside], floor)
         assignment[inside] = part.assignment + count
         count, inertia = count + len(part.sizes), inertia + part.inertia
-    return replace(found, assignment=assignment, sizes=np.bincount(assignment), inertia=inertia)
+        given_up += part.loss * clustering.scatter(points[inside], found.spherical)
+    loss = given_up / max(clustering.scatter(points, found.spherical), 1e-300)
+    sizes = np.bincount(assignment)
+    return replace(found, assignment=assignment, sizes=sizes, inertia=inertia, loss=loss)
 
 
 def facts_of(groups: Clustering, projection: Projection, floor: int) -> Facts:
