@@ -34,6 +34,11 @@ def open_series(folder: Run) -> Store | Windows:
     return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
 
 
+def of_a_finished_run(settings: config.Config) -> Parallel:
+    """Where a finished run's networks work: in float32, so that what fp16 trained works on a CPU, too."""
+    return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
+
+
 def samples(data: Store | Windows, table: Table, split: str, folder: Run) -> np.ndarray:
     """The series of one split, or their usable windows: int64, ascending."""
     rows = table.rows(split)

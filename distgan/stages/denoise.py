@@ -17,9 +17,8 @@ from distgan.data.scaling import Scaler
 from distgan.data.store import StoreWriter
 from distgan.data.work import workplace
 from distgan.errors import UserError
-from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import read_scaler
+from distgan.stages.common import of_a_finished_run, read_scaler
 from distgan.stages.gan import load_generator
 from distgan.stages.generate import export
 
@@ -41,7 +40,7 @@ def denoise(folder: Run, source: str, place: Path) -> str:
     settings = config.load(folder.config)
     if settings.model.name != "nr_gan":
         raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
-    parallel = Parallel(settings.engine)
+    parallel = of_a_finished_run(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()
     scaler, _ = read_scaler(folder)
     with workplace(None) as parts:

@@ -27,7 +27,7 @@ from distgan.runs import Run
 from distgan.stages import tokens
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
-from distgan.stages.common import TrainingData, read_scaler
+from distgan.stages.common import TrainingData, of_a_finished_run, read_scaler
 from distgan.stages.generate import export
 
 SCHEMA = "distgan.verdict/1"
@@ -63,7 +63,7 @@ def run(folder: Run, place: Path) -> str:
         raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
     folder.need(folder.synthetic, "generate")
     settings = config.load(folder.config)
-    parallel = Parallel(settings.engine)
+    parallel = of_a_finished_run(settings)
     try:
         with folder.lock():
             verdict = judge(settings, folder, parallel)

@@ -10,9 +10,8 @@ from distgan.conditions import Bank
 from distgan.data.scaling import Scaler
 from distgan.data.store import Meta
 from distgan.errors import UserError
-from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import read_scaler
+from distgan.stages.common import of_a_finished_run, read_scaler
 from distgan.stages.generate import sampled
 
 
@@ -63,7 +62,7 @@ class Trained:
         among = None if condition is None else self._groups(condition)
         chosen = self.settings.generate.model_copy(update={"count": count, "seed": seed})
         settings = self.settings.model_copy(update={"generate": chosen})
-        parallel = Parallel(settings.engine)
+        parallel = of_a_finished_run(settings)
         batches = sampled(settings, self.folder, self.bank, parallel, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
 
