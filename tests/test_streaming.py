@@ -361,6 +361,40 @@ def test_irregular_times_are_resampled_when_asked(
         load(tmp_path / "a.csv", layout=kind)
 
 
+@pytest.mark.parametrize("name", ["wide.csv", "long.csv", "wide.parquet", "long.parquet"])
+@pytest.mark.parametrize("freq", ["500ms", "1010ms", "1500ms"])
+def test_fractions_of_a_second_are_for_resampling_alone(
+    tmp_path: Path, small_parts: None, name: str, freq: str
+) -> None:
+    """A reading belongs to the step that contains it."""
+    table, path = frame(300, 3, "1969-12-31 23:58", freq), tmp_path / name
+    written = table if "wide" in name else melted(table, "time").set_index("home")
+    written.to_csv(path) if path.suffix == ".csv" else written.to_parquet(path)
+    with pytest.raises(UserError, match=r"has a fraction of a second, .* data\.resample\.step") as error:
+        load(path, max_missing=0.6)
+    assert "\n" not in str(error.value)
+    raw = load(path, resample=config.Resample(step="3s", method="sum"))
+    expected = table.resample("3s").sum()
+    np.testing.assert_allclose(raw.values[:, :, 0], expected.to_numpy().T, rtol=1e-5)
+    np.testing.assert_array_equal(raw.meta.axis.times(), expected.index.to_numpy().astype("M8[s]"))
+
+
+@pytest.mark.parametrize("kind", ["wide", "long"])
+def test_fractions_of_a_second_in_an_hour_that_stands_twice(
+    tmp_path: Path, small_parts: None, kind: str
+) -> None:
+    """Readings of one second differ; only those an hour apart stand alike on the clock."""
+    table = frame(160, 2, "2013-10-26 23:30", "15min")
+    again = table.set_axis((table.index + pd.Timedelta(milliseconds=250)).rename("time"))
+    both = pd.concat([table, again]).sort_index()
+    local = both.index.tz_localize("UTC").tz_convert("Europe/London").tz_localize(None)
+    written = both.set_axis(local.rename("time"))
+    (written if kind == "wide" else melted(written, "time").set_index("home")).to_csv(tmp_path / "a.csv")
+    resample = config.Resample(step="30min", method="sum")
+    raw = load(tmp_path / "a.csv", layout=kind, timezone="Europe/London", resample=resample)
+    np.testing.assert_allclose(raw.values[:, :, 0], both.resample("30min").sum().to_numpy().T, rtol=1e-5)
+
+
 @limits(deadline=None, max_examples=40)
 @given(
     factor=st.sampled_from([2, 3, 4, 6]),
