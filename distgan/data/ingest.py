@@ -86,8 +86,10 @@ class Series:
                 part = wanted[at : min(at + step, end)]
                 low, high = int(part[0, 1]), int(part[-1, 1]) + 1
                 for from_ in range(low, high, step):
-                    values = self.source.block(from_, min(from_ + step, high))
                     inside = np.flatnonzero((part[:, 1] >= from_) & (part[:, 1] < from_ + step))
+                    if not len(inside):
+                        continue
+                    values = self.source.block(from_, min(from_ + step, high))
                     piece = self.pieces[part[0, 0]](values[part[inside, 1] - from_])
                     found[at + inside] = piece
         return found
