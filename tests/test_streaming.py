@@ -185,6 +185,27 @@ def test_rows_in_any_stretch_are_those_of_the_whole(tmp_path: Path, small_parts:
         np.testing.assert_array_equal(found.rows(first, last), whole[first:last])
 
 
+def test_parts_are_opened_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of more parts than a process may open files."""
+    resource = pytest.importorskip("resource")
+    table = pd.DataFrame(
+        np.random.default_rng(0).integers(10, size=(4200, 60)),
+        index=pd.date_range("2013-01-01", periods=4200, freq="h", name="time"),
+        columns=[f"{home:03d}" for home in range(60)],
+    )
+    table.to_csv(tmp_path / "a.csv")
+    monkeypatch.setattr(tables, "PART_BYTES", 42_000)  # each part large enough to be mapped
+    found = ingest.opened(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "parts")
+    assert len(list((tmp_path / "parts").rglob("*.values.npy"))) > 12
+    limits_ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 8, limits_[1]))
+    try:
+        values = found.rows(0, 60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits_)
+    np.testing.assert_array_equal(values[:, :, 0], table.to_numpy().T)
+
+
 def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -593,8 +593,10 @@ class _Wide(_Parts):
         return Source(partial(self._block, grid, places), names, list(names), self.meta(grid, ("value",)))
 
     def _block(self, grid: Grid, places: np.ndarray, first: int, last: int) -> np.ndarray:
-        parts = [self.work.array(name, "values")[first:last] for name in self.parts]
-        readings = np.concatenate(parts, axis=1)
+        readings = np.empty((last - first, len(places)), np.float32)
+        for name, start, facts in zip(self.parts, self.first_lines - self.first_lines[0], self.facts):
+            # one part open at a time: a process may open about a thousand files
+            readings[:, start : start + facts["rows"]] = self.work.array(name, "values")[first:last]
         if self.settings.resample.step is not None:
             return _merged(readings, places, grid.axis.length, self.settings.resample.method)[:, :, None]
         values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=np.float32)
