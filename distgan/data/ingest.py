@@ -8,6 +8,7 @@ import importlib.resources
 import re
 import shutil
 import zipfile
+from calendar import isleap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -526,20 +527,16 @@ def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]
             f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
             "set data.cut=whole"
         )
-    years = [cut.year for cut in found]
-    first = next((year for year in years if not keep or _is_leap(year)), 2000)
+    years = [cut.year for cut in found if cut.year is not None]
+    first = next((year for year in years if not keep or isleap(year)), 2000)
     cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
     provenance = source.meta.provenance | {"years": years}
     return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
 
 
-def _is_leap(year: int | None) -> bool:
-    return year is not None and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-
-
 def _calendar(year: int, step: int, length: int, keep: bool) -> np.ndarray:
     """Times of a year's steps; not-a-time on 29 February of a common year."""
-    if not keep or _is_leap(year):
+    if not keep or isleap(year):
         return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
     common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
     day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))
