@@ -31,6 +31,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
+FREE = {"train": LENGTHS, "data": ("credit",)}  # keys on which nothing depends that a run learns
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
 DEPENDS = {
@@ -44,7 +45,8 @@ DEPENDS = {
 def fixed(name: str) -> bool:
     """Whether what a run learns depends on this dotted key: it may be searched, and not change in a run."""
     depended = {section for sections in DEPENDS.values() for section in sections}
-    return name.partition(".")[0] in depended and name.removeprefix("train.") not in LENGTHS
+    section, _, rest = name.partition(".")
+    return section in depended and rest not in FREE.get(section, ())
 
 
 class Section(BaseModel):
@@ -165,6 +167,11 @@ class Data(Section):
         None, "series with these labels alone, e.g. to train class by class; by default all", min_length=1
     )
     units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
+    credit: str | None = key(
+        None,
+        "whose data this is, as it must be credited with what is released; kept by `prepare`, and by default "
+        "what the source itself says",
+    )
     cut: Literal["whole", "years"] = key(
         "whole", "keep each series whole, or cut it into complete calendar years"
     )
@@ -920,9 +927,10 @@ class Config(Section):
 
     @property
     def identities(self) -> dict[str, str]:
-        """For each stage, a hash of all that its result depends on, but lengths, engine and outputs."""
+        """For each stage, a hash of all that its result depends on; no lengths, credit, engine, outputs."""
         tree = self.model_dump(mode="json")
-        tree["train"] = {name: value for name, value in tree["train"].items() if name not in LENGTHS}
+        for section, free in FREE.items():
+            tree[section] = {name: value for name, value in tree[section].items() if name not in free}
         identity, chain = "", {}
         for stage in STAGES:
             own = {section: tree[section] for section in DEPENDS.get(stage, ())}

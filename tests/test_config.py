@@ -149,8 +149,15 @@ def test_the_saved_copy_is_the_config(tmp_path: Path) -> None:
 
 def test_identity_is_what_is_learned_not_how_long_or_where() -> None:
     identity = config.load().identity
-    for same in ("train.steps=3", "engine.threads=1", "generate.count=3", "run_dir=elsewhere"):
+    for same in (
+        "train.steps=3",
+        "engine.threads=1",
+        "generate.count=3",
+        "run_dir=elsewhere",
+        "data.credit=Somebody, CC BY 4.0",
+    ):
         assert config.load(None, [same]).identity == identity
+        assert not config.fixed(same.partition("=")[0])
     for other in (
         "seed=1",
         "data.reduce.factor=4",
@@ -159,6 +166,7 @@ def test_identity_is_what_is_learned_not_how_long_or_where() -> None:
         "encoder.steps=9",
     ):
         assert config.load(None, [other]).identity != identity
+        assert config.fixed(other.partition("=")[0])
 
 
 def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:

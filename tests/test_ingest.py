@@ -318,6 +318,16 @@ def test_an_existing_store_with_its_private_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw.values, values)
 
 
+def test_whose_data_it_is_stays_with_them(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "a.csv")
+    assert "credit" not in load(tmp_path / "a.csv").meta.provenance
+    raw = load(tmp_path / "a.csv", credit="Somebody, CC BY 4.0")
+    with StoreWriter(tmp_path / "series.zarr", raw.meta) as writer:
+        writer.append(raw.values)
+    assert load(tmp_path / "series.zarr").meta.provenance["credit"] == "Somebody, CC BY 4.0"
+    assert load(tmp_path / "series.zarr", credit="Another").meta.provenance["credit"] == "Another"
+
+
 # --------------------------------------------------------------------------------------- years, steps, splits
 
 
@@ -382,7 +392,8 @@ def test_auckland_years() -> None:
     # the file's days begin at 6:00: the crowd of New Year's Eve stands in the first hour of 2020
     year = raw.values[raw.entities.index("210 Queen Street/2020"), :, 0]
     assert year[0] > 2000 and year[24] < 200
-    assert load("auckland").meta.provenance["missing_stamps"] == 1
+    told = load("auckland").meta.provenance
+    assert told["missing_stamps"] == 1 and told["credit"] == "Heart of the City Auckland, CC BY 4.0"
 
 
 @needs_auckland

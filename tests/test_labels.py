@@ -58,6 +58,25 @@ def test_labels_and_owners_are_read_and_chosen(tmp_path: Path) -> None:
         read(path, "data.labels=[jump]")
 
 
+def test_a_block_of_series_without_a_chosen_one_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).random((12, 24)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x, label=["walk"] * 2 + ["run"] * 8 + ["walk"] * 2)
+    monkeypatch.setattr(ingest, "BLOCK_BYTES", 4 * 4 * 24)  # four series
+    some = read(tmp_path / "x.npz", "data.labels=[walk]", "data.reduce.factor=4")
+    asked, block = [], some.source.block
+
+    def counted(first: int, last: int) -> np.ndarray:
+        asked.append((first, last))
+        return block(first, last)
+
+    some.source.block = counted
+    merged = x[[0, 1, 10, 11]].reshape(4, 6, 4).sum(axis=2)
+    np.testing.assert_allclose(some.rows(0, 4)[..., 0], merged, rtol=1e-6)
+    assert asked == [(0, 4), (8, 12)]
+
+
 def test_numbered_labels_take_their_names(tmp_path: Path) -> None:
     path, x = tmp_path / "x.npz", np.random.default_rng(0).random((3, 8))
     np.savez(path, x=x, label=np.array([1, 0, 1]), label_names=np.array(["off", "on"]))

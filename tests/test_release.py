@@ -11,15 +11,16 @@ import pytest
 from conftest import TINY
 
 from distgan import cli, conditions, config, errors, privacy
-from distgan.data.store import Store, StoreWriter
+from distgan.data.store import Store, StoreWriter, private_table, read_table
 from distgan.evaluation.attacks import planted
 from distgan.files import read_json, write_text
 from distgan.runs import Run
-from distgan.stages import attacks, release
+from distgan.stages import attacks, evaluate, release
 from distgan.stages.common import TrainingData
 from distgan.train import main
 
-QUICK = [*TINY, "model=gaussian", "encoder.steps=3"]
+CREDIT = "Homes of Our Town, CC BY 4.0"
+QUICK = [*TINY, "model=gaussian", "encoder.steps=3", f"data.credit={CREDIT}"]
 UNNAMED = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
 
 
@@ -68,6 +69,16 @@ def test_no_id_stands_in_a_verdict(mine: Run) -> None:
     refused(mine, 4)
     for name in ("release-verdict.json", "release-verdict.html"):
         assert "home-" not in (mine.folder / name).read_text()
+
+
+def test_whose_data_it_is_stands_with_what_leaves(run: Run) -> None:
+    """In the synthetic store, in the release's README and in the report."""
+    settings = config.load(run.config)
+    assert Store.open(run.synthetic).meta.provenance["credit"] == CREDIT
+    said = {"privacy": {"claims": []}, "sentence": "", "maker": "", "run": "", "made": ""}
+    assert f"The real data: {CREDIT}\n" in release.readme(said, settings, run, "csv")
+    table = read_table(private_table(run.series))
+    assert evaluate.facts(settings, run, Store.open(run.series), table).credit == CREDIT
 
 
 def test_series_that_are_their_training_series_are_over(mine: Run) -> None:

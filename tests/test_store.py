@@ -286,6 +286,7 @@ def test_a_damaged_private_table_is_one_line(tmp_path: Path, text: str) -> None:
             ("2020-02-28T23", "2020-02-29T00"),
         ),
         (Axis("2019-06-01T00:00:00", 86400, 365 * 6), "2025-05-31T00", ("2024-02-28T00", "2024-03-01T00")),
+        (Axis("2099-06-01T00:00:00", 86400, 365 * 2), "2101-05-31T00", ("2100-02-28T00", "2100-03-01T00")),
     ],
 )
 def test_times(axis: Axis, last: str, around: tuple[str, str] | None) -> None:

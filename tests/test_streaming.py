@@ -185,6 +185,27 @@ def test_rows_in_any_stretch_are_those_of_the_whole(tmp_path: Path, small_parts:
         np.testing.assert_array_equal(found.rows(first, last), whole[first:last])
 
 
+def test_parts_are_opened_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of more parts than a process may open files."""
+    resource = pytest.importorskip("resource")
+    table = pd.DataFrame(
+        np.random.default_rng(0).integers(10, size=(4200, 60)),
+        index=pd.date_range("2013-01-01", periods=4200, freq="h", name="time"),
+        columns=[f"{home:03d}" for home in range(60)],
+    )
+    table.to_csv(tmp_path / "a.csv")
+    monkeypatch.setattr(tables, "PART_BYTES", 42_000)  # each part large enough to be mapped
+    found = ingest.opened(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "parts")
+    assert len(list((tmp_path / "parts").rglob("*.values.npy"))) > 12
+    limits_ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 8, limits_[1]))
+    try:
+        values = found.rows(0, 60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits_)
+    np.testing.assert_array_equal(values[:, :, 0], table.to_numpy().T)
+
+
 def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,6 +380,40 @@ def test_irregular_times_are_resampled_when_asked(
     assert raw.meta.provenance["resampled"] == f"{method} over 2h"
     with pytest.raises(UserError):
         load(tmp_path / "a.csv", layout=kind)
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "long.csv", "wide.parquet", "long.parquet"])
+@pytest.mark.parametrize("freq", ["500ms", "1010ms", "1500ms"])
+def test_fractions_of_a_second_are_for_resampling_alone(
+    tmp_path: Path, small_parts: None, name: str, freq: str
+) -> None:
+    """A reading belongs to the step that contains it."""
+    table, path = frame(300, 3, "1969-12-31 23:58", freq), tmp_path / name
+    written = table if "wide" in name else melted(table, "time").set_index("home")
+    written.to_csv(path) if path.suffix == ".csv" else written.to_parquet(path)
+    with pytest.raises(UserError, match=r"has a fraction of a second, .* data\.resample\.step") as error:
+        load(path, max_missing=0.6)
+    assert "\n" not in str(error.value)
+    raw = load(path, resample=config.Resample(step="3s", method="sum"))
+    expected = table.resample("3s").sum()
+    np.testing.assert_allclose(raw.values[:, :, 0], expected.to_numpy().T, rtol=1e-5)
+    np.testing.assert_array_equal(raw.meta.axis.times(), expected.index.to_numpy().astype("M8[s]"))
+
+
+@pytest.mark.parametrize("kind", ["wide", "long"])
+def test_fractions_of_a_second_in_an_hour_that_stands_twice(
+    tmp_path: Path, small_parts: None, kind: str
+) -> None:
+    """Readings of one second differ; only those an hour apart stand alike on the clock."""
+    table = frame(160, 2, "2013-10-26 23:30", "15min")
+    again = table.set_axis((table.index + pd.Timedelta(milliseconds=250)).rename("time"))
+    both = pd.concat([table, again]).sort_index()
+    local = both.index.tz_localize("UTC").tz_convert("Europe/London").tz_localize(None)
+    written = both.set_axis(local.rename("time"))
+    (written if kind == "wide" else melted(written, "time").set_index("home")).to_csv(tmp_path / "a.csv")
+    resample = config.Resample(step="30min", method="sum")
+    raw = load(tmp_path / "a.csv", layout=kind, timezone="Europe/London", resample=resample)
+    np.testing.assert_allclose(raw.values[:, :, 0], both.resample("30min").sum().to_numpy().T, rtol=1e-5)
 
 
 @limits(deadline=None, max_examples=40)

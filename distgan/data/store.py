@@ -15,6 +15,7 @@ import json
 import math
 import os
 import struct
+from calendar import isleap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -676,7 +677,7 @@ class Axis:
         for year in count(int(self.start[:4])):
             if np.datetime64(f"{year}-02-28") > times[-1]:
                 return times
-            if year % 4 == 0 and (year % 100 or year % 400 == 0):
+            if isleap(year):
                 times[times >= np.datetime64(f"{year}-02-29", "s")] += np.timedelta64(1, "D")
         raise AssertionError
 

@@ -451,9 +451,10 @@ def _numbers(frame: pd.DataFrame, path: Path, first_line: int) -> np.ndarray:
 def _read_stamps(
     texts: list[str], column: str, path: Path, settings: config.Data, line_of: Callable[[int], int]
 ) -> np.ndarray:
-    """Stamps as written -> datetime64[s], local or, where a time zone is given, still to be placed.
+    """Stamps as written -> datetime64[us], local or, where a time zone is given, still to be placed.
 
-    A single UTC offset is dropped, unless data.timezone says what to make of it.
+    A single UTC offset is dropped, unless data.timezone says what to make of it. Fractions of a second are
+    for data.resample.step alone: the steps of an axis are whole seconds.
     """
     written = pd.Series(texts, name=column)
     day_first = re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}", texts[0]) is not None
@@ -470,7 +471,14 @@ def _read_stamps(
         raise UserError(
             f"{path} line {line_of(int(bad[0]))}, column {column!r}: {texts[bad[0]]!r} is not a time"
         )
-    return min(readable, key=lambda stamps: len(np.unique(np.diff(np.unique(stamps)))))
+    found = min(readable, key=lambda stamps: len(np.unique(np.diff(np.unique(stamps)))))
+    split = np.flatnonzero(found != found.astype("M8[s]"))
+    if len(split) and settings.resample.step is None:
+        raise UserError(
+            f"{path} line {line_of(int(split[0]))}, column {column!r}: {texts[split[0]]!r} has a fraction of "
+            "a second, and steps are whole seconds; set data.resample.step, e.g. to 1s"
+        )
+    return found
 
 
 def _stamps(column: pd.Series, day_first: bool, settings: config.Data) -> np.ndarray | Exception:
@@ -484,11 +492,14 @@ def _stamps(column: pd.Series, day_first: bool, settings: config.Data) -> np.nda
         parsed = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
     except (ValueError, AttributeError, OverflowError, UserWarning) as error:
         return error
-    return parsed.to_numpy().astype("M8[s]")
+    return parsed.to_numpy().astype("M8[us]")
 
 
 def _has_offset(text: str) -> bool:
     return re.search(r"\d\s*(Z|[+-]\d\d:?\d\d)$", text.strip()) is not None
+
+
+NONE_SEEN = np.empty((0, 2), np.int64)
 
 
 class _Parts:
@@ -518,8 +529,8 @@ class _Parts:
         raise AssertionError(text)
 
     def times(self, number: int) -> np.ndarray:
-        """Stamps of a part's rows, as read: datetime64[s]."""
-        unique = np.array([self.time_of[stamp] for stamp in self.facts[number]["stamps"]], "M8[s]")
+        """Stamps of a part's rows, as read: datetime64[us]."""
+        unique = np.array([self.time_of[stamp] for stamp in self.facts[number]["stamps"]], "M8[us]")
         return unique[self.work.array(self.parts[number], "stamps")]
 
     def lines(self, number: int) -> np.ndarray:
@@ -528,22 +539,23 @@ class _Parts:
     def seconds(self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which times are the second of two that stand alike on the clock of one key, and all that may be.
 
-        `seen` holds those of earlier parts.
+        `seen` holds those of earlier parts, each a key and its time: int64 [n, 2].
         """
         second = np.zeros(len(times), dtype=bool)
         zone = self.settings.timezone
         if zone is None or self.utc:
             return second, seen
         doubtful = np.flatnonzero(twofold(times, zone))
-        marks = keys[doubtful] * np.int64(2**36) + times[doubtful].astype(np.int64)
-        every = np.concatenate([seen, marks])
-        second[doubtful] = pd.Series(every).duplicated().to_numpy()[len(seen) :]
-        return second, np.unique(every)
+        marks = np.stack([keys[doubtful], times[doubtful].astype(np.int64)], axis=1)
+        every = pd.DataFrame(np.concatenate([seen, marks]))
+        later = every.duplicated().to_numpy()
+        second[doubtful] = later[len(seen) :]
+        return second, every[~later].to_numpy()
 
     def placed(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Times in the zone's standard time, if a zone is given."""
+        """Whole seconds, in the zone's standard time if a zone is given: datetime64[s]."""
         if self.settings.timezone is None:
-            return times
+            return times.astype("M8[s]")
         return in_standard_time(times, second, self.settings.timezone, self.utc, str(self.path))
 
     def grid(self, times: np.ndarray) -> Grid:
@@ -572,7 +584,7 @@ class _Wide(_Parts):
         written = np.concatenate([self.times(number) for number in range(len(self.parts))])
         lines = np.concatenate([self.lines(number) for number in range(len(self.parts))])
         one = np.zeros(len(written), dtype=int)
-        times = self.placed(written, self.seconds(written, one, np.empty(0, np.int64))[0])
+        times = self.placed(written, self.seconds(written, one, NONE_SEEN)[0])
         if self.settings.resample.step is None:
             refuse_disorder(one, times, lines, None, self.path)
         grid = self.grid(times)
@@ -581,8 +593,10 @@ class _Wide(_Parts):
         return Source(partial(self._block, grid, places), names, list(names), self.meta(grid, ("value",)))
 
     def _block(self, grid: Grid, places: np.ndarray, first: int, last: int) -> np.ndarray:
-        parts = [self.work.array(name, "values")[first:last] for name in self.parts]
-        readings = np.concatenate(parts, axis=1)
+        readings = np.empty((last - first, len(places)), np.float32)
+        for name, start, facts in zip(self.parts, self.first_lines - self.first_lines[0], self.facts):
+            # one part open at a time: a process may open about a thousand files
+            readings[:, start : start + facts["rows"]] = self.work.array(name, "values")[first:last]
         if self.settings.resample.step is not None:
             return _merged(readings, places, grid.axis.length, self.settings.resample.method)[:, :, None]
         values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=np.float32)
@@ -629,8 +643,8 @@ class _Long(_Parts):
         """Every time at which anyone was read, once, rising; learns which are the later of two alike."""
         self._second: list[np.ndarray | None] = [None] * len(self.parts)
         if self.settings.timezone is None:
-            return np.unique(np.array(list(self.time_of.values()), "M8[s]"))
-        found, seen = [], np.empty(0, np.int64)
+            return np.unique(np.array(list(self.time_of.values()), "M8[us]").astype("M8[s]"))
+        found, seen = [], NONE_SEEN
         for number in range(len(self.parts)):
             times = self.times(number)
             second, seen = self.seconds(times, self._codes(number), seen)
