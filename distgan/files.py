@@ -59,6 +59,17 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not readable JSON ({error}); it was damaged or is another file") from None
 
 
+def refuse_standing(place: Path) -> None:
+    """
+    Raises:
+        UserError: something stands at `place`, where a command of the user would write.
+    """
+    if place.exists():
+        raise UserError(
+            f"{place} stands already, and nothing is written over; remove it first or choose another place"
+        )
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it is synced and renamed to `path`, replacing what stood

@@ -192,6 +192,18 @@ def test_export_is_plain_weights_without_the_optimiser(
         export([str(newest)])
 
 
+def test_export_writes_over_nothing(tmp_path: Path) -> None:
+    facts = {"identity": "abc", "config": config.Config().model_dump(mode="json")}
+    train(Parallel(config.Engine(threads=1)), tmp_path / "run", steps=5, facts=facts)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
+        before = sorted(place.rglob("*"))
+        with pytest.raises(UserError, match="stands already, and nothing is written over"):
+            export([str(tmp_path / "run"), str(place)])
+        assert sorted(place.rglob("*")) == before
+
+
 def test_checkpoints_kept_for_good(tmp_path: Path) -> None:
     for step in range(1, 10):
         checkpoint.save(tmp_path, step, {"a": {"x": torch.zeros(1)}}, {}, keep_every=4)

@@ -21,7 +21,7 @@ from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
-from distgan.files import whole_folder, write_json, write_text
+from distgan.files import refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import tokens
@@ -57,8 +57,7 @@ def run(folder: Run, place: Path) -> str:
         UserError: it is not a finished run, or `place` stands already.
         OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
     """
-    if place.exists():
-        raise UserError(f"{place} stands already, and a release is never written over; choose --to PATH")
+    refuse_standing(place)
     if not folder.config.exists():
         raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
     folder.need(folder.synthetic, "generate")
