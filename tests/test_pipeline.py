@@ -148,6 +148,44 @@ def test_longer_training_goes_on_from_the_last_step(run: Run, homes_csv: Path, t
     assert json.loads(longer.metrics("gan").read_text().splitlines()[-1])["step"] == 25
 
 
+def test_a_stage_that_runs_makes_all_later_ones_due(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No report of older series stands beside newer ones as if it were theirs."""
+    longer = copy(run, tmp_path / "run")
+    command = arguments(homes_csv, longer.folder, "train.steps=25", "evaluate.pictures=false")
+    assert main([*command, "--stages", "gan"]) == 0
+    assert main([*command, "--stages", "evaluate"]) == 2
+    message = capsys.readouterr().err
+    assert "(--stages generate)" in message and message.count("\n") == 1
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("done already") == 6
+    assert all(longer.done(stage) for stage in config.STAGES)
+
+
+@pytest.mark.parametrize(
+    ("lost", "stage"),
+    [
+        ("series.zarr", "prepare"),
+        ("encoder", "encoder"),
+        ("latents.zarr", "encode"),
+        ("clusters", "cluster"),
+        ("clusters/members.safetensors", "bank"),
+        ("gan", "gan"),
+        ("synthetic.zarr", "generate"),
+        ("synthetic.csv", "generate"),
+    ],
+)
+def test_what_was_deleted_is_made_again(
+    run: Run, homes_csv: Path, tmp_path: Path, lost: str, stage: str
+) -> None:
+    again = copy(run, tmp_path / "run")
+    place = again.folder / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert main(arguments(homes_csv, again.folder, "generate.format=csv", "--stages", stage)) == 0
+    assert place.exists() and again.done(stage) and not again.done("evaluate")
+
+
 def test_a_folder_of_another_config_is_refused(
     run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

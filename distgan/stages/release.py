@@ -24,7 +24,7 @@ from distgan.evaluation.report import finite, page
 from distgan.files import refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages import tokens
+from distgan.stages import current
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
 from distgan.stages.common import TrainingData, read_scaler
@@ -168,8 +168,7 @@ def audit_series(settings: config.Config, folder: Run) -> None:
         UserError: a chunk is damaged.
         Mismatch: the series are not what this run's last `generate` made.
     """
-    record = folder.done("generate")
-    if record is None or record["token"] != tokens(settings)["generate"]:
+    if current("generate", settings, folder) is None:
         raise Mismatch("the run has changed since they were generated; run distgan generate again")
     store = Store.open(folder.synthetic)
     store.verify()
