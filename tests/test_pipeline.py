@@ -148,6 +148,21 @@ def test_longer_training_goes_on_from_the_last_step(run: Run, homes_csv: Path, t
     assert json.loads(longer.metrics("gan").read_text().splitlines()[-1])["step"] == 25
 
 
+def test_an_encoder_cut_off_after_its_last_step_is_finished(
+    run: Run, homes_csv: Path, tmp_path: Path
+) -> None:
+    """Its last checkpoint stands, and the training has nothing more to tell."""
+    again = copy(run, tmp_path / "run")
+    again.record("encoder").unlink()
+    command = arguments(homes_csv, again.folder, "--stages", "encoder")
+    assert main(command) == 0
+    assert again.done("encoder")["summary"] == run.done("encoder")["summary"]
+    again.record("encoder").unlink()
+    again.metrics("encoder").unlink()
+    assert main(command) == 0
+    assert again.done("encoder")["summary"] == "12 steps"
+
+
 def test_a_stage_that_runs_makes_all_later_ones_due(
     run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
