@@ -218,6 +218,8 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         if form != "zarr":
             export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
             shutil.rmtree(inside.synthetic)
+        if folder.synthetic_labels.exists():
+            shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
         shutil.copy(folder.bank / conditions.MANIFEST, temporary / "bank-manifest.json")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
@@ -229,6 +231,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
     """What is here, what is promised and what is not, in plain words."""
     _, meta = read_scaler(folder)
     claims = verdict["privacy"]["claims"]
+    labelled = ["synthetic.labels.csv the class of each series, in their order"]
     credit = meta.provenance.get("credit", "")
     return "\n".join(
         [
@@ -237,6 +240,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
             "",
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
+            *(labelled if folder.synthetic_labels.exists() else []),
             "bank-manifest.json  the groups behind the generator's conditions: sizes, shares, tracing bounds",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",
