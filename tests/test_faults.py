@@ -23,6 +23,7 @@ from distgan import config
 from distgan.cli import export
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
+from distgan.files import whole_folder
 from distgan.parallel import Parallel
 from distgan.runs import Run
 
@@ -49,6 +50,41 @@ def test_killed_ranks_are_started_again_and_end_with_the_undisturbed_weights() -
     found = drill.kills_of_a_rank(2, seed=1, steps=800)
     assert (found["kills"], found["in_training"]) == (2, 2)
     assert (found["exit_code"], found["same_weights"]) == (0, 1)
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from distgan.files import whole_folder
+
+left, rename = int(sys.argv[2]), os.rename
+
+def counted(*places):
+    global left
+    left -= 1
+    rename(*places) if left >= 0 else os._exit(9)
+
+os.rename = counted
+with whole_folder(Path(sys.argv[1])) as new:
+    (new / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_folder_survives_a_writer_killed_at_any_rename(tmp_path: Path, renames: int) -> None:
+    """Even where the next writer fails."""
+    place = tmp_path / "folder"
+    place.mkdir()
+    (place / "old").touch()
+    done = subprocess.run([sys.executable, "-c", DIES, str(place), str(renames)], cwd=drill.ROOT)
+    assert done.returncode == 9
+    with pytest.raises(KeyboardInterrupt), whole_folder(place):
+        raise KeyboardInterrupt
+    assert [path.name for path in place.iterdir()] == ["old"]
+    with whole_folder(place) as new:
+        (new / "new").touch()
+    assert [path.name for path in place.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [place]
 
 
 @contextmanager
