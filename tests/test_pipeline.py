@@ -17,11 +17,12 @@ import torch
 from conftest import ROOT, TINY
 from safetensors.torch import load_file
 
-from distgan import config
+from distgan import cli, config
 from distgan.conditions import verify
 from distgan.data.store import Store, private_table, read_table
 from distgan.evaluation import verdict
 from distgan.runs import Run
+from distgan.stages import evaluate
 from distgan.train import main
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
@@ -109,6 +110,23 @@ def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
     rows = {row["name"] for row in scores["fidelity"]["rows"]}
     assert rows == set(verdict.ROWS)
     assert page.count("data:image") >= 8
+
+
+def test_of_large_sets_only_what_is_compared_is_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, measured, seen = copy(run, tmp_path / "run"), evaluate.measured, {}
+
+    def watched(sets: dict[str, np.ndarray], made: np.ndarray, *rest: object) -> object:
+        seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
+        return measured(sets, made, *rest)
+
+    monkeypatch.setattr(evaluate, "measured", watched)
+    cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
+    assert seen == {"train": 10, "holdout": 10, "reference": 6, "synthetic": 10}
+    told = json.loads(again.scores.read_text())["fidelity"]
+    assert [told["n"][name] for name in seen] == [42, 12, 6, 12]
+    assert max(row["n"] for row in told["rows"]) == 10
 
 
 def test_metrics_are_one_line_a_report(run: Run) -> None:
