@@ -17,7 +17,7 @@ from distgan.evaluation.plots import view_of
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.attacks import attacked
+from distgan.stages.attacks import attacked, owner_codes
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
@@ -44,9 +44,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
     owners = {name: split.owners for name, split in splits(table).items()}
-    results = measured(
-        sets, made, real.meta, settings.evaluate, owners, owners_of(real, table, rows["holdout"])
-    )
+    holdout_owners = owner_codes(folder, real, rows["holdout"])
+    results = measured(sets, made, real.meta, settings.evaluate, owners, holdout_owners)
     results["n"].update({name: len(found) for name, found in whole.items()})
     results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
     shown = facts(settings, folder, real, table)
@@ -119,13 +118,6 @@ def compared(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray
     return np.sort(rng.choice(rows, chosen.max_series, replace=False))
 
 
-def owners_of(real: Store | Windows, table: Table, rows: np.ndarray) -> np.ndarray:
-    """A number for the owner of each series, or of each window: [n] -> [n]."""
-    series = rows if isinstance(real, Store) else real.series(rows)
-    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
-    return codes
-
-
 def splits(table: Table) -> dict[str, report.Split]:
     found = {}
     for name in ("train", "holdout", "reference"):
@@ -186,8 +178,7 @@ def picture_of_choice(folder: Run) -> list[plots.Picture]:
             "elbow",
             "How many clusters",
             f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small have "
-            "joined "
-            "others since.",
+            "joined others since.",
             "Inertia and mean silhouette over the number of clusters.",
             plots.elbow(**choice),
         )
