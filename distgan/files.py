@@ -82,19 +82,31 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} is not readable ({error}); it was damaged or is another file") from None
 
 
+def refuse_standing(place: Path) -> None:
+    """
+    Raises:
+        UserError: something stands at `place`, where a command of the user would write.
+    """
+    if place.exists():
+        raise UserError(
+            f"{place} stands already, and nothing is written over; remove it first or choose another place"
+        )
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it is synced and renamed to `path`, replacing what stood
     there.
 
-    On any failure, a kill included, `path` is as it was. Litter of a killed writer is removed by the next
-    one.
+    On any failure `path` is as it was. After a kill it is the old folder or the new one, but between two
+    renames, when the old one has stepped aside: the next writer puts it back first, and removes litter.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for litter in path.parent.glob(f".{path.name}.*.tmp"):
             shutil.rmtree(litter, ignore_errors=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        _settle(path)
+        temporary = _litter(path)
         temporary.mkdir()
         try:
             yield temporary
@@ -102,16 +114,30 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 for name in names:
                     sync(Path(folder) / name)
                 sync(Path(folder))
-            _replace_folder(temporary, path)
+            if path.exists():  # no portable call exchanges two folders
+                os.rename(path, _aside(path))
+            os.rename(temporary, path)
+            sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            _settle(path)
 
 
-def _replace_folder(new: Path, path: Path) -> None:
-    """Folders cannot be exchanged by one portable call: the old one steps aside first and is removed last."""
-    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    if path.exists():
-        os.rename(path, old)
-    os.rename(new, path)
-    sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+def _settle(path: Path) -> None:
+    """A folder that stepped aside comes back where nothing took its place, and is removed where something
+    did.
+    """
+    aside = _aside(path)
+    if aside.exists() and path.exists():
+        litter = aside.rename(_litter(path))  # of what is half removed nothing comes back
+        shutil.rmtree(litter, ignore_errors=True)
+    elif aside.exists():
+        aside.rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.aside")
+
+
+def _litter(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

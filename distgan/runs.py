@@ -1,7 +1,7 @@
 """The run folder: where everything a training makes has its place, and what is already done.
 
-Stages meet only through these files. A stage is done when its record stands; the record is written last, so a
-killed stage is simply not done.
+Stages meet only through these files. A stage is done when its record stands; the record is written last, and
+taken away when the stage, or one before it, runs again: a killed stage is simply not done.
 """
 
 import fcntl

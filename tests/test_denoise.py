@@ -159,6 +159,22 @@ def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_pat
     assert made.meta == meta and made.rows(np.arange(3)).shape == values.shape
 
 
+@pytest.mark.parametrize("name", ["synthetic.zarr", "table.csv"])
+def test_denoise_writes_over_nothing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    meta = Meta(Axis("2020-01-01T00:00:00", 3600, 64), ("load",), "kWh", {"source": "synthetic"}, {})
+    values = np.random.default_rng(0).standard_normal((3, 64, 1)).astype(np.float32)
+    with StoreWriter(tmp_path / "synthetic.zarr", meta) as writer:
+        writer.append(values)
+    (tmp_path / "table.csv").write_text("kept")
+    assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / name) == 2
+    told = capsys.readouterr().err
+    assert f"{name} stands already, and nothing is written over" in told and told.count("\n") == 1
+    assert (Store.open(tmp_path / "synthetic.zarr").rows(np.arange(3)) == values).all()
+    assert (tmp_path / "table.csv").read_text() == "kept"
+
+
 def test_what_cannot_be_denoised_is_one_line(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from distgan import config
 from distgan.cli import export
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
+from distgan.files import whole_folder
 from distgan.parallel import Parallel
 from distgan.runs import Run
 
@@ -49,6 +50,41 @@ def test_killed_ranks_are_started_again_and_end_with_the_undisturbed_weights() -
     found = drill.kills_of_a_rank(2, seed=1, steps=800)
     assert (found["kills"], found["in_training"]) == (2, 2)
     assert (found["exit_code"], found["same_weights"]) == (0, 1)
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from distgan.files import whole_folder
+
+left, rename = int(sys.argv[2]), os.rename
+
+def counted(*places):
+    global left
+    left -= 1
+    rename(*places) if left >= 0 else os._exit(9)
+
+os.rename = counted
+with whole_folder(Path(sys.argv[1])) as new:
+    (new / "new").touch()
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_folder_survives_a_writer_killed_at_any_rename(tmp_path: Path, renames: int) -> None:
+    """Even where the next writer fails."""
+    place = tmp_path / "folder"
+    place.mkdir()
+    (place / "old").touch()
+    done = subprocess.run([sys.executable, "-c", DIES, str(place), str(renames)], cwd=drill.ROOT)
+    assert done.returncode == 9
+    with pytest.raises(KeyboardInterrupt), whole_folder(place):
+        raise KeyboardInterrupt
+    assert [path.name for path in place.iterdir()] == ["old"]
+    with whole_folder(place) as new:
+        (new / "new").touch()
+    assert [path.name for path in place.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [place]
 
 
 @contextmanager
@@ -190,6 +226,18 @@ def test_export_is_plain_weights_without_the_optimiser(
     )
     with pytest.raises(UserError, match="no checkpoint in"):
         export([str(newest)])
+
+
+def test_export_writes_over_nothing(tmp_path: Path) -> None:
+    facts = {"identity": "abc", "config": config.Config().model_dump(mode="json")}
+    train(Parallel(config.Engine(threads=1)), tmp_path / "run", steps=5, facts=facts)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
+        before = sorted(place.rglob("*"))
+        with pytest.raises(UserError, match="stands already, and nothing is written over"):
+            export([str(tmp_path / "run"), str(place)])
+        assert sorted(place.rglob("*")) == before
 
 
 def test_checkpoints_kept_for_good(tmp_path: Path) -> None:

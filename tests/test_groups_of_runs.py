@@ -43,9 +43,7 @@ def encoded(many_homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def changed(encoded: Run, many_homes: Path, place: Path, *more: str, stages: str = "cluster,bank") -> Run:
     """A run with other settings that takes over what does not depend on them."""
     run = Run(place / "run")
-    assert main(arguments(many_homes, run.folder, "prepare", *more)) == 0
-    for path in (encoded.encoder, encoded.latents):
-        shutil.copytree(path, run.folder / path.name)
+    shutil.copytree(encoded.folder, run.folder)
     assert main(arguments(many_homes, run.folder, stages, *more)) == 0
     return run
 

@@ -17,11 +17,12 @@ import torch
 from conftest import ROOT, TINY
 from safetensors.torch import load_file
 
-from distgan import config
+from distgan import cli, config
 from distgan.conditions import verify
 from distgan.data.store import Store, private_table, read_table
 from distgan.evaluation import verdict
 from distgan.runs import Run
+from distgan.stages import evaluate
 from distgan.train import main
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
@@ -111,6 +112,23 @@ def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
     assert page.count("data:image") >= 8
 
 
+def test_of_large_sets_only_what_is_compared_is_read(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, measured, seen = copy(run, tmp_path / "run"), evaluate.measured, {}
+
+    def watched(sets: dict[str, np.ndarray], made: np.ndarray, *rest: object) -> object:
+        seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
+        return measured(sets, made, *rest)
+
+    monkeypatch.setattr(evaluate, "measured", watched)
+    cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
+    assert seen == {"train": 10, "holdout": 10, "reference": 6, "synthetic": 10}
+    told = json.loads(again.scores.read_text())["fidelity"]
+    assert [told["n"][name] for name in seen] == [42, 12, 6, 12]
+    assert max(row["n"] for row in told["rows"]) == 10
+
+
 def test_metrics_are_one_line_a_report(run: Run) -> None:
     lines = [json.loads(line) for line in run.metrics("gan").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
@@ -146,6 +164,59 @@ def test_longer_training_goes_on_from_the_last_step(run: Run, homes_csv: Path, t
     longer = copy(run, tmp_path / "run")
     assert main(arguments(homes_csv, longer.folder, "train.steps=25", "--stages", "gan")) == 0
     assert json.loads(longer.metrics("gan").read_text().splitlines()[-1])["step"] == 25
+
+
+def test_an_encoder_cut_off_after_its_last_step_is_finished(
+    run: Run, homes_csv: Path, tmp_path: Path
+) -> None:
+    """Its last checkpoint stands, and the training has nothing more to tell."""
+    again = copy(run, tmp_path / "run")
+    again.record("encoder").unlink()
+    command = arguments(homes_csv, again.folder, "--stages", "encoder")
+    assert main(command) == 0
+    assert again.done("encoder")["summary"] == run.done("encoder")["summary"]
+    again.record("encoder").unlink()
+    again.metrics("encoder").unlink()
+    assert main(command) == 0
+    assert again.done("encoder")["summary"] == "12 steps"
+
+
+def test_a_stage_that_runs_makes_all_later_ones_due(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No report of older series stands beside newer ones as if it were theirs."""
+    longer = copy(run, tmp_path / "run")
+    command = arguments(homes_csv, longer.folder, "train.steps=25", "evaluate.pictures=false")
+    assert main([*command, "--stages", "gan"]) == 0
+    assert main([*command, "--stages", "evaluate"]) == 2
+    message = capsys.readouterr().err
+    assert "(--stages generate)" in message and message.count("\n") == 1
+    assert main(command) == 0
+    assert capsys.readouterr().out.count("done already") == 6
+    assert all(longer.done(stage) for stage in config.STAGES)
+
+
+@pytest.mark.parametrize(
+    ("lost", "stage"),
+    [
+        ("series.zarr", "prepare"),
+        ("encoder", "encoder"),
+        ("latents.zarr", "encode"),
+        ("clusters", "cluster"),
+        ("clusters/members.safetensors", "bank"),
+        ("gan", "gan"),
+        ("synthetic.zarr", "generate"),
+        ("synthetic.csv", "generate"),
+    ],
+)
+def test_what_was_deleted_is_made_again(
+    run: Run, homes_csv: Path, tmp_path: Path, lost: str, stage: str
+) -> None:
+    again = copy(run, tmp_path / "run")
+    place = again.folder / lost
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    assert main(arguments(homes_csv, again.folder, "generate.format=csv", "--stages", stage)) == 0
+    assert place.exists() and again.done(stage) and not again.done("evaluate")
 
 
 def test_a_folder_of_another_config_is_refused(

@@ -65,6 +65,16 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
     assert "P1    Near copies" in told.out
 
 
+def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
+    write_text(mine.synthetic_labels, "label\nwalk\n")
+    refused(mine, 4)
+    release.fill(tmp_path / "out", verdict(mine), config.load(mine.config), mine)
+    name = mine.synthetic_labels.name
+    assert (tmp_path / "out" / name).read_text() == "label\nwalk\n"
+    assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
+    assert name in (tmp_path / "out" / "README.txt").read_text()
+
+
 def test_no_id_stands_in_a_verdict(mine: Run) -> None:
     refused(mine, 4)
     for name in ("release-verdict.json", "release-verdict.html"):

@@ -7,7 +7,7 @@ import safetensors.torch
 from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import UserError
-from distgan.files import whole_folder, write_json, write_text
+from distgan.files import refuse_standing, whole_folder, write_json, write_text
 from distgan.runs import Run
 
 STAGE = "gan"
@@ -21,9 +21,10 @@ def export(run: Run, out: Path | None = None) -> str:
     exported for study and not for publication. Files of optimiser state are not read.
 
     Raises:
-        UserError: the run has no checkpoint, or all are damaged.
+        UserError: something stands at `out`, the run has no checkpoint, or all are damaged.
     """
     folder, place = run.checkpoints(STAGE), out or run.folder / "export"
+    refuse_standing(place)
     found = checkpoint.load_latest(folder, wanted=lambda name: not name.endswith((".optimiser", ".scaler")))
     if found is None:
         raise UserError(f"no checkpoint in {folder}; train that run first, or wait for its first checkpoint")

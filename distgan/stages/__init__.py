@@ -1,4 +1,8 @@
-"""The stages, in order, and how a run goes through them: skip what is done, go on with what is not."""
+"""The stages, in order, and how a run goes through them: skip what is done, go on with what is not.
+
+A stage that runs takes the records of all later ones away: what a record tells of was made with its settings
+from what the stages before it have made last.
+"""
 
 import hashlib
 import json
@@ -9,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
+from distgan.data.store import private_table
 from distgan.errors import UserError
+from distgan.evaluation import report
 from distgan.files import write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -64,23 +70,67 @@ def had(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
-    """Run one stage unless its record says that it is done with these settings."""
-    token = tokens(settings)[name]
-    record = parallel.share(folder.done(name))
-    if record is not None and record["token"] == token:
+    """Run one stage unless it is done with these settings and its output is there."""
+    record = parallel.share(finished(name, settings, folder))
+    if record is not None:
         if parallel.is_main:
             print(f"{name:<9} done already: {record['summary']}", flush=True)
         return
+    parallel.on_main(lambda: begin(name, settings, folder))
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
         return STAGES[name].run(settings, folder, parallel)
 
     facts = work() if name in TOGETHER else parallel.on_main(work)
-    seconds = time.monotonic() - started
+    seconds, token = time.monotonic() - started, tokens(settings)[name]
     parallel.on_main(lambda: folder.finish(name, token=token, seconds=round(seconds, 1), **facts))
     if parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
+
+
+def begin(name: str, settings: config.Config, folder: Run) -> None:
+    """Take away the records of a stage and of all that build on it.
+
+    Raises:
+        UserError: a stage before it is not done with these settings.
+    """
+    place = settings.stages.index(name)
+    for earlier in settings.stages[:place]:
+        if current(earlier, settings, folder) is None:
+            raise UserError(
+                f"{name} builds on {earlier}, which is not done in {folder.folder} with these settings; run "
+                f"that stage first (--stages {earlier})"
+            )
+    for later in settings.stages[place:]:
+        folder.record(later).unlink(missing_ok=True)
+
+
+def finished(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+    """As `current`, and None where something that the stage makes is gone."""
+    whole = all(path.exists() for path in made_by(name, settings, folder))
+    return current(name, settings, folder) if whole else None
+
+
+def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+    """A stage's record, or None where it is not done with these settings."""
+    record = folder.done(name)
+    return record if record is not None and record["token"] == tokens(settings)[name] else None
+
+
+def made_by(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
+    """What later stages read of a stage, or the user."""
+    synthetic = folder.synthetic
+    return {
+        "prepare": (folder.series, private_table(folder.series), folder.scaler),
+        "encoder": (folder.encoder / "vae.safetensors",),
+        "encode": (folder.latents,),
+        "cluster": (folder.clusters,),
+        "bank": (folder.bank, folder.clusters / "members.safetensors"),
+        "gan": (folder.gan / "generator.safetensors",),
+        "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
+        "evaluate": (folder.report, folder.scores),
+    }[name]
 
 
 def tokens(settings: config.Config) -> dict[str, str]:
@@ -88,7 +138,7 @@ def tokens(settings: config.Config) -> dict[str, str]:
     own: dict[str, Any] = {
         "gan": settings.train.steps,
         "generate": settings.generate.model_dump(mode="json"),
-        "evaluate": settings.evaluate.model_dump(mode="json"),
+        "evaluate": [report.SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
     for name, identity in settings.identities.items():
@@ -142,6 +192,5 @@ def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     print(settings.to_yaml())
     shape = prepare.shape(settings, folder)
     for name in had(settings, names):
-        record = folder.done(name)
-        done = "done already; " if record and record["token"] == tokens(settings)[name] else ""
+        done = "done already; " if finished(name, settings, folder) else ""
         print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

@@ -11,6 +11,7 @@ import torch
 from distgan import config, draws, models, privacy
 from distgan.conditions import Bank, Members
 from distgan.data.store import Store, private_table, read_table
+from distgan.data.windows import Windows
 from distgan.engine import checkpoint
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks import battery
@@ -49,12 +50,13 @@ def attacked(
     if not sides["holdout"].num_series:
         return None
     members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
+    owners = {name: owner_codes(folder, side.store, side.rows) for name, side in sides.items()}
     inside, beside = groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     promise = bank.promise
     scene = Scene(
-        Side.of(members, owner_codes(folder, sides["train"]), inside),
-        Side.of(strangers, owner_codes(folder, sides["holdout"]), beside),
+        Side.of(members, owners["train"], inside),
+        Side.of(strangers, owners["holdout"], beside),
         reference,
         synthetic.rows(np.arange(synthetic.num_series)),
         synthetic.meta.axis.steps_per_day,
@@ -96,7 +98,7 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     """Random owners, at most `most`, and of each so many of its series that there are at most `most` or one
     each.
     """
-    owners, rng = owner_codes(folder, data), draws.generator(seed, 0, f"attacked {purpose}")
+    owners, rng = owner_codes(folder, data.store, data.rows), draws.generator(seed, 0, f"attacked {purpose}")
     if data.num_series <= most:
         return data
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
@@ -107,11 +109,12 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
 
 
-def owner_codes(folder: Run, data: TrainingData) -> np.ndarray:
-    """A number 0 .. E-1 for the owner of each series."""
-    table = read_table(private_table(folder.series))
-    series = data.rows if isinstance(data.store, Store) else data.store.series(data.rows)
-    return np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+def owner_codes(folder: Run, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
+    """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(store, Store) else store.series(rows)
+    owners = np.asarray(read_table(private_table(folder.series)).owners)[series]
+    codes: np.ndarray = np.unique(owners, return_inverse=True)[1]
+    return codes
 
 
 def groups(

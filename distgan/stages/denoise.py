@@ -17,6 +17,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.store import StoreWriter
 from distgan.data.work import workplace
 from distgan.errors import UserError
+from distgan.files import refuse_standing
 from distgan.runs import Run
 from distgan.stages.common import of_a_finished_run, read_scaler
 from distgan.stages.gan import load_generator
@@ -31,10 +32,12 @@ def denoise(folder: Run, source: str, place: Path) -> str:
     Series keep their order; of ids nothing is written. Returns a line that says what was done.
 
     Raises:
-        UserError: the run is no denoiser, the source cannot be read, or the place has an unknown ending.
+        UserError: the run is no denoiser, the source cannot be read, or the place stands already or has an
+            unknown ending.
     """
     if place.suffix not in FORMATS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
+    refuse_standing(place)
     if not folder.config.exists():
         raise UserError(f"{folder.folder} is no run folder (no config.yaml); train model=nr_gan first")
     settings = config.load(folder.config)

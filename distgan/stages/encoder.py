@@ -1,5 +1,6 @@
 """Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
 
+import json
 from typing import Any
 
 import torch
@@ -29,7 +30,6 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     objective = VariationalAutoencoder(
         {"vae": trainee.network}, chosen, settings.seed, across=parallel.mean, dtype=parallel.dtype
     )
-    last: dict[str, float] = {}
     trained = fit(
         objective,
         {"vae": trainee},
@@ -40,12 +40,17 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         stage="encoder",
         seed=settings.seed,
         facts={"identity": settings.identities["encoder"], "config": settings.model_dump(mode="json")},
-        on_report=lambda step, metrics: last.update(metrics),
     )
     parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
-    return {
-        "summary": f"{chosen.steps} steps; the reconstruction's mean squared error is {last['vae/mse']:.4f}"
-    }
+    return {"summary": f"{chosen.steps} steps{last_error(folder)}"}
+
+
+def last_error(folder: Run) -> str:
+    """As the last line of the training told it; it may have been written before an interruption."""
+    path = folder.metrics("encoder")
+    lines = path.read_text().splitlines() if path.exists() else []
+    error = json.loads(lines[-1])["vae/mse"] if lines else None
+    return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"
 
 
 def schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:

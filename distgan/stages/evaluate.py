@@ -17,7 +17,7 @@ from distgan.evaluation.plots import view_of
 from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.attacks import attacked
+from distgan.stages.attacks import attacked, owner_codes
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
 from distgan.stages.common import open_series, samples
@@ -38,13 +38,15 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     real = open_series(folder)
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     table = read_table(private_table(folder.series))
-    rows = {name: compared(real, table, name, settings, folder) for name in SPLITS}
-    sets = {name: real.rows(chosen) for name, chosen in rows.items()}
-    made = synthetic.rows(np.arange(synthetic.num_series))
+    whole = {name: samples(real, table, name, folder) for name in SPLITS}
+    whole["synthetic"] = np.arange(synthetic.num_series)
+    rows = {name: compared(found, name, settings.evaluate) for name, found in whole.items()}
+    sets = {name: real.rows(rows[name]) for name in SPLITS}
+    made = synthetic.rows(rows["synthetic"])
     owners = {name: split.owners for name, split in splits(table).items()}
-    results = measured(
-        sets, made, real.meta, settings.evaluate, owners, owners_of(real, table, rows["holdout"])
-    )
+    holdout_owners = owner_codes(folder, real, rows["holdout"])
+    results = measured(sets, made, real.meta, settings.evaluate, owners, holdout_owners)
+    results["n"].update({name: len(found) for name, found in whole.items()})
     results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
     shown = facts(settings, folder, real, table)
     drawn = pictures.Drawn()
@@ -108,22 +110,12 @@ def told(folder: Run) -> str:
     return report.markdown(read_json(folder.scores))
 
 
-def compared(
-    real: Store | Windows, table: Table, split: str, settings: config.Config, folder: Run
-) -> np.ndarray:
-    """The series of a split; of windows, which can be millions, a random part that is enough for scores."""
-    rows = samples(real, table, split, folder)
-    if isinstance(real, Store) or len(rows) <= settings.evaluate.max_series:
+def compared(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
+    """All series of a set; of more than are compared, which can be millions, a random part: [n] -> [m]."""
+    if len(rows) <= chosen.max_series:
         return rows
-    rng = draws.generator(settings.evaluate.seed, 0, f"windows of {split}")
-    return np.sort(rng.choice(rows, settings.evaluate.max_series, replace=False))
-
-
-def owners_of(real: Store | Windows, table: Table, rows: np.ndarray) -> np.ndarray:
-    """A number for the owner of each series, or of each window: [n] -> [n]."""
-    series = rows if isinstance(real, Store) else real.series(rows)
-    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
-    return codes
+    rng = draws.generator(chosen.seed, 0, f"windows of {name}")
+    return np.sort(rng.choice(rows, chosen.max_series, replace=False))
 
 
 def splits(table: Table) -> dict[str, report.Split]:
@@ -186,8 +178,7 @@ def picture_of_choice(folder: Run) -> list[plots.Picture]:
             "elbow",
             "How many clusters",
             f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small have "
-            "joined "
-            "others since.",
+            "joined others since.",
             "Inertia and mean silhouette over the number of clusters.",
             plots.elbow(**choice),
         )

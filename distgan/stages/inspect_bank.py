@@ -26,14 +26,14 @@ def describe(path: Path) -> str:
     refused = verify(path)
     covered = int(bank.sizes.sum())
     lines = [
-        f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, floor "
-        f"{bank.floor}",
-        f"cover      {covered} entities; one carries at most {max(bank.largest_share):.0%} of its group's "
-        "load",
-        f"condition  {settings.condition_dim} numbers, {bank.released} released per group with level and "
-        "spread",
-        f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, limit "
-        f"{settings.max_tracing_auc:g}",
+        f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
+        f"floor {bank.floor}",
+        f"cover      {covered} entities; "
+        f"one carries at most {max(bank.largest_share):.0%} of its group's load",
+        f"condition  {settings.condition_dim} numbers, "
+        f"{bank.released} released per group with level and spread",
+        f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "
+        f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
     ]
     if bank.promise is not None:
@@ -41,9 +41,8 @@ def describe(path: Path) -> str:
     order = np.argsort(bank.sizes, kind="stable")[:SHOWN]
     lines += ["", "group  entities  effective  largest share  tracing bound"]
     lines += [
-        f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f} "
-        " "
-        f"{bank.tracing_auc[group]:>13.3f}"
+        f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f}"
+        f"  {bank.tracing_auc[group]:>13.3f}"
         for group in order
     ]
     if bank.num_groups > SHOWN:

@@ -21,10 +21,10 @@ from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
-from distgan.files import whole_folder, write_json, write_text
+from distgan.files import refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages import tokens
+from distgan.stages import current
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
 from distgan.stages.common import TrainingData, of_a_finished_run, read_scaler
@@ -57,8 +57,7 @@ def run(folder: Run, place: Path) -> str:
         UserError: it is not a finished run, or `place` stands already.
         OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
     """
-    if place.exists():
-        raise UserError(f"{place} stands already, and a release is never written over; choose --to PATH")
+    refuse_standing(place)
     if not folder.config.exists():
         raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
     folder.need(folder.synthetic, "generate")
@@ -169,8 +168,7 @@ def audit_series(settings: config.Config, folder: Run) -> None:
         UserError: a chunk is damaged.
         Mismatch: the series are not what this run's last `generate` made.
     """
-    record = folder.done("generate")
-    if record is None or record["token"] != tokens(settings)["generate"]:
+    if current("generate", settings, folder) is None:
         raise Mismatch("the run has changed since they were generated; run distgan generate again")
     store = Store.open(folder.synthetic)
     store.verify()
@@ -220,6 +218,8 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         if form != "zarr":
             export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
             shutil.rmtree(inside.synthetic)
+        if folder.synthetic_labels.exists():
+            shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
         shutil.copy(folder.bank / conditions.MANIFEST, temporary / "bank-manifest.json")
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
@@ -231,6 +231,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
     """What is here, what is promised and what is not, in plain words."""
     _, meta = read_scaler(folder)
     claims = verdict["privacy"]["claims"]
+    labelled = ["synthetic.labels.csv the class of each series, in their order"]
     credit = meta.provenance.get("credit", "")
     return "\n".join(
         [
@@ -239,6 +240,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
             "",
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
+            *(labelled if folder.synthetic_labels.exists() else []),
             "bank-manifest.json  the groups behind the generator's conditions: sizes, shares, tracing bounds",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",
