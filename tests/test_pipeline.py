@@ -20,7 +20,10 @@ from safetensors.torch import load_file
 from distgan import cli, config
 from distgan.conditions import verify
 from distgan.data.store import Store, private_table, read_table
+from distgan.engine.telemetry import Telemetry
+from distgan.errors import DiskFull
 from distgan.evaluation import verdict
+from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import evaluate
 from distgan.train import main
@@ -302,6 +305,21 @@ def test_a_full_disk_ends_with_7_and_what_was_whole_stays(
     assert "disk full" in message and message.count("\n") == 1
     run = Run(small_disk / "run")
     assert run.done("prepare") is None or Store.open(run.series).num_series == 60
+
+
+def test_a_disk_that_fills_while_training_is_one_line(small_disk: Path) -> None:
+    """Metrics, TensorBoard's events and the end: none of them ends in a thread or hides the error."""
+    told = Telemetry(Run(small_disk), "gan", Parallel(config.Engine()), step=0, steps=9, batch_size=1)
+    told.add({"g/loss": torch.ones(())})
+    told.report(1)
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "rest").write_bytes(bytes(2**20))
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        for step in range(2, 400):
+            told.add({"g/loss": torch.ones(())})
+            told.report(step)
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        told.close()
 
 
 def launched(*command: str, **options) -> subprocess.CompletedProcess[str]:

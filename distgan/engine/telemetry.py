@@ -3,17 +3,22 @@
 Values stay on the device until a line is due; then all are averaged over processes and fetched in one go.
 """
 
+import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from distgan.errors import writing
@@ -42,11 +47,11 @@ class Telemetry:
         self.values: dict[str, list[Tensor]] = {}
         self.seconds = {"data": 0.0, "aside": 0.0}
         self.since, self.reported = time.perf_counter(), step
-        self.writer: Any = None
+        self.events: Events | None = None
         self.bar: tqdm | None = None
         if parallel.is_main:
             _forget_after(run, stage, step)
-            self.writer = SummaryWriter(str(run.logs / stage), purge_step=step + 1)
+            self.events = Events(run.logs / stage, step + 1)
             if sys.stderr.isatty():
                 self.bar = tqdm(total=steps, initial=step, desc=stage, unit="step", dynamic_ncols=True)
 
@@ -92,15 +97,15 @@ class Telemetry:
 
     def figures(self, step: int, figures: Mapping[str, Any] | None) -> None:
         """matplotlib figures by name, to TensorBoard."""
-        if self.writer is not None:
+        if self.events is not None:
             for name, figure in (figures or {}).items():
-                self.writer.add_figure(name, figure, step)
+                self.events.picture(step, name, figure)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-        if self.writer is not None:
-            self.writer.close()
+        if self.events is not None:
+            self.events.close()
 
     def _means(self) -> dict[str, float]:
         if not self.values:
@@ -119,14 +124,53 @@ class Telemetry:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "a") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
-        for name, value in metrics.items():
-            self.writer.add_scalar(name, value, step)
+        if self.events is not None:
+            self.events.numbers(step, metrics)
 
     def _show(self, step: int, text: str) -> None:
         if self.bar is not None:
             self.bar.set_postfix_str(text)
         else:
             print(f"step {step}/{self.steps}  {text}", flush=True)
+
+
+class Events:
+    """TensorBoard's file of events. Its own writer has a thread, which would meet a full disk alone.
+
+    Args:
+        step: events of it and later ones, of a run that was cut off, are hidden.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path = folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "wb")  # noqa: SIM115
+        self._records = RecordWriter(self.file)
+        self._write(Event(file_version="brain.Event:2"))
+        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
+
+    def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
+        values = [Summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def picture(self, step: int, name: str, figure: Any) -> None:
+        """A matplotlib figure."""
+        png = io.BytesIO()
+        figure.savefig(png, format="png")
+        width, height = figure.canvas.get_width_height()
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png.getvalue())
+        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)])))
+
+    def close(self) -> None:
+        with writing(self.path):
+            self.file.close()
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        with writing(self.path):
+            self._records.write(event.SerializeToString())
+            self.file.flush()
 
 
 def line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
