@@ -253,6 +253,16 @@ def test_the_recommended_settings_fit_and_load() -> None:
     assert plan.best(settings, of, 4, replace(H100, memory=0.5)) is None
 
 
+def test_the_recommended_settings_are_the_fastest_of_the_table() -> None:
+    """In half precision ZeRO 1 sends half of what no ZeRO does."""
+    settings, of = small("train.batch_size=16", "engine.precision=bf16"), plan.Series(LENGTH, 1)
+    slow = replace(H100, link=1e8)
+    chosen = plan.best(settings, of, 4, slow)
+    table = plan.stages_table(settings, of, 4, slow).splitlines()[2:]
+    assert chosen is not None and chosen.settings.engine.zero == 1 and chosen.micro_batch == 4
+    assert f"{chosen.step.seconds:.3g}" == min((row.split()[-1] for row in table), key=float)
+
+
 def test_settings_that_contradict_are_no_option() -> None:
     settings = small("objective.penalty.kind=exact")
     assert plan.with_engine(settings, zero=2).engine.zero == 2
