@@ -146,7 +146,7 @@ def _plan_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
     parser.add_argument("--devices", default="auto", help="e.g. 8xH100-80GB; auto measures this machine")
     parser.add_argument("--price", type=float, help="of a device-hour")
-    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products reach")
+    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products alone reach")
     parser.add_argument("--length", type=int, help="steps of a series; by default the data are looked at")
     parser.add_argument("--channels", type=int, default=1, help="with --length")
     parser.add_argument("--series", type=int, help="with --length: number of training series")
