@@ -314,3 +314,22 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as wrong:
         cli.plan(["--length", "96", *keys, *chosen])
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["--length", "-5"], "--length -5 must be a number above 0"),
+        (["--length", "96", "--channels", "0"], "--channels 0 must be a number above 0"),
+        (["--length", "96", "--series", "-3"], "--series -3 must be a number above 0"),
+        (["--length", "96", "--price", "nan"], "--price nan must be a number above 0"),
+        (["--length", "96", "--efficiency", "0"], "--efficiency 0.0 must be a number above 0"),
+        (["--length", "96", "--efficiency", "50"], "--efficiency 50 must be a share of the peak, at most 1"),
+        (["--series", "5000"], "--series 5000 needs --length"),
+        (["--channels", "3"], "--channels 3 needs --length"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as wrong:
+        cli.plan(["--devices", "8xH100-80GB", *keys, *SMALL])
+    assert "\n" not in str(wrong.value)
