@@ -1,19 +1,26 @@
-# make setup makes .venv with the pinned set; every other target does that first.
+# make demo installs what the demo needs into .venv; every other target installs the rest, too (make setup does no
+# more). The sets are pinned.
 PYTHON ?= python3
 BIN := .venv/bin
+SMALL := .venv/.demo
 READY := .venv/.ready
+INSTALL := $(BIN)/pip install --constraint constraints.txt --editable
 
 .PHONY: setup demo test test-all lint drill clean
 
 setup: $(READY)
 
-$(READY): setup.cfg pyproject.toml constraints.txt
+$(SMALL): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,demo,privacy,deepspeed,sweep,dev]'
-	touch $(READY)
+	$(INSTALL) '.[cpu,demo]'
+	touch $@
 
-demo: $(READY)
+$(READY): $(SMALL)
+	$(INSTALL) '.[cpu,demo,privacy,deepspeed,sweep,dev]'
+	touch $@
+
+demo: $(SMALL)
 	$(BIN)/accelerate launch --quiet --config_file launch/cpu-1.yaml distgan/train.py --config configs/demo.yaml
 
 lint: $(READY)

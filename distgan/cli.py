@@ -20,6 +20,7 @@ distgan reference                                                  every setting
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 
 from distgan import __version__, config, errors
@@ -129,8 +130,9 @@ def plan(arguments: Sequence[str]) -> None:
     from distgan.plan import devices
 
     number, device = devices.parse(options.devices, lambda: Parallel(settings.engine))
-    series = planner.Series(options.length or 0, options.channels, options.series or 0)
-    if not options.length:
+    if options.length:
+        series = planner.Series(options.length, options.channels or 1, options.series or 0)
+    else:
         from distgan.stages import prepare
 
         found = prepare.shape(settings, Run(Path(settings.run_dir)))
@@ -146,12 +148,30 @@ def _plan_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
     parser.add_argument("--devices", default="auto", help="e.g. 8xH100-80GB; auto measures this machine")
     parser.add_argument("--price", type=float, help="of a device-hour")
-    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products reach")
+    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products alone reach")
     parser.add_argument("--length", type=int, help="steps of a series; by default the data are looked at")
-    parser.add_argument("--channels", type=int, default=1, help="with --length")
+    parser.add_argument("--channels", type=int, help="with --length; by default 1")
     parser.add_argument("--series", type=int, help="with --length: number of training series")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    return parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    refuse_nonsense(options)
+    return options
+
+
+def refuse_nonsense(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        UserError: a number of `distgan plan` means nothing, or not by itself.
+    """
+    names = ("length", "channels", "series", "price", "efficiency")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for name, value in given.items():
+        if not 0 < value < inf:
+            raise UserError(f"--{name} {value} must be a number above 0; or leave it out")
+        if name == "efficiency" and value > 1:
+            raise UserError(f"--efficiency {value:g} must be a share of the peak, at most 1, e.g. 0.5")
+        if name in ("channels", "series") and "length" not in given:
+            raise UserError(f"--{name} {value} needs --length; without both, the data are looked at")
 
 
 def reference(arguments: Sequence[str]) -> None:

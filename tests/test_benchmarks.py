@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 PROMISED = {
-    "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup"],
+    "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup", "speedup_without_penalty"],
     "penalty.py": ["finite_difference_cost"],
     "attention.py": ["fused_speedup"],
     "generation.py": ["series_per_cpu_second"],

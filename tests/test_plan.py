@@ -253,6 +253,16 @@ def test_the_recommended_settings_fit_and_load() -> None:
     assert plan.best(settings, of, 4, replace(H100, memory=0.5)) is None
 
 
+def test_the_recommended_settings_are_the_fastest_of_the_table() -> None:
+    """In half precision ZeRO 1 sends half of what no ZeRO does."""
+    settings, of = small("train.batch_size=16", "engine.precision=bf16"), plan.Series(LENGTH, 1)
+    slow = replace(H100, link=1e8)
+    chosen = plan.best(settings, of, 4, slow)
+    table = plan.stages_table(settings, of, 4, slow).splitlines()[2:]
+    assert chosen is not None and chosen.settings.engine.zero == 1 and chosen.micro_batch == 4
+    assert f"{chosen.step.seconds:.3g}" == min((row.split()[-1] for row in table), key=float)
+
+
 def test_settings_that_contradict_are_no_option() -> None:
     settings = small("objective.penalty.kind=exact")
     assert plan.with_engine(settings, zero=2).engine.zero == 2
@@ -303,4 +313,23 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     chosen = SMALL if "model=gaussian" not in keys else []
     with pytest.raises(UserError, match=message) as wrong:
         cli.plan(["--length", "96", *keys, *chosen])
+    assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (["--length", "-5"], "--length -5 must be a number above 0"),
+        (["--length", "96", "--channels", "0"], "--channels 0 must be a number above 0"),
+        (["--length", "96", "--series", "-3"], "--series -3 must be a number above 0"),
+        (["--length", "96", "--price", "nan"], "--price nan must be a number above 0"),
+        (["--length", "96", "--efficiency", "0"], "--efficiency 0.0 must be a number above 0"),
+        (["--length", "96", "--efficiency", "50"], "--efficiency 50 must be a share of the peak, at most 1"),
+        (["--series", "5000"], "--series 5000 needs --length"),
+        (["--channels", "3"], "--channels 3 needs --length"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as wrong:
+        cli.plan(["--devices", "8xH100-80GB", *keys, *SMALL])
     assert "\n" not in str(wrong.value)

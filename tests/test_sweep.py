@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,8 +75,15 @@ def test_a_mistaken_space_is_one_line(
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"'fidelty' is not known; one of fidelity, tracing, metrics\.NAME"):
-        scores.check(["fidelty"])
-    scores.check(["fidelity", "spectrum", "metrics.generator/loss"])
+        scores.check(["fidelty"], 0)
+    scores.check(["fidelity", "spectrum", "metrics.generator/loss"], 0)
+
+
+@pytest.mark.parametrize("name", ["discriminative", "discriminative_32", "predictive"])
+def test_an_objective_that_is_not_evaluated_is_refused_at_once(name: str) -> None:
+    with pytest.raises(UserError, match=rf"{name} needs evaluate\.critic_steps, e\.g\."):
+        scores.check(["fidelity", name], 0)
+    scores.check(["fidelity", name], 50)
 
 
 def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
@@ -175,6 +183,20 @@ def test_fidelity_is_the_mean_share_beside_the_bar(tmp_path: Path) -> None:
     run = report(Run(tmp_path), {"spectrum": 3.0, "acf_short": 0.0, "copies": 0.0}, real, noise=1.0)
     found = scores.read(run, ["fidelity", "spectrum", "tracing"])
     assert found == pytest.approx({"fidelity": (3 / 6 + 0) / 2, "spectrum": 3.0, "tracing": 0.61})
+
+
+def test_what_no_trial_can_have_is_told_from_what_one_lacks(tmp_path: Path) -> None:
+    run = report(Run(tmp_path), {}, {"spectrum": 1.0})
+    with pytest.raises(scores.NoValue, match="channels has no value for these data"):
+        scores.read(run, ["channels"])
+    with pytest.raises(UserError, match="spectrum has no value for this trial") as one:
+        scores.read(run, ["spectrum"])
+    assert not isinstance(one.value, scores.NoValue)
+    for lines, there in (("", "none"), ('{"step": 5, "generator/loss": null}\n', r"metrics\.generator/loss")):
+        run.metrics("gan").parent.mkdir(exist_ok=True)
+        run.metrics("gan").write_text(lines)
+        with pytest.raises(scores.NoValue, match=f"metrics.generator/los is not written .*{there}$"):
+            scores.read(run, ["metrics.generator/los"])
 
 
 def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
@@ -359,6 +381,18 @@ def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Pa
     assert [*trial.go_on(lost, [3, 6], ["fidelity"])] == [look]
 
 
+def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:
+    home = shared[1]
+    for name in ("channels", "metrics.nosuchthing"):
+        found = begin(shared, name, 1e-3)
+        (look,) = trial.go_on(found, [3, 6], [name])
+        assert look.hopeless and look.lost
+        with pytest.raises(UserError, match=f"objectives {name} .*; begin again in a fresh run_dir=PATH"):
+            results.refuse_hopeless(Run(home), 6)
+        shutil.rmtree(found.run.folder)
+    results.refuse_hopeless(Run(home), 6)
+
+
 def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config, Path]) -> None:
     chosen, home = shared
     sweep.claim(chosen, Run(home))
@@ -497,6 +531,18 @@ def test_only_who_has_the_token_may_join(tmp_path: Path) -> None:
         [sys.executable, "-c", JOINS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert driver.stdout.split() == ["joined", "refused", "refused"], driver.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_for_what_has_no_value_ends_at_its_first_look(homes_csv: Path, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"trials": 4, "interval": 10, "objectives": ["metrics.nosuchthing"]}
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, **chosen)
+    for _ in range(2):  # the same command again says the same
+        process = run.start().process
+        assert process is not None
+        out, _ = process.communicate(timeout=600)
+        assert process.returncode == 2 and "metrics.nosuchthing is not written" in out.splitlines()[-1]
+        assert len(run.results) < 4 and all(found.step <= 10 for found in run.results)
 
 
 @pytest.mark.slow

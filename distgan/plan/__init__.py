@@ -148,8 +148,9 @@ def with_engine(settings: config.Config, **keys: object) -> config.Config:
 def options(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
     """Every ZeRO stage with the largest micro-batch that fits, without and with recomputed activations."""
     share = settings.train.batch_size // devices
+    whole = -1  # the stage whose whole share fits as it is: recomputing would only be slower
     for zero, recompute in itertools.product((0, 1, 2, 3), (False, True)):
-        if devices == 1 and zero:
+        if (devices == 1 and zero) or zero == whole:
             continue
         try:
             changed = with_engine(
@@ -167,8 +168,8 @@ def options(settings: config.Config, of: Series, devices: int, device: Device) -
         )
         if largest is not None:
             yield largest
-            if largest.micro_batch == share and not recompute:
-                return  # the rest is slower
+            if largest.micro_batch == share:
+                whole = zero
 
 
 def micro_batches(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:

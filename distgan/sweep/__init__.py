@@ -32,7 +32,7 @@ def sweep(argv: Sequence[str] | None = None) -> None:
     session.require()
     from distgan.sweep import scores, trial
 
-    scores.check(settings.sweep.objectives)
+    scores.check(settings.sweep.objectives, settings.evaluate.critic_steps)
     if options.dry_run:
         print(describe(settings, trial.looks(settings), trial.shared_stages(settings)))
     else:
@@ -60,6 +60,7 @@ def run(settings: config.Config, home: Run) -> None:
 
     with home.lock():
         claim(settings, home)
+        results.refuse_hopeless(home, settings.train.steps)
         if home.done("sweep") is None:
             make_shared(settings, home.folder / "shared")
             with session.prepared(home, settings.sweep.address) as temporary:
@@ -67,6 +68,7 @@ def run(settings: config.Config, home: Run) -> None:
 
                 with cluster.started(settings.sweep, temporary), stoppable():
                     cluster.search(settings, home)
+                    results.refuse_hopeless(home, settings.train.steps)
                     found = results.write(home, settings)
                     if names := confirmation.prepare(settings, home, found):
                         cluster.confirm(settings, home, names)

@@ -130,7 +130,7 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
     trial, steps = prepare_trial(drawn, home, settings, tune.get_context().get_trial_id(), checkpoint)
     exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
     for look in _looks_of(trial, steps, settings.sweep):
-        metrics = {"step": look.step, **look.counted}
+        metrics = {"step": look.step, "hopeless": look.hopeless, **look.counted}
         if not exchange or look.lost:  # what is lost has nothing to give
             tune.report(metrics)
         elif checkpoint is None or look.step > _step_of(checkpoint):
@@ -332,18 +332,22 @@ def _directory(trial: Any) -> str:
 
 
 class StepBudget(tune.Stopper):
-    """Ends the search when all trials together have trained so many steps; None is no budget."""
+    """Ends the search when all trials together have trained so many steps (None is no budget), or when no
+    trial can score.
+    """
 
     def __init__(self, steps: int | None) -> None:
         self.steps = steps
         self.trained: dict[str, int] = {}
+        self.hopeless = False
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         self.trained[trial_id] = result["step"]
+        self.hopeless |= result["hopeless"]
         return False
 
     def stop_all(self) -> bool:
-        return self.steps is not None and sum(self.trained.values()) >= self.steps
+        return self.hopeless or (self.steps is not None and sum(self.trained.values()) >= self.steps)
 
 
 class Watch(tune.Callback):

@@ -75,6 +75,15 @@ def read(home: Run, steps: int, part: str = "trials") -> list[Result]:
     return results
 
 
+def refuse_hopeless(home: Run, steps: int) -> None:
+    """
+    Raises:
+        UserError: a trial found that its objective can have no value in this sweep.
+    """
+    for look in (look for found in read(home, steps) for look in found.looks if look.hopeless):
+        raise UserError(f"{look.gate}; begin again in a fresh run_dir=PATH")
+
+
 def note(home: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
     with writing(home.folder), open(home.folder / STATES, "a") as file:

@@ -21,10 +21,17 @@ WORST = (
 )
 
 
-def check(objectives: Sequence[str]) -> None:
+class NoValue(UserError):
+    """An objective that no trial of the sweep can have a value for."""
+
+
+def check(objectives: Sequence[str], critic_steps: int) -> None:
     """
+    Args:
+        critic_steps: `evaluate.critic_steps`.
+
     Raises:
-        UserError: there is no such objective.
+        UserError: there is no such objective, or it is not evaluated.
     """
     for name in objectives:
         if name not in (FIDELITY, TRACING, *BY_NAME) and not name.startswith(METRICS):
@@ -32,19 +39,24 @@ def check(objectives: Sequence[str]) -> None:
                 f"sweep.objectives {name!r} is not known; one of {FIDELITY}, {TRACING}, {METRICS}NAME, "
                 f"{', '.join(BY_NAME)}"
             )
+        if name in BY_NAME and BY_NAME[name].function is None and critic_steps == 0:
+            raise UserError(
+                f"sweep.objectives {name} needs evaluate.critic_steps, e.g. evaluate.critic_steps=2000"
+            )
 
 
 def read(run: Run, objectives: Sequence[str]) -> dict[str, float]:
     """The objectives of a run that has been evaluated.
 
     Raises:
-        UserError: one does not exist for these data.
+        NoValue: one does not exist for these data, or is not written by this training.
+        UserError: one is not finite.
     """
     report = read_json(run.need(run.scores, "evaluate"))
     found = {name: _one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
-            raise UserError(f"sweep.objectives {name} has no value for these data; choose another")
+            raise UserError(f"sweep.objectives {name} has no value for this trial")
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
@@ -64,14 +76,30 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
     if name == TRACING:
         return max(report["facts"]["groups"]["tracing_auc"], default=None)
     if name.startswith(METRICS):
-        *_, last = run.metrics("gan").read_text().splitlines()
-        return json.loads(last).get(name.removeprefix(METRICS))
+        return _metric(name.removeprefix(METRICS), run)
     rows = _rows(report)
     if name == FIDELITY:
         groups = {score.group for score in SCORES} - {"copies"}
         real = rows.get(verdict.REAL)
-        return None if real is None else verdict.closeness(rows[verdict.MODEL], real, sorted(groups))
+        if real is None:
+            raise NoValue(
+                f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
+            )
+        return verdict.closeness(rows[verdict.MODEL], real, sorted(groups))
+    if all(row["values"].get(name) is None for row in rows.values()):
+        raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)
+
+
+def _metric(name: str, run: Run) -> float | None:
+    """The last that training wrote; None where that was not finite."""
+    path = run.metrics("gan")
+    lines = path.read_text().splitlines() if path.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    if name not in last:
+        there = ", ".join(METRICS + other for other in last) or "none"
+        raise NoValue(f"sweep.objectives {METRICS}{name} is not written by this training; there are {there}")
+    return last[name]
 
 
 def _rows(report: Mapping[str, Any]) -> dict[str, Any]:

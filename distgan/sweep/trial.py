@@ -35,6 +35,7 @@ class Look:
     scores: dict[str, float]
     gate: str = ""
     seconds: float = 0.0  # of this trial's training and scoring since the look before
+    hopeless: bool = False  # no other trial can score, either
 
     @property
     def lost(self) -> bool:
@@ -136,7 +137,7 @@ def go_on(
     """Train to each of `steps` and score; looks that the folder has already are given again, not redone.
 
     All processes of a trial go on together; rank 0 keeps the record. A trial that diverges, or whose values
-    cannot go together, ends with the worst score.
+    cannot go together, ends with the worst score; one whose objective cannot have a value ends the sweep.
 
     Raises:
         Deserted, Stopped, DiskFull: nothing that the values are to blame for; it can be taken up again.
@@ -158,6 +159,7 @@ def go_on(
             raise
         except UserError as error:
             look = lost(step, objectives, str(error))
+            look = replace(look, hopeless=isinstance(error, scores.NoValue))
         look = replace(look, seconds=round(time.monotonic() - started, 1))
         if is_main:
             trial.keep(look)
