@@ -271,7 +271,12 @@ def evaluate(
     traits, trained = _looked_at(makers, measure, target, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
-        "n": {**counts, "target": len(target), "compared": size},
+        "n": {
+            **counts,
+            "target": len(target),
+            "target_owners": len(np.unique(owner)),
+            "compared": size,
+        },
         "owners": owners or {},
         "real_row": _origin(real, sets.get("reference")),
         "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
