@@ -90,6 +90,31 @@ def test_white_noise_teaches_nothing_and_is_called_out():
     assert gap["low"] > 0 and results["tone"] == "bad"
 
 
+@pytest.mark.parametrize(
+    ("real", "gap", "low", "tone"),
+    [
+        (1.0, 0.1, 0.05, "note"),  # nothing to lose
+        (0.99, 0.02, -0.01, "note"),  # more than there is, by chance
+        (0.6, 0.1, 0.02, "warn"),
+        (0.6, 0.3, 0.2, "bad"),
+        (0.6, 0.02, 0.01, "good"),
+    ],
+)
+def test_only_a_sure_loss_is_a_problem(real, gap, low, tone):
+    rows = [{"name": "real", "value": real}, {"name": "synthetic", "value": real + gap}]
+    gaps = {"synthetic - real": {"value": gap, "low": low, "high": 2 * gap - low}}
+    assert usefulness.sentence({"rows": rows, "gaps": gaps})["tone"] == tone
+
+
+def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
+    """Of a random walk the step before is all that can be known."""
+    rng = np.random.default_rng(0)
+    steps = [np.cumsum(rng.standard_normal((n, 240, 1)), 1).astype(np.float32) for n in (40, 20, 40)]
+    results = usefulness.evaluate(*steps, steps_per_day=1)
+    real = next(row["value"] for row in results["rows"] if row["name"] == usefulness.REAL)
+    assert real > 0.99 and results["tone"] in ("good", "note")
+
+
 def test_more_true_series_help_where_real_ones_are_few():
     results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
     assert results["gaps"]["gain"]["low"] > 0

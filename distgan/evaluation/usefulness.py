@@ -10,7 +10,6 @@ is no better than that, 0 is perfect.
 Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,6 +218,16 @@ def sentence(found: dict[str, Any]) -> dict[str, str]:
         f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
         f"(difference {gap['value']:+.1%}, 95 % interval {gap['low']:+.1%} to {gap['high']:+.1%})."
     )
-    useful = 1 - real["value"]
-    lost = gap["value"] / useful if useful > 0 else math.inf
-    return {"tone": "good" if lost < 0.1 else "warn" if lost < 0.5 else "bad", "sentence": text}
+    if real["value"] >= 1:
+        text += " Real series themselves teach it no more than the naive forecast knows."
+    return {"tone": _tone(gap, 1 - real["value"]), "sentence": text}
+
+
+def _tone(gap: dict[str, Any], useful: float) -> str:
+    """By the share that is lost of what real series teach: a problem only where the loss is sure."""
+    if useful <= 0:
+        return "note"
+    lost = gap["value"] / useful
+    if lost < 0.1:
+        return "good"
+    return "note" if gap["low"] <= 0 else "warn" if lost < 0.5 else "bad"
