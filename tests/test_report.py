@@ -351,6 +351,15 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
     assert cards["usefulness"] == "1.1 ×" and cards["privacy"] == "1 of 1"
 
 
+def test_a_page_without_intervals_says_so(few, tmp_path):
+    rows = [{**row, "low": None, "high": None} for row in USEFULNESS["rows"]]
+    gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
+    results = {**few, "usefulness": {**USEFULNESS, "rows": rows, "gaps": gaps}}
+    report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
+    text = (tmp_path / "a.html").read_text()
+    assert "of one owner: no interval" in text and "+0.060." in text
+
+
 # ------------------------------------------------------------------------------------------ in a real browser
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from test_fidelity import homes
 
 from distgan.evaluation import usefulness
+from distgan.evaluation.intervals import over_owners
 
 PER_DAY = 24.0
 
@@ -127,8 +128,19 @@ def test_intervals_are_over_owners():
     few, _ = found(train, holdout, synthetic, holdout_owners=np.repeat([0, 1, 2], 8))
     assert (many["n"]["owners"], few["n"]["owners"]) == (24, 3)
     assert few["n"]["samples"] == many["n"]["samples"]
-    _, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
-    assert rows[usefulness.SYNTHETIC]["low"] == rows[usefulness.SYNTHETIC]["high"]
+    one, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
+    assert rows[usefulness.SYNTHETIC]["low"] is None and one["tone"] == "note"
+    assert "one owner: no interval" in one["sentence"]
+
+
+@pytest.mark.parametrize("owners", [2, 4, 12])
+def test_an_interval_over_owners_covers_what_it_says(owners):
+    drawn = np.random.default_rng(0).standard_normal((2000, owners))
+    found = np.array([over_owners(each) for each in drawn])
+    assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
+    counts = np.random.default_rng(1).integers(20, 60, (2000, owners))
+    found = np.array([over_owners(each * n, n) for each, n in zip(drawn, counts)])
+    assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.parametrize(
