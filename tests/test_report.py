@@ -124,6 +124,8 @@ def test_the_page_says_what_it_must(written):
         "too many gaps",
         "1 January 2019",
         "(n = 12)",
+        "1.2 to 3 times the true error",
+        "two cautious standard errors",
     ):
         assert words in text, words
 

@@ -14,9 +14,11 @@ against it; where that split is too small, the hold-out is cut into two halves, 
 one the real row. The copier's fidelity is a second draw of the same: training series are real, and
 independent of the target. A model is called like real only when it is no worse than the better of the two.
 Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared at one
-size, the smallest, averaged over random draws. The ± is the standard error over the choice of entities: the
-spread over random halves of both sets, the same for all rows. Of large sets smaller parts are drawn, and the
-spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
+size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
+entities: the spread over random halves of both sets, the same for all rows. Of large sets smaller parts are
+drawn, and the spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
+Of differences between rows it was 1.2 to 3 times the true deviation where that was measured, so "within two
+standard errors" of real series is easier than it sounds.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
 not exist for the data (weekly profile of three days) is NaN here and null in the report.
@@ -163,7 +165,7 @@ def _shrinkage(size: int) -> float:
 
 
 def _noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
-    """Standard error of every score over the choice of entities."""
+    """Standard error of every score over the choice of entities, at most."""
     names = halves[0] if halves else ()
     found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
     return {**_blank(), **found, **{name: estimate.error for name, estimate in trained.items()}}
@@ -174,7 +176,9 @@ def _noise_to(
     real: tuple[list[dict[str, float]], Trained],
     shrinkage: float,
 ) -> dict[str, float]:
-    """Standard error of the difference of losses from those of a row of real series, draw by draw."""
+    """Standard error, at most, of the difference of losses from those of a row of real series, draw by draw:
+    1.2 to 3 times the true one where that was measured.
+    """
     found = _blank()
     for name in row[0][0] if row[0] and real[0] else ():
         loss = BY_NAME[name].loss

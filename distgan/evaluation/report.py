@@ -63,7 +63,7 @@ RULES = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 )
 STANDING = {
-    "real": ("like real", "no worse than the better of the two real sets, within two standard errors"),
+    "real": ("like real", "no worse than the better of two real sets, within two cautious standard errors"),
     "between": ("between", "better than the worse floor, not as good as real series"),
     "floor": ("at the floor", "no better than the worse of mean curve and shuffled hours"),
 }

@@ -64,7 +64,7 @@ def _loss(row: dict[str, Any] | None, score: Score) -> float:
 
 
 def _like_real(row: dict[str, Any] | None, rows: dict[str, Any], score: Score, real: str) -> bool:
-    """Whether a row is as good as a row of real series, or worse by less than two standard errors."""
+    """Whether a row is as good as one of real series, or worse by less than two cautious standard errors."""
     loss, bar = _loss(row, score), _loss(rows.get(real), score)
     if row is None or not (math.isfinite(loss) and math.isfinite(bar)):
         return False
@@ -134,7 +134,7 @@ def _against_real(standing: dict[str, str], rows: dict[str, Any]) -> dict[str, s
     like = [name for name in judged if standing[name] == "real"]
     text = (
         f"On {len(like)} of {len(judged)} scores the synthetic series are as close to the held-out ones "
-        "as real series are, within two standard errors"
+        "as real series are, within two cautious standard errors"
     )
     ratios = {}
     for name in set(judged) - set(like):
