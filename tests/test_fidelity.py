@@ -178,6 +178,19 @@ def test_without_a_reference_split_the_holdout_is_halved():
     assert fidelity.sides(holdout, 0, homes(6, seed=1))[0] is holdout
 
 
+def test_no_owner_is_the_target_and_the_real_row():
+    holdout, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
+    target, real = fidelity.sides(holdout, 0, owners=owners)
+    who = fidelity.sides(owners, 0, owners=owners)
+    assert (len(target), len(real)) == (14, 14) and not set(who[0]) & set(who[1])
+    np.testing.assert_array_equal(target[5], holdout[owners == who[0][5]][5])
+    uneven = np.repeat([0, 1, 2], [1, 2, 25])
+    assert all(len(side) for side in fidelity.sides(uneven, 0, owners=uneven))
+    assert [len(side) for side in fidelity.sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
+    for one, other in zip(fidelity.sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.sides(owners, 3)):
+        np.testing.assert_array_equal(one, other)  # an owner a series: as if nobody owned any
+
+
 def test_the_same_seed_gives_the_same_table():
     sets = homes(10, seed=1), homes(6, seed=2), homes(12, seed=3)
     one, two = (fidelity.evaluate(*sets, steps_per_day=PER_DAY, seed=5) for _ in range(2))

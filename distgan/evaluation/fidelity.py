@@ -59,17 +59,26 @@ SMALLEST_REAL_ROW = 4
 Trained = dict[str, Estimate]  # what networks that were trained on the series say, by name of the score
 
 
-def sides(holdout: Array, seed: int, reference: Array | None = None) -> tuple[Array, Array]:
+def sides(
+    holdout: Array, seed: int, reference: Array | None = None, owners: Array | None = None
+) -> tuple[Array, Array]:
     """The target of all rows and the series of the real row, both never trained on.
 
-    A reference split of fair size is the real row; otherwise the hold-out is cut into halves. A hold-out of
-    one series is the target, and there is no real row.
+    A reference split of fair size is the real row; otherwise the hold-out is cut into halves, and no owner is
+    on both sides unless there is only one. A hold-out of one series is the target, and there is no real row.
+    By default every series has an owner of its own.
     """
     if reference is not None and len(reference) >= max(SMALLEST_REAL_ROW, len(holdout) / 3):
         return holdout, reference
-    order = generator(seed, 0, "fidelity halves").permutation(len(holdout))
-    half = (len(holdout) + 1) // 2
-    return holdout[order[:half]], holdout[order[half:]]
+    owners = np.arange(len(holdout)) if owners is None or len(np.unique(owners)) == 1 else owners
+    _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
+    order = generator(seed, 0, "fidelity halves").permutation(len(first))
+    place = np.empty(len(first), int)  # of each owner in that order; owners come as in the hold-out
+    place[np.argsort(first)[order]] = np.arange(len(first))
+    reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
+    last = min(int(np.searchsorted(reached, (len(holdout) + 1) // 2)), max(len(first) - 2, 0))
+    rows = np.argsort(place[codes], kind="stable")
+    return holdout[rows[: reached[last]]], holdout[rows[reached[last] :]]
 
 
 class Measure:
@@ -263,8 +272,9 @@ def evaluate(
         if values is not None
     }
     who = np.arange(counts["holdout"]) if holdout_owners is None else np.asarray(holdout_owners)
-    target, real = sides(sets["holdout"], seed, sets.get("reference"))
-    owner = sides(who[chosen["holdout"]], seed, sets.get("reference"))[0]
+    who = who[chosen["holdout"]]
+    target, real = sides(sets["holdout"], seed, sets.get("reference"), who)
+    owner = sides(who, seed, sets.get("reference"), who)[0]
     measure = Measure(sets["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
         MODEL: lambda: sets["synthetic"],
@@ -282,7 +292,7 @@ def evaluate(
             "compared": size,
         },
         "owners": owners or {},
-        "real_row": _origin(real, sets.get("reference")),
+        "real_row": _origin(real, sets.get("reference"), who),
         "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
         "rows": _rows(measure, traits, trained, size, seed),
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
@@ -290,11 +300,14 @@ def evaluate(
     return {**table, **judge(table)}
 
 
-def _origin(real: Array, reference: Array | None) -> str:
+def _origin(real: Array, reference: Array | None, owners: Array) -> str:
     """Where the row of other real series comes from."""
     if real is reference:
         return "reference split"
-    return "half of the hold-out" if len(real) else "none"
+    if not len(real):
+        return "none"
+    alone = len(np.unique(owners)) == 1
+    return "half of the hold-out" + (", of the same one owner as the target" if alone else "")
 
 
 def _looked_at(
