@@ -69,8 +69,7 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
     rows = _rows(report)
     if name == FIDELITY:
         groups = {score.group for score in SCORES} - {"copies"}
-        real = rows.get(verdict.REAL)
-        return None if real is None else verdict.closeness(rows[verdict.MODEL], real, sorted(groups))
+        return verdict.closeness(rows[verdict.MODEL], rows, sorted(groups)) if verdict.REAL in rows else None
     return _loss(rows[verdict.MODEL], name)
 
 
