@@ -12,7 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, interactive, pictures, plots, report, verdict
+from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness, verdict
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.attacks.scene import Scene, Side
 
 HOURS = 24 * 35
 
@@ -140,6 +142,16 @@ def test_the_json_has_a_schema_and_no_nan(written):
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
 
 
+def test_every_part_of_the_json_is_described(written):
+    content = json.loads((written / "report.json").read_text())
+    described = set(re.findall(r"\w+", report.__doc__))
+    useful = usefulness.evaluate(homes(9), homes(5, 1), homes(9, 2), steps_per_day=24)
+    sides = (Side.of(homes(9)), Side.of(homes(5, 1)))
+    attacked = battery.run(Scene(*sides, homes(5, 3), homes(9, 2), 24), battery.BATTERY[:1])
+    for part in (content, content["fidelity"], useful, attacked):
+        assert set(part) <= described, set(part) - described
+
+
 def test_facts_have_no_place_for_an_id():
     with pytest.raises(TypeError):
         report.Facts("run", entities=["home 1"])  # type: ignore[call-arg]
@@ -172,6 +184,9 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
         (1.0, "1"),
         (0.1234, "0.12"),
         (0.004321, "0.0043"),
+        (0.000432, "0.00043"),
+        (3e-5, "3.0e-05"),
+        (-3e-5, "-3.0e-05"),
         (12.34, "12"),
         (43210.7, "43,211"),
     ],
