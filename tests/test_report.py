@@ -169,6 +169,16 @@ def test_a_bare_report_of_few_series_is_written(few, tmp_path):
     assert "| model |" in report.markdown(json.loads((tmp_path / "a.json").read_text()))
 
 
+def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
+    splits = {"train": report.Split(95, 95, 10)}
+    facts = report.Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
+    report.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, [])
+    assert (
+        "Learned from 1,659 windows of 95 real series, judged against 1 of 394"
+        in (tmp_path / "a.html").read_text()
+    )
+
+
 def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "folder"

@@ -100,6 +100,7 @@ class Facts:
     """What was done, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance.
 
     Attributes:
+        windows: split -> number of windows that its series were cut into; empty where whole series are used.
         left_out: reason -> number of series or columns that were not used.
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
@@ -117,6 +118,7 @@ class Facts:
     entity: str = "entity"
     owner: str = "owner"
     splits: Mapping[str, Split] = field(default_factory=dict)
+    windows: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     groups: Groups | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
