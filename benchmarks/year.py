@@ -94,9 +94,8 @@ def made_up(place: Path) -> Path:
 def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     """How near every row is to real, by family; None where a family has no score."""
     rows = {row["name"]: row for row in report["rows"]}
-    real = rows[verdict.REAL]
     return {
-        name: {family: verdict.closeness(row, real, [family]) for family in FAMILIES}
+        name: {family: verdict.closeness(row, rows, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 

@@ -156,6 +156,27 @@ def test_small_series_are_no_copies_of_one_another(few: Population) -> None:
     assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == ["P1"]
 
 
+@pytest.mark.parametrize("flat", [10, 60, 600])
+def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population, flat: int) -> None:
+    """Strangers equal to a member say nothing of how far strangers keep."""
+    rng = np.random.default_rng(0)
+
+    def flattened(series: np.ndarray) -> np.ndarray:
+        found = series.copy()
+        found[-flat:] = rng.lognormal(0, 1, (flat, 1, 1))
+        return found
+
+    scene = few.scene
+    members, strangers = (replace(s, series=flattened(s.series)) for s in (scene.members, scene.strangers))
+    scene = replace(scene, members=members, strangers=strangers, synthetic=flattened(scene.synthetic))
+    honest = battery.run(scene, only("P1", "P2"))
+    assert over(honest) == [] and not any("nan" in attack["note"] for attack in honest["attacks"])
+    if flat < 600:
+        made = scene.synthetic.copy()
+        made[:20] = members.series[:20]
+        assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == ["P1", "P2"]
+
+
 # ------------------------------------------------------------------------------------------------- statistics
 
 

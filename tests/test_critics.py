@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from test_fidelity import PER_DAY, homes, row, scores
 
 from distgan.evaluation import critics, fidelity, floors, kernels, verdict
-from distgan.evaluation.scores import frechet, mmd
+from distgan.evaluation.scores import BY_NAME, frechet, mmd
 from distgan.evaluation.traits import standardise
 
 
@@ -311,3 +311,39 @@ def test_the_verdict_says_when_a_baseline_is_as_good():
 def test_wilsons_interval_is_his():
     assert verdict._wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
     assert verdict._wilson(1.0, 10)[1] == pytest.approx(1)
+
+
+# ------------------------------------------------------------------------------------- the critic's sentence
+
+
+def heard(model: float, real: float, owners: int) -> dict[str, str]:
+    """The sentence on a critic that is right so often about the model and about other real series."""
+
+    def said(name: str, value: float) -> dict:
+        values = {**dict.fromkeys(BY_NAME), "critic": value}
+        noise = dict.fromkeys(BY_NAME, 0.02)
+        return {"name": name, "values": values, "noise": noise, "noise_to": {verdict.REAL: noise}}
+
+    rows = {name: said(name, value) for name, value in ((verdict.MODEL, model), (verdict.REAL, real))}
+    return verdict._critic(rows, owners)
+
+
+def test_the_critics_interval_counts_owners():
+    assert (heard(0.56, 0.5, 4)["tone"], heard(0.56, 0.5, 200)["tone"]) == ("good", "warn")
+    windows = np.repeat(homes(4, seed=2), 3, axis=0) * np.float32(1.1)
+    table = fidelity.evaluate(
+        homes(12, seed=1),
+        windows,
+        homes(12, seed=3),
+        homes(4, seed=4),
+        steps_per_day=PER_DAY,
+        holdout_owners=np.repeat(np.arange(4), 3),
+    )
+    sentence = next(s["text"] for s in table["verdict"] if "critic" in s["text"])
+    low, high = verdict._wilson(row(table, verdict.MODEL)["values"]["critic"], 2 * 4)
+    assert table["n"]["target_owners"] == 4 and f"{low:.0%} to {high:.0%}" in sentence
+
+
+def test_a_model_is_not_blamed_where_real_series_are_told_apart_as_often():
+    assert heard(0.8, 0.82, 200)["tone"] == "good"
+    assert heard(0.95, 0.6, 4)["tone"] == "bad"

@@ -146,6 +146,24 @@ def test_only_the_copy_scores_see_the_copier(table):
     assert {"value_distance", "spectrum", "coverage"} <= set(table["blind_to_copier"])
 
 
+@pytest.mark.parametrize(("loss", "share"), [(0.1, 0.5), (0.3, 0.75), (0.0, 0.0)])
+def test_half_way_is_where_like_real_begins(loss, share):
+    """The copier comes closer to the target than the other real series do: it is the bar of both."""
+    none, noise = dict.fromkeys(verdict.BY_NAME), dict.fromkeys(verdict.BY_NAME, 0.0)
+    rows = {
+        name: {
+            "name": name,
+            "values": {**none, "spectrum": value},
+            "noise": noise,
+            "noise_to": {REAL: noise, COPIER: noise},
+        }
+        for name, value in ((MODEL, loss), (REAL, 0.2), (COPIER, 0.1))
+    }
+    assert verdict.closeness(rows[MODEL], rows, ["rhythm"]) == pytest.approx(share)
+    standing = verdict._standing(verdict.BY_NAME["spectrum"], rows, rows[MODEL])
+    assert (standing == "real") == (share <= 0.5)
+
+
 def test_a_leaky_generator_is_called_out():
     train = homes(40, seed=1)
     leaky = np.concatenate([train[:3] * np.float32(1.01), homes(57, seed=3)])
@@ -176,6 +194,19 @@ def test_without_a_reference_split_the_holdout_is_halved():
     both = np.concatenate([target, real])
     assert {s.tobytes() for s in both} == {s.tobytes() for s in holdout}
     assert fidelity.sides(holdout, 0, homes(6, seed=1))[0] is holdout
+
+
+def test_no_owner_is_the_target_and_the_real_row():
+    holdout, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
+    target, real = fidelity.sides(holdout, 0, owners=owners)
+    who = fidelity.sides(owners, 0, owners=owners)
+    assert (len(target), len(real)) == (14, 14) and not set(who[0]) & set(who[1])
+    np.testing.assert_array_equal(target[5], holdout[owners == who[0][5]][5])
+    uneven = np.repeat([0, 1, 2], [1, 2, 25])
+    assert all(len(side) for side in fidelity.sides(uneven, 0, owners=uneven))
+    assert [len(side) for side in fidelity.sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
+    for one, other in zip(fidelity.sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.sides(owners, 3)):
+        np.testing.assert_array_equal(one, other)  # an owner a series: as if nobody owned any
 
 
 def test_the_same_seed_gives_the_same_table():

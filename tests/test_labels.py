@@ -260,8 +260,16 @@ def test_a_classifier_on_good_and_on_useless_series() -> None:
 def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
     """Two owners, one always right and one always wrong: anything from 0 to 1."""
     owners = np.repeat([0, 1], 10)
-    found = classification._interval((owners == 0).astype(float), owners, 0)
+    found = classification._interval((owners == 0).astype(float), owners)
     assert (found["value"], found["low"], found["high"]) == (0.5, 0, 1)
+
+
+def test_one_owner_has_no_interval() -> None:
+    test = moves(60, 1)
+    alone = Labelled(test.series, test.labels, np.zeros(60, int))
+    found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
+    assert found["rows"]["gain"]["low"] is None
+    assert classification.table(found).count("one owner: no interval") == 5
 
 
 def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, interactive, pictures, plots, report, verdict
+from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness, verdict
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.attacks.scene import Scene, Side
 
 HOURS = 24 * 35
 
@@ -124,6 +126,8 @@ def test_the_page_says_what_it_must(written):
         "too many gaps",
         "1 January 2019",
         "(n = 12)",
+        "1.2 to 3 times the true error",
+        "two cautious standard errors",
     ):
         assert words in text, words
 
@@ -136,6 +140,16 @@ def test_the_json_has_a_schema_and_no_nan(written):
     assert len(content["headline"]) == 5 and all(number["text"] for number in content["headline"])
     assert [answer["short"] for answer in content["answers"]][1] == "Not tested"
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
+
+
+def test_every_part_of_the_json_is_described(written):
+    content = json.loads((written / "report.json").read_text())
+    described = set(re.findall(r"\w+", report.__doc__))
+    useful = usefulness.evaluate(homes(9), homes(5, 1), homes(9, 2), steps_per_day=24)
+    sides = (Side.of(homes(9)), Side.of(homes(5, 1)))
+    attacked = battery.run(Scene(*sides, homes(5, 3), homes(9, 2), 24), battery.BATTERY[:1])
+    for part in (content, content["fidelity"], useful, attacked):
+        assert set(part) <= described, set(part) - described
 
 
 def test_facts_have_no_place_for_an_id():
@@ -155,6 +169,16 @@ def test_a_bare_report_of_few_series_is_written(few, tmp_path):
     assert "| model |" in report.markdown(json.loads((tmp_path / "a.json").read_text()))
 
 
+def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
+    splits = {"train": report.Split(95, 95, 10)}
+    facts = report.Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
+    report.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, [])
+    assert (
+        "Learned from 1,659 windows of 95 real series, judged against 1 of 394"
+        in (tmp_path / "a.html").read_text()
+    )
+
+
 def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "folder"
@@ -170,6 +194,9 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
         (1.0, "1"),
         (0.1234, "0.12"),
         (0.004321, "0.0043"),
+        (0.000432, "0.00043"),
+        (3e-5, "3.0e-05"),
+        (-3e-5, "-3.0e-05"),
         (12.34, "12"),
         (43210.7, "43,211"),
     ],
@@ -349,6 +376,15 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
     assert (answer["short"], answer["tone"]) == (short, tone)
     cards = {number["name"]: number["text"] for number in content["headline"]}
     assert cards["usefulness"] == "1.1 ×" and cards["privacy"] == "1 of 1"
+
+
+def test_a_page_without_intervals_says_so(few, tmp_path):
+    rows = [{**row, "low": None, "high": None} for row in USEFULNESS["rows"]]
+    gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
+    results = {**few, "usefulness": {**USEFULNESS, "rows": rows, "gaps": gaps}}
+    report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
+    text = (tmp_path / "a.html").read_text()
+    assert "of one owner: no interval" in text and "+0.060." in text
 
 
 # ------------------------------------------------------------------------------------------ in a real browser

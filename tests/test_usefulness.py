@@ -8,6 +8,7 @@ from sklearn.linear_model import Ridge
 from test_fidelity import homes
 
 from distgan.evaluation import usefulness
+from distgan.evaluation.intervals import over_owners
 
 PER_DAY = 24.0
 
@@ -90,6 +91,31 @@ def test_white_noise_teaches_nothing_and_is_called_out():
     assert gap["low"] > 0 and results["tone"] == "bad"
 
 
+@pytest.mark.parametrize(
+    ("real", "gap", "low", "tone"),
+    [
+        (1.0, 0.1, 0.05, "note"),  # nothing to lose
+        (0.99, 0.02, -0.01, "note"),  # more than there is, by chance
+        (0.6, 0.1, 0.02, "warn"),
+        (0.6, 0.3, 0.2, "bad"),
+        (0.6, 0.02, 0.01, "good"),
+    ],
+)
+def test_only_a_sure_loss_is_a_problem(real, gap, low, tone):
+    rows = [{"name": "real", "value": real}, {"name": "synthetic", "value": real + gap}]
+    gaps = {"synthetic - real": {"value": gap, "low": low, "high": 2 * gap - low}}
+    assert usefulness.sentence({"rows": rows, "gaps": gaps})["tone"] == tone
+
+
+def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
+    """Of a random walk the step before is all that can be known."""
+    rng = np.random.default_rng(0)
+    steps = [np.cumsum(rng.standard_normal((n, 240, 1)), 1).astype(np.float32) for n in (40, 20, 40)]
+    results = usefulness.evaluate(*steps, steps_per_day=1)
+    real = next(row["value"] for row in results["rows"] if row["name"] == usefulness.REAL)
+    assert real > 0.99 and results["tone"] in ("good", "note")
+
+
 def test_more_true_series_help_where_real_ones_are_few():
     results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
     assert results["gaps"]["gain"]["low"] > 0
@@ -102,8 +128,19 @@ def test_intervals_are_over_owners():
     few, _ = found(train, holdout, synthetic, holdout_owners=np.repeat([0, 1, 2], 8))
     assert (many["n"]["owners"], few["n"]["owners"]) == (24, 3)
     assert few["n"]["samples"] == many["n"]["samples"]
-    _, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
-    assert rows[usefulness.SYNTHETIC]["low"] == rows[usefulness.SYNTHETIC]["high"]
+    one, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
+    assert rows[usefulness.SYNTHETIC]["low"] is None and one["tone"] == "note"
+    assert "one owner: no interval" in one["sentence"]
+
+
+@pytest.mark.parametrize("owners", [2, 4, 12])
+def test_an_interval_over_owners_covers_what_it_says(owners):
+    drawn = np.random.default_rng(0).standard_normal((2000, owners))
+    found = np.array([over_owners(each) for each in drawn])
+    assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
+    counts = np.random.default_rng(1).integers(20, 60, (2000, owners))
+    found = np.array([over_owners(each * n, n) for each, n in zip(drawn, counts)])
+    assert np.mean((found[:, 0] <= 0) & (found[:, 1] >= 0)) == pytest.approx(0.95, abs=0.02)
 
 
 @pytest.mark.parametrize(

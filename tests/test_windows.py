@@ -132,3 +132,4 @@ def test_a_run_on_windows_counts_homes_once(homes_csv: Path, tmp_path: Path) -> 
     train = told["facts"]["splits"]["train"]
     assert (train["owners"], told["facts"]["length"]) == (42, 48)
     assert {row["name"]: row["n"] for row in told["fidelity"]["rows"]}["copier"] == 40
+    assert told["facts"]["windows"]["train"] == data.num_series  # not only those that are compared

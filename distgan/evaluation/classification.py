@@ -3,7 +3,7 @@ of owners that no training saw.
 
 The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on level and
 spread. Kernels and scales are those of the real training series in every row, so that rows differ in the
-series alone. Intervals are of 95 %, from owners drawn again with replacement: series of one owner are alike.
+series alone. Intervals are t-intervals of 95 % over owners: series of one owner are alike.
 
 Shapes: n series, L steps, C channels, F features, D draws of synthetic series.
 """
@@ -16,13 +16,12 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import StandardScaler
 
-from distgan import draws
 from distgan.errors import UserError
+from distgan.evaluation.intervals import over_owners
 from distgan.evaluation.kernels import Kernels, fit_kernels
 from distgan.evaluation.traits import Array, standardise
 
 ALPHAS = np.logspace(-1, 4, 6)
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Encoder:
         return np.concatenate([self.kernels.features(standard, mask), *map(np.nan_to_num, own)], axis=1)
 
 
-def classify(real: Labelled, made: Sequence[Labelled], test: Labelled, seed: int = 0) -> dict[str, Any]:
+def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> dict[str, Any]:
     """Accuracy of the three trainings, and how much synthetic series add to real ones.
 
     Args:
@@ -87,7 +86,10 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled, seed: int
         ),
     }
     right["gain"] = right["real + synthetic"] - right["real"]
-    rows = {name: _interval(values, test.owners, seed) for name, values in right.items()}
+    rows = {
+        name: _interval(values, test.owners, lowest=-1.0 if name == "gain" else 0.0)
+        for name, values in right.items()
+    }
     return {
         "labels": sorted(map(str, np.unique(real.labels))),
         "series": {"real": len(real.labels), "synthetic": len(made[0].labels), "test": len(truth)},
@@ -105,15 +107,12 @@ def _right(features: Array, labels: Array, tested: Array, truth: Array) -> Array
     return recognised
 
 
-def _interval(values: Array, owners: Array, seed: int) -> dict[str, float]:
-    """Mean of [n] with a bootstrap interval over owners."""
+def _interval(values: Array, owners: Array, lowest: float = 0.0) -> dict[str, float | None]:
+    """Mean of [n], from `lowest` to 1, with its interval over owners; of one owner there is none."""
     codes = np.unique(owners, return_inverse=True)[1]
-    sums, counts = np.bincount(codes, weights=values), np.bincount(codes)
-    rng = draws.generator(seed, 0, "owners drawn again")
-    chosen = rng.integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[chosen].sum(1) / counts[chosen].sum(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
+    found = over_owners(np.bincount(codes, weights=values), np.bincount(codes))
+    low, high = (None, None) if found is None else (max(found[0], lowest), min(found[1], 1.0))
+    return {"value": float(values.mean()), "low": low, "high": high}
 
 
 def table(found: dict[str, Any]) -> str:
@@ -125,9 +124,10 @@ def table(found: dict[str, Any]) -> str:
     )
     for name, row in found["rows"].items():
         sign = "+" if name == "gain" else ""
-        lines.append(
-            f"  {name:<17} {row['value']:{sign}.3f}  ({row['low']:{sign}.3f} to {row['high']:{sign}.3f})"
-        )
+        sure = "one owner: no interval"
+        if row["low"] is not None:
+            sure = f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
+        lines.append(f"  {name:<17} {row['value']:{sign}.3f}  ({sure})")
     lines.append(
         f"real: {series['real']} training series; synthetic: {series['synthetic']}, mean over "
         f"{found['draws']} draws"

@@ -14,9 +14,11 @@ against it; where that split is too small, the hold-out is cut into two halves, 
 one the real row. The copier's fidelity is a second draw of the same: training series are real, and
 independent of the target. A model is called like real only when it is no worse than the better of the two.
 Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared at one
-size, the smallest, averaged over random draws. The ± is the standard error over the choice of entities: the
-spread over random halves of both sets, the same for all rows. Of large sets smaller parts are drawn, and the
-spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
+size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
+entities: the spread over random halves of both sets, the same for all rows. Of large sets smaller parts are
+drawn, and the spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
+Of differences between rows it was 1.2 to 3 times the true deviation where that was measured, so "within two
+standard errors" of real series is easier than it sounds.
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
 not exist for the data (weekly profile of three days) is NaN here and null in the report.
@@ -57,17 +59,26 @@ SMALLEST_REAL_ROW = 4
 Trained = dict[str, Estimate]  # what networks that were trained on the series say, by name of the score
 
 
-def sides(holdout: Array, seed: int, reference: Array | None = None) -> tuple[Array, Array]:
+def sides(
+    holdout: Array, seed: int, reference: Array | None = None, owners: Array | None = None
+) -> tuple[Array, Array]:
     """The target of all rows and the series of the real row, both never trained on.
 
-    A reference split of fair size is the real row; otherwise the hold-out is cut into halves. A hold-out of
-    one series is the target, and there is no real row.
+    A reference split of fair size is the real row; otherwise the hold-out is cut into halves, and no owner is
+    on both sides unless there is only one. A hold-out of one series is the target, and there is no real row.
+    By default every series has an owner of its own.
     """
     if reference is not None and len(reference) >= max(SMALLEST_REAL_ROW, len(holdout) / 3):
         return holdout, reference
-    order = generator(seed, 0, "fidelity halves").permutation(len(holdout))
-    half = (len(holdout) + 1) // 2
-    return holdout[order[:half]], holdout[order[half:]]
+    owners = np.arange(len(holdout)) if owners is None or len(np.unique(owners)) == 1 else owners
+    _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
+    order = generator(seed, 0, "fidelity halves").permutation(len(first))
+    place = np.empty(len(first), int)  # of each owner in that order; owners come as in the hold-out
+    place[np.argsort(first)[order]] = np.arange(len(first))
+    reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
+    last = min(int(np.searchsorted(reached, (len(holdout) + 1) // 2)), max(len(first) - 2, 0))
+    rows = np.argsort(place[codes], kind="stable")
+    return holdout[rows[: reached[last]]], holdout[rows[reached[last] :]]
 
 
 class Measure:
@@ -163,7 +174,7 @@ def _shrinkage(size: int) -> float:
 
 
 def _noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
-    """Standard error of every score over the choice of entities."""
+    """Standard error of every score over the choice of entities, at most."""
     names = halves[0] if halves else ()
     found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
     return {**_blank(), **found, **{name: estimate.error for name, estimate in trained.items()}}
@@ -174,7 +185,9 @@ def _noise_to(
     real: tuple[list[dict[str, float]], Trained],
     shrinkage: float,
 ) -> dict[str, float]:
-    """Standard error of the difference of losses from those of a row of real series, draw by draw."""
+    """Standard error, at most, of the difference of losses from those of a row of real series, draw by draw:
+    1.2 to 3 times the true one where that was measured.
+    """
     found = _blank()
     for name in row[0][0] if row[0] and real[0] else ():
         loss = BY_NAME[name].loss
@@ -259,8 +272,9 @@ def evaluate(
         if values is not None
     }
     who = np.arange(counts["holdout"]) if holdout_owners is None else np.asarray(holdout_owners)
-    target, real = sides(sets["holdout"], seed, sets.get("reference"))
-    owner = sides(who[chosen["holdout"]], seed, sets.get("reference"))[0]
+    who = who[chosen["holdout"]]
+    target, real = sides(sets["holdout"], seed, sets.get("reference"), who)
+    owner = sides(who, seed, sets.get("reference"), who)[0]
     measure = Measure(sets["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
         MODEL: lambda: sets["synthetic"],
@@ -271,9 +285,14 @@ def evaluate(
     traits, trained = _looked_at(makers, measure, target, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
-        "n": {**counts, "target": len(target), "compared": size},
+        "n": {
+            **counts,
+            "target": len(target),
+            "target_owners": len(np.unique(owner)),
+            "compared": size,
+        },
         "owners": owners or {},
-        "real_row": _origin(real, sets.get("reference")),
+        "real_row": _origin(real, sets.get("reference"), who),
         "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
         "rows": _rows(measure, traits, trained, size, seed),
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
@@ -281,11 +300,14 @@ def evaluate(
     return {**table, **judge(table)}
 
 
-def _origin(real: Array, reference: Array | None) -> str:
+def _origin(real: Array, reference: Array | None, owners: Array) -> str:
     """Where the row of other real series comes from."""
     if real is reference:
         return "reference split"
-    return "half of the hold-out" if len(real) else "none"
+    if not len(real):
+        return "none"
+    alone = len(np.unique(owners)) == 1
+    return "half of the hold-out" + (", of the same one owner as the target" if alone else "")
 
 
 def _looked_at(

@@ -8,10 +8,12 @@ report.json (`SCHEMA`) holds
     facts       `Facts`, with the time it was made
     answers     the two of the first screen: {question, tone, short, text}; tone is good, warn, bad or note
     headline    the numbers of the first screen: {name, title, value, text, context, standing, scale}
-    fidelity    `fidelity.evaluate`: n, rows (values and noise by score), scores (what they mean), standing,
-                verdict (sentences), blind_to_copier
-    usefulness  forecasts by what they learned from: {task, verdict, n, rows, gaps}; or null
-    privacy     the attacks: {schema, outcome, sentence, attacks, others, claims}; or null
+    fidelity    `fidelity.evaluate`: n, owners, real_row (where it comes from), scores (what they mean), rows
+                (values and noise by score, noise_to the two real rows), lags, standing, blind_to_copier,
+                verdict (sentences)
+    usefulness  forecasts by what they learned from: {task, unit, horizon, n, rows, gaps, tone, sentence}; or
+                null
+    privacy     the attacks: {schema, outcome, sentence, attacks, others, evidence, claims}; or null
     pictures    names of the pictures in the page
 Numbers that do not exist are null.
 """
@@ -63,7 +65,7 @@ RULES = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 )
 STANDING = {
-    "real": ("like real", "no worse than the better of the two real sets, within two standard errors"),
+    "real": ("like real", "no worse than the better of two real sets, within two cautious standard errors"),
     "between": ("between", "better than the worse floor, not as good as real series"),
     "floor": ("at the floor", "no better than the worse of mean curve and shuffled hours"),
 }
@@ -98,6 +100,7 @@ class Facts:
     """What was done, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance.
 
     Attributes:
+        windows: split -> number of windows that its series were cut into; empty where whole series are used.
         left_out: reason -> number of series or columns that were not used.
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
@@ -115,6 +118,7 @@ class Facts:
     entity: str = "entity"
     owner: str = "owner"
     splits: Mapping[str, Split] = field(default_factory=dict)
+    windows: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
     groups: Groups | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -324,15 +328,16 @@ CARDS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any] | None]] = {
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number as a reader wants it: two significant digits, no exponent for usual sizes; a dash for none."""
+    """A number as a reader wants it: two significant digits, an exponent below 0.0001; a dash for none."""
     if value is None:
         return "–"
     if value == 0:
         return "0"
     if abs(value) >= 1000 or float(value).is_integer():
         return f"{value:,.0f}"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(decimals, 4)}f}"
+    if abs(value) < 1e-4:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(0, digits - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
 def table(results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ is no better than that, 0 is perfect.
 Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from sklearn.linear_model import Ridge
 
 from distgan.draws import generator
 from distgan.evaluation import floors
+from distgan.evaluation.intervals import over_owners
 from distgan.evaluation.traits import Array
 from distgan.evaluation.verdict import COPIER, NOISY_COPIER, ROWS
 
@@ -27,7 +27,6 @@ MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicte
 FEWEST_DAYS = 15
 TRAINING_SAMPLES, SERIES = 20_000, 200  # at most: weeks that are learned from, series of a set
 ALPHA = 10.0
-RESAMPLES = 1000
 
 NAIVE, REAL, SYNTHETIC, BOTH = "seasonal naive", "real", "synthetic", "real + synthetic"
 MEANINGS = {
@@ -143,9 +142,9 @@ def evaluate(
     """Relative errors on held-out series by what the forecaster was trained on, ready for JSON.
 
     An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
-    owners weigh alike, and 95 % intervals are from resampling them. `gaps` are paired differences: `synthetic
-    - real` is the price of not having the real series, `gain` what synthetic series take off the error of
-    real ones.
+    owners weigh alike, and 95 % t-intervals are over them; one owner has none. `gaps` are paired
+    differences: `synthetic - real` is the price of not having the real series, `gain` what synthetic series
+    take off the error of real ones.
 
     Args:
         train, holdout, synthetic: [n, L, C] in original units, NaN where missing.
@@ -173,21 +172,19 @@ def evaluate(
         if (forecaster := _learned(parts, task, seed)) is not None:
             wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
             errors[name] = _by_owner(wrong, series, owners) / base
-    found = _summary(errors, task, seed)
+    found = _summary(errors, task)
     found["n"] = {"owners": len(base), "series": len(np.unique(series)), "samples": len(seen)}
     return {**found, **sentence(found)}
 
 
-def _summary(errors: dict[str, Array], task: Task, seed: int) -> dict[str, Any]:
+def _summary(errors: dict[str, Array], task: Task) -> dict[str, Any]:
     """Means and intervals of the owners' errors, by what was trained on: [owners] each."""
     owners = len(errors[NAIVE])
-    resampled = generator(seed, 0, "usefulness bootstrap").integers(0, owners, (RESAMPLES, owners))
 
-    def told(each: Array) -> dict[str, float]:
-        low, high = np.quantile(each[resampled].mean(1), [0.025, 0.975])
-        return {
-            name: round(float(v), 6) for name, v in (("value", each.mean()), ("low", low), ("high", high))
-        }
+    def told(each: Array) -> dict[str, float | None]:
+        low, high = over_owners(each) or (None, None)
+        values = {"value": float(each.mean()), "low": low, "high": high}
+        return {name: None if value is None else round(value, 6) for name, value in values.items()}
 
     meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
     pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
@@ -217,8 +214,24 @@ def sentence(found: dict[str, Any]) -> dict[str, str]:
     text = (
         "Training the forecaster on synthetic instead of real series leaves "
         f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
-        f"(difference {gap['value']:+.1%}, 95 % interval {gap['low']:+.1%} to {gap['high']:+.1%})."
+        f"(difference {gap['value']:+.1%}, {_sure(gap)})."
     )
-    useful = 1 - real["value"]
-    lost = gap["value"] / useful if useful > 0 else math.inf
-    return {"tone": "good" if lost < 0.1 else "warn" if lost < 0.5 else "bad", "sentence": text}
+    if real["value"] >= 1:
+        text += " Real series themselves teach it no more than the naive forecast knows."
+    return {"tone": _tone(gap, 1 - real["value"]), "sentence": text}
+
+
+def _sure(gap: dict[str, Any]) -> str:
+    if gap["low"] is None:
+        return "one owner: no interval"
+    return f"95 % interval {gap['low']:+.1%} to {gap['high']:+.1%}"
+
+
+def _tone(gap: dict[str, Any], useful: float) -> str:
+    """By the share that is lost of what real series teach: a problem only where the loss is sure."""
+    if useful <= 0 or gap["low"] is None:
+        return "note"
+    lost = gap["value"] / useful
+    if lost < 0.1:
+        return "good"
+    return "note" if gap["low"] <= 0 else "warn" if lost < 0.5 else "bad"

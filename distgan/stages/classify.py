@@ -35,7 +35,7 @@ def classify(folder: Run, settings: config.Config) -> str:
     real = some(folder, table, ("train",), settings)
     test = some(folder, table, ("holdout", "reference"), settings)
     made = [synthetic(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
-    found = classification.classify(real, made, test, settings.evaluate.seed)
+    found = classification.classify(real, made, test)
     write_json(folder.folder / "classification.json", found)
     return classification.table(found)
 

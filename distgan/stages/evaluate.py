@@ -142,6 +142,7 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
         step_seconds=meta.axis.step_seconds,
         length=meta.axis.length,
         splits=splits(table),
+        windows={s: len(samples(store, table, s, folder)) for s in SPLITS if isinstance(store, Windows)},
         left_out=Counter(records["prepare"].get("left_out", {})),
         groups=report.Groups(
             sizes=[int(size) for size in bank.sizes],

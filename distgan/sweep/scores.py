@@ -80,12 +80,11 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
     rows = _rows(report)
     if name == FIDELITY:
         groups = {score.group for score in SCORES} - {"copies"}
-        real = rows.get(verdict.REAL)
-        if real is None:
+        if verdict.REAL not in rows:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
             )
-        return verdict.closeness(rows[verdict.MODEL], real, sorted(groups))
+        return verdict.closeness(rows[verdict.MODEL], rows, sorted(groups))
     if all(row["values"].get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)

@@ -15,6 +15,7 @@ from distgan.evaluation.attacks.scene import Array, Pair, Scene, Side, both_ways
 
 COPY, NEAR = 0.2, 0.5  # of the strangers' distance that one in a hundred is below
 QUANTILE = 0.01
+SAME, SAME_SHAPE = 1e-6, 1e-3  # what rounding alone parts: series of size 1, and √(2 (1 − r))
 BINS = 600  # lowest frequencies that choose candidates
 CANDIDATES = 50
 STRANGERS = 1000  # whose distances make the threshold of P2, at most
@@ -30,10 +31,18 @@ def near(scene: Scene) -> tuple[Measured, str]:
     made, inside, outside = (
         own_size(series) for series in (scene.synthetic, scene.members.series, scene.strangers.series)
     )
-    edge = float(np.quantile(both_ways(outside, inside).there, QUANTILE))
+    edge = kept(both_ways(outside, inside).there, SAME * np.sqrt(inside.shape[1]))
     members, strangers = both_ways(made, inside), both_ways(made, outside)
     found = (members.there / edge, members.there_place), (strangers.there / edge, strangers.there_place)
     return copied(scene, *found), f"the nearest is {found[0][0].min():.2f} times as far as strangers come"
+
+
+def kept(distances: Array, rounding: float) -> float:
+    """What all but one in a hundred strangers keep from the members: of those who are no member's equal, as
+    flat series are of one another; above 0.
+    """
+    apart = distances[distances > rounding]
+    return float(np.quantile(apart, QUANTILE)) if len(apart) else rounding
 
 
 def own_size(series: Array) -> Array:
@@ -49,7 +58,7 @@ def shifted(scene: Scene) -> tuple[Measured, str]:
         Spectra.of(series) for series in (scene.synthetic, scene.members.series, scene.strangers.series)
     )
     chosen = scene.rng("strangers' likeness").permutation(len(scene.strangers.series))[:STRANGERS]
-    edge = float(np.quantile(alike(strangers.take(chosen), members)[0], QUANTILE))
+    edge = kept(alike(strangers.take(chosen), members)[0], SAME_SHAPE)
     (inside, place), (outside, other) = alike(made, members), alike(made, strangers)
     best, best_stranger = (1 - distance.min() ** 2 / 2 for distance in (inside, outside))
     note = f"best correlation over shifts {best:.3f} with a member, {best_stranger:.3f} with a stranger"
