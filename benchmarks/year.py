@@ -10,8 +10,8 @@ for reference), anew for every seed; each recipe trains for about the same CPU t
 the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score compares them with the held-
 out ones, beside other real homes and the report's floors and classical baselines. A table gives every
 score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar),
-the bar being what is called like real: 0 is perfect, .5 at the bar, 1 hopeless. Some divisions are harder
-than others, for all rows alike, so rows are compared seed by seed: a recipe beats a row where its figure is
+the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1 hopeless.
+Some divisions are harder than others, for all rows alike, so rows are compared seed by seed: a recipe beats a row where its figure is
 lower by more than the differences' deviation over seeds. Totals are those of a synthetic and of a held-out
 home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
 
@@ -94,8 +94,9 @@ def made_up(place: Path) -> Path:
 def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     """How near every row is to real, by family; None where a family has no score."""
     rows = {row["name"]: row for row in report["rows"]}
+    real = rows[verdict.REAL]
     return {
-        name: {family: verdict.closeness(row, rows, [family]) for family in FAMILIES}
+        name: {family: verdict.closeness(row, real, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 
@@ -184,7 +185,7 @@ def print_tables(
         ],
     )
     show(
-        "families of scores: 0 perfect, .5 like real, 1 hopeless",
+        "families of scores: 0 perfect, .5 as other real homes, 1 hopeless",
         [
             {"row": name} | {family: told(values) for family in FAMILIES if (values := known(found, family))}
             for name, found in near.items()

@@ -146,24 +146,6 @@ def test_only_the_copy_scores_see_the_copier(table):
     assert {"value_distance", "spectrum", "coverage"} <= set(table["blind_to_copier"])
 
 
-@pytest.mark.parametrize(("loss", "share"), [(0.1, 0.5), (0.3, 0.75), (0.0, 0.0)])
-def test_half_way_is_where_like_real_begins(loss, share):
-    """The copier comes closer to the target than the other real series do: it is the bar of both."""
-    none, noise = dict.fromkeys(verdict.BY_NAME), dict.fromkeys(verdict.BY_NAME, 0.0)
-    rows = {
-        name: {
-            "name": name,
-            "values": {**none, "spectrum": value},
-            "noise": noise,
-            "noise_to": {REAL: noise, COPIER: noise},
-        }
-        for name, value in ((MODEL, loss), (REAL, 0.2), (COPIER, 0.1))
-    }
-    assert verdict.closeness(rows[MODEL], rows, ["rhythm"]) == pytest.approx(share)
-    standing = verdict._standing(verdict.BY_NAME["spectrum"], rows, rows[MODEL])
-    assert (standing == "real") == (share <= 0.5)
-
-
 def test_a_leaky_generator_is_called_out():
     train = homes(40, seed=1)
     leaky = np.concatenate([train[:3] * np.float32(1.01), homes(57, seed=3)])

@@ -79,16 +79,16 @@ def doubt(row: dict[str, Any], real: dict[str, Any], name: str) -> float:
     return min(found, math.sqrt(2) * (real["noise"][name] or 0.0))
 
 
-def closeness(row: dict[str, Any], rows: dict[str, Any], groups: Sequence[str]) -> float | None:
+def closeness(row: dict[str, Any], real: dict[str, Any], groups: Sequence[str]) -> float | None:
     """How far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
-    The bar of a score is what is called like real: the loss of the better of the two real rows and two
-    standard errors. Every score counts alike, whatever its unit, and none can outweigh the rest.
+    The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows;
+    like real (`_standing`) is the better of those and a copier. Every score counts alike, whatever its unit,
+    and none can outweigh the rest.
     """
     shares = []
     for score in SCORES:
-        real = rows[_bar(rows, score)]
         ours, theirs = _loss(row, score), _loss(real, score)
         if score.group in groups and math.isfinite(ours) and math.isfinite(theirs):
             bar = theirs + 2 * doubt(row, real, score.name)

@@ -84,7 +84,7 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
             )
-        return verdict.closeness(rows[verdict.MODEL], rows, sorted(groups))
+        return verdict.closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
     if all(row["values"].get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)
