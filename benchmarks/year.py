@@ -11,9 +11,10 @@ the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score 
 out ones, beside other real homes and the report's floors and classical baselines. A table gives every
 score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar),
 the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1 hopeless.
-Some divisions are harder than others, for all rows alike, so rows are compared seed by seed: a recipe beats a row where its figure is
-lower by more than the differences' deviation over seeds. Totals are those of a synthetic and of a held-out
-home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on where they stopped.
+Some divisions are harder than others, for all rows alike, so rows are compared seed by seed: a recipe beats a
+row where its figure is lower by more than the differences' deviation over seeds. Totals are those of a
+synthetic and of a held-out home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on
+where they stopped.
 
 That is London in steps of four hours. On its 8760 hours, on the US grid's demand and on Auckland's
 pedestrians, which need no file and so can be repeated by anyone, the default recipe stands alone.

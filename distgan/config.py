@@ -721,9 +721,9 @@ class Sweep(Section):
     space: dict[str, Dimension] = key({}, "what is searched: dotted key -> how its value is drawn")
     objectives: tuple[str, ...] = key(
         ("fidelity",),
-        "what is made small, from report.json: `fidelity` (all scores against real series; 0.5 is as "
-        "near as other real ones), the name of a score, `tracing` (AUC on the bank), or `metrics.NAME` of the GAN's training; "
-        "with two, the Pareto front",
+        "what is made small, from report.json: `fidelity` (all scores against real series; 0.5 is as near as "
+        "other real ones), the name of a score, `tracing` (AUC on the bank), or `metrics.NAME` of the GAN's "
+        "training; with two, the Pareto front",
         min_length=1,
         max_length=2,
     )
