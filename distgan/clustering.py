@@ -664,7 +664,7 @@ def groups_of_at_least(
         if closer_within >= within * (1 - 1e-4):
             break
         labels, means, within = closer, closer_means, closer_within
-    total = scatter(points, clustering.spherical)
+    total = _squares(values)
     before = _tight(values, clustering.assignment)[1]
     centroids = _tight(_directions(points) if clustering.spherical else points, labels)[0]
     return replace(
@@ -679,13 +679,16 @@ def groups_of_at_least(
 
 def scatter(points: np.ndarray, spherical: bool = False) -> float:
     """Sum of squared distances from the mean, of the points or of their directions: [n, d] -> a number."""
-    values = _centred(points, spherical)
-    return float(np.einsum("nd,nd->", values, values, dtype=float))
+    return _squares(_centred(points, spherical))
 
 
 def _centred(points: np.ndarray, spherical: bool) -> np.ndarray:
     values = _directions(points) if spherical else _float32(points)
     return values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(np.einsum("nd,nd->", values, values, dtype=float))
 
 
 def _codes(entities: np.ndarray) -> tuple[np.ndarray, int]:

@@ -64,6 +64,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not readable JSON ({error}); it was damaged or is another file") from None
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file that grows by lines; none of no file nor of a last line that a kill tore."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
 def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Arrays by name, as safetensors."""
     write_bytes(path, tensors_to_bytes(tensors))

@@ -285,12 +285,7 @@ def evaluate(
     traits, trained = _looked_at(makers, measure, target, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
-        "n": {
-            **counts,
-            "target": len(target),
-            "target_owners": len(np.unique(owner)),
-            "compared": size,
-        },
+        "n": {**counts, "target": len(target), "target_owners": len(np.unique(owner)), "compared": size},
         "owners": owners or {},
         "real_row": _origin(real, sets.get("reference"), who),
         "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],

@@ -10,7 +10,7 @@ import torch
 
 from distgan import config, draws, models, privacy
 from distgan.conditions import Bank, Members
-from distgan.data.store import Store, private_table, read_table
+from distgan.data.store import Store, Table, private_table, read_table
 from distgan.data.windows import Windows
 from distgan.engine import checkpoint
 from distgan.evaluation import tracing
@@ -50,13 +50,14 @@ def attacked(
     if not sides["holdout"].num_series:
         return None
     members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
-    owners = {name: owner_codes(folder, side.store, side.rows) for name, side in sides.items()}
+    table = read_table(private_table(folder.series))
+    owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "holdout")]
     inside, beside = groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
     promise = bank.promise
     scene = Scene(
-        Side.of(members, owners["train"], inside),
-        Side.of(strangers, owners["holdout"], beside),
+        Side.of(members, owners[0], inside),
+        Side.of(strangers, owners[1], beside),
         reference,
         synthetic.rows(np.arange(synthetic.num_series)),
         synthetic.meta.axis.steps_per_day,
@@ -98,9 +99,10 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     """Random owners, at most `most`, and of each so many of its series that there are at most `most` or one
     each.
     """
-    owners, rng = owner_codes(folder, data.store, data.rows), draws.generator(seed, 0, f"attacked {purpose}")
     if data.num_series <= most:
         return data
+    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    rng = draws.generator(seed, 0, f"attacked {purpose}")
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
     order = rng.permutation(data.num_series)
     order = order[np.isin(owners[order], chosen)]
@@ -109,11 +111,10 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
 
 
-def owner_codes(folder: Run, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
+def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
     """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
     series = rows if isinstance(store, Store) else store.series(rows)
-    owners = np.asarray(read_table(private_table(folder.series)).owners)[series]
-    codes: np.ndarray = np.unique(owners, return_inverse=True)[1]
+    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
     return codes
 
 

@@ -1,6 +1,5 @@
 """Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
 
-import json
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from distgan import config
 from distgan.data.store import Readable
 from distgan.engine.loop import Rate, Schedule, fit
+from distgan.files import read_lines
 from distgan.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.vae import VariationalAutoencoder
@@ -47,9 +47,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
 
 def last_error(folder: Run) -> str:
     """As the last line of the training told it; it may have been written before an interruption."""
-    path = folder.metrics("encoder")
-    lines = path.read_text().splitlines() if path.exists() else []
-    error = json.loads(lines[-1])["vae/mse"] if lines else None
+    lines = read_lines(folder.metrics("encoder"))
+    error = lines[-1]["vae/mse"] if lines else None
     return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"
 
 

@@ -1,6 +1,5 @@
 """Synthetic and real series -> report.html and report.json: scores beside their floors, and pictures."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from distgan.data.store import SPLITS, Meta, Store, Table, private_table, read_t
 from distgan.data.windows import Windows
 from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness
 from distgan.evaluation.plots import view_of
-from distgan.files import read_json
+from distgan.files import read_json, read_lines
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.attacks import attacked, owner_codes
@@ -44,11 +43,13 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
     owners = {name: split.owners for name, split in splits(table).items()}
-    holdout_owners = owner_codes(folder, real, rows["holdout"])
+    holdout_owners = owner_codes(table, real, rows["holdout"])
     results = measured(sets, made, real.meta, settings.evaluate, owners, holdout_owners)
-    results["n"].update({name: len(found) for name, found in whole.items()})
+    counts = {name: len(found) for name, found in whole.items()}
+    results["n"].update(counts)
     results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
-    shown = facts(settings, folder, real, table)
+    windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
+    shown = facts(settings, folder, real.meta, table, windows)
     drawn = pictures.Drawn()
     if settings.evaluate.pictures:
         drawn = pictures.drawn(
@@ -127,9 +128,11 @@ def splits(table: Table) -> dict[str, report.Split]:
     return found
 
 
-def facts(settings: config.Config, folder: Run, store: Store | Windows, table: Table) -> report.Facts:
+def facts(
+    settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
+) -> report.Facts:
     """What the report says of the run."""
-    meta, provenance = store.meta, store.meta.provenance
+    provenance = meta.provenance
     bank = Bank.load(folder.need(folder.bank, "bank"))
     records = {stage: folder.done(stage) or {} for stage in config.STAGES}
     tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
@@ -142,7 +145,7 @@ def facts(settings: config.Config, folder: Run, store: Store | Windows, table: T
         step_seconds=meta.axis.step_seconds,
         length=meta.axis.length,
         splits=splits(table),
-        windows={s: len(samples(store, table, s, folder)) for s in SPLITS if isinstance(store, Windows)},
+        windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),
         groups=report.Groups(
             sizes=[int(size) for size in bank.sizes],
@@ -193,9 +196,7 @@ def pictures_of_training(folder: Run) -> list[plots.Picture]:
         bank.sizes.tolist(), floor=bank.floor, tracing=auc, limit=bank.settings.max_tracing_auc
     )
     lines = {
-        stage: [json.loads(line) for line in folder.metrics(stage).read_text().splitlines()]
-        for stage in TRAININGS
-        if folder.metrics(stage).exists()
+        stage: read_lines(folder.metrics(stage)) for stage in TRAININGS if folder.metrics(stage).exists()
     }
     return [
         *picture_of_choice(folder),

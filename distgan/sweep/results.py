@@ -14,7 +14,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.errors import UserError, writing
-from distgan.files import read_json, write_bytes, write_text
+from distgan.files import read_json, read_lines, write_bytes, write_text
 from distgan.runs import Run
 from distgan.sweep.scores import WORST
 from distgan.sweep.trial import RECORD, Look
@@ -91,21 +91,12 @@ def note(home: Run, name: str, state: str) -> None:
 
 
 def _states(home: Run) -> dict[str, str]:
-    path = home.folder / STATES
-    lines = path.read_text().splitlines() if path.exists() else []
-    return {event["trial"]: event["state"] for event in map(json.loads, filter(_whole, lines))}
-
-
-def _whole(line: str) -> bool:
-    """A kill may tear the last line."""
-    return line.endswith("}")
+    return {event["trial"]: event["state"] for event in read_lines(home.folder / STATES)}
 
 
 def seconds_spent(home: Run) -> float:
     """Of the clock, on trials so far; the time between two calls of the sweep does not count."""
-    path = home.folder / STATES
-    lines = path.read_text().splitlines() if path.exists() else []
-    events = [json.loads(line) for line in filter(_whole, lines)]
+    events = read_lines(home.folder / STATES)
     return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
 
 

@@ -3,7 +3,6 @@
 Every objective is a loss: 0 is best or far below, larger is worse.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from distgan.errors import UserError
 from distgan.evaluation import verdict
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.scores import BY_NAME, SCORES
-from distgan.files import read_json
+from distgan.files import read_json, read_lines
 from distgan.runs import Run
 
 FIDELITY, TRACING, METRICS = "fidelity", "tracing", "metrics."
@@ -92,9 +91,8 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
 
 def _metric(name: str, run: Run) -> float | None:
     """The last that training wrote; None where that was not finite."""
-    path = run.metrics("gan")
-    lines = path.read_text().splitlines() if path.exists() else []
-    last = json.loads(lines[-1]) if lines else {}
+    lines = read_lines(run.metrics("gan"))
+    last = lines[-1] if lines else {}
     if name not in last:
         there = ", ".join(METRICS + other for other in last) or "none"
         raise NoValue(f"sweep.objectives {METRICS}{name} is not written by this training; there are {there}")
