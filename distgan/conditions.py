@@ -8,7 +8,6 @@ attacker can still do.
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -220,8 +219,7 @@ class Members:
         return int(self.groups.max()) + 1
 
     def save(self, path: Path) -> None:
-        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
-        os.chmod(path, 0o600)
+        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__}, private=True)
 
     @staticmethod
     def load(path: Path) -> "Members":

@@ -26,13 +26,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; a private one is readable
+    by its owner alone (mode 0600), from its first byte on.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "wb", opener=_for_owner if private else None) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -42,13 +44,18 @@ def write_bytes(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    write_bytes(path, text.encode(), private=private)
+
+
+def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     """JSON with sorted keys, so that equal content gives equal bytes; NaN is refused (not JSON)."""
-    write_text(path, json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_text(path, text, private=private)
 
 
 def read_json(path: Path) -> Any:
@@ -70,9 +77,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], *, private: bool = False) -> None:
     """Arrays by name, as safetensors."""
-    write_bytes(path, tensors_to_bytes(tensors))
+    write_bytes(path, tensors_to_bytes(tensors), private=private)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:

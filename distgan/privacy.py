@@ -250,8 +250,7 @@ class Sums:
     attributes: np.ndarray  # [k, 4C], see `attribute_means`
 
     def save(self, path: Path) -> None:
-        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__})
-        path.chmod(0o600)
+        write_tensors(path, {name: getattr(self, name) for name in self.__dataclass_fields__}, private=True)
 
     @staticmethod
     def load(path: Path) -> "Sums":

@@ -987,19 +987,13 @@ def write_table(
     splits: Sequence[str],
     labels: Sequence[str] | None = None,
 ) -> None:
-    """Write the table of a store, readable by its owner alone (mode 0600)."""
+    """Write the table of a store, private."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     more = {} if labels is None else {"label": labels}
     table.writerow([*COLUMNS, *more])
     table.writerows(zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True))
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mask = os.umask(0o077)  # from the first byte on: the temporary file too
-        try:
-            write_text(path, text.getvalue())
-        finally:
-            os.umask(mask)
+    write_text(path, text.getvalue(), private=True)
 
 
 def read_table(path: Path) -> Table:

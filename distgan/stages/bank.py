@@ -3,7 +3,6 @@
 Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
 """
 
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -167,8 +166,7 @@ def in_means(settings: config.Config, folder: Run, bank: Bank, members: Members)
 def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
     """Aggregates only; kept among the owner's files all the same."""
     path = folder.clusters / TRACING
-    write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks])
-    os.chmod(path, 0o600)
+    write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
 
 
 # --------------------------------------------------------------------------------------------------- summary

@@ -63,6 +63,5 @@ def private_part(run: Run, bank: Bank) -> list[str]:
     explained = Projection.load(projection).explained
     place = run.folder / "bank-map.private.png"
     picture = plots.latent_map(held.points, held.groups, means, explained=explained)
-    write_bytes(place, plots.render(picture))
-    place.chmod(0o600)
+    write_bytes(place, plots.render(picture), private=True)
     return [*tracing.lines(attacks), f"map        {place} (private: every dot is an entity's latent)"]
