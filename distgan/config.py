@@ -169,8 +169,7 @@ class Data(Section):
     units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
     credit: str | None = key(
         None,
-        "whose data this is, as it must be credited with what is released; kept by `prepare`, and by default "
-        "what the source itself says",
+        "whose data this is, as it must be credited with what is released; by default what the source says",
     )
     cut: Literal["whole", "years"] = key(
         "whole", "keep each series whole, or cut it into complete calendar years"

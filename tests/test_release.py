@@ -88,7 +88,11 @@ def test_whose_data_it_is_stands_with_what_leaves(run: Run) -> None:
     said = {"privacy": {"claims": []}, "sentence": "", "maker": "", "run": "", "made": ""}
     assert f"The real data: {CREDIT}\n" in release.readme(said, settings, run, "csv")
     table = read_table(private_table(run.series))
-    assert evaluate.facts(settings, run, Store.open(run.series).meta, table, {}).credit == CREDIT
+    meta = Store.open(run.series).meta
+    assert evaluate.facts(settings, run, meta, table, {}).credit == CREDIT
+    later = settings.with_values({"data.credit": "Another"})  # told after `prepare`
+    assert "The real data: Another\n" in release.readme(said, later, run, "csv")
+    assert evaluate.facts(later, run, meta, table, {}).credit == "Another"
 
 
 def test_series_that_are_their_training_series_are_over(mine: Run) -> None:

@@ -34,6 +34,11 @@ def open_series(folder: Run) -> Store | Windows:
     return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
 
 
+def credit_of(settings: config.Config, meta: Meta) -> str:
+    """Whose data a run is of: what its config says now, or what was stored when it was prepared."""
+    return settings.data.credit or str(meta.provenance.get("credit", ""))
+
+
 def of_a_finished_run(settings: config.Config) -> Parallel:
     """Where a finished run's networks work: in float32, so that what fp16 trained works on a CPU, too."""
     return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))

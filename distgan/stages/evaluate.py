@@ -19,7 +19,7 @@ from distgan.runs import Run
 from distgan.stages.attacks import attacked, owner_codes
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
-from distgan.stages.common import open_series, samples
+from distgan.stages.common import credit_of, open_series, samples
 from distgan.stages.prepare import Shape
 
 SHOWN = (
@@ -132,13 +132,12 @@ def facts(
     settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
 ) -> report.Facts:
     """What the report says of the run."""
-    provenance = meta.provenance
     bank = Bank.load(folder.need(folder.bank, "bank"))
     records = {stage: folder.done(stage) or {} for stage in config.STAGES}
     tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
     return report.Facts(
         name=folder.folder.name,
-        source=str(provenance.get("source", "")),
+        source=str(meta.provenance.get("source", "")),
         unit=meta.units,
         channels=meta.channels,
         start=meta.axis.start,
@@ -161,7 +160,7 @@ def facts(
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
         real_curves=settings.evaluate.real_curves,
-        credit=str(provenance.get("credit", "")),
+        credit=credit_of(settings, meta),
         version=distgan.__version__,
         identity=settings.identity,
     )

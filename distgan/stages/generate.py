@@ -20,7 +20,7 @@ from distgan.files import write_text
 from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import read_scaler
+from distgan.stages.common import credit_of, read_scaler
 from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
@@ -89,7 +89,7 @@ def provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
     no id.
     """
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
-    return made | {"credit": meta.provenance.get("credit", "")}
+    return made | {"credit": credit_of(settings, meta)}
 
 
 def export(source: Path, place: Path, name: str) -> Path:

@@ -27,7 +27,7 @@ from distgan.runs import Run
 from distgan.stages import current
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
-from distgan.stages.common import TrainingData, of_a_finished_run, read_scaler
+from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
 from distgan.stages.generate import export
 
 SCHEMA = "distgan.verdict/1"
@@ -232,7 +232,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
     _, meta = read_scaler(folder)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
-    credit = meta.provenance.get("credit", "")
+    credit = credit_of(settings, meta)
     return "\n".join(
         [
             "Synthetic time series",
