@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -207,8 +206,6 @@ except SystemExit as end:
 heavy = {{"torch", "deepspeed", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
 sys.exit(99 if heavy else code)
 """
-    started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - started < 30

@@ -49,7 +49,8 @@ def samples(data: Store | Windows, table: Table, split: str, folder: Run) -> np.
     rows = table.rows(split)
     if isinstance(data, Store):
         return rows
-    return np.setdiff1d(data.of(rows), np.load(left_out_windows(folder)), assume_unique=True)
+    left_out = np.load(folder.need(left_out_windows(folder), "prepare"))
+    return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
 
 
 def left_out_windows(folder: Run) -> Path:
