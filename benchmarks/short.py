@@ -63,7 +63,11 @@ RECIPES: dict[str, list[str]] = {
     "tts_gan": [  # its networks in the modern game: with lsgan and no penalty the critic wins by step 1,000
         "train.steps=4000",
         "model.patch=6",
-        "objective.penalty.weight=0.01",
+        "model.width=20",
+        "model.dropout=0",
+        "model.critic_dropout=0.1",
+        "model.attention_dropout=0",
+        "objective.penalty.weight=0.1",
         "train.generator_rate=4e-4",
         "train.discriminator_rate=8e-4",
         "train.ema_half_life=32000",

@@ -5,10 +5,8 @@
                                                   └─ a logit for each label
 
 As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
-Kept from TTS-GAN: learned positions in the generator, which the source leaves out. Ours: tanh at the end,
-since the critic normalises what it embeds and hardly sees how large it is, while the label's loss drives it
-far out: without it two of six channels of wrist movement came to lie at 40 and 70 times the largest real
-value. The label is the last part of the condition, 1 at its place and 0 elsewhere; the rest is not read.
+Kept from TTS-GAN here: learned positions in the generator, which the source leaves out, and the tanh at its
+end. The label is the last part of the condition, 1 at its place and 0 elsewhere; the rest is not read.
 
 Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels.
 """
@@ -36,7 +34,8 @@ class Generator(nn.Module):
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         label_BM = label_of(condition_BK, self.labels).to(noise_BZ.dtype)
         embedded_BE = label_BM @ self.embedding.to(noise_BZ.dtype)
-        return torch.tanh(self.body(torch.cat([noise_BZ, embedded_BE], dim=1), condition_BK))
+        series_BLC: Tensor = self.body(torch.cat([noise_BZ, embedded_BE], dim=1), condition_BK)
+        return series_BLC
 
 
 class Discriminator(tts_gan.Discriminator):

@@ -1,12 +1,13 @@
 """TTS-GAN (Li et al., AIME 2022): a GAN of two transformer encoders. A series is an image of height 1.
 
-    noise ─ Linear ─ + positions ─ 3 encoder blocks ─ 1 x 1 convolution ─ series
+    noise ─ Linear ─ + positions ─ 3 encoder blocks ─ 1 x 1 convolution, Tanh ─ series
     series ─ patches of W/N steps ─ + start token, positions ─ 3 encoder blocks ─ mean ─ logit
 
 As in the published code: ten features a step, five heads, dropout .5, positions learned (zero at first in the
-generator), attention divided by the root of the whole width, no activation on the output, the start token
-averaged with the others and not read alone. Changed: any length, channels and patch (padded where it does not
-divide). Unconditional: the condition is not read.
+generator), attention divided by the root of the whole width, the start token averaged with the others and
+not read alone. Changed: any length, channels and patch (padded where it does not divide); and a tanh at the
+end, since the critic normalises what it embeds and hardly sees how large it is: without it generated stock
+windows came to lie at 800 times the largest real value. Unconditional: the condition is not read.
 
 Shapes: B series, L steps, C channels, N tokens, E width, Z noise, K condition.
 """
@@ -22,7 +23,7 @@ from distgan.models.seed import Block, LayerNorm
 
 
 class Generator(nn.Module):
-    """(B, Z) -> (B, L, C), about [-1, 1]: the source bounds it by nothing."""
+    """(B, Z) -> (B, L, C) in [-1, 1]."""
 
     def __init__(self, length: int, channels: int, settings: config.TtsGan) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class Generator(nn.Module):
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         x_BLE = self.lift(noise_BZ).unflatten(1, self.shape)
-        return self.head(self.blocks(x_BLE + self.position.to(x_BLE.dtype)))
+        return self.head(self.blocks(x_BLE + self.position.to(x_BLE.dtype))).tanh()
 
 
 class Discriminator(nn.Module):
