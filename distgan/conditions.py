@@ -574,7 +574,10 @@ class Bank:
         """
         manifest, violations = _inspected(folder, None)
         if violations or manifest is None:
-            raise Mismatch(f"the bank {folder} does not hold: {violations[0]}; run the bank stage again")
+            raise Mismatch(
+                f"the bank {folder} does not hold: {violations[0]}; remove that folder and run the same "
+                "command again"
+            )
         shares = np.array([group.largest_share for group in manifest.groups])
         lowered = np.array([group.lowered for group in manifest.groups])
         return Bank(
@@ -965,7 +968,7 @@ class Conditioner:
         if bank.num_groups != members.num_groups:
             raise UserError(
                 f"the bank has {bank.num_groups} groups and the members {members.num_groups}; "
-                "run the bank stage again"
+                "remove the folders bank and clusters, and run the same command again"
             )
         self.bank, self.training, self.seed = bank, training, seed
         self._fewest = bank.floor

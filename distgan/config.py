@@ -31,6 +31,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
+RECURRENT = ("timegan", "crnn_gan")  # they compute in float32, and look at a whole batch before an update
 FREE = {"train": LENGTHS, "data": ("credit",)}  # keys on which nothing depends that a run learns
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
@@ -374,6 +375,8 @@ class Discriminator(Section):
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
+        if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
+            raise ValueError("a period has 2 steps or more, and a window of spectra 4")
         return _scales_fit(self, self.width, self.scales)
 
 
@@ -643,7 +646,9 @@ class Engine(Section):
     )
     compile: bool = key(False, "compile the networks with torch.compile")
     checkpoint_activations: bool = key(
-        False, "recompute the blocks' activations in backward: less memory, more time"
+        False,
+        "recompute the blocks of multiscale and of the VAE in backward: less memory, more time; the other "
+        "families have none that can",
     )
 
 
@@ -868,8 +873,19 @@ class Config(Section):
             tree = _merge(tree, _nested(name, values[name]))
         return from_tree(tree, where)
 
+    def _recurrent_fits(self) -> None:
+        """Refuse what layers that hold float32 weights cannot."""
+        name, engine = self.model.name, self.engine
+        halved = engine.precision != "fp32" and (engine.zero or engine.discriminator_zero)
+        if name in RECURRENT and halved:
+            raise ValueError(
+                f"model {name} computes in float32, and engine.zero above 0 holds weights in "
+                f"{engine.precision}; use engine.zero=0 or engine.precision=fp32"
+            )
+
     def _engine_fits(self) -> None:
         """Refuse what an engine cannot do, before anything is loaded."""
+        self._recurrent_fits()
         engine, kind = self.engine, self.objective.penalty.kind
         both = {
             engine.zero,

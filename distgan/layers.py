@@ -8,6 +8,7 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -34,6 +35,13 @@ class twice_differentiable:  # noqa: N801 (read as a verb)
 
     def __exit__(self, *error: object) -> None:
         self.held.close()
+
+
+def plain_kernels() -> AbstractContextManager[None]:
+    """Where recurrent layers compute: inside `twice_differentiable` without cuDNN, whose backward passes have
+    no derivative.
+    """
+    return torch.backends.cudnn.flags(enabled=False) if _twice.get() else contextlib.nullcontext()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:

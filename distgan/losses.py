@@ -18,7 +18,7 @@ def masked_mean(x: Tensor, mask: Tensor, count: Tensor | None = None) -> Tensor:
     """Mean of x where mask is 1; with `count`, the mean number of measured values over processes, its part
     of a global mean: the mean of the parts is the mean over all processes' values.
     """
-    return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1)
+    return (x * mask).sum() / (mask.sum() if count is None else count).clamp(min=1e-6)
 
 
 def of_global_means(
@@ -162,11 +162,11 @@ def finite_difference(
     return ((moved - base) / sigma).square().mean(1)
 
 
-def exact(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-    """‖∇ₓD(x)‖² by double backward (R1 and R2: Mescheder et al. 2018). Call inside
+def exact(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor, mask_BLC: Tensor) -> Tensor:
+    """‖∇ₓD(x)‖² over measured places, by double backward (R1 and R2: Mescheder et al. 2018). Call inside
     `twice_differentiable()`.
     """
-    return _gradient(discriminator, series_BLC, condition_BK).square().sum((-2, -1)).mean(0)
+    return _gradient(discriminator, series_BLC, condition_BK, mask_BLC).square().sum((-2, -1)).mean(0)
 
 
 def interpolated(
@@ -174,25 +174,31 @@ def interpolated(
     real: Tensor,
     fake: Tensor,
     condition_BK: Tensor,
+    mask_BLC: Tensor,
     share_B: Tensor,
     target: float,
 ) -> Tensor:
-    """(‖∇D(x̂)‖ - φ)² / φ² at x̂ between a real and a generated series (WGAN-GP, Gulrajani et al. 2017)."""
+    """(‖∇D(x̂)‖ - φ)² / φ² at x̂ between a real and a generated series (WGAN-GP, Gulrajani et al. 2017),
+    over measured places.
+    """
     share = share_B.float()[:, None, None]
     between = share * real.float() + (1 - share) * fake.float()
-    norm = _gradient(discriminator, between, condition_BK).square().sum((-2, -1)).add(1e-12).sqrt()
+    gradient = _gradient(discriminator, between, condition_BK, mask_BLC)
+    norm = gradient.square().sum((-2, -1)).add(1e-12).sqrt()
     return ((norm - target) / target).square().mean(0)
 
 
-def _gradient(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-    """∇ₓ of every head, differentiable again: (H, B, L, C)."""
+def _gradient(
+    discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor, mask_BLC: Tensor
+) -> Tensor:
+    """∇ₓ of every head where the mask is 1, differentiable again: (H, B, L, C)."""
     series = series_BLC.detach().float().requires_grad_()
     logits = discriminator(series, condition_BK.float()).float()
     gradients = [
         torch.autograd.grad(logits[:, head].sum(), series, create_graph=True)[0]
         for head in range(logits.shape[1])
     ]
-    return torch.stack(gradients)
+    return torch.stack(gradients) * mask_BLC
 
 
 def evidence_lower_bound(
@@ -209,19 +215,19 @@ def evidence_lower_bound(
 ) -> dict[str, Tensor]:
     """Negative evidence lower bound a step, its Gaussian width at the optimum (σ-VAE, Rybkin et al. 2021).
 
-    loss = ½ ln MSE + β / L · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
-    batch. With the width optimal the two terms weigh as in the bound, whatever the units. All terms are
-    float32 scalars. Logarithm and maximum are taken of means over the global batch (`across` averages over
-    processes), so that the mean of the processes' gradients is the gradient of the global loss; micro-batches
-    take their own, a little off the large batch's. `count` is the mean number of measured values, if not all
-    are here.
+    loss = ½ ln MSE + β / n · Σ_z max(KL_z, free bits), KL_z = ½ (μ² + σ² - 1 - ln σ²) averaged over the
+    batch, n the measured values of a series, on average. With the width optimal the two terms weigh as in the
+    bound, whatever the units. All terms are float32 scalars. Logarithm and maximum are taken of means over
+    the global batch (`across` averages over processes), so that the mean of the processes' gradients is the
+    gradient of the global loss; micro-batches take their own, a little off the large batch's. `count` is the
+    mean number of measured values of this part of a batch, over processes, if not all are here.
     """
     error = (reconstruction_BLC.float() - series_BLC.float()).square()
-    mse = masked_mean(error, mask_BLC, across(mask_BLC.sum()) if count is None else count)
+    count = across(mask_BLC.sum()) if count is None else count
+    mse = masked_mean(error, mask_BLC, count)
     mean, logvar = mean_BZ.float(), logvar_BZ.float()
     kl_Z = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean(0)
-    steps = series_BLC.shape[1] * series_BLC.shape[2]
     global_mse, global_kl_Z = across(mse.detach()) + 1e-8, across(kl_Z.detach())
     half_log_mse = 0.5 * (global_mse.log() + mse / global_mse - 1)  # value and gradient of ½ ln MSE
     divergence = torch.where(global_kl_Z > free_bits, kl_Z, free_bits).sum()
-    return {"loss": half_log_mse + beta / steps * divergence, "mse": mse, "kl": kl_Z.sum()}
+    return {"loss": half_log_mse + beta * len(mean) / count * divergence, "mse": mse, "kl": kl_Z.sum()}

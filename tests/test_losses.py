@@ -65,15 +65,41 @@ def linear(weight_LC: Tensor):
 def test_penalties_of_a_linear_discriminator_are_its_squared_norm() -> None:
     torch.manual_seed(0)
     weight, series, condition = torch.randn(50, 2), torch.randn(4, 50, 2), torch.zeros(4, 1)
-    norm = weight.square().sum().item()
-    assert exact(linear(weight), series, condition).tolist() == pytest.approx([norm] * 4, rel=1e-5)
+    norm, mask = weight.square().sum().item(), torch.ones(4, 50, 2)
+    assert exact(linear(weight), series, condition, mask).tolist() == pytest.approx([norm] * 4, rel=1e-5)
     directions = torch.randn(20000, 50, 2)
     estimate = finite_difference(
         linear(weight), torch.zeros(20000, 50, 2), torch.zeros(20000, 1), directions, 0.005
     )
     assert estimate.mean().item() == pytest.approx(norm, rel=0.03)
-    between = interpolated(linear(weight), series, -series, condition, torch.rand(4), target=2.0)
+    between = interpolated(linear(weight), series, -series, condition, mask, torch.rand(4), target=2.0)
     assert between.tolist() == pytest.approx([(norm**0.5 / 2 - 1) ** 2] * 4, rel=1e-4)
+
+
+def test_no_penalty_is_of_places_that_are_missing() -> None:
+    torch.manual_seed(0)
+    weight, series, condition = torch.randn(50, 1), torch.randn(3, 50, 1), torch.zeros(3, 1)
+    mask = (torch.rand(3, 50, 1) < 0.5).float()
+    norms = (weight * mask).square().sum((1, 2))
+    torch.testing.assert_close(exact(linear(weight), series, condition, mask), norms)
+    between = interpolated(linear(weight), series, -series, condition, mask, torch.rand(3), target=2.0)
+    torch.testing.assert_close(between, (norms.sqrt() / 2 - 1).square())
+
+
+def test_the_bound_weighs_a_latent_against_what_was_measured() -> None:
+    """Half the values missing: the same error and divergence, of half as many values."""
+    torch.manual_seed(0)
+    series, wrong, latent = torch.zeros(4, 20, 1), torch.ones(4, 20, 1), torch.randn(4, 3)
+    half = torch.ones(4, 20, 1)
+    half[:, ::2] = 0
+
+    def loss(mask: Tensor) -> float:
+        told = evidence_lower_bound(series, mask, wrong, latent, torch.zeros(4, 3), beta=1.0, free_bits=0.0)
+        return float(told["loss"])
+
+    divergence = 0.5 * latent.square().mean(0).sum().item()
+    assert loss(torch.ones(4, 20, 1)) == pytest.approx(divergence / 20, rel=1e-4)
+    assert loss(half) == pytest.approx(divergence / 10, rel=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -85,7 +111,7 @@ def test_finite_difference_agrees_with_the_exact_penalty_on_the_real_network(dty
     series, condition = 0.3 * torch.randn(2, 400, 1), torch.randn(2, 10)
     network(series.to(dtype), condition.to(dtype))
     with twice_differentiable():
-        wanted = exact(network, series, condition)
+        wanted = exact(network, series, condition, torch.ones_like(series))
     copies = 400
     estimate = finite_difference(
         network,
@@ -101,7 +127,8 @@ def test_exact_penalty_can_be_trained_on() -> None:
     torch.manual_seed(0)
     network = models.build(config.load(None, ["model.discriminator.width=32"]), 200, 1)["discriminator"]
     with twice_differentiable():
-        exact(network, torch.randn(2, 200, 1), torch.randn(2, 10)).mean().backward()
+        series = torch.randn(2, 200, 1)
+        exact(network, series, torch.randn(2, 10), torch.ones_like(series)).mean().backward()
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
     assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
     assert sum(gradient.abs().sum() for gradient in gradients) > 0

@@ -213,11 +213,15 @@ def frozen(parallel: Parallel) -> bool:
     return bool(torch.equal(before, trainees["critic"].gradients))
 
 
-def await_main() -> str:
-    """Work on rank 0 that takes longer than the others have patience with a message."""
+def await_main() -> list[str]:
+    """Work on rank 0, then on rank 1, that takes longer than the others have patience with a message."""
     hasty = Parallel(config.Engine(timeout=5))
     with hasty.together():
-        return hasty.on_main(lambda: time.sleep(8) or "done")
+        first = hasty.on_main(lambda: time.sleep(8) or "done")
+        if hasty.rank == 1:
+            time.sleep(8)
+        hasty.barrier()
+        return [first, hasty.share("met")]
 
 
 def unlaunched() -> dict[str, str]:
@@ -285,8 +289,8 @@ def test_words_between_processes(two: Path) -> None:
         assert words["refusal"] == "only rank 0 knows", rank
 
 
-def test_the_others_wait_for_rank_0_while_it_beats(two: Path) -> None:
-    assert [words["awaited"] for words in found(two)] == ["done", "done"]
+def test_processes_wait_for_one_that_works_while_it_beats(two: Path) -> None:
+    assert [words["awaited"] for words in found(two)] == [["done", "met"], ["done", "met"]]
 
 
 def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(two: Path) -> None:

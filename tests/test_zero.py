@@ -490,7 +490,8 @@ def test_what_waits_on_disk_is_a_file_without_a_name(tmp_path: Path) -> None:
 def test_micro_batches_must_divide() -> None:
     parallel = Parallel(config.Engine(micro_batch=3, threads=1))
     with pytest.raises(
-        UserError, match="batch_size 8 is not a multiple of micro_batch 3 x 1 processes; use 6"
+        UserError,
+        match=r"train\.batch_size 8 is not a multiple of engine\.micro_batch 3 x 1 processes; use 6",
     ):
         parallel.micro_batch(8)
     assert parallel.micro_batch(9) == 3 and parallel.micro_batch(2) == 2

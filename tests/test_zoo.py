@@ -187,6 +187,14 @@ def test_every_parameter_is_trained_and_gaps_do_no_harm(name: str, channels: int
 # ------------------------------------------------------------------------------------------------- training
 
 
+@pytest.mark.parametrize("name", ["tts_gan", "tts_cgan", "timegan", "crnn_gan"])
+def test_networks_that_are_called_in_parts_hold_no_parameter_themselves(name: str) -> None:
+    """Stage 3 of ZeRO gathers a module's own parameters when it is called, which `features` does not do."""
+    networks = built(small(name), 24, CHANNELS)
+    parts = ["discriminator"] if name.startswith("tts") else list(networks)
+    assert [key for part in parts for key, _ in networks[part].named_parameters(recurse=False)] == []
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_stopped_and_resumed_is_never_stopped(name: str, alone: Parallel, tmp_path: Path) -> None:
     train(name, alone, tmp_path / "whole")

@@ -40,7 +40,7 @@ SHARD_BYTES = 32 << 20  # larger reads through zarr are mapped and page-faulted 
 CRC_BYTES = 4
 INDEX_BYTES = 16  # offset and length of one chunk, both uint64
 ABSENT = struct.pack("<QQ", 2**64 - 1, 2**64 - 1)  # an inner chunk wholly beyond the last row
-AGAIN = "restore it from a copy, or make it again"
+AGAIN = "restore it from a copy, or remove it and run again what made it"
 
 
 def _crc(content: Any) -> bytes:

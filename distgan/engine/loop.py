@@ -100,7 +100,8 @@ def fit(
     """Train until `schedule.steps`, from the newest checkpoint of `run` if there is one.
 
     Args:
-        facts: JSON kept in every checkpoint; if it has an "identity", a checkpoint of another one is refused.
+        facts: JSON kept in every checkpoint; if it has an "identity" or "inputs", a checkpoint of others is
+            refused.
         on_report: called on every process with the step and the means of its line.
         on_sample: called on every process with the networks to sample from; gives figures by name, or None.
 
@@ -448,6 +449,12 @@ class Training:
             raise UserError(
                 f"{self.folder} is of other data, model or losses (identity {theirs}, now {ours}); "
                 "choose another run_dir"
+            )
+        ours, theirs = self.facts.get("inputs"), saved.facts.get("inputs")
+        if ours is not None and theirs is not None and ours != theirs:
+            raise UserError(
+                f"{self.folder} was trained on other series or conditions than the run now holds; remove "
+                "that folder to train anew, or choose another run_dir"
             )
         if saved.step > self.schedule.steps:
             raise UserError(

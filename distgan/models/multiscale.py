@@ -111,9 +111,10 @@ class PictureCritic(nn.Module):
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         widths = (in_channels, channels, 2 * channels, 4 * channels)
+        kernels = (5, 3, 3)
         self.convolutions = nn.ModuleList(
-            Conv2d(a, b, 5 if a == in_channels else 3, stride=2, padding=2 if a == in_channels else 1)
-            for a, b in pairwise(widths)
+            Conv2d(a, b, kernel, stride=2, padding=kernel // 2)
+            for (a, b), kernel in zip(pairwise(widths), kernels)
         )
 
     def forward(self, picture_BCRW: Tensor) -> Tensor:

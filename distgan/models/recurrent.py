@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from distgan.layers import plain_kernels
+
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
@@ -35,8 +37,9 @@ class Recurrent(nn.Module):
 
     def forward(self, x_BLI: Tensor) -> Tensor:
         x = x_BLI.float()
-        for layer in self.layers:
-            x = self.dropout(layer(x)[0])
+        with plain_kernels():
+            for layer in self.layers:
+                x = self.dropout(layer(x)[0])
         return x.to(x_BLI.dtype)
 
 

@@ -84,15 +84,28 @@ class Generator(nn.Module):
         return torch.tanh(self.head(merged_BLE))
 
 
+class Tokens(nn.Module):
+    """A start token and embedded patches, with learned positions: (B, L, C) -> (B, 1 + N, E)."""
+
+    def __init__(self, length: int, channels: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.embed = PatchEmbedding(channels, patch, width)
+        self.start = nn.Parameter(torch.randn(1, width))
+        self.position = nn.Parameter(torch.randn(1 + math.ceil(length / patch), width))
+
+    def forward(self, series_BLC: Tensor) -> Tensor:
+        tokens_BNE = self.embed(series_BLC)
+        start = self.start.to(tokens_BNE.dtype).expand(len(tokens_BNE), 1, -1)
+        return torch.cat([start, tokens_BNE], dim=1) + self.position.to(tokens_BNE.dtype)
+
+
 class Discriminator(nn.Module):
     """(B, L, C) -> logits (B, 1). It never sees the condition (`multiscale` does)."""
 
     def __init__(self, length: int, channels: int, settings: config.Seed) -> None:
         super().__init__()
-        width, tokens = settings.critic_width, math.ceil(length / settings.patch)
-        self.embed = PatchEmbedding(channels, settings.patch, width)
-        self.start = nn.Parameter(torch.randn(1, width))
-        self.position = nn.Parameter(torch.randn(1 + tokens, width))
+        width = settings.critic_width
+        self.tokens = Tokens(length, channels, settings.patch, width)
         depths = (max(1, settings.critic_depth // 2), settings.critic_depth)  # local, global
         self.encoders = nn.ModuleList(
             nn.Sequential(*(Block(width, settings.heads, settings.critic_dropout) for _ in range(depth)))
@@ -101,9 +114,7 @@ class Discriminator(nn.Module):
         self.verdicts = nn.ModuleList(nn.Sequential(LayerNorm(width), Linear(width, 1)) for _ in depths)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        tokens_BNE = self.embed(series_BLC)
-        start = self.start.to(tokens_BNE.dtype).expand(len(tokens_BNE), 1, -1)
-        tokens_BNE = torch.cat([start, tokens_BNE], dim=1) + self.position.to(tokens_BNE.dtype)
+        tokens_BNE = self.tokens(series_BLC)
         logits = [
             verdict(encoder(tokens_BNE).mean(1)) for encoder, verdict in zip(self.encoders, self.verdicts)
         ]

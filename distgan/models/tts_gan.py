@@ -12,14 +12,12 @@ windows came to lie at 800 times the largest real value. Unconditional: the cond
 Shapes: B series, L steps, C channels, N tokens, E width, Z noise, K condition.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear, PatchEmbedding
-from distgan.models.seed import Block, LayerNorm
+from distgan.layers import Linear
+from distgan.models.seed import Block, LayerNorm, Tokens
 
 
 class Generator(nn.Module):
@@ -50,9 +48,7 @@ class Discriminator(nn.Module):
     def __init__(self, length: int, channels: int, settings: config.TtsGan) -> None:
         super().__init__()
         width, chosen = settings.critic_width, settings
-        self.embed = PatchEmbedding(channels, chosen.patch, width)
-        self.start = nn.Parameter(torch.randn(1, width))
-        self.position = nn.Parameter(torch.randn(1 + math.ceil(length / chosen.patch), width))
+        self.tokens = Tokens(length, channels, chosen.patch, width)
         self.blocks = nn.Sequential(
             *(
                 Block(width, chosen.heads, chosen.critic_dropout, chosen.attention_dropout)
@@ -63,10 +59,7 @@ class Discriminator(nn.Module):
 
     def features(self, series_BLC: Tensor) -> Tensor:
         """What the verdict looks at: (B, L, C) -> (B, E)."""
-        tokens_BNE = self.embed(series_BLC)
-        start = self.start.to(tokens_BNE.dtype).expand(len(tokens_BNE), 1, -1)
-        tokens_BNE = torch.cat([start, tokens_BNE], dim=1) + self.position.to(tokens_BNE.dtype)
-        return self.blocks(tokens_BNE).mean(1)
+        return self.blocks(self.tokens(series_BLC)).mean(1)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
         return self.verdict(self.features(series_BLC)).float()

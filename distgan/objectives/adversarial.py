@@ -206,19 +206,18 @@ class Adversarial:
             share_B = draws.uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
                 between = torch.lerp(conditions[1], conditions[0], share_B[:, None])
-                return interpolated(network, real, fake, between, share_B, settings.target)
-        both, conditions_BK = torch.cat([real, fake]), torch.cat(conditions)
+                return interpolated(network, real, fake, between, mask, share_B, settings.target)
+        both, conditions_BK, both_mask = torch.cat([real, fake]), torch.cat(conditions), torch.cat([mask] * 2)
         if settings.kind == "exact":
             with twice_differentiable():
-                values = exact(network, both, conditions_BK)
+                values = exact(network, both, conditions_BK, both_mask)
         else:
             shape = tuple(both.shape[1:])
             ways = ("real direction", "fake direction")
             direction = torch.cat(
                 [draws.normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
             )
-            direction = direction * torch.cat([mask, mask])
-            values = finite_difference(network, both, conditions_BK, direction, settings.sigma)
+            values = finite_difference(network, both, conditions_BK, direction * both_mask, settings.sigma)
         real_B, fake_B = values.chunk(2)
         return real_B + fake_B
 

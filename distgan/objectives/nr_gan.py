@@ -13,32 +13,33 @@ for a noisy one. Clean and noisy series find each other within a process's part 
 Shapes: B series, L steps, C channels.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from distgan import draws
 from distgan.data.loader import Batch
+from distgan.losses import masked_mean
 from distgan.objectives.adversarial import Adversarial
 
 
 class NoiseReduction(Adversarial):
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK = self.condition(batch)
-        clean_B = condition_BK[:, 0]
         penalised = self.penalised(batch)
         with torch.no_grad():
             filtered_BLC = self.filtered(batch.series) * batch.mask
         real, fake = self.judge(torch.cat([batch.series, filtered_BLC]), torch.cat([condition_BK] * 2)).chunk(
             2
         )
-        loss = self.mean(F.softplus(-real).mean(1), clean_B) + self.mean(
-            F.softplus(fake).mean(1), 1 - clean_B
-        )
+        of_clean, of_noisy = self.over(batch, self.clean), self.over(batch, self.noisy)
+        loss = of_clean(F.softplus(-real).mean(1)) + of_noisy(F.softplus(fake).mean(1))
         shown = {
             "d": loss.detach(),
-            "real": self.mean(real.detach().mean(1), clean_B),
-            "fake": self.mean(fake.detach().mean(1), 1 - clean_B),
+            "real": of_clean(real.detach().mean(1)),
+            "fake": of_noisy(fake.detach().mean(1)),
         }
         if self.settings.penalty.kind != "none":
             penalty = self.penalty(batch, filtered_BLC, condition_BK, condition_BK, penalised)
@@ -47,15 +48,14 @@ class NoiseReduction(Adversarial):
         return {"loss": loss, **shown}
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        condition_BK = self.condition(batch)
-        clean_B = condition_BK[:, 0]
         filtered_BLC = self.filtered(batch.series) * batch.mask
-        fooled = self.mean(F.softplus(-self.judge(filtered_BLC, condition_BK)).mean(1), 1 - clean_B)
         change_BLC = (filtered_BLC - batch.series).abs()
-        clean_BLC = batch.mask * clean_B[:, None, None]
-        content = self.mean(change_BLC, batch.mask - clean_BLC)
-        identity = self.mean(change_BLC, clean_BLC)
-        recombined = self.recombined(batch, batch.series - filtered_BLC.detach(), clean_BLC)
+        verdict_B = F.softplus(-self.judge(filtered_BLC, self.condition(batch))).mean(1)
+        fooled = self.over(batch, self.noisy)(verdict_B)
+        of_clean = self.over(batch, self.clean_values)
+        content = self.over(batch, self.noisy_values)(change_BLC)
+        identity = of_clean(change_BLC)
+        recombined = of_clean(self.recombined(batch, batch.series - filtered_BLC.detach()))
         loss = (
             fooled
             + self.family.content_weight * content
@@ -65,22 +65,41 @@ class NoiseReduction(Adversarial):
         parts = {"content": content, "identity": identity, "recombined": recombined}
         return {"loss": loss, "g": fooled.detach(), **{name: part.detach() for name, part in parts.items()}}
 
+    def clean(self, batch: Batch) -> Tensor:
+        """1 for a clean series: (B,)."""
+        return self.condition(batch)[:, 0]
+
+    def noisy(self, batch: Batch) -> Tensor:
+        return 1 - self.clean(batch)
+
+    def clean_values(self, batch: Batch) -> Tensor:
+        """1 where a clean series is measured: (B, L, C)."""
+        return batch.mask * self.clean(batch)[:, None, None]
+
+    def noisy_values(self, batch: Batch) -> Tensor:
+        return batch.mask * self.noisy(batch)[:, None, None]
+
+    def over(self, batch: Batch, which: Callable[[Batch], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The mean over what `which` marks in the global batch, of which this may be a part."""
+        mask = which(batch)
+        count = self.across(batch.mean_count(lambda part: which(part).sum()))
+        return lambda x: masked_mean(x, mask, count)
+
     def filtered(self, series_BLC: Tensor) -> Tensor:
         """G(series) in float32."""
         series: Tensor = self.networks["generator"](series_BLC.to(self.dtype))
         return series.float()
 
-    def recombined(self, batch: Batch, noise_BLC: Tensor, clean_BLC: Tensor) -> Tensor:
-        """E|G(g(x + a n)) - g x| over the clean series x, each with the noise of a noisy one."""
-        device = batch.series.device
+    def recombined(self, batch: Batch, noise_BLC: Tensor) -> Tensor:
+        """|G(g(x + a n)) - g x| for the clean series x, each with the noise of a noisy one: (B, L, C)."""
+        device, clean_BLC = batch.series.device, self.clean_values(batch)
         loudness_B11 = (
             3 * draws.uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1), device) - 1.5
         )
         noise_BLC = loudness_B11 * noise_BLC[partners(clean_BLC.amax((1, 2)))]
         both_BLC = (batch.series + noise_BLC) * clean_BLC
         gain_B1C = 1 / both_BLC.abs().amax(1, keepdim=True).clamp(min=1e-3)
-        error_BLC = (self.filtered(gain_B1C * both_BLC) - gain_B1C * batch.series).abs()
-        return self.mean(error_BLC, clean_BLC)
+        return (self.filtered(gain_B1C * both_BLC) - gain_B1C * batch.series).abs()
 
 
 def partners(clean_B: Tensor) -> Tensor:

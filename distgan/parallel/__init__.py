@@ -127,21 +127,25 @@ class Parallel:
             return critic
         return everyone if name in ("generator", "discriminator") else 0
 
-    def micro_batch(self, batch_size: int) -> int:
-        """Series per forward pass of this process, of a global batch of `batch_size`.
+    def micro_batch(self, batch_size: int, key: str = "train.batch_size") -> int:
+        """Series per forward pass of this process, of a global batch of `batch_size`, which the config calls
+        `key`.
 
         Raises:
-            UserError: the processes' shares do not divide into micro-batches.
+            UserError: it does not divide among the processes, or their shares into micro-batches.
         """
+        if batch_size % self.world_size:
+            raise UserError(
+                f"{key} {batch_size} is not a multiple of {self.world_size} processes; use "
+                f"{_around(batch_size, self.world_size)}"
+            )
         share, wanted = batch_size // self.world_size, self.settings.micro_batch
         if wanted is None or wanted >= share:
             return share
         if share % wanted:
-            unit = wanted * self.world_size
-            lower = batch_size // unit * unit
             raise UserError(
-                f"batch_size {batch_size} is not a multiple of micro_batch {wanted} x {self.world_size} "
-                f"processes; use {f'{lower} or ' if lower else ''}{lower + unit}"
+                f"{key} {batch_size} is not a multiple of engine.micro_batch {wanted} x {self.world_size} "
+                f"processes; use {_around(batch_size, wanted * self.world_size)}"
             )
         return wanted
 
@@ -187,7 +191,10 @@ class Parallel:
         return total.numpy()
 
     def barrier(self) -> None:
-        if self.world_size > 1:
+        """Wait for all others: inside `together` however long they work, elsewhere `engine.timeout`."""
+        if self._heartbeat is not None:
+            self._heartbeat.meet(self.settings.timeout)
+        elif self.world_size > 1:
             dist.barrier(group=self._control)
 
     def largest(self, number: int) -> int:
@@ -267,6 +274,12 @@ class Parallel:
             raise UserError(
                 f"accelerate launch was asked for several processes and started one; {HOW_TO_LAUNCH}"
             )
+
+
+def _around(number: int, unit: int) -> str:
+    """The multiples of `unit` next to a number."""
+    lower = number // unit * unit
+    return f"{lower} or {lower + unit}" if lower else f"{unit}"
 
 
 class Trainee:

@@ -1,5 +1,5 @@
 """Who is still there: every process counts up a number in the store where all met. Whoever loses another
-process looks whose number stands still; whoever waits for rank 0's work waits on while that one counts.
+process looks whose number stands still; whoever waits for others' work waits on while they count.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ class Heartbeat:
         self.rank, self.world_size = rank, world_size
         store = dist.distributed_c10d._get_default_store()  # torch has no public name for it
         self._store = dist.PrefixStore(f"distgan/heartbeat {next(_numbered)}", store)
-        self._pieces = 0
+        self._pieces = self._meetings = 0
         self._stopped = threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
@@ -53,18 +53,37 @@ class Heartbeat:
         """Wait until rank 0 has done its next piece of work, however long it takes.
 
         Raises:
-            ConnectionError: it has not beaten for `timeout` seconds.
+            ConnectionError: a process has not beaten for `timeout` seconds.
         """
         self._pieces += 1
-        beat, heard, pause = b"", time.monotonic(), 0.001
-        while self._store.add("done", 0) < self._pieces:
+        self._await("done", self._pieces, timeout)
+
+    def meet(self, timeout: float) -> None:
+        """Wait until all processes are here, however long it takes.
+
+        Raises:
+            ConnectionError: a process has not beaten for `timeout` seconds.
+        """
+        self._meetings += 1
+        self._store.add("met", 1)
+        self._await("met", self._meetings * self.world_size, timeout)
+
+    def _await(self, counter: str, wanted: int, timeout: float) -> None:
+        """Wait until the counter is there.
+
+        Raises:
+            ConnectionError: a process has not beaten for `timeout` seconds.
+        """
+        heard: dict[int, tuple[bytes, float]] = {}
+        pause = 0.001
+        while self._store.add(counter, 0) < wanted:
             time.sleep(pause)
-            pause = min(2 * pause, EVERY)
-            last, beat = beat, self._numbers()[0]
-            if beat != last:
-                heard = time.monotonic()
-            if time.monotonic() - heard > timeout:
-                raise ConnectionError("process 0 beats no more")
+            pause, now = min(2 * pause, EVERY), time.monotonic()
+            for rank, beat in self._numbers().items():
+                if rank not in heard or heard[rank][0] != beat:
+                    heard[rank] = beat, now
+                if now - heard[rank][1] > timeout:
+                    raise ConnectionError(f"process {rank} beats no more")
 
     def _beat(self) -> None:
         number = 0

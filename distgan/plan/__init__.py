@@ -173,11 +173,16 @@ def options(settings: config.Config, of: Series, devices: int, device: Device) -
 
 
 def micro_batches(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
-    """The divisors of a device's share, largest first."""
-    share = settings.train.batch_size // devices
-    for size in range(share, 0, -1):
-        if share % size == 0:
-            yield option(with_engine(settings, micro_batch=size), of, devices, device)
+    """Those of `micro_sizes`, one after the other."""
+    for size in micro_sizes(settings, settings.train.batch_size // devices):
+        yield option(with_engine(settings, micro_batch=size), of, devices, device)
+
+
+def micro_sizes(settings: config.Config, share: int) -> list[int]:
+    """The divisors of a device's share, largest first; it alone for a model that looks at the whole batch."""
+    if settings.model.name in config.RECURRENT:
+        return [share]
+    return [size for size in range(share, 0, -1) if share % size == 0]
 
 
 def option(settings: config.Config, of: Series, devices: int, device: Device) -> Option:
@@ -304,7 +309,8 @@ def outlook(option: Option, of: Series, device: Device, price: float | None) -> 
 def stages_table(settings: config.Config, of: Series, devices: int, device: Device) -> str:
     """GiB a device for each ZeRO stage and a few micro-batches."""
     share = settings.train.batch_size // devices
-    sizes = sorted({share // part for part in (1, 2, 4, 8) if share % part == 0})
+    possible = micro_sizes(settings, share)
+    sizes = sorted({share // part for part in (1, 2, 4, 8)} & set(possible))
     names = ("weights", "gradients", "optimiser", "average", "buffers", "activations")
     rows = [["zero", "micro-batch", *names, "device", "", "s/step"]]
     for zero in (0, 1, 2, 3) if devices > 1 else (0,):
@@ -366,7 +372,8 @@ def scaling_table(settings: config.Config, of: Series, device: Device, chosen: O
             row += ["-", "-", "-", "-"]
             stop = stop or f"a batch of {batch} has less than a series for each of {devices:,} devices"
         else:
-            size = math.gcd(batch // devices, chosen.micro_batch)
+            share = batch // devices
+            size = max(math.gcd(share, chosen.micro_batch), min(micro_sizes(settings, share)))
             found = option(with_engine(chosen.settings, micro_batch=size), of, devices, device)
             speed = found.series_per_second / devices
             fixed_0 = fixed_0 or speed

@@ -123,9 +123,10 @@ def _advice(settings: config.Config, parallel: Parallel, length: int, channels: 
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, object]]] = []
-    if parallel.micro_batch(settings.train.batch_size) > 1:
+    recurrent = settings.model.name in config.RECURRENT
+    if parallel.micro_batch(settings.train.batch_size) > 1 and not recurrent:
         steps.append(("engine.micro_batch=1", {"micro_batch": 1}))
-    if not engine.checkpoint_activations:
+    if not engine.checkpoint_activations and settings.model.name == "multiscale":
         steps.append(("engine.checkpoint_activations=true", {"checkpoint_activations": True}))
     if engine.zero < 3 and parallel.world_size > 1:
         steps.append(("engine.zero=3", {"zero": 3, "discriminator_zero": None}))

@@ -17,6 +17,7 @@ from distgan.data.store import private_table
 from distgan.errors import UserError
 from distgan.evaluation import report
 from distgan.files import write_text
+from distgan.models.classical import FAMILIES
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import bank, cluster, encode, encoder, evaluate, gan, generate, prepare
@@ -42,6 +43,7 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     """
     names = had(settings, names)
     parallel = Parallel(settings.engine)
+    check_batches(settings, names, parallel)
     try:
         with parallel.together(), opened(settings, folder, parallel):
             for name in names:
@@ -50,6 +52,23 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
             print(f"report    {folder.report}\n\n{evaluate.told(folder)}", end="", flush=True)
     finally:
         parallel.close()
+
+
+def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Parallel) -> None:
+    """
+    Raises:
+        UserError: a batch of a training cannot be cut among the processes, or the model wants it whole.
+    """
+    if "encoder" in names:
+        parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
+    if "gan" in names and settings.model.name not in FAMILIES:
+        whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
+        if settings.model.name in config.RECURRENT and whole < settings.train.batch_size:
+            raise UserError(
+                f"model {settings.model.name} looks at the whole batch before an update, which "
+                f"engine.micro_batch={settings.engine.micro_batch} cuts; leave that out, or lower "
+                "train.batch_size"
+            )
 
 
 def had(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What the stages share: a run's training series, scaled, and its networks' weights as files."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,21 @@ def open_series(folder: Run) -> Store | Windows:
     store = Store.open(folder.need(folder.series, "prepare"))
     chosen = read_json(folder.need(folder.scaler, "prepare")).get("windows")
     return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
+
+
+def inputs_of(folder: Run, *more: Path) -> str:
+    """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run."""
+    own = (
+        folder.series / "manifest.json",
+        private_table(folder.series),
+        folder.scaler,
+        left_out_windows(folder),
+    )
+    content = hashlib.sha256()
+    for place in (*own, *more):
+        if place.exists():
+            content.update(f"{place.relative_to(folder.folder)}\0".encode() + place.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def credit_of(settings: config.Config, meta: Meta) -> str:

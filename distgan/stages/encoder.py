@@ -14,7 +14,7 @@ from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel import Adam, Parallel
 from distgan.runs import Run
 from distgan.schedules import cosine
-from distgan.stages.common import TrainingData, load_network, save_network
+from distgan.stages.common import TrainingData, inputs_of, load_network, save_network
 from distgan.stages.prepare import Shape
 
 BETA2 = 0.99
@@ -35,11 +35,15 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         {"vae": trainee},
         data.loader(chosen.batch_size, settings, parallel),
         parallel,
-        schedule(settings, parallel.micro_batch(chosen.batch_size)),
+        schedule(settings, parallel.micro_batch(chosen.batch_size, "encoder.batch_size")),
         run=folder,
         stage="encoder",
         seed=settings.seed,
-        facts={"identity": settings.identities["encoder"], "config": settings.model_dump(mode="json")},
+        facts={
+            "identity": settings.identities["encoder"],
+            "inputs": inputs_of(folder),
+            "config": settings.model_dump(mode="json"),
+        },
     )
     parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
     return {"summary": f"{chosen.steps} steps{last_error(folder)}"}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distgan import config, draws, models
+from distgan import conditions, config, draws, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data.loader import Batch
 from distgan.data.store import Axis
@@ -23,7 +23,7 @@ from distgan.parallel import Adam, Parallel
 from distgan.plan import memory
 from distgan.runs import Run
 from distgan.schedules import cosine
-from distgan.stages.common import TrainingData, load_network, read_scaler, save_network
+from distgan.stages.common import TrainingData, inputs_of, load_network, read_scaler, save_network
 from distgan.stages.prepare import Shape
 
 PICTURED = 4  # series on a sheet of samples
@@ -63,7 +63,13 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         run=folder,
         stage="gan",
         seed=settings.seed,
-        facts={"identity": settings.identity, "config": settings.model_dump(mode="json")},
+        facts={
+            "identity": settings.identity,
+            "inputs": inputs_of(
+                folder, folder.bank / conditions.MANIFEST, folder.clusters / "members.safetensors"
+            ),
+            "config": settings.model_dump(mode="json"),
+        },
         on_sample=sheets(settings, folder, parallel),
     )
     generator = models.sampler(settings, trained)
