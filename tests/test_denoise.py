@@ -90,6 +90,29 @@ def test_losses_by_hand() -> None:
     assert values["recombined"].item() == pytest.approx(recombined.item(), rel=1e-4)
 
 
+def test_a_batch_in_parts_is_the_batch() -> None:
+    """Two clean series of six, so that some parts have none: losses and verdicts are means over all."""
+    torch.manual_seed(0)
+    settings = small("nr_gan", "objective.penalty.kind=none", "model.recombined_weight=0")
+    networks = built(settings, 64, 1)
+    torch.nn.init.normal_(networks["generator"].body.out.weight, std=0.05)
+    objective = NoiseReduction(
+        {name: network.requires_grad_(False) for name, network in networks.items()},
+        noise_dim=0,
+        condition=lambda batch: (batch.sample < 2).float()[:, None],
+        settings=settings.objective,
+        seed=0,
+        family=settings.model,
+    )
+    batch = waves(6)
+    for loss in (objective.discriminator_loss, objective.generator_loss):
+        parts = [loss(part) for part in batch.split(1)]
+        for name, value in loss(batch).items():
+            if name != "recombined":  # clean and noisy series meet within a part
+                mean = torch.stack([part[name] for part in parts]).mean()
+                assert mean.item() == pytest.approx(value.item(), rel=1e-4), name
+
+
 def test_each_clean_series_has_a_noisy_partner() -> None:
     assert partners(torch.tensor([1.0, 0, 1, 1, 0, 1]))[[0, 2, 3, 5]].tolist() == [1, 4, 1, 4]
     assert partners(torch.ones(3)).tolist() == [0, 1, 2]
@@ -147,6 +170,23 @@ def test_a_table_comes_back_in_its_units_and_times(run: Path, tmp_path: Path) ->
     assert denoise(run, tmp_path / "noisy.csv", tmp_path / "out" / "filtered.parquet") == 0
     again = pd.read_parquet(tmp_path / "out" / "filtered.parquet")
     np.testing.assert_allclose(again.iloc[:, 1:], made.iloc[:, 1:], rtol=1e-4)
+
+
+def test_series_come_to_the_steps_that_the_run_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hours become the run's 4 hours; what has 4 hours already stays; other steps are refused."""
+    batch = waves(40)
+    np.savez(tmp_path / "waves.npz", x=batch.series.numpy(), label=np.array(["noisy", "clean"] * 20))
+    settings = [f"data.source={tmp_path / 'waves.npz'}", "model=nr_gan", "data.reduce.factor=4"]
+    sizes = ["model.frame=8", "model.width=4", "train.steps=2", "train.batch_size=8", "engine.threads=1"]
+    assert main(["--run-dir", str(tmp_path / "run"), *settings, *sizes]) == 0
+    for step, code in (("h", 0), ("4h", 0), ("2h", 2)):
+        times = pd.date_range("2020-01-01", periods=64, freq=step)
+        pd.DataFrame({"timestamp": times, "a": np.arange(64.0)}).to_csv(tmp_path / f"{step}.csv", index=False)
+        assert denoise(tmp_path / "run", tmp_path / f"{step}.csv", tmp_path / f"{step}-out.csv") == code
+    assert "has steps of 7200 s, and the run learned from steps of 14400 s" in capsys.readouterr().err
+    assert [len(pd.read_csv(tmp_path / f"{step}-out.csv")) for step in ("h", "4h")] == [16, 64]
 
 
 def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_path: Path) -> None:

@@ -51,8 +51,23 @@ def test_a_window_is_its_stretch_of_the_series(
     expected = [values[row, start : start + length] for row, start in zip(windows.series(order), starts)]
     np.testing.assert_array_equal(windows.rows(order), expected)
     np.testing.assert_array_equal(np.sort(windows.of(np.arange(7))), np.arange(windows.num_series))
-    missing = np.isnan(windows.rows(np.arange(windows.num_series))).mean(axis=(1, 2))
-    np.testing.assert_array_equal(windows.unusable(np.arange(7), 0.3), np.flatnonzero(missing > 0.3))
+
+
+@given(length=st.integers(2, 30), stride=st.integers(1, 40), seed=st.integers(0, 99))
+def test_windows_with_gaps_or_one_value_alone_are_unusable(
+    tmp_path_factory: pytest.TempPathFactory, length: int, stride: int, seed: int
+) -> None:
+    """Values of three kinds and many gaps, so that windows of all sorts occur."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 3, (6, 30, 2)).repeat(3, axis=1)[:, :30].astype(np.float32)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    windows = Windows(store_of(tmp_path_factory.mktemp("flat") / "a.zarr", values), length, stride)
+    cut = windows.rows(np.arange(windows.num_series))
+    missing, told = np.isnan(cut).mean(axis=(1, 2)), ~np.isnan(cut)
+    low = np.min(cut, axis=1, where=told, initial=np.inf)
+    high = np.max(cut, axis=1, where=told, initial=-np.inf)
+    expected = np.flatnonzero((missing > 0.4) | (low >= high).any(axis=1))
+    np.testing.assert_array_equal(windows.unusable(np.arange(6), 0.4), expected)
 
 
 @pytest.mark.parametrize("form", [Form("float16"), Form("float32", "zstd")], ids=str)

@@ -72,16 +72,41 @@ class Windows:
         return Part(self, np.asarray(rows), size)
 
     def unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:
-        """Those windows of the series `rows` with a larger share of missing values: window numbers, int64."""
-        found = []
+        """Those windows of the series `rows` with a larger share of missing values, or with a channel that is
+        empty or constant, which has no spread to learn from: window numbers, int64.
+        """
+        found = [np.empty(0, np.int64)]
         firsts = np.arange(self.per_series) * self.stride
         for first in range(0, len(rows), 64):
             some = np.asarray(rows[first : first + 64])
-            gaps = np.isnan(self.store.rows(some)).sum(axis=2)
-            if not gaps.any():
-                continue
-            before = np.concatenate([np.zeros((len(some), 1), np.int64), np.cumsum(gaps, axis=1)], axis=1)
+            values = self.store.rows(some)
+            before = _sums(np.isnan(values).sum(axis=2))
             missing = before[:, firsts + self.length] - before[:, firsts]
-            bad = missing > max_missing * self.length * self.channels
+            flat = _flat(values, firsts, self.length).any(axis=2)
+            bad = (missing > max_missing * self.length * self.channels) | flat
             found.append(self.of(some).reshape(len(some), -1)[bad])
-        return np.concatenate(found) if found else np.empty(0, np.int64)
+        return np.concatenate(found)
+
+
+def _sums(counts: np.ndarray) -> np.ndarray:
+    """Of the first 0, 1, … L along axis 1: [n, L, …] -> [n, L + 1, …]."""
+    return np.concatenate([np.zeros_like(counts[:, :1]), np.cumsum(counts, axis=1)], axis=1)
+
+
+def _flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
+    """Whether a channel's measured values within a window are all one, or none: [n, L, C] -> [n, w, C] bool.
+
+    A value that differs from the measured one before it is a change; the window's first measured value is
+    compared with what lies before the window, and does not count.
+    """
+    steps, measured = np.arange(values.shape[1])[:, None], ~np.isnan(values)
+    latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
+    earlier = np.concatenate([np.full_like(latest[:, :1], -1), latest[:, :-1]], axis=1)
+    held = np.take_along_axis(values, np.maximum(earlier, 0), axis=1)
+    changes = _sums((measured & (earlier >= 0) & (values != held)).astype(np.int32))
+    coming = np.where(measured, steps, values.shape[1])
+    coming = np.minimum.accumulate(coming[:, ::-1], axis=1)[:, ::-1]  # the first measured step from here on
+    ends = (firsts + length)[:, None]
+    behind = np.minimum(coming[:, firsts] + 1, ends)
+    flat: np.ndarray = changes[:, firsts + length] == np.take_along_axis(changes, behind, axis=1)
+    return flat

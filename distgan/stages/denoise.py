@@ -14,7 +14,7 @@ from torch import nn
 from distgan import config
 from distgan.data import ingest
 from distgan.data.scaling import Scaler
-from distgan.data.store import StoreWriter
+from distgan.data.store import Meta, StoreWriter
 from distgan.data.work import workplace
 from distgan.errors import UserError
 from distgan.files import refuse_standing
@@ -32,8 +32,8 @@ def denoise(folder: Run, source: str, place: Path) -> str:
     Series keep their order; of ids nothing is written. Returns a line that says what was done.
 
     Raises:
-        UserError: the run is no denoiser, the source cannot be read, or the place stands already or has an
-            unknown ending.
+        UserError: the run is no denoiser, the source cannot be read or has other steps, or the place stands
+            already or has an unknown ending.
     """
     if place.suffix not in FORMATS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
@@ -45,9 +45,9 @@ def denoise(folder: Run, source: str, place: Path) -> str:
         raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
     parallel = of_a_finished_run(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()
-    scaler, _ = read_scaler(folder)
+    scaler, meta = read_scaler(folder)
     with workplace(None) as parts:
-        found = ingest.opened(config.Data(source=source, max_missing=0.999), parts)
+        found = opened(source, settings.data, meta, parts)
         with tempfile.TemporaryDirectory(dir=parts) as temporary:
             store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
             with StoreWriter(store, found.meta) as writer:
@@ -58,6 +58,26 @@ def denoise(folder: Run, source: str, place: Path) -> str:
             if store != place:
                 export(store, place, "filtered")
     return f"{found.num_series} series filtered: {place}"
+
+
+def opened(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
+    """The series of `source`, read as the run read its own; those in the run's steps already are not reduced.
+
+    Raises:
+        UserError: they cannot be read, or have other steps.
+    """
+    all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 0.999}
+    own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
+    as_it_is = learned.model_copy(update={**all_of_it, **own})
+    found = ingest.opened(as_it_is, parts)
+    if found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds:
+        found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts)
+    if found.meta.axis.step_seconds != meta.axis.step_seconds:
+        raise UserError(
+            f"{source} has steps of {found.meta.axis.step_seconds} s, and the run learned from steps of "
+            f"{meta.axis.step_seconds} s; bring it to those first"
+        )
+    return found
 
 
 @torch.inference_mode()
