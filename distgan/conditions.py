@@ -426,6 +426,7 @@ class Bank:
     settings: config.Bank
     promise: "Promise | None" = None  # differential privacy, if the bank was made so
     labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
+    owners: tuple[int, ...] = ()  # how many own each group's entities, of which one may have several
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -559,6 +560,7 @@ class Bank:
                     "largest_share": float(share),
                     "tracing_auc": float(auc),
                     **({"label": self.labels[group]} if self.labels else {}),
+                    **({"owners": self.owners[group]} if self.owners else {}),
                 }
                 for group, (size, effective, lowered, share, auc) in enumerate(groups)
             ],
@@ -587,6 +589,7 @@ class Bank:
             settings=manifest.settings,
             promise=manifest.privacy,
             labels=tuple(group.label for group in manifest.groups if group.label is not None),
+            owners=tuple(group.owners for group in manifest.groups if group.owners is not None),
         )
 
 
@@ -711,6 +714,7 @@ class _Group(_Strict):
     largest_share: float
     tracing_auc: float
     label: str | None = None
+    owners: int | None = None
 
 
 class Promise(_Strict):

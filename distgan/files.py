@@ -78,7 +78,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], *, private: bool = False) -> None:
-    """Arrays by name, as safetensors, which takes what lies behind an array's first number: a view is copied."""
+    """Arrays by name, as safetensors, which takes what lies behind an array's first number: a view is copied
+    before.
+    """
     whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     write_bytes(path, tensors_to_bytes(whole), private=private)
 

@@ -309,14 +309,22 @@ class Ledger:
     def released(self) -> list[dict[str, Any]]:
         return [entry for entry in self.entries() if entry["state"] == "released"]
 
-    def kept(self, name: str, result: Path) -> bool:
+    def kept(self, name: str, result: Path, source: str) -> bool:
         """Whether `name` was released before and its result is still there, to be used again.
 
         Raises:
-            Mismatch: it was released, and the result is gone: drawing again would spend twice.
+            Mismatch: it was released, of another source, or the result is gone: drawing again would spend
+                twice.
         """
-        if name not in [entry["name"] for entry in self.released()]:
+        of = [entry.get("source", source) for entry in self.released() if entry["name"] == name]
+        if not of:
             return False
+        if source not in of:
+            raise Mismatch(
+                f"{self.path} says that {name} were released of other latents than the run now holds; a "
+                "second draw would spend the budget twice: restore them, or choose another run_dir and count "
+                "both"
+            )
         if not result.exists():
             raise Mismatch(
                 f"{self.path} says that {name} were released, but {result} is gone; a second draw would "
@@ -325,8 +333,11 @@ class Ledger:
         return True
 
     @contextmanager
-    def spending(self, name: str, budget: Budget, multiplier: float) -> Iterator[None]:
+    def spending(self, name: str, budget: Budget, multiplier: float, source: str) -> Iterator[None]:
         """Around drawing noise and saving the result: noted before, and as released after.
+
+        Args:
+            source: a digest of what the result is of, which is never drawn of another.
 
         Raises:
             Mismatch: with this release more than the budget would be spent.
@@ -341,6 +352,7 @@ class Ledger:
         entry = {
             "name": name,
             "multiplier": multiplier,
+            "source": source,
             "delta": budget.settings.delta,
             "epsilon_so_far": epsilon,
             "unit": "entity, added or removed with all its series",

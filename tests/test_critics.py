@@ -337,11 +337,28 @@ def test_the_critics_interval_counts_owners():
         homes(12, seed=3),
         homes(4, seed=4),
         steps_per_day=PER_DAY,
-        holdout_owners=np.repeat(np.arange(4), 3),
+        owner_of={"holdout": np.repeat(np.arange(4), 3)},
     )
     sentence = next(s["text"] for s in table["verdict"] if "critic" in s["text"])
     low, high = verdict._wilson(row(table, verdict.MODEL)["values"]["critic"], 2 * 4)
     assert table["n"]["target_owners"] == 4 and f"{low:.0%} to {high:.0%}" in sentence
+
+
+def test_other_real_series_are_not_told_apart_by_who_owns_them():
+    """Six owners of ten series each: with owners on both of its sides a critic would know them again."""
+    habits = np.repeat(homes(12, seed=5), 10, axis=0) * np.random.default_rng(0).gamma(50, 0.02, (120, 1, 1))
+    owner, sets = (
+        np.repeat(np.arange(12), 10),
+        (homes(12, seed=1), habits[:60], homes(12, seed=3), habits[60:]),
+    )
+    kept = {"holdout": owner[:60], "reference": owner[60:]}
+    critic = {
+        known: row(
+            fidelity.evaluate(*sets, steps_per_day=PER_DAY, owner_of=kept if known else None), verdict.REAL
+        )["values"]["critic"]
+        for known in (False, True)
+    }
+    assert critic[False] > 0.7 > critic[True] + 0.1
 
 
 def test_a_model_is_not_blamed_where_real_series_are_told_apart_as_often():

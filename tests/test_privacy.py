@@ -123,24 +123,24 @@ def test_the_ledger_adds_up_and_refuses_what_would_be_spent_twice(tmp_path: Path
         ("directions", budget.directions_multiplier),
         ("groups", budget.sums_multiplier),
     ):
-        with ledger.spending(name, budget, multiplier):
+        with ledger.spending(name, budget, multiplier, "latents"):
             pass
     assert [entry["state"] for entry in ledger.entries()] == ["started", "released"] * 2
     assert ledger.released()[-1]["epsilon_so_far"] == pytest.approx(2.0, rel=privacy.SLACK)
-    with pytest.raises(Mismatch, match="would be spent"), ledger.spending("groups", budget, 5.0):
+    with pytest.raises(Mismatch, match="would be spent"), ledger.spending("groups", budget, 5.0, "latents"):
         pass
-    assert ledger.kept("groups", tmp_path)
+    assert ledger.kept("groups", tmp_path, "latents")
     with pytest.raises(Mismatch, match="is gone") as caught:
-        ledger.kept("groups", tmp_path / "bank")
+        ledger.kept("groups", tmp_path / "bank", "latents")
     assert caught.value.exit_code == 5
 
 
 def test_a_release_that_failed_is_not_counted(tmp_path: Path) -> None:
     ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()
-    with pytest.raises(RuntimeError), ledger.spending("groups", budget, budget.sums_multiplier):
+    with pytest.raises(RuntimeError), ledger.spending("groups", budget, budget.sums_multiplier, "latents"):
         raise RuntimeError
-    assert not ledger.kept("groups", tmp_path / "bank")
-    with ledger.spending("groups", budget, budget.sums_multiplier):
+    assert not ledger.kept("groups", tmp_path / "bank", "latents")
+    with ledger.spending("groups", budget, budget.sums_multiplier, "latents"):
         pass
     assert len(ledger.released()) == 1
 
@@ -148,7 +148,7 @@ def test_a_release_that_failed_is_not_counted(tmp_path: Path) -> None:
 def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:
     ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()
     for _ in range(2):
-        with ledger.spending("groups", budget, 9.0):
+        with ledger.spending("groups", budget, 9.0, "latents"):
             pass
         whole = len(ledger.entries())
         with open(ledger.path, "a") as file:
@@ -161,7 +161,7 @@ def test_a_line_cut_off_by_a_kill_counts_as_not_written(tmp_path: Path) -> None:
 def test_a_changed_ledger_is_found(tmp_path: Path, line: int) -> None:
     ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()
     for multiplier in (9.0, 9.0):
-        with ledger.spending("groups", budget, multiplier):
+        with ledger.spending("groups", budget, multiplier, "latents"):
             pass
     lines = ledger.path.read_text().splitlines()
     lines[line] = lines[line].replace("9.0", "90.0")
@@ -180,6 +180,26 @@ def private_bank(seed: int = 0, n: int = 600, **changes: Any) -> Bank:
     values = privacy.attribute_means(data["attributes"], np.arange(n), budget.settings)
     sums = privacy.noisy_sums(records, values, data["groups"], 3, budget)
     return conditions.private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget)[0]
+
+
+def test_noisy_sums_come_back_as_they_were_drawn(tmp_path: Path) -> None:
+    """Of several cells: counts and sums are columns of one array."""
+    data, budget = household_data(n=600, groups=3), budget_of(entities=600, clip=8.0, insecure_seed=0)
+    records = privacy.entity_means(data["points"], np.arange(600), budget.radius)
+    values = privacy.attribute_means(data["attributes"], np.arange(600), budget.settings)
+    sums = privacy.noisy_sums(records, values, data["groups"], 3, budget)
+    sums.save(tmp_path / "sums.safetensors")
+    back = privacy.Sums.load(tmp_path / "sums.safetensors")
+    for name in ("counts", "points", "attributes"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(sums, name))
+
+
+def test_nothing_is_drawn_of_other_latents(tmp_path: Path) -> None:
+    ledger, budget = privacy.Ledger(tmp_path / "ledger.jsonl"), budget_of()
+    with ledger.spending("groups", budget, 9.0, "latents"):
+        pass
+    with pytest.raises(Mismatch, match="of other latents"):
+        ledger.kept("groups", tmp_path, "others")
 
 
 def test_a_private_bank_is_near_the_exact_one() -> None:

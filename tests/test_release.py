@@ -75,6 +75,16 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     assert name in (tmp_path / "out" / "README.txt").read_text()
 
 
+def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
+    """Entities may be years of one counter, or recordings of one patient."""
+    bank = conditions.Bank.load(mine.bank)
+    assert bank.owners == tuple(bank.sizes)
+    replace(bank, owners=(bank.floor - 1,) * bank.num_groups).save(mine.bank)
+    assert f"a mean is of {bank.floor - 1} owners, below the floor" in refused(mine, 3)
+    replace(bank, owners=()).save(mine.bank)
+    assert "the bank does not count them" in refused(mine, 3)
+
+
 def test_no_id_stands_in_a_verdict(mine: Run) -> None:
     refused(mine, 4)
     for name in ("release-verdict.json", "release-verdict.html"):
@@ -127,11 +137,11 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     with pytest.raises(errors.Mismatch, match="no line"):
         release.audit_ledger(settings, mine)
     ledger = privacy.Ledger(mine.ledger)
-    with ledger.spending("directions", budget, budget.directions_multiplier):
+    with ledger.spending("directions", budget, budget.directions_multiplier, "latents"):
         pass
     with pytest.raises(errors.Mismatch, match="adds up to"):
         release.audit_ledger(settings, mine)
-    with ledger.spending("groups", budget, budget.sums_multiplier):
+    with ledger.spending("groups", budget, budget.sums_multiplier, "latents"):
         pass
     release.audit_ledger(settings, mine)
 

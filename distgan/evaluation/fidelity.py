@@ -99,11 +99,9 @@ class Measure:
         self._gaps = np.isnan(target)
         traits = describe(real[:: math.ceil(len(real) / SPACE_SERIES)], self.ruler)
         self.space, self.encoder = fit_space(traits), fit_embedding(traits.kernels)
-        self.target = self.traits(target, is_target=True)
-        if owners is not None:
-            self.target = replace(self.target, owner=np.asarray(owners))
+        self.target = self.traits(target, owners, is_target=True)
 
-    def traits(self, values: Array, *, is_target: bool = False) -> Traits:
+    def traits(self, values: Array, owners: Array | None = None, *, is_target: bool = False) -> Traits:
         """All traits of [n, L, C] series; the target's own distances leave out the series itself."""
         bare = describe(self._gapped(values), self.ruler)
         standard = standardise(values)[0]
@@ -112,6 +110,7 @@ class Measure:
         return replace(
             bare,
             kernels=kernels,
+            owner=bare.owner if owners is None else np.asarray(owners),
             embedding=self.encoder.place(kernels),
             points=self.space.place(bare),
             to_training=nearest(standard, self._training),
@@ -158,10 +157,22 @@ def _halved(measure: Measure, candidate: Traits, size: int, seed: int) -> list[d
         return []
     results = []
     for draw in range(NOISE_DRAWS):
-        target = generator(seed, draw, "fidelity half target").permutation(len(measure.target))[:target_half]
-        rows = generator(seed, draw, "fidelity half").permutation(len(candidate))[:half]
+        target = _part(measure.target.owner, target_half, generator(seed, draw, "fidelity half target"))
+        rows = _part(candidate.owner, half, generator(seed, draw, "fidelity half"))
         results.append(measure.scores(candidate.take(rows), measure.target.take(target)))
     return results
+
+
+def _part(owner: Array, size: int, rng: np.random.Generator) -> Array:
+    """Rows of random owners, whole, as near to `size` as that gives; of single series where one owner has all
+    or nearly.
+    """
+    _, codes = np.unique(owner, return_inverse=True)
+    place = rng.permutation(int(codes.max()) + 1)  # of each owner in a random order
+    rows = np.argsort(place[codes], kind="stable")
+    reached = np.cumsum(np.bincount(place[codes]))
+    count = int(reached[np.argmin(np.abs(reached - size))])
+    return rows[:count] if 2 <= count < len(rows) else rng.permutation(len(rows))[:size]
 
 
 def _shrinkage(size: int) -> float:
@@ -230,6 +241,7 @@ def _check(sets: dict[str, Array | None]) -> None:
             )
 
 
+TESTED = ("holdout", "reference")  # never trained on
 TOLD = ("name", "title", "group", "better", "best", "meaning")  # of every score, in the answer
 
 
@@ -244,7 +256,7 @@ def evaluate(
     max_series: int = 1000,
     critic_steps: int = 0,
     owners: dict[str, int] | None = None,
-    holdout_owners: Array | None = None,
+    owner_of: dict[str, Array] | None = None,
     floor_sets: dict[str, Array] | None = None,
 ) -> dict[str, Any]:
     """Score the synthetic series and their floors; everything in the answer is ready for JSON (NaN is None).
@@ -255,7 +267,8 @@ def evaluate(
         max_series: of each set, at most, are compared.
         critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
         owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
-        holdout_owners: [n] the owner of each held-out series, whom critics then see on one side only.
+        owner_of: [n] the owner of each series of "holdout" and "reference", by default one each; critics and
+            errors keep all series of an owner together.
         floor_sets: further rows, by name.
 
     Raises:
@@ -271,10 +284,10 @@ def evaluate(
         for name, values in given.items()
         if values is not None
     }
-    who = np.arange(counts["holdout"]) if holdout_owners is None else np.asarray(holdout_owners)
-    who = who[chosen["holdout"]]
+    told = owner_of or {}
+    who, whose = (np.asarray(told.get(name, np.arange(counts[name])))[chosen[name]] for name in TESTED)
     target, real = sides(sets["holdout"], seed, sets.get("reference"), who)
-    owner = sides(who, seed, sets.get("reference"), who)[0]
+    owner, real_owner = sides(who, seed, whose if "reference" in sets else None, who)
     measure = Measure(sets["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
         MODEL: lambda: sets["synthetic"],
@@ -282,7 +295,7 @@ def evaluate(
         **floors.makers(sets["train"], len(sets["holdout"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
     }
-    traits, trained = _looked_at(makers, measure, target, critic_steps, seed)
+    traits, trained = _looked_at(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
     table = {
         "n": {**counts, "target": len(target), "target_owners": len(np.unique(owner)), "compared": size},
@@ -306,7 +319,12 @@ def _origin(real: Array, reference: Array | None, owners: Array) -> str:
 
 
 def _looked_at(
-    makers: dict[str, Callable[[], Array]], measure: Measure, target: Array, critic_steps: int, seed: int
+    makers: dict[str, Callable[[], Array]],
+    measure: Measure,
+    target: Array,
+    owners: dict[str, Array],
+    critic_steps: int,
+    seed: int,
 ) -> tuple[dict[str, Traits], dict[str, Trained]]:
     """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
     traits: dict[str, Traits] = {}
@@ -314,7 +332,7 @@ def _looked_at(
     with Progress("evaluate: series of", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
-                traits[name] = measure.traits(values)
+                traits[name] = measure.traits(values, owners.get(name))
                 trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
             progress.advance()
     return traits, trained

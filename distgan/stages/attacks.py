@@ -10,8 +10,7 @@ import torch
 
 from distgan import config, draws, models, privacy
 from distgan.conditions import Bank, Members
-from distgan.data.store import Store, Table, private_table, read_table
-from distgan.data.windows import Windows
+from distgan.data.store import Store, private_table, read_table
 from distgan.engine import checkpoint
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks import battery
@@ -20,7 +19,7 @@ from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.bank import TRACING, placed
-from distgan.stages.common import TrainingData
+from distgan.stages.common import TrainingData, owner_codes
 from distgan.stages.encoder import load_encoder, load_vae
 from distgan.stages.gan import labels_known
 
@@ -78,11 +77,16 @@ def attacked(
 
 def claims(bank: Bank) -> list[str]:
     """What the bank promises, in words."""
+    if bank.promise is None:
+        return [
+            f"Every condition of the generator is a mean of at least {bank.floor} entities, and none carries "
+            f"more than {bank.settings.max_share:.0%} of its group's load."
+        ]
     means = (
-        f"Every condition of the generator is a mean of at least {bank.floor} entities, and none carries "
-        f"more than {bank.settings.max_share:.0%} of its group's load."
+        f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
+        "with noise; all have the same weight, and no limit is set on what share of the load one carries."
     )
-    return [means] if bank.promise is None else [means, privacy.COVERED, privacy.NOT_COVERED]
+    return [means, privacy.COVERED, privacy.NOT_COVERED]
 
 
 def kept_tracing(folder: Run) -> list[tracing.Attack]:
@@ -109,13 +113,6 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     turn = pd.Series(order).groupby(owners[order]).cumcount().to_numpy()  # among its owner's series
     keep = np.sort(order[turn < max(1, most // len(chosen))])
     return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
-
-
-def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
-    """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
-    series = rows if isinstance(store, Store) else store.series(rows)
-    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
-    return codes
 
 
 def groups(

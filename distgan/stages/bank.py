@@ -3,7 +3,7 @@
 Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 
 from distgan import clustering, conditions, config, privacy
 from distgan.conditions import Bank, Members, Projection
+from distgan.data.store import private_table, read_table
 from distgan.evaluation import tracing
 from distgan.files import read_json, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import TrainingData
+from distgan.stages.common import TrainingData, latents_digest, owner_codes
 from distgan.stages.encoder import load_encoder
 from distgan.stages.prepare import Shape
 
@@ -53,6 +54,8 @@ def plain(
         settings.seed,
         labels,
     )
+    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    bank = replace(bank, owners=tuple(len(set(owners[settled.groups == g])) for g in range(bank.num_groups)))
     settled.save(folder.clusters / "members.safetensors")
     bank.save(folder.bank)
     return bank
@@ -70,8 +73,9 @@ def private(
     latent_dim, num_entities = settings.encoder.latent_dim, int(entities.max()) + 1
     budget = privacy.Budget.of(settings.privacy, latent_dim, num_entities)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
-    if not ledger.kept("groups", noisy):
-        with ledger.spending("groups", budget, budget.sums_multiplier):
+    source = latents_digest(folder)
+    if not ledger.kept("groups", noisy, source):
+        with ledger.spending("groups", budget, budget.sums_multiplier, source):
             values = privacy.attribute_means(data.attributes, entities, settings.privacy)
             sums = privacy.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
             sums.save(noisy)

@@ -16,14 +16,14 @@ import numpy as np
 from distgan import clustering, conditions, config, draws, privacy
 from distgan.clustering import Choice, Clustering
 from distgan.conditions import Projection
-from distgan.data.store import LatentStore, Store
+from distgan.data.store import LatentStore, Store, private_table, read_table
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import TrainingData
+from distgan.stages.common import TrainingData, latents_digest, owner_codes
 from distgan.stages.prepare import Shape
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
@@ -276,15 +276,16 @@ def private(settings: config.Config, folder: Run) -> Facts:
     so they cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
     """
     store = LatentStore.open(folder.need(folder.latents, "encode"))
-    entities = TrainingData.open(folder).entity_codes
+    entities = of_one_owner_each(TrainingData.open(folder), folder)
     channels = Store.open(folder.need(folder.series, "prepare")).channels
     floor = group_floor(settings, channels)
     budget = privacy.Budget.of(settings.privacy, store.dim, int(entities.max()) + 1)
     budget.check(floor, channels)
     records = privacy.entity_means(store.mean(), entities, budget.radius)
     ledger = privacy.Ledger(folder.ledger)
-    if not ledger.kept("directions", folder.clusters):
-        with ledger.spending("directions", budget, budget.directions_multiplier):
+    source = latents_digest(folder)
+    if not ledger.kept("directions", folder.clusters, source):
+        with ledger.spending("directions", budget, budget.directions_multiplier, source):
             moments = privacy.noisy_moments(records, budget)
             save_private(settings, folder, records, entities, moments, floor)
     facts = read_json(folder.clusters / "clusters.json")
@@ -292,6 +293,23 @@ def private(settings: config.Config, folder: Run) -> Facts:
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
+
+
+def of_one_owner_each(data: TrainingData, folder: Run) -> np.ndarray:
+    """The entity of each series, which is what is protected: [n].
+
+    Raises:
+        UserError: an owner has several, and would be protected less.
+    """
+    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    people, entities = int(owners.max()) + 1, int(data.entity_codes.max()) + 1
+    if people < entities:
+        raise UserError(
+            f"privacy.epsilon protects an entity with all its series, and {entities} entities are of "
+            f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
+            "owners"
+        )
+    return data.entity_codes
 
 
 def save_private(

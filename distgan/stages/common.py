@@ -50,6 +50,11 @@ def inputs_of(folder: Run, *more: Path) -> str:
     return content.hexdigest()[:16]
 
 
+def latents_digest(folder: Run) -> str:
+    """What a private release is of."""
+    return hashlib.sha256((folder.latents / "manifest.json").read_bytes()).hexdigest()[:16]
+
+
 def credit_of(settings: config.Config, meta: Meta) -> str:
     """Whose data a run is of: what its config says now, or what was stored when it was prepared."""
     return settings.data.credit or str(meta.provenance.get("credit", ""))
@@ -67,6 +72,13 @@ def samples(data: Store | Windows, table: Table, split: str, folder: Run) -> np.
         return rows
     left_out = np.load(folder.need(left_out_windows(folder), "prepare"))
     return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
+
+
+def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
+    """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(store, Store) else store.series(rows)
+    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+    return codes
 
 
 def left_out_windows(folder: Run) -> Path:

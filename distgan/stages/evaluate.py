@@ -16,10 +16,10 @@ from distgan.evaluation.plots import view_of
 from distgan.files import read_json, read_lines
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.attacks import attacked, owner_codes
+from distgan.stages.attacks import attacked
 from distgan.stages.bank import TRACING, promised
 from distgan.stages.cluster import CHOICE
-from distgan.stages.common import credit_of, open_series, samples
+from distgan.stages.common import credit_of, open_series, owner_codes, samples
 from distgan.stages.prepare import Shape
 
 SHOWN = (
@@ -43,8 +43,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
     owners = {name: split.owners for name, split in splits(table).items()}
-    holdout_owners = owner_codes(table, real, rows["holdout"])
-    results = measured(sets, made, real.meta, settings.evaluate, owners, holdout_owners)
+    owner_of = {name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED}
+    results = measured(sets, made, real.meta, settings.evaluate, owners, owner_of)
     counts = {name: len(found) for name, found in whole.items()}
     results["n"].update(counts)
     results["privacy"] = attacked(settings, folder, parallel, most=settings.evaluate.max_series)
@@ -77,7 +77,7 @@ def measured(
     meta: Meta,
     chosen: config.Evaluate,
     owners: dict[str, int],
-    holdout_owners: np.ndarray,
+    owner_of: dict[str, np.ndarray],
 ) -> dict[str, Any]:
     """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
     steps_per_day = meta.axis.steps_per_day
@@ -91,7 +91,7 @@ def measured(
         max_series=chosen.max_series,
         critic_steps=chosen.critic_steps,
         owners=owners,
-        holdout_owners=holdout_owners,
+        owner_of=owner_of,
     )
     useful = usefulness.evaluate(
         sets["train"],
@@ -99,7 +99,7 @@ def measured(
         made,
         steps_per_day=steps_per_day,
         seed=chosen.seed,
-        holdout_owners=holdout_owners,
+        holdout_owners=owner_of["holdout"],
     )
     if useful is not None:
         results["verdict"].append({"tone": useful["tone"], "text": useful["sentence"]})

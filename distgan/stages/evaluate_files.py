@@ -12,7 +12,7 @@ from distgan import config
 from distgan.data import ingest
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
-from distgan.evaluation import pictures, report
+from distgan.evaluation import fidelity, pictures, report
 from distgan.evaluation.plots import view_of
 from distgan.evaluation.verdict import COPIER, REAL
 from distgan.files import read_json
@@ -49,8 +49,8 @@ def run(arguments: Sequence[str]) -> str:
     sets = {name: real.values[splits == name] for name in SPLITS}
     counts = {name: counted(real, splits == name) for name in SPLITS}
     owners = {name: split.owners for name, split in counts.items()}
-    holdout_owners = np.asarray(real.owners)[splits == "holdout"]
-    results = measured(sets, made.values, real.meta, settings.evaluate, owners, holdout_owners)
+    owner_of = {name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED}
+    results = measured(sets, made.values, real.meta, settings.evaluate, owners, owner_of)
     for row in results["rows"]:
         row["meaning"] = MEANINGS.get(row["name"], row["meaning"])
     view = replace(view_of(real.meta, seed=settings.evaluate.seed), real="Real")

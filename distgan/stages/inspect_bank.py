@@ -24,12 +24,16 @@ def describe(path: Path) -> str:
     """
     bank, settings = Bank.load(path), Bank.load(path).settings
     refused = verify(path)
-    covered = int(bank.sizes.sum())
+    covered, plain = int(bank.sizes.sum()), bank.promise is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
         f"floor {bank.floor}",
-        f"cover      {covered} entities; "
-        f"one carries at most {max(bank.largest_share):.0%} of its group's load",
+        f"cover      {covered} entities"
+        + (
+            f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
+            if plain
+            else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
+        ),
         f"condition  {settings.condition_dim} numbers, "
         f"{bank.released} released per group with level and spread",
         f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "

@@ -189,7 +189,20 @@ def rules(settings: config.Config, folder: Run) -> list[Check]:
             f"model {settings.model.name} keeps real series among its weights" if storing else "",
             3,
         ),
+        Check("owners behind each mean", few_owners(bank), 3),
     ]
+
+
+def few_owners(bank: Bank) -> str:
+    """Where entities are several series of one owner, a mean of enough entities may be of few people. Under a
+    promise of privacy no owner has several.
+    """
+    if bank.promise is not None:
+        return ""
+    if not bank.owners:
+        return "the bank does not count them; remove the folder bank and run the same command again"
+    fewest = min(bank.owners)
+    return f"a mean is of {fewest} owners, below the floor of {bank.floor}" if fewest < bank.floor else ""
 
 
 def least(held: config.Bank) -> config.Bank | None:
