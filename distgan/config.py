@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import re
 import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -1084,14 +1085,14 @@ def _nested(dotted: str, value: Any) -> Any:
     return value
 
 
-def load(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Config:
     """The settings of a YAML file (or the defaults) with `key.sub=value` overrides.
 
     Raises:
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
-    tree = _read_tree(path) if path else _with_model({})
+    tree = _read_tree(Path(path)) if path else _with_model({})
     for text in overrides:
         tree = _override(tree, text)
     return from_tree(tree, where=str(path or "config"))

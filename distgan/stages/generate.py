@@ -24,6 +24,8 @@ from distgan.stages.common import credit_of, read_scaler
 from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
+TABLES = (".csv", ".parquet")
+
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     scaler, meta = read_scaler(folder)
@@ -34,6 +36,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
             writer.append(scaler.restore(scaled, attributes))
     write_labels(settings, folder, bank)
     place = folder.synthetic
+    for older in TABLES:  # of series that were made before
+        place.with_suffix(older).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
         place = export(place, place.with_suffix(f".{settings.generate.format}"), "synthetic")
     return {
@@ -107,11 +111,14 @@ def export(source: Path, place: Path, name: str) -> Path:
     temporary = place.with_name(f".{place.name}.tmp")
     with writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.suffix == ".csv":
-            table.to_csv(temporary, index=False, float_format="%.6g")
-        else:
-            table.to_parquet(temporary)
-        temporary.replace(place)
+        try:
+            if place.suffix == ".csv":
+                table.to_csv(temporary, index=False, float_format="%.6g")
+            else:
+                table.to_parquet(temporary)
+            temporary.replace(place)
+        finally:
+            temporary.unlink(missing_ok=True)
     return place
 
 

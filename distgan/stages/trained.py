@@ -57,11 +57,11 @@ class Trained:
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan).
 
         Raises:
-            UserError: there is no such label or group, or the model makes its own length alone.
+            UserError: there is no such label or group, a number is too small, or the model makes its own
+                length alone.
         """
         among = None if condition is None else self._groups(condition)
-        chosen = self.settings.generate.model_copy(update={"count": count, "seed": seed})
-        settings = self.settings.model_copy(update={"generate": chosen})
+        settings = self.settings.with_values({"generate.count": count, "generate.seed": seed}, "sample")
         parallel = of_a_finished_run(settings)
         batches = sampled(settings, self.folder, self.bank, parallel, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
