@@ -1,6 +1,10 @@
 """Any table becomes series with the right values at the right times, or one line that names the place."""
 
+import configparser
+import functools
+import http.server
 import importlib.util
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +13,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.ingest import Raw, read, split
+from distgan.data.ingest import Raw, _digests, opened, read, split
 from distgan.data.store import Axis, Meta, StoreWriter, private_table, write_table
 from distgan.errors import UserError
 
@@ -212,6 +216,42 @@ def test_mistakes_in_a_table_are_one_line(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
+CLOCKS: dict[str, Callable[[pd.Series], pd.Series]] = {
+    "time": lambda hours: hours.map("{:02d}:00".format),
+    "Clock Time": lambda hours: hours.map("{0}:00-{0}:59".format),
+    "from": lambda hours: hours.map("{:02d}:00:00".format),
+    "hour": lambda hours: hours,
+    "HOUR_ENDING": lambda hours: hours + 1,
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+@pytest.mark.parametrize("first", ["date", "clock"])
+def test_date_and_time_in_two_columns_are_one_line(tmp_path: Path, clock: str, name: str, first: str) -> None:
+    """Hours are no homes, and homes are no channels."""
+    table = frame().reset_index(drop=True)
+    times = pd.Series(pd.date_range("2013-01-01", periods=48, freq="h"))
+    table.insert(0, "date", times.dt.strftime("%Y-%m-%d"))
+    table.insert(int(first == "date"), clock, CLOCKS[clock](times.dt.hour))
+    table.to_csv(tmp_path / name, index=False) if name == "a.csv" else table.to_parquet(tmp_path / name)
+    with pytest.raises(
+        UserError, match=r"date and time stand in two columns, 'date' and '.*'; join"
+    ) as error:
+        load(tmp_path / name)
+    assert "\n" not in str(error.value) and "MAC" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["id", "hour"])
+def test_ids_that_are_small_numbers_stay_ids(tmp_path: Path, name: str) -> None:
+    days = pd.date_range("2013-01-01", periods=20)
+    rows = pd.MultiIndex.from_product([range(5), days], names=[name, "date"])
+    values = np.random.default_rng(0).gamma(2, size=len(rows))
+    pd.DataFrame({"kwh": values}, index=rows).to_csv(tmp_path / "a.csv")
+    layout = "long" if name == "hour" else "auto"  # whoever says so means it
+    assert load(tmp_path / "a.csv", layout=layout).entities == ["0", "1", "2", "3", "4"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -297,12 +337,36 @@ def test_arrays(tmp_path: Path) -> None:
         ({"x": np.zeros(5)}, "shape"),
         ({"x": np.array([["a", "b"]])}, "numbers"),
         ({"x": np.zeros((2, 5)), "freq": "1h", "t0": "soon"}, "t0 'soon' is not a time"),
+        ({"x": np.eye(5), "freq": "PT30M", "t0": "2013-01-01"}, r"a\.npz: freq 'PT30M' is .* write 30min"),
+        ({"x": np.eye(5), "freq": "hourly", "t0": "2013-01-01"}, "freq 'hourly' is no step"),
+        ({"x": np.eye(5), "freq": "30 minutes", "t0": "2013-01-01"}, "freq '30 minutes' is no step"),
+        ({"x": np.eye(5), "t0": "2013-01-01"}, "freq '' is no step"),
     ],
 )
 def test_arrays_that_do_not_fit_are_one_line(tmp_path: Path, arrays: dict, message: str) -> None:  # type: ignore[type-arg]
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=message):
         load(tmp_path / "a.npz")
+
+
+def test_a_source_on_the_web(tmp_path: Path) -> None:
+    """By what setup.cfg installs."""
+    frame().to_csv(tmp_path / "homes.csv")
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        expect(load(f"http://127.0.0.1:{server.server_port}/homes.csv"), frame())
+        with pytest.raises(UserError, match="cannot be fetched"):
+            load(f"http://127.0.0.1:{server.server_port}/none.csv")
+    finally:
+        server.shutdown()
+        server.server_close()
+    needs = configparser.ConfigParser()
+    needs.read(Path(__file__).parents[1] / "setup.cfg")
+    assert "fsspec[http]" in needs["options"]["install_requires"]
 
 
 def test_an_existing_store_with_its_private_table(tmp_path: Path) -> None:
@@ -353,6 +417,56 @@ def test_merged_steps_are_sums_or_means_and_missing_where_a_part_is(tmp_path: Pa
     np.testing.assert_allclose(raw.values[:, :, 0], getattr(merged, method)(2), rtol=1e-6)
     assert np.isnan(raw.values[0, 1, 0]) and np.isnan(raw.values).sum() == 1
     assert raw.meta.axis.step_seconds == 14400 and raw.meta.reduction == {"factor": 4, "method": method}
+
+
+@pytest.mark.parametrize("kind", ["wide", "long", "long, and no such rows"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_resampled_sum_with_a_missing_part_is_missing(tmp_path: Path, kind: str, channels: int) -> None:
+    """Never half of it: also at the ends of an axis, and of a series that is read more seldom than others."""
+    table = pd.DataFrame(
+        np.arange(3.0 * 96).reshape(96, 3) % 11 + 1,
+        pd.date_range("2013-01-01", periods=96, freq="30min"),
+        list("abc"),
+    )
+    table.iloc[1::2, 2] = np.nan  # hourly
+    expected = table.resample("1h").sum()
+    table.iloc[[7, 20, 21], 0] = np.nan
+    table = table.iloc[1:]  # the first hour is half an hour
+    expected.iloc[[0, 3, 10], 0] = np.nan
+    expected.iloc[0, 1:] = np.nan
+    if kind == "wide":
+        table.to_csv(tmp_path / "a.csv", index_label="time")
+    else:
+        long = table.rename_axis("time").reset_index().melt("time", var_name="home", value_name="kwh")
+        long = long if kind == "long" else long.dropna()
+        long = long.sample(frac=1, random_state=0)[["home", "time", "kwh"]]
+        long = long.assign(heat=2 * long["kwh"]) if channels == 2 else long
+        long.to_csv(tmp_path / "a.csv", index=False)
+    resample = config.Resample(step="1h", method="sum")
+    raw = load(tmp_path / "a.csv", layout=kind.partition(",")[0], resample=resample, max_missing=0.2)
+    found = {name: raw.values[row, :, 0] for row, name in enumerate(raw.entities)}
+    for name in table:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+    mean = load(
+        tmp_path / "a.csv",
+        layout=kind.partition(",")[0],
+        resample=config.Resample(step="1h"),
+        max_missing=0.2,
+    )
+    assert np.isnan(mean.values[mean.entities.index("a")]).sum() == raw.values.shape[2]  # the empty hour
+
+
+def test_series_that_are_copies_of_others_are_counted(tmp_path: Path) -> None:
+    table = frame(homes=5)
+    table.iloc[3, :2] = np.nan
+    table["MAC002"] = table["MAC001"] = table["MAC000"]
+    table.iloc[:, 3] = table.iloc[:, 4] + 1
+    table.to_csv(tmp_path / "a.csv")
+    np.savez(tmp_path / "a.npz", x=table.to_numpy().T, owner=["h", "h", "i", "j", "k"])
+    for name, copies in (("a.csv", 2), ("a.npz", 1)):  # a home's own are its own affair
+        assert opened(config.Data(source=str(tmp_path / name)), tmp_path / "parts").copies == copies
+    zeros = np.array([[0.0, 1.0, np.nan], [-0.0, 1.0, -np.nan], [0.0, 1.0, 0.0]], np.float32)
+    assert len(np.unique(_digests(zeros[:, :, None]))) == 2
 
 
 def test_split_never_parts_an_owner_and_is_the_same_each_time() -> None:

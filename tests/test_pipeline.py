@@ -23,6 +23,7 @@ from distgan.data.store import Store, private_table, read_table
 from distgan.engine.telemetry import Telemetry
 from distgan.errors import DiskFull
 from distgan.evaluation import verdict
+from distgan.files import read_tensors, write_tensors
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import evaluate
@@ -220,6 +221,51 @@ def test_what_was_deleted_is_made_again(
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert main(arguments(homes_csv, again.folder, "generate.format=csv", "--stages", stage)) == 0
     assert place.exists() and again.done(stage) and not again.done("evaluate")
+
+
+def test_a_run_without_its_real_series_still_generates(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also after the whole command was given again, which has nothing to read any more."""
+    source = tmp_path / "homes.csv"
+    shutil.copy(homes_csv, source)
+    bare = Run(tmp_path / "run")
+    command = arguments(source, bare.folder, "train.steps=5", "evaluate.pictures=false")
+    assert main([*command, "--stages", "prepare,encoder,encode,cluster,bank,gan"]) == 0
+    source.unlink()
+    shutil.rmtree(bare.series)
+    private_table(bare.series).unlink()
+    assert main(command) == 2
+    assert "homes.csv does not exist" in capsys.readouterr().err
+    assert cli.command(["generate", str(bare.folder), "generate.format=parquet"]) is None
+    assert cli.command(["generate", str(bare.folder), "generate.format=csv"]) is None
+    assert [bare.synthetic.with_suffix(kind).exists() for kind in (".csv", ".parquet")] == [True, False]
+
+
+def test_a_training_never_goes_on_with_other_series_or_conditions(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when a source was replaced and its store made again: the old people's weights are not these's."""
+    again = copy(run, tmp_path / "run")
+    members = again.clusters / "members.safetensors"
+    held = read_tensors(members)
+    write_tensors(members, {**held, "loads": held["loads"][::-1].copy()})
+    command = arguments(homes_csv, again.folder, "train.steps=25", "--stages", "gan")
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert "gan/checkpoints was trained on other series or conditions" in message and message.count("\n") == 1
+    shutil.rmtree(again.checkpoints("gan"))
+    assert main(command) == 0
+
+
+def test_batches_are_checked_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = ["engine.micro_batch=5", "encoder.batch_size=10", "train.batch_size=8"]
+    assert main(arguments(Path("nowhere.csv"), tmp_path / "run", *cuts)) == 2
+    assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
+    assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
+    assert "timegan looks at the whole batch" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_config_is_refused(
@@ -482,3 +528,34 @@ def test_the_gradient_penalty_is_on_by_default_and_acts(run: Run) -> None:
     assert config.load().objective.penalty.kind == "finite_difference"
     lines = [json.loads(line) for line in run.metrics("gan").read_text().splitlines()]
     assert all(line["discriminator/penalty"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["data.scaling.method=minmax"], ["data.scaling.transform=log1p", "data.windows.length=96"]]
+)
+def test_a_lower_bound_above_training_values_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """As generated series would be cut off there; rounding, also to float16, is no such value."""
+    values = 0.1 + np.random.default_rng(0).gamma(2, size=(60, 336)).round(2)
+    values[:, 7] = 0.1  # 0.09998 as float16
+    values[0, 50] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    folder = Run(tmp_path / "run")
+    command = arguments(tmp_path / "a.npy", folder.folder, "--stages", "prepare", "data.reduce.factor=1")
+    command += ["data.store.dtype=float16", *more]
+    assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
+    told = capsys.readouterr().err
+    assert "% of the training values are below data.scaling.lower_bound 0.5, the lowest 0.0" in told
+    assert told.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
+    assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
+    assert folder.done("prepare")
+
+
+def test_prepare_tells_of_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).gamma(2, size=(60, 336))
+    values[4] = values[40]
+    np.save(tmp_path / "a.npy", values)
+    assert main(arguments(tmp_path / "a.npy", tmp_path / "run", "--stages", "prepare")) == 0
+    assert "; 1 series is an exact copy of another owner's" in capsys.readouterr().out
+    assert Run(tmp_path / "run").done("prepare")["copies"] == 1

@@ -4,6 +4,7 @@ Everything that is dropped or filled is counted; everything that cannot be is on
 Memory holds a block of series at a time, whatever the size of the source.
 """
 
+import hashlib
 import importlib.resources
 import re
 import shutil
@@ -71,6 +72,7 @@ class Series:
     meta: Meta
     left_out: dict[str, int]
     labels: list[str] | None = None
+    copies: int = 0  # of which another owner has every value, too
 
     @property
     def num_series(self) -> int:
@@ -155,7 +157,14 @@ def opened(settings: config.Data, place: Path) -> Series:
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
-    return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels)
+    copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
+    return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies)
+
+
+def _copies(digests: np.ndarray, owners: list[str]) -> int:
+    """Series whose every value another owner has, too, but for the first owner of each."""
+    held = pd.DataFrame({"digest": digests, "owner": owners}).drop_duplicates()
+    return len(held) - held["digest"].nunique()
 
 
 def _labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -> np.ndarray:
@@ -213,15 +222,24 @@ NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "s
 READERS = (".csv", ".txt", ".tsv", ".parquet", ".npy", ".npz")
 
 
+def refuse_absent(source: str) -> None:
+    """
+    Raises:
+        UserError: a source on this machine is not there.
+    """
+    here = source != "auckland" and "://" not in source
+    if here and not Path(source).expanduser().exists():
+        raise UserError(
+            f"data.source {source} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a store "
+            "or a URL"
+        )
+
+
 def _read_source(settings: config.Data, place: Path) -> Source:
     if settings.source == "auckland":
         return _auckland()
     path = _local(settings.source, place)
-    if not path.exists():
-        raise UserError(
-            f"data.source {path} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a store or "
-            "a URL"
-        )
+    refuse_absent(str(path))
     if path.is_dir():
         return _folder(path, settings, place)
     suffix = path.suffix.lower()
@@ -463,8 +481,17 @@ def _array_block(values: Any, depth: int, first: int, last: int) -> np.ndarray:
 
 
 def _axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
-    """The axis that `freq` and `t0` describe, or a nominal one where they do not."""
+    """The axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series begin.
+
+    Raises:
+        UserError: there is a `t0`, but it or `freq` cannot be read.
+    """
     step = seconds_of(freq)
+    if t0 and step is None:
+        raise UserError(
+            f"{path}: freq {freq!r} is no step of whole seconds (s, min, h, d or w); write 30min, 1h or 1d, "
+            f"or leave out t0 {t0!r} for nominal times"
+        )
     if step is None or not t0:
         said = f"freq {freq!r}, t0 {t0!r}" if freq or t0 else "no times"
         return replace(NO_TIMES, length=length), f"nominal: the source says {said}"
@@ -581,12 +608,13 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 @dataclass
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share.
+    same of each piece, [p, n, 3, C]; missing: [p, n] share; digests: [p, n] uint64, the same of equal values.
     """
 
     whole: np.ndarray
     flags: np.ndarray
     missing: np.ndarray
+    digests: np.ndarray
 
 
 def _scan(source: Source, pieces: list[Cut]) -> Scan:
@@ -595,6 +623,7 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
         np.zeros((count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count)),
+        np.zeros((len(pieces), count), np.uint64),
     )
     step = block_rows(source)
     for first in range(0, count, step):
@@ -605,7 +634,15 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
             piece = cut(values)
             found.flags[number, rows] = _unusable(piece)
             found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
+            found.digests[number, rows] = _digests(piece)
     return found
+
+
+def _digests(values: np.ndarray) -> np.ndarray:
+    """A number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
+    plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))  # one NaN, one zero
+    found = [hashlib.blake2b(series.tobytes(), digest_size=8).digest() for series in plain]
+    return np.frombuffer(b"".join(found), np.uint64)
 
 
 def _unusable(values: np.ndarray) -> np.ndarray:

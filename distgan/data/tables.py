@@ -35,6 +35,7 @@ from distgan.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
+CLOCK = r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
 PART_BYTES = 16 << 20  # of a CSV, parsed at a time by each thread
 NO_MARK, COMMA, POINT = 0, 1, 2  # how decimals are written
 
@@ -326,6 +327,8 @@ def _columns(path: Path, pieces: list[Piece], settings: config.Data, per_file: b
     if layout == "auto":  # in a long table each stamp stands once for every id
         stamps = frame[time] if len(pieces) == 1 else pd.concat([frame[time], pieces[-1].read()[time]])
         layout = "long" if settings.entity or stamps.nunique() <= len(stamps) / 2 else "wide"
+        if layout == "long" and settings.entity is None:
+            _refuse_split_times(frame, time, next(name for name in names if name != time), path)
     if layout == "wide":
         return Columns(names, time, None)
     rest = [name for name in names if name != time]
@@ -335,6 +338,37 @@ def _columns(path: Path, pieces: list[Piece], settings: config.Data, per_file: b
     if len(rest) < 2:
         raise UserError(f"{path}: a long table needs id, time and value columns; it has no values")
     return Columns(names, time, entity)
+
+
+def _refuse_split_times(frame: pd.DataFrame, time: str, entity: str, path: Path) -> None:
+    """A date that stands once for every hour is no table of readings of 24 entities."""
+    for date, clock in ((time, entity), (entity, time)):
+        if _are_clock_times(frame[clock]) and _are_dates(frame[date]):
+            raise UserError(
+                f"{path}: date and time stand in two columns, {date!r} and {clock!r}; join them into one "
+                f"timestamp column (2013-01-01 00:00), or set data.layout=long if {entity!r} holds ids"
+            )
+
+
+def _are_clock_times(column: pd.Series) -> bool:
+    """00:00, 06:30:00, 6:00-6:59; or whole hours in a column that is named for them."""
+    found = pd.Series(column.dropna().unique())
+    if not pd.api.types.is_numeric_dtype(found):
+        return len(found) > 0 and bool(
+            found.astype(str).str.fullmatch(rf"\s*{CLOCK}(\s*[-–]\s*{CLOCK})?\s*").all()
+        )
+    named = re.search(r"(^|[^a-z])(time|clock|hours?|hr)([^a-z]|$)", str(column.name).lower())
+    return named is not None and bool(found.isin(range(25)).all())
+
+
+def _are_dates(column: pd.Series) -> bool:
+    """Times that are all midnight."""
+    found = pd.Series(column.dropna().unique())
+    if pd.api.types.is_numeric_dtype(found) or not len(found):
+        return False
+    if not _holds_times(found):
+        found = pd.to_datetime(found, errors="coerce", format="mixed", utc=True)
+    return bool(_holds_times(found) and (found == found.dt.normalize()).all())
 
 
 def _time_column(frame: pd.DataFrame, path: Path, settings: config.Data) -> str:
@@ -589,23 +623,73 @@ class _Wide(_Parts):
             refuse_disorder(one, times, lines, None, self.path)
         grid = self.grid(times)
         places = grid.places(times)
-        names = self.columns.values
-        return Source(partial(self._block, grid, places), names, list(names), self.meta(grid, ("value",)))
+        names, pace = self.columns.values, _Pace(1)
+        if self.settings.resample.method == "sum":
+            pace.learn(one, written)
+        whole = int(pace.whole(grid.axis.step_seconds)[0])
+        block = partial(self._block, grid, places, whole)
+        return Source(block, names, list(names), self.meta(grid, ("value",)))
 
-    def _block(self, grid: Grid, places: np.ndarray, first: int, last: int) -> np.ndarray:
+    def _block(self, grid: Grid, places: np.ndarray, whole: int, first: int, last: int) -> np.ndarray:
         readings = np.empty((last - first, len(places)), np.float32)
         for name, start, facts in zip(self.parts, self.first_lines - self.first_lines[0], self.facts):
             # one part open at a time: a process may open about a thousand files
             readings[:, start : start + facts["rows"]] = self.work.array(name, "values")[first:last]
         if self.settings.resample.step is not None:
-            return _merged(readings, places, grid.axis.length, self.settings.resample.method)[:, :, None]
+            method = self.settings.resample.method
+            return _merged(readings, places, grid.axis.length, method, whole)[:, :, None]
         values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=np.float32)
         values[:, places, 0] = readings
         return values
 
 
-def _merged(readings: np.ndarray, places: np.ndarray, length: int, method: str) -> np.ndarray:
-    """Sum or mean of the readings that fall into each step: [n, rows], [rows] -> [n, length]."""
+class _Pace:
+    """How many readings make a step whole, so that a sum leaves none out: learned from the time between the
+    readings of each id.
+
+    A reading that stands twice counts twice. Where fewer than two thirds of those times are the same, no
+    number tells what is missing: every sum of uneven readings is of those that were measured.
+    """
+
+    def __init__(self, ids: int) -> None:
+        self._total = np.zeros(ids, np.int64)
+        self._tallies: list[pd.Series] = []  # of (id, microseconds between), folded into one
+
+    def learn(self, codes: np.ndarray, times: np.ndarray) -> None:
+        """Readings of a part, in any order: whose [rows], datetime64[us] [rows]."""
+        order = np.lexsort((times, codes))
+        whose, gaps = codes[order], np.diff(times[order]).astype(np.int64)
+        inside = (whose[1:] == whose[:-1]) & (gaps > 0)
+        whose, gaps = whose[1:][inside], gaps[inside]
+        if not len(gaps):
+            return
+        self._total += np.bincount(whose, minlength=len(self._total))
+        found = pd.DataFrame({"id": whose, "gap": gaps}).value_counts()
+        commonest = found.groupby(level="id").head(1)  # of each id; all would be as many as the readings
+        self._tallies = [pd.concat([*self._tallies, commonest]).groupby(level=["id", "gap"]).sum()]
+
+    def whole(self, step_seconds: int) -> np.ndarray:
+        """Readings of each id that a step has at least if none is missing: int64 [ids]."""
+        whole = np.ones(len(self._total), np.int64)
+        for tallies in self._tallies:
+            best = tallies.sort_values(kind="stable").groupby(level="id").tail(1)
+            ids, gaps = (best.index.get_level_values(level).to_numpy() for level in ("id", "gap"))
+            even = 3 * best.to_numpy() >= 2 * self._total[ids]
+            whole[ids[even]] = np.maximum(step_seconds * 1_000_000 // gaps[even], 1)
+        return whole
+
+
+def _least(counts: np.ndarray, whole: np.ndarray | int) -> np.ndarray:
+    """Measured readings that a step needs: as many as make it whole, or as any step of its series has, which
+    may be read more seldom than others of its table. Counts [n, L, ...] -> [n, 1, ...].
+    """
+    return np.minimum(np.max(counts, axis=1, keepdims=True), whole).clip(min=1)
+
+
+def _merged(readings: np.ndarray, places: np.ndarray, length: int, method: str, whole: int = 1) -> np.ndarray:
+    """Sum or mean of the readings that fall into each step: [n, rows], [rows] -> [n, length]. A sum with
+    fewer than `whole` readings is missing, as an empty step is.
+    """
     order = np.argsort(places, kind="stable")
     bins, starts = np.unique(places[order], return_index=True)
     measured = ~np.isnan(readings[:, order])
@@ -613,7 +697,7 @@ def _merged(readings: np.ndarray, places: np.ndarray, length: int, method: str) 
     counts = np.add.reduceat(measured, starts, axis=1, dtype=np.int64)
     found = sums / np.maximum(counts, 1) if method == "mean" else sums
     values = np.full((len(readings), length), np.nan, dtype=np.float32)
-    values[:, bins] = float32(np.where(counts > 0, found, np.nan))
+    values[:, bins] = float32(np.where(counts >= _least(counts, whole), found, np.nan))
     return values
 
 
@@ -630,9 +714,13 @@ class _Long(_Parts):
         values = self.work.matrix("values", shape, 0 if merging else np.nan)
         counts = self.work.matrix("counts", shape, 0) if merging else None
         self._last = np.zeros((len(names), 2), np.int64)  # of each id: the last time, and its line
+        pace = _Pace(len(names))
         for number in range(len(self.parts)):
             self._deal(number, grid, names, values, counts)
-        return Source(partial(self._block, values, counts), names, list(names), self.meta(grid, channels))
+            if merging and self.settings.resample.method == "sum":
+                pace.learn(self._codes(number), self.times(number))
+        block = partial(self._block, values, counts, pace.whole(grid.axis.step_seconds))
+        return Source(block, names, list(names), self.meta(grid, channels))
 
     def _codes(self, number: int) -> np.ndarray:
         """Whose each reading of a part is."""
@@ -692,13 +780,15 @@ class _Long(_Parts):
         ends = np.append(np.flatnonzero(np.diff(whose)), len(whose) - 1)
         self._last[whose[ends]] = np.stack([when[ends].astype(np.int64), line[ends]], axis=1)
 
-    def _block(self, values: np.memmap, counts: np.memmap | None, first: int, last: int) -> np.ndarray:
+    def _block(
+        self, values: np.memmap, counts: np.memmap | None, whole: np.ndarray, first: int, last: int
+    ) -> np.ndarray:
         found = np.array(values[first:last])
         if counts is not None:
             many = np.array(counts[first:last])
             if self.settings.resample.method == "mean":
                 found /= np.maximum(many, 1)
-            found[many == 0] = np.nan
+            found[many < _least(many, whole[first:last, None, None])] = np.nan
         return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
+from distgan.data import ingest
 from distgan.data.store import private_table
 from distgan.errors import UserError
 from distgan.evaluation import report
@@ -112,7 +113,7 @@ def begin(name: str, settings: config.Config, folder: Run) -> None:
     """Take away the records of a stage and of all that build on it.
 
     Raises:
-        UserError: a stage before it is not done with these settings.
+        UserError: a stage before it is not done with these settings, or the source of all is gone.
     """
     place = settings.stages.index(name)
     for earlier in settings.stages[:place]:
@@ -121,6 +122,8 @@ def begin(name: str, settings: config.Config, folder: Run) -> None:
                 f"{name} builds on {earlier}, which is not done in {folder.folder} with these settings; run "
                 f"that stage first (--stages {earlier})"
             )
+    if name == "prepare":  # whose source may be gone for good, while series are still to be generated
+        ingest.refuse_absent(settings.data.source)
     for later in settings.stages[place:]:
         folder.record(later).unlink(missing_ok=True)
 

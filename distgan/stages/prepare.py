@@ -1,5 +1,7 @@
 """Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,11 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
         f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(owners.values())} "
-        f"owners{left_out}{windows}{lost(stored)}",
+        f"owners{left_out}{windows}{copied(found.copies)}{lost(stored)}",
         "series": counts,
         "owners": owners,
         "left_out": found.left_out,
+        "copies": found.copies,
     }
 
 
@@ -76,7 +79,9 @@ def write(found: ingest.Series, folder: Run, chosen: config.Storing) -> Meta:
 
 
 def cut(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
-    """The store, or its windows if they are asked for, of which those with too many gaps are left out."""
+    """The store, or its windows if they are asked for, of which those with too many gaps, or with one value
+    alone, are left out.
+    """
     store, chosen = Store.open(folder.series), settings.data.windows
     if chosen.length is None:
         return store, ""
@@ -86,21 +91,80 @@ def cut(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store
         np.save(left_out_windows(folder), bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
-            f"no window of {chosen.length} steps to train on has at most "
+            f"no window of {chosen.length} steps to train on varies and has at most "
             f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
         )
     told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
-    return windows, told + (f", {len(bad)} left out (too many missing)" if len(bad) else "")
+    return windows, told + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
 
 
 def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> None:
-    """Learn the scaler from the training split alone, a block at a time."""
+    """Learn the scaler from the training split alone, a block at a time.
+
+    Raises:
+        UserError: nothing varies, or values lie below `data.scaling.lower_bound`.
+    """
     rows = samples(data, read_table(private_table(folder.series)), "train", folder)
-    scaler = Scaler.fit(data.part(rows), settings.data.scaling)
+    watched = Watched(data.part(rows), settings.data.scaling.lower_bound, settings.data.store.dtype)
+    scaler = Scaler.fit(watched, settings.data.scaling)
+    watched.refuse_below()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
     write_json(folder.scaler, tree)
+
+
+@dataclass
+class Watched:
+    """Blocks [n, L, C] as a scaler walks them; the first time, what lies below its bound is counted.
+
+    Rounding is no fault: 1e-6 of a series' largest size, and what `dtype` makes of the bound.
+    """
+
+    blocks: Iterable[np.ndarray]
+    bound: float | None
+    dtype: str
+    measured: int = 0
+    below: int = 0
+    lowest: float = np.inf
+    walked: bool = False
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        looking, self.walked = self.bound is not None and not self.walked, True
+        for values in self.blocks:
+            if looking:
+                self._look(values)
+            yield values
+
+    def _look(self, values: np.ndarray) -> None:
+        assert self.bound is not None
+        there = ~np.isnan(values)
+        size = np.max(np.abs(values), axis=1, keepdims=True, where=there, initial=0)
+        slack = 1e-6 * size + float(np.finfo(self.dtype).eps) * abs(self.bound)
+        self.measured += int(there.sum())
+        self.below += int((values < self.bound - slack).sum())
+        self.lowest = min(self.lowest, float(np.min(values, where=there, initial=np.inf)))
+
+    def refuse_below(self) -> None:
+        """
+        Raises:
+            UserError: values lie below the bound, at which generated series would be cut off.
+        """
+        if self.bound is not None and not self.walked:  # minmax learns nothing from them
+            deque(self, maxlen=0)
+        if self.below:
+            raise UserError(
+                f"{100 * self.below / self.measured:.2g} % of the training values are below "
+                f"data.scaling.lower_bound {self.bound:g}, the lowest {self.lowest:g}, and generated series "
+                "would be cut off there; lower it, or leave it out"
+            )
+
+
+def copied(copies: int) -> str:
+    """Twins of one series may fall into training and hold-out, and count twice in a group."""
+    if not copies:
+        return ""
+    return f"; {copies} series {'is an exact copy' if copies == 1 else 'are exact copies'} of another owner's"
 
 
 def lost(meta: Meta) -> str:
@@ -120,7 +184,9 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
     length = settings.data.windows.length or whole
     if length > whole:
         raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
-    patches = {"encoder.patch": settings.encoder.patch, "model.patch": getattr(settings.model, "patch", 1)}
+    patches = {"model.patch": getattr(settings.model, "patch", 1)}
+    if "encoder" in settings.stages:
+        patches["encoder.patch"] = settings.encoder.patch
     for name, patch in patches.items():
         if length < patch:
             raise UserError(
