@@ -486,7 +486,7 @@ def test_every_forged_manifest_is_found(
     bank_of().save(tmp_path / "bank")
     edit(tmp_path / "bank" / "manifest.json", change)
     assert any(message in violation for violation in verify(tmp_path / "bank"))
-    with pytest.raises(Mismatch, match="run the bank stage again") as caught:
+    with pytest.raises(Mismatch, match="run the same command again") as caught:
         Bank.load(tmp_path / "bank")
     assert caught.value.exit_code == 5
 
