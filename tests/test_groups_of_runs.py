@@ -166,13 +166,13 @@ def test_a_private_stage_run_again_spends_nothing(
 def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
     encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = [*PRIVATE, "clusters.count=100"]
+    few = [*PRIVATE, "bank.min_members=400"]  # of 249
     run = changed(encoded, many_homes, tmp_path, *few, stages="cluster")
     said = []
     for _ in range(2):
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
-    assert "after noise the largest of 100 groups" in said[0] and said[0] == said[1]
+    assert "after noise the largest of 2 groups" in said[0] and said[0] == said[1]
     assert [entry["name"] for entry in Ledger(run.ledger).released()] == ["directions", "groups"]
 
 
