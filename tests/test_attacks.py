@@ -1,6 +1,7 @@
 """Every planted leak fails the battery, an honest release passes; the statistics have known answers."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from distgan.evaluation.attacks import battery, features, planted, rates
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
-from distgan.evaluation.attacks.copies import Spectra, alike, own_size
+from distgan.evaluation.attacks.copies import Spectra, alike, own_size, parts
 from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.attacks.scene import Scene, Side, both_ways
@@ -175,6 +176,126 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
         made = scene.synthetic.copy()
         made[:20] = members.series[:20]
         assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) == ["P1", "P2"]
+
+
+def changed(scene: Scene, change: Callable[[np.ndarray], np.ndarray]) -> Scene:
+    """The scene with all its series changed."""
+    members, strangers = (replace(s, series=change(s.series)) for s in (scene.members, scene.strangers))
+    made, reference = (change(series) for series in (scene.synthetic, scene.reference))
+    return replace(scene, members=members, strangers=strangers, synthetic=made, reference=reference)
+
+
+def test_what_is_looked_at() -> None:
+    quarters = [f"{name} quarter" for name in ("first", "second", "third", "last")]
+    names = [name for name, *_ in parts(168, 2)]
+    assert names == ["whole series", *quarters, "channel 1", "channel 2"]
+    assert [name for name, *_ in parts(95, 1)] == ["whole series"]
+    assert [steps for _, steps, _ in parts(2190, 1)[1:]] == [
+        slice(first, first + 540) for first in (0, 547, 1095, 1642)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "where"), [(0, 0.9, "first"), (0.5, 1, "third"), (0.25, 0.5, "second")]
+)
+def test_a_copied_part_is_named_and_one_is_enough(
+    few: Population, first: float, last: float, where: str
+) -> None:
+    scene, made = few.scene, few.scene.synthetic.copy()
+    steps = slice(int(first * LENGTH), int(last * LENGTH))
+    made[0, steps] = scene.members.series[0, steps]
+    found = battery.run(replace(scene, synthetic=made), only("P1", "P2"))
+    assert over(found) == ["P1", "P2"]
+    assert all(each["note"].startswith(f"{where} quarter: ") for each in found["attacks"])
+
+
+def test_a_copied_channel_is_named(few: Population) -> None:
+    """Two honest channels pass; one copied is found where it is."""
+    honest = battery.run(planted.with_channel(few.scene), only("P1", "P2"))
+    assert [each["value"] for each in honest["attacks"]] == [0, 0]
+    found = battery.run(planted.one_channel_copied(few), only("P1", "P2"))
+    assert [(each["value"], each["note"][:9]) for each in found["attacks"]] == 2 * [(6, "channel 2")]
+
+
+@pytest.mark.parametrize("share", [0.005, 0.2, 1])
+@pytest.mark.parametrize("stretch", ["flat", "nearly flat", "missing"])
+def test_empty_quarters_are_no_copies_of_one_another_and_hide_none(
+    few: Population, stretch: str, share: float
+) -> None:
+    """Each quarter of so many series (three of all) is an empty home's, or not there, on every side."""
+    rng = np.random.default_rng(0)
+
+    def emptied(series: np.ndarray) -> np.ndarray:
+        found = series.copy()
+        for quarter in np.array_split(np.arange(LENGTH), 4)[: 3 if share == 1 else 4]:
+            who = np.flatnonzero(rng.random(len(found)) < share)
+            levels = np.repeat(rng.lognormal(-1, 0.5, (len(who), 1, 1)), len(quarter), axis=1)
+            if stretch == "nearly flat":
+                levels *= 1 + 0.01 * rng.standard_normal(levels.shape)
+            found[np.ix_(who, quarter)] = np.nan if stretch == "missing" else levels
+        return found
+
+    scene = changed(few.scene, emptied)
+    honest = battery.run(scene, only("P1", "P2"))
+    assert [each["value"] for each in honest["attacks"]] == [0, 0]
+    assert not any("nan" in each["note"] for each in honest["attacks"])
+    made = scene.synthetic.copy()
+    made[:20, -LENGTH // 4 :] = few.scene.members.series[:20, -LENGTH // 4 :]
+    members = scene.members.series.copy()
+    members[:20, -LENGTH // 4 :] = made[:20, -LENGTH // 4 :]
+    scene = replace(scene, members=replace(scene.members, series=members), synthetic=made)
+    assert over(battery.run(scene, only("P1", "P2"))) == ["P1", "P2"]
+
+
+@pytest.mark.parametrize("gaps", [0.02, 0.05, 0.2])
+def test_gaps_hide_no_copies(few: Population, gaps: float) -> None:
+    """What the generator copied was whole; in what is attacked so much is missing."""
+    rng, made = np.random.default_rng(0), few.scene.synthetic.copy()
+    made[:20] = few.scene.members.series[:20]
+
+    def holed(series: np.ndarray) -> np.ndarray:
+        return np.where(rng.random(series.shape) < gaps, np.float32(np.nan), series)
+
+    scene = changed(few.scene, holed)
+    assert over(battery.run(replace(scene, synthetic=few.scene.synthetic), only("P1"))) == []
+    found = battery.run(replace(scene, synthetic=made), only("P1"))
+    assert found["attacks"][0]["value"] == 20
+
+
+def test_one_smooth_curve_may_lie_near_by_chance() -> None:
+    """Three numbers make a whole series: among so many, chance alone meets a member, but not twenty."""
+    rng = np.random.default_rng(0)
+
+    def smooth() -> np.ndarray:
+        waves, phase, size = (rng.uniform(*span, (1000, 1)) for span in ((2, 6), (0, 6.3), (0.2, 1)))
+        return (1 + size * np.sin(waves * np.linspace(0, 6.3, 96) + phase))[..., None].astype(np.float32)
+
+    for _ in range(4):
+        members, strangers, made = smooth(), smooth(), smooth()
+        scene = Scene(Side.of(members), Side.of(strangers), members[:0], made, 24)
+        assert over(battery.run(scene, only("P1", "P2"))) == []
+        made[:20] = members[:20]
+        assert over(battery.run(scene, only("P1", "P2"))) == ["P1", "P2"]
+
+
+def test_secrets_of_every_channel(few: Population) -> None:
+    """The second channel tells its owner's use; a channel that is the same for all has no secret."""
+    scene = planted.with_channel(few.scene)
+    assert battery.run(scene, only("P8"))["attacks"][0]["value"] < 0.05
+    made = scene.synthetic.copy()
+    made[..., 1] = scene.members.series[..., 1]
+    sizes = np.random.default_rng(0).lognormal(0, 1, (len(made), 1)).astype(np.float32)
+    made[..., 0] = sizes * scene.members.series[..., 0]
+    told = battery.run(replace(scene, synthetic=made), only("P8"))["attacks"][0]
+    assert told["outcome"] == "over" and "of channel 2" in told["note"]
+
+    def silent(series: np.ndarray) -> np.ndarray:
+        return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
+
+    told = battery.run(changed(scene, silent), only("P8"))["attacks"][0]
+    assert {group["name"] for group in told["groups"]} == {
+        f"{secret} of channel 1" for secret in features.SECRETS
+    }
 
 
 # ------------------------------------------------------------------------------------------------- statistics

@@ -99,6 +99,8 @@ def _promised(scene: Scene) -> Found:
 
 def _inference(scene: Scene) -> Found:
     secrets = inference.inference(scene)
+    if not secrets:
+        return Found(None, note="level, base load and peak are the same for most")
     name, worst = max(secrets, key=lambda secret: secret[1].high)
     return Found(worst, secrets, f"worst secret: {name}")
 

@@ -123,18 +123,49 @@ def traced(
 Change = Callable[[Array, np.random.Generator], Array]
 
 
-def some_copied(change: Change) -> Callable[[Population], Scene]:
-    """One in a hundred synthetic series is a member's, changed."""
+def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], Scene]:
+    """One in a hundred synthetic series is a member's, changed, or is so from one part of its length on to
+    another.
+    """
 
     def leak(population: Population) -> Scene:
         scene, rng = population.scene, population.scene.rng("planted copies")
         made = scene.synthetic.copy()
         count = round(SHARE * len(made))
         whom = rng.choice(len(scene.members.series), count, replace=False)
-        made[:count] = change(scene.members.series[whom], rng)
+        steps = slice(round(first * made.shape[1]), round(last * made.shape[1]))
+        made[:count, steps] = change(scene.members.series[whom], rng)[:, steps]
         return replace(scene, synthetic=made)
 
     return leak
+
+
+def with_channel(scene: Scene) -> Scene:
+    """Every series with a second channel, of a home of its own."""
+    rng = scene.rng("second channel")
+
+    def widened(values: Array) -> Array:
+        return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
+
+    members, strangers = (
+        replace(side, series=widened(side.series)) for side in (scene.members, scene.strangers)
+    )
+    return replace(
+        scene,
+        members=members,
+        strangers=strangers,
+        reference=widened(scene.reference),
+        synthetic=widened(scene.synthetic),
+    )
+
+
+def one_channel_copied(population: Population) -> Scene:
+    """Of two channels, one in a hundred synthetic series has a member's second one."""
+    scene = with_channel(population.scene)
+    made = scene.synthetic.copy()
+    copied = some_copied(lambda copied, rng: copied)(replace(population, scene=scene)).synthetic
+    made[..., 1] = copied[..., 1]
+    return replace(scene, synthetic=made)
 
 
 def with_noise(part: float) -> Change:
@@ -209,6 +240,9 @@ IN_SERIES: dict[str, Leak] = {
     "1 % scaled copies": some_copied(lambda copied, rng: np.float32(1.15) * copied),
     "1 % shifted copies": some_copied(lambda copied, rng: np.roll(copied, STEPS_PER_DAY, axis=1)),
     "1 % noisy copies": some_copied(with_noise(0.05)),
+    "1 % copies of half a series": some_copied(lambda copied, rng: copied, 0, 0.5),
+    "1 % copies of a quarter of a series": some_copied(lambda copied, rng: copied, 0.5, 0.75),
+    "1 % copies of one channel": one_channel_copied,
     "a memorising generator": memorising,
 }
 IN_BANK: dict[str, Leak] = {
