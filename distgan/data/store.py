@@ -1007,7 +1007,7 @@ def read_table(path: Path) -> Table:
     except FileNotFoundError:
         raise UserError(f"{path} is missing; it names the entity and split of each series") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a readable table ({error}); make it again") from None
+        raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
     columns = lines[0] if lines else []
     if columns not in (COLUMNS, [*COLUMNS, "label"]):
         raise UserError(f"{path} must begin with the line {','.join(COLUMNS)} (and ,label where told)")
