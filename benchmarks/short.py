@@ -60,7 +60,7 @@ RECIPES: dict[str, list[str]] = {
         "train.discriminator_rate=8e-4",
         "train.ema_half_life=32000",
     ],
-    "tts_gan": [  # its networks in the modern game: with lsgan and no penalty the critic wins by step 1,000
+    "tts_gan": [  # its networks in the modern game: with lsgan and no penalty the critic wins by step 2,000
         "train.steps=4000",
         "model.patch=6",
         "model.width=20",

@@ -284,8 +284,7 @@ def evaluate(
         for name, values in given.items()
         if values is not None
     }
-    told = owner_of or {}
-    who, whose = (np.asarray(told.get(name, np.arange(counts[name])))[chosen[name]] for name in TESTED)
+    who, whose = (_owners(owner_of or {}, name, counts[name])[chosen[name]] for name in TESTED)
     target, real = sides(sets["holdout"], seed, sets.get("reference"), who)
     owner, real_owner = sides(who, seed, whose if "reference" in sets else None, who)
     measure = Measure(sets["train"], target, steps_per_day, owner)
@@ -306,6 +305,11 @@ def evaluate(
         "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
     }
     return {**table, **judge(table)}
+
+
+def _owners(told: dict[str, Array], name: str, count: int) -> Array:
+    """The owner of each series of a set, by default one each."""
+    return np.asarray(told.get(name, np.arange(count)))
 
 
 def _origin(real: Array, reference: Array | None, owners: Array) -> str:

@@ -19,7 +19,7 @@ from distgan.files import read_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.bank import TRACING, placed
-from distgan.stages.common import TrainingData, owner_codes
+from distgan.stages.common import TrainingData, owner_codes, owners_of
 from distgan.stages.encoder import load_encoder, load_vae
 from distgan.stages.gan import labels_known
 
@@ -105,7 +105,7 @@ def part(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) ->
     """
     if data.num_series <= most:
         return data
-    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    owners = owners_of(data, folder)
     rng = draws.generator(seed, 0, f"attacked {purpose}")
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
     order = rng.permutation(data.num_series)

@@ -11,12 +11,11 @@ import torch
 
 from distgan import clustering, conditions, config, privacy
 from distgan.conditions import Bank, Members, Projection
-from distgan.data.store import private_table, read_table
 from distgan.evaluation import tracing
 from distgan.files import read_json, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import TrainingData, latents_digest, owner_codes
+from distgan.stages.common import TrainingData, latents_digest, owners_of
 from distgan.stages.encoder import load_encoder
 from distgan.stages.prepare import Shape
 
@@ -54,7 +53,7 @@ def plain(
         settings.seed,
         labels,
     )
-    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    owners = owners_of(data, folder)
     bank = replace(bank, owners=tuple(len(set(owners[settled.groups == g])) for g in range(bank.num_groups)))
     settled.save(folder.clusters / "members.safetensors")
     bank.save(folder.bank)

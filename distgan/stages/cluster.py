@@ -16,14 +16,14 @@ import numpy as np
 from distgan import clustering, conditions, config, draws, privacy
 from distgan.clustering import Choice, Clustering
 from distgan.conditions import Projection
-from distgan.data.store import LatentStore, Store, private_table, read_table
+from distgan.data.store import LatentStore, Store
 from distgan.errors import UserError
 from distgan.evaluation import plots
 from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import TrainingData, latents_digest, owner_codes
+from distgan.stages.common import TrainingData, latents_digest, owners_of
 from distgan.stages.prepare import Shape
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
@@ -301,7 +301,7 @@ def of_one_owner_each(data: TrainingData, folder: Run) -> np.ndarray:
     Raises:
         UserError: an owner has several, and would be protected less.
     """
-    owners = owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    owners = owners_of(data, folder)
     people, entities = int(owners.max()) + 1, int(data.entity_codes.max()) + 1
     if people < entities:
         raise UserError(

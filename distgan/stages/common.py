@@ -81,6 +81,11 @@ def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.nd
     return codes
 
 
+def owners_of(data: "TrainingData", folder: Run) -> np.ndarray:
+    """The owner of each training series: [n]."""
+    return owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+
+
 def left_out_windows(folder: Run) -> Path:
     """Numbers of the windows with too many missing values, beside the store."""
     return folder.series.with_name("series.windows.npy")
