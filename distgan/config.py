@@ -491,10 +491,14 @@ class NrGan(Section):
     frame: int = key(512, "steps of a frame that is filtered as a whole; neighbours overlap by half", ge=8)
     width: int = key(8, "channels of the two convolutions over frequencies", ge=1)
     kernel: int = key(5, "frequencies that a convolution looks at", ge=1)
-    content_weight: float = key(0.2, "of E|G(y) - y|, which ties a filtered series to the noisy one", ge=0)
-    identity_weight: float = key(1.0, "of E|G(x) - x|, which leaves clean series alone", ge=0)
+    content_weight: float = key(
+        0.2, "of the mean absolute G(y) - y, which ties a filtered series to the noisy one", ge=0
+    )
+    identity_weight: float = key(1.0, "of the mean absolute G(x) - x, which leaves clean series alone", ge=0)
     recombined_weight: float = key(
-        10.0, "of E|G(x + n) - x| for n of y - G(y), noise that was taken off another series", ge=0
+        10.0,
+        "of the mean absolute G(x + n) - x for n of y - G(y), noise that was taken off another series",
+        ge=0,
     )
 
 
