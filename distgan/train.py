@@ -27,7 +27,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
     parser.add_argument("--run-dir", help="run folder, over the config's run_dir")
     parser.add_argument("--stages", help=f"only these, separated by commas: {','.join(config.STAGES)}")
-    parser.add_argument("--dry-run", action="store_true", help="print config and what stages do; write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print config and stages; write nothing")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
     return parser.parse_intermixed_args(argv)
 
