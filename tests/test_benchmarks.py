@@ -1,11 +1,14 @@
 """Every benchmark runs, and ends with one JSON line that has the figures it promises."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 PROMISED = {
@@ -52,3 +55,20 @@ def test_a_benchmark_smokes(name: str) -> None:
 
 def test_no_benchmark_is_left_out() -> None:
     assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set(PROMISED) | HELPERS
+
+
+def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    short = importlib.import_module("short")
+    walk = torch.from_numpy(np.random.default_rng(0).standard_normal((900, 24, 1)).cumsum(1) / 50)
+    fine = 1e-3 * torch.from_numpy(np.random.default_rng(1).standard_normal((900, 24, 1)))
+    windows = torch.cat([walk, walk + fine, walk], dim=2).float()
+    evened = short.Evened(windows, 0.5)
+    told = evened.forth(windows)
+    assert told.abs().max().item() == pytest.approx(1)
+    assert torch.allclose(evened.back(told), windows, atol=1e-6)
+    seen = (told[..., 1] - told[..., 0]).std() / told[..., 0].std()
+    assert 5 * fine.std() / walk.std() < seen < 1  # small differences are seen, and stay the smaller ones
+
+    made = evened.back(0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(told.shape)).float())
+    assert torch.allclose(made[..., 0], made[..., 2], atol=1e-6)
