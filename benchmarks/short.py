@@ -37,6 +37,7 @@ from distgan.evaluation.critics import STRONG_UNITS, discriminative, predictive,
 from distgan.files import read_json, write_json
 from distgan.models.classical import Fitted
 from distgan.objectives import game
+from distgan.objectives.adversarial import Levelled
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.gan import first_adam, schedule
@@ -103,13 +104,7 @@ RECIPES: dict[str, list[str]] = {
     "copy": [],
 }
 ON_A_SET = {  # beside those, for this set alone
-    ("multiscale", "energy"): [
-        "train.steps=2000",
-        "model.generator.width=128",
-        "model.generator.noise_dim=64",
-        "model.generator.token_noise_dim=32",
-        "objective.penalty.weight=0.03",
-    ],
+    ("multiscale", "energy"): ["train.steps=2000"],
 }
 EVENED = {("multiscale", "stock"): 0.5, ("multiscale", "energy"): 1.0}  # see `Evened`
 ROWS = {"stock": tuple(RECIPES), "energy": ("copy", "pca_gmm", "multiscale")}
@@ -157,6 +152,9 @@ class Plain:
     def back(self, told_BLC: Tensor) -> Tensor:
         return (told_BLC + 1) / 2
 
+    def levelled(self, told_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+        return told_BLC
+
 
 class Evened:
     """A share of a whitening: asinh of C^(-share/2) (x - mean), C the covariance of windows, on [-1, 1].
@@ -174,6 +172,7 @@ class Evened:
         kept = variances > 1e-10 * variances[-1]
         directions, root = directions[:, kept], variances[kept] ** (share / 2)
         self.even, self.uneven = (directions / root) @ directions.T, (directions * root) @ directions.T
+        self.possible = directions @ directions.T
         evened = (flat - self.mean) @ self.even
         self.unit = evened.std()
         self.reach = (evened / self.unit).abs().max().asinh()
@@ -185,6 +184,11 @@ class Evened:
     def back(self, told_BLC: Tensor) -> Tensor:
         evened = (told_BLC.double().flatten(1) * self.reach).sinh() * self.unit
         return (evened @ self.uneven + self.mean).view(told_BLC.shape).float()
+
+    def levelled(self, told_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+        """As they would come back: generated windows without what no window has."""
+        possible = (told_BLC.double().flatten(1) * self.reach).sinh() @ self.possible
+        return (possible.asinh() / self.reach).view(told_BLC.shape).float()
 
 
 class Windows:
@@ -232,13 +236,19 @@ def generated(series: np.ndarray, settings: config.Config, folder: Path, evened:
     if isinstance(generator, Fitted):
         generator.fit(told_BLC, torch.ones_like(told_BLC), settings.seed)
     else:
-        generator = trained(networks, told_BLC, settings, folder, inputs=f"evened by {evened}")
+        facts = {"identity": settings.identity, "inputs": f"evened by {evened}"}
+        generator = trained(networks, told_BLC, settings, coordinates.levelled, folder, facts)
     made_BLC = sampled(generator, len(series), settings, series.shape[2])
     return coordinates.back(made_BLC).numpy()
 
 
 def trained(
-    networks: dict[str, nn.Module], told_BLC: Tensor, settings: config.Config, folder: Path, inputs: str
+    networks: dict[str, nn.Module],
+    told_BLC: Tensor,
+    settings: config.Config,
+    levelled: Levelled,
+    folder: Path,
+    facts: dict[str, str],
 ) -> nn.Module:
     """The networks' sampler after their training, which goes on from where it was left in `folder`."""
     channels = told_BLC.shape[2]
@@ -252,6 +262,7 @@ def trained(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
         condition=lambda batch: no_condition(len(batch.rows), settings, channels),
+        levelled=levelled,
     )
     averages = fit(
         objective,
@@ -262,7 +273,7 @@ def trained(
         run=Run(folder),
         stage="gan",
         seed=settings.seed,
-        facts={"identity": settings.identity, "inputs": inputs},
+        facts=facts,
     )
     return models.sampler(settings, averages)
 

@@ -70,5 +70,8 @@ def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pyte
     seen = (told[..., 1] - told[..., 0]).std() / told[..., 0].std()
     assert 5 * fine.std() / walk.std() < seen < 1  # small differences are seen, and stay the smaller ones
 
-    made = evened.back(0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(told.shape)).float())
+    noise = 0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(told.shape)).float()
+    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    made = evened.back(seen)
     assert torch.allclose(made[..., 0], made[..., 2], atol=1e-6)
+    assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
