@@ -777,6 +777,8 @@ def _inspected(folder: Path, required: config.Bank | None) -> tuple[_Manifest | 
         violations.append(f"study is {manifest.study}, and bank.training {manifest.settings.training}")
     if len({group.label is None for group in manifest.groups}) > 1:
         violations.append("some groups have a label and some have none")
+    if len({group.owners is None for group in manifest.groups}) > 1:
+        violations.append("of some groups owners are counted and of some not")
     misshapen = _misshapen(tensors, manifest)
     if misshapen:
         return manifest, violations + misshapen
@@ -852,6 +854,9 @@ def _breaches(group: _Group, fewest: int, manifest: _Manifest, settings: config.
         ),
         f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are not right": (
             group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
+        ),
+        f"{group.owners} owners of {group.size} entities cannot be": (
+            group.owners is None or 1 <= group.owners <= group.size
         ),
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
             manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)

@@ -1,11 +1,11 @@
 """Files and folders that are either whole or absent: temporary name, sync to disk, rename."""
 
+import contextlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,12 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file that grows by lines; none of no file nor of a last line that a kill tore."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """The JSON objects of a file that grows by lines; none of no file nor of lines that a kill tore."""
+    found = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(line))
+    return found
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], *, private: bool = False) -> None:
@@ -109,7 +112,7 @@ def refuse_standing(place: Path) -> None:
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder to fill; on success it is synced and renamed to `path`, replacing what stood
     there.

@@ -274,6 +274,8 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
         members, strangers, made = smooth(), smooth(), smooth()
         scene = Scene(Side.of(members), Side.of(strangers), members[:0], made, 24)
         assert over(battery.run(scene, only("P1", "P2"))) == []
+        made[0] = members[0]  # so near nobody comes by chance
+        assert over(battery.run(scene, only("P1"))) == ["P1"]
         made[:20] = members[:20]
         assert over(battery.run(scene, only("P1", "P2"))) == ["P1", "P2"]
 
@@ -296,6 +298,17 @@ def test_secrets_of_every_channel(few: Population) -> None:
     assert {group["name"] for group in told["groups"]} == {
         f"{secret} of channel 1" for secret in features.SECRETS
     }
+
+    def rare(series: np.ndarray, seed: int) -> np.ndarray:
+        others = np.random.default_rng(seed).random(len(series)) < 0.6
+        return np.where(others[:, None, None] & (np.arange(2) == 1), np.float32(0), series)
+
+    members = replace(scene.members, series=rare(scene.members.series, 1))
+    strangers = replace(scene.strangers, series=rare(scene.strangers.series, 2))
+    made[..., 1] = members.series[..., 1]
+    meters = replace(scene, members=members, strangers=strangers, synthetic=made)
+    told = battery.run(meters, only("P8"))["attacks"][0]
+    assert told["outcome"] == "over" and "of channel 2" in told["note"]  # the second meter of some
 
 
 # ------------------------------------------------------------------------------------------------- statistics

@@ -470,6 +470,8 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["groups"][0].update(largest_share=-1), "carries -1"),
         (lambda m: m["groups"][0].update(tracing_auc=0.5), "tracing succeeds at"),
         (lambda m: m["groups"][0].update(ids=["home 7"]), "Extra inputs"),
+        (lambda m: m["groups"][0].update(owners=1), "owners are counted and of some not"),
+        (lambda m: m["groups"][0].update(owners=10**6), "1000000 owners"),
         (lambda m: m["groups"].pop(), "conditions is float32"),
         (lambda m: m.update(floor=2), "the floor is 21"),
         (lambda m: m.update(released=2), "the manifest says 2"),

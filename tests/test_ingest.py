@@ -222,6 +222,7 @@ CLOCKS: dict[str, Callable[[pd.Series], pd.Series]] = {
     "from": lambda hours: hours.map("{:02d}:00:00".format),
     "hour": lambda hours: hours,
     "HOUR_ENDING": lambda hours: hours + 1,
+    "time(local)": lambda hours: 100 * hours,
 }
 
 

@@ -218,7 +218,7 @@ def test_samples_of_a_label_or_a_group(run: Run) -> None:
     assert trained.labels == ("run", "walk")
     assert trained.sample(8, condition="run").mean((1, 2)).max() < 10
     assert trained.sample(8, condition="walk").mean((1, 2)).min() > 10
-    assert trained.sample(3, condition=0).shape == (3, 48, 1)
+    assert trained.sample(np.int64(3), condition=0).shape == (3, 48, 1)
     with pytest.raises(UserError, match=r"'jump' is no condition; use a group .* or a label \(run, walk\)"):
         trained.sample(3, condition="jump")
 

@@ -254,8 +254,8 @@ def test_a_training_never_goes_on_with_other_series_or_conditions(
     assert main(command) == 2
     message = capsys.readouterr().err
     assert "gan/checkpoints was trained on other series or conditions" in message and message.count("\n") == 1
-    shutil.rmtree(again.checkpoints("gan"))
-    assert main(command) == 0
+    write_tensors(members, held)
+    assert main([*command, "data.credit=Homes of Our Town"]) == 0  # words about them make no difference
 
 
 def test_batches_are_checked_before_anything_is_read(

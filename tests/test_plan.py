@@ -214,6 +214,9 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available", lambda parallel: 0.01)
     with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
         memory.check(settings, parallel, LENGTH, 1)
+    recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])
+    with pytest.raises(UserError, match=r"GiB are missing; use more processes"):  # zero=3 it cannot have
+        memory.check(recurrent, Imagined(recurrent.engine, 2), LENGTH, 1)
 
 
 # ---------------------------------------------------------------------------------------------- time, choice

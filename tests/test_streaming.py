@@ -433,6 +433,17 @@ def test_merged_steps_are_numpys(factor: int, method: str, rows: int, channels: 
     np.testing.assert_allclose(merged, getattr(np, method)(parts, axis=2), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [288, 3], ids=["one part", "a stamp a part"])
+def test_half_of_an_hour_is_no_hour_however_a_table_is_cut(tmp_path: Path, rows: int) -> None:
+    table = frame(48, 3, freq="30min")
+    long = melted(table, "time")
+    long = long.sort_values("time", kind="stable").drop(index=long.index[long["time"] == table.index[7]][0])
+    long.to_parquet(tmp_path / "a.parquet", row_group_size=rows)
+    raw = load(tmp_path / "a.parquet", resample=config.Resample(step="1h", method="sum"), max_missing=0.5)
+    assert np.flatnonzero(np.isnan(raw.values).any(axis=(0, 2))).tolist() == [3]
+    assert np.isnan(raw.values).sum() == 1
+
+
 def test_half_hours_become_hours_and_then_steps_of_four(tmp_path: Path) -> None:
     table = frame(48 * 30, 3, freq="30min")
     table.to_csv(tmp_path / "a.csv")

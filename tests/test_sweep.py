@@ -239,6 +239,8 @@ def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path)
     lines = [json.dumps({"trial": name, "state": state, "time": when}) for name, state, when in events]
     (tmp_path / results.STATES).write_text("\n".join(lines) + '\n{"trial": "a", "sta')
     assert results.seconds_spent(Run(tmp_path)) == 17
+    results.note(Run(tmp_path), "a", "stopped")  # on a line of its own
+    assert results._states(Run(tmp_path)) == {"": "begun", "a": "stopped"}
 
 
 # ---------------------------------------------------------------------------------------------------- session

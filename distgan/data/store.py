@@ -692,6 +692,11 @@ class Meta:
     provenance: dict[str, Any]
     reduction: dict[str, Any]
 
+    @property
+    def nominal(self) -> bool:
+        """Whether the source told no times, so that the axis only counts."""
+        return str(self.provenance.get("clock", "")).startswith("nominal")
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"channels": list(self.channels)}
 

@@ -351,14 +351,15 @@ def _refuse_split_times(frame: pd.DataFrame, time: str, entity: str, path: Path)
 
 
 def _are_clock_times(column: pd.Series) -> bool:
-    """00:00, 06:30:00, 6:00-6:59; or whole hours in a column that is named for them."""
+    """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
     found = pd.Series(column.dropna().unique())
     if not pd.api.types.is_numeric_dtype(found):
         return len(found) > 0 and bool(
             found.astype(str).str.fullmatch(rf"\s*{CLOCK}(\s*[-–]\s*{CLOCK})?\s*").all()
         )
     named = re.search(r"(^|[^a-z])(time|clock|hours?|hr)([^a-z]|$)", str(column.name).lower())
-    return named is not None and bool(found.isin(range(25)).all())
+    of_the_day = found.isin(range(25)).all() or found.isin(range(0, 2401, 100)).all()  # 6, or 600
+    return named is not None and bool(of_the_day)
 
 
 def _are_dates(column: pd.Series) -> bool:
@@ -653,12 +654,19 @@ class _Pace:
 
     def __init__(self, ids: int) -> None:
         self._total = np.zeros(ids, np.int64)
+        self._last = np.full(ids, np.iinfo(np.int64).min)  # the latest time so far, in microseconds
         self._tallies: list[pd.Series] = []  # of (id, microseconds between), folded into one
 
     def learn(self, codes: np.ndarray, times: np.ndarray) -> None:
-        """Readings of a part, in any order: whose [rows], datetime64[us] [rows]."""
-        order = np.lexsort((times, codes))
-        whose, gaps = codes[order], np.diff(times[order]).astype(np.int64)
+        """Readings of a part, in any order: whose [rows], datetime64[us] [rows]. An id's first reading of a
+        part follows the last one of the parts before.
+        """
+        ids, stamps = np.unique(codes), times.astype("M8[us]").astype(np.int64)
+        known = ids[self._last[ids] > np.iinfo(np.int64).min]
+        codes, stamps = np.concatenate([known, codes]), np.concatenate([self._last[known], stamps])
+        np.maximum.at(self._last, codes, stamps)
+        order = np.lexsort((stamps, codes))
+        whose, gaps = codes[order], np.diff(stamps[order])
         inside = (whose[1:] == whose[:-1]) & (gaps > 0)
         whose, gaps = whose[1:][inside], gaps[inside]
         if not len(gaps):

@@ -72,8 +72,9 @@ class Windows:
         return Part(self, np.asarray(rows), size)
 
     def unusable(self, rows: np.ndarray, max_missing: float) -> np.ndarray:
-        """Those windows of the series `rows` with a larger share of missing values, or with a channel that is
-        empty or constant, which has no spread to learn from: window numbers, int64.
+        """Those windows of the series `rows` with a larger share of missing values, or in which no channel
+        varies, which have no shape to learn from: window numbers, int64. A channel that rests for a while, as
+        rain does, is part of the shape.
         """
         found = [np.empty(0, np.int64)]
         firsts = np.arange(self.per_series) * self.stride
@@ -82,7 +83,7 @@ class Windows:
             values = self.store.rows(some)
             before = _sums(np.isnan(values).sum(axis=2))
             missing = before[:, firsts + self.length] - before[:, firsts]
-            flat = _flat(values, firsts, self.length).any(axis=2)
+            flat = _flat(values, firsts, self.length).all(axis=2)
             bad = (missing > max_missing * self.length * self.channels) | flat
             found.append(self.of(some).reshape(len(some), -1)[bad])
         return np.concatenate(found)

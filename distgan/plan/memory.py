@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -122,23 +123,25 @@ def check(settings: config.Config, parallel: Parallel, length: int, channels: in
 def _advice(settings: config.Config, parallel: Parallel, length: int, channels: int, has: float) -> str:
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
-    steps: list[tuple[str, dict[str, object]]] = []
+    steps: list[tuple[str, dict[str, Any]]] = []
     recurrent = settings.model.name in config.RECURRENT
     if parallel.micro_batch(settings.train.batch_size) > 1 and not recurrent:
-        steps.append(("engine.micro_batch=1", {"micro_batch": 1}))
+        steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
     if not engine.checkpoint_activations and settings.model.name == "multiscale":
-        steps.append(("engine.checkpoint_activations=true", {"checkpoint_activations": True}))
+        steps.append(("engine.checkpoint_activations=true", {"engine.checkpoint_activations": True}))
     if engine.zero < 3 and parallel.world_size > 1:
-        steps.append(("engine.zero=3", {"zero": 3, "discriminator_zero": None}))
+        steps.append(("engine.zero=3", {"engine.zero": 3, "engine.discriminator_zero": None}))
     if engine.offload.optimizer == "none" and parallel.device.type != "cpu":
-        offload = config.Offload(optimizer="cpu", parameters=engine.offload.parameters)
-        steps.append(("engine.offload.optimizer=cpu", {"offload": offload}))
+        steps.append(("engine.offload.optimizer=cpu", {"engine.offload.optimizer": "cpu"}))
     words: list[str] = []
     for word, change in steps:
+        try:
+            changed = settings.with_values(change)
+        except UserError:  # this model or penalty cannot have it
+            continue
+        settings = changed
         words.append(word)
-        engine = engine.model_copy(update=change)
-        changed = settings.model_copy(update={"engine": engine})
-        others = Imagined(engine, parallel.world_size, parallel.device.type)
+        others = Imagined(changed.engine, parallel.world_size, parallel.device.type)
         if need(changed, others, length, channels).device <= has:
             return f"{' '.join(words)} would make it fit"
     tried = f"{' '.join(words)} are not enough: " if words else ""

@@ -30,7 +30,6 @@ LABELS = 2
 KINDS = ("matrix", "attention", "convolution", "other")
 MATRIX, ATTENTION, CONVOLUTION, OTHER = range(len(KINDS))
 WORDS = {"scaled_dot_product": ATTENTION, "convolution": CONVOLUTION, "mm": MATRIX, "mv": MATRIX}
-RECURRENT = ("timegan", "crnn_gan")
 FEW_STEPS = (2, 4)  # of recurrent networks, whose work and memory grow by the same amount with every step
 
 
@@ -288,7 +287,7 @@ def counted(settings: config.Config, length: int, channels: int, series: int) ->
             "engine": engine,
         }
     )
-    if model not in RECURRENT or length <= max(FEW_STEPS):
+    if model not in config.RECURRENT or length <= max(FEW_STEPS):
         return _counted(plain.model_dump_json(), length, channels, series)
     few, more = (_counted(plain.model_dump_json(), steps, channels, series) for steps in FEW_STEPS)
     share = (length - FEW_STEPS[0]) / (FEW_STEPS[1] - FEW_STEPS[0])

@@ -22,6 +22,7 @@ from distgan.models.classical import FAMILIES
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import bank, cluster, encode, encoder, evaluate, gan, generate, prepare
+from distgan.stages.common import left_out_windows
 
 STAGES = {
     "prepare": prepare,
@@ -44,9 +45,10 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     """
     names = had(settings, names)
     parallel = Parallel(settings.engine)
-    check_batches(settings, names, parallel)
     try:
         with parallel.together(), opened(settings, folder, parallel):
+            due = tuple(name for name in names if finished(name, settings, folder) is None)
+            check_batches(settings, parallel.share(due), parallel)
             for name in names:
                 take(name, settings, folder, parallel)
         if parallel.is_main and "evaluate" in names:
@@ -143,8 +145,9 @@ def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] |
 def made_by(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
     """What later stages read of a stage, or the user."""
     synthetic = folder.synthetic
+    windows = (left_out_windows(folder),) if settings.data.windows.length else ()
     return {
-        "prepare": (folder.series, private_table(folder.series), folder.scaler),
+        "prepare": (folder.series, private_table(folder.series), folder.scaler, *windows),
         "encoder": (folder.encoder / "vae.safetensors",),
         "encode": (folder.latents,),
         "cluster": (folder.clusters,),

@@ -1,6 +1,7 @@
 """What the stages share: a run's training series, scaled, and its networks' weights as files."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,15 +37,13 @@ def open_series(folder: Run) -> Store | Windows:
 
 
 def inputs_of(folder: Run, *more: Path) -> str:
-    """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run."""
-    own = (
-        folder.series / "manifest.json",
-        private_table(folder.series),
-        folder.scaler,
-        left_out_windows(folder),
-    )
-    content = hashlib.sha256()
-    for place in (*own, *more):
+    """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not of
+    words about them, as whose data they are.
+    """
+    scaler = {name: value for name, value in read_json(folder.scaler).items() if name != "meta"}
+    values = read_json(folder.series / "manifest.json")["arrays"]["values"]
+    content = hashlib.sha256(json.dumps([scaler, values], sort_keys=True).encode())
+    for place in (private_table(folder.series), left_out_windows(folder), *more):
         if place.exists():
             content.update(f"{place.relative_to(folder.folder)}\0".encode() + place.read_bytes())
     return content.hexdigest()[:16]

@@ -62,6 +62,8 @@ def denoise(folder: Run, source: str, place: Path) -> str:
 
 def opened(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
     """The series of `source`, read as the run read its own; those in the run's steps already are not reduced.
+    Those that say nothing about time are taken for the run's steps, as all are by a run that learned nothing
+    of time and reduced nothing.
 
     Raises:
         UserError: they cannot be read, or have other steps.
@@ -70,7 +72,12 @@ def opened(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest
     own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
     as_it_is = learned.model_copy(update={**all_of_it, **own})
     found = ingest.opened(as_it_is, parts)
-    if found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds:
+    if (found.meta.nominal and not meta.nominal) or (meta.nominal and learned.reduce.factor == 1):
+        return found
+    if (
+        learned.reduce.factor > 1
+        and found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds
+    ):
         found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts)
     if found.meta.axis.step_seconds != meta.axis.step_seconds:
         raise UserError(

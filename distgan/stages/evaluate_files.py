@@ -18,7 +18,6 @@ from distgan.evaluation.verdict import COPIER, REAL
 from distgan.files import read_json
 from distgan.stages.evaluate import measured
 
-NOMINAL = "nominal"  # how a clock is called where the source tells no times
 UNKNOWN = (
     "How the synthetic series were made: by which model, from which real ones, and whether anything was "
     "averaged before.",
@@ -84,7 +83,7 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
         "channels {}": (", ".join(one.channels), ", ".join(two.channels)),
         "times from {}": (one.axis.start, two.axis.start),
     }
-    if NOMINAL in (clock(one), clock(two)):
+    if one.nominal or two.nominal:
         del told["steps of {} s"], told["times from {}"]  # one of them says nothing about time
     if len(one.channels) == len(two.channels) == 1:
         del told["channels {}"]  # a name alone makes no difference
@@ -94,10 +93,6 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
                 "both must have the same steps, length, channels and times"
             )
-
-
-def clock(meta: Meta) -> str:
-    return str(meta.provenance.get("clock", "")).partition(":")[0]
 
 
 def counted(series: ingest.Raw, chosen: np.ndarray) -> report.Split:
@@ -115,7 +110,7 @@ def facts(
     """What the two files say, and what they do not."""
     meta, timeless = (
         real.meta,
-        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if clock(m) == NOMINAL],
+        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
     )
     times = [f"Times of the {name} series: the file tells none." for name in timeless]
     left_out = {

@@ -66,7 +66,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         facts={
             "identity": settings.identity,
             "inputs": inputs_of(
-                folder, folder.bank / conditions.MANIFEST, folder.clusters / "members.safetensors"
+                folder, folder.bank / conditions.TENSORS, folder.clusters / "members.safetensors"
             ),
             "config": settings.model_dump(mode="json"),
         },

@@ -1,5 +1,6 @@
 """A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
 
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,7 +62,8 @@ class Trained:
                 length alone.
         """
         among = None if condition is None else self._groups(condition)
-        settings = self.settings.with_values({"generate.count": count, "generate.seed": seed}, "sample")
+        asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
+        settings = self.settings.with_values(asked, "sample")
         parallel = of_a_finished_run(settings)
         batches = sampled(settings, self.folder, self.bank, parallel, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])

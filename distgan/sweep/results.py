@@ -86,8 +86,11 @@ def refuse_hopeless(home: Run, steps: int) -> None:
 
 def note(home: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
-    with writing(home.folder), open(home.folder / STATES, "a") as file:
-        file.write(json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)}) + "\n")
+    place = home.folder / STATES
+    torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
+    with writing(home.folder), open(place, "a") as file:
+        event = json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)})
+        file.write(f"{chr(10) * torn}{event}\n")
 
 
 def _states(home: Run) -> dict[str, str]:

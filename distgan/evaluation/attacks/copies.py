@@ -100,7 +100,7 @@ def _near(scene: Scene, looks: int) -> tuple[Measured, str]:
     between = nearest(strangers, members)[0]
     edge = kept(between, SAME * np.sqrt(members[0].size))
     inside, outside = nearest(made, members, edge), nearest(made, strangers, edge)
-    found = copied(scene, inside, outside, between / edge, looks)
+    found = copied(scene, inside, outside, between / edge, looks, verbatim=True)
     return found, f"the nearest is {inside[0].min():.2f} times as far as strangers come"
 
 
@@ -138,21 +138,35 @@ def own_size(series: Array) -> Array:
     return (values / np.maximum(size, 1e-12)).reshape(len(values), -1)
 
 
-def copied(scene: Scene, inside: Nearest, outside: Nearest, between: Array, looks: int) -> Measured:
+def copied(
+    scene: Scene, inside: Nearest, outside: Nearest, between: Array, looks: int, verbatim: bool = False
+) -> Measured:
     """Members whom a synthetic series comes too near to, above what chance explains, in one of so many looks;
-    `between` is how near strangers come to members, 1 that of one in a hundred.
+    `between` is how near strangers come to members, 1 that of one in a hundred. Where smooth series come that
+    near by chance, `verbatim` looks nearer still, where none would: one copy is too many there.
     """
     sides = ((scene.members, inside), (scene.strangers, outside))
     share = scene.members.num_owners / (scene.members.num_owners + scene.strangers.num_owners)
-    most = 0.0
-    for edge, one_is_chance in ((COPY, False), (NEAR, True)):
+    most, error = 0.0, ERROR / 2 / looks
+    edges = [(COPY, False), (NEAR, True)]
+    if verbatim:
+        edges.append((_beyond_chance(between, len(scene.synthetic), error), False))
+    for edge, one_is_chance in edges:
         members, strangers = (owners_hit(side, *nearest, edge) for side, nearest in sides)
-        error = ERROR / 2 / looks
         met = len(scene.synthetic) * reached(between, edge)
         by_chance = one_is_chance or strangers > 0 or met > error
         allowed = float(binom.ppf(1 - error, members + strangers, share)) if by_chance else 0.0
         most = max(most, members - allowed)
     return Measured.exactly(most, scene.members.num_owners)
+
+
+def _beyond_chance(between: Array, tries: int, error: float) -> float:
+    """So near that none of so many synthetic series would come by chance; or no nearer than `COPY` helps."""
+    for halvings in range(20):
+        edge = COPY / 2**halvings
+        if tries * reached(between, edge) <= error:
+            return edge
+    return COPY
 
 
 def reached(between: Array, edge: float) -> float:

@@ -11,7 +11,7 @@ from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.attacks.scene import Array, Scene, both_ways
 
 CLOSE = 0.05  # a guess within 5 % is right
-COMMON = 0.5  # of the strangers that one guess is right for: no secret, as the nights of solar panels are 0
+FEWEST = 10  # targets on either side whom the commonest guess is wrong for; of fewer a secret tells nothing
 PREDICATES = 10_000  # tried to single somebody out
 CLUES = 3  # features in each of them
 
@@ -42,7 +42,10 @@ def _halves(scene: Scene, series: Array) -> tuple[Array, Array]:
 
 
 def inference(scene: Scene) -> list[tuple[str, Measured]]:
-    """P8: guess how much a target uses, in each channel, from the synthetic series most like it in shape."""
+    """P8: guess how much a target uses, in each channel, from the synthetic series most like it in shape.
+
+    Targets for whom the same guess for all is right (the nights of solar panels are 0) have no secret there.
+    """
     width = len(features.NAMES)
     members, strangers, made = scene.features
     truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.strangers)]
@@ -50,13 +53,14 @@ def inference(scene: Scene) -> list[tuple[str, Measured]]:
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
     guesses = [told[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, strangers)]
     right = [_close(guess, real) for guess, real in zip(guesses, truth)]
-    common = _close(np.median(told, axis=0), truth[1]).mean(axis=0) > COMMON
+    secret = [~_close(np.median(told, axis=0), real) for real in truth]
     secrets = []
-    for place in np.flatnonzero(~common):
+    for place in np.flatnonzero(np.minimum(*(having.sum(axis=0) for having in secret)) >= FEWEST):
         name, channel = features.NAMES[place % width], place // width
         if name in features.SECRETS:
             whose = f" of channel {channel + 1}" if made.shape[1] > width else ""
-            secrets.append((name + whose, residual(*(hits[:, place] for hits in right))))
+            found = residual(*(hits[having[:, place], place] for hits, having in zip(right, secret)))
+            secrets.append((name + whose, found))
     return secrets
 
 
