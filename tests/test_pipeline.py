@@ -433,7 +433,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(
 
 
 def test_two_processes_learn_what_one_does(homes_csv: Path, tmp_path: Path) -> None:
-    """One cluster, as two optima of k-means lie close here; a wide penalty, which does not divide rounding."""
+    """One cluster, as two optima of k-means lie close; a wide penalty, which does not divide rounding."""
     run, two = Run(tmp_path / "one"), Run(tmp_path / "two")
     stages = ["--stages", ",".join(config.STAGES[:6]), "clusters.count=1", "objective.penalty.sigma=0.05"]
     assert main(arguments(homes_csv, run.folder, *stages)) == 0
