@@ -7,8 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config, models
-from distgan.layers import PatchHead, Transformer, checkpoint_activations, pool, upsample
+from distgan.layers import (
+    PatchHead,
+    Transformer,
+    checkpoint_activations,
+    pool,
+    twice_differentiable,
+    upsample,
+)
 from distgan.models.multiscale import folded, readings, spectrogram
+from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 
 SMALL = {
@@ -222,3 +230,15 @@ def test_a_gap_says_nothing_to_the_encoder() -> None:
     mask[:, 10:30] = 0
     filled = torch.where(mask > 0, series, 99.0)
     assert torch.equal(vae.encoder(series, mask)[0], vae.encoder(filled, mask)[0])
+
+
+def test_recurrent_layers_do_without_cudnn_where_they_are_differentiated_twice() -> None:
+    """Its backward passes have no derivative, which shows on a GPU alone."""
+    network, x, allowed = Recurrent(3, 4, 2, "lstm"), torch.randn(2, 5, 3), []
+    for layer in network.layers:
+        layer.register_forward_pre_hook(lambda *called: allowed.append(torch.backends.cudnn.enabled))
+    network(x)
+    with twice_differentiable():
+        network(x)
+    network(x)
+    assert allowed == 2 * [True] + 2 * [False] + 2 * [True]
