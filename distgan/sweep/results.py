@@ -90,7 +90,7 @@ def note(home: Run, name: str, state: str) -> None:
     torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
     with writing(home.folder), open(place, "a") as file:
         event = json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)})
-        file.write(f"{chr(10) * torn}{event}\n")
+        file.write(("\n" if torn else "") + event + "\n")
 
 
 def _states(home: Run) -> dict[str, str]:
