@@ -387,9 +387,9 @@ def patterns(count: int) -> Batch:
 
 def test_mlp_gan_learns_two_shapes_by_heart() -> None:
     batch = patterns(16)
-    made = learned("mlp_gan", 600, batch, 3e-3, "objective.penalty.weight=0.05")
+    made = learned("mlp_gan", 1500, batch, 3e-3, "objective.penalty.weight=0.05")
     distance = torch.cdist(made.flatten(1), batch.series[:2].flatten(1))
-    assert distance.amin(1).median() < 0.7  # the shapes are 2.2 apart; about .5 comes out
+    assert distance.amin(1).median() < 0.5  # the shapes are 2.2 apart
     share = (distance[:, 0] < distance[:, 1]).float().mean()
     assert 0.2 < share < 0.8
 
