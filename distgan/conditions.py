@@ -204,6 +204,20 @@ def effective_members(weights: np.ndarray) -> float:
     return 1 / float(np.sum(np.square(weights)))
 
 
+def effective_owners(members: "Members", owners: np.ndarray) -> tuple[int, ...]:
+    """Effective members of each group, rounded down, where all points of one of `owners` [n] are one member:
+    who has most of a group's entities makes it a group of few.
+    """
+    records = _Records.of(members.groups, owners, members.loads)
+    weights = np.bincount(records.index, weights=members.weights)
+    spans = zip(records.starts[:-1], records.starts[1:])
+    return tuple(_whole(effective_members(weights[first:last])) for first, last in spans)
+
+
+def _whole(effective: float) -> int:
+    return math.floor(effective * (1 + 1e-9))
+
+
 @dataclass(frozen=True)
 class Members:
     """Who stands behind each condition. Private: it stays in the data owner's run folder, in no bank."""
@@ -426,7 +440,7 @@ class Bank:
     settings: config.Bank
     promise: "Promise | None" = None  # differential privacy, if the bank was made so
     labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
-    owners: tuple[int, ...] = ()  # how many own each group's entities, of which one may have several
+    owners: tuple[int, ...] = ()  # effective owners of each group's entities, of which one may have several
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -636,7 +650,7 @@ def make_bank(
     return Bank(
         conditions=((means - centre) / scale).astype(np.float32),
         sizes=np.diff(records.starts).astype(np.int64),
-        effective=np.floor(effective * (1 + 1e-9)).astype(np.int64),
+        effective=np.array([_whole(each) for each in effective], np.int64),
         attributes_mean=attributes_mean.astype(np.float32),
         attributes_std=attributes_std.astype(np.float32),
         centre=centre.astype(np.float32),
@@ -855,8 +869,8 @@ def _breaches(group: _Group, fewest: int, manifest: _Manifest, settings: config.
         f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are not right": (
             group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
         ),
-        f"{group.owners} owners of {group.size} entities cannot be": (
-            group.owners is None or 1 <= group.owners <= group.size
+        f"{group.owners} effective owners of {group.effective} effective members cannot be": (
+            group.owners is None or 1 <= group.owners <= group.effective
         ),
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
             manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)

@@ -23,6 +23,7 @@ from distgan.conditions import (
     Projection,
     capped_weights,
     effective_members,
+    effective_owners,
     floor,
     make_bank,
     narrow,
@@ -194,6 +195,17 @@ def test_water_filling_agrees_with_bisection() -> None:
 def test_effective_members_of_equal_weights_is_their_number() -> None:
     assert effective_members(np.full(50, 1 / 50)) == pytest.approx(50)
     assert effective_members(np.array([0.9, 0.1])) < 1.3
+
+
+def test_whoever_owns_most_of_a_group_makes_it_one_of_few() -> None:
+    members = members_of()
+    everyone = np.arange(len(members.groups))
+    counts = np.bincount(members.groups)
+    assert effective_owners(members, members.entities) == tuple(bank_of().effective)
+    rich = np.where((members.groups == 0) & (everyone % 4 > 0), -1, everyone)  # three quarters of group 0
+    held, *others = effective_owners(members, np.unique(rich, return_inverse=True)[1])
+    assert held == 1 and counts[0] > 40
+    assert tuple(others) == effective_owners(members, members.entities)[1:]
 
 
 # ------------------------------------------------------------------------------------------------- banks
@@ -471,7 +483,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["groups"][0].update(tracing_auc=0.5), "tracing succeeds at"),
         (lambda m: m["groups"][0].update(ids=["home 7"]), "Extra inputs"),
         (lambda m: m["groups"][0].update(owners=1), "owners are counted and of some not"),
-        (lambda m: m["groups"][0].update(owners=10**6), "1000000 owners"),
+        (lambda m: m["groups"][0].update(owners=10**6), "1000000 effective owners"),
         (lambda m: m["groups"].pop(), "conditions is float32"),
         (lambda m: m.update(floor=2), "the floor is 21"),
         (lambda m: m.update(released=2), "the manifest says 2"),

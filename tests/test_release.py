@@ -78,9 +78,9 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
 def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
     """Entities may be years of one counter, or recordings of one patient."""
     bank = conditions.Bank.load(mine.bank)
-    assert bank.owners == tuple(bank.sizes)
+    assert bank.owners == tuple(bank.effective)
     replace(bank, owners=(bank.floor - 1,) * bank.num_groups).save(mine.bank)
-    assert f"a mean is of {bank.floor - 1} owners, below the floor" in refused(mine, 3)
+    assert f"a mean is of {bank.floor - 1} effective owners, below the floor" in refused(mine, 3)
     replace(bank, owners=()).save(mine.bank)
     assert "the bank does not count them" in refused(mine, 3)
 

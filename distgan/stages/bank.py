@@ -53,8 +53,7 @@ def plain(
         settings.seed,
         labels,
     )
-    owners = owners_of(data, folder)
-    bank = replace(bank, owners=tuple(len(set(owners[settled.groups == g])) for g in range(bank.num_groups)))
+    bank = replace(bank, owners=conditions.effective_owners(settled, owners_of(data, folder)))
     settled.save(folder.clusters / "members.safetensors")
     bank.save(folder.bank)
     return bank

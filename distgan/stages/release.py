@@ -202,7 +202,7 @@ def few_owners(bank: Bank) -> str:
     if not bank.owners:
         return "the bank does not count them; remove the folder bank and run the same command again"
     fewest = min(bank.owners)
-    return f"a mean is of {fewest} owners, below the floor of {bank.floor}" if fewest < bank.floor else ""
+    return f"a mean is of {fewest} effective owners, below the floor of {bank.floor}" if fewest < bank.floor else ""
 
 
 def least(held: config.Bank) -> config.Bank | None:
