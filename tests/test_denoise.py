@@ -189,6 +189,15 @@ def test_series_come_to_the_steps_that_the_run_learned_from(
     assert [len(pd.read_csv(tmp_path / f"{step}-out.csv")) for step in ("h", "4h")] == [16, 64]
 
 
+def test_series_that_tell_no_times_are_filtered_as_they_stand(run: Path, tmp_path: Path) -> None:
+    series = waves(6).series.numpy()
+    np.savez(tmp_path / "more.npz", x=series)
+    assert denoise(run, tmp_path / "more.npz", tmp_path / "filtered.zarr") == 0
+    made = Store.open(tmp_path / "filtered.zarr").rows(np.arange(6))
+    assert made.shape == series.shape and not np.array_equal(made, series)
+    assert np.corrcoef(made.ravel(), series.ravel())[0, 1] > 0.9
+
+
 def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_path: Path) -> None:
     meta = Meta(Axis("2020-01-01T00:00:00", 3600, 64), ("load", "heat"), "kWh", {"source": "synthetic"}, {})
     values = np.random.default_rng(0).standard_normal((3, 64, 2)).astype(np.float32)

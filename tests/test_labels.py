@@ -58,6 +58,21 @@ def test_labels_and_owners_are_read_and_chosen(tmp_path: Path) -> None:
         read(path, "data.labels=[jump]")
 
 
+def test_a_promise_of_privacy_to_a_part_of_a_person_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three recordings of each subject; the encoder is not trained first."""
+    source = f"data.source={labelled(tmp_path / 'moves.npz')}"
+    command = ["--run-dir", str(tmp_path / "run"), source, *TINY, "clusters.count=2"]
+    assert main([*command, "privacy.epsilon=4"]) == 2
+    told = capsys.readouterr()
+    assert "90 entities are of 30 owners here" in told.err and told.err.count("\n") == 1
+    assert not (tmp_path / "run" / "series.zarr").exists()
+    assert main([*command, "--stages", "prepare"]) == 0
+    assert main([*command, "privacy.epsilon=4", "--stages", "prepare,encoder,encode,cluster"]) == 2
+    assert "63 entities are of 21 owners here" in capsys.readouterr().err
+
+
 def test_a_block_of_series_without_a_chosen_one_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

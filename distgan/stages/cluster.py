@@ -23,7 +23,7 @@ from distgan.files import read_json, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import TrainingData, latents_digest, owners_of
+from distgan.stages.common import TrainingData, latents_digest, owners_of, refuse_shared_owners
 from distgan.stages.prepare import Shape
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
@@ -276,7 +276,9 @@ def private(settings: config.Config, folder: Run) -> Facts:
     so they cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
     """
     store = LatentStore.open(folder.need(folder.latents, "encode"))
-    entities = of_one_owner_each(TrainingData.open(folder), folder)
+    data = TrainingData.open(folder)
+    entities = data.entity_codes
+    refuse_shared_owners(entities, owners_of(data, folder))
     channels = Store.open(folder.need(folder.series, "prepare")).channels
     floor = group_floor(settings, channels)
     budget = privacy.Budget.of(settings.privacy, store.dim, int(entities.max()) + 1)
@@ -293,23 +295,6 @@ def private(settings: config.Config, folder: Run) -> Facts:
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
-
-
-def of_one_owner_each(data: TrainingData, folder: Run) -> np.ndarray:
-    """The entity of each series, which is what is protected: [n].
-
-    Raises:
-        UserError: an owner has several, and would be protected less.
-    """
-    owners = owners_of(data, folder)
-    people, entities = int(owners.max()) + 1, int(data.entity_codes.max()) + 1
-    if people < entities:
-        raise UserError(
-            f"privacy.epsilon protects an entity with all its series, and {entities} entities are of "
-            f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
-            "owners"
-        )
-    return data.entity_codes
 
 
 def save_private(

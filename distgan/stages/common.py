@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.torch
@@ -83,6 +84,21 @@ def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.nd
 def owners_of(data: "TrainingData", folder: Run) -> np.ndarray:
     """The owner of each training series: [n]."""
     return owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+
+
+def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
+    """What privacy.epsilon protects is the entity of each series, with all series it has.
+
+    Raises:
+        UserError: an owner has several entities, and would be protected less.
+    """
+    protected, people = len(set(entities)), len(set(owners))
+    if people < protected:
+        raise UserError(
+            f"privacy.epsilon protects an entity with all its series, and {protected} entities are of "
+            f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
+            "owners"
+        )
 
 
 def left_out_windows(folder: Run) -> Path:

@@ -27,7 +27,7 @@ from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import left_out_windows, open_series, samples
+from distgan.stages.common import left_out_windows, open_series, refuse_shared_owners, samples
 
 
 @dataclass(frozen=True)
@@ -176,10 +176,13 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
     """The source's series and the split of each; parsed parts are kept in `place` meanwhile.
 
     Raises:
-        UserError: the source is unusable, or a split would be left without enough series.
+        UserError: the source is unusable, a split would be left without enough series, or what is to be
+            protected is not all that an owner has.
     """
     found = ingest.opened(settings.data, place)
     splits = ingest.split(found.owners, settings.data.splits, settings.seed)
+    if settings.privacy.epsilon is not None:  # the cluster stage would, after the encoder's training
+        refuse_shared_owners(found.entities, found.owners)
     whole = found.meta.axis.length
     length = settings.data.windows.length or whole
     if length > whole:

@@ -201,8 +201,8 @@ def few_owners(bank: Bank) -> str:
         return ""
     if not bank.owners:
         return "the bank does not count them; remove the folder bank and run the same command again"
-    fewest = min(bank.owners)
-    return f"a mean is of {fewest} effective owners, below the floor of {bank.floor}" if fewest < bank.floor else ""
+    fewest, floor = min(bank.owners), bank.floor
+    return f"a mean is of {fewest} effective owners, below the floor of {floor}" if fewest < floor else ""
 
 
 def least(held: config.Bank) -> config.Bank | None:
