@@ -32,7 +32,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
-RECURRENT = ("timegan", "crnn_gan")  # they compute in float32, and look at a whole batch before an update
+RECURRENT = ("timegan", "crnn_gan")  # they compute in float32
 FREE = {"train": LENGTHS, "data": ("credit",)}  # keys on which nothing depends that a run learns
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
@@ -587,6 +587,12 @@ class Objective(Section):
     augment: Augment = key(
         Augment(), "of what the discriminator sees, real and generated alike; off by default"
     )
+    moments: float = key(
+        0.0,
+        "weight of how far means and deviations of each step and channel over a batch are from the real "
+        "ones, in the generator's loss (TimeGAN's, which has model.moment_weight); wants large batches",
+        ge=0,
+    )
 
 
 class Train(Section):
@@ -838,6 +844,11 @@ class Config(Section):
         self._space_fits()
         return self
 
+    @property
+    def of_whole_batches(self) -> bool:
+        """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
+        return self.model.name in RECURRENT or self.objective.moments > 0
+
     def _game_fits(self) -> None:
         """Refuse what a family's own game would not heed."""
         name, objective, own = self.model.name, self.objective, ("timegan", "nr_gan")
@@ -845,6 +856,8 @@ class Config(Section):
             raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
         if name in own and objective.augment.on:
             raise ValueError(f"model {name} does not augment; leave objective.augment out")
+        if name in (*own, "crnn_gan") and objective.moments:
+            raise ValueError(f"model {name} has a generator's loss of its own; leave objective.moments out")
         if name == "crnn_gan" and objective.loss == "wgangp-mode":
             raise ValueError("model crnn_gan has no mode-seeking term; use objective.loss=wgangp")
 

@@ -271,6 +271,8 @@ def test_batches_are_checked_before_anything_is_read(
     assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
     assert "timegan looks at the whole batch" in capsys.readouterr().err
+    assert main(["--run-dir", str(tmp_path / "run"), "objective.moments=1", "engine.micro_batch=16"]) == 2
+    assert "objective.moments looks at the whole batch" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_config_is_refused(

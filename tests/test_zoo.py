@@ -58,7 +58,8 @@ def small(name: str, *more: str) -> config.Config:
     own = [f"model.{setting}" for setting in SMALL.get(name, [])]
     common = ["bank.condition_dim=4", "train.steps=6", "model.name=" + name]
     labelled = ["bank.by_label=true"] if name in LABELS else []
-    return config.load(None, [*common, *labelled, *own, *more])
+    beside = ["objective.moments=1"] if name == "multiscale" else []
+    return config.load(None, [*common, *labelled, *beside, *own, *more])
 
 
 def built(settings: config.Config, length: int, channels: int) -> dict[str, nn.Module]:

@@ -14,7 +14,15 @@ from distgan import config, draws
 from distgan.data.augmentation import draw
 from distgan.data.loader import Batch
 from distgan.layers import twice_differentiable, without_dropout
-from distgan.losses import LOSSES, exact, finite_difference, interpolated, masked_mean, mode_seeking
+from distgan.losses import (
+    LOSSES,
+    exact,
+    finite_difference,
+    interpolated,
+    masked_mean,
+    mode_seeking,
+    moment_distance,
+)
 from distgan.objectives.base import Phase
 from distgan.schedules import cosine
 
@@ -128,6 +136,9 @@ class Adversarial:
             series = fake_BLC.float(), other_BLC.float()
             loss = loss + mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
         beside = self.beside(seen_fake_BLC, condition_BK)
+        if self.settings.moments:
+            distance = moment_distance(fake_BLC, batch.series, batch.mask, self.across)
+            beside = {**beside, "moments": self.settings.moments * distance}
         return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
 
     def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:

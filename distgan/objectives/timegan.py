@@ -22,17 +22,9 @@ from torch import Tensor
 
 from distgan.data.loader import Batch
 from distgan.layers import label_of
-from distgan.losses import of_global_means
+from distgan.losses import moment_distance, of_global_means
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
-
-EPSILON = 1e-6
-
-
-def deviations(means_2LC: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation from the means of x and x²: (2, L, C) -> two of (L, C)."""
-    mean, square = means_2LC
-    return mean, (square - mean.square()).clamp(min=0).add(EPSILON).sqrt()
 
 
 class TimeGAN(Adversarial):
@@ -83,7 +75,7 @@ class TimeGAN(Adversarial):
         fooled = self.verdict(batch, supervised_BLH, label_BM, 1.0)
         fooled = fooled + self.family.gamma * self.verdict(batch, raw_BLH, label_BM, 1.0)
         steps = self.root(self.step_error(batch, latent_BLH))
-        moments = self.moments(batch, series_BLC)
+        moments = moment_distance(series_BLC, batch.series, batch.mask, self.across)
         loss = fooled + self.family.supervised_weight * steps + self.family.moment_weight * moments
         return {"loss": loss, "g": fooled.detach(), "moments": moments.detach()}
 
@@ -138,18 +130,6 @@ class TimeGAN(Adversarial):
         target_BL = torch.full_like(logits_BL, real)
         entropy_BL = F.binary_cross_entropy_with_logits(logits_BL, target_BL, reduction="none")
         return self.mean(entropy_BL, whole_BL)
-
-    def moments(self, batch: Batch, series_BLC: Tensor) -> Tensor:
-        """E|σ̂ - σ| + E|μ̂ - μ| over steps and channels, of the batch."""
-        counts_LC = self.across(batch.mask.sum(0)).clamp(min=1)
-        scaled = [(x.float() + 1) / 2 * batch.mask for x in (series_BLC, batch.series)]
-        means = torch.stack([x.pow(power).sum(0) / counts_LC for x in scaled for power in (1, 2)])
-
-        def distance(means_4LC: Tensor) -> Tensor:
-            (mean_f, deviation_f), (mean_r, deviation_r) = map(deviations, means_4LC.split(2))
-            return (deviation_f - deviation_r).abs().mean() + (mean_f - mean_r).abs().mean()
-
-        return of_global_means(distance, means, self.across)
 
     def root(self, mean: Tensor) -> Tensor:
         """The root of a mean over the global batch."""

@@ -179,8 +179,8 @@ def micro_batches(settings: config.Config, of: Series, devices: int, device: Dev
 
 
 def micro_sizes(settings: config.Config, share: int) -> list[int]:
-    """The divisors of a device's share, largest first; it alone for a model that looks at the whole batch."""
-    if settings.model.name in config.RECURRENT:
+    """The divisors of a device's share, largest first; it alone where a rule looks at the whole batch."""
+    if settings.of_whole_batches:
         return [share]
     return [size for size in range(share, 0, -1) if share % size == 0]
 

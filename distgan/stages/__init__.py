@@ -66,11 +66,11 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
         parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
     if "gan" in names and settings.model.name not in FAMILIES:
         whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
-        if settings.model.name in config.RECURRENT and whole < settings.train.batch_size:
+        if settings.of_whole_batches and whole < settings.train.batch_size:
+            who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"
             raise UserError(
-                f"model {settings.model.name} looks at the whole batch before an update, which "
-                f"engine.micro_batch={settings.engine.micro_batch} cuts; leave that out, or lower "
-                "train.batch_size"
+                f"{who} looks at the whole batch before an update, which engine.micro_batch="
+                f"{settings.engine.micro_batch} cuts; leave that out, or lower train.batch_size"
             )
 
 
