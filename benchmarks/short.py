@@ -2,14 +2,14 @@
 models of the zoo, beside what their authors and others published, a copier and classical models.
 
     python benchmarks/short.py --data FOLDER [--out runs/short]     # FOLDER/timegan_{stock,energy}_data.npz
-    python benchmarks/short.py --data FOLDER --sets stock --models timegan --seeds 1 --share 0.01
+    python benchmarks/short.py --data FOLDER --sets stock --models timegan --share 0.01 --out runs/look
     python benchmarks/short.py --smoke
 
 As published: the rows in reverse order, each column brought to [0, 1] once over the whole record, all windows
 of 24 rows, and the scores on as many generated windows. Networks train on those windows directly, without
 levels, groups or conditions, which the protocol does not know; multiscale sees them evened out (`Evened`),
-the others as published. A row (set, model, seed) is kept in OUT/rows/*.json and skipped when it is there; a
-training that was cut off goes on from its checkpoint.
+the others as published. A row (set, model, seed) is kept in OUT/rows/*.json with its recipe and skipped when
+it is there; a training that was cut off goes on from its checkpoint.
 
 Discriminative: |accuracy - .5| of a GRU of int(C / 2) units (and of one of 32), 2,000 updates, a fifth of the
 windows held out, mean of 5. Windows overlap, so that a copier is perfect. Predictive: mean absolute error of
@@ -104,9 +104,12 @@ RECIPES: dict[str, list[str]] = {
     "copy": [],
 }
 ON_A_SET = {  # beside those, for this set alone
-    ("multiscale", "energy"): ["train.steps=2000"],
+    ("multiscale", "energy"): [
+        "train.steps=2000",
+        "objective.moments=60",
+    ],
 }
-EVENED = {("multiscale", "stock"): 0.5, ("multiscale", "energy"): 1.0}  # see `Evened`
+EVENED = {"stock": "as measured", "energy": "normal scores"}  # see `Evened`; for multiscale alone
 ROWS = {"stock": tuple(RECIPES), "energy": ("copy", "pca_gmm", "multiscale")}
 SEEDS = {"stock": 3, "energy": 1}
 PUBLISHED = {  # discriminative, predictive; the tables of the papers named, at length 24
@@ -156,39 +159,96 @@ class Plain:
         return told_BLC
 
 
-class Evened:
-    """A share of a whitening: asinh of C^(-share/2) (x - mean), C the covariance of windows, on [-1, 1].
+class AsMeasured:
+    """Readings as they are, for `Evened`."""
 
-    Half of it makes a thirtieth of a direction in which windows differ a thousand times less than in another
-    (close - open, next to the level): a penalised discriminator sees it, and levels still stand out. The root
-    is symmetric, so a reading stays near its step and column. Directions in which no window differs are left
+    bend = 1.0  # spreads, from which on evened readings are bent; their tails are heavy
+
+    def __init__(self, windows_BLC: Tensor) -> None:
+        pass
+
+    def forth(self, windows_BLC: Tensor) -> Tensor:
+        return windows_BLC
+
+    def back(self, scores_BLC: Tensor) -> Tensor:
+        return scores_BLC
+
+
+class NormalScores:
+    """Each column's readings as normal scores of their ranks, and back as readings that occur: (B, 24, C).
+
+    Equal readings share the middle of their ranks, and a score comes back as the reading among whose ranks it
+    falls: a column that rests, or has few values, is skewed or flat, is so again.
+    """
+
+    bend = 3.0  # so that what is normal stays nearly so
+
+    def __init__(self, windows_BLC: Tensor) -> None:
+        self.columns = []
+        for column in windows_BLC.double().flatten(0, 1).T:
+            values, counts = column.unique(return_counts=True)
+            up_to = counts.double().cumsum(0) / len(column)
+            middles = up_to - counts / (2 * len(column))
+            self.columns.append((values, torch.special.ndtri(middles), torch.special.ndtri(up_to[:-1])))
+
+    def forth(self, windows_BLC: Tensor) -> Tensor:
+        told = zip(windows_BLC.unbind(2), self.columns)
+        return torch.stack(
+            [scores[torch.searchsorted(values, x.contiguous())] for x, (values, scores, _) in told], dim=2
+        )
+
+    def back(self, scores_BLC: Tensor) -> Tensor:
+        told = zip(scores_BLC.unbind(2), self.columns)
+        return torch.stack(
+            [values[torch.searchsorted(edges, x.contiguous())] for x, (values, _, edges) in told], dim=2
+        )
+
+
+class Evened:
+    """Half of a whitening: asinh of C^(-1/4) (x - mean), C the covariance of windows x, on [-1, 1].
+
+    It makes a thirtieth of a direction in which windows differ a thousand times less than in another (close -
+    open, next to the level): a penalised discriminator sees it, and levels still stand out. The root is
+    symmetric, so a reading stays near its step and column. Directions in which no window differs are left
     out: columns that are equal stay equal.
     """
 
-    def __init__(self, windows_BLC: Tensor, share: float) -> None:
-        flat = windows_BLC.double().flatten(1)
+    def __init__(self, windows_BLC: Tensor, columns: type[AsMeasured] | type[NormalScores]) -> None:
+        self.columns = columns(windows_BLC)
+        flat = self.columns.forth(windows_BLC.double()).flatten(1)
         self.mean = flat.mean(0)
         variances, directions = torch.linalg.eigh(flat.T.cov())
         kept = variances > 1e-10 * variances[-1]
-        directions, root = directions[:, kept], variances[kept] ** (share / 2)
+        directions, root = directions[:, kept], variances[kept] ** 0.25
         self.even, self.uneven = (directions / root) @ directions.T, (directions * root) @ directions.T
-        self.possible = directions @ directions.T
         evened = (flat - self.mean) @ self.even
-        self.unit = evened.std()
+        self.unit = self.columns.bend * evened.std()
         self.reach = (evened / self.unit).abs().max().asinh()
 
+    def told(self, scores_BLC: Tensor) -> Tensor:
+        evened = (scores_BLC.flatten(1) - self.mean) @ self.even / self.unit
+        return (evened.asinh() / self.reach).view(scores_BLC.shape).float()
+
+    def scores(self, told_BLC: Tensor) -> Tensor:
+        evened = (told_BLC.double().flatten(1) * self.reach).sinh() * self.unit
+        return (evened @ self.uneven + self.mean).view(told_BLC.shape)
+
     def forth(self, windows_BLC: Tensor) -> Tensor:
-        evened = (windows_BLC.double().flatten(1) - self.mean) @ self.even / self.unit
-        return (evened.asinh() / self.reach).view(windows_BLC.shape).float()
+        return self.told(self.columns.forth(windows_BLC.double()))
 
     def back(self, told_BLC: Tensor) -> Tensor:
-        evened = (told_BLC.double().flatten(1) * self.reach).sinh() * self.unit
-        return (evened @ self.uneven + self.mean).view(told_BLC.shape).float()
+        return self.columns.back(self.scores(told_BLC)).float()
 
     def levelled(self, told_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
-        """As they would come back: generated windows without what no window has."""
-        possible = (told_BLC.double().flatten(1) * self.reach).sinh() @ self.possible
-        return (possible.asinh() / self.reach).view(told_BLC.shape).float()
+        """As they would come back: generated windows without what no window has. Gradients pass by the steps
+        from reading to reading.
+        """
+        scores = self.scores(told_BLC)
+        occurring = self.columns.forth(self.columns.back(scores))
+        return self.told(scores + (occurring - scores).detach())
+
+
+COLUMNS = {"as measured": AsMeasured, "normal scores": NormalScores}
 
 
 class Windows:
@@ -225,18 +285,18 @@ def settings_of(name: str, model: str, seed: int, share: float, overrides: list[
     return config.load(None, shortened)
 
 
-def generated(series: np.ndarray, settings: config.Config, folder: Path, evened: float) -> np.ndarray:
-    """As many windows as there are real ones, on [0, 1], from a model that saw these, `evened` by a share."""
+def generated(series: np.ndarray, settings: config.Config, folder: Path, evened: str | None) -> np.ndarray:
+    """As many windows as there are real ones, on [0, 1], from a model that saw these, perhaps `evened`."""
     torch.manual_seed(settings.seed)
     networks = models.build(settings, WINDOW, series.shape[2])
     windows_BLC = torch.from_numpy(series)
-    coordinates = Evened(windows_BLC, evened) if evened else Plain()
+    coordinates = Evened(windows_BLC, COLUMNS[evened]) if evened else Plain()
     told_BLC = coordinates.forth(windows_BLC)
     generator: nn.Module = networks["generator"]
     if isinstance(generator, Fitted):
         generator.fit(told_BLC, torch.ones_like(told_BLC), settings.seed)
     else:
-        facts = {"identity": settings.identity, "inputs": f"evened by {evened}"}
+        facts = {"identity": settings.identity, "inputs": f"evened: {evened}"}
         generator = trained(networks, told_BLC, settings, coordinates.levelled, folder, facts)
     made_BLC = sampled(generator, len(series), settings, series.shape[2])
     return coordinates.back(made_BLC).numpy()
@@ -311,20 +371,27 @@ def scored(
 
 def row(name: str, model: str, seed: int, series: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
     """Train, sample and score, or what was kept of that."""
-    place = options.out / "rows" / f"{name}-{model}-{seed}.json"
+    folder = options.out / f"{name}-{model}-{seed}"
+    place = options.out / "rows" / f"{folder.name}.json"
+    evened = EVENED[name] if model == "multiscale" else None
+    settings = None if model == "copy" else settings_of(name, model, seed, options.share, options.overrides)
+    recipe = f"{settings.identity}, evened: {evened}" if settings else model
     if place.exists():
-        return read_json(place)
+        kept: dict[str, Any] = read_json(place)
+        if kept.get("recipe") != recipe:
+            raise SystemExit(
+                f"short.py: {place} is of other settings (--share, --set, or a recipe that has changed); "
+                f"remove it and {folder}, or choose another --out"
+            )
+        return kept
     started = time.process_time()
-    made = series
-    if model != "copy":
-        settings = settings_of(name, model, seed, options.share, options.overrides)
-        evened = EVENED.get((model, name), 0)
-        made = generated(series, settings, options.out / f"{name}-{model}-{seed}", evened)
+    made = generated(series, settings, folder, evened) if settings else series
     training = time.process_time() - started
     steps, runs = (20, (1, 1)) if options.smoke else (2000, (5, 2))
     found = {"set": name, "model": model, "seed": seed, **scored(series, made, seed, steps, runs)}
     found |= {"training_min": training / 60, "scoring_min": (time.process_time() - started - training) / 60}
-    write_json(place, found | {"share": options.share})
+    found["recipe"] = recipe
+    write_json(place, found)
     return found
 
 

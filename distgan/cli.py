@@ -20,6 +20,7 @@ distgan reference                                                  every setting
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
 from math import inf
 from pathlib import Path
 
@@ -39,6 +40,8 @@ def generate(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
+    split = [each.split("=", 1) if each.startswith("--task=") else [each] for each in arguments]
+    arguments = list(chain.from_iterable(split))
     if "--task" in arguments:
         place = arguments.index("--task")
         evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])

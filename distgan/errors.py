@@ -76,9 +76,9 @@ def writing(path: Path) -> Iterator[None]:
             raise DiskFull(
                 f"disk full while writing {path}; free some space and run the same command again"
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
             raise UserError(
-                f"cannot write {path}: {error.strerror}; choose another place with run_dir=PATH"
+                f"cannot write {path}: {error.strerror}; choose another place (run_dir=PATH of a run)"
             ) from error
         raise
 

@@ -65,8 +65,8 @@ def standard_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def standard_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross entropy of the generated with label .9."""
-    return _cross_entropy(fake, 0.9)
+    """Binary cross entropy of the generated with label 1 (TTS-GAN)."""
+    return _cross_entropy(fake, 1.0)
 
 
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:
@@ -99,7 +99,9 @@ def wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def wasserstein_eps_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """The same with the drift term 10⁻³ E D(x)² (Karras et al. 2018)."""
+    """The same with the drift term 10⁻³ E[D(x)²] (Karras et al. 2018). TTS-GAN's code has 10⁻³ (E D(x))², of
+    a process's part of the batch; a mean over series is the same for any number of processes.
+    """
     return wasserstein_discriminator(real, fake) + 1e-3 * real.square().mean()
 
 

@@ -63,7 +63,7 @@ def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pyte
     walk = torch.from_numpy(np.random.default_rng(0).standard_normal((900, 24, 1)).cumsum(1) / 50)
     fine = 1e-3 * torch.from_numpy(np.random.default_rng(1).standard_normal((900, 24, 1)))
     windows = torch.cat([walk, walk + fine, walk], dim=2).float()
-    evened = short.Evened(windows, 0.5)
+    evened = short.Evened(windows, short.AsMeasured)
     told = evened.forth(windows)
     assert told.abs().max().item() == pytest.approx(1)
     assert torch.allclose(evened.back(told), windows, atol=1e-6)

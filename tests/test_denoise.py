@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from test_zoo import built, one_of_two, small, trained_on
 
+import distgan
 from distgan import cli, draws, errors
 from distgan.data.loader import Batch
 from distgan.data.store import Axis, Meta, Store, StoreWriter
@@ -152,6 +153,10 @@ def test_a_denoiser_has_two_stages(run: Path, capsys: pytest.CaptureFixture[str]
     assert (run / "gan" / "generator.safetensors").exists() and not (run / "bank").exists()
     assert errors.answer(lambda: cli.command(["generate", str(run)])) == 2
     assert "nr_gan filters series and has no stage generate" in capsys.readouterr().err
+    assert errors.answer(lambda: cli.command(["evaluate", str(run), "--task=classification"])) == 2
+    assert "use distgan denoise RUN SERIES OUT" in capsys.readouterr().err
+    with pytest.raises(UserError, match="filters series and makes none"):
+        distgan.load(run)
 
 
 def test_a_table_comes_back_in_its_units_and_times(run: Path, tmp_path: Path) -> None:
@@ -196,6 +201,20 @@ def test_series_that_tell_no_times_are_filtered_as_they_stand(run: Path, tmp_pat
     made = Store.open(tmp_path / "filtered.zarr").rows(np.arange(6))
     assert made.shape == series.shape and not np.array_equal(made, series)
     assert np.corrcoef(made.ravel(), series.ravel())[0, 1] > 0.9
+
+
+def test_what_does_not_vary_comes_back_as_it_is(run: Path, tmp_path: Path) -> None:
+    """Series without power, or without readings, among others: each keeps its place."""
+    series = waves(4).series.numpy()
+    series[1], series[2] = 7, np.nan
+    np.savez(tmp_path / "some.npz", x=series)
+    assert denoise(run, tmp_path / "some.npz", tmp_path / "filtered.zarr") == 0
+    made = Store.open(tmp_path / "filtered.zarr").rows(np.arange(4))
+    assert (made[1] == 7).all() and np.isnan(made[2]).all()
+    assert not np.array_equal(made[[0, 3]], series[[0, 3]])
+    series[1] = np.inf
+    np.savez(tmp_path / "some.npz", x=series)
+    assert denoise(run, tmp_path / "some.npz", tmp_path / "other.zarr") == 2
 
 
 def test_a_store_of_synthetic_series_is_filtered_into_a_store(run: Path, tmp_path: Path) -> None:

@@ -236,6 +236,8 @@ def test_samples_of_a_label_or_a_group(run: Run) -> None:
     assert trained.sample(np.int64(3), condition=0).shape == (3, 48, 1)
     with pytest.raises(UserError, match=r"'jump' is no condition; use a group .* or a label \(run, walk\)"):
         trained.sample(3, condition="jump")
+    with pytest.raises(UserError, match="series of 0 steps cannot be"):
+        trained.sample(3, length=0)
 
 
 def test_a_label_too_rare_for_a_group_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,7 @@ HAND = {
     "hinge": ((0 + 1) / 2 + (0 + 2) / 2, -0.0),
     "standard": (
         (soft_label(2, 0.9) + soft_label(0, 0.9)) / 2 + (soft_label(-1, 0.1) + soft_label(1, 0.1)) / 2,
-        (soft_label(-1, 0.9) + soft_label(1, 0.9)) / 2,
+        (softplus(1) + softplus(-1)) / 2,
     ),
     "lsgan": (0.5 * ((1 + 1) / 2 + (1 + 1) / 2), (4 + 0) / 2),
     "nonsaturating": (
@@ -140,6 +140,9 @@ def test_mode_seeking_punishes_like_series_of_unlike_noise() -> None:
     alike = mode_seeking(torch.zeros(4, 10, 1), torch.zeros(4, 10, 1) + 1e-4, *noise)
     unlike = mode_seeking(torch.zeros(4, 10, 1), torch.ones(4, 10, 1), *noise)
     assert alike > 100 * unlike
+    half = torch.full((4, 8), 0.5)  # series differ by .25 where noise differs by .5
+    ratio = mode_seeking(torch.zeros(4, 10, 1), torch.full((4, 10, 1), 0.25), half, 2 * half)
+    assert ratio.item() == pytest.approx(1 / (0.25 / 0.5 + 1e-5))
 
 
 def test_mode_seeking_of_two_halves_is_that_of_the_whole() -> None:

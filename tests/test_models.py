@@ -107,10 +107,11 @@ def test_most_weights_are_in_the_transformers() -> None:
 
 
 def test_the_seed_recipe_is_the_seeds_size() -> None:
-    """177,902 weights in their discriminator at 2190 with a patch of 15: ours has the same parts."""
-    networks = models.build(
-        config.load(None, ["model.name=seed", "encoder.latent_dim=32", "bank.condition_dim=32"]), 2190, 1
-    )
+    """177,902 weights in their discriminator at 2190 with their notebook's patch of 2."""
+    common = ["model.name=seed", "encoder.latent_dim=32", "bank.condition_dim=32"]
+    notebook = models.build(config.load(None, [*common, "model.patch=2"]), 2190, 1)["discriminator"]
+    assert sum(parameter.numel() for parameter in notebook.parameters()) == 177_902
+    networks = models.build(config.load(None, common), 2190, 1)
     lift = networks["generator"].lift
     assert tuple(lift.weight.shape) == (21900, 132 + 2)  # level and spread are told, too
     heads = [branch.blocks[0].heads for branch in networks["generator"].branches]

@@ -111,11 +111,12 @@ def read(settings: config.Data) -> Raw:
     return Raw(values, found.entities, found.owners, found.meta, found.left_out)
 
 
-def opened(settings: config.Data, place: Path) -> Series:
+def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     """The source's usable series, whole or cut into years, with merged steps.
 
     Args:
         place: where parsed parts are kept; a killed reading goes on there.
+        flat: series that are constant or empty count as usable; nothing can be learned of them.
 
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
@@ -128,6 +129,8 @@ def opened(settings: config.Data, place: Path) -> Series:
         source.meta = replace(source.meta, provenance=told)
     pieces, meta, incomplete = _pieces(source, settings)
     scanned = _scan(source, pieces)
+    if flat:
+        scanned.whole[:, 1:] = scanned.flags[:, :, 1:] = False
     left_out: dict[str, int] = {}
     kept = np.arange(len(source.entities))
     if settings.labels is not None:

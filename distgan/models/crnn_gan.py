@@ -3,10 +3,11 @@
     uniform noise for each step ─ Linear, ReLU ─ 2 LSTM layers ─ Linear, Tanh ─ series
     series ─ 2 LSTM layers in both directions ─ a logit for each step ─ their mean
 
-As in the paper and its code (350 units, dropout .5), but for four corrections: the discriminator walks in
-both directions, as the paper says and the code does not; its logits are averaged, not their sigmoids, so that
-every loss here applies; the output ends in a Tanh, because a ReLU cannot go below the middle of the range;
-and the network for a song's metadata has no counterpart. Unconditional: the condition is not read.
+After the paper and its code, with differences: the discriminator walks in both directions, as the paper says
+(the code by default in one); its logits are averaged, not their sigmoids, so that every loss here applies;
+the output ends in a Tanh. Left out: the code's generator is also fed its own last output, at every step (and
+the real one in pretraining), its weights decay, the discriminator's inputs have dropout, and songs have
+metadata. 350 units and dropout .5 are the paper's. Unconditional: the condition is not read.
 
 Shapes: B series, L steps, C channels, N noise of a step, W units, K condition.
 """

@@ -6,7 +6,8 @@
 
 As in the published code: the embedded label stands beside the noise, and an auxiliary head tells the label.
 Kept from TTS-GAN here: learned positions in the generator, which the source leaves out, and the tanh at its
-end. The label is the last part of the condition, 1 at its place and 0 elsewhere; the rest is not read.
+end. The source plays WGAN-GP (configs/tts_cgan_paper.yaml), ours any game. The label is the last part of the
+condition, 1 at its place and 0 elsewhere; the rest is not read.
 
 Shapes: B series, L steps, C channels, E width, Z noise, K condition, M labels.
 """

@@ -1,6 +1,7 @@
 """What C-RNN-GAN's networks minimise (Mogren 2016): a plain game with three rules of its own.
 
-pretraining       the generator follows series by squared error, E(x - G(z))², for a number of steps
+pretraining       the generator follows series by squared error, E(x - G(z))², for a number of steps; the
+                  source feeds it the real step before each
 feature matching  E(R(x) - R(G(z)))², R what the discriminator's last layer looks at, takes the place of the
                   generator's loss (Salimans et al. 2016)
 freezing          a network rests while its loss is below .7 of the other's. Compared are cross entropies a

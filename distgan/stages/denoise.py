@@ -68,17 +68,17 @@ def opened(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest
     Raises:
         UserError: they cannot be read, or have other steps.
     """
-    all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 0.999}
+    all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 1.0}
     own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
     as_it_is = learned.model_copy(update={**all_of_it, **own})
-    found = ingest.opened(as_it_is, parts)
+    found = ingest.opened(as_it_is, parts, flat=True)
     if (found.meta.nominal and not meta.nominal) or (meta.nominal and learned.reduce.factor == 1):
         return found
     if (
         learned.reduce.factor > 1
         and found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds
     ):
-        found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts)
+        found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
     if found.meta.axis.step_seconds != meta.axis.step_seconds:
         raise UserError(
             f"{source} has steps of {found.meta.axis.step_seconds} s, and the run learned from steps of "
@@ -91,9 +91,14 @@ def opened(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest
 def filtered(
     values: np.ndarray, network: nn.Module, scaler: Scaler, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """[n, L, C] in measured units -> the same, float32; what is missing stays missing."""
+    """[n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not vary as
+    it is.
+    """
     attributes = scaler.attributes(values)
     scaled = scaler.scale(values, attributes)
     series = torch.from_numpy(np.nan_to_num(scaled)).to(device)
     restored = scaler.restore(network(series).float().cpu().numpy(), attributes)
-    return np.where(np.isnan(values), np.float32(np.nan), restored)
+    measured = ~np.isnan(values)
+    low = np.min(values, axis=1, keepdims=True, where=measured, initial=np.inf)
+    high = np.max(values, axis=1, keepdims=True, where=measured, initial=-np.inf)
+    return np.where(measured & (high > low), restored, values.astype(np.float32))

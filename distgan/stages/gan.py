@@ -222,7 +222,7 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
         UserError: the run has no trained generator, or its weights are for one length alone.
     """
     _, meta = read_scaler(folder)
-    length = length or meta.axis.length
+    length = meta.axis.length if length is None else length
     if length != meta.axis.length and not models.any_length(settings.model.name):
         able = ", ".join(name for name in models.MODELS if models.any_length(name))
         raise UserError(

@@ -34,10 +34,16 @@ class Trained:
         """
         if not folder.config.exists():
             raise UserError(f"{folder.folder} is no run folder (no config.yaml); train one first")
+        settings = config.load(folder.config)
+        if "bank" not in settings.stages:
+            raise UserError(
+                f"{folder.folder} trained {settings.model.name}, which filters series and makes none; use "
+                "distgan denoise RUN SERIES OUT"
+            )
         folder.need(folder.gan / "generator.safetensors", "gan")
         scaler, meta = read_scaler(folder)
         bank = Bank.load(folder.need(folder.bank, "bank"))
-        return cls(folder, config.load(folder.config), bank, scaler, meta)
+        return cls(folder, settings, bank, scaler, meta)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -62,6 +68,8 @@ class Trained:
                 length alone.
         """
         among = None if condition is None else self._groups(condition)
+        if length is not None and operator.index(length) < 1:
+            raise UserError(f"series of {length} steps cannot be; length is 1 or more, or left out")
         asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
         settings = self.settings.with_values(asked, "sample")
         parallel = of_a_finished_run(settings)
@@ -82,5 +90,5 @@ class Trained:
 
     def times(self, length: int | None = None) -> np.ndarray:
         """The time stamp of each step: datetime64 [L]."""
-        axis = replace(self.meta.axis, length=length or self.meta.axis.length)
+        axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
         return pd.DatetimeIndex(axis.times()).to_numpy()
