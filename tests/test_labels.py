@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from test_zoo import LABELS, SMALL, trained_on
+from test_zoo import LABELS, SMALL, a_batch, built, one_of_two, play, small, trained_on
 
 import distgan
 from distgan import cli, clustering, conditions, config, models
@@ -195,6 +195,20 @@ def test_the_shape_of_each_label_is_learned_by_heart(
             made = generator(torch.randn(50, models.noise_numbers(generator)), told)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
+
+
+def test_the_class_loss_by_hand() -> None:
+    """A cross entropy of the label's logits, beside the game's own loss, on real and on generated series."""
+    torch.manual_seed(0)
+    settings = small("tts_cgan", "model.class_weight=0.5")
+    networks = built(settings, 20, 2)
+    objective, batch = play(settings, networks), a_batch(4, 20, 2)
+    label = one_of_two(batch)
+    made = objective.fake(batch, label, "generator noise")
+    for phase, series in zip(objective.phases, (batch.series, made)):
+        logits = networks["discriminator"].eval().classes(series)
+        wanted = 0.5 * torch.nn.functional.cross_entropy(logits, label.argmax(1))
+        assert phase.loss(batch)["label"].item() == pytest.approx(wanted.item(), rel=1e-4)
 
 
 # ---------------------------------------------------------------------------------------------- the whole way
