@@ -106,7 +106,8 @@ RECIPES: dict[str, list[str]] = {
 ON_A_SET = {  # beside those, for this set alone
     ("multiscale", "energy"): [
         "train.steps=2000",
-        "objective.moments=60",
+        "objective.penalty.weight=0.05",
+        "objective.moments=40",
     ],
 }
 EVENED = {"stock": "as measured", "energy": "normal scores"}  # see `Evened`; for multiscale alone
@@ -162,8 +163,6 @@ class Plain:
 class AsMeasured:
     """Readings as they are, for `Evened`."""
 
-    bend = 1.0  # spreads, from which on evened readings are bent; their tails are heavy
-
     def __init__(self, windows_BLC: Tensor) -> None:
         pass
 
@@ -180,8 +179,6 @@ class NormalScores:
     Equal readings share the middle of their ranks, and a score comes back as the reading among whose ranks it
     falls: a column that rests, or has few values, is skewed or flat, is so again.
     """
-
-    bend = 3.0  # so that what is normal stays nearly so
 
     def __init__(self, windows_BLC: Tensor) -> None:
         self.columns = []
@@ -222,7 +219,7 @@ class Evened:
         directions, root = directions[:, kept], variances[kept] ** 0.25
         self.even, self.uneven = (directions / root) @ directions.T, (directions * root) @ directions.T
         evened = (flat - self.mean) @ self.even
-        self.unit = self.columns.bend * evened.std()
+        self.unit = evened.std()
         self.reach = (evened / self.unit).abs().max().asinh()
 
     def told(self, scores_BLC: Tensor) -> Tensor:

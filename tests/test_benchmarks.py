@@ -75,3 +75,22 @@ def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pyte
     made = evened.back(seen)
     assert torch.allclose(made[..., 0], made[..., 2], atol=1e-6)
     assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
+
+
+def test_normal_scores_come_back_as_readings_that_occur(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a light that is mostly out and a column of many values."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    short = importlib.import_module("short")
+    rng = np.random.default_rng(0)
+    light = 10.0 * rng.choice(4, (900, 24, 1), p=[0.77, 0.1, 0.08, 0.05])
+    windows = torch.from_numpy(np.concatenate([light, rng.lognormal(size=(900, 24, 1))], 2)).float()
+    evened = short.Evened(windows, short.NormalScores)
+    assert torch.equal(evened.back(evened.forth(windows)), windows)
+
+    noise = (0.2 * torch.from_numpy(rng.standard_normal((900, 24, 2)))).float().requires_grad_()
+    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    made = evened.back(seen.detach())
+    assert set(made[..., 0].unique().tolist()) == {0.0, 10.0, 20.0, 30.0}
+    assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
+    seen.square().sum().backward()
+    assert noise.grad is not None and noise.grad.abs().min() > 0
