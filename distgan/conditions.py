@@ -870,7 +870,7 @@ def _breaches(group: _Group, fewest: int, manifest: _Manifest, settings: config.
             group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
         ),
         f"{group.owners} effective owners of {group.effective} effective members cannot be": (
-            group.owners is None or 1 <= group.owners <= group.effective
+            group.owners is None or 1 <= group.owners <= (group.size if manifest.study else group.effective)
         ),
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
             manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)

@@ -658,6 +658,9 @@ def test_a_study_of_probes_does_what_the_seeds_do_and_is_refused(tmp_path: Path)
     assert min(bank.sizes) < 15
     assert max(bank.effective) <= 4
     assert "for study only (bank.training probes)" in verify(tmp_path / "bank")[0]
+    owned = dataclasses.replace(bank, owners=tuple(map(int, bank.sizes)))  # more than its four probes
+    owned.save(tmp_path / "owned")
+    assert len(verify(tmp_path / "owned")) == len(verify(tmp_path / "bank"))
     wide = settings_of(training="probes", condition_dim=1000, min_members=1)
     assert bank_of(wide, dim=1000, groups=6).conditions.shape == (6, 1000)
 
