@@ -181,23 +181,27 @@ class NormalScores:
     """
 
     def __init__(self, windows_BLC: Tensor) -> None:
-        self.columns = []
+        self.scores: list[tuple[Tensor, Tensor]] = []
+        self.readings: list[tuple[Tensor, Tensor]] = []
         for column in windows_BLC.double().flatten(0, 1).T:
             values, counts = column.unique(return_counts=True)
             up_to = counts.double().cumsum(0) / len(column)
             middles = up_to - counts / (2 * len(column))
-            self.columns.append((values, torch.special.ndtri(middles), torch.special.ndtri(up_to[:-1])))
+            scores, edges = torch.special.ndtri(middles), torch.special.ndtri(up_to[:-1])
+            self.scores.append((values, scores))
+            self.readings.append((edges, values))
 
     def forth(self, windows_BLC: Tensor) -> Tensor:
-        told = zip(windows_BLC.unbind(2), self.columns)
-        return torch.stack(
-            [scores[torch.searchsorted(values, x.contiguous())] for x, (values, scores, _) in told], dim=2
-        )
+        return self._looked_up(windows_BLC, self.scores)
 
     def back(self, scores_BLC: Tensor) -> Tensor:
-        told = zip(scores_BLC.unbind(2), self.columns)
+        return self._looked_up(scores_BLC, self.readings)
+
+    @staticmethod
+    def _looked_up(x_BLC: Tensor, tables: list[tuple[Tensor, Tensor]]) -> Tensor:
+        columns = zip(x_BLC.unbind(2), tables)
         return torch.stack(
-            [values[torch.searchsorted(edges, x.contiguous())] for x, (values, _, edges) in told], dim=2
+            [found[torch.searchsorted(places, x.contiguous())] for x, (places, found) in columns], dim=2
         )
 
 

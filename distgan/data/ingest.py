@@ -632,10 +632,10 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
     for first in range(0, count, step):
         rows = slice(first, min(first + step, count))
         values = source.block(rows.start, rows.stop)
-        found.whole[rows] = _unusable(values)
+        found.whole[rows] = unusable(values)
         for number, cut in enumerate(pieces):
             piece = cut(values)
-            found.flags[number, rows] = _unusable(piece)
+            found.flags[number, rows] = unusable(piece)
             found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
             found.digests[number, rows] = _digests(piece)
     return found
@@ -648,7 +648,7 @@ def _digests(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(b"".join(found), np.uint64)
 
 
-def _unusable(values: np.ndarray) -> np.ndarray:
+def unusable(values: np.ndarray) -> np.ndarray:
     """Which channels hold infinities, no values, or one value alone: [n, L, C] -> [n, 3, C]."""
     measured = ~np.isnan(values)
     low = np.min(values, axis=1, where=measured, initial=np.inf)
