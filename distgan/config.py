@@ -210,7 +210,7 @@ class Data(Section):
     )
     duplicates: Literal["error", "first", "last", "mean", "sum"] = key(
         "error",
-        "which of several different readings of one entity and time counts; equal ones are merged and counted",
+        "which of several different readings of one entity and time counts; equal ones are merged",
     )
     start_ragged: float | None = key(
         None,
