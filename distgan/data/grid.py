@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from distgan.data.store import Axis
-from distgan.data.zones import mark_repeated as twofold
-from distgan.data.zones import to_standard_time as in_standard_time
 from distgan.errors import UserError
 
 DAY = 86400
@@ -88,7 +86,7 @@ def _unequal(times: np.ndarray, step: int) -> str:
         return (
             f"times are one {what} apart, from {times[0]} to {times[-1]}: months differ in length, and a series "
             "has steps of equal length; give daily or hourly readings, or the values alone as an NPY array, "
-            "whose steps are only counted; if days and months are exchanged, set data.date_format"
+            "whose steps are only counted"
         )
     beside = off_grid(times, step)
     first = int(np.flatnonzero(beside)[0])

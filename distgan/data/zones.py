@@ -14,7 +14,6 @@ import pandas as pd
 
 from distgan.errors import UserError
 
-HOUR = np.timedelta64(3600, "s")
 
 
 def mark_repeated(times: np.ndarray, zone: str) -> np.ndarray:
@@ -48,30 +47,67 @@ def _localized(index: pd.DatetimeIndex, first: np.ndarray, zone: str) -> np.ndar
     return found.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[us]")
 
 
-def mark_second_pass(times: np.ndarray, keys: np.ndarray, zone: str) -> np.ndarray:
-    """Return which repeated local times (datetime64[us] [n], all of hours that stand twice) are the later ones.
+NONE_SEEN = np.empty((0, 2), np.int64)
 
-    Each key's times stand in file order. A time is of the second pass if it stands for the second time, or
-    after the clock went back within its hours. Where each hour is there once only, all are of the first pass.
+
+def mark_second_pass(
+    times: np.ndarray, keys: np.ndarray, seen: np.ndarray, zone: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which local times are read after the clock was put back, where an hour stands twice on it.
+
+    The order of each key's rows tells: once its clock does not go on within a repeated hour, the second pass
+    has begun. Of an hour that stands once only, all times are of the first pass.
+
+    Args:
+        times: datetime64[us] [n], in the order of the file. keys: whose each is, int64 [n].
+        seen: keys and times of repeated hours in earlier parts of the file, int64 [m, 2].
+
+    Returns:
+        bool [n], and `seen` with those of this part.
 
     Raises:
-        UserError: some times of the hours stand once and some twice, and the order does not tell the passes.
+        UserError: the rows of the day are not in order of time.
     """
-    table = pd.DataFrame({"key": keys, "time": times})
-    fold = table.groupby(["key", table["time"].dt.floor("D")], sort=False)
-    twice = table.duplicated(["key", "time"])
-    back = fold["time"].diff() < pd.Timedelta(0)
-    after = back.groupby([table["key"], table["time"].dt.floor("D")], sort=False).cumsum() > 0
-    repeats = twice.groupby([table["key"], table["time"].dt.floor("D")], sort=False).cumsum() > 0
-    single = ~table.duplicated(["key", "time"], keep=False)
-    unclear = single & repeats & ~after
-    if unclear.any():
-        place = int(np.flatnonzero(unclear)[0])
+    second = np.zeros(len(times), dtype=bool)
+    doubtful = np.flatnonzero(mark_repeated(times, zone))
+    marks = np.stack([keys[doubtful], times[doubtful].astype("M8[us]").astype(np.int64)], axis=1)
+    every = np.concatenate([seen, marks])
+    table = pd.DataFrame({"key": every[:, 0], "time": every[:, 1]})
+    table["day"] = table["time"] // DAY_US
+    still = table.groupby(["key", "day"], sort=False)["time"].diff() <= 0
+    passes = still.groupby([table["key"], table["day"]], sort=False).cumsum().to_numpy()
+    second[doubtful] = passes[len(seen) :] > 0
+    days = table.loc[passes > 0, ["key", "day"]].drop_duplicates()
+    if len(days):
+        _refuse_disorder(times, keys, second, passes[len(seen) :] > 1, doubtful, days, zone)
+    return second, every
+
+
+DAY_US = 86_400_000_000
+
+
+def _refuse_disorder(
+    times: np.ndarray,
+    keys: np.ndarray,
+    second: np.ndarray,
+    third: np.ndarray,
+    doubtful: np.ndarray,
+    days: pd.DataFrame,
+    zone: str,
+) -> None:
+    """Rows of the days of repeated hours must rise in time, so that their order tells the pass."""
+    rows = pd.DataFrame({"key": keys, "day": times.astype("M8[us]").astype(np.int64) // DAY_US})
+    chosen = np.flatnonzero(rows.merge(days.assign(there=True), "left", ["key", "day"])["there"].notna())
+    early, late = both_instants(times[chosen], zone)
+    instants = pd.Series(np.where(second[chosen], late, early))
+    falls = instants.groupby([rows["key"].to_numpy()[chosen], rows["day"].to_numpy()[chosen]]).diff()
+    bad = [*doubtful[third], *chosen[np.asarray(falls < pd.Timedelta(0))]]
+    if bad:
         raise UserError(
-            f"{table['time'][place]} stands once and other times of this hour twice, where {zone} puts the "
-            "clock back, and their order does not tell which pass it is; export the times in UTC"
+            f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of this "
+            "day are not in order of time, so that nothing tells the first pass of the repeated hour from the "
+            "second; sort the rows by time as they were read, or export the times in UTC"
         )
-    return np.asarray(twice | after)
 
 
 @lru_cache

@@ -19,7 +19,7 @@ def clock_seconds(fields: Fields, stamps: Stamps, parsed: Parsed) -> tuple[np.nd
     hour, minute, second = (to_int(fields.texts[key]) for key in "HMS")
     fraction = to_int(pc.utf8_slice_codeunits(pc.utf8_rpad(fields.texts["f"], 6, "0"), 0, 6))
     beyond = pc.utf8_slice_codeunits(fields.texts["f"], 6)  # nanoseconds: enough that they are not zero
-    fraction += np.asarray(pc.match_substring_regex(beyond, "[1-9]")).astype(np.int64)
+    fraction = fraction + np.asarray(pc.match_substring_regex(beyond, "[1-9]")).astype(np.int64)
     there = np.asarray(pc.not_equal(fields.texts["H"], ""))
     half = pc.utf8_lower(fields.texts["p"])
     if pc.any(pc.not_equal(half, "")).as_py():

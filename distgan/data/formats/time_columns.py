@@ -46,6 +46,12 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
                 f"{key} names {len(names)} columns; name one, a date and a clock column, or columns called "
                 f"{', '.join(PARTS[:4])}"
             )
+        undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
+        if undecided and pd.api.types.is_float_dtype(head[names[0]]) and not _are_numeric_times(head[names[0]]):
+            raise UserError(
+                f"{path}: {key} {names[0]!r} holds numbers that are no times; set data.time_unit or "
+                "data.date_format, or name another column"
+            )
         return names
     taken = _taken(settings)
     free = [name for name in head.columns if name not in taken]
