@@ -84,7 +84,7 @@ def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
         return stamps.refuse(
             0, "is a number of days as MATLAB counts them; export the times as text (2013-01-01 00:00)"
         )
-    if SPREADSHEET[0] <= low and high <= SPREADSHEET[1]:
+    if SPREADSHEET[0] // 2 <= low and high <= SPREADSHEET[1]:
         return stamps.refuse(
             0,
             "may be a day of a spreadsheet or a day code; set data.date_format=excel for days since 1899-12-30, "
@@ -110,12 +110,13 @@ def read_spreadsheet(texts: pa.Array, stamps: Stamps) -> Parsed:
         "is no day since 1899-12-30 (data.date_format=excel); correct it, or leave data.date_format out",
     )
     decimals = [len(text.partition(".")[2]) for text in texts.to_pylist()]
-    resolution = DAY * 10.0 ** -max(decimals)
-    seconds = numbers * DAY
-    beside = np.abs(seconds - np.round(seconds))
+    seconds, longest = numbers * DAY, max(decimals)
+    if longest >= 5:
+        exact = np.abs(seconds - np.round(seconds)) <= max(DAY * 10.0**-longest, 1e-4)
+    else:
+        exact = numbers * 16 % 1 == 0  # 0.0625 days are 1.5 hours; other short fractions were rounded
     stamps.refuse_first(
-        beside > (max(resolution, 1e-4) if max(decimals) >= 5 else 1e-4),
-        "has too few decimals to be a time to the second; export at least 5, or the times as text",
+        ~exact, "has too few decimals to be a time to the second; export at least 5, or the times as text"
     )
     origin = np.datetime64("1899-12-30", "s")
     return Parsed((origin + np.round(seconds).astype(np.int64)).astype("M8[us]"))

@@ -75,6 +75,9 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     form = settings.date_format
     if form is not None and "%" in form:
         return _read_by_format(form, stamps)
+    plain = _read_plain(stamps.texts) if form in (None, "ymd") and settings.time_unit is None else None
+    if plain is not None:
+        return Parsed(plain)
     texts = tidy(stamps.texts)
     if form == "excel":
         return read_spreadsheet(texts, stamps)
@@ -92,6 +95,20 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     if numbers and (settings.time_unit is not None or not are_compact_dates(texts)):
         return read_epoch(texts, settings.time_unit, stamps)
     return _read_text(texts, form, settings.timezone, stamps)
+
+
+PLAIN = r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
+
+
+def _read_plain(texts: list[str]) -> np.ndarray | None:
+    """datetime64[us] of stamps that are all ISO 8601 of one form, without offsets; None of others."""
+    cells = pa.array(texts, pa.string())
+    if len({len(text) for text in texts[:100]}) != 1 or not pc.all(pc.match_substring_regex(cells, PLAIN)).as_py():
+        return None
+    try:
+        return pd.to_datetime(pd.Series(texts), format="ISO8601").to_numpy().astype("M8[us]")
+    except ValueError:  # such as 31 February: named by those who read field by field
+        return None
 
 
 def _read_by_format(form: str, stamps: Stamps) -> Parsed:
