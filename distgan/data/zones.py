@@ -15,7 +15,6 @@ import pandas as pd
 from distgan.errors import UserError
 
 
-
 def mark_repeated(times: np.ndarray, zone: str) -> np.ndarray:
     """Return which local times stand twice on the clock, where it is put back: bool [n]."""
     unique, where = np.unique(times, return_inverse=True)
@@ -70,6 +69,8 @@ def mark_second_pass(
     """
     second = np.zeros(len(times), dtype=bool)
     doubtful = np.flatnonzero(mark_repeated(times, zone))
+    if not len(doubtful):
+        return second, seen
     marks = np.stack([keys[doubtful], times[doubtful].astype("M8[us]").astype(np.int64)], axis=1)
     every = np.concatenate([seen, marks])
     table = pd.DataFrame({"key": every[:, 0], "time": every[:, 1]})
@@ -104,9 +105,9 @@ def _refuse_disorder(
     bad = [*doubtful[third], *chosen[np.asarray(falls < pd.Timedelta(0))]]
     if bad:
         raise UserError(
-            f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of this "
-            "day are not in order of time, so that nothing tells the first pass of the repeated hour from the "
-            "second; sort the rows by time as they were read, or export the times in UTC"
+            f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of "
+            "this day are not in order of time, so that the passes of the repeated hour "
+            "cannot be told apart; sort the rows by time as they were read, or export the times in UTC"
         )
 
 
@@ -133,8 +134,8 @@ def standard_offset(zone: str, first: np.datetime64, last: np.datetime64) -> tup
         return offset, None
     changed = next(year for year in years if each[year] != offset)
     return offset, (
-        f"{zone} had another standard time in {changed} (UTC{format_offset(each[changed])}); all times of the "
-        f"data are given at UTC{format_offset(offset)}"
+        f"{zone} had another standard time in {changed} (UTC{format_offset(each[changed])}); all times of "
+        f"the data are given at UTC{format_offset(offset)}"
     )
 
 

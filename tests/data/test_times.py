@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,9 @@ def number(unit: str) -> Write:
 
 def ends_at_24(times: pd.DatetimeIndex) -> list[str]:
     days = (times - pd.Timedelta("1D")).strftime("%Y-%m-%d 24:00")
-    return [day if time.hour + time.minute == 0 else f"{time:%Y-%m-%d %H:%M}" for day, time in zip(days, times)]
+    return [
+        day if time.hour + time.minute == 0 else f"{time:%Y-%m-%d %H:%M}" for day, time in zip(days, times)
+    ]
 
 
 FORMS: dict[str, Write] = {
@@ -156,7 +159,7 @@ def test_any_times_are_read_exactly_or_refused_with_the_setting_that_reads_them(
             assert any((values == times.to_numpy().astype("M8[us]")).all() for values in read), error
 
 
-# ------------------------------------------------------------------------------------- the order of day and month
+# ---------------------------------------------------------------------------------the order of day and month
 
 
 def test_a_day_above_twelve_anywhere_decides() -> None:
@@ -224,7 +227,10 @@ def test_an_order_that_does_not_fit_is_refused() -> None:
         (["2013-01-01 00:60", "2013-01-01 01:00"], r"line 2.*no clock time of a day"),
         (["2013-01-01 1:00 AM", "2013-01-01 13:00 PM"], r"line 3.*AM or PM"),
         (["2013-01-01 1:00 AM", "2013-01-01 2:00"], r"line 3.*neither AM nor PM"),
-        (["2013-01-01 00:00", "01/02/2013 00:00", "2013-01-02 00:00"], r"line 3.*another form than '2013-01-01"),
+        (
+            ["2013-01-01 00:00", "01/02/2013 00:00", "2013-01-02 00:00"],
+            r"line 3.*another form than '2013-01-01",
+        ),
         (["2013-01-01 00:00:00.5", "2013-01-01 01:00:00"], r"line 2.*fraction.*data.resample.step"),
         (["2013-01-01 00:00:00+00", "2013-01-01 01:00:00"], r"line 3.*no UTC offset"),
         (["2013-01-01 00:00:00+20", "2013-01-01 01:00:00+20"], r"line 2.*no UTC offset of a place"),
@@ -288,7 +294,9 @@ def test_a_strptime_format_reads_what_it_says() -> None:
     same(load(times.strftime("%d%m%Y").tolist(), date_format="%d%m%Y"), times)
     same(load(times.strftime("%y%j").tolist(), date_format="%y%j"), times)
     texts = ["01/01/2013 23:30", "01/01/2013 24:00", "02/01/2013 00:30"]
-    same(load(texts, date_format="%d/%m/%Y %H:%M"), pd.date_range("2013-01-01 23:30", periods=3, freq="30min"))
+    same(
+        load(texts, date_format="%d/%m/%Y %H:%M"), pd.date_range("2013-01-01 23:30", periods=3, freq="30min")
+    )
     offset = [f"{time:%d.%m.%Y %H:%M}+0200" for time in times]
     found = load(offset, date_format="%d.%m.%Y %H:%M%z")
     same(found, times)
@@ -339,7 +347,9 @@ def test_day_codes_of_a_clock_change_are_counted_from_local_midnight() -> None:
 def test_fractions_are_kept_for_resampling() -> None:
     resample = config.Resample(step="1s")
     found = load(["2013-01-01 00:00:00.25", "2013-01-01 00:00:01.5"], resample=resample)
-    assert found.values.tolist() == [pd.Timestamp(text) for text in ("2013-01-01 00:00:00.25", "2013-01-01 00:00:01.5")]
+    assert found.values.tolist() == [
+        pd.Timestamp(text) for text in ("2013-01-01 00:00:00.25", "2013-01-01 00:00:01.5")
+    ]
     found = load(["1357000000.25", "1357000001.5"], resample=resample)
     assert (found.values.astype(np.int64) == [1357000000250000, 1357000001500000]).all()
     with pytest.raises(UserError, match="fraction of a second"):
@@ -354,7 +364,7 @@ def test_a_time_unit_decides_small_numbers() -> None:
     assert found.utc
 
 
-# ------------------------------------------------------------------------------------------- offsets and zones
+# ------------------------------------------------------------------------------------------offsets and zones
 
 
 def test_one_offset_is_kept_as_the_clock_and_noted() -> None:
@@ -433,11 +443,11 @@ def test_offsets_and_intervals_of_clock_times_are_told_apart() -> None:
 
 def test_intervals_over_a_clock_change() -> None:
     local = pd.date_range("2015-03-28 22:00", periods=8, freq="h", tz="UTC").tz_convert("Europe/Berlin")
-    texts = [f"{a:%d.%m.%Y %H:%M} - {b:%d.%m.%Y %H:%M}" for a, b in zip(local, local[1:])]
+    texts = [f"{a:%d.%m.%Y %H:%M} - {b:%d.%m.%Y %H:%M}" for a, b in pairwise(local)]
     same(load(texts, timezone="Europe/Berlin"), local[:-1].tz_localize(None))
 
 
-# ----------------------------------------------------------------------------------------------------- columns
+# ---------------------------------------------------------------------------------------------------- columns
 
 
 def columns(table: dict, **settings: object) -> list[str]:  # type: ignore[type-arg]
@@ -524,7 +534,17 @@ def test_what_looks_like_times() -> None:
     settings = config.Data()
     for texts in (STAMPS, ["01/02/2013"], ["1-Jan-13"], ["20130101 0100"], ["2013-01-01T00:00Z"]):
         assert looks_like_times(pd.Series(texts), settings), texts
-    for values in (["0012", "0013"], ["MAC000002"], ["12.5", "1.75"], ["12:30", "12:45"], [1.5, 2], [True, False], []):
+    for values in (
+        ["0012", "0013"],
+        ["MAC000002"],
+        ["12.5", "1.75"],
+        ["12:30", "12:45"],
+        [1.5, 2],
+        [True, False],
+        [],
+    ):
         assert not looks_like_times(pd.Series(values, dtype=object), settings), values
-    assert looks_like_times(pd.Series([19501, 19502], name="time"), config.Data(date_format="daycode:2009-01-01:30min"))
+    assert looks_like_times(
+        pd.Series([19501, 19502], name="time"), config.Data(date_format="daycode:2009-01-01:30min")
+    )
     assert looks_like_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))

@@ -1,1 +1,1 @@
-"""Readers of the layouts in which data arrive: each turns cells as written into values, or refuses in one line."""
+"""Readers of the layouts in which data arrive: cells as written become values, or a refusal in one line."""

@@ -54,9 +54,10 @@ def split_intervals(stamps: pa.Array) -> list[Halves]:
 
 
 def mark_odd_widths(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return which intervals (datetime64[us] [n] each) neither have the usual width nor end where another begins.
+    """Return which intervals neither have the usual width nor end where another begins: bool [n].
 
-    The next interval decides where months or clock changes make widths unequal.
+    Where months or clock changes make widths unequal, the next interval decides. Starts and ends are
+    datetime64[us] [n].
     """
     widths = (ends - starts).astype(np.int64)
     values, counts = np.unique(widths, return_counts=True)

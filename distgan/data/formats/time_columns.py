@@ -1,16 +1,15 @@
 """Which column of a table, or which columns together, hold its times; and their cells as text."""
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.time_numbers import SPREADSHEET, are_compact_dates, are_numbers, find_unit
 from distgan.data.formats.time_patterns import read_fields, tidy
-from distgan.data.formats.intervals import split_intervals
 from distgan.errors import UserError
 
 SAMPLE = 50  # different values of a column that are looked at
@@ -47,7 +46,11 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
                 f"{', '.join(PARTS[:4])}"
             )
         undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
-        if undecided and pd.api.types.is_float_dtype(head[names[0]]) and not _are_numeric_times(head[names[0]]):
+        if (
+            undecided
+            and pd.api.types.is_float_dtype(head[names[0]])
+            and not _are_numeric_times(head[names[0]])
+        ):
             raise UserError(
                 f"{path}: {key} {names[0]!r} holds numbers that are no times; set data.time_unit or "
                 "data.date_format, or name another column"
@@ -65,8 +68,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         found = _without_dates_of(head, found)
     if not found:
         raise UserError(
-            f"{path}: no column reads as times (2013-01-01 00:00); name one with data.columns.time, and how it is "
-            "written with data.date_format or data.time_unit"
+            f"{path}: no column reads as times (2013-01-01 00:00); name one with data.columns.time, and set "
+            "data.date_format or data.time_unit, which say how it is written"
         )
     if len(found) > 1:
         raise UserError(
@@ -106,7 +109,7 @@ def _parts_in_range(head: pd.DataFrame, names: list[str]) -> bool:
 
 
 def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
-    """Whether most values are dates with or without a clock time, as far as the setting says how they look."""
+    """Whether most values are dates, with or without a clock time, in the form that the settings name."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
     if pd.api.types.is_bool_dtype(values):
@@ -171,7 +174,7 @@ def _as_texts(values: pd.Series) -> pd.Series:
     return texts.where(~missing)
 
 
-# ------------------------------------------------------------------------------------------ date and clock time
+# ---------------------------------------------------------------------------------------- date and clock time
 
 
 def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
@@ -211,8 +214,8 @@ def _clock_beside(
         ]  # the only column that can be the id
     if len(clocks) > 1:
         raise UserError(
-            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name date and clock with "
-            "data.columns.time, and leave the other out with data.columns.ignore"
+            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name the date and the "
+            "clock with data.columns.time, and leave the other out with data.columns.ignore"
         )
     if clocks and head.duplicated(date).any():
         return clocks[0]

@@ -88,7 +88,7 @@ MONTHLY = re.compile(
 
 @dataclass(frozen=True)
 class Fields:
-    """The numbers of all stamps of a column, each an array [n]; where `matched` is false they mean nothing."""
+    """The numbers of all stamps of a column, each an array [n]; void where `matched` is false."""
 
     kind: DateKind
     matched: np.ndarray  # bool

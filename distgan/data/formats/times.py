@@ -103,7 +103,10 @@ PLAIN = r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
 def _read_plain(texts: list[str]) -> np.ndarray | None:
     """datetime64[us] of stamps that are all ISO 8601 of one form, without offsets; None of others."""
     cells = pa.array(texts, pa.string())
-    if len({len(text) for text in texts[:100]}) != 1 or not pc.all(pc.match_substring_regex(cells, PLAIN)).as_py():
+    if (
+        len({len(text) for text in texts[:100]}) != 1
+        or not pc.all(pc.match_substring_regex(cells, PLAIN)).as_py()
+    ):
         return None
     try:
         return pd.to_datetime(pd.Series(texts), format="ISO8601").to_numpy().astype("M8[us]")
@@ -154,7 +157,7 @@ def _by_strptime(texts: pa.Array, form: str) -> np.ndarray:
 
 def _read_text(texts: pa.Array, form: str | None, zone: str | None, stamps: Stamps) -> Parsed:
     fields = read_fields(texts)
-    whole = fields is not None and fields.matched.all()
+    whole = fields is not None and bool(fields.matched.all())
     for halves in split_intervals(texts):
         if whole and not halves.ends_are_clocks:
             continue
