@@ -318,8 +318,8 @@ def _columns(path: Path, pieces: list[Piece], settings: config.Data, per_file: b
     layout = settings.layout
     if layout == "auto":  # in a long table each stamp stands once for every id
         parts = [frame] if len(pieces) == 1 else [frame, pieces[-1].read()]
-        stamps = pd.concat([written_times(part, times) for part in parts])
-        layout = "long" if settings.entity or stamps.nunique() <= len(stamps) / 2 else "wide"
+        stamps = {text for part in parts for text in written_times(part, times)[1]}
+        layout = "long" if settings.entity or len(stamps) <= sum(map(len, parts)) / 2 else "wide"
     if layout == "wide":
         return Columns(names, times, None)
     rest = [name for name in names if name not in times]
@@ -375,8 +375,10 @@ def _part(
             f"{path} has the columns {', '.join(map(str, frame.columns[:6]))}, and the first file "
             f"{', '.join(columns.names[:6])}; all files need the same"
         )
-    written = written_times(frame, columns.times).rename(columns.time)
-    stamps, stamp_codes = _written_times(written, path, first_line)
+    stamp_codes, stamps = written_times(frame, columns.times)
+    if (stamp_codes < 0).any():
+        row = int(np.argmax(stamp_codes < 0))
+        raise UserError(f"{path} line {row + first_line}: no time in column {columns.time!r}")
     numbers = _numbers(frame[columns.values], path, first_line)
     facts = {"rows": len(frame), "stamps": stamps, "mark": frame.attrs.get("mark", NO_MARK)}
     if not long:
@@ -386,14 +388,6 @@ def _part(
     else:
         ids, id_codes = _written_ids(frame[columns.entity], path, first_line)
     return facts | {"ids": ids}, {"stamps": stamp_codes, "ids": id_codes, "values": numbers}
-
-
-def _written_times(column: pd.Series, path: Path, first_line: int) -> tuple[list[str], np.ndarray]:
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna())[0])
-        raise UserError(f"{path} line {row + first_line}: no time in column {column.name!r}")
-    codes, stamps = pd.factorize(column)
-    return [str(stamp) for stamp in stamps], codes.astype(np.int32)
 
 
 def _written_ids(column: pd.Series, path: Path, first_line: int) -> tuple[list[str], np.ndarray]:
@@ -490,7 +484,8 @@ class _Parts:
 
     def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         zone = self.settings.timezone
-        clock = "as in the source" if zone is None else f"standard time of {zone} all year"
+        local = "UTC" if self.utc else "as in the source"
+        clock = local if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled
         if self.notes:

@@ -107,7 +107,8 @@ def _refuse_disorder(
         raise UserError(
             f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of "
             "this day are not in order of time, so that the passes of the repeated hour "
-            "cannot be told apart; sort the rows by time as they were read, or export the times in UTC"
+            "cannot be told apart; sort the rows as they were read and remove repeated ones, or export the "
+            "times in UTC"
         )
 
 

@@ -265,7 +265,6 @@ def test_what_is_no_time_is_one_line(texts: list[str], message: str) -> None:
     [
         (["2013-01-01"], {"date_format": "%H:%M"}, "has no year"),
         (["2013-01-01"], {"date_format": "%Y-%Q"}, "no strptime format"),
-        (["2013-01-01"], {"date_format": "day first"}, "is no form of dates"),
         (["2013-01-01"], {"date_format": "%d/%m/%Y"}, "does not fit data.date_format"),
         (["2013-01-01"], {"time_unit": "s"}, "is not a number; data.time_unit"),
         (["1357000000000"], {"time_unit": "s"}, "in s since 1970"),
@@ -304,6 +303,12 @@ def test_a_strptime_format_reads_what_it_says() -> None:
     found = load(offset, date_format="%d.%m.%Y %H:%M%z", timezone="Europe/Athens")
     same(found, times - pd.Timedelta("2h"))
     assert found.utc
+
+
+@pytest.mark.parametrize("form", ["day first", "daycode", "daycode:2009-01-01", "periods:", "DMY"])
+def test_unknown_forms_are_refused_with_the_config(form: str) -> None:
+    with pytest.raises(ValueError, match="is no form of dates; write dmy"):
+        config.Data(date_format=form)
 
 
 def test_hours_that_count_from_one_begin_an_hour_earlier() -> None:
@@ -441,6 +446,23 @@ def test_offsets_and_intervals_of_clock_times_are_told_apart() -> None:
     assert "intervals of 3600 s" in interval.notes[0]
 
 
+@pytest.mark.parametrize("mark", ["UTC", "Z", "CET", "(CET)", "+01:00"])
+def test_a_zone_at_the_end_of_an_interval_holds_for_its_start(mark: str) -> None:
+    times = pd.date_range("2013-01-14", periods=48, freq="h")
+    hours = 0 if mark in ("UTC", "Z") else 1
+    for form in ("%Y-%m-%d %H:%M", "%H:%M"):
+        texts = [f"{text} {mark}" for text in until("%Y-%m-%d %H:%M", " - ", form)(times)]
+        found = load(texts, timezone="Europe/Paris")
+        same(found, times - pd.Timedelta(hours=hours))
+        assert found.utc
+
+
+def test_intervals_with_names_of_zones_over_a_clock_change() -> None:
+    local = pd.date_range("2014-10-25 22:00", periods=8, freq="h", tz="UTC").tz_convert("Europe/Berlin")
+    texts = [f"{a:%d/%m/%Y %H:%M:%S (%Z)} - {b:%d/%m/%Y %H:%M:%S (%Z)}" for a, b in pairwise(local)]
+    same(load(texts, timezone="Europe/Berlin"), local[:-1].tz_convert("UTC").tz_localize(None))
+
+
 def test_intervals_over_a_clock_change() -> None:
     local = pd.date_range("2015-03-28 22:00", periods=8, freq="h", tz="UTC").tz_convert("Europe/Berlin")
     texts = [f"{a:%d.%m.%Y %H:%M} - {b:%d.%m.%Y %H:%M}" for a, b in pairwise(local)]
@@ -513,7 +535,7 @@ def test_a_date_and_a_clock_column_are_one_time(name: str, clock: list, date: st
     table = pd.DataFrame({name: clock, "date": times.strftime(date), "kwh": np.arange(48) / 7, "x": 1.5})
     found = find_time_columns(table, config.Data(), Path("a.csv"))
     assert found == ["date", name]
-    same(load(written_times(table, found).tolist()), times)
+    same(load(written_times(table, found)[1]), times)
 
 
 def test_year_month_and_day_columns_are_one_time() -> None:
@@ -522,12 +544,14 @@ def test_year_month_and_day_columns_are_one_time() -> None:
     table["hour"], table["PM2.5"] = times.hour, np.arange(700) / 7
     found = find_time_columns(table, config.Data(), Path("a.csv"))
     assert found == ["year", "month", "day", "hour"]
-    same(load(written_times(table, found).tolist()), times)
+    same(load(written_times(table, found)[1]), times)
 
 
 def test_empty_times_stay_empty() -> None:
-    table = pd.DataFrame({"date": ["2013-01-01", None], "time": ["00:00", "01:00"]})
-    assert written_times(table, ["date", "time"]).isna().tolist() == [False, True]
+    days = ["2013-01-01", None, "2013-01-02", "2013-01-01", "2013-01-01"]
+    table = pd.DataFrame({"date": days, "hour": [1.0, 2, 1, None, 1]})
+    places, texts = written_times(table, ["date", "hour"])
+    assert places.tolist() == [0, -1, 1, -1, 0] and texts == ["2013-01-01 1", "2013-01-02 1"]
 
 
 def test_what_looks_like_times() -> None:

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 CLOCK = r"[0-9]{1,2}[:.h][0-9]{2}(?:[:.][0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+MARK = r"| ?[Zz]| ?\(?[A-Za-z]{3,5}\)?| [+-][0-9]{2}:?[0-9]{2}"  # of a zone, after a clock time
 SPLITS = (  # how the start of an interval is divided from its end
-    rf"^(?P<start>.*[0-9].* ?{CLOCK}) ?(?:-|–|—|to|bis|/) ?(?P<end>{CLOCK})$",
+    rf"^(?P<start>.*[0-9].* ?{CLOCK}) ?(?:-|–|—|to|bis|/) ?(?P<end>{CLOCK})(?P<zone>{MARK})$",
     r"^(?P<start>.*[0-9].*?) (?:-|–|—|to|bis|until|~|/) (?P<end>.*[0-9].*)$",
     r"^(?P<start>.*[0-9].*?) ?(?:–|—|~|\.\.) ?(?P<end>.*[0-9].*)$",
     r"^(?P<start>[^/]*T[^/]*|[0-9-]{8,10})/(?P<end>P[0-9A-Z.]+|[^/]*[0-9T:-][^/]*)$",
@@ -48,7 +49,10 @@ def split_intervals(stamps: pa.Array) -> list[Halves]:
             continue
         halves = pc.extract_regex(stamps, pattern)
         if pc.all(pc.is_valid(halves)).as_py():
+            names = [field.name for field in halves.type]
             start, end = (pc.utf8_trim(pc.struct_field(halves, [name]), " '\"") for name in ("start", "end"))
+            if "zone" in names:  # 00:00-01:00 UTC: of both
+                start = pc.binary_join_element_wise(start, pc.struct_field(halves, ["zone"]), "")
             found.append(Halves(start, end))
     return found
 

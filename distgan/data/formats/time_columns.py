@@ -112,7 +112,7 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
     """Whether most values are dates, with or without a clock time, in the form that the settings name."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
-    if pd.api.types.is_bool_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) and not NAMED.search(str(values.name)):
         return False
     texts = _sample(values)
     if not texts:
@@ -233,33 +233,53 @@ def _are_numbers(values: pd.Series) -> bool:
 
 def _are_clock_times(values: pd.Series) -> bool:
     """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
+    named = CLOCK_NAME.search(str(values.name).lower()) is not None
+    if pd.api.types.is_numeric_dtype(values) and not named:
+        return False
     texts = _sample(values)
     if not texts:
         return False
     if not are_numbers(tidy(texts)):
         return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
     found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
-    named = CLOCK_NAME.search(str(values.name).lower())
     of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
-    return named is not None and bool(of_the_day and len(found) > 1)
+    return named and bool(of_the_day and len(found) > 1)
 
 
 def _are_periods(values: pd.Series) -> bool:
     """Numbers 1 to 48, or another count, in a column that is named for periods."""
+    if PERIOD_NAME.search(str(values.name).lower()) is None:
+        return False
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
-    whole = len(found) > 1 and bool((np.mod(found, 1) == 0).all() and found.min() >= 1 and found.max() <= 100)
-    return whole and PERIOD_NAME.search(str(values.name).lower()) is not None
+    whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
+    return bool(whole and found.min() >= 1 and found.max() <= 100)
 
 
-def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """Return the times of all rows as one text each, NaN where a part is missing.
+def written_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
+    is missing), and these texts in order of first appearance.
 
     A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
     """
-    texts = [_as_texts(frame[name]).str.strip() for name in columns]
-    if len(columns) == 1:
+    parts = [pd.factorize(frame[name]) for name in columns]
+    codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
+    for part, unique in parts:
+        codes = codes * (len(unique) + 1) + part + 1
+        missing |= part < 0
+    places = np.full(len(frame), -1, np.int32)
+    places[~missing], kept = pd.factorize(codes[~missing])
+    texts: list[pd.Series] = []
+    for name, (_, unique) in reversed(list(zip(columns, parts))):
+        kept, rest = np.divmod(kept, len(unique) + 1)
+        cells = _as_texts(pd.Series(unique, name=name)).str.strip()
+        texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
+    return places, _joined(texts).tolist()
+
+
+def _joined(texts: list[pd.Series]) -> pd.Series:
+    if len(texts) == 1:
         return texts[0]
-    if len(columns) == 2:
+    if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
         return date + " " + texts[1].str.replace(r"^0 days ", "", regex=True)
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]

@@ -80,6 +80,10 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
 def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
     """Say what numbers that are no times since 1970 may be, and how to have them read."""
     low, high = float(numbers.min()), float(numbers.max())
+    if low >= 1900 and high <= 2101:
+        return stamps.refuse(
+            0, "names a year without month and day; give daily or hourly readings with their dates"
+        )
     if low < 2_000_000 and high < 2_000_000 and low >= 700_000:
         return stamps.refuse(
             0, "is a number of days as MATLAB counts them; export the times as text (2013-01-01 00:00)"

@@ -60,6 +60,8 @@ def read_times(texts: list[str], column: str, settings: config.Data, where: Wher
             of a second and no data.resample.step.
     """
     stamps = Stamps(texts, column, where)
+    if not texts:
+        raise UserError(f"{stamps.name} holds no times")
     parsed = _parse(stamps, settings)
     parsed = settle_zones(parsed, stamps, settings.timezone)
     split = parsed.values != parsed.values.astype("M8[s]")
@@ -83,11 +85,6 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
         return read_spreadsheet(texts, stamps)
     if form is not None and form.startswith("daycode:"):
         return read_day_codes(texts, form, settings.timezone, stamps)
-    if form is not None and form not in ORDERS and not form.startswith("periods:"):
-        raise UserError(
-            f"data.date_format {form!r} is no form of dates; write dmy, mdy, ymd, excel, "
-            "daycode:2009-01-01:30min, periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
-        )
     numbers = are_numbers(texts)
     if settings.time_unit is not None and not numbers:
         odd = ~np.array([are_numbers(texts[place : place + 1]) for place in range(len(texts))])
@@ -237,7 +234,9 @@ def _both_ends(start: Fields, last: Fields, asked: str | None, stamps: Stamps) -
     )
     parsed = _from_fields(joined, asked, twice)
     ends = parsed.values[many:]
-    zones = parsed.zones if parsed.zones is None else parsed.zones[:many]
+    zones = start.texts["z"]
+    if pc.all(pc.equal(zones, "")).as_py():  # 00:00 - 01:00 UTC
+        zones = last.texts["z"]
     return Parsed(parsed.values[:many], zones=zones, notes=parsed.notes), ends
 
 
@@ -261,6 +260,8 @@ def _read_periods(fields: Fields, form: str, zone: str | None, stamps: Stamps) -
 def _not_times(texts: pa.Array, fields: Fields | None, stamps: Stamps) -> UserError:
     """Say which stamp is no time, or is written unlike the others."""
     bad = 0 if fields is None else int(np.flatnonzero(~fields.matched)[0])
+    if fields is not None and not fields.matched.any():
+        fields = None
     text = texts[bad].as_py()
     form = "set data.date_format to the strptime format of all times, e.g. '%d/%m/%Y %H:%M'"
     if MONTHLY.fullmatch(text):

@@ -60,6 +60,7 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
         return Parsed(instants, utc=True, notes=parsed.notes)
     if len(different) == 1:
         said = f"times have the UTC offset {format_offset(different[0])} and are kept as written"
+        said = said if different[0] else "times are in UTC"
         return Parsed(parsed.values, utc=not different[0], notes=[*parsed.notes, said])
     said = (
         f"times have {len(different)} UTC offsets, {format_offset(different[0])} to "
