@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from distgan import config
-from distgan.data.formats.times import Where, find_time_columns, read_times, written_times
+from distgan.data.formats.times import Where, encode_times, find_time_columns, read_times
 from distgan.data.grid import Grid, float32, refuse_disorder, regular, resampled, seconds_of
 from distgan.data.store import Meta
 from distgan.data.work import Work, forget, in_parallel
@@ -318,7 +318,7 @@ def _columns(path: Path, pieces: list[Piece], settings: config.Data, per_file: b
     layout = settings.layout
     if layout == "auto":  # in a long table each stamp stands once for every id
         parts = [frame] if len(pieces) == 1 else [frame, pieces[-1].read()]
-        stamps = {text for part in parts for text in written_times(part, times)[1]}
+        stamps = {text for part in parts for text in encode_times(part, times)[1]}
         layout = "long" if settings.entity or len(stamps) <= sum(map(len, parts)) / 2 else "wide"
     if layout == "wide":
         return Columns(names, times, None)
@@ -375,7 +375,7 @@ def _part(
             f"{path} has the columns {', '.join(map(str, frame.columns[:6]))}, and the first file "
             f"{', '.join(columns.names[:6])}; all files need the same"
         )
-    stamp_codes, stamps = written_times(frame, columns.times)
+    stamp_codes, stamps = encode_times(frame, columns.times)
     if (stamp_codes < 0).any():
         row = int(np.argmax(stamp_codes < 0))
         raise UserError(f"{path} line {row + first_line}: no time in column {columns.time!r}")

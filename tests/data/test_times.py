@@ -13,6 +13,7 @@ from distgan import config
 from distgan.data.formats.times import (
     Times,
     Where,
+    encode_times,
     find_time_columns,
     looks_like_times,
     read_times,
@@ -535,7 +536,7 @@ def test_a_date_and_a_clock_column_are_one_time(name: str, clock: list, date: st
     table = pd.DataFrame({name: clock, "date": times.strftime(date), "kwh": np.arange(48) / 7, "x": 1.5})
     found = find_time_columns(table, config.Data(), Path("a.csv"))
     assert found == ["date", name]
-    same(load(written_times(table, found)[1]), times)
+    same(load(encode_times(table, found)[1]), times)
 
 
 def test_year_month_and_day_columns_are_one_time() -> None:
@@ -544,14 +545,16 @@ def test_year_month_and_day_columns_are_one_time() -> None:
     table["hour"], table["PM2.5"] = times.hour, np.arange(700) / 7
     found = find_time_columns(table, config.Data(), Path("a.csv"))
     assert found == ["year", "month", "day", "hour"]
-    same(load(written_times(table, found)[1]), times)
+    same(load(encode_times(table, found)[1]), times)
 
 
 def test_empty_times_stay_empty() -> None:
     days = ["2013-01-01", None, "2013-01-02", "2013-01-01", "2013-01-01"]
     table = pd.DataFrame({"date": days, "hour": [1.0, 2, 1, None, 1]})
-    places, texts = written_times(table, ["date", "hour"])
+    places, texts = encode_times(table, ["date", "hour"])
     assert places.tolist() == [0, -1, 1, -1, 0] and texts == ["2013-01-01 1", "2013-01-02 1"]
+    written = written_times(table.set_index([[5, 6, 7, 8, 9]]), ["date", "hour"])
+    assert written.isna().tolist() == [False, True, False, True, False] and written[7] == "2013-01-02 1"
 
 
 def test_what_looks_like_times() -> None:

@@ -255,7 +255,13 @@ def _are_periods(values: pd.Series) -> bool:
     return bool(whole and found.min() >= 1 and found.max() <= 100)
 
 
-def written_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Return the times of all rows as one text each, NaN where a part is missing (as `encode_times` joins)."""
+    places, texts = encode_times(frame, columns)
+    return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
+
+
+def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
     """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
     is missing), and these texts in order of first appearance.
 

@@ -19,7 +19,12 @@ from distgan.data.formats.clock_times import clock_seconds
 from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
-from distgan.data.formats.time_columns import find_time_columns, looks_like_times, written_times
+from distgan.data.formats.time_columns import (
+    encode_times,
+    find_time_columns,
+    looks_like_times,
+    written_times,
+)
 from distgan.data.formats.time_numbers import (
     are_compact_dates,
     are_numbers,
@@ -33,7 +38,15 @@ from distgan.data.formats.zone_marks import mark_of_zone, settle_zones
 from distgan.data.grid import seconds_of
 from distgan.errors import UserError
 
-__all__ = ["Times", "Where", "find_time_columns", "looks_like_times", "read_times", "written_times"]
+__all__ = [
+    "Times",
+    "Where",
+    "encode_times",
+    "find_time_columns",
+    "looks_like_times",
+    "read_times",
+    "written_times",
+]
 
 
 @dataclass(frozen=True)
