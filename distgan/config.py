@@ -205,7 +205,8 @@ class Data(Section):
         None,
         "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
         "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
-        "period in two digits), or periods:30min (a date, then the number of the period from 1); by default found",
+        "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
+        "default found",
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
         None, "unit of times that are numbers since 1970-01-01 UTC; by default found"

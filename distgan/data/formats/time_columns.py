@@ -256,7 +256,7 @@ def _are_periods(values: pd.Series) -> bool:
 
 
 def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """Return the times of all rows as one text each, NaN where a part is missing (as `encode_times` joins)."""
+    """Return the times of all rows as one text each, NaN where a part is missing."""
     places, texts = encode_times(frame, columns)
     return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
 
