@@ -100,18 +100,42 @@ def test_order_tells_the_pass_also_where_a_reading_is_missing() -> None:
         np.testing.assert_array_equal(found, instants[there].to_numpy().astype("M8[s]"))
 
 
-def test_rows_out_of_order_do_not_tell_the_pass() -> None:
-    instants = pd.date_range("2013-10-26 12:00", periods=48, freq="30min")
-    clock = (
-        instants.tz_localize("UTC").tz_convert("Europe/London").tz_localize(None).to_numpy().astype("M8[us]")
-    )
-    for order in (np.arange(48)[::-1], np.argsort(clock, kind="stable")):  # newest first; sorted by the clock
-        with pytest.raises(
-            UserError, match=r"2013-10-27 0.*Europe/London puts the clock back.*sort the rows"
-        ):
-            mark_second_pass(clock[order], np.zeros(48, int), NONE_SEEN, "Europe/London")
+def on_the_clock(start: str, periods: int, freq: str, zone: str) -> np.ndarray:
+    instants = pd.date_range(start, periods=periods, freq=freq, tz="UTC")
+    return instants.tz_convert(zone).tz_localize(None).to_numpy().astype("M8[us]")
+
+
+@pytest.mark.parametrize("freq", ["15min", "30min", "h"])
+def test_rows_sorted_by_the_clock_stand_in_the_order_of_the_passes(freq: str) -> None:
+    clock = on_the_clock("2013-10-26 12:00", 96, freq, "Europe/London")
+    second, _ = mark_second_pass(clock, np.zeros(96, int), NONE_SEEN, "Europe/London")
+    order = np.argsort(clock, kind="stable")
+    for size in (96, 7, 1):  # however the file is cut
+        seen, parts = NONE_SEEN, []
+        for start in range(0, 96, size):
+            rows = order[start : start + size]
+            part, seen = mark_second_pass(clock[rows], np.zeros(len(rows), int), seen, "Europe/London")
+            parts.append(part)
+        np.testing.assert_array_equal(np.concatenate(parts), second[order])
+
+
+@pytest.mark.parametrize("freq", ["15min", "30min", "h"])
+def test_rows_out_of_order_do_not_tell_the_pass(freq: str) -> None:
+    clock = on_the_clock("2013-10-26 12:00", 96, freq, "Europe/London")
+    shuffled = np.random.default_rng(0).permutation(96)
+    thrice = np.sort(np.append(np.arange(96), np.flatnonzero(mark_repeated(clock, "Europe/London"))[0]))
+    for order in (np.arange(96)[::-1], shuffled, thrice):
+        with pytest.raises(UserError, match=r"2013-10-2\d.*Europe/London puts the clock back.*sort the rows"):
+            mark_second_pass(clock[order], np.zeros(len(order), int), NONE_SEEN, "Europe/London")
     rest = clock[~mark_repeated(clock, "Europe/London")][::-1]  # elsewhere order decides nothing
     assert not mark_second_pass(rest, np.zeros(len(rest), int), NONE_SEEN, "Europe/London")[0].any()
+
+
+def test_a_time_without_its_equal_among_rows_sorted_by_the_clock_is_refused() -> None:
+    clock = np.sort(on_the_clock("2013-10-26 22:00", 24, "15min", "Europe/London"))
+    lost = np.flatnonzero(mark_repeated(clock, "Europe/London"))[3]
+    with pytest.raises(UserError, match="do not tell the passes"):
+        mark_second_pass(np.delete(clock, lost), np.zeros(23, int), NONE_SEEN, "Europe/London")
 
 
 def test_an_hour_that_the_clock_skips_is_refused() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.intervals import split_intervals
-from distgan.data.formats.time_numbers import SPREADSHEET, are_compact_dates, are_numbers, find_unit
+from distgan.data.formats.time_numbers import NUMBER, SPREADSHEET, are_compact_dates, are_numbers, find_unit
 from distgan.data.formats.time_patterns import read_fields, tidy
 from distgan.errors import UserError
 
@@ -112,7 +112,8 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
     """Whether most values are dates, with or without a clock time, in the form that the settings name."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
-    if pd.api.types.is_numeric_dtype(values) and not NAMED.search(str(values.name)):
+    named = NAMED.search(str(values.name)) is not None
+    if not named and _begins_with_number(values):
         return False
     texts = _sample(values)
     if not texts:
@@ -126,7 +127,6 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         return bool(found.notna().mean() > 0.5)
     cells = tidy(texts)
     if are_numbers(cells):
-        named = NAMED.search(str(values.name)) is not None
         if form == "excel" or form.startswith("daycode:"):
             numbers = pd.to_numeric(pd.Series(texts))
             return named and bool(
@@ -142,6 +142,14 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         (start := read_fields(halves.start)) is not None and start.matched.mean() > 0.5
         for halves in split_intervals(cells)
     )
+
+
+def _begins_with_number(values: pd.Series) -> bool:
+    """A quick look that spares a table of thousands of value columns a thorough one."""
+    if pd.api.types.is_numeric_dtype(values):
+        return True
+    first = next((cell for cell in values.head(SAMPLE) if isinstance(cell, str)), "")
+    return re.match(NUMBER, first.strip()) is not None
 
 
 def _are_numeric_times(values: pd.Series) -> bool:
@@ -160,7 +168,10 @@ def _sample(values: pd.Series) -> list[str]:
     there = values.dropna()
     if not len(there):
         return []
-    return _as_texts(pd.Series(there.unique()[:SAMPLE], name=values.name)).tolist()
+    different = there.unique()[:SAMPLE]
+    if all(isinstance(cell, str) for cell in different):
+        return [cell.strip() for cell in different]
+    return _as_texts(pd.Series(different, name=values.name)).tolist()
 
 
 def _as_texts(values: pd.Series) -> pd.Series:
