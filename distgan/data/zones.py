@@ -115,7 +115,7 @@ def _passes(rows: np.ndarray) -> pd.DataFrame:
 def _falling(
     times: np.ndarray, keys: np.ndarray, second: np.ndarray, days: pd.DataFrame, zone: str
 ) -> list[int]:
-    """Return the rows that fall in time on days of repeated hours (on the clock, where it never goes back)."""
+    """Return the rows that fall in time on days of repeated hours (by the clock, if it never goes back)."""
     rows = pd.DataFrame({"key": keys, "day": times.astype("M8[us]").astype(np.int64) // DAY_US})
     back = rows.merge(days, "left", ["key", "day"])["back"]
     chosen = np.flatnonzero(back.notna())

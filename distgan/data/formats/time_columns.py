@@ -113,12 +113,12 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
     named = NAMED.search(str(values.name)) is not None
-    if not named and _begins_with_number(values):
+    form = settings.date_format or ""
+    if not named and "%" not in form and _begins_with_number(values):
         return False
     texts = _sample(values)
     if not texts:
         return False
-    form = settings.date_format or ""
     if "%" in form:
         try:
             found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce", utc="%z" in form)
