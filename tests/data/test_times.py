@@ -350,6 +350,19 @@ def test_day_codes_of_a_clock_change_are_counted_from_local_midnight() -> None:
             load(usual, date_format="daycode:2009-01-01:30min", timezone="Europe/Dublin")
 
 
+def test_day_codes_as_cer_ships_them() -> None:
+    path = Path(__file__).resolve().parents[3] / "shared" / "cases" / "cer_File1.txt"
+    if not path.exists():
+        pytest.skip("cer_File1.txt is not in ../shared/cases")
+    codes = pd.read_csv(path, sep=" ", header=None, names=["meter", "code", "kwh"], dtype=str)[
+        "code"
+    ].unique()
+    found = load(codes.tolist(), date_format="daycode:2009-01-01:30min")
+    same(found, pd.date_range("2009-07-14", periods=48 * 28, freq="30min"))
+    with pytest.raises(UserError, match="daycode"):
+        load(codes.tolist())
+
+
 def test_fractions_are_kept_for_resampling() -> None:
     resample = config.Resample(step="1s")
     found = load(["2013-01-01 00:00:00.25", "2013-01-01 00:00:01.5"], resample=resample)
@@ -499,6 +512,8 @@ def test_the_time_column_is_found() -> None:
     ("table", "settings", "message"),
     [
         ({"a": [1.5, 2.5], "b": [3, 4]}, {}, "no column reads as times.*data.columns.time"),
+        ({"day": ["2013-01", "2013-02"], "b": [3, 4]}, {}, "'day' names months.*NPY"),
+        ({"time": [41275.5, 41276.5], "b": [3, 4]}, {}, "'time' holds numbers.*data.date_format=excel"),
         ({"a": STAMPS, "b": STAMPS[::-1]}, {}, "'a' and 'b' both hold times.*data.columns.time.*ignore"),
         ({"a": STAMPS}, {"columns": config.Columns(time="t")}, "data.columns.time 't' is no column"),
         ({"a": STAMPS}, {"columns": config.Columns(time=("a", "t"))}, "data.columns.time 't' is no column"),

@@ -9,7 +9,7 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.time_numbers import NUMBER, SPREADSHEET, are_compact_dates, are_numbers, find_unit
-from distgan.data.formats.time_patterns import read_fields, tidy
+from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
 from distgan.errors import UserError
 
 SAMPLE = 50  # different values of a column that are looked at
@@ -67,10 +67,7 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     if len(found) > 1:
         found = _without_dates_of(head, found)
     if not found:
-        raise UserError(
-            f"{path}: no column reads as times (2013-01-01 00:00); name one with data.columns.time, and set "
-            "data.date_format or data.time_unit, which say how it is written"
-        )
+        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
     if len(found) > 1:
         raise UserError(
             f"{path}: columns {found[0]!r} and {found[1]!r} both hold times; name the one to read with "
@@ -78,6 +75,29 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         )
     clock = _clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
+
+
+def _advice(head: pd.DataFrame, free: list[str]) -> str:
+    """Say what a table without times may have instead, and which setting reads it."""
+    for name in free:
+        texts = _sample(head[name])
+        if texts and all(MONTHLY.fullmatch(text) and not re.match(NUMBER, text) for text in texts):
+            return (
+                f"column {name!r} names months, quarters or years ({texts[0]!r}), of unequal length, and "
+                "a series has equal steps; give daily or hourly readings, or the values alone as an "
+                "NPY array, whose steps are only counted"
+            )
+    for name in free:
+        texts = _sample(head[name])
+        if NAMED.search(str(name)) and texts and are_numbers(tidy(texts)):
+            return (
+                f"column {name!r} holds numbers ({texts[0]}): set data.columns.time={name}, and "
+                "data.date_format=excel for a spreadsheet's days, daycode:2009-01-01:30min for "
+                "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
+            )
+    return (
+        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
+    )
 
 
 def _taken(settings: config.Data) -> set[str]:

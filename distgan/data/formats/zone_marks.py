@@ -124,7 +124,8 @@ def _by_names(
             offset = next(iter(able))
         instants[here] = parsed.values[here] - np.timedelta64(offset, "us")
         stamps.refuse_first(
-            here & (instants != early) & (instants != late), f"is not a time that {mark} holds at in {zone}"
+            here & (instants != early) & (instants != late),
+            f"is not a time that {mark} holds at in {zone}; set data.timezone to a zone that has it",
         )
     return Parsed(instants, utc=True, notes=parsed.notes)
 
