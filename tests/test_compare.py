@@ -54,7 +54,7 @@ def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
         pd.read_csv(judged / name).iloc[:, 1:].to_numpy("f4").T[..., None]
         for name in ("real.csv", "made.csv")
     ]
-    splits = evaluate_files.ingest.split(
+    splits = evaluate_files.assign_splits(
         [f"home-{i:03d}" for i in range(20)], evaluate_files.config.Splits(), 0
     )
     real = {name: frames[0][splits == name] for name in ("train", "holdout", "reference")}

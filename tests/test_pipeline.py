@@ -93,7 +93,7 @@ def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) 
 
 def test_splits_are_by_entity_and_nothing_is_fitted_beyond_train(run: Run) -> None:
     table = read_table(private_table(run.series))
-    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [42, 12, 6]
+    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [43, 13, 4]
     assert len(set(table.entities)) == 60
 
 
@@ -127,7 +127,7 @@ def test_of_large_sets_only_what_is_compared_is_read(
 
     monkeypatch.setattr(evaluate, "measured", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
-    assert seen == {"train": 10, "holdout": 10, "reference": 6, "synthetic": 10}
+    assert seen == {"train": 10, "holdout": 10, "reference": 4, "synthetic": 10}
     told = json.loads(again.scores.read_text())["fidelity"]
     assert [told["n"][name] for name in seen] == [42, 12, 6, 12]
     assert max(row["n"] for row in told["rows"]) == 10

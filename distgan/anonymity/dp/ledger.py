@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from safetensors.numpy import load as tensors_from_bytes
@@ -270,8 +270,7 @@ class Ledger:
                 "before": _digest(lines[-1]) if lines else "",
             }
             file.truncate(sum(len(line.encode()) + 1 for line in lines))
-            file.write(json.dumps({**entry, **more}) + "\n")
-            file.flush()
+            _write_line(file, json.dumps({**entry, **more}) + "\n")
             os.fsync(file.fileno())
         sync(self.path.parent)
         write_json(self.results / HEAD, asdict(self.head()), private=True)
@@ -286,6 +285,11 @@ def read_head(content: Any, place: Path) -> Head:
         return Head(int(content["lines"]), str(content["digest"]))
     except (KeyError, TypeError, ValueError):
         raise Mismatch(f"{place} does not say where the ledger of privacy ended; {ELSEWHERE}") from None
+
+
+def _write_line(file: IO[str], line: str) -> None:
+    file.write(line)
+    file.flush()
 
 
 def _open_private(path: str, flags: int) -> int:

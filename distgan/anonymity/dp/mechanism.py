@@ -26,6 +26,7 @@ The only home of opendp and dp-accounting.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -87,6 +88,11 @@ def spent(multipliers: Sequence[float], delta: float) -> float:
     Raises:
         UserError: dp-accounting is not installed.
     """
+    return _account(tuple(multipliers), delta * (1 - RESERVE))
+
+
+@lru_cache
+def _account(multipliers: tuple[float, ...], delta: float) -> float:
     try:
         from dp_accounting import GaussianDpEvent
         from dp_accounting.pld import PLDAccountant
@@ -95,7 +101,7 @@ def spent(multipliers: Sequence[float], delta: float) -> float:
     accountant = PLDAccountant()
     for multiplier in multipliers:
         accountant.compose(GaussianDpEvent(multiplier))
-    return float(accountant.get_epsilon(delta * (1 - RESERVE)))
+    return float(accountant.get_epsilon(delta))
 
 
 class Noise:
