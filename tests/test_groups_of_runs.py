@@ -200,7 +200,7 @@ def test_a_run_whose_ledger_was_deleted_draws_nothing_more(
 def test_members_and_non_members_become_points_by_the_same_arithmetic(
     encoded: Run, many_homes: Path, tmp_path: Path
 ) -> None:
-    """The members' series taken for non-members', clipped, projected and placed, are where the members are."""
+    """The members' series taken for non-members' are clipped, projected and placed where the members are."""
     tight = [*PRIVATE, "privacy.clip=0.7"]  # most latents are longer
     run = changed(encoded, many_homes, tmp_path, *tight)
     settings = config.load(run.config)

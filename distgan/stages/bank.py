@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from distgan import clustering, conditions, config
 from distgan.anonymity.dp import bank as private_sums
@@ -20,6 +19,7 @@ from distgan.files import read_json, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import TrainingData, owners_of
+from distgan.stages.encode import embed
 from distgan.stages.encoder import load_encoder
 from distgan.stages.prepare import Shape
 from distgan.stages.private import head_facts, open_ledger, query_of
@@ -167,14 +167,13 @@ def placed(
     return points, conditions.groups_of_cells(points, cells, keeps, bank)
 
 
-@torch.inference_mode()
 def latents(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> np.ndarray:
     """Means of the latents of some series, not kept: [n, d]."""
     encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
     size, found = settings.encoder.batch_size, []
     for first in range(0, data.num_series, size):
         series, mask = data.scaled(first, first + size)
-        found.append(encoder(series.to(parallel.device), mask.to(parallel.device))[0].cpu().numpy())
+        found.append(embed(encoder, series, mask, size, parallel.device)[0])
     return np.concatenate(found)
 
 
