@@ -133,6 +133,15 @@ def test_drawn_noise_is_discrete_gaussian() -> None:
     np.testing.assert_array_equal(one, other)
 
 
+def test_opendp_and_the_theorem_agree_on_what_a_vector_costs() -> None:
+    """ρ = 1/(2m²) of zero-concentrated privacy (Canonne, Kamath and Steinke 2020, Theorem 14)."""
+    dp = pytest.importorskip("opendp.prelude")
+    dp.enable_features("contrib")
+    vectors = dp.vector_domain(dp.atom_domain(T="i64"))
+    measurement = dp.m.make_gaussian(vectors, dp.l2_distance(T="f64"), scale=3.0 * UNIT)
+    assert measurement.map(float(UNIT)) == pytest.approx(1 / 18)
+
+
 @pytest.mark.parametrize("insecure_seed", [None, 0])
 def test_noise_has_the_calibrated_scale_and_lies_on_the_grid(insecure_seed: int | None) -> None:
     budget = budget_of(insecure_seed=insecure_seed)

@@ -237,15 +237,23 @@ def test_a_run_without_series_is_told_which_stage(mine: Run, capsys: pytest.Capt
     assert "--stages generate" in capsys.readouterr().err
 
 
+PRIVATE = ["privacy.epsilon=2", "privacy.delta=1e-6", "privacy.log_size_range=[-3, 3]"]
+
+
 @pytest.mark.slow
-def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
-    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README."""
+@pytest.mark.parametrize(
+    "private", [(), PRIVATE, [*PRIVATE, "privacy.clip=0.8"]], ids=["plain", "private", "clipped"]
+)
+def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[str]) -> None:
+    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README. Also
+    under differential privacy, where most latents are clipped.
+    """
     rng = np.random.default_rng(5)
     homes = planted.series(planted.homes(6800, rng), 168, rng)[..., 0]
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",
-        "data.splits={train: 0.45, holdout: 0.45, reference: 0.1}",
+        "data.splits={train: 0.46, holdout: 0.46, reference: 0.08}",
         "data.scaling={transform: log1p, lower_bound: 0}",
         "encoder={patch: 24, width: 16, depth: 1, heads: 2, latent_dim: 4, steps: 60, batch_size: 64}",
         "bank.condition_dim=2",
@@ -253,6 +261,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
         "model=gaussian",
         "generate={count: 600, batch_size: 200, format: csv}",
         "engine.threads=1",
+        *private,
     ]
     folder, place = tmp_path / "run", tmp_path / "out" / "release"
     assert main(["--run-dir", str(folder), *settings, *UNNAMED]) == 0
@@ -269,4 +278,10 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
     assert told["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
     assert "What is not promised" in (place / "README.txt").read_text()
     assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
+    if private:
+        tracing = {each["id"]: each for each in told["privacy"]["attacks"]}["P6b"]
+        assert tracing["high"] < tracing["limit"] < 0.63
+        assert read_json(place / "bank-manifest.json")["privacy"]["ledger"]["lines"] == 4
+        (folder / "privacy-ledger.jsonl").unlink()
+        assert code("release", folder, "--to", tmp_path / "again") == 5
     assert code("release", folder, "--to", place) == 2  # never written over

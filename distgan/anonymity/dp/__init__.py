@@ -1,4 +1,4 @@
-"""Differential privacy of the bank: noise, what an entity contributes, the sums, and the ledger of what is spent.
+"""Differential privacy of the bank: noise, what an entity contributes, the sums, the ledger of what is spent.
 
 Two databases are neighbours if one has one entity more, with all its series (add or remove). What is released
 of the entities are integer sums with discrete Gaussian noise; everything computed from these is
