@@ -245,8 +245,8 @@ PRIVATE = ["privacy.epsilon=2", "privacy.delta=1e-6", "privacy.log_size_range=[-
     "private", [(), PRIVATE, [*PRIVATE, "privacy.clip=0.8"]], ids=["plain", "private", "clipped"]
 )
 def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[str]) -> None:
-    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README. Also
-    under differential privacy, where most latents are clipped.
+    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README;
+    also under differential privacy, and where it clips most latents.
     """
     rng = np.random.default_rng(5)
     homes = planted.series(planted.homes(6800, rng), 168, rng)[..., 0]

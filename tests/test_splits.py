@@ -1,6 +1,7 @@
 """A keyed hash of the owner's id decides its split: nobody else moves it, and no split is silently empty."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from distgan import config
 from distgan.data.splits import assign_splits
 from distgan.errors import UserError
+from distgan.stages import prepare
 
 OWNERS = [f"home{number}" for number in range(400)]
 ALL = config.Splits(train=1.0, holdout=0.0, reference=0.0)
@@ -30,6 +32,23 @@ def test_one_owner_more_or_less_moves_nobody() -> None:
         assert list(assign_splits(others, config.Splits(), 0)) == [everybody[name] for name in others]
     more = dict(zip(["new", *OWNERS], assign_splits(["new", *OWNERS], config.Splits(), 0)))
     assert everybody.items() <= more.items()
+
+
+def test_preparing_one_owner_more_leaves_the_others_where_they_were(tmp_path: Path) -> None:
+    """From the file on: who trains, and with which values."""
+    rng, trained = np.random.default_rng(0), []
+    values = rng.gamma(2, 1, (80, 48)).astype(np.float32)
+    for count in (79, 80):
+        path = tmp_path / f"{count}.npz"
+        np.savez(path, x=values[80 - count :], ids=np.array([f"home{n}" for n in range(80 - count, 80)]))
+        settings = config.load(None, [f"data.source={path}", "encoder.patch=12", "model.patch=12"])
+        found, splits = prepare.read(settings, tmp_path / "parts")
+        rows = found.rows(0, found.num_series)[splits == "train"]
+        trained.append(dict(zip(np.array(found.owners)[splits == "train"], rows)))
+    fewer, more = trained
+    assert set(more) - set(fewer) <= {"home0"} and set(fewer) <= set(more)
+    for name, row in fewer.items():
+        np.testing.assert_array_equal(row, more[name])
 
 
 def test_the_seed_is_the_key() -> None:
