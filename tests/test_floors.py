@@ -8,7 +8,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"config", "layers", "losses", "errors", "files", "draws", "levels", "runs", "schedules", "progress"},
+    {
+        "config",
+        "layers",
+        "losses",
+        "errors",
+        "files",
+        "csvtext",
+        "draws",
+        "levels",
+        "runs",
+        "schedules",
+        "progress",
+    },
     {"models", "data", "clustering", "parallel", "privacy"},
     {"objectives", "conditions", "evaluation"},
     {"engine", "plan"},
@@ -21,6 +33,7 @@ FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 GROUND_ORDER = [
     "errors",
     "files",
+    "csvtext",
     "draws",
     "levels",
     "schedules",

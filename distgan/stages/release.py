@@ -16,6 +16,7 @@ from typing import Any
 import distgan
 from distgan import conditions, config, privacy
 from distgan.conditions import Bank
+from distgan.data.export import export
 from distgan.data.store import Store
 from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
@@ -28,7 +29,6 @@ from distgan.stages import current
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
 from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
-from distgan.stages.generate import export
 
 SCHEMA = "distgan.verdict/1"
 STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
