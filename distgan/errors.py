@@ -85,8 +85,10 @@ def reading(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
+        raise UserError(f"{_short(path)} is missing") from None
     except OSError as error:
         raise UserError(f"cannot read {_short(path)}: {error.strerror or error}") from error
     except ValueError as error:  # NUL, or half a character

@@ -67,7 +67,10 @@ def check_path(text: str, name: str) -> Path:
         raise UserError(f"{name} is empty; give a path")
     if "\0" in text:
         raise UserError(f"{name} {text[:80]!a} holds a NUL character, which no path can")
-    parts = [len(os.fsencode(part)) for part in text.split("/")]
+    try:
+        parts = [len(os.fsencode(part)) for part in text.split("/")]
+    except UnicodeEncodeError:
+        raise UserError(f"{name} {text[:80]!a} holds what this system's file names cannot") from None
     if max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
         raise UserError(
             f"{name} {text[:40]}… is too long: a path has at most {LONGEST_PATH} bytes and each name in it "
@@ -261,10 +264,12 @@ def refuse_standing(place: Path) -> None:
     Raises:
         UserError: something stands at `place`, where a command of the user would write.
     """
-    if place.exists():
-        raise UserError(
-            f"{place} stands already, and nothing is written over; remove it first or choose another place"
-        )
+    with reading(place):
+        if os.path.lexists(place):
+            raise UserError(
+                f"{place} stands already, and nothing is written over; remove it first or choose another "
+                "place"
+            )
 
 
 @contextlib.contextmanager

@@ -365,7 +365,7 @@ class Ledger:
 
     def _lines(self) -> list[str]:
         """Whole lines; one that a kill cut off in the middle counts as not written."""
-        text = self.path.read_text() if self.path.exists() else ""
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -373,7 +373,7 @@ class Ledger:
         lines = self._lines()
         before = _digest(lines[-1]) if lines else ""
         line = json.dumps({**entry, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": before})
-        with writing(self.path), open(self.path, "a") as file:
+        with writing(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.truncate(sum(len(line.encode()) + 1 for line in lines))
             file.write(line + "\n")
             file.flush()

@@ -17,6 +17,8 @@ FLOORS = [
         "csvtext",
         "draws",
         "levels",
+        "arguments",
+        "preflight",
         "runs",
         "schedules",
         "progress",
@@ -40,6 +42,8 @@ GROUND_ORDER = [
     "progress",
     "runs",
     "config",
+    "preflight",
+    "arguments",
     "layers",
     "losses",
 ]  # within floor 0

@@ -267,7 +267,9 @@ def test_batches_are_checked_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cuts = ["engine.micro_batch=5", "encoder.batch_size=10", "train.batch_size=8"]
-    assert main(arguments(Path("nowhere.csv"), tmp_path / "run", *cuts)) == 2
+    unread = tmp_path / "unread.csv"
+    unread.write_text("no series")
+    assert main(arguments(unread, tmp_path / "run", *cuts)) == 2
     assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
     assert "timegan looks at the whole batch" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import torch
 from distgan import clustering, conditions, config, privacy
 from distgan.conditions import Bank, Members, Projection
 from distgan.evaluation import tracing
-from distgan.files import read_json, write_json
+from distgan.files import read_record, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import TrainingData, latents_digest, owners_of
@@ -67,7 +67,7 @@ def private(
     """
     ledger, entities = privacy.Ledger(folder.ledger), data.entity_codes
     noisy = folder.clusters / "sums.safetensors"
-    facts = read_json(folder.clusters / "clusters.json")
+    facts = read_record(folder.clusters / "clusters.json", "cells")
     latent_dim, num_entities = settings.encoder.latent_dim, int(entities.max()) + 1
     budget = privacy.Budget.of(settings.privacy, latent_dim, num_entities)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell

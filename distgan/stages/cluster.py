@@ -19,7 +19,7 @@ from distgan.conditions import Projection
 from distgan.data.store import LatentStore, Store
 from distgan.errors import UserError
 from distgan.evaluation import plots
-from distgan.files import read_json, whole_folder, write_bytes, write_json
+from distgan.files import read_record, whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.progress import Progress
 from distgan.runs import Run
@@ -290,7 +290,7 @@ def private(settings: config.Config, folder: Run) -> Facts:
         with ledger.spending("directions", budget, budget.directions_multiplier, source):
             moments = privacy.noisy_moments(records, budget)
             save_private(settings, folder, records, entities, moments, floor)
-    facts = read_json(folder.clusters / "clusters.json")
+    facts = read_record(folder.clusters / "clusters.json", "cells", "explained")
     return facts | {
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",

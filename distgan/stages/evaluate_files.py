@@ -9,6 +9,7 @@ import numpy as np
 
 import distgan
 from distgan import config
+from distgan.arguments import parse_evaluate_files
 from distgan.data import ingest
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
@@ -37,8 +38,8 @@ def run(arguments: Sequence[str]) -> str:
     Raises:
         UserError: a file cannot be read, or the two do not fit together.
     """
-    options = parsed(arguments)
-    settings = config.load(None, options.overrides)
+    options = parse_evaluate_files(arguments)
+    settings: config.Config = options.settings
     real, made = (
         ingest.read(settings.data.model_copy(update={"source": source}))
         for source in (options.real, options.synthetic)
@@ -58,18 +59,6 @@ def run(arguments: Sequence[str]) -> str:
     known = facts(settings, options, real, made, counts)
     report.write(page, scores, results, known, drawn.pictures, first=drawn.first, explorer=drawn.explorer)
     return f"report    {page}\n\n{report.markdown(read_json(scores))}"
-
-
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan evaluate", description="Judge a file of synthetic series by a file of real ones."
-    )
-    kinds = "CSV, Parquet, NPY, NPZ, folder or store, as data.source"
-    parser.add_argument("--real", required=True, help=kinds)
-    parser.add_argument("--synthetic", required=True, help="the same, with the same steps")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (%(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of data and evaluate")
-    return parser.parse_intermixed_args(arguments)
 
 
 def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:

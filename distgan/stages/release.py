@@ -22,7 +22,7 @@ from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
-from distgan.files import refuse_standing, whole_folder, write_json, write_text
+from distgan.files import publish, refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import current
@@ -238,6 +238,7 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**verdict, "files": sums}, temporary / "verdict")
         write_text(temporary / "README.txt", readme(verdict, settings, folder, form))
+        publish(temporary)
 
 
 def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:
