@@ -78,6 +78,31 @@ def test_text_without_an_encoding_is_noticed(tmp_path: Path) -> None:
     assert len(_text_io_without_encoding(bad)) == 3
 
 
+RUNS_CODE = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}  # when it reads data
+OBJECTS = (
+    "broadcast_object_list",
+    "all_gather_object",
+    "gather_object",
+    "scatter_object_list",
+    "send_object_list",
+)
+
+
+def test_nothing_unpickles() -> None:
+    for path in (ROOT / "distgan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not RUNS_CODE & {name.split(".")[0] for name in names}, path
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in OBJECTS, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load":
+                assert not any(word.arg == "allow_pickle" and word.value.value for word in node.keywords), (
+                    path
+                )
+                assert ast.unparse(node.func) != "torch.load", f"{path}:{node.lineno}"
+
+
 def test_configs_and_output_are_utf8_in_a_locale_of_ascii(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("# Wärme\ndata: {units: °C}\n", encoding="utf-8")
     code = """
