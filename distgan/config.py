@@ -143,9 +143,6 @@ class Scaling(Section):
     method: Literal["standard", "minmax"] = key(
         "standard", "per-series level and spread: mean and deviation (then asinh), or middle and half range"
     )
-    lower_bound: float | None = key(
-        None, "generated values below this are raised to it (0 for loads and counts)"
-    )
 
 
 class Columns(Section):
@@ -173,6 +170,9 @@ class Bounds(Section):
     def _order(self) -> "Bounds":
         if self.lower is not None and self.upper is not None and not self.lower < self.upper:
             raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        both = self.lower is not None and self.upper is not None
+        if self.integer and both and math.ceil(self.lower or 0) > math.floor(self.upper or 0):
+            raise ValueError(f"no whole number lies between lower {self.lower:g} and upper {self.upper:g}")
         return self
 
 
@@ -1160,13 +1160,37 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         tree = _parse(text)
     except (yaml.YAMLError, UserError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:500]}") from None
-    tree = {} if tree is None else _named(tree)
+    tree = {} if tree is None else _named(_renamed(tree, str(path)))
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
     if base is None:
         return _with_model(tree)
     return _merge(_read_tree(path.parent / str(base), (*seen, place)), tree)
+
+
+def _renamed(tree: Any, where: str) -> Any:
+    """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
+
+    Raises:
+        UserError: both are given and differ.
+    """
+    data = tree.get("data") if isinstance(tree, dict) else None
+    scaling = data.get("scaling") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(scaling, dict) or "lower_bound" not in scaling:
+        return tree
+    older, bounds = scaling["lower_bound"], data.get("bounds", {})
+    if not isinstance(bounds, dict):
+        return tree
+    newer = bounds.get("lower")
+    if older is not None and newer is not None and older != newer:
+        raise UserError(
+            f"{where}: data.scaling.lower_bound {older!r:.40} and data.bounds.lower {newer!r:.40} are two "
+            "names of one setting and differ; keep data.bounds.lower alone"
+        )
+    rest = {name: value for name, value in scaling.items() if name != "lower_bound"}
+    lower = {"lower": older if newer is None else newer}
+    return {**tree, "data": {**data, "scaling": rest, "bounds": {**bounds, **lower}}}
 
 
 def _named(tree: Any) -> Any:
@@ -1203,7 +1227,7 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
-    merged: dict[str, Any] = _merge(tree, _named(_nested(dotted.strip(), nested)))
+    merged: dict[str, Any] = _merge(tree, _named(_renamed(_nested(dotted.strip(), nested), dotted)))
     return merged
 
 
@@ -1231,7 +1255,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _named(_lists_to_tuples(tree))
+    tree = _named(_renamed(_lists_to_tuples(tree), where))
     if isinstance(tree, dict):
         tree = _with_model(tree)
     try:
