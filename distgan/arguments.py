@@ -3,16 +3,19 @@ call is answered at once.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import UserError, reading
 from distgan.files import check_path, refuse_standing
 from distgan.preflight import open_run, refuse_absent
 from distgan.runs import Run
+
+EXPORTS = (".csv", ".parquet", ".zarr")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,57 @@ def parse_run(command: str, arguments: Sequence[str]) -> OfRun:
     return OfRun(settings.model_copy(update={"run_dir": str(folder.folder)}), folder)
 
 
+def parse_generate(arguments: Sequence[str]) -> tuple[OfRun, Path | None]:
+    """`RUN [--out PATH [--force]] [key.sub=value ...]`.
+
+    Raises:
+        UserError: there is no run folder, an override is wrong, or something stands at PATH.
+    """
+    parser = argparse.ArgumentParser(
+        prog="distgan generate", description="Make synthetic series from a trained run."
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="run folder")
+    parser.add_argument("--out", metavar="PATH", help="also write them here: .csv, .parquet or .zarr")
+    parser.add_argument("--force", action="store_true", help="replace what stands at PATH")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of generate")
+    options = parser.parse_intermixed_args(arguments)
+    given = parse_run("generate", [*([] if options.run is None else [options.run]), *options.overrides])
+    if options.out is None:
+        if options.force:
+            raise UserError("--force needs --out PATH: it is about what stands there")
+        return given, None
+    place = check_path(options.out, "--out")
+    _check_export(place, given.folder, options.force)
+    return given, place
+
+
+def _check_export(place: Path, folder: Run, force: bool) -> None:
+    """
+    Raises:
+        UserError: the ending is unknown, or something stands there (or beside, of the same export) that is
+            not to be replaced.
+    """
+    if place.suffix not in EXPORTS:
+        raise UserError(f"--out {place} ends with {place.suffix!r}; it must be one of {', '.join(EXPORTS)}")
+    for each in (
+        place,
+        place.with_name(f"{place.stem}.README.txt"),
+        place.with_name(f"{place.stem}.labels.csv"),
+    ):
+        with reading(each):
+            if not os.path.lexists(each):
+                continue
+            if not force:
+                raise UserError(f"--out: {each} stands already; choose another place or add --force")
+            if os.path.realpath(each).startswith(os.path.realpath(folder.folder) + os.sep):
+                raise UserError(f"--out: {each} is a part of the run; choose a place outside {folder.folder}")
+            a_store = each.suffix == ".zarr" and (each / "manifest.json").exists()
+            if each.is_dir() and not a_store:
+                raise UserError(f"--out: {each} is a folder and no store; --force replaces no such thing")
+            if each.suffix == ".zarr" and not each.is_dir():
+                raise UserError(f"--out: {each} is a file and no store; --force replaces no such thing")
+
+
 def parse_evaluate_files(arguments: Sequence[str]) -> argparse.Namespace:
     """`--real FILE --synthetic FILE [--out FOLDER] [key.sub=value ...]`; `settings` are among the options.
 
@@ -49,7 +103,12 @@ def parse_evaluate_files(arguments: Sequence[str]) -> argparse.Namespace:
     )
     kinds = "CSV, Parquet, NPY, NPZ, folder or store, as data.source"
     parser.add_argument("--real", required=True, help=kinds)
-    parser.add_argument("--synthetic", required=True, help="the same, with the same steps")
+    parser.add_argument("--synthetic", required=True, help="the same, with the same steps or --align")
+    parser.add_argument(
+        "--align",
+        choices=("sum", "mean"),
+        help="bring the shorter steps to the longer ones: sum of energies and counts, mean of powers",
+    )
     parser.add_argument("--out", default="report", help="folder of the report (%(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of data and evaluate")
     options = parser.parse_intermixed_args(arguments)
@@ -71,8 +130,8 @@ def parse_denoise(arguments: Sequence[str]) -> tuple[Run, str, Path]:
             "distgan denoise needs a run, series and a place, e.g. runs/nr_gan noisy.csv clean.csv"
         )
     place = check_path(arguments[2], "OUT of distgan denoise")
-    if place.suffix not in (".zarr", ".csv", ".parquet"):
-        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes .zarr, .csv, .parquet")
+    if place.suffix not in EXPORTS:
+        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(EXPORTS)}")
     refuse_standing(place)
     folder = open_run(arguments[0], "denoise")
     refuse_absent(arguments[1])

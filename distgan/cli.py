@@ -2,9 +2,9 @@
 
 distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, as distgan/train.py does
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
-distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
+distgan generate  RUN [--out PATH [--force]] [key.sub=value ...]   synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
-distgan evaluate  --real FILE --synthetic FILE [--out FOLDER]      the same of any two files
+distgan evaluate  --real FILE --synthetic FILE [--out FOLDER] [--align sum|mean]   the same of any two files
 distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
 distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
 distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
@@ -24,10 +24,12 @@ from pathlib import Path
 
 from distgan import __version__, config, errors
 from distgan.arguments import (
+    OfRun,
     parse_compare,
     parse_denoise,
     parse_evaluate_files,
     parse_export,
+    parse_generate,
     parse_plan,
     parse_release,
     parse_run,
@@ -55,7 +57,12 @@ def sweep(arguments: Sequence[str]) -> None:
 
 
 def generate(arguments: Sequence[str]) -> None:
-    _stage_of_run("generate", arguments)
+    given, place = parse_generate(arguments)
+    _run_stage("generate", given)
+    if place is not None:
+        from distgan.stages.generate import export_to
+
+        print(export_to(given.settings, given.folder, place))
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -70,7 +77,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 
         print(evaluate_files.run(arguments), end="")
     else:
-        _stage_of_run("evaluate", arguments)
+        _run_stage("evaluate", parse_run("evaluate", arguments))
 
 
 def compare(arguments: Sequence[str]) -> None:
@@ -89,8 +96,7 @@ def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
     print(classify(given.folder, given.settings))
 
 
-def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
-    given = parse_run(stage, arguments)
+def _run_stage(stage: str, given: OfRun) -> None:
     check_order(given.settings, given.folder, (stage,))
     check_free(given.folder)
     from distgan import stages
@@ -169,7 +175,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 
-EXPLAINED = ("train", "prepare", "sweep", "plan", "compare")  # by their own parsers
+EXPLAINED = ("train", "prepare", "generate", "sweep", "plan", "compare")  # by their own parsers
 
 
 def command(arguments: Sequence[str]) -> None:

@@ -740,6 +740,11 @@ class Generate(Section):
     seed: int = key(0, "of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
+    layout: Literal["auto", "wide", "long"] = key(
+        "auto",
+        "of an exported table: wide (a column per series) or long (columns id, timestamp and one per "
+        "channel); auto is wide for one channel and long for several",
+    )
 
 
 class Evaluate(Section):

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config, draws
+from distgan.data.export import fold_channels
 from distgan.data.grid import DAY, float32, regular, seconds_of
 from distgan.data.store import (
     SPLITS,
@@ -245,7 +246,7 @@ def _read_source(settings: config.Data, place: Path) -> Source:
         return _npz(path, settings, work)
     source = (parquet_source if suffix == ".parquet" else csv_source)(path, settings, work)
     source.meta.provenance["sha256"] = sha256(path)
-    return source
+    return fold_channels(source)
 
 
 def _folder(path: Path, settings: config.Data, place: Path) -> Source:

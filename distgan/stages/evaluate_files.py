@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 import distgan
 from distgan import config
 from distgan.arguments import parse_evaluate_files
+from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
@@ -19,6 +21,9 @@ from distgan.evaluation.verdict import COPIER, REAL
 from distgan.files import read_json
 from distgan.stages.evaluate import measured
 
+ALIGN = (
+    "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
+)
 UNKNOWN = (
     "How the synthetic series were made: by which model, from which real ones, and whether anything was "
     "averaged before.",
@@ -44,6 +49,8 @@ def run(arguments: Sequence[str]) -> str:
         ingest.read(settings.data.model_copy(update={"source": source}))
         for source in (options.real, options.synthetic)
     )
+    if options.align is not None:
+        real, made = aligned(options, settings.data, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
     splits = ingest.split(real.owners, settings.data.splits, settings.seed)
     sets = {name: real.values[splits == name] for name in SPLITS}
@@ -61,6 +68,39 @@ def run(arguments: Sequence[str]) -> str:
     return f"report    {page}\n\n{report.markdown(read_json(scores))}"
 
 
+def aligned(
+    options: argparse.Namespace, data: config.Data, real: ingest.Raw, made: ingest.Raw
+) -> tuple[ingest.Raw, ingest.Raw]:
+    """Return both series in the longer of their steps, by sums or means as --align says.
+
+    Raises:
+        UserError: the longer steps are no multiple of the shorter ones.
+    """
+    many = ratio(real.meta, made.meta)
+    if min(many.numerator, many.denominator) > 1:
+        raise UserError(
+            f"--align: steps of {real.meta.axis.step_seconds} s in {options.real} and of "
+            f"{made.meta.axis.step_seconds} s in {options.synthetic} do not divide each other; bring both to "
+            "one step with data.resample.step=…"
+        )
+    if many == 1:
+        return real, made
+    finer = options.real if many > 1 else options.synthetic
+    factor = data.reduce.factor * max(many.numerator, many.denominator)
+    reduce = config.Reduce(factor=factor, method=options.align)
+    read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
+    return (read, made) if many > 1 else (real, read)
+
+
+def ratio(real: Meta, made: Meta) -> Fraction:
+    """Return how many steps of `real` make one of `made`. Where one says nothing about time, the lengths
+    decide.
+    """
+    if real.nominal or made.nominal:
+        return Fraction(real.axis.length, made.axis.length)
+    return Fraction(made.axis.step_seconds, real.axis.step_seconds)
+
+
 def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
     """
     Raises:
@@ -74,13 +114,16 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
     }
     if one.nominal or two.nominal:
         del told["steps of {} s"], told["times from {}"]  # one of them says nothing about time
-    if len(one.channels) == len(two.channels) == 1:
+    if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
+        del told["channels {}"]  # as a table holds them
+    elif len(one.channels) == len(two.channels) == 1:
         del told["channels {}"]  # a name alone makes no difference
     for text, (here, there) in told.items():
         if here != there:
             raise UserError(
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
                 "both must have the same steps, length, channels and times"
+                + (ALIGN if ratio(one, two) != 1 else "")
             )
 
 

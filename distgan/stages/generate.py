@@ -4,6 +4,7 @@ opened.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from distgan import config, draws
 from distgan.conditions import Bank
 from distgan.data import export
 from distgan.data.store import Meta, StoreWriter
+from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -22,6 +24,7 @@ from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
 TABLES = (".csv", ".parquet")
+NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
@@ -37,11 +40,35 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     place = folder.synthetic
     for older in TABLES:  # of series that were made before
         place.with_suffix(older).unlink(missing_ok=True)
+    export.readme_of(place).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
-        place = export.export(place, place.with_suffix(f".{settings.generate.format}"), "synthetic")
+        place = place.with_suffix(f".{settings.generate.format}")
+        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, folder)
     return {
         "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
     }
+
+
+def export_to(settings: config.Config, folder: Run, place: Path) -> str:
+    """Write the run's synthetic series to `place`, with a README and labels beside it; a line for the user.
+
+    Raises:
+        UserError, DiskFull: the place cannot be written.
+    """
+    made = export.export(folder.need(folder.synthetic, "generate"), place, NAME, settings.generate.layout)
+    if folder.synthetic_labels.exists():
+        write_bytes(export.labels_of(place), read_bytes(folder.synthetic_labels))
+    describe_export(made, settings, folder)
+    return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
+
+
+def describe_export(made: export.Exported, settings: config.Config, folder: Run) -> None:
+    """Write the README of an export; what is known of the clock stands with the scaler."""
+    _, meta = read_scaler(folder)
+    count, labelled = settings.generate.count, folder.synthetic_labels.exists()
+    clock = str(meta.provenance.get("clock", ""))
+    export.write_readme(made, meta, count, clock, credit_of(settings, meta), labelled)
 
 
 def groups_of(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> np.ndarray:

@@ -229,7 +229,12 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         inside = Run(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
-            export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
+            export(
+                inside.synthetic,
+                inside.synthetic.with_suffix(f".{form}"),
+                "synthetic",
+                settings.generate.layout,
+            )
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
