@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 
 from distgan import cli, errors, files
 from distgan.config import DEEPEST, load
@@ -23,7 +24,6 @@ from distgan.errors import Diverged, UserError
 from distgan.runs import Run
 from distgan.stages.common import read_scaler
 from distgan.train import main
-from tests.conftest import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "pandas", "sklearn", "matplotlib", "ray", "zarr", "scipy", "pyarrow", "faiss", "accelerate"}
@@ -254,6 +254,31 @@ def test_a_path_that_can_be_none_is_one_line(
     text, words = PATHS[path]
     refused(capsys, *(text if each == "PATH" else each for each in arguments), words=words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_replaces_only_what_it_may(
+    stored: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.write_text(stored.config, load(None, [f"run_dir={stored.folder}"]).to_yaml())
+    (tmp_path / "old.csv").write_text("mine")
+    (tmp_path / "old.labels.csv").write_text("mine")
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "file.zarr").write_text("mine")
+    (tmp_path / "dangling.csv").symlink_to(tmp_path / "gone")
+    for place, force, words in (
+        ("old.csv", False, "add --force"),
+        ("old.parquet", False, "old.labels.csv stands already"),
+        ("dangling.csv", False, "add --force"),
+        ("new.txt", False, "must be one of .csv, .parquet, .zarr"),
+        ("new", True, "must be one of"),
+        ("folder.zarr", True, "a folder and no store"),
+        ("file.zarr", True, "a file and no store"),
+        ("run/series.zarr", True, "a part of the run"),
+    ):
+        options = ["--out", str(tmp_path / place), *(["--force"] if force else [])]
+        refused(capsys, "generate", str(stored.folder), *options, words=words)
+    refused(capsys, "generate", str(stored.folder), "--force", words="--force needs --out")
+    assert (tmp_path / "old.csv").read_text() == "mine" and Store.open(stored.series).num_series == 6
 
 
 def test_a_source_that_may_never_end_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

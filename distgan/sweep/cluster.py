@@ -253,6 +253,11 @@ def run_worker(job: Mapping[str, Any]) -> None:
     trial = Trial(Path(job["folder"]))
     if is_main:
         wait_until_free(trial.run)
+    with private_files():
+        _go_on_and_tell(trial, job, is_main)
+
+
+def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
     for look in go_on(trial, job["steps"], job["objectives"], is_main):
         if is_main:
             job["found"].put(vars(look))
