@@ -13,6 +13,7 @@ from distgan import config
 from distgan.arguments import parse_evaluate_files
 from distgan.csvtext import unescape_cell
 from distgan.data import ingest
+from distgan.data.splits import assign_splits
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
 from distgan.evaluation import fidelity, pictures, report
@@ -52,7 +53,7 @@ def run(arguments: Sequence[str]) -> str:
     if options.align is not None:
         real, made = aligned(options, settings.data, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
-    splits = ingest.split(real.owners, settings.data.splits, settings.seed)
+    splits = assign_splits(real.owners, settings.data.splits, settings.seed)
     sets = {name: real.values[splits == name] for name in SPLITS}
     counts = {name: counted(real, splits == name) for name in SPLITS}
     owners = {name: split.owners for name, split in counts.items()}
