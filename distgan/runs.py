@@ -95,7 +95,8 @@ class Run:
     def private(self) -> tuple[Path, ...]:
         """What only the data's owner may read, and what could be learned from it."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
-        more = (self.gan, self.report, self.scores, self.logs, self.config, self.folder / "done")
+        more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
+        more = (*more, self.folder / "done")
         return (*parts, *more, self.series.with_name(f"{self.series.stem}.private.csv"))
 
     def metrics(self, stage: str) -> Path:

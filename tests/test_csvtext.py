@@ -69,8 +69,8 @@ def test_an_export_has_safe_headers_and_the_very_values(tmp_path: Path) -> None:
     meta = Meta(Axis("2013-01-01T00:00:00", 3600, 24), ("a;=cmd", 'b "c", d'), "kWh", {}, {})
     with StoreWriter(tmp_path / "s.zarr", meta) as writer:
         writer.append(values)
-    place = export.export(tmp_path / "s.zarr", tmp_path / "s.csv", "synthetic")
-    table = pd.read_csv(place, float_precision="round_trip", index_col="timestamp").astype(np.float32)
+    place = export.export(tmp_path / "s.zarr", tmp_path / "s.csv", "synthetic", "wide").place
+    table = pd.read_csv(place, index_col="timestamp").astype(np.float32)
     np.testing.assert_array_equal(table.to_numpy().T.reshape(3, 2, 24).transpose(0, 2, 1), values)
     header = next(csv.reader(io.StringIO(place.read_text(encoding="utf-8"))))
     assert ";=" not in ",".join(header)

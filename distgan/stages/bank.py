@@ -15,7 +15,7 @@ from distgan.anonymity.dp.bank import Budget, Sums
 from distgan.conditions import Bank, Members, Projection
 from distgan.errors import UserError
 from distgan.evaluation import tracing
-from distgan.files import write_json
+from distgan.files import read_record, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import TrainingData, owners_of
