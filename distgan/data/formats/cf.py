@@ -7,6 +7,7 @@ valid_min, valid_max, valid_range), unsigned integers (_Unsigned), times (units 
 import base64
 import binascii
 import struct
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ def library() -> Any:
             "NetCDF files, and Zarr arrays with CF attributes or time coordinates, are read by xarray; "
             "pip install 'distgan[formats]'"
         ) from None
+    warnings.filterwarnings("ignore", category=xarray.SerializationWarning)  # of several fill values, e.g.
     return xarray
 
 
@@ -85,6 +87,11 @@ def decode(raw: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.nda
     if values.dtype.kind not in "fiub":
         raise UserError(f"{where}: decoded by its attributes it is {values.dtype}, no numbers")
     return values
+
+
+def joined_letters(variable: Any) -> Any:
+    """An xarray variable of letters [..., n] as one of texts [...]."""
+    return library().conventions.decode_cf_variable("text", variable, decode_times=False)
 
 
 def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], told: Mapping[str, Any]) -> np.ndarray:
@@ -156,9 +163,6 @@ def _counted(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit
             f"(s, ms, us or "
             "ns since 1970-01-01)"
         )
-    scaled = (
-        np.round(values.astype(np.float64) * (NANOSECONDS[unit] / 1000)) if values.dtype.kind == "f" else None
-    )
-    if scaled is None:
-        scaled = values.astype(np.int64) * NANOSECONDS[unit] // 1000
-    return scaled.astype(np.int64).astype("M8[us]")
+    if values.dtype.kind == "f":
+        return np.round(values * (NANOSECONDS[unit] / 1000)).astype(np.int64).astype("M8[us]")
+    return (values.astype(np.int64) * NANOSECONDS[unit] // 1000).astype("M8[us]")

@@ -4,7 +4,6 @@ What a dimension is follows from names and coordinates, never from sizes: one is
 the others say whose series it is. Packed integers and fill values are decoded as the CF conventions say.
 """
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -122,7 +121,7 @@ def array_source(container: Container, variable: Variable, settings: config.Data
     Raises:
         UserError: it is none, or its values cannot be decoded.
     """
-    _refuse_other(container.path, variable)
+    refuse_other(container.path, variable)
     axes = ("time", "id") if settings.layout == "wide" else ("id", "time")
     dims = (*axes, "channel")[: len(variable.shape)]
     named = replace(variable, dims=dims)
@@ -132,7 +131,7 @@ def array_source(container: Container, variable: Variable, settings: config.Data
     return source
 
 
-def _refuse_other(path: Path, variable: Variable) -> None:
+def refuse_other(path: Path, variable: Variable) -> None:
     if len(variable.shape) not in (2, 3) or variable.dtype.kind not in "fiub" or 0 in variable.shape:
         raise UserError(
             f"{path} has shape {variable.shape} of {variable.dtype}; "
@@ -509,7 +508,3 @@ def _list(variables: list[Variable]) -> str:
 def is_positional(variable: Variable) -> bool:
     """Whether nothing names the dimensions of a variable."""
     return not variable.dims or not any(re.search(r"\w", dim or "") for dim in variable.dims)
-
-
-def total_bytes(variable: Variable) -> int:
-    return math.prod(variable.shape) * variable.dtype.itemsize

@@ -14,7 +14,7 @@ from distgan.data.formats.arrays import Index
 from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.formats.zarrs import ACCEPT_UNWRITTEN
-from distgan.data.work import Work, sha256
+from distgan.data.work import Work
 from distgan.errors import UserError
 
 ENGINES = {b"\x89HDF\r\n\x1a\n": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}
@@ -46,16 +46,16 @@ def netcdf_source(path: Path, settings: config.Data, work: Work) -> Source:
         container = Container(path, dict(_variables(found)))
     except Exception as error:  # the libraries raise a wide family on damaged files
         raise UserError(f"{path} is not a readable NetCDF file ({first_line_of(error)})") from None
-    source = labelled.container_source(container, settings, work)
     if engine == "h5netcdf":
         for variable in labelled.chosen_variables(container, settings):
             _refuse_unwritten(path, variable, settings)
-    source.meta.provenance["sha256"] = sha256(path)
-    return source
+    return labelled.container_source(container, settings, work)
 
 
 def _variables(dataset: Any) -> Iterator[tuple[str, Variable]]:
     for name, variable in dataset.variables.items():
+        if variable.dtype == "S1" and variable.ndim > 1:  # letters, as NetCDF 3 stores text
+            variable = cf.joined_letters(variable)
         attributes = cf.attributes_of(variable.attrs, variable.dtype)
         chunks = variable.encoding.get("chunksizes") or (1,) * variable.ndim
         fill = FILLS.get(variable.dtype.newbyteorder("=").str[1:])

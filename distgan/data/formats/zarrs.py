@@ -3,7 +3,8 @@
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,16 +47,17 @@ def zarr_source(path: Path, settings: config.Data, work: Work) -> Source:
             f"dimensions; "
             f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
         )
-    source = labelled.container_source(container, settings, work)
     for variable in labelled.chosen_variables(container, settings):
-        _refuse_unwritten(path / variable.name, node[variable.name], variable, settings)
-    return source
+        array = node[variable.name]
+        assert isinstance(array, zarr.Array)
+        _refuse_unwritten(path / variable.name, array, variable, settings)
+    return labelled.container_source(container, settings, work)
 
 
 def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: Work) -> Source:
     """An array by itself; its dimensions, if they have names, are described by its neighbours."""
     variable = variable_of(path, node)
-    labelled._refuse_other(path, variable)
+    labelled.refuse_other(path, variable)
     _refuse_unwritten(path, node, variable, settings)
     if labelled.is_positional(variable):
         return labelled.array_source(Container(path, {}), variable, settings, work)
@@ -73,7 +75,7 @@ def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: Work) -
     source = labelled.container_source(container, settings.model_copy(update={"columns": only}), work)
     if settings.columns.values is None and len(source.meta.channels) == 1:
         names = ("value",) if not beside else source.meta.channels
-        source.meta = labelled.replace(source.meta, channels=names)
+        source.meta = replace(source.meta, channels=names)
     return source
 
 
@@ -98,10 +100,10 @@ def _variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
 
 
 def variable_of(path: Path, node: zarr.Array) -> Variable:
-    """An array with the names that Zarr v3 (dimension_names) or xarray (_ARRAY_DIMENSIONS) give dimensions."""
-    told = dict(node.attrs)
+    """An array, with the names of dimensions of Zarr v3 (dimension_names) or xarray (_ARRAY_DIMENSIONS)."""
+    told: dict[str, Any] = dict(node.attrs)
     old_names = told.pop("_ARRAY_DIMENSIONS", None)
-    names = getattr(node.metadata, "dimension_names", None) or old_names or ()
+    names: Sequence[str | None] = getattr(node.metadata, "dimension_names", None) or old_names or ()
     dims = tuple(f"dim{axis}" if name is None else str(name) for axis, name in enumerate(names))
     if not any(names) or len(dims) != node.ndim or len(set(dims)) != len(dims):
         dims = ()
