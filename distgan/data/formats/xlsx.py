@@ -25,16 +25,12 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
             f"{path} is an Excel file, which openpyxl reads; pip install 'distgan[formats]'"
         ) from None
     try:
-        values = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        formulas = openpyxl.load_workbook(path, read_only=True)
-        name = _sheet(path, values, wanted)
-        width = _check(path, values[name], formulas[name])
-        with writing(target), open(target, "w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-            for row in _rows(values[name]):
-                rows.writerow([_text(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
-        values.close()
-        formulas.close()
+        with open(path, "rb") as one, open(path, "rb") as other:
+            values = openpyxl.load_workbook(one, read_only=True, data_only=True)
+            formulas = openpyxl.load_workbook(other, read_only=True)
+            name = _sheet(path, values, wanted)
+            width = _check(path, values[name], formulas[name])
+            _write(values[name], width, target)
     except UserError:
         raise
     except OSError as error:
@@ -43,6 +39,13 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
         raise _damaged(path, error) from None
     except Exception as error:  # openpyxl and the parser below raise a wide family
         raise _damaged(path, error) from None
+
+
+def _write(sheet: Any, width: int, target: Path) -> None:
+    with writing(target), open(target, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        for row in _rows(sheet):
+            rows.writerow([_text(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
 
 
 def _damaged(path: Path, error: Exception) -> UserError:
