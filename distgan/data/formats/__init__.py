@@ -1,0 +1,1 @@
+"""Readers of files as published or exported: text tables, Parquet, folders, arrays."""
