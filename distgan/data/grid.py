@@ -28,6 +28,19 @@ class Grid:
         return elapsed // self.axis.step_seconds
 
 
+def common_step(times: np.ndarray) -> int:
+    """Return the most common difference of rising `times`, in seconds."""
+    steps, counts = np.unique(np.diff(times.astype("M8[s]")).astype(np.int64), return_counts=True)
+    return int(steps[np.argmax(counts)])
+
+
+def off_grid(times: np.ndarray, step: int) -> np.ndarray:
+    """Return which times lie beside the grid of `step` seconds that holds the most of them: bool [n]."""
+    phases = times.astype("M8[s]").astype(np.int64) % step
+    values, counts = np.unique(phases, return_counts=True)
+    return np.asarray(phases != values[np.argmax(counts)])
+
+
 def regular(times: np.ndarray, source: str) -> Grid:
     """The regular axis of rising `times`.
 

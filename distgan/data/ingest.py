@@ -271,12 +271,9 @@ def _folder(path: Path, settings: config.Data, place: Path) -> Source:
 def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
     """What parsed parts depend on: the files, and how they are read."""
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return {
-        "files": stats,
-        "layout": settings.layout,
-        "timestamp": settings.timestamp,
-        "entity": settings.entity,
-    }
+    ways = ("layout", "columns", "encoding", "separator", "header", "skip_rows", "decimal", "thousands")
+    read = settings.model_dump(mode="json", include={*ways, "missing_values"})
+    return {"version": 2, "files": stats} | read
 
 
 def _local(source: str, place: Path) -> Path:

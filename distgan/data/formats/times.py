@@ -89,3 +89,11 @@ def _stamps(column: pd.Series, day_first: bool, settings: config.Data) -> np.nda
 
 def _has_offset(text: str) -> bool:
     return re.search(r"\d\s*(Z|[+-]\d\d:?\d\d)$", text.strip()) is not None
+
+
+def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Return the times of all rows as one text each, NaN where a part is missing."""
+    found = frame[columns[0]].astype("str")
+    for name in columns[1:]:
+        found = found + " " + frame[name].astype("str")
+    return found
