@@ -18,7 +18,7 @@ from distgan.data.formats.csv_pieces import Span, csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table, with_numbers
 from distgan.data.formats.long import Long
-from distgan.data.formats.marks import BY_KEY, Marks, Place, add_texts, allowed, decide, guess, no_evidence, stripped
+from distgan.data.formats.marks import BY_KEY, Marks, Place, add_texts, allowed, decide, guess, no_evidence, reads_as_number, stacked
 from distgan.data.formats.parquet_pieces import parquet_pieces, sample_parquet
 from distgan.data.formats.parts import Parsed
 from distgan.data.formats.pieces import Piece, Source, first_line_of, refuse_twice
@@ -41,6 +41,7 @@ __all__ = [
     "text_table",
 ]
 
+FEW_COLUMNS, FEW_ROWS = 100, 50  # of a sample that show how numbers are written, to begin with
 TEXTS = (".csv", ".txt", ".tsv", ".dat")
 
 
@@ -111,7 +112,10 @@ def read_table(sampled: Sampled, settings: config.Data, work: Work) -> Source:
         UserError: it cannot be read, or in more than one way; names the place and the setting.
     """
     base = _first_marks(sampled.sample, settings)
-    known = with_numbers(sampled.sample)
+    sample = sampled.sample
+    if base.decimal != "." and sampled.dialect is not None:
+        sample = read_sample(sampled.dialect, base.decimal)
+    known = with_numbers(sample)
     table = find_table(sampled.path, known, settings, per_file=sampled.per_file)
     reading = _read_pieces(sampled, Reading(table, settings, base), work)
     if table.layout == "wide" and settings.layout == "auto" and _times_repeat(sampled.pieces, work):
@@ -125,17 +129,13 @@ def read_table(sampled: Sampled, settings: config.Data, work: Work) -> Source:
 def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
     """The likeliest way in which the table writes numbers, to begin with."""
     evidence, ways = no_evidence(), allowed(settings)
-    for name in sample.columns:
-        if not pd.api.types.is_string_dtype(sample[name].dtype):
-            continue
-        cells = stripped(sample[name].head(200)).dropna()
-        if len(cells) and any(marks.fits(cells, strict=False).mean() > 0.5 for marks in ways):
-            add_texts(evidence, name, cells[_fits_any(cells, ways)], ways, settings.thousands == "auto")
+    strings = [name for name in sample.columns if pd.api.types.is_string_dtype(sample[name].dtype)][:FEW_COLUMNS]
+    if strings:
+        cells = stacked(sample.head(FEW_ROWS), strings).dropna()
+        numbers = cells[[reads_as_number(cell) for cell in cells]]
+        if len(numbers):
+            add_texts(evidence, ["sample"], numbers.reset_index(drop=True), ways, settings.thousands == "auto")
     return guess(evidence, ways)
-
-
-def _fits_any(cells: pd.Series, ways: list[Marks]) -> list[bool]:
-    return [any(marks.accepts(cell) for marks in ways) for cell in cells]
 
 
 def _read_pieces(sampled: Sampled, reading: Reading, work: Work) -> Reading:

@@ -219,18 +219,18 @@ def sample_spans(dialect: Dialect) -> list[Span]:
     return found
 
 
-def read_sample(dialect: Dialect) -> pd.DataFrame:
-    """Return rows from all over the file, numbers with a decimal point as numbers.
+def read_sample(dialect: Dialect, decimal: str = ".") -> pd.DataFrame:
+    """Return rows from all over the file, numbers with a decimal mark as numbers.
 
     Raises:
         UserError: a sampled line has too few or too many cells.
     """
     spans = sample_spans(dialect)
     if len(spans) == 1:
-        return spans[0].read()
+        return spans[0].read(decimal=decimal)
     names = dialect.columns
     content = b"".join(span.content()[0] for span in spans)
     try:
-        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, (), ".", None)[names]
+        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, (), decimal, None)[names]
     except UserError:  # once more block by block, to name the right line
-        return pd.concat([span.read() for span in spans], ignore_index=True)
+        return pd.concat([span.read(decimal=decimal) for span in spans], ignore_index=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distgan import config
-from distgan.data.formats.marks import MISSING, WAYS
+from distgan.data.formats.marks import MISSING, reads_as_number
 from distgan.data.formats.pieces import refuse_twice
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
@@ -70,7 +70,7 @@ def kind(cell: str) -> str:
     """Return what a cell reads as: empty, number, time or text."""
     if cell in MISSING:
         return "empty"
-    if any(marks.accepts(cell) for marks in WAYS):
+    if reads_as_number(cell):
         return "number"
     return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.marks import WAYS, stripped
+from distgan.data.formats.marks import reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
@@ -29,6 +29,7 @@ CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
 )
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
+SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 MAY_REPEAT = 0.02  # share of readings of a sample that may stand twice
 
 
@@ -133,7 +134,7 @@ def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
             continue
         cells = stripped(frame[name]).dropna()
         if len(cells):
-            fits = np.array([any(marks.accepts(cell) for marks in WAYS) for cell in cells.head(500)])
+            fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
             if fits.all() and not looks_like_times(cells, config.Data()):
                 found[name] = pd.Series(np.nan, frame.index).mask(frame[name].notna(), 0.5)
         else:
@@ -145,15 +146,17 @@ def _is_text(column: pd.Series, name: str) -> bool:
     """Whether the cells are words; cells among them that are numbers may be ids, as may those of ids alone."""
     if is_number(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
-    cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:500])
+    cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
     if not len(cells):
         return False
-    numbers = np.mean([any(marks.accepts(cell) for marks in WAYS) for cell in cells])
-    return bool(numbers == 0 or numbers < 0.5 or (names_entities(name) and numbers < 1))
+    numbers = np.mean([reads_as_number(cell) for cell in cells])
+    return bool(numbers == 0 or numbers < 0.5 or (names_entities(name) and numbers < 0.9))
 
 
 def names_entities(name: str) -> bool:
-    """Return whether a column's name says that it holds ids."""
+    """Return whether a column's name says that it holds ids; a name with a number is of one entity."""
+    if re.search(r"\d", name):
+        return False
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
     return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(name.lower())
 

@@ -54,7 +54,7 @@ class Marks:
             plain = plain.str.replace(f"[{_members(self.thousands)}]", "", regex=True)
         if self.decimal != ".":
             plain = plain.str.replace(self.decimal, ".", regex=False)
-        return pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        return pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
 
 
 WAYS = tuple(
@@ -87,10 +87,23 @@ PROOF = {  # of thousands: a mark that stands twice, or before the decimal mark
 DOUBTFUL = {mark: rf"[+-]?[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
 
 
+NUMBER = re.compile(rf"[+-]?[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
+
+
+def reads_as_number(cell: str) -> bool:
+    """Return whether a stripped cell is a number in any way of writing them."""
+    return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
+
+
 def stripped(column: pd.Series) -> pd.Series:
     """Return a text column without blanks around its cells, missing marks as missing."""
     cells = column.astype("str").str.strip()
     return cells.mask(cells.isin(MISSING))
+
+
+def stacked(frame: pd.DataFrame, names: list[str]) -> pd.Series:
+    """Return columns below each other, stripped: cell (row, column) is at column * rows + row."""
+    return stripped(pd.concat([frame[name].astype("str") for name in names], ignore_index=True))
 
 
 def allowed(settings: config.Data) -> list[Marks]:
@@ -116,25 +129,36 @@ def no_evidence() -> dict[str, Any]:
 
 
 def add_texts(
-    evidence: dict[str, Any], name: str, cells: pd.Series, ways: list[Marks], strict: bool
+    evidence: dict[str, Any], names: list[str], cells: pd.Series, ways: list[Marks], strict: bool
 ) -> None:
-    """Add what a stripped text column of a piece shows."""
-    there = cells[cells.notna()]
-    if not len(there):
+    """Add what stacked text columns of a piece show."""
+    rows = len(cells) // len(names)
+    places = np.flatnonzero(cells.notna())
+    if not len(places):
         return
+    there = cells.iloc[places]
+
+    def cell(which: np.ndarray) -> list[Any]:
+        """The marked cell that comes first in the file."""
+        marked = places[which]
+        place = int(marked[np.argmin(marked % rows)])
+        return [place % rows, names[place // rows], cells.iloc[place]]
+
     for marks in ways:
         fits = marks.fits(there, strict)
         if not fits.all():
-            row = int(np.argmin(fits))
-            _first(evidence["fails"], marks.key, [int(there.index[row]), name, there.iloc[row]])
+            _first(evidence["fails"], marks.key, cell(~fits))
     for mark in (".", ","):
+        if not there.str.contains(mark, regex=False).any():
+            continue
         if mark not in evidence["proof"] and there.str.fullmatch(PROOF[mark]).any():
             evidence["proof"].append(mark)
         doubtful = there.str.fullmatch(DOUBTFUL[mark]).to_numpy(dtype=bool)
         if doubtful.any():
-            row = int(np.argmax(doubtful))
-            _first(evidence["doubt"], mark, [int(there.index[row]), name, there.iloc[row]])
-            if mark not in evidence["mixed"] and there.str.fullmatch("[+-]?[0-9]{1,3}").any():
+            _first(evidence["doubt"], mark, cell(doubtful))
+            plain = there.str.fullmatch("[+-]?[0-9]{1,3}").to_numpy(dtype=bool)
+            both = np.intersect1d(places[doubtful] // rows, places[plain] // rows)
+            if len(both) and mark not in evidence["mixed"]:
                 evidence["mixed"].append(mark)
 
 

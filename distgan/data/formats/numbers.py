@@ -14,7 +14,7 @@ from distgan.data.formats.marks import (
     guess,
     no_evidence,
     not_a_number,
-    stripped,
+    stacked,
 )
 from distgan.data.formats.pieces import Piece
 from distgan.errors import UserError
@@ -41,24 +41,23 @@ def read_numbers(
     texts = [name for name in names if not _is_numeric(piece, frame[name])]
     plain = [name for name in names if name not in set(texts)]
     numbers = frame[plain].to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
-    cells = {name: _cells(piece, frame[name], settings) for name in texts}
+    cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
-        for name in texts:
-            add_texts(evidence, name, cells[name], allowed(settings), strict)
-        if piece.as_written is not None and plain and len(frame):
+        if len(cells):
+            add_texts(evidence, texts, cells, allowed(settings), strict)
+        if piece.as_written is not None and numbers.size:
             doubtful = add_numbers(evidence, plain, numbers, base.decimal, strict)
             if doubtful:
-                _add_as_written(evidence, piece, tuple(doubtful), settings)
+                _add_as_written(evidence, piece, doubtful, settings)
     way = marks or guess(evidence, allowed(settings))
     if not texts:
         return _without_missing(numbers, settings), evidence, way
-    values = np.empty((len(frame), len(names)))
-    places = {name: place for place, name in enumerate(plain)}
-    for column, name in enumerate(names):
-        values[:, column] = (
-            numbers[:, places[name]] if name in places else _converted(piece, name, cells[name], way)
-        )
-    return _without_missing(values, settings), evidence, way
+    converted = _converted(piece, texts, cells, way)
+    if not plain:
+        return _without_missing(converted, settings), evidence, way
+    both = np.concatenate([numbers, converted], axis=1)
+    place = {name: column for column, name in enumerate([*plain, *texts])}
+    return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
 
 
 def _is_numeric(piece: Piece, column: pd.Series) -> bool:
@@ -75,44 +74,53 @@ def _is_numeric(piece: Piece, column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column)
 
 
-def _cells(piece: Piece, column: pd.Series, settings: config.Data) -> pd.Series:
-    """A text column, stripped; marks that mean missing, as missing."""
-    cells = stripped(column)
+def _cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.Series:
+    """Stacked text columns; marks that mean missing, as missing."""
+    cells = stacked(frame, names)
     meant = [str(mark) for mark in settings.missing_values if isinstance(mark, str)]
     return cells.mask(cells.isin(meant)) if meant else cells
 
 
-def _add_as_written(
-    evidence: dict[str, Any], piece: Piece, names: tuple[str, ...], settings: config.Data
-) -> None:
+def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], settings: config.Data) -> None:
     """Look at the text of columns that read as numbers and may yet have thousands marks."""
     assert piece.as_written is not None
+    ways = [marks for marks in allowed(settings) if marks.thousands in (".", ",")]
+    ways = [marks for marks in ways if marks.key not in evidence["fails"]]
+    if not ways:
+        return
     for rows in (FIRST_ROWS, None):
-        seen: dict[str, Any] = no_evidence() | {"fails": dict(evidence["fails"])}
-        frame = piece.as_written(names, rows)
-        for name in names:
-            add_texts(seen, name, stripped(frame[name]), allowed(settings), settings.thousands == "auto")
-        rivals = [marks for marks in allowed(settings) if marks.thousands in (".", ",")]
-        if all(marks.key in seen["fails"] for marks in rivals):
+        seen: dict[str, Any] = no_evidence()
+        frame = piece.as_written(tuple(names), rows)
+        add_texts(seen, names, stacked(frame, names), ways, settings.thousands == "auto")
+        if len(seen["fails"]) == len(ways):
+            evidence["fails"].update(seen["fails"])
+            return
+        if rows is None or len(frame) < rows:
             break
-    evidence.update(seen)
+    for key in ("fails", "doubt"):
+        evidence[key] = seen[key] | evidence[key]
+    for key in ("proof", "mixed"):
+        evidence[key] += [mark for mark in seen[key] if mark not in evidence[key]]
 
 
-def _converted(piece: Piece, name: str, cells: pd.Series, marks: Marks) -> np.ndarray:
+def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks) -> np.ndarray:
+    """Stacked cells -> numbers: float64 [rows, columns]."""
+    rows = len(cells) // len(names)
     values = marks.numbers(cells)
     bad = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
-    bad = [row for row in bad.tolist() if cells.iloc[row].lower().lstrip("+-") not in ("inf", "infinity")]
-    if bad:
-        raise bad_cell(piece, name, cells, bad[0], marks)
-    for sign in (1.0, -1.0):
-        shown = cells.str.fullmatch(r"(?i)\+?inf(inity)?" if sign > 0 else r"(?i)-inf(inity)?").fillna(False)
-        values[shown.to_numpy(dtype=bool)] = sign * np.inf
-    return values
+    if len(bad):
+        endless = cells.iloc[bad].str.fullmatch(r"(?i)[+-]?inf(inity)?").to_numpy(dtype=bool)
+        below = cells.iloc[bad].str.startswith("-").to_numpy(dtype=bool)
+        values[bad[endless]] = np.where(below[endless], -np.inf, np.inf)
+        bad = bad[~endless]
+    if len(bad):
+        place = int(bad[np.argmin(bad % rows)])
+        raise bad_cell(piece, names[place // rows], str(cells.iloc[place]), place % rows, marks)
+    return values.reshape(len(names), rows).T
 
 
-def bad_cell(piece: Piece, name: str, cells: pd.Series, row: int, marks: Marks) -> UserError:
+def bad_cell(piece: Piece, name: str, cell: str, row: int, marks: Marks) -> UserError:
     """Return the error for a cell that is no number."""
-    cell = str(cells.iloc[row])
     where = f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r}"
     for sign, what in SIGNS.items():
         if sign in cell:
@@ -127,5 +135,6 @@ def _without_missing(values: np.ndarray, settings: config.Data) -> np.ndarray:
             number = float(mark)
         except ValueError:
             continue
-        values[values == number] = np.nan
+        if (values == number).any():
+            values = np.where(values == number, np.nan, values)
     return values
