@@ -98,7 +98,7 @@ def _empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
     known = [*table.time, *table.ids]
     missing = np.zeros(len(frame), dtype=bool)
     if known and frame[known[0]].isna().any():
-        missing = frame[known[0]].isna().to_numpy()
+        missing = frame[known[0]].isna().to_numpy(copy=True)
         places = np.flatnonzero(missing)
         missing[places] = frame.iloc[places].isna().all(axis=1).to_numpy()
     return missing
