@@ -7,10 +7,11 @@ import numpy as np
 
 from distgan.data.formats.duplicates import combine, groups_of, merge_groups
 from distgan.data.formats.pace import Pace, least
-from distgan.data.formats.parts import NONE_SEEN, Parsed, Parts
+from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import Grid, float32
 from distgan.data.work import forget
+from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
 
 BLOCK_BYTES = 64 << 20  # of readings that are merged into steps at a time
@@ -175,7 +176,6 @@ class Long(Parts):
             times, tracks = self.times(number), self._tracks(number)
             second, seen = self.seconds(times, tracks, seen)
             placed = self.placed(times, second)
-            self.refuse_disorder(tracks, placed, second)
             self._second[number] = np.flatnonzero(second)
             found.append(np.unique(placed))
         return np.unique(np.concatenate(found))

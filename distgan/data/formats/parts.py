@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from distgan.data.formats.duplicates import Tally
 from distgan.data.formats.pieces import Piece
 from distgan.data.formats.rows import Reading
 from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
-from distgan.data.grid import Grid, common_step, in_standard_time, off_grid, regular, resampled, seconds_of, twofold
+from distgan.data.grid import Grid, common_step, off_grid, regular, resampled, seconds_of
 from distgan.data.store import Meta
 from distgan.data.work import Work
+from distgan.data.zones import mark_second_pass, standard_offset, to_standard_time
 from distgan.errors import UserError
-
-NONE_SEEN = np.empty((0, 2), np.int64)
 
 
 @dataclass
@@ -50,9 +48,16 @@ class Parts:
             texts, column, self.settings, Where(self.path, lambda bad: self._line_of(texts[bad]))
         )
         self.utc = found.utc
+        self.time_notes = list(found.notes)
         self.understood.notes += found.notes
         self.time_of = dict(zip(texts, found.values.astype("M8[us]").tolist()))
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
+        late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
+        self.span = found.values.min(), found.values.max() + late
+        if self.settings.timezone is not None:
+            note = standard_offset(self.settings.timezone, *self.span)[1]
+            self.time_notes += [note] if note else []
+            self.understood.notes += [note] if note else []
 
     def _line_of(self, text: str) -> int:
         """The first line with a stamp."""
@@ -81,43 +86,24 @@ class Parts:
         return found
 
     def seconds(self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return which times are the second of two that stand alike on the clock of one key, and all that may
-        be.
+        """Return which times are of the second pass of a repeated hour, and the repeated hours seen so far.
 
         `seen` holds those of earlier parts, each a key and its time: int64 [n, 2].
         """
-        second = np.zeros(len(times), dtype=bool)
         zone = self.settings.timezone
         if zone is None or self.utc:
-            return second, seen
-        doubtful = np.flatnonzero(twofold(times, zone))
-        marks = np.stack([keys[doubtful], times[doubtful].astype(np.int64)], axis=1)
-        every = pd.DataFrame(np.concatenate([seen, marks]))
-        later = every.duplicated().to_numpy()
-        second[doubtful] = later[len(seen) :]
-        return second, every[~later].to_numpy()
+            return np.zeros(len(times), dtype=bool), seen
+        try:
+            return mark_second_pass(times, keys, seen, zone)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
 
     def placed(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return whole seconds, in the zone's standard time if a zone is given: datetime64[s]."""
         if self.settings.timezone is None:
             return times.astype("M8[s]")
-        return in_standard_time(times, second, self.settings.timezone, self.utc, str(self.path))
-
-    def refuse_disorder(self, keys: np.ndarray, placed: np.ndarray, second: np.ndarray) -> None:
-        """Which of two equal local times is the later one is told by their order alone.
-
-        Raises:
-            UserError: there are such times, and the times of a key do not rise.
-        """
-        if not second.any():
-            return
-        order = np.argsort(keys, kind="stable")
-        falls = np.diff(placed[order].astype(np.int64)) < 0
-        if (falls & (keys[order][1:] == keys[order][:-1])).any():
-            raise UserError(
-                f"{self.path}: local times stand twice at the end of daylight saving time, and the rows are not in "
-                "the order of time; sort them by time, or export them in UTC"
-            )
+        zone, source = self.settings.timezone, str(self.path)
+        return to_standard_time(times, second, zone, self.utc, source, self.span)
 
     @property
     def resampling(self) -> bool:
@@ -147,6 +133,8 @@ class Parts:
         clock = "as in the source" if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled
+        if self.time_notes:
+            provenance["times"] = "; ".join(self.time_notes)
         if self.settings.resample.step is not None:
             provenance["resampled"] = f"{self.settings.resample.method} over {self.settings.resample.step}"
         if self.tally.merged or self.tally.conflicting:

@@ -6,9 +6,10 @@ import numpy as np
 
 from distgan.data.formats.duplicates import groups_of, merge_groups
 from distgan.data.formats.pace import Pace, merge_steps
-from distgan.data.formats.parts import NONE_SEEN, Parts
+from distgan.data.formats.parts import Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import Grid
+from distgan.data.zones import NONE_SEEN
 
 SERIES = 256  # compared at a time where rows stand twice
 
@@ -26,7 +27,6 @@ class Wide(Parts):
         one = np.zeros(len(written), dtype=np.int64)
         second = self.seconds(written, one, NONE_SEEN)[0]
         placed = self.placed(written, second)
-        self.refuse_disorder(one, placed, second)
         self.starts = np.concatenate([[0], np.cumsum([facts["rows"] for facts in self.facts])])
         exact = placed.astype("M8[us]") + (written - written.astype("M8[s]"))
         grid, ignored = self.grid(np.unique(placed), lambda: np.unique(placed[self._measured()]))
