@@ -120,9 +120,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
         left_out["incomplete calendar year"] = incomplete * len(kept)
     chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
     rows = np.concatenate(chosen)
-    bad = scanned.missing[rows[:, 0], rows[:, 1]] > settings.max_missing
-    if bad.any():
-        left_out[f"more than {100 * settings.max_missing:g} % missing"] = int(bad.sum())
+    bad = _incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
     policy = "drop" if settings.cut == "years" else settings.unusable
     rows = rows[~bad]
@@ -134,7 +132,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
         raise UserError(
-            f"no usable series in {settings.source}: {reasons}; see data.max_missing, data.unusable"
+            f"no usable series in {settings.source}: {reasons}; see data.max_missing, data.start_ragged, data.unusable"
         )
     by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
@@ -142,6 +140,29 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
     copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
     return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies)
+
+
+def _incomplete(
+    scanned: "Scan", rows: np.ndarray, settings: config.Data, left_out: dict[str, int]
+) -> np.ndarray:
+    """Return which series lack too many readings: bool [n].
+
+    With data.start_ragged, what lies before the first and after the last reading counts against its share
+    alone.
+    """
+    missing = scanned.missing[rows[:, 0], rows[:, 1]]
+    if settings.start_ragged is None:
+        bad = missing > settings.max_missing
+        if bad.any():
+            left_out[f"more than {100 * settings.max_missing:g} % missing"] = int(bad.sum())
+        return bad
+    short = 1 - missing < settings.start_ragged
+    gaps = ~short & (scanned.inner[rows[:, 0], rows[:, 1]] > settings.max_missing)
+    if short.any():
+        left_out[f"less than {100 * settings.start_ragged:g} % measured"] = int(short.sum())
+    if gaps.any():
+        left_out[f"more than {100 * settings.max_missing:g} % missing between first and last"] = int(gaps.sum())
+    return np.asarray(short | gaps)
 
 
 def _copies(digests: np.ndarray, owners: list[str]) -> int:
@@ -303,12 +324,14 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 @dataclass
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share; digests: [p, n] uint64, the same of equal values.
+    same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the first and the last
+    reading; digests: [p, n] uint64, the same of equal values.
     """
 
     whole: np.ndarray
     flags: np.ndarray
     missing: np.ndarray
+    inner: np.ndarray
     digests: np.ndarray
 
 
@@ -317,6 +340,7 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
     found = Scan(
         np.zeros((count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count, 3, channels), dtype=bool),
+        np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count), np.uint64),
     )
@@ -329,8 +353,24 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
             piece = cut(values)
             found.flags[number, rows] = unusable(piece)
             found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
+            if found.missing[number, rows].any():
+                found.inner[number, rows] = _missing_inside(piece)
             found.digests[number, rows] = _digests(piece)
     return found
+
+
+def _missing_inside(values: np.ndarray) -> np.ndarray:
+    """Return the share of missing values between the first and the last reading of each series: [n, L, C] ->
+    [n].
+    """
+    missing = np.isnan(values)
+    there = ~missing.all(axis=2)
+    first = np.argmax(there, axis=1)
+    last = values.shape[1] - np.argmax(there[:, ::-1], axis=1)
+    steps = np.arange(values.shape[1])
+    inside = (steps >= first[:, None]) & (steps < last[:, None])
+    many = np.count_nonzero(missing & inside[:, :, None], axis=(1, 2))
+    return many / np.maximum((last - first) * values.shape[2], 1)
 
 
 def _digests(values: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Readers of users' files, one a layout."""
+"""Readers of files as published or exported: text tables, Parquet, folders, arrays."""

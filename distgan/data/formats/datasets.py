@@ -14,25 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pandas as pd
-import pyarrow.parquet as parquet
 
 from distgan import config
-from distgan.data import tables
-from distgan.data.formats.containers import (
-    ARCHIVES,
-    KINDS,
-    STREAMS,
-    TEXTS,
-    Unpacked,
-    kind_of,
-    unpack,
-)
-from distgan.data.formats.pieces import Piece, Source, first_line_of, refuse_twice
+from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, kind_of, unpack
+from distgan.data.formats.layout import find_table, listed, with_numbers
+from distgan.data.formats.parquet_pieces import has_no_rows
+from distgan.data.formats.pieces import Piece, Source, refuse_twice
+from distgan.data.formats.time_columns import find_time_columns
+from distgan.data.tables import Sampled, read_table, table_of
 from distgan.data.work import Work
-from distgan.errors import UserError, writing
+from distgan.errors import UserError
 
-HEAD_BYTES, HEAD_ROWS = 1 << 18, 2000
+SAMPLED_FILES = 16
 NOT_DATA = re.compile(
     r"[._~]|(read.?me|licen[cs]e|copying|change.?log|thumbs\.db|desktop\.ini|metadata|.*\.(md|pdf|crc|html?|docx?|"
     r"json|xml|ya?ml|png|jpe?g|py|ipynb|log|sha256|md5)$)",
@@ -133,7 +128,20 @@ def _is_table(inside: Path, file: Path, every: bool) -> bool:
         return False
 
 
-# -------------------------------------------------------------------------------------------- from outside
+# ----------------------------------------------------------------------------------------------- from outside
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a dataset, unpacked and sampled."""
+
+    member: Member
+    found: Unpacked
+    table: Sampled
+
+    @property
+    def named(self) -> Path:
+        return self.found.packed or self.found.path
 
 
 def dataset_source(
@@ -149,31 +157,24 @@ def dataset_source(
             the file and the setting that decides.
     """
     files, empty = _unpacked(dataset, settings, place)
-    settings = files[0][1].settings if files else settings
-    if not files:
-        raise UserError(f"data.source {dataset.root}: all its {len(dataset.members)} files are empty")
-    if len(files) == 1 and not files[0][0].keys and settings.layout != "per_file":
-        found = files[0][1]
-        work = Work(place / "parts", key([found.path]))
-        with found.named():
-            reader = tables.parquet_source if kind_of(found.path) == "parquet" else tables.csv_source
-            source = reader(found.path, settings, work)
-    else:
-        work = Work(place / "parts", key([found.path for _, found in files]))
-        heads = [_head(found, settings, place) for _, found in files]
-        order = _arrange(dataset.root, [member for member, _ in files], heads, settings)
-        pieces = [
-            piece
-            for number, ((member, found), head) in enumerate(zip(files, heads))
-            for piece in _pieces(number, member, found, list(heads[0].columns), order)
-        ]
-        source = tables._source(dataset.root, pieces, order.settings, work, per_file=order.per_file)
-    source.meta.provenance["files"] = len(files)
-    if dataset.skipped:
-        source.meta.provenance["skipped_files"] = dataset.skipped[:20]
-    if empty:
-        source.meta.provenance["empty_files"] = empty[:20]
+    work = Work(place / "parts", key([found.path for _, found in files]))
+    parts = [_sampled(number, member, found, work) for number, (member, found) in enumerate(files)]
+    settings = parts[0].found.settings
+    lone = len(parts) == 1 and not parts[0].member.keys and settings.layout != "per_file"
+    order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
+    source = read_table(_together(dataset.root, parts, order), order.settings, work)
+    _report(source, len(parts), dataset.skipped, empty)
     return source
+
+
+def _report(source: Source, files: int, skipped: list[str], empty: list[str]) -> None:
+    """Say with the source which files it was read from, and which were not read."""
+    source.meta.provenance["files"] = files
+    for name, what in (("skipped_files", skipped), ("empty_files", empty)):
+        if what:
+            source.meta.provenance[name] = what[:20]
+            shown = ", ".join(what[:5]) + (", …" if len(what) > 5 else "")
+            source.understood.notes.append(f"{len(what)} {name.replace('_', ' ')}: {shown}")
 
 
 def _unpacked(
@@ -182,70 +183,47 @@ def _unpacked(
     """The files as they can be read, and the names of those that hold nothing."""
     files, empty = [], []
     for number, member in enumerate(dataset.members):
+        inside = str(member.path.relative_to(dataset.root))
         if member.path.stat().st_size == 0:
-            empty.append(str(member.path.relative_to(dataset.root)))
+            empty.append(inside)
             continue
         found = unpack(member.path, settings, place / "members" / f"{number:06d}")
         if found.path.is_dir():
             raise UserError(f"{member.path} holds several files, in a folder of others; unpack it")
-        if found.path.stat().st_size == 0 or _has_no_rows(found.path):
-            empty.append(str(member.path.relative_to(dataset.root)))
-            continue
+        with found.named():
+            if _has_no_rows(found.path):
+                empty.append(inside)
+                continue
         files.append((member, found))
+    if not files:
+        raise UserError(f"data.source {dataset.root}: all its {len(dataset.members)} files are empty")
     return files, empty
 
 
 def _has_no_rows(path: Path) -> bool:
     """A table of nothing, or of a header alone, as Spark writes for empty partitions."""
+    if path.stat().st_size == 0:
+        return True
     if kind_of(path) == "parquet":
-        try:
-            return bool(parquet.ParquetFile(path).metadata.num_rows == 0)
-        except Exception as error:  # pyarrow raises a wide family here
-            raise UserError(f"{path} is not a readable Parquet file ({first_line_of(error)})") from None
+        return has_no_rows(path)
     with open(path, "rb") as file:
-        head = file.read(1 << 16)
-    return len(head) < 1 << 16 and len([line for line in head.splitlines() if line.strip()]) < 2
+        start = file.read(1 << 16)
+    return len(start) < 1 << 16 and len([line for line in start.splitlines() if line.strip()]) < 2
+
+
+def _sampled(number: int, member: Member, found: Unpacked, work: Work) -> Part:
+    kind = kind_of(found.path)
+    if kind not in ("text", "parquet"):
+        raise UserError(
+            f"{member.path} is {kind}, and the other files are tables; give a pattern, e.g. FOLDER/*.csv"
+        )
+    with found.named():
+        return Part(
+            member, found, table_of(found.path, kind, found.settings, work.folder / f"text{number:06d}")
+        )
 
 
 # ------------------------------------------------------------------------------------------------- the pieces
-
-
-def table_pieces(path: Path) -> list[Piece]:
-    """The pieces of one table."""
-    if kind_of(path) == "parquet":
-        return list(tables._parquet_pieces(path))
-    header, separator = tables._csv_header(path)
-    return list(tables._csv_pieces(path, header, separator))
-
-
-def _head(found: Unpacked, settings: config.Data, place: Path) -> pd.DataFrame:
-    """The first rows of a file, read as all of it will be."""
-    path = found.path
-    if kind_of(path) == "parquet":
-        return _parquet_head(path)
-    with open(path, "rb") as file:
-        content = file.read(HEAD_BYTES)
-    if len(content) == HEAD_BYTES:
-        content = content[: content.rfind(b"\n") + 1] or content
-    head = place / "head" / path.name
-    with writing(head):
-        head.parent.mkdir(parents=True, exist_ok=True)
-        head.write_bytes(content)
-    with Unpacked(head, settings, found.packed or path).named():
-        return table_pieces(head)[0].read()
-
-
-def _parquet_head(path: Path) -> pd.DataFrame:
-    try:
-        batch = next(parquet.ParquetFile(path).iter_batches(HEAD_ROWS))
-        frame = batch.to_pandas()
-    except Exception as error:  # pyarrow raises a wide family here
-        raise UserError(f"{path} is not a readable Parquet file ({first_line_of(error)})") from None
-    if not isinstance(frame.index, pd.RangeIndex):
-        counted = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)
-        frame = frame.reset_index(drop=counted)
-    frame.columns = pd.Index([str(name) for name in frame.columns])
-    return frame
 
 
 @dataclass(frozen=True)
@@ -257,155 +235,189 @@ class Arrangement:
     keys: tuple[str, ...] = ()
 
 
-def _pieces(
-    number: int, member: Member, found: Unpacked, columns: list[str], order: Arrangement
-) -> list[Piece]:
-    added = {key: member.keys[key] for key in order.keys}
-    entity = member.name if order.per_file else None
-    return [
-        replace(
-            piece,
-            name=f"{number:06d}.{piece.name}",
-            read=partial(_read, piece, found, columns, added),
-            file=found.packed or piece.file,
-            entity=entity,
-        )
-        for piece in table_pieces(found.path)
+def _together(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
+    """All files as one table."""
+    columns = list(parts[0].table.sample.columns)
+    pieces = [
+        _piece(piece, number, part, columns, order)
+        for number, part in enumerate(parts)
+        for piece in part.table.pieces
     ]
+    sample = partial(_sample, parts, columns, order)
+    return Sampled(root, pieces, sample(None), parts[0].table.dialect, order.per_file, sample)
+
+
+def _sample(parts: list[Part], columns: list[str], order: Arrangement, decimal: str | None) -> pd.DataFrame:
+    """Rows of files all over the dataset; of the first alone where each file is an entity."""
+    count = 1 if order.per_file else min(SAMPLED_FILES, len(parts))
+    chosen = [parts[place] for place in np.linspace(0, len(parts) - 1, count).round().astype(int)]
+    frames = []
+    for part in chosen:
+        again = part.table.again
+        frame = part.table.sample if decimal is None or again is None else again(decimal)
+        added = {key: part.member.keys[key] for key in order.keys}
+        frames.append(frame[columns].assign(**added))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arrangement) -> Piece:
+    added = {key: part.member.keys[key] for key in order.keys}
+    as_written = piece.as_written
+    return replace(
+        piece,
+        name=f"{number:06d}.{piece.name}",
+        read=partial(_read, piece, part, columns, added),
+        file=part.named,
+        entity=part.member.name if order.per_file else None,
+        as_written=None if as_written is None else partial(_as_written, as_written, added),
+    )
 
 
 def _read(
-    piece: Piece, found: Unpacked, columns: list[str], added: dict[str, str], **how: Any
+    piece: Piece, part: Part, columns: list[str], added: dict[str, str], text: Any = (), decimal: str = "."
 ) -> pd.DataFrame:
     """A piece with its columns in the order of the first file's, and what its folders say as more columns."""
-    with found.named():
-        frame = piece.read(**how)
+    with part.found.named():
+        frame = piece.read(text=tuple(name for name in text if name not in added), decimal=decimal)
     marks = dict(frame.attrs)
-    if list(frame.columns) != columns:
-        _refuse_other_columns(list(frame.columns), columns, found.packed or found.path)
-        frame = frame[columns]
-    if added:
-        frame = frame.assign(**added)
+    frame = frame[columns].assign(**added) if added or list(frame.columns) != columns else frame
     frame.attrs.update(marks)
     return frame
 
 
-def _refuse_other_columns(names: list[str], columns: list[str], path: Path) -> None:
-    if sorted(names) != sorted(columns):
-        raise UserError(
-            f"{path} has the columns {', '.join(map(str, names[:6]))}, and the first file "
-            f"{', '.join(columns[:6])}; all files need the same: name those that belong together by a "
-            f"pattern, "
-            "e.g. data.source='FOLDER/block_*.csv'"
-        )
+def _as_written(
+    read: Callable[[tuple[str, ...], int | None], pd.DataFrame],
+    added: dict[str, str],
+    names: tuple[str, ...],
+    rows: int | None,
+) -> pd.DataFrame:
+    frame = read(tuple(name for name in names if name not in added), rows)
+    return frame.assign(**{name: added[name] for name in names if name in added})
 
 
-# ------------------------------------------------------------------------------------------ how they belong
+# -------------------------------------------------------------------------------------------- how they belong
 
 
-def _arrange(
-    root: Path, members: list[Member], heads: list[pd.DataFrame], settings: config.Data
-) -> Arrangement:
-    for member, head in zip(members, heads):
-        _refuse_other_columns(list(head.columns), list(heads[0].columns), member.path)
-    if any(member.keys for member in members):
-        return _by_keys(root, members, heads, settings)
+def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
+    """How files go together, by the settings or else by what they hold.
+
+    Raises:
+        UserError: they do not, or in more than one way; names the setting that decides.
+    """
+    _refuse_other_columns(root, parts)
+    if any(part.member.keys for part in parts):
+        return _by_keys(root, parts, settings)
+    per_file = Arrangement(settings, per_file=True)
     if settings.layout == "per_file":
-        refuse_twice([member.name for member in members], f"{root}: the name of a file")
-        return Arrangement(settings, per_file=True)
-    if settings.layout in ("wide", "long", "day_wide") or settings.entity or settings.columns.id:
+        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
+        return per_file
+    if settings.layout != "auto" or settings.columns.id is not None:
         return Arrangement(settings)
-    time = tables._time_column(heads[0], members[0].path, settings)
-    if _repeats(heads[0], time):
+    samples = [with_numbers(part.table.sample) for part in parts]
+    time = find_time_columns(samples[0], settings, parts[0].named)
+    if (column := _id_column(root, samples, time)) is not None:
+        return Arrangement(with_id(settings, (column,)))
+    if find_table(parts[0].named, samples[0], settings).layout != "wide":
         return Arrangement(settings)
-    if (column := _id_column(root, heads, time)) is not None:
-        return Arrangement(settings.model_copy(update={"layout": "long", "entity": column}))
-    if _overlap(heads, time):
-        refuse_twice([member.name for member in members], f"{root}: the name of a file")
-        return Arrangement(settings, per_file=True)
+    if _overlap(samples, time):
+        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
+        return per_file
     raise UserError(
-        f"{root}: its {len(members)} files have the same columns and begin at different times; set "
-        f"data.layout=wide if "
-        "they are parts of one table, or data.layout=per_file if each is an entity"
+        f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
+        f"data.layout=wide "
+        "if they are parts of one table, data.layout=per_file if each is an entity, or data.columns.id to "
+        "the "
+        "column that says whose the readings are"
     )
 
 
-def _repeats(frame: pd.DataFrame, time: str) -> bool:
-    """Whether each time stands in several rows, as in a long table."""
-    return bool(frame[time].nunique() <= len(frame) / 2)
+def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
+    first = list(parts[0].table.sample.columns)
+    for part in parts:
+        names = list(part.table.sample.columns)
+        if sorted(names) != sorted(first):
+            raise UserError(
+                f"{part.named} has the columns {', '.join(names[:6])}, and the first file "
+                f"{', '.join(first[:6])}; all "
+                f"files need the same: name those that belong together by a pattern, e.g. "
+                f"data.source='{root}/block_*.csv'"
+            )
 
 
-def _id_column(root: Path, heads: list[pd.DataFrame], time: str) -> str | None:
-    """The column with one value in the first rows of every file, and different ones in different files.
+def _id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str | None:
+    """The column with one value all over each file, and another in every other file.
 
     Raises:
         UserError: there are several.
     """
     found = []
-    for name in heads[0].columns:
-        if name == time or any(head[name].isna().any() or head[name].nunique() != 1 for head in heads):
+    for name in samples[0].columns:
+        if name in time or any(
+            sample[name].isna().any() or sample[name].nunique() != 1 for sample in samples
+        ):
             continue
-        if len({head[name].iloc[0] for head in heads}) == len(heads):
+        if len({sample[name].iloc[0] for sample in samples}) == len(samples):
             found.append(str(name))
     if len(found) > 1:
         raise UserError(
-            f"{root}: the columns {', '.join(found)} each have one value a file; name the id column with "
-            "data.columns.id"
+            f"{root}: the columns {', '.join(found)} each have one value a file; set data.columns.id to "
+            f"the one that "
+            "says whose the readings are"
         )
     return found[0] if found else None
 
 
-def _overlap(heads: list[pd.DataFrame], time: str) -> bool:
-    """Whether files begin at the same time, or within the first rows of one another."""
-    firsts = [head[time].iloc[0] for head in heads]
-    if len(set(firsts)) < len(firsts):
-        return True
-    seen = [set(head[time]) for head in heads]
-    return any(
-        first in other for number, first in enumerate(firsts) for other in seen[:number] + seen[number + 1 :]
-    )
+def _overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
+    """Whether files have a time in common."""
+    seen: set[tuple[Any, ...]] = set()
+    for sample in samples:
+        times = set(sample[time].itertuples(index=False, name=None))
+        if seen & times:
+            return True
+        seen |= times
+    return False
 
 
-def _by_keys(
-    root: Path, members: list[Member], heads: list[pd.DataFrame], settings: config.Data
-) -> Arrangement:
+def _by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
     """Folders named `key=value`: keys are ids, unless the files have their own, or parts of the time."""
-    names = list(members[0].keys)
-    for member in members:
-        if list(member.keys) != names:
+    names = list(parts[0].member.keys)
+    for part in parts:
+        keys = part.member.keys
+        if list(keys) != names:
             raise UserError(
-                f"{member.path}: its folders name {', '.join(member.keys) or 'no keys'}, those of the "
-                f"first file "
+                f"{part.named}: its folders name {', '.join(keys) or 'no keys'}, those of the first file "
                 f"{', '.join(names) or 'none'}; give one of the folders"
             )
-        if NO_PARTITION in member.keys.values():
-            raise UserError(
-                f"{member.path} has no value for a key of its folders; leave this folder out, or name it"
-            )
-    columns = list(heads[0].columns)
-    chosen = settings.columns.id
-    wanted = (
-        (chosen,) if isinstance(chosen, str) else chosen or ((settings.entity,) if settings.entity else ())
-    )
-    keys = [key for key in names if key not in columns and (key.lower() not in TIME_KEYS or key in wanted)]
-    if wanted:
-        return Arrangement(
-            _with_attributes(settings, [key for key in keys if key not in wanted]), keys=tuple(keys)
-        )
-    if not keys:
-        return Arrangement(settings)
-    time = tables._time_column(heads[0], members[0].path, settings)
-    if _repeats(heads[0], time):  # the files have ids of their own
-        return Arrangement(_with_attributes(settings, keys), keys=tuple(keys))
-    if len(keys) > 1:
+        if NO_PARTITION in keys.values():
+            raise UserError(f"{part.named}: a folder is named {NO_PARTITION}; rename it, or take it away")
+    sample, wanted = with_numbers(parts[0].table.sample), listed(settings.columns.id)
+    asked = (*wanted, *settings.columns.attributes)
+    free = [key for key in names if key not in sample.columns]
+    added = [key for key in free if key in asked or key.lower() not in TIME_KEYS]
+    keys_left = [key for key in added if key not in wanted]
+    if wanted or not added:
+        return Arrangement(with_attributes(settings, keys_left), keys=tuple(added))
+    if settings.layout == "wide" or _has_own_ids(parts[0].named, sample, settings):
+        return Arrangement(with_attributes(settings, added), keys=tuple(added))
+    if len(added) > 1:
         raise UserError(
-            f"{root}: the folders name {', '.join(keys)}; name those that identify an entity with "
-            f"data.columns.id"
+            f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that say whose "
+            f"the readings are"
         )
-    return Arrangement(settings.model_copy(update={"layout": "long", "entity": keys[0]}), keys=tuple(keys))
+    return Arrangement(with_id(settings, tuple(added)), keys=tuple(added))
 
 
-def _with_attributes(settings: config.Data, keys: list[str]) -> config.Data:
+def _has_own_ids(path: Path, sample: pd.DataFrame, settings: config.Data) -> bool:
+    """Whether one file alone is a table of several entities' rows."""
+    return bool(find_table(path, sample, settings).layout == "long")
+
+
+def with_id(settings: config.Data, names: tuple[str, ...]) -> config.Data:
+    columns = settings.columns.model_copy(update={"id": names[0] if len(names) == 1 else names})
+    return settings.model_copy(update={"columns": columns, "layout": "long"})
+
+
+def with_attributes(settings: config.Data, keys: list[str]) -> config.Data:
     more = tuple(key for key in keys if key not in settings.columns.attributes)
     columns = settings.columns.model_copy(update={"attributes": (*settings.columns.attributes, *more)})
     return settings.model_copy(update={"columns": columns})

@@ -17,9 +17,10 @@ from distgan import config
 from distgan.data.formats import arrays, cf
 from distgan.data.formats.arrays import Index
 from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
-from distgan.data.grid import in_standard_time, regular
+from distgan.data.grid import regular
 from distgan.data.store import Axis, Meta
 from distgan.data.work import Work
+from distgan.data.zones import standard_offset
 from distgan.errors import UserError
 
 TIME_NAMES = (
@@ -373,8 +374,8 @@ def _times(container: Container, dim: str, length: int, settings: config.Data) -
         raise UserError(f"{path}: time {rising[same[0]]} of {dim} stands twice; write each time once")
     clock = UTC
     if settings.timezone is not None:
-        never = np.zeros(len(rising), dtype=bool)
-        rising = in_standard_time(rising, never, settings.timezone, True, str(path))
+        offset, _ = standard_offset(settings.timezone, rising[0], rising[-1])
+        rising = rising + np.timedelta64(int(offset.total_seconds()), "s")
         clock = f"standard time of {settings.timezone} all year"
     grid = regular(rising, str(path))
     places = np.empty(length, np.int64)
