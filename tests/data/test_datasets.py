@@ -1,4 +1,4 @@
-"""Folders and patterns of files are one table or one file an entity, or refused with the setting that decides."""
+"""Folders and patterns of files are one table or one file an entity, or refused with the deciding setting."""
 
 import gzip
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The recipes in configs/data read look-alikes in the layout that each publisher ships."""
 
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +32,14 @@ def test_every_recipe_loads_and_says_whose_data_it_reads(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "folder", "blocks"])
 def test_low_carbon_london(tmp_path: Path, kind: str) -> None:
-    times = pd.date_range("2012-12-30", "2014-01-02", freq="30min", inclusive="left")
+    end = "2014-01-02" if kind == "zip" else "2013-01-20"
+    times = pd.date_range("2012-12-30", end, freq="30min", inclusive="left")
     values = numbers(3, len(times))
     blocks = []
     for home in range(3):
         rows = [f"MAC{home:06d},Std,{t:%Y-%m-%d %H:%M:%S}.0000000, {v} " for t, v in zip(times, values[home])]
         rows.insert(100, rows[99])  # a reading that stands twice
-        rows.insert(300, f"MAC{home:06d},Std,2013-12-18 15:13:41.0000000,Null")
+        rows.insert(300, f"MAC{home:06d},Std,2013-01-08 15:13:41.0000000,Null")
         rows[40] = rows[40].rsplit(",", 1)[0] + ",Null"
         blocks.append(rows)
     header = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) "
@@ -46,15 +48,20 @@ def test_low_carbon_london(tmp_path: Path, kind: str) -> None:
         blocks = [[row.replace(",Std,", ",").replace(", ", ",").rstrip() for row in rows] for rows in blocks]
     if kind == "zip":
         with zipfile.ZipFile(tmp_path / "LCL-FullData.zip", "w") as archive:
-            archive.writestr("CC_LCL-FullData.csv", "\n".join([header, *sum(blocks, [])]) + "\n")
+            archive.writestr("CC_LCL-FullData.csv", "\n".join([header, *chain(*blocks)]) + "\n")
         source = tmp_path / "LCL-FullData.zip"
     else:
         source = tmp_path / "set"
         source.mkdir()
         for number, rows in enumerate(blocks):
             (source / f"block_{number}.csv").write_text("\n".join([header, *rows]) + "\n")
-    raw = load("low_carbon_london", source)
-    assert raw.entities == [f"MAC{i:06d}" for i in range(3)] and raw.values.shape == (3, 17520, 1)
+    raw = load("low_carbon_london", source, *([] if kind == "zip" else ["data.cut=whole"]))
+    assert raw.entities == [f"MAC{i:06d}" for i in range(3)]
+    if kind != "zip":
+        assert np.isnan(raw.values[:, 40]).all() and np.isnan(raw.values).sum() == 3
+        np.testing.assert_allclose(raw.values[:, 41:, 0], values[:, 41:], rtol=1e-6)
+        return
+    assert raw.values.shape == (3, 17520, 1)
     year = times.year == 2013
     np.testing.assert_allclose(raw.values[:, :, 0], values[:, year], rtol=1e-6)
     assert (raw.meta.axis.start, raw.meta.axis.step_seconds) == ("2013-01-01T00:00:00", 1800)
@@ -130,7 +137,8 @@ def test_ausgrid_solar_home(tmp_path: Path) -> None:
         for place, day in enumerate(days):
             for kind, scale in (("GC", 1.0), ("GG", 2.0)):
                 cells = ",".join(f"{value:.3f}" for value in values[home, place] * scale)
-                lines.append(f"{home + 1},1.5,2{home:03d},{kind},{day.day}/{day:%m/%Y},{cells},")
+                facts = f"{home + 1},1.5,2{home:03d},{kind},{day.day}/{day:%m/%Y}"
+                lines.append(f"{facts},{cells},")
     (tmp_path / "2010-2011.csv").write_text("\n".join(lines) + "\n")
     raw = load("ausgrid_solar_home", tmp_path / "2010-2011.csv")
     assert raw.entities == ["1", "2", "3"] and raw.meta.channels == ("GC",)
