@@ -861,8 +861,11 @@ class Part:
     size: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        values = self.store.values
         for first in range(0, len(self.rows), self.size):
-            yield self.store.rows(self.rows[first : first + self.size])
+            rows = self.rows[first : first + self.size]
+            yield self.store.rows(rows)
+            values.release([shard for shard in values.held() if shard != self.store.shard_of(rows[-1:])[0]])
 
 
 # ---------------------------------------------------------------------------------------------------- latents

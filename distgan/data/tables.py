@@ -87,7 +87,8 @@ def parquet_source(path: Path, settings: config.Data, work: Work) -> Source:
 def table_of(path: Path, kind: str, settings: config.Data, folder: Path) -> Sampled:
     """Return a table, text or parquet, before it is parsed; `folder` is for copies of text in UTF-8."""
     if kind == "parquet":
-        return Sampled(path, list(parquet_pieces(path)), sample_parquet(path))
+        pieces = parquet_pieces(path, folder)
+        return Sampled(path, pieces, sample_parquet(path, pieces))
     return text_table(path, settings, folder)
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
+from distgan.data.formats import parquet_pieces
 from distgan.data.ingest import Raw, read
 from distgan.errors import UserError
 
@@ -211,3 +212,19 @@ def test_decimal_commas_in_files(tmp_path: Path) -> None:
     for home in table:
         table[[home]].set_axis(["kwh"], axis=1).to_csv(tmp_path / f"{home}.csv", sep=";", decimal=",")
     expect(load(tmp_path), table)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_large_row_groups_are_read_a_few_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    monkeypatch.setattr(parquet_pieces, "GROUP_BYTES", 5000)
+    monkeypatch.setattr(parquet_pieces, "FEW_COLUMNS", 5)
+    table = frame(homes=30)
+    if wide:
+        table.to_parquet(tmp_path / "a.parquet")  # times are an index, as pandas keeps them
+    else:
+        melted(table).to_parquet(tmp_path / "a.parquet", index=False)
+    pieces = parquet_pieces.parquet_pieces(tmp_path / "a.parquet", tmp_path / "copies")
+    assert len(pieces) > 2 and sum(len(piece.read()) for piece in pieces) == (48 if wide else 48 * 30)
+    expect(load(tmp_path / "a.parquet"), table)

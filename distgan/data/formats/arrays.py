@@ -21,7 +21,7 @@ from distgan import config
 from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
 from distgan.data.grid import float32, seconds_of
 from distgan.data.store import Axis, Meta
-from distgan.data.work import Work, forget, sha256
+from distgan.data.work import Work, forget, rows_of, sha256
 from distgan.errors import UserError, writing
 
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
@@ -311,11 +311,3 @@ def put(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: np.ndarr
     found = float32(np.transpose(values, order))
     matrix[target] = found if found.ndim == 3 else found[:, :, None]
     forget(matrix)
-
-
-def rows_of(matrix: np.memmap, first: int, last: int) -> np.ndarray:
-    """Rows of an array on disk, read from the file: its pages would otherwise stay in memory."""
-    size = math.prod(matrix.shape[1:])
-    place = first * size * matrix.dtype.itemsize
-    found = np.fromfile(str(matrix.filename), matrix.dtype, (last - first) * size, offset=place)
-    return found.reshape(last - first, *matrix.shape[1:])

@@ -19,7 +19,7 @@ from distgan.data.formats.arrays import Index
 from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
 from distgan.data.grid import regular
 from distgan.data.store import Axis, Meta
-from distgan.data.work import Work
+from distgan.data.work import Work, forget, rows_of
 from distgan.data.zones import standard_offset
 from distgan.errors import UserError
 
@@ -421,7 +421,7 @@ def _reader(
     matrix = work.matrix("values", shape, np.nan)
     for number, variable in enumerate(chosen):
         _transpose(path, variable, roles, missing, matrix, (number, entity_wise))
-    return partial(arrays.rows_of, matrix)
+    return partial(rows_of, matrix)
 
 
 def _decoded(path: Path, variable: Variable, index: Index, missing: np.ndarray) -> np.ndarray:
@@ -487,7 +487,7 @@ def _transpose(
         channel = slice(0, 1) if entity_wise else slice(number, number + 1)
         depth = where[roles.channel] if roles.channel is not None else channel
         target[(*ids, where[roles.time], depth)] = values
-        arrays.forget(matrix)
+        forget(matrix)
 
 
 def _on_axis(

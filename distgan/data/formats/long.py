@@ -10,7 +10,7 @@ from distgan.data.formats.pace import Pace, least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import Grid, float32
-from distgan.data.work import forget
+from distgan.data.work import forget, rows_of
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
 
@@ -60,7 +60,7 @@ class Long(Parts):
                 self._deal(number, grid, dealt, values)
             self._settle(grid, dealt)
         return Source(
-            partial(_block, values),
+            partial(rows_of, values),
             self.ids,
             list(self.ids),
             self.meta(grid, channels),
@@ -355,7 +355,3 @@ class Long(Parts):
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
         return float32(np.where(counts >= least(counts, whole[:, None]), found, np.nan))
-
-
-def _block(values: np.memmap, first: int, last: int) -> np.ndarray:
-    return np.array(values[first:last])
