@@ -4,6 +4,7 @@ Containers are unpacked into the work place, a block at a time; what comes out i
 other readers read. Messages then name the container and the file in it.
 """
 
+import errno
 import lzma
 import shutil
 import stat
@@ -26,6 +27,7 @@ from distgan.files import read_json, write_json
 BLOCK = 1 << 20
 BOMB_BYTES, BOMB_RATIO = 1 << 30, 1000  # no table shrinks so far; more is an attack or a mistake
 MOST_MEMBERS = 100_000
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)  # not of a file
 MAGIC = {
     b"\x1f\x8b": "gzip",
     b"PK\x03\x04": "zip",
@@ -221,7 +223,7 @@ def _stream(source: Path, kind: str, target: Path) -> None:
             stream = _unpacking(packed, kind)
             copy_within(stream, file, source.stat().st_size, source)
     except (UserError, OSError) as error:
-        if isinstance(error, UserError) or error.errno is not None:  # of the disk, not of the stream
+        if isinstance(error, UserError) or error.errno in OF_THE_DISK:
             raise
         raise _damaged(source, kind, error) from None
     except (EOFError, lzma.LZMAError, pa.ArrowException) as error:
@@ -268,7 +270,7 @@ def _archive(source: Path, kind: str, folder: Path) -> None:
     except UserError:
         raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno in OF_THE_DISK:
             raise
         raise _damaged(source, kind, error) from None
     except Exception as error:  # zipfile and tarfile raise a wide family on damaged files

@@ -40,6 +40,8 @@ def netcdf_source(path: Path, settings: config.Data, work: Work) -> Source:
         raise UserError(f"{path} is not a NetCDF file of version 3 or 4; it begins with {magic[:4]!r}")
     xarray = cf.library()
     try:
+        if engine == "h5netcdf":
+            _check_readable(path)
         found = xarray.open_dataset(
             path, engine=engine, decode_cf=False, mask_and_scale=False, decode_times=False, cache=False
         )
@@ -50,6 +52,14 @@ def netcdf_source(path: Path, settings: config.Data, work: Work) -> Source:
         for variable in labelled.chosen_variables(container, settings):
             _refuse_unwritten(path, variable, settings)
     return labelled.container_source(container, settings, work)
+
+
+def _check_readable(path: Path) -> None:
+    """Open the file once, since h5netcdf leaves noise behind where that fails."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        file.visit(lambda name: None)
 
 
 def _variables(dataset: Any) -> Iterator[tuple[str, Variable]]:

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import errno
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -34,7 +35,7 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
     except UserError:
         raise
     except OSError as error:
-        if error.errno is not None:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
             raise
         raise _damaged(path, error) from None
     except Exception as error:  # openpyxl and the parser below raise a wide family
