@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import COMMENT, Dialect
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
@@ -103,14 +103,14 @@ class Span:
         try:
             frame = pd.read_csv(
                 io.BytesIO(content),
-                sep=r"\s+" if separator == " " else separator,
+                sep=separator,
                 header=None,
                 names=names,
                 dtype=dict.fromkeys(text, str),
                 decimal=decimal,
                 encoding="utf-8",
                 low_memory=False,
-                skipinitialspace=True,
+                skipinitialspace=separator != " ",
                 keep_default_na=False,
                 na_values=missing,
                 nrows=rows,
@@ -139,16 +139,17 @@ class Span:
     def _refuse_short_lines(self, content: bytes) -> None:
         """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
         separator, wanted = self.dialect.separator, len(self.dialect.columns)
+        hint = "; if cells may be empty, set data.separator=' ' for one blank between cells" if separator == BLANKS else ""
         mark = separator.encode()
         row = 0
         for line in content.splitlines():
             if not line.strip():
                 continue
-            cells = len(line.split()) if separator == " " else line.count(mark) + 1
+            cells = len(line.split()) if separator == BLANKS else line.count(mark) + 1
             if b'"' not in line and cells < wanted:
                 raise UserError(
                     f"{self.dialect.path} line {self.line_of(row)} has {cells} of {wanted} cells; the file is cut "
-                    "off or damaged there"
+                    f"off or damaged there{hint}"
                 )
             row += 1
 

@@ -12,7 +12,8 @@ from distgan.data.formats.pieces import refuse_twice
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
-SEPARATORS = (",", ";", "\t", "|", " ")
+BLANKS = r"\s+"  # one or more, as pandas writes it
+SEPARATORS = (",", ";", "\t", "|", BLANKS)
 HEAD_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 1 << 22, 1 << 20
 TIME = re.compile(
     r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
@@ -49,7 +50,7 @@ class Dialect:
 
     @property
     def shown_separator(self) -> str:
-        return {"\t": "tab", " ": "blanks"}.get(self.separator, self.separator)
+        return {"\t": "tab", BLANKS: "blanks", " ": "one blank"}.get(self.separator, self.separator)
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes
 def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
     """Cells of each line; a quoted cell may hold line ends."""
     texts = [raw.decode() for _, _, raw in lines]
-    given = texts if separator != " " else [text.strip() + "\n" for text in texts]
-    reader = csv.reader(given, delimiter=separator, skipinitialspace=True)
+    given = texts if separator != BLANKS else [text.strip() + "\n" for text in texts]
+    mark = " " if separator == BLANKS else separator
+    reader = csv.reader(given, delimiter=mark, skipinitialspace=separator != " ")
     found, before = [], 0
     try:
         for cells in reader:
@@ -179,7 +181,7 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
         stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(1, len(cells))
         even = count / len(rows)
-        scores[mark] = (even >= 0.9, round(even - stray, 2), mark != " ", round(clean, 2), width)
+        scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
     if not scores:
         return ","
     return max(scores, key=lambda mark: scores[mark])
