@@ -14,7 +14,7 @@ from distgan.errors import UserError
 
 BLANKS = r"\s+"  # one or more, as pandas writes it
 SEPARATORS = (",", ";", "\t", "|", BLANKS)
-HEAD_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 1 << 22, 1 << 20
+HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 TIME = re.compile(
     r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
 )
@@ -122,7 +122,7 @@ def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes
     """Number, first byte and content of the first lines, without blank ones."""
     found, place, number, size = [], 0, 0, 0
     with open(file, "rb") as stream:
-        while len(found) < HEAD_LINES and size < SNIFFED_BYTES:
+        while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
             raw = stream.readline(LINE_BYTES)
             if not raw:
                 break

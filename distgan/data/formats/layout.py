@@ -1,9 +1,11 @@
 """What the columns of a table are: times, ids, readings, channels, attributes; found or refused by name."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,7 @@ CLOCK_NAME = re.compile(
 )
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
+OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
 MAY_REPEAT = 0.02  # share of readings of a sample that may stand twice
 
 
@@ -91,7 +94,7 @@ def find_table(
         return finder.transposed()
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
         return finder.day_wide()
-    time = tuple(find_time_columns(finder.frame, settings, path))
+    time = find_times(finder.frame, settings, path)
     finder.refuse_nameless(time)
     layout = settings.layout if settings.layout != "auto" else finder.layout(time, repeats)
     return finder.long(time) if layout == "long" else finder.wide(time)
@@ -121,6 +124,28 @@ def _is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
     return bool((steps == 1).mean() > 0.9 and (steps > 0).all())
 
 
+def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
+    """Return the columns whose type is chosen; types are asked once each."""
+    known: dict[Any, bool] = {}
+    return [name for name, kind in frame.dtypes.items() if known.setdefault(kind, chosen(kind))]
+
+
+def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, ...]:
+    """Return the time columns; of many columns of numbers, those at the ends are looked at first.
+
+    Raises:
+        UserError: no column holds times, or several do.
+    """
+    if frame.shape[1] > 2 * OUTER_COLUMNS:
+        inner = frame.columns[OUTER_COLUMNS:-OUTER_COLUMNS]
+        numbers = set(names_of(frame[inner], pd.api.types.is_numeric_dtype)) - {*listed(settings.columns.time)}
+        try:
+            return tuple(find_time_columns(frame.drop(columns=list(numbers)), settings, path))
+        except UserError:
+            pass  # among the others, then
+    return tuple(find_time_columns(frame, settings, path))
+
+
 def is_number(column: pd.Series) -> bool:
     """Return whether a sampled column holds numbers."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
@@ -129,9 +154,7 @@ def is_number(column: pd.Series) -> bool:
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a sample whose text columns that read as numbers, in whatever marks, are numbers."""
     found = {}
-    for name in frame.columns:
-        if is_number(frame[name]) or not pd.api.types.is_string_dtype(frame[name].dtype):
-            continue
+    for name in names_of(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
         cells = stripped(frame[name]).dropna()
         if len(cells):
             fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
@@ -229,7 +252,10 @@ class _Finder:
         stamps = self._stamps(time)
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
             return "long"
+        floats = set(names_of(self.frame, pd.api.types.is_float_dtype))
         for name in rest:
+            if name in floats:
+                continue
             column = self.frame[name]
             if name in self.columns.attributes or (self.columns.values and name in self.columns.values):
                 continue
@@ -277,7 +303,7 @@ class _Finder:
 
     def one_entity(self) -> Table:
         """A file an entity: all rows are its own."""
-        time = tuple(find_time_columns(self.frame, self.settings, self.path))
+        time = find_times(self.frame, self.settings, self.path)
         self.refuse_nameless(time)
         return self._of_entities(time, ())
 
@@ -315,7 +341,7 @@ class _Finder:
                 "h1, h2, …, h24)"
             )
         rest = self.frame.drop(columns=list(clocks))
-        time = tuple(find_time_columns(rest, self.settings, self.path))
+        time = find_times(rest, self.settings, self.path)
         ids, channel = listed(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
         empty = [name for name in rest.columns if name not in time and name not in described]
@@ -423,8 +449,6 @@ class _Finder:
 
 
 def _ignoring(table: Table, names: list[str]) -> Table:
-    from dataclasses import replace
-
     return replace(table, texts=tuple(name for name in table.texts if name not in names))
 
 

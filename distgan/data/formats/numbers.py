@@ -38,9 +38,11 @@ def read_numbers(
     """
     evidence = no_evidence()
     strict = settings.thousands == "auto"
-    texts = [name for name in names if not _is_numeric(piece, frame[name])]
-    plain = [name for name in names if name not in set(texts)]
-    numbers = frame[plain].to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
+    kinds = dict(zip(frame.columns, frame.dtypes))
+    plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
+    texts = [name for name in names if name not in set(plain)]
+    chosen = frame if plain == list(frame.columns) else frame[plain]
+    numbers = chosen.to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
@@ -60,18 +62,20 @@ def read_numbers(
     return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
 
 
-def _is_numeric(piece: Piece, column: pd.Series) -> bool:
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool:
+    if isinstance(kind, np.dtype) and kind.kind in "iuf":
+        return True
+    if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
         raise UserError(
-            f"{piece.file}: column {column.name!r} holds times; the values of a series are numbers (set "
+            f"{piece.file}: column {name!r} holds times; the values of a series are numbers (set "
             "data.columns.time, or data.columns.ignore)"
         )
-    if pd.api.types.is_bool_dtype(column) and piece.as_written is not None and len(column):
+    if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {column.name!r}: {str(column.iloc[0])!r} is not a number; "
+            f"{piece.file} line {piece.line(0)}, column {name!r}: {str(frame[name].iloc[0])!r} is not a number; "
             "write 1 and 0"
         )
-    return pd.api.types.is_numeric_dtype(column)
+    return bool(pd.api.types.is_numeric_dtype(kind))
 
 
 def _cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.Series:
