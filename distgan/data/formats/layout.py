@@ -33,7 +33,7 @@ CLOCK_NAME = re.compile(
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
-MAY_REPEAT = 0.02  # share of readings of a sample that may stand twice
+MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of readings of a sample that may stand twice, by a column's name
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ def find_table(
         UserError: it cannot be told; names the setting that tells it.
     """
     for setting, names in _asked(settings).items():
-        for name in names:
-            if name not in frame.columns:
-                shown = ", ".join(map(str, frame.columns[:6]))
-                raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+        refuse_unknown(path, setting, names, frame)
     asked = settings.columns
     ignored = [name for name in frame.columns if name in asked.ignore or _is_counter(frame, name, settings)]
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
@@ -100,12 +97,21 @@ def find_table(
     return finder.long(time) if layout == "long" else finder.wide(time)
 
 
+def refuse_unknown(path: Path, setting: str, names: tuple[str, ...], frame: pd.DataFrame) -> None:
+    """
+    Raises:
+        UserError: a name that a setting gives is no column.
+    """
+    for name in names:
+        if name not in frame.columns:
+            shown = ", ".join(map(str, frame.columns[:6]))
+            raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+
+
 def _asked(settings: config.Data) -> dict[str, tuple[str, ...]]:
     columns = settings.columns
-    several = {"attributes": columns.attributes, "ignore": columns.ignore, "id": listed(columns.id)}
-    if columns.channel is None and settings.layout in ("wide", "transposed", "auto"):
-        several["values"] = columns.values or ()
-    return several | {"channel": listed(columns.channel), "time": listed(columns.time)}
+    known = {"id": listed(columns.id), "channel": listed(columns.channel), "time": listed(columns.time)}
+    return known | {"attributes": columns.attributes, "ignore": columns.ignore}
 
 
 def listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -297,6 +303,7 @@ class _Finder:
         """A column an entity."""
         rest = [name for name in self._rest(time) if name not in self.columns.attributes]
         values = list(self.columns.values or rest)
+        refuse_unknown(self.path, "values", tuple(values), self.frame)
         if not values:
             raise UserError(f"{self.path}: a wide table needs a time column and one column per entity")
         return self._table("wide", time, (), values)
@@ -321,6 +328,7 @@ class _Finder:
         texts = [name for name in rest if name in self.columns.attributes]
         if self.columns.values and channel is None:
             values = list(self.columns.values)
+            refuse_unknown(self.path, "values", tuple(values), self.frame)
         else:
             left = [name for name in rest if name not in texts]
             words = [name for name in left if _is_text(self.frame[name], name)]
@@ -407,15 +415,17 @@ class _Finder:
     def _only(self, time: tuple[str, ...], channel: str | None, names: list[str]) -> str | None:
         """The one column by which, with time and channel, readings differ."""
         stamps = self._stamps(time)
+        copies = self.frame.duplicated()
         valid = []
         for name in names:
             if name == channel:
                 continue
             keys = [self.frame[name].astype("str"), stamps]
             keys += [self.frame[channel].astype("str")] if channel is not None else []
-            repeated = pd.concat(keys, axis=1).duplicated().mean()
+            repeated = pd.concat(keys, axis=1)[~copies].duplicated().mean()
+            few = MAY_REPEAT + 1 / max(1, len(self.frame)) if not names_entities(name) else NAMED_MAY_REPEAT
             recurs = self.frame[name].nunique() <= 0.5 * len(self.frame) or len(self.frame) < 8
-            if repeated <= MAY_REPEAT + 1 / max(1, len(self.frame)) and (recurs or names_entities(name)):
+            if repeated <= few and (recurs or names_entities(name)):
                 valid.append(name)
         finest = [name for name in valid if not any(self._follows(name, other, valid) for other in valid)]
         named = [name for name in finest if names_entities(name)]

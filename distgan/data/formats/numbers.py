@@ -7,6 +7,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.marks import (
+    ENDLESS,
     Marks,
     add_numbers,
     add_texts,
@@ -14,13 +15,13 @@ from distgan.data.formats.marks import (
     guess,
     no_evidence,
     not_a_number,
+    reads_as_number,
     stacked,
 )
 from distgan.data.formats.pieces import Piece
 from distgan.errors import UserError
 
 FIRST_ROWS = 500  # of a piece whose text is looked at first
-SIGNS = {"%": "percent signs", "€": "currency signs", "$": "currency signs", "£": "currency signs", "¥": "currency signs"}
 
 
 def read_numbers(
@@ -34,7 +35,7 @@ def read_numbers(
         base: the marks that pandas was given.
 
     Raises:
-        UserError: a cell is no number in any way of writing them.
+        UserError: a cell is no number in any marks, or in those that are settled.
     """
     evidence = no_evidence()
     strict = settings.thousands == "auto"
@@ -54,7 +55,7 @@ def read_numbers(
     way = marks or guess(evidence, allowed(settings))
     if not texts:
         return _without_missing(numbers, settings), evidence, way
-    converted = _converted(piece, texts, cells, way)
+    converted = _converted(piece, texts, cells, way, settled=marks is not None)
     if not plain:
         return _without_missing(converted, settings), evidence, way
     both = np.concatenate([numbers, converted], axis=1)
@@ -107,29 +108,33 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
         evidence[key] += [mark for mark in seen[key] if mark not in evidence[key]]
 
 
-def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks) -> np.ndarray:
-    """Stacked cells -> numbers: float64 [rows, columns]."""
+def _converted(
+    piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool
+) -> np.ndarray:
+    """Stacked cells -> numbers: float64 [rows, columns].
+
+    Until the marks are settled, a cell that is a number in other marks is left to `marks.decide`.
+
+    Raises:
+        UserError: a cell is no number.
+    """
     rows = len(cells) // len(names)
     values = marks.numbers(cells)
     bad = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
     if len(bad):
-        endless = cells.iloc[bad].str.fullmatch(r"(?i)[+-]?inf(inity)?").to_numpy(dtype=bool)
+        endless = cells.iloc[bad].str.fullmatch(ENDLESS).to_numpy(dtype=bool)
         below = cells.iloc[bad].str.startswith("-").to_numpy(dtype=bool)
         values[bad[endless]] = np.where(below[endless], -np.inf, np.inf)
         bad = bad[~endless]
+    if not settled:
+        bad = bad[[not reads_as_number(cells.iloc[place]) for place in bad.tolist()]]
     if len(bad):
         place = int(bad[np.argmin(bad % rows)])
-        raise bad_cell(piece, names[place // rows], str(cells.iloc[place]), place % rows, marks)
+        cell, row, name = str(cells.iloc[place]), place % rows, names[place // rows]
+        raise UserError(
+            f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r} {not_a_number(cell, marks)}"
+        )
     return values.reshape(len(names), rows).T
-
-
-def bad_cell(piece: Piece, name: str, cell: str, row: int, marks: Marks) -> UserError:
-    """Return the error for a cell that is no number."""
-    where = f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r}"
-    for sign, what in SIGNS.items():
-        if sign in cell:
-            return UserError(f"{where} is not a number; write numbers without {what} (data.units names the unit)")
-    return UserError(f"{where} {not_a_number(marks)}")
 
 
 def _without_missing(values: np.ndarray, settings: config.Data) -> np.ndarray:
