@@ -48,7 +48,10 @@ def write_tables(folder: Path, homes: int, hours: int) -> dict[str, Path]:
     few = wide.iloc[:, : max(2, homes // 4)]
     long = few.reset_index().melt("time", var_name="id", value_name="kwh")[["id", "time", "kwh"]]
     by_time = long.sort_values("time", kind="stable")
-    found = {name: folder / name for name in ("wide.csv", "long.csv", "by_time.csv", "wide.parquet", "long.parquet")}
+    found = {
+        name: folder / name
+        for name in ("wide.csv", "long.csv", "by_time.csv", "wide.parquet", "long.parquet")
+    }
     wide.to_csv(found["wide.csv"])
     long.to_csv(found["long.csv"], index=False)
     by_time.to_csv(found["by_time.csv"], index=False)
@@ -68,7 +71,9 @@ def measure(tree: Path, table: Path) -> tuple[float, float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--homes", type=int, default=1000)

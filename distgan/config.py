@@ -189,7 +189,8 @@ class Data(Section):
     layout: Literal["auto", "wide", "long", "day_wide", "transposed"] = key(
         "auto",
         "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
-        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one column "
+        "(one row per entity and day, one column per time of day) or transposed (one row per "
+        "entity, one column "
         "per time); by default found",
     )
     columns: Columns = key(Columns(), "which column of a table holds what")
@@ -284,7 +285,8 @@ class Data(Section):
             columns = columns.model_dump() if isinstance(columns, BaseModel) else dict(columns)
             if columns.get(now) not in (None, old):
                 raise ValueError(
-                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the former name of "
+                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the "
+                    "former name of "
                     f"columns.{now}: leave it out"
                 )
             given["columns"] = columns | {now: old}
@@ -304,8 +306,10 @@ class Data(Section):
     @field_validator("separator")
     @classmethod
     def _one_character(cls, mark: str) -> str:
-        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in "\"\n\r"):
-            raise ValueError(f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks")
+        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in '"\n\r'):
+            raise ValueError(
+                f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks"
+            )
         return mark
 
     @model_validator(mode="after")
@@ -325,7 +329,9 @@ class Data(Section):
                 continue  # they may be values of that column
             for name in (names,) if isinstance(names, str) else names or ():
                 if name in seen:
-                    raise ValueError(f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role")
+                    raise ValueError(
+                        f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role"
+                    )
                 seen[name] = role
         return self
 

@@ -1,7 +1,7 @@
 """From tables to series: wide, long, a row a day or a row an entity, in parts that fit into memory.
 
-A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on disk
-with its stamps as they were written. How numbers and times are written, and which of several readings of a
+A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on
+disk with its stamps as they were written. How numbers and times are written, and which of several readings of a
 time counts, is decided once all pieces have been seen; where that shows that the sample misled, they are read
 once more.
 """
@@ -18,7 +18,17 @@ from distgan.data.formats.csv_pieces import Span, csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table, with_numbers
 from distgan.data.formats.long import Long
-from distgan.data.formats.marks import BY_KEY, Marks, Place, add_texts, allowed, decide, guess, no_evidence, reads_as_number, stacked
+from distgan.data.formats.marks import (
+    Marks,
+    Place,
+    add_texts,
+    allowed,
+    decide,
+    guess,
+    no_evidence,
+    reads_as_number,
+    stacked,
+)
 from distgan.data.formats.parquet_pieces import parquet_pieces, sample_parquet
 from distgan.data.formats.parts import Parsed
 from distgan.data.formats.pieces import Piece, Source, first_line_of, refuse_twice
@@ -129,12 +139,16 @@ def read_table(sampled: Sampled, settings: config.Data, work: Work) -> Source:
 def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
     """The likeliest way in which the table writes numbers, to begin with."""
     evidence, ways = no_evidence(), allowed(settings)
-    strings = [name for name in sample.columns if pd.api.types.is_string_dtype(sample[name].dtype)][:FEW_COLUMNS]
+    strings = [name for name in sample.columns if pd.api.types.is_string_dtype(sample[name].dtype)][
+        :FEW_COLUMNS
+    ]
     if strings:
         cells = stacked(sample.head(FEW_ROWS), strings).dropna()
         numbers = cells[[reads_as_number(cell) for cell in cells]]
         if len(numbers):
-            add_texts(evidence, ["sample"], numbers.reset_index(drop=True), ways, settings.thousands == "auto")
+            add_texts(
+                evidence, ["sample"], numbers.reset_index(drop=True), ways, settings.thousands == "auto"
+            )
     return guess(evidence, ways)
 
 
@@ -146,7 +160,12 @@ def _read_pieces(sampled: Sampled, reading: Reading, work: Work) -> Reading:
     places = [Place(piece.file, found[piece.name]["evidence"], piece.line) for piece in sampled.pieces]
     marks = decide(places, reading.settings, separator)
     settled = replace(reading, marks=marks)
-    _parse(sampled, settled, work, lambda facts: facts["table"] == _key(reading.table) and facts["marks"] == marks.key)
+    _parse(
+        sampled,
+        settled,
+        work,
+        lambda facts: facts["table"] == _key(reading.table) and facts["marks"] == marks.key,
+    )
     return settled
 
 
@@ -155,7 +174,10 @@ def _key(table: Table) -> str:
 
 
 def _parse(
-    sampled: Sampled, reading: Reading, work: Work, current: Callable[[dict], bool]  # type: ignore[type-arg]
+    sampled: Sampled,
+    reading: Reading,
+    work: Work,
+    current: Callable[[dict], bool],  # type: ignore[type-arg]
 ) -> None:
     def keep(piece: Piece) -> None:
         if work.done(piece.name) and current(work.facts(piece.name)):

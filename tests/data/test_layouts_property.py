@@ -4,7 +4,6 @@ they are.
 
 import itertools
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,9 @@ def stamps(times: pd.DatetimeIndex, layout: Layout) -> list[str]:
         return [f"{start:%d.%m.%Y %H:%M} - {end:%d.%m.%Y %H:%M}" for start, end in zip(times, ends)]
     shown = times if layout.zone is None else times.tz_localize(layout.zone)
     written = [time.strftime(layout.time) for time in shown]
-    return [re.sub(r"([+-]\d\d)00$", r"\1:00", text) if layout.time.endswith("%z") else text for text in written]
+    return [
+        re.sub(r"([+-]\d\d)00$", r"\1:00", text) if layout.time.endswith("%z") else text for text in written
+    ]
 
 
 def rows_of(table: pd.DataFrame, layout: Layout) -> list[list[str]]:
@@ -79,30 +80,45 @@ def rows_of(table: pd.DataFrame, layout: Layout) -> list[list[str]]:
     elif layout.shape == "wide, time last":
         rows = [[*names, "time"], *([*row, time] for time, row in zip(times, cells))]
     elif layout.shape == "wide, units":
-        rows = [["time", *names], ["", *["kWh"] * len(names)], *([time, *row] for time, row in zip(times, cells))]
+        rows = [
+            ["time", *names],
+            ["", *["kWh"] * len(names)],
+            *([time, *row] for time, row in zip(times, cells)),
+        ]
     elif layout.shape == "wide, title":
         rows = [["Readings of a year"], ["time", *names], *([time, *row] for time, row in zip(times, cells))]
     elif layout.shape == "long by id":
         pairs.sort(key=lambda pair: pair[1])
-        rows = [["meter", "time", "kwh"], *([names[home], times[step], cells[step][home]] for step, home in pairs)]
+        rows = [
+            ["meter", "time", "kwh"],
+            *([names[home], times[step], cells[step][home]] for step, home in pairs),
+        ]
     elif layout.shape == "long by time":
-        rows = [["time", "kwh", "meter"], *([times[step], cells[step][home], names[home]] for step, home in pairs)]
+        rows = [
+            ["time", "kwh", "meter"],
+            *([times[step], cells[step][home], names[home]] for step, home in pairs),
+        ]
     elif layout.shape == "long, tariff":
         rows = [
             ["tariff", "meter", "kwh", "time"],
             *([f"T{home % 2}", names[home], cells[step][home], times[step]] for step, home in pairs),
         ]
     elif layout.shape == "long, numbered":
-        rows = [["time", "meter", "kwh"], *([times[step], str(home), cells[step][home]] for step, home in pairs)]
+        rows = [
+            ["time", "meter", "kwh"],
+            *([times[step], str(home), cells[step][home]] for step, home in pairs),
+        ]
     elif layout.shape == "long, shuffled":
         order = np.random.default_rng(0).permutation(len(pairs)).tolist()
         rows = [["meter", "time", "kwh"]]
-        rows += [[names[home], times[step], cells[step][home]] for step, home in (pairs[place] for place in order)]
+        rows += [
+            [names[home], times[step], cells[step][home]] for step, home in (pairs[place] for place in order)
+        ]
     elif layout.shape == "transposed":
         rows = [["meter", *times], *([name, *column] for name, column in zip(names, zip(*cells)))]
     else:
         assert layout.shape == "day_wide"
-        days = [number for number in range(0, len(times), 24)]
+        days = range(0, len(times), 24)
         clocks = [time.split(" ")[1] for time in times[:24]]
         rows = [["meter", "date", *clocks]]
         for home, day in itertools.product(range(len(names)), days):
@@ -147,7 +163,12 @@ def remedies(message: str) -> list[dict[str, Any]]:
 
 
 LAYOUTS: list[Layout] = [
-    *(Layout(separator=mark, decimal=point) for mark in ",;\t|" for point in ".," if not (mark == point == ",")),
+    *(
+        Layout(separator=mark, decimal=point)
+        for mark in ",;\t|"
+        for point in ".,"
+        if not (mark == point == ",")
+    ),
     *(Layout(separator=mark, shape="long by id") for mark in ",;\t| "[:4]),
     Layout(separator=" ", time="%Y-%m-%dT%H:%M", shape="long by id"),
     *(
@@ -228,4 +249,3 @@ def test_a_layout_is_read_back_or_refused_with_the_setting_that_reads_it(tmp_pat
 
 def test_there_are_forty_layouts() -> None:
     assert len({str(layout) for layout in LAYOUTS}) >= 40
-    assert Callable is not None

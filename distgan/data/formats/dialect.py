@@ -18,7 +18,11 @@ HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 TIME = re.compile(
     r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
 )
-UNIT = re.compile(r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. -]+|float|int|string", re.I)
+UNIT = re.compile(
+    r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
+    r"-]+|float|int|string",
+    re.I,
+)
 COMMENT = "#"
 
 
@@ -90,7 +94,9 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     width = _width(rows, settings)
     if width < 2:
         shown = lines[0][2].decode(errors="replace").strip()[:40]
-        raise UserError(f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator")
+        raise UserError(
+            f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
+        )
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
     first = _first_data_row(rows, width, 0 if named is None else named + 1)
     header, between, skipped = _header(rows, first, width, path, settings)
@@ -120,7 +126,8 @@ def _shown(row: Row) -> str:
 
 def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes]]:
     """Number, first byte and content of the first lines, without blank ones."""
-    found, place, number, size = [], 0, 0, 0
+    found: list[tuple[int, int, bytes]] = []
+    place, number, size = 0, 0, 0
     with open(file, "rb") as stream:
         while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
             raw = stream.readline(LINE_BYTES)
@@ -179,7 +186,9 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
-        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(1, len(cells))
+        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(
+            1, len(cells)
+        )
         even = count / len(rows)
         scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
     if not scores:
@@ -206,12 +215,12 @@ def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
     times = [column for column, name in enumerate(wanted) if name == "time"]
     numbers = [column for column, name in enumerate(wanted) if name == "number"]
     for place, row in list(enumerate(rows))[begin:]:
-        kinds = [kind(cell) for cell in row.cells] + ["empty"] * width
-        if times and all(kinds[column] == "time" for column in times[:2]):
+        found = [kind(cell) for cell in row.cells] + ["empty"] * width
+        if times and all(found[column] == "time" for column in times[:2]):
             return place
         if not times and numbers and row.filled and len(row.cells) >= 2:
-            found = [kinds[column] for column in numbers]
-            if "number" in found and not {"text", "time"} & set(found):
+            there = {found[column] for column in numbers}
+            if "number" in there and not {"text", "time"} & there:
                 return place
     return max(begin, 1) if len(rows) > max(begin, 1) else None
 
@@ -228,7 +237,9 @@ def _header(
             if row.line == settings.header:
                 return place, list(range(place + 1, top)), list(range(place))
         raise UserError(f"{path}: data.header={settings.header} is no line with cells among the first ones")
-    several = [place for place in range(top) if rows[place].filled >= 2 or width == 2 == len(rows[place].cells)]
+    several = [
+        place for place in range(top) if rows[place].filled >= 2 or width == 2 == len(rows[place].cells)
+    ]
     full = [place for place in several if abs(len(rows[place].cells) - width) <= 1]
     if not several:
         return None, [], list(range(top))
@@ -236,10 +247,12 @@ def _header(
         bad = full[0] if full else several[-1]
         raise UserError(
             f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
-            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of the names, or "
+            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of "
+            "the names, or "
             "to none"
             if len(rows[bad].cells) < width
-            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} cells; the "
+            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} "
+            "cells; the "
             "file is cut off or damaged there, or data.header is another line"
         )
     if len(full) == 1:
@@ -249,7 +262,9 @@ def _header(
     complete = [place for place in names if rows[place].filled >= width - 1]
     if len(complete) != 1:
         lines = " and ".join(str(rows[place].line) for place in full[:2])
-        raise UserError(f"{path}: lines {lines} may both name the columns; set data.header to the line that does")
+        raise UserError(
+            f"{path}: lines {lines} may both name the columns; set data.header to the line that does"
+        )
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
 
@@ -268,9 +283,14 @@ def _is_units(row: Row) -> bool:
     cells = [cell for cell in row.cells[1:] if cell]
     if not cells:
         return True
-    return len(cells) < len(row.cells) - 1 or (
-        all(UNIT.fullmatch(cell) for cell in cells) and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
-    ) or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+    return (
+        len(cells) < len(row.cells) - 1
+        or (
+            all(UNIT.fullmatch(cell) for cell in cells)
+            and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
+        )
+        or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+    )
 
 
 def _names(
@@ -284,8 +304,7 @@ def _names(
     if len(names) == width + 1:
         names.pop()
     empty: list[str] = []
-    for column in range(len(names), width):
-        names.append("")
+    names += [""] * (width - len(names))
     for column in range(width - 1, 0, -1):
         body = [row.cells[column] for row in rows[first:] if len(row.cells) > column]
         if (header is not None and names[column]) or any(body):
@@ -294,7 +313,8 @@ def _names(
         empty.append(names[column])
     if names.count("") > 1:
         raise UserError(
-            f"{path}: {names.count('')} columns have no name; name them or remove them, or set data.header to the "
+            f"{path}: {names.count('')} columns have no name; name them or remove them, or set "
+            "data.header to the "
             "line of the names, or to none"
         )
     return names, empty

@@ -33,7 +33,10 @@ CLOCK_NAME = re.compile(
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
-MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of readings of a sample that may stand twice, by a column's name
+MAY_REPEAT, NAMED_MAY_REPEAT = (
+    0.02,
+    0.3,
+)  # share of readings of a sample that may stand twice, by a column's name
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,9 @@ def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[
     """
     if frame.shape[1] > 2 * OUTER_COLUMNS:
         inner = frame.columns[OUTER_COLUMNS:-OUTER_COLUMNS]
-        numbers = set(names_of(frame[inner], pd.api.types.is_numeric_dtype)) - {*listed(settings.columns.time)}
+        numbers = set(names_of(frame[inner], pd.api.types.is_numeric_dtype)) - {
+            *listed(settings.columns.time)
+        }
         try:
             return tuple(find_time_columns(frame.drop(columns=list(numbers)), settings, path))
         except UserError:
@@ -172,7 +177,8 @@ def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_text(column: pd.Series, name: str) -> bool:
-    """Whether the cells are words; cells among them that are numbers may be ids, as may those of ids alone."""
+    """Whether the cells are words; cells among them that are numbers may be ids, as may those of "
+    "ids alone."""
     if is_number(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
     cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
@@ -187,7 +193,9 @@ def names_entities(name: str) -> bool:
     if re.search(r"\d", name):
         return False
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-    return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(name.lower())
+    return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(
+        name.lower()
+    )
 
 
 def clock_seconds(name: str) -> int | None:
@@ -243,7 +251,11 @@ class _Finder:
         asked = {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
         numbers = {name: int(match[1]) for name, match in named.items() if match and name not in asked}
         counted = sorted(numbers.values())
-        if len(counted) < 2 or counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] > 1:
+        if (
+            len(counted) < 2
+            or counted != list(range(counted[0], counted[0] + len(counted)))
+            or counted[0] > 1
+        ):
             return {}
         if DAY % len(counted):
             return {}
@@ -275,7 +287,8 @@ class _Finder:
                 return "long"
             if text:
                 raise UserError(
-                    f"{self.path}: column {name!r} holds words, not readings; set data.columns.id={name} if it says "
+                    f"{self.path}: column {name!r} holds words, not readings; set "
+                    f"data.columns.id={name} if it says "
                     f"whose the readings are, or data.columns.ignore=[{name}]"
                 )
         return "wide"
@@ -293,7 +306,8 @@ class _Finder:
         for position, name in enumerate(self.names, start=1):
             if not name and name not in time:
                 raise UserError(
-                    f"{self.path}: column {position} has no name; name it or remove it, or set data.header to the "
+                    f"{self.path}: column {position} has no name; name it or remove it, or set "
+                    "data.header to the "
                     "line of the names"
                 )
 
@@ -345,7 +359,8 @@ class _Finder:
         clocks = self._clocks()
         if not clocks:
             raise UserError(
-                f"{self.path}: data.layout=day_wide needs columns named by even times of the day (0:30, 1:00, … or "
+                f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
+                "(0:30, 1:00, … or "
                 "h1, h2, …, h24)"
             )
         rest = self.frame.drop(columns=list(clocks))
@@ -365,7 +380,9 @@ class _Finder:
         names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
         rest = [name for name in self.frame.columns if name not in names]
         if not names or not rest:
-            raise UserError(f"{self.path}: data.layout=transposed needs an id column and columns named by times")
+            raise UserError(
+                f"{self.path}: data.layout=transposed needs an id column and columns named by times"
+            )
         ids = listed(self.columns.id) or tuple(
             [name for name in rest if names_entities(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
@@ -407,7 +424,8 @@ class _Finder:
                     return (found,), name
         shown = ", ".join(repr(name) for name in (*words, *whole)) or "no column of words or whole numbers"
         raise UserError(
-            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set data.columns.id to it, or "
+            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
+            "data.columns.id to it, or "
             "to several that do together, and data.columns.channel to one that says which channel; or set "
             "data.layout=wide if each column is an entity"
         )
@@ -430,7 +448,8 @@ class _Finder:
         finest = [name for name in valid if not any(self._follows(name, other, valid) for other in valid)]
         named = [name for name in finest if names_entities(name)]
         if len(finest) <= 1 or len(named) == 1:
-            return (named or finest or [None])[0]
+            best = named or finest
+            return best[0] if best else None
         return self._fullest(finest, stamps)
 
     def _follows(self, name: str, other: str, order: list[str]) -> bool:
@@ -449,7 +468,10 @@ class _Finder:
     def _fullest(self, names: list[str], stamps: pd.Series) -> str | None:
         """Of whole numbers that may all be ids, the one that divides the readings into full series."""
         rows, times = len(self.frame), stamps.nunique()
-        runs = {name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1 for name in names}
+        runs = {
+            name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1
+            for name in names
+        }
         full = {name: rows / (self.frame[name].nunique() * times) for name in names}
         sorted_ = [name for name in names if runs[name] == self.frame[name].nunique() > 1]
         if len(sorted_) == 1:

@@ -19,7 +19,21 @@ from distgan.errors import UserError
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
 APOSTROPHES = "'\u2019"
 # beside what pandas takes as missing: as data bases and spreadsheets export it
-MISSING = ("Null", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "#NA", "NaN", "nan", "-nan", "-NaN", "None")
+MISSING: tuple[str, ...] = (
+    "Null",
+    "NULL",
+    "null",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "#NA",
+    "NaN",
+    "nan",
+    "-nan",
+    "-NaN",
+    "None",
+)
 MISSING += ("<NA>", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND", "#N/A N/A", "")
 
 
@@ -75,7 +89,9 @@ def _pattern(decimal: str, thousands: str, strict: bool) -> str:
     whole = r"[0-9]+"
     if thousands:
         group = f"[{_members(thousands)}]"
-        whole = rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+        whole = (
+            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+        )
     point = re.escape(decimal)
     return rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
@@ -182,7 +198,9 @@ def add_numbers(
         with np.errstate(invalid="ignore"):
             fractions = np.isfinite(size) & (size != np.floor(size))
             thousandths = size * 1000
-            small = fractions & ((size < 1) | (np.abs(thousandths - np.rint(thousandths)) > 1e-6 * thousandths))
+            small = fractions & (
+                (size < 1) | (np.abs(thousandths - np.rint(thousandths)) > 1e-6 * thousandths)
+            )
             large = np.isfinite(size) & (size >= 1000) if strict else np.zeros_like(small)
         for marks in WAYS:
             if decimal not in (marks.decimal, marks.thousands):
@@ -265,7 +283,8 @@ def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator:
     for place in places:
         if mark in place.evidence["doubt"]:
             raise UserError(
-                f"{place.name(place.evidence['doubt'][mark])} may have a decimal or a thousands mark, as every "
+                f"{place.name(place.evidence['doubt'][mark])} may have a decimal or a thousands "
+                "mark, as every "
                 f"number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
             )
 

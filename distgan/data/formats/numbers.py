@@ -25,7 +25,12 @@ FIRST_ROWS = 500  # of a piece whose text is looked at first
 
 
 def read_numbers(
-    piece: Piece, frame: pd.DataFrame, names: tuple[str, ...], settings: config.Data, marks: Marks | None, base: Marks
+    piece: Piece,
+    frame: pd.DataFrame,
+    names: tuple[str, ...],
+    settings: config.Data,
+    marks: Marks | None,
+    base: Marks,
 ) -> tuple[np.ndarray, dict[str, Any], Marks]:
     """Return the readings of a piece, float64 [rows, columns], the evidence of their marks, and the marks by
     which they were read.
@@ -73,7 +78,8 @@ def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool
         )
     if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {name!r}: {str(frame[name].iloc[0])!r} is not a number; "
+            f"{piece.file} line {piece.line(0)}, column {name!r}: {str(frame[name].iloc[0])!r} is "
+            "not a number; "
             "write 1 and 0"
         )
     return bool(pd.api.types.is_numeric_dtype(kind))
@@ -108,9 +114,7 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
         evidence[key] += [mark for mark in seen[key] if mark not in evidence[key]]
 
 
-def _converted(
-    piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool
-) -> np.ndarray:
+def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool) -> np.ndarray:
     """Stacked cells -> numbers: float64 [rows, columns].
 
     Until the marks are settled, a cell that is a number in other marks is left to `marks.decide`.

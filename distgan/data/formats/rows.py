@@ -126,7 +126,9 @@ def _written(
         more, others = pd.factorize(frame[name])
         pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
         written = [_text(cell) for cell in others]
-        texts = [f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()]
+        texts = [
+            f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()
+        ]
         codes = places
     return _merged_texts(texts, codes)
 
@@ -164,7 +166,9 @@ def _texts_of_ids(
         other = there[kinds[there] != first[codes[there]]]
         if len(other):
             row = int(other[0])
-            raise _changes(piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]]))
+            raise _changes(
+                piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]])
+            )
         found[name] = [None if kind < 0 else str(texts[kind]).strip() for kind in first.tolist()]
     return found
 
@@ -172,7 +176,8 @@ def _texts_of_ids(
 def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
-        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says which channel a reading "
+        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says "
+        "which channel a reading "
         "is of, or data.columns.id to all columns that say whose it is"
     )
 
