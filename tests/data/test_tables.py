@@ -581,3 +581,47 @@ def test_columns_by_name(tmp_path: Path) -> None:
         UserError, match=r"data.columns.values 'gas' is no column of .*a\.csv; it has home, time"
     ):
         load_text(text, tmp_path, columns={"values": ["gas"]})
+
+
+def wide_with(name: str, cells: list[str]) -> str:
+    head, *rows = WIDE.splitlines()
+    return "\n".join([f"{head},{name}", *(f"{row},{cell}" for row, cell in zip(rows, cells))]) + "\n"
+
+
+@pytest.mark.parametrize("cells", [["kWh"] * 4, ["ok", "bad", "ok", "bad"], ["", "changed", "", ""]])
+@pytest.mark.parametrize("name", ["unit", "quality", "remark"])
+def test_words_beside_a_wide_table_make_no_ids(tmp_path: Path, name: str, cells: list[str]) -> None:
+    text = wide_with(name, cells)
+    with pytest.raises(UserError, match=rf"column '{name}' holds words.*data.columns.ignore=\[{name}\]"):
+        load_text(text, tmp_path)
+    source = load_text(text, tmp_path, columns={"ignore": [name]})
+    assert source.entities == ["a", "b"]
+    np.testing.assert_array_equal(values(source), EXPECTED)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "row", "index"])
+def test_an_exported_count_of_rows_is_no_series(tmp_path: Path, name: str) -> None:
+    head, *rows = WIDE.splitlines()
+    text = "\n".join([f"{name},{head}", *(f"{number},{row}" for number, row in enumerate(rows))]) + "\n"
+    source = load_text(text, tmp_path)
+    assert source.entities == ["a", "b"] and source.understood.ignored_columns == [name]
+
+
+def test_numbered_columns_beside_dates_are_hours_or_entities(tmp_path: Path) -> None:
+    numbers = np.arange(72).reshape(3, 24) + 0.5
+    rows = [["date", *(f"H{hour}" for hour in range(1, 25))]]
+    rows += [[f"2013-01-0{day + 1}", *map(str, numbers[day])] for day in range(3)]
+    with pytest.raises(UserError, match=r"set data.layout=day_wide, or wide or long"):
+        load_text(joined(rows), tmp_path)
+    hourly = load_text(joined(rows), tmp_path, layout="day_wide")
+    assert hourly.entities == ["a"] and hourly.meta.axis.step_seconds == 3600
+    np.testing.assert_array_equal(values(hourly)[0], numbers.ravel())
+    daily = load_text(joined(rows), tmp_path, layout="wide")
+    assert len(daily.entities) == 24
+    np.testing.assert_array_equal(values(daily), numbers.T)
+
+
+def test_a_file_that_holds_its_rows_twice(tmp_path: Path) -> None:
+    source = load_text(WIDE + WIDE, tmp_path)
+    np.testing.assert_array_equal(values(source), EXPECTED)
+    assert (source.understood.merged_duplicates, source.understood.repeated_headers) == (4, 1)

@@ -17,7 +17,7 @@ from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
 PIECE_BYTES = 16 << 20  # parsed at a time by each thread
-SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 16
+SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
 NAMED_APART = 64  # columns up to which missing marks are given column by column
 NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 

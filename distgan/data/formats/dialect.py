@@ -15,6 +15,7 @@ from distgan.errors import UserError
 BLANKS = r"\s+"  # one or more, as pandas writes it
 SEPARATORS = (",", ";", "\t", "|", BLANKS)
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
+BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
     r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
 )
@@ -207,7 +208,7 @@ def _width(rows: list[Row], settings: config.Data) -> int:
 
 def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
     """The first row whose cells are of the kinds that the rows further down have."""
-    body = [row for row in rows[len(rows) // 2 :][:20] if len(row.cells) == width] or rows[-1:]
+    body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
     wanted = []
     for column in range(min(width, len(body[0].cells))):
         kinds = Counter(kind(row.cells[column]) for row in body if row.cells[column] not in MISSING)

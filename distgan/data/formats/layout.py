@@ -18,8 +18,8 @@ from distgan.errors import UserError
 DAY = 86400
 ID_NAME = re.compile(
     r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|nmi|esiid|mac|serial|entity|name|(meter|household|house|home|customer|"
-    r"client|consumer|sensor|station|device|site|building|user|unit|subject|patient|person|account|series|node|"
-    r"zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
+    r"client|consumer|sensor|station|device|site|building|user|subject|patient|person|account|series|node|"
+    r"unit_?id|zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
 )
 NO_ID = re.compile(r"(humid|grid|solid|liquid|valid|void)$")
 CHANNEL_NAME = re.compile(
@@ -31,6 +31,7 @@ CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
 )
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
+PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
 MAY_REPEAT, NAMED_MAY_REPEAT = (
@@ -96,6 +97,8 @@ def find_table(
         return finder.day_wide()
     time = find_times(finder.frame, settings, path)
     finder.refuse_nameless(time)
+    if settings.layout == "auto":
+        finder.refuse_numbered_day(time)
     layout = settings.layout if settings.layout != "auto" else finder.layout(time, repeats)
     return finder.long(time) if layout == "long" else finder.wide(time)
 
@@ -146,12 +149,15 @@ def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[
         UserError: no column holds times, or several do.
     """
     if frame.shape[1] > 2 * OUTER_COLUMNS:
-        inner = frame.columns[OUTER_COLUMNS:-OUTER_COLUMNS]
-        numbers = set(names_of(frame[inner], pd.api.types.is_numeric_dtype)) - {
-            *listed(settings.columns.time)
+        outer = {
+            *frame.columns[:OUTER_COLUMNS],
+            *frame.columns[-OUTER_COLUMNS:],
+            *listed(settings.columns.time),
         }
+        floats = set(names_of(frame, pd.api.types.is_float_dtype)) - {*listed(settings.columns.time)}
+        whole = set(names_of(frame, pd.api.types.is_numeric_dtype)) - floats - outer
         try:
-            return tuple(find_time_columns(frame.drop(columns=list(numbers)), settings, path))
+            return tuple(find_time_columns(frame.drop(columns=[*floats, *whole]), settings, path))
         except UserError:
             pass  # among the others, then
     return tuple(find_time_columns(frame, settings, path))
@@ -267,7 +273,7 @@ class _Finder:
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
         rest = self._rest(time)
-        stamps = self._stamps(time)
+        stamps = self._stamps(time)[~self.frame.duplicated()]
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
             return "long"
         floats = set(names_of(self.frame, pd.api.types.is_float_dtype))
@@ -283,8 +289,6 @@ class _Finder:
             recurs = column.nunique() <= 0.5 * column.notna().sum()
             if names_entities(name) and (recurs or text):
                 return "long"
-            if text and recurs and column.nunique() > 1:
-                return "long"
             if text:
                 raise UserError(
                     f"{self.path}: column {name!r} holds words, not readings; set "
@@ -292,6 +296,22 @@ class _Finder:
                     f"whose the readings are, or data.columns.ignore=[{name}]"
                 )
         return "wide"
+
+    def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
+        """
+        Raises:
+            UserError: columns that are numbered as the parts of a day stand beside dates without a time.
+        """
+        numbered = self._numbered()
+        if (
+            len(numbered) in PARTS_OF_A_DAY
+            and not self._stamps(time).str.contains(r":|T\d", regex=True).any()
+        ):
+            first, *_, last = numbered
+            raise UserError(
+                f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
+                f"{len(numbered)} entities or channels; set data.layout=day_wide, or wide or long"
+            )
 
     def _rest(self, time: tuple[str, ...]) -> list[str]:
         return [name for name in self.frame.columns if name not in time]
@@ -304,7 +324,7 @@ class _Finder:
 
     def refuse_nameless(self, time: tuple[str, ...]) -> None:
         for position, name in enumerate(self.names, start=1):
-            if not name and name not in time:
+            if not name and name not in time and name not in self.ignored:
                 raise UserError(
                     f"{self.path}: column {position} has no name; name it or remove it, or set "
                     "data.header to the "

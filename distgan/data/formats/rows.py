@@ -73,8 +73,8 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
         facts["stamps"], arrays["stamps"] = _written(frame, table.time, piece, rows, "time")
     if not table.by_entity:
         return facts, arrays | {"values": np.ascontiguousarray(float32(values).T)}
-    if piece.entity is not None:
-        facts["ids"], arrays["ids"] = [piece.entity], np.zeros(len(frame), np.int32)
+    if not table.ids:
+        facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
     else:
         facts["ids"], arrays["ids"] = _written(frame, table.ids, piece, rows, "id")
     if table.channel is not None:
