@@ -131,7 +131,8 @@ class Parts:
     def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""
         zone = self.settings.timezone
-        clock = "as in the source" if zone is None else f"standard time of {zone} all year"
+        local = "UTC" if self.utc else "as in the source"
+        clock = local if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled
         if self.time_notes:

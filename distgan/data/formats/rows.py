@@ -11,7 +11,7 @@ from distgan.data.formats.layout import Table
 from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
-from distgan.data.formats.times import written_times
+from distgan.data.formats.times import encode_times
 from distgan.data.grid import float32
 from distgan.errors import UserError
 
@@ -116,11 +116,10 @@ def _written(
         if blank.any():
             row = int(rows[int(np.flatnonzero(blank)[0])])
             raise UserError(f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}")
-    if what == "time" and len(names) > 1:
-        codes, found = pd.factorize(written_times(frame, list(names)))
-        names = names[:1]
-    else:
-        codes, found = pd.factorize(frame[names[0]])
+    if what == "time":
+        codes, texts = encode_times(frame, list(names))
+        return _merged_texts(texts, codes)
+    codes, found = pd.factorize(frame[names[0]])
     texts = [_text(cell) for cell in found]
     for name in names[1:]:
         more, others = pd.factorize(frame[name])
