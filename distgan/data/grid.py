@@ -71,8 +71,8 @@ def regular(times: np.ndarray, source: str) -> Grid:
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
         raise UserError(
-            f"{source}: {length - len(times)} of {length} stamps are missing in steps of {duration(step)}, most "
-            f"between {times[widest]} and {times[widest + 1]}; check the order of day and month there "
+            f"{source}: {length - len(times)} of {length} stamps are missing in steps of {duration(step)}, "
+            f"most between {times[widest]} and {times[widest + 1]}; check the order of day and month there "
             "(data.date_format), or choose longer steps (data.resample.step)"
         )
     return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
@@ -82,9 +82,9 @@ def _unequal(times: np.ndarray, step: int) -> str:
     """Say how times that are not equally spaced lie, and which setting helps."""
     months = calendar_months(times)
     if months is not None:
-        what = "month" if months == 1 else f"{months} months"
+        what = "one month" if months == 1 else f"{months} months"
         return (
-            f"times are one {what} apart, from {times[0]} to {times[-1]}: months differ in length, and a series "
+            f"times are {what} apart, from {times[0]} to {times[-1]}: months differ in length, and a series "
             "has steps of equal length; give daily or hourly readings, or the values alone as an NPY array, "
             "whose steps are only counted"
         )
@@ -100,8 +100,8 @@ def _unequal(times: np.ndarray, step: int) -> str:
             f"first {times[first]}; {advice}"
         )
     return (
-        f"times are not equally spaced: {times[first]} is no multiple of {step} s after the others, as are "
-        f"{int(beside.sum())} of {len(times)} times; correct them, or {advice} (data.resample.method says how)"
+        f"times are not equally spaced: {times[first]} is no multiple of {step} s after the others, as "
+        f"are {int(beside.sum())} of {len(times)} times; correct them, or {advice}"
     )
 
 

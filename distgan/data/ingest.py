@@ -132,7 +132,8 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
         raise UserError(
-            f"no usable series in {settings.source}: {reasons}; see data.max_missing, data.start_ragged, data.unusable"
+            f"no usable series in {settings.source}: {reasons}; see data.max_missing, "
+            "data.start_ragged, data.unusable"
         )
     by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
@@ -161,7 +162,9 @@ def _incomplete(
     if short.any():
         left_out[f"less than {100 * settings.start_ragged:g} % measured"] = int(short.sum())
     if gaps.any():
-        left_out[f"more than {100 * settings.max_missing:g} % missing between first and last"] = int(gaps.sum())
+        left_out[f"more than {100 * settings.max_missing:g} % missing between first and last"] = int(
+            gaps.sum()
+        )
     return np.asarray(short | gaps)
 
 
@@ -324,8 +327,8 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 @dataclass
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the first and the last
-    reading; digests: [p, n] uint64, the same of equal values.
+    same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the
+    first and the last reading; digests: [p, n] uint64, the same of equal values.
     """
 
     whole: np.ndarray

@@ -1,9 +1,9 @@
 """From tables to series: wide, long, a row a day or a row an entity, in parts that fit into memory.
 
-A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on disk
-with its stamps as they were written. How numbers and times are written, and which of several readings of a
-time counts, is decided once all pieces have been seen; where that shows that the sample misled, they are read
-once more.
+A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on
+disk with its stamps as they were written. How numbers and times are written, and which of several readings
+of a time counts, is decided once all pieces have been seen; where that shows that the sample misled, they are
+read once more.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def table_of(path: Path, kind: str, settings: config.Data, folder: Path) -> Samp
     """Return a table, text or parquet, before it is parsed; `folder` is for copies of text in UTF-8."""
     if kind == "parquet":
         pieces = parquet_pieces(path, folder)
-        return Sampled(path, pieces, sample_parquet(path, pieces))
+        return Sampled(path, pieces, sample_parquet(path))
     return text_table(path, settings, folder)
 
 
@@ -179,7 +179,7 @@ def _times_repeat(pieces: list[Piece], work: Work) -> bool:
     """Whether a time stands twice or more as a rule, as in tables of a row a reading."""
     facts = [work.facts(piece.name) for piece in pieces]
     rows = sum(part["rows"] for part in facts)
-    return len({stamp for part in facts for stamp in part["stamps"]}) <= rows / 2
+    return len({stamp for part in facts for stamp in part["stamps"]}) < 0.45 * rows
 
 
 def _understood(sampled: Sampled, reading: Reading, work: Work) -> Understood:

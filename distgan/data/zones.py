@@ -54,8 +54,9 @@ def mark_second_pass(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return which local times are read after the clock was put back, where an hour stands twice on it.
 
-    The order of each key's rows tells: once its clock does not go on within a repeated hour, the second pass
-    has begun. Of an hour that stands once only, all times are of the first pass.
+    The order of each key's rows tells: the second pass begins where its clock goes back within the hour.
+    Where it never does, as when rows are sorted by the clock, the second of two equal times is of that pass.
+    Of an hour that stands once only, all times are of the first pass.
 
     Args:
         times: datetime64[us] [n], in the order of the file. keys: whose each is, int64 [n].
@@ -65,48 +66,64 @@ def mark_second_pass(
         bool [n], and `seen` with those of this part.
 
     Raises:
-        UserError: the rows of the day are not in order of time.
+        UserError: the rows of the day are in no such order.
     """
     second = np.zeros(len(times), dtype=bool)
     doubtful = np.flatnonzero(mark_repeated(times, zone))
+    if not len(doubtful):
+        return second, seen
     marks = np.stack([keys[doubtful], times[doubtful].astype("M8[us]").astype(np.int64)], axis=1)
     every = np.concatenate([seen, marks])
-    table = pd.DataFrame({"key": every[:, 0], "time": every[:, 1]})
-    table["day"] = table["time"] // DAY_US
-    still = table.groupby(["key", "day"], sort=False)["time"].diff() <= 0
-    passes = still.groupby([table["key"], table["day"]], sort=False).cumsum().to_numpy()
-    second[doubtful] = passes[len(seen) :] > 0
-    days = table.loc[passes > 0, ["key", "day"]].drop_duplicates()
+    passes = _passes(every)
+    second[doubtful] = passes["second"].to_numpy()[len(seen) :]
+    bad = doubtful[passes["unclear"].to_numpy()[len(seen) :]].tolist()
+    days = passes.loc[passes["second"], ["key", "day", "back"]].groupby(["key", "day"]).max().reset_index()
     if len(days):
-        _refuse_disorder(times, keys, second, passes[len(seen) :] > 1, doubtful, days, zone)
+        bad += _falling(times, keys, second, days, zone)
+    if bad:
+        raise UserError(
+            f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of "
+            "this day do not tell the passes of the repeated hour apart; sort the rows as they were read and "
+            "remove repeated ones, or export the times in UTC"
+        )
     return second, every
 
 
 DAY_US = 86_400_000_000
 
 
-def _refuse_disorder(
-    times: np.ndarray,
-    keys: np.ndarray,
-    second: np.ndarray,
-    third: np.ndarray,
-    doubtful: np.ndarray,
-    days: pd.DataFrame,
-    zone: str,
-) -> None:
-    """Rows of the days of repeated hours must rise in time, so that their order tells the pass."""
+def _passes(rows: np.ndarray) -> pd.DataFrame:
+    """Of keys and times within repeated hours (int64 [n, 2], in file order): whether each is of the second
+    pass, whether the order leaves that unclear, and whether its clock has gone back.
+    """
+    table = pd.DataFrame({"key": rows[:, 0], "time": rows[:, 1], "day": rows[:, 1] // DAY_US})
+    groups = [table["key"], table["day"]]
+    step = table.groupby(groups, sort=False)["time"].diff()
+    backs = (step < 0).groupby(groups, sort=False).cumsum()
+    count = table.groupby(["key", "time"], sort=False).cumcount()
+    equals = (count > 0).groupby(groups, sort=False).cumsum()
+    alone = ~table.duplicated(["key", "time"], keep=False)
+    last = ~table.duplicated(["key", "day"], keep="last")  # its equal may stand in the next part
+    equal_steps = (step == 0).groupby(groups, sort=False).cumsum()
+    table["back"] = backs > 0
+    table["second"] = table["back"] | (count > 0)
+    lost = alone & ~last & (backs == 0) & (equals > 0)
+    table["unclear"] = (backs > 1) | (count > 1) | (table["back"] & (equal_steps > 0)) | lost
+    return table
+
+
+def _falling(
+    times: np.ndarray, keys: np.ndarray, second: np.ndarray, days: pd.DataFrame, zone: str
+) -> list[int]:
+    """Return the rows that fall in time on days of repeated hours (by the clock, if it never goes back)."""
     rows = pd.DataFrame({"key": keys, "day": times.astype("M8[us]").astype(np.int64) // DAY_US})
-    chosen = np.flatnonzero(rows.merge(days.assign(there=True), "left", ["key", "day"])["there"].notna())
+    back = rows.merge(days, "left", ["key", "day"])["back"]
+    chosen = np.flatnonzero(back.notna())
     early, late = both_instants(times[chosen], zone)
-    instants = pd.Series(np.where(second[chosen], late, early))
-    falls = instants.groupby([rows["key"].to_numpy()[chosen], rows["day"].to_numpy()[chosen]]).diff()
-    bad = [*doubtful[third], *chosen[np.asarray(falls < pd.Timedelta(0))]]
-    if bad:
-        raise UserError(
-            f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of this "
-            "day are not in order of time, so that nothing tells the first pass of the repeated hour from the "
-            "second; sort the rows by time as they were read, or export the times in UTC"
-        )
+    instants = np.where(second[chosen], late, early)
+    when = pd.Series(np.where(back.iloc[chosen].astype(bool), instants, times[chosen].astype("M8[us]")))
+    steps = when.groupby([rows["key"].to_numpy()[chosen], rows["day"].to_numpy()[chosen]]).diff()
+    return chosen[np.asarray(steps < pd.Timedelta(0))].tolist()
 
 
 @lru_cache
@@ -132,8 +149,8 @@ def standard_offset(zone: str, first: np.datetime64, last: np.datetime64) -> tup
         return offset, None
     changed = next(year for year in years if each[year] != offset)
     return offset, (
-        f"{zone} had another standard time in {changed} (UTC{format_offset(each[changed])}); all times of the "
-        f"data are given at UTC{format_offset(offset)}"
+        f"{zone} had another standard time in {changed} (UTC{format_offset(each[changed])}); all times of "
+        f"the data are given at UTC{format_offset(offset)}"
     )
 
 

@@ -44,7 +44,7 @@ def _from_halves(hour: np.ndarray, there: np.ndarray, half: pa.Array, stamps: St
 def _from_digits(
     texts: pa.Array, stamps: Stamps, parsed: Parsed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or the number of an hour."""
+    """Hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or hour numbers."""
     number = to_int(texts)
     lengths = np.asarray(pc.utf8_length(texts))
     there = lengths > 0

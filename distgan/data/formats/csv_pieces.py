@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import COMMENT, Dialect
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
 PIECE_BYTES = 16 << 20  # parsed at a time by each thread
-SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 16
+SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
 NAMED_APART = 64  # columns up to which missing marks are given column by column
 NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
@@ -36,7 +36,9 @@ class Span:
             file.seek(self.start)
             content = file.read(self.stop - self.start)
         if b"\0" in content:
-            raise UserError(f"{self.dialect.path} holds zero bytes near line {self.line_of(0)}; it is damaged there")
+            raise UserError(
+                f"{self.dialect.path} holds zero bytes near line {self.line_of(0)}; it is damaged there"
+            )
         if not self._has_extras(content):
             return content, 0
         lines = content.splitlines(keepends=True)
@@ -87,7 +89,8 @@ class Span:
             if frame[name].notna().any():
                 row = int(frame[name].notna().to_numpy().argmax())
                 raise UserError(
-                    f"{self.dialect.path} line {self.line_of(row)}: column {names.index(name) + 1} has no name; "
+                    f"{self.dialect.path} line {self.line_of(row)}: column {names.index(name) + 1} "
+                    "has no name; "
                     "name it or remove it"
                 )
         frame = frame[self.dialect.columns] if self.dialect.empty else frame
@@ -103,14 +106,14 @@ class Span:
         try:
             frame = pd.read_csv(
                 io.BytesIO(content),
-                sep=r"\s+" if separator == " " else separator,
+                sep=separator,
                 header=None,
                 names=names,
                 dtype=dict.fromkeys(text, str),
                 decimal=decimal,
                 encoding="utf-8",
                 low_memory=False,
-                skipinitialspace=True,
+                skipinitialspace=separator != " ",
                 keep_default_na=False,
                 na_values=missing,
                 nrows=rows,
@@ -123,7 +126,8 @@ class Span:
             raise UserError(f"{path} is not a readable table: {self._said(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
             raise UserError(
-                f"{path} line {self.line_of(0)}: the lines have more cells than the header has names ({len(names)}); "
+                f"{path} line {self.line_of(0)}: the lines have more cells than the header has "
+                f"names ({len(names)}); "
                 "set data.header to the line of the names, or to none"
             )
         return frame
@@ -139,16 +143,22 @@ class Span:
     def _refuse_short_lines(self, content: bytes) -> None:
         """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
         separator, wanted = self.dialect.separator, len(self.dialect.columns)
+        hint = (
+            "; if cells may be empty, set data.separator=' ' for one blank between cells"
+            if separator == BLANKS
+            else ""
+        )
         mark = separator.encode()
         row = 0
         for line in content.splitlines():
             if not line.strip():
                 continue
-            cells = len(line.split()) if separator == " " else line.count(mark) + 1
+            cells = len(line.split()) if separator == BLANKS else line.count(mark) + 1
             if b'"' not in line and cells < wanted:
                 raise UserError(
-                    f"{self.dialect.path} line {self.line_of(row)} has {cells} of {wanted} cells; the file is cut "
-                    "off or damaged there"
+                    f"{self.dialect.path} line {self.line_of(row)} has {cells} of {wanted} cells; "
+                    "the file is cut "
+                    f"off or damaged there{hint}"
                 )
             row += 1
 

@@ -12,12 +12,18 @@ from distgan.data.formats.pieces import refuse_twice
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
-SEPARATORS = (",", ";", "\t", "|", " ")
-HEAD_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 1 << 22, 1 << 20
+BLANKS = r"\s+"  # one or more, as pandas writes it
+SEPARATORS = (",", ";", "\t", "|", BLANKS)
+HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
+BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
     r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
 )
-UNIT = re.compile(r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. -]+|float|int|string", re.I)
+UNIT = re.compile(
+    r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
+    r"-]+|float|int|string",
+    re.I,
+)
 COMMENT = "#"
 
 
@@ -49,7 +55,7 @@ class Dialect:
 
     @property
     def shown_separator(self) -> str:
-        return {"\t": "tab", " ": "blanks"}.get(self.separator, self.separator)
+        return {"\t": "tab", BLANKS: "blanks", " ": "one blank"}.get(self.separator, self.separator)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,9 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     width = _width(rows, settings)
     if width < 2:
         shown = lines[0][2].decode(errors="replace").strip()[:40]
-        raise UserError(f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator")
+        raise UserError(
+            f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
+        )
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
     first = _first_data_row(rows, width, 0 if named is None else named + 1)
     header, between, skipped = _header(rows, first, width, path, settings)
@@ -119,9 +127,10 @@ def _shown(row: Row) -> str:
 
 def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes]]:
     """Number, first byte and content of the first lines, without blank ones."""
-    found, place, number, size = [], 0, 0, 0
+    found: list[tuple[int, int, bytes]] = []
+    place, number, size = 0, 0, 0
     with open(file, "rb") as stream:
-        while len(found) < HEAD_LINES and size < SNIFFED_BYTES:
+        while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
             raw = stream.readline(LINE_BYTES)
             if not raw:
                 break
@@ -148,8 +157,9 @@ def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes
 def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
     """Cells of each line; a quoted cell may hold line ends."""
     texts = [raw.decode() for _, _, raw in lines]
-    given = texts if separator != " " else [text.strip() + "\n" for text in texts]
-    reader = csv.reader(given, delimiter=separator, skipinitialspace=True)
+    given = texts if separator != BLANKS else [text.strip() + "\n" for text in texts]
+    mark = " " if separator == BLANKS else separator
+    reader = csv.reader(given, delimiter=mark, skipinitialspace=separator != " ")
     found, before = [], 0
     try:
         for cells in reader:
@@ -177,9 +187,11 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
-        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(1, len(cells))
+        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(
+            1, len(cells)
+        )
         even = count / len(rows)
-        scores[mark] = (even >= 0.9, round(even - stray, 2), mark != " ", round(clean, 2), width)
+        scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
     if not scores:
         return ","
     return max(scores, key=lambda mark: scores[mark])
@@ -196,7 +208,7 @@ def _width(rows: list[Row], settings: config.Data) -> int:
 
 def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
     """The first row whose cells are of the kinds that the rows further down have."""
-    body = [row for row in rows[len(rows) // 2 :][:20] if len(row.cells) == width] or rows[-1:]
+    body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
     wanted = []
     for column in range(min(width, len(body[0].cells))):
         kinds = Counter(kind(row.cells[column]) for row in body if row.cells[column] not in MISSING)
@@ -204,12 +216,12 @@ def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
     times = [column for column, name in enumerate(wanted) if name == "time"]
     numbers = [column for column, name in enumerate(wanted) if name == "number"]
     for place, row in list(enumerate(rows))[begin:]:
-        kinds = [kind(cell) for cell in row.cells] + ["empty"] * width
-        if times and all(kinds[column] == "time" for column in times[:2]):
+        found = [kind(cell) for cell in row.cells] + ["empty"] * width
+        if times and all(found[column] == "time" for column in times[:2]):
             return place
         if not times and numbers and row.filled and len(row.cells) >= 2:
-            found = [kinds[column] for column in numbers]
-            if "number" in found and not {"text", "time"} & set(found):
+            there = {found[column] for column in numbers}
+            if "number" in there and not {"text", "time"} & there:
                 return place
     return max(begin, 1) if len(rows) > max(begin, 1) else None
 
@@ -226,7 +238,9 @@ def _header(
             if row.line == settings.header:
                 return place, list(range(place + 1, top)), list(range(place))
         raise UserError(f"{path}: data.header={settings.header} is no line with cells among the first ones")
-    several = [place for place in range(top) if rows[place].filled >= 2 or width == 2 == len(rows[place].cells)]
+    several = [
+        place for place in range(top) if rows[place].filled >= 2 or width == 2 == len(rows[place].cells)
+    ]
     full = [place for place in several if abs(len(rows[place].cells) - width) <= 1]
     if not several:
         return None, [], list(range(top))
@@ -234,10 +248,12 @@ def _header(
         bad = full[0] if full else several[-1]
         raise UserError(
             f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
-            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of the names, or "
+            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of "
+            "the names, or "
             "to none"
             if len(rows[bad].cells) < width
-            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} cells; the "
+            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} "
+            "cells; the "
             "file is cut off or damaged there, or data.header is another line"
         )
     if len(full) == 1:
@@ -247,7 +263,9 @@ def _header(
     complete = [place for place in names if rows[place].filled >= width - 1]
     if len(complete) != 1:
         lines = " and ".join(str(rows[place].line) for place in full[:2])
-        raise UserError(f"{path}: lines {lines} may both name the columns; set data.header to the line that does")
+        raise UserError(
+            f"{path}: lines {lines} may both name the columns; set data.header to the line that does"
+        )
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
 
@@ -266,9 +284,14 @@ def _is_units(row: Row) -> bool:
     cells = [cell for cell in row.cells[1:] if cell]
     if not cells:
         return True
-    return len(cells) < len(row.cells) - 1 or (
-        all(UNIT.fullmatch(cell) for cell in cells) and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
-    ) or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+    return (
+        len(cells) < len(row.cells) - 1
+        or (
+            all(UNIT.fullmatch(cell) for cell in cells)
+            and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
+        )
+        or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+    )
 
 
 def _names(
@@ -282,8 +305,7 @@ def _names(
     if len(names) == width + 1:
         names.pop()
     empty: list[str] = []
-    for column in range(len(names), width):
-        names.append("")
+    names += [""] * (width - len(names))
     for column in range(width - 1, 0, -1):
         body = [row.cells[column] for row in rows[first:] if len(row.cells) > column]
         if (header is not None and names[column]) or any(body):
@@ -292,7 +314,8 @@ def _names(
         empty.append(names[column])
     if names.count("") > 1:
         raise UserError(
-            f"{path}: {names.count('')} columns have no name; name them or remove them, or set data.header to the "
+            f"{path}: {names.count('')} columns have no name; name them or remove them, or set "
+            "data.header to the "
             "line of the names, or to none"
         )
     return names, empty

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 CLOCK = r"[0-9]{1,2}[:.h][0-9]{2}(?:[:.][0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp]\.?[Mm]\.?)?"
+MARK = r"| ?[Zz]| ?\(?[A-Za-z]{3,5}\)?| [+-][0-9]{2}:?[0-9]{2}"  # of a zone, after a clock time
 SPLITS = (  # how the start of an interval is divided from its end
-    rf"^(?P<start>.*[0-9].* ?{CLOCK}) ?(?:-|–|—|to|bis|/) ?(?P<end>{CLOCK})$",
+    rf"^(?P<start>.*[0-9].* ?{CLOCK}) ?(?:-|–|—|to|bis|/) ?(?P<end>{CLOCK})(?P<zone>{MARK})$",
     r"^(?P<start>.*[0-9].*?) (?:-|–|—|to|bis|until|~|/) (?P<end>.*[0-9].*)$",
     r"^(?P<start>.*[0-9].*?) ?(?:–|—|~|\.\.) ?(?P<end>.*[0-9].*)$",
     r"^(?P<start>[^/]*T[^/]*|[0-9-]{8,10})/(?P<end>P[0-9A-Z.]+|[^/]*[0-9T:-][^/]*)$",
@@ -48,15 +49,19 @@ def split_intervals(stamps: pa.Array) -> list[Halves]:
             continue
         halves = pc.extract_regex(stamps, pattern)
         if pc.all(pc.is_valid(halves)).as_py():
+            names = [field.name for field in halves.type]
             start, end = (pc.utf8_trim(pc.struct_field(halves, [name]), " '\"") for name in ("start", "end"))
+            if "zone" in names:  # 00:00-01:00 UTC: of both
+                start = pc.binary_join_element_wise(start, pc.struct_field(halves, ["zone"]), "")
             found.append(Halves(start, end))
     return found
 
 
 def mark_odd_widths(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return which intervals (datetime64[us] [n] each) neither have the usual width nor end where another begins.
+    """Return which intervals neither have the usual width nor end where another begins: bool [n].
 
-    The next interval decides where months or clock changes make widths unequal.
+    Where months or clock changes make widths unequal, the next interval decides. Starts and ends are
+    datetime64[us] [n].
     """
     widths = (ends - starts).astype(np.int64)
     values, counts = np.unique(widths, return_counts=True)

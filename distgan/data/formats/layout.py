@@ -1,9 +1,11 @@
 """What the columns of a table are: times, ids, readings, channels, attributes; found or refused by name."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ from distgan.errors import UserError
 DAY = 86400
 ID_NAME = re.compile(
     r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|nmi|esiid|mac|serial|entity|name|(meter|household|house|home|customer|"
-    r"client|consumer|sensor|station|device|site|building|user|unit|subject|patient|person|account|series|node|"
-    r"zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
+    r"client|consumer|sensor|station|device|site|building|user|subject|patient|person|account|series|node|"
+    r"unit_?id|zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
 )
 NO_ID = re.compile(r"(humid|grid|solid|liquid|valid|void)$")
 CHANNEL_NAME = re.compile(
@@ -29,8 +31,13 @@ CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
 )
 NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
+PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
-MAY_REPEAT = 0.02  # share of readings of a sample that may stand twice
+OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
+MAY_REPEAT, NAMED_MAY_REPEAT = (
+    0.02,
+    0.3,
+)  # share of readings of a sample that may stand twice, by a column's name
 
 
 @dataclass(frozen=True)
@@ -78,10 +85,7 @@ def find_table(
         UserError: it cannot be told; names the setting that tells it.
     """
     for setting, names in _asked(settings).items():
-        for name in names:
-            if name not in frame.columns:
-                shown = ", ".join(map(str, frame.columns[:6]))
-                raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+        refuse_unknown(path, setting, names, frame)
     asked = settings.columns
     ignored = [name for name in frame.columns if name in asked.ignore or _is_counter(frame, name, settings)]
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
@@ -91,18 +95,29 @@ def find_table(
         return finder.transposed()
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
         return finder.day_wide()
-    time = tuple(find_time_columns(finder.frame, settings, path))
+    time = find_times(finder.frame, settings, path)
     finder.refuse_nameless(time)
+    if settings.layout == "auto":
+        finder.refuse_numbered_day(time)
     layout = settings.layout if settings.layout != "auto" else finder.layout(time, repeats)
     return finder.long(time) if layout == "long" else finder.wide(time)
 
 
+def refuse_unknown(path: Path, setting: str, names: tuple[str, ...], frame: pd.DataFrame) -> None:
+    """
+    Raises:
+        UserError: a name that a setting gives is no column.
+    """
+    for name in names:
+        if name not in frame.columns:
+            shown = ", ".join(map(str, frame.columns[:6]))
+            raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+
+
 def _asked(settings: config.Data) -> dict[str, tuple[str, ...]]:
     columns = settings.columns
-    several = {"attributes": columns.attributes, "ignore": columns.ignore, "id": listed(columns.id)}
-    if columns.channel is None and settings.layout in ("wide", "transposed", "auto"):
-        several["values"] = columns.values or ()
-    return several | {"channel": listed(columns.channel), "time": listed(columns.time)}
+    known = {"id": listed(columns.id), "channel": listed(columns.channel), "time": listed(columns.time)}
+    return known | {"attributes": columns.attributes, "ignore": columns.ignore}
 
 
 def listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
@@ -121,6 +136,33 @@ def _is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
     return bool((steps == 1).mean() > 0.9 and (steps > 0).all())
 
 
+def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
+    """Return the columns whose type is chosen; types are asked once each."""
+    known: dict[Any, bool] = {}
+    return [name for name, kind in frame.dtypes.items() if known.setdefault(kind, chosen(kind))]
+
+
+def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, ...]:
+    """Return the time columns; of many columns of numbers, those at the ends are looked at first.
+
+    Raises:
+        UserError: no column holds times, or several do.
+    """
+    if frame.shape[1] > 2 * OUTER_COLUMNS:
+        outer = {
+            *frame.columns[:OUTER_COLUMNS],
+            *frame.columns[-OUTER_COLUMNS:],
+            *listed(settings.columns.time),
+        }
+        floats = set(names_of(frame, pd.api.types.is_float_dtype)) - {*listed(settings.columns.time)}
+        whole = set(names_of(frame, pd.api.types.is_numeric_dtype)) - floats - outer
+        try:
+            return tuple(find_time_columns(frame.drop(columns=[*floats, *whole]), settings, path))
+        except UserError:
+            pass  # among the others, then
+    return tuple(find_time_columns(frame, settings, path))
+
+
 def is_number(column: pd.Series) -> bool:
     """Return whether a sampled column holds numbers."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
@@ -129,9 +171,7 @@ def is_number(column: pd.Series) -> bool:
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a sample whose text columns that read as numbers, in whatever marks, are numbers."""
     found = {}
-    for name in frame.columns:
-        if is_number(frame[name]) or not pd.api.types.is_string_dtype(frame[name].dtype):
-            continue
+    for name in names_of(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
         cells = stripped(frame[name]).dropna()
         if len(cells):
             fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
@@ -143,7 +183,8 @@ def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_text(column: pd.Series, name: str) -> bool:
-    """Whether the cells are words; cells among them that are numbers may be ids, as may those of ids alone."""
+    """Whether the cells are words; cells among them that are numbers may be ids, as may those of "
+    "ids alone."""
     if is_number(column) or pd.api.types.is_datetime64_any_dtype(column):
         return False
     cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
@@ -158,7 +199,9 @@ def names_entities(name: str) -> bool:
     if re.search(r"\d", name):
         return False
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-    return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(name.lower())
+    return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(
+        name.lower()
+    )
 
 
 def clock_seconds(name: str) -> int | None:
@@ -214,7 +257,11 @@ class _Finder:
         asked = {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
         numbers = {name: int(match[1]) for name, match in named.items() if match and name not in asked}
         counted = sorted(numbers.values())
-        if len(counted) < 2 or counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] > 1:
+        if (
+            len(counted) < 2
+            or counted != list(range(counted[0], counted[0] + len(counted)))
+            or counted[0] > 1
+        ):
             return {}
         if DAY % len(counted):
             return {}
@@ -226,10 +273,13 @@ class _Finder:
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
         rest = self._rest(time)
-        stamps = self._stamps(time)
+        stamps = self._stamps(time)[~self.frame.duplicated()]
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
             return "long"
+        floats = set(names_of(self.frame, pd.api.types.is_float_dtype))
         for name in rest:
+            if name in floats:
+                continue
             column = self.frame[name]
             if name in self.columns.attributes or (self.columns.values and name in self.columns.values):
                 continue
@@ -239,14 +289,29 @@ class _Finder:
             recurs = column.nunique() <= 0.5 * column.notna().sum()
             if names_entities(name) and (recurs or text):
                 return "long"
-            if text and recurs and column.nunique() > 1:
-                return "long"
             if text:
                 raise UserError(
-                    f"{self.path}: column {name!r} holds words, not readings; set data.columns.id={name} if it says "
+                    f"{self.path}: column {name!r} holds words, not readings; set "
+                    f"data.columns.id={name} if it says "
                     f"whose the readings are, or data.columns.ignore=[{name}]"
                 )
         return "wide"
+
+    def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
+        """
+        Raises:
+            UserError: columns that are numbered as the parts of a day stand beside dates without a time.
+        """
+        numbered = self._numbered()
+        if (
+            len(numbered) in PARTS_OF_A_DAY
+            and not self._stamps(time).str.contains(r":|T\d", regex=True).any()
+        ):
+            first, *_, last = numbered
+            raise UserError(
+                f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
+                f"{len(numbered)} entities or channels; set data.layout=day_wide, or wide or long"
+            )
 
     def _rest(self, time: tuple[str, ...]) -> list[str]:
         return [name for name in self.frame.columns if name not in time]
@@ -259,9 +324,10 @@ class _Finder:
 
     def refuse_nameless(self, time: tuple[str, ...]) -> None:
         for position, name in enumerate(self.names, start=1):
-            if not name and name not in time:
+            if not name and name not in time and name not in self.ignored:
                 raise UserError(
-                    f"{self.path}: column {position} has no name; name it or remove it, or set data.header to the "
+                    f"{self.path}: column {position} has no name; name it or remove it, or set "
+                    "data.header to the "
                     "line of the names"
                 )
 
@@ -271,13 +337,14 @@ class _Finder:
         """A column an entity."""
         rest = [name for name in self._rest(time) if name not in self.columns.attributes]
         values = list(self.columns.values or rest)
+        refuse_unknown(self.path, "values", tuple(values), self.frame)
         if not values:
             raise UserError(f"{self.path}: a wide table needs a time column and one column per entity")
         return self._table("wide", time, (), values)
 
     def one_entity(self) -> Table:
         """A file an entity: all rows are its own."""
-        time = tuple(find_time_columns(self.frame, self.settings, self.path))
+        time = find_times(self.frame, self.settings, self.path)
         self.refuse_nameless(time)
         return self._of_entities(time, ())
 
@@ -295,6 +362,7 @@ class _Finder:
         texts = [name for name in rest if name in self.columns.attributes]
         if self.columns.values and channel is None:
             values = list(self.columns.values)
+            refuse_unknown(self.path, "values", tuple(values), self.frame)
         else:
             left = [name for name in rest if name not in texts]
             words = [name for name in left if _is_text(self.frame[name], name)]
@@ -311,11 +379,12 @@ class _Finder:
         clocks = self._clocks()
         if not clocks:
             raise UserError(
-                f"{self.path}: data.layout=day_wide needs columns named by even times of the day (0:30, 1:00, … or "
+                f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
+                "(0:30, 1:00, … or "
                 "h1, h2, …, h24)"
             )
         rest = self.frame.drop(columns=list(clocks))
-        time = tuple(find_time_columns(rest, self.settings, self.path))
+        time = find_times(rest, self.settings, self.path)
         ids, channel = listed(self.columns.id), self.columns.channel
         described = [name for name in rest.columns if name not in time and rest[name].notna().any()]
         empty = [name for name in rest.columns if name not in time and name not in described]
@@ -331,7 +400,9 @@ class _Finder:
         names = [name for name in self.frame.columns if re.search(r"\d{2,4}[-/.]\d", name)]
         rest = [name for name in self.frame.columns if name not in names]
         if not names or not rest:
-            raise UserError(f"{self.path}: data.layout=transposed needs an id column and columns named by times")
+            raise UserError(
+                f"{self.path}: data.layout=transposed needs an id column and columns named by times"
+            )
         ids = listed(self.columns.id) or tuple(
             [name for name in rest if names_entities(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
@@ -373,7 +444,8 @@ class _Finder:
                     return (found,), name
         shown = ", ".join(repr(name) for name in (*words, *whole)) or "no column of words or whole numbers"
         raise UserError(
-            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set data.columns.id to it, or "
+            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
+            "data.columns.id to it, or "
             "to several that do together, and data.columns.channel to one that says which channel; or set "
             "data.layout=wide if each column is an entity"
         )
@@ -381,20 +453,23 @@ class _Finder:
     def _only(self, time: tuple[str, ...], channel: str | None, names: list[str]) -> str | None:
         """The one column by which, with time and channel, readings differ."""
         stamps = self._stamps(time)
+        copies = self.frame.duplicated()
         valid = []
         for name in names:
             if name == channel:
                 continue
             keys = [self.frame[name].astype("str"), stamps]
             keys += [self.frame[channel].astype("str")] if channel is not None else []
-            repeated = pd.concat(keys, axis=1).duplicated().mean()
+            repeated = pd.concat(keys, axis=1)[~copies].duplicated().mean()
+            few = MAY_REPEAT + 1 / max(1, len(self.frame)) if not names_entities(name) else NAMED_MAY_REPEAT
             recurs = self.frame[name].nunique() <= 0.5 * len(self.frame) or len(self.frame) < 8
-            if repeated <= MAY_REPEAT + 1 / max(1, len(self.frame)) and (recurs or names_entities(name)):
+            if repeated <= few and (recurs or names_entities(name)):
                 valid.append(name)
         finest = [name for name in valid if not any(self._follows(name, other, valid) for other in valid)]
         named = [name for name in finest if names_entities(name)]
         if len(finest) <= 1 or len(named) == 1:
-            return (named or finest or [None])[0]
+            best = named or finest
+            return best[0] if best else None
         return self._fullest(finest, stamps)
 
     def _follows(self, name: str, other: str, order: list[str]) -> bool:
@@ -413,7 +488,10 @@ class _Finder:
     def _fullest(self, names: list[str], stamps: pd.Series) -> str | None:
         """Of whole numbers that may all be ids, the one that divides the readings into full series."""
         rows, times = len(self.frame), stamps.nunique()
-        runs = {name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1 for name in names}
+        runs = {
+            name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1
+            for name in names
+        }
         full = {name: rows / (self.frame[name].nunique() * times) for name in names}
         sorted_ = [name for name in names if runs[name] == self.frame[name].nunique() > 1]
         if len(sorted_) == 1:
@@ -423,8 +501,6 @@ class _Finder:
 
 
 def _ignoring(table: Table, names: list[str]) -> Table:
-    from dataclasses import replace
-
     return replace(table, texts=tuple(name for name in table.texts if name not in names))
 
 

@@ -78,7 +78,8 @@ class Long(Parts):
         for name in asked:
             if name not in found:
                 raise UserError(
-                    f"data.columns.values {name!r} is no value of column {self.table.channel!r} of {self.path}; it "
+                    f"data.columns.values {name!r} is no value of column {self.table.channel!r} of "
+                    f"{self.path}; it "
                     f"has {', '.join(found[:6])}"
                 )
         return list(asked)
@@ -106,8 +107,10 @@ class Long(Parts):
                         continue
                     if known.setdefault(entity, cell) != cell:
                         raise UserError(
-                            f"{self.path}: column {name!r} changes within an entity ({known[entity]!r}, and {cell!r} from "
-                            f"line {self.line(number, 0)} on); set data.columns.ignore=[{name}], or data.columns.id to all "
+                            f"{self.path}: column {name!r} changes within an entity "
+                            f"({known[entity]!r}, and {cell!r} from "
+                            f"line {self.line(number, 0)} on); set data.columns.ignore=[{name}], or "
+                            "data.columns.id to all "
                             "columns that say whose a reading is"
                         )
             found[name] = [known.get(entity, "") for entity in self.ids]
@@ -115,13 +118,12 @@ class Long(Parts):
         return found
 
     def _changing_columns(self) -> list[int]:
-        """The value columns; those that never change within an id, but from one to the next, are attributes."""
+        """The value columns; those that never change within an id, but from one to the next, are "
+        "attributes."""
         if self.table.layout != "long":
             return [0]
         every = list(range(len(self.table.values)))
-        still = [
-            column for column in every if not any(facts["varying"][column] for facts in self.facts)
-        ]
+        still = [column for column in every if not any(facts["varying"][column] for facts in self.facts)]
         if self.settings.columns.values or len(still) in (0, len(every)):
             return every
         for column in still:
@@ -205,7 +207,8 @@ class Long(Parts):
     # ------------------------------------------------------------------------------------- one reading a step
 
     def _deal(self, number: int, grid: Grid, dealt: Dealt, matrix: np.memmap) -> None:
-        """Put a part's readings in their places; what finds a place taken by another reading is kept aside."""
+        """Put a part's readings in their places; what finds a place taken by another reading is "
+        "kept aside."""
         times, tracks, readings = self._when(number)[0], self._tracks(number), self._values(number)
         keep = tracks >= 0
         if len(self.ignored):

@@ -19,7 +19,21 @@ from distgan.errors import UserError
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
 APOSTROPHES = "'\u2019"
 # beside what pandas takes as missing: as data bases and spreadsheets export it
-MISSING = ("Null", "NULL", "null", "NA", "N/A", "n/a", "#N/A", "#NA", "NaN", "nan", "-nan", "-NaN", "None")
+MISSING: tuple[str, ...] = (
+    "Null",
+    "NULL",
+    "null",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "#NA",
+    "NaN",
+    "nan",
+    "-nan",
+    "-NaN",
+    "None",
+)
 MISSING += ("<NA>", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND", "#N/A N/A", "")
 
 
@@ -75,7 +89,9 @@ def _pattern(decimal: str, thousands: str, strict: bool) -> str:
     whole = r"[0-9]+"
     if thousands:
         group = f"[{_members(thousands)}]"
-        whole = rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+        whole = (
+            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+        )
     point = re.escape(decimal)
     return rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
@@ -87,6 +103,7 @@ PROOF = {  # of thousands: a mark that stands twice, or before the decimal mark
 DOUBTFUL = {mark: rf"[+-]?[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
 
 
+ENDLESS = r"(?i)[+-]?inf(inity)?"
 NUMBER = re.compile(rf"[+-]?[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
@@ -133,7 +150,7 @@ def add_texts(
 ) -> None:
     """Add what stacked text columns of a piece show."""
     rows = len(cells) // len(names)
-    places = np.flatnonzero(cells.notna())
+    places = np.flatnonzero(cells.notna() & ~cells.str.fullmatch(ENDLESS).fillna(False).astype(bool))
     if not len(places):
         return
     there = cells.iloc[places]
@@ -181,7 +198,9 @@ def add_numbers(
         with np.errstate(invalid="ignore"):
             fractions = np.isfinite(size) & (size != np.floor(size))
             thousandths = size * 1000
-            small = fractions & ((size < 1) | (np.abs(thousandths - np.rint(thousandths)) > 1e-6 * thousandths))
+            small = fractions & (
+                (size < 1) | (np.abs(thousandths - np.rint(thousandths)) > 1e-6 * thousandths)
+            )
             large = np.isfinite(size) & (size >= 1000) if strict else np.zeros_like(small)
         for marks in WAYS:
             if decimal not in (marks.decimal, marks.thousands):
@@ -224,7 +243,7 @@ class Place:
 def guess(evidence: dict[str, Any], ways: list[Marks]) -> Marks:
     """Return the likeliest way to write numbers, to read them a first time."""
     fitting = [marks for marks in ways if marks.key not in evidence["fails"]]
-    return (fitting or ways)[0]
+    return fitting[0] if fitting else max(ways, key=lambda marks: evidence["fails"][marks.key][0])
 
 
 def decide(places: list[Place], settings: config.Data, separator: str | None) -> Marks:
@@ -264,7 +283,8 @@ def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator:
     for place in places:
         if mark in place.evidence["doubt"]:
             raise UserError(
-                f"{place.name(place.evidence['doubt'][mark])} may have a decimal or a thousands mark, as every "
+                f"{place.name(place.evidence['doubt'][mark])} may have a decimal or a thousands "
+                "mark, as every "
                 f"number of the file that has one; set data.decimal={mark!r} or data.thousands={mark!r}"
             )
 
@@ -282,7 +302,8 @@ def _refuse_no_way(ways: list[Marks], rivals: list[Marks], places: list[Place]) 
     best = max(ways, key=lambda marks: _how_far(marks, places))
     for place in places:
         if best.key in place.evidence["fails"]:
-            raise UserError(f"{place.name(place.evidence['fails'][best.key])} {not_a_number(best)}")
+            cell = place.evidence["fails"][best.key]
+            raise UserError(f"{place.name(cell)} {not_a_number(str(cell[2]), best)}")
 
 
 def _how_far(marks: Marks, places: list[Place]) -> int:
@@ -293,8 +314,14 @@ def _how_far(marks: Marks, places: list[Place]) -> int:
     return len(places) << 40
 
 
-def not_a_number(marks: Marks) -> str:
+SIGNS = {"%": "percent", "€": "currency", "$": "currency", "£": "currency", "¥": "currency"}
+
+
+def not_a_number(cell: str, marks: Marks) -> str:
     """Return what is to say of a cell that is not written as the others are."""
+    for sign, what in SIGNS.items():
+        if sign in cell:
+            return f"is not a number; write numbers without {what} signs (data.units names the unit)"
     shown = f"1234{marks.decimal}5" if not marks.thousands else f"1{marks.thousands}234{marks.decimal}5"
     return (
         f"is not a number written as the others are ({shown}); correct it, or set data.missing_values if it "

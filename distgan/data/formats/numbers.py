@@ -7,6 +7,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.marks import (
+    ENDLESS,
     Marks,
     add_numbers,
     add_texts,
@@ -14,17 +15,22 @@ from distgan.data.formats.marks import (
     guess,
     no_evidence,
     not_a_number,
+    reads_as_number,
     stacked,
 )
 from distgan.data.formats.pieces import Piece
 from distgan.errors import UserError
 
 FIRST_ROWS = 500  # of a piece whose text is looked at first
-SIGNS = {"%": "percent signs", "€": "currency signs", "$": "currency signs", "£": "currency signs", "¥": "currency signs"}
 
 
 def read_numbers(
-    piece: Piece, frame: pd.DataFrame, names: tuple[str, ...], settings: config.Data, marks: Marks | None, base: Marks
+    piece: Piece,
+    frame: pd.DataFrame,
+    names: tuple[str, ...],
+    settings: config.Data,
+    marks: Marks | None,
+    base: Marks,
 ) -> tuple[np.ndarray, dict[str, Any], Marks]:
     """Return the readings of a piece, float64 [rows, columns], the evidence of their marks, and the marks by
     which they were read.
@@ -34,13 +40,15 @@ def read_numbers(
         base: the marks that pandas was given.
 
     Raises:
-        UserError: a cell is no number in any way of writing them.
+        UserError: a cell is no number in any marks, or in those that are settled.
     """
     evidence = no_evidence()
     strict = settings.thousands == "auto"
-    texts = [name for name in names if not _is_numeric(piece, frame[name])]
-    plain = [name for name in names if name not in set(texts)]
-    numbers = frame[plain].to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
+    kinds = dict(zip(frame.columns, frame.dtypes))
+    plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
+    texts = [name for name in names if name not in set(plain)]
+    chosen = frame if plain == list(frame.columns) else frame[plain]
+    numbers = chosen.to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
@@ -52,7 +60,7 @@ def read_numbers(
     way = marks or guess(evidence, allowed(settings))
     if not texts:
         return _without_missing(numbers, settings), evidence, way
-    converted = _converted(piece, texts, cells, way)
+    converted = _converted(piece, texts, cells, way, settled=marks is not None)
     if not plain:
         return _without_missing(converted, settings), evidence, way
     both = np.concatenate([numbers, converted], axis=1)
@@ -60,18 +68,21 @@ def read_numbers(
     return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
 
 
-def _is_numeric(piece: Piece, column: pd.Series) -> bool:
-    if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool:
+    if isinstance(kind, np.dtype) and kind.kind in "iuf":
+        return True
+    if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
         raise UserError(
-            f"{piece.file}: column {column.name!r} holds times; the values of a series are numbers (set "
+            f"{piece.file}: column {name!r} holds times; the values of a series are numbers (set "
             "data.columns.time, or data.columns.ignore)"
         )
-    if pd.api.types.is_bool_dtype(column) and piece.as_written is not None and len(column):
+    if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {column.name!r}: {str(column.iloc[0])!r} is not a number; "
+            f"{piece.file} line {piece.line(0)}, column {name!r}: {str(frame[name].iloc[0])!r} is "
+            "not a number; "
             "write 1 and 0"
         )
-    return pd.api.types.is_numeric_dtype(column)
+    return bool(pd.api.types.is_numeric_dtype(kind))
 
 
 def _cells(frame: pd.DataFrame, names: list[str], settings: config.Data) -> pd.Series:
@@ -103,29 +114,31 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
         evidence[key] += [mark for mark in seen[key] if mark not in evidence[key]]
 
 
-def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks) -> np.ndarray:
-    """Stacked cells -> numbers: float64 [rows, columns]."""
+def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool) -> np.ndarray:
+    """Stacked cells -> numbers: float64 [rows, columns].
+
+    Until the marks are settled, a cell that is a number in other marks is left to `marks.decide`.
+
+    Raises:
+        UserError: a cell is no number.
+    """
     rows = len(cells) // len(names)
     values = marks.numbers(cells)
     bad = np.flatnonzero(np.isnan(values) & cells.notna().to_numpy())
     if len(bad):
-        endless = cells.iloc[bad].str.fullmatch(r"(?i)[+-]?inf(inity)?").to_numpy(dtype=bool)
+        endless = cells.iloc[bad].str.fullmatch(ENDLESS).to_numpy(dtype=bool)
         below = cells.iloc[bad].str.startswith("-").to_numpy(dtype=bool)
         values[bad[endless]] = np.where(below[endless], -np.inf, np.inf)
         bad = bad[~endless]
+    if not settled:
+        bad = bad[[not reads_as_number(cells.iloc[place]) for place in bad.tolist()]]
     if len(bad):
         place = int(bad[np.argmin(bad % rows)])
-        raise bad_cell(piece, names[place // rows], str(cells.iloc[place]), place % rows, marks)
+        cell, row, name = str(cells.iloc[place]), place % rows, names[place // rows]
+        raise UserError(
+            f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r} {not_a_number(cell, marks)}"
+        )
     return values.reshape(len(names), rows).T
-
-
-def bad_cell(piece: Piece, name: str, cell: str, row: int, marks: Marks) -> UserError:
-    """Return the error for a cell that is no number."""
-    where = f"{piece.file} line {piece.line(row)}, column {name!r}: {cell!r}"
-    for sign, what in SIGNS.items():
-        if sign in cell:
-            return UserError(f"{where} is not a number; write numbers without {what} (data.units names the unit)")
-    return UserError(f"{where} {not_a_number(marks)}")
 
 
 def _without_missing(values: np.ndarray, settings: config.Data) -> np.ndarray:

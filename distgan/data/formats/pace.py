@@ -56,7 +56,9 @@ def least(counts: np.ndarray, whole: np.ndarray | int) -> np.ndarray:
     return np.minimum(np.max(counts, axis=1, keepdims=True), whole).clip(min=1)
 
 
-def merge_steps(readings: np.ndarray, places: np.ndarray, length: int, method: str, whole: int = 1) -> np.ndarray:
+def merge_steps(
+    readings: np.ndarray, places: np.ndarray, length: int, method: str, whole: int = 1
+) -> np.ndarray:
     """Sum or mean of the readings that fall into each step: [n, rows], [rows] -> [n, length]. A sum with
     fewer than `whole` readings is missing, as an empty step is.
     """
@@ -69,5 +71,3 @@ def merge_steps(readings: np.ndarray, places: np.ndarray, length: int, method: s
     values = np.full((len(readings), length), np.nan, dtype=np.float32)
     values[:, bins] = float32(np.where(counts >= least(counts, whole), found, np.nan))
     return values
-
-

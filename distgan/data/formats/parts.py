@@ -1,4 +1,5 @@
-"""What tables of all layouts share: the parts on disk, their stamps each once, and where these lie in time."""
+"""What tables of all layouts share: the parts on disk, their stamps each once, and where these "
+"lie in time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -130,7 +131,8 @@ class Parts:
     def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         """Return what the store says of the series."""
         zone = self.settings.timezone
-        clock = "as in the source" if zone is None else f"standard time of {zone} all year"
+        local = "UTC" if self.utc else "as in the source"
+        clock = local if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled
         if self.time_notes:
@@ -158,9 +160,15 @@ class Parts:
             return
         moment = time.astype("M8[s]").astype(object)
         autumn = moment.month in (3, 4, 9, 10, 11) and moment.hour <= 3 and self.settings.timezone is None
-        hint = "it looks like the end of daylight saving time: set data.timezone, or export in UTC; or " if autumn else ""
+        hint = (
+            "it looks like the end of daylight saving time: set data.timezone, or export in UTC; or "
+            if autumn
+            else ""
+        )
         raise UserError(
             f"{self.path}: time {time.astype('M8[s]')} of one series stands twice, in lines "
-            f"{' and '.join(map(str, lines[:2]))}, with different readings ({self.tally.conflicting} such cases); "
-            f"{hint}set data.duplicates to first, last, mean or sum, or data.columns.id if rows are of different entities"
+            f"{' and '.join(map(str, lines[:2]))}, with different readings "
+            f"({self.tally.conflicting} such cases); "
+            f"{hint}set data.duplicates to first, last, mean or sum, or data.columns.id if rows are "
+            "of different entities"
         )

@@ -11,7 +11,7 @@ from distgan.data.formats.layout import Table
 from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
-from distgan.data.formats.times import written_times
+from distgan.data.formats.times import encode_times
 from distgan.data.grid import float32
 from distgan.errors import UserError
 
@@ -73,8 +73,8 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
         facts["stamps"], arrays["stamps"] = _written(frame, table.time, piece, rows, "time")
     if not table.by_entity:
         return facts, arrays | {"values": np.ascontiguousarray(float32(values).T)}
-    if piece.entity is not None:
-        facts["ids"], arrays["ids"] = [piece.entity], np.zeros(len(frame), np.int32)
+    if not table.ids:
+        facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
     else:
         facts["ids"], arrays["ids"] = _written(frame, table.ids, piece, rows, "id")
     if table.channel is not None:
@@ -116,17 +116,18 @@ def _written(
         if blank.any():
             row = int(rows[int(np.flatnonzero(blank)[0])])
             raise UserError(f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}")
-    if what == "time" and len(names) > 1:
-        codes, found = pd.factorize(written_times(frame, list(names)))
-        names = names[:1]
-    else:
-        codes, found = pd.factorize(frame[names[0]])
+    if what == "time":
+        codes, texts = encode_times(frame, list(names))
+        return _merged_texts(texts, codes)
+    codes, found = pd.factorize(frame[names[0]])
     texts = [_text(cell) for cell in found]
     for name in names[1:]:
         more, others = pd.factorize(frame[name])
         pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
         written = [_text(cell) for cell in others]
-        texts = [f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()]
+        texts = [
+            f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()
+        ]
         codes = places
     return _merged_texts(texts, codes)
 
@@ -164,7 +165,9 @@ def _texts_of_ids(
         other = there[kinds[there] != first[codes[there]]]
         if len(other):
             row = int(other[0])
-            raise _changes(piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]]))
+            raise _changes(
+                piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]])
+            )
         found[name] = [None if kind < 0 else str(texts[kind]).strip() for kind in first.tolist()]
     return found
 
@@ -172,7 +175,8 @@ def _texts_of_ids(
 def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
-        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says which channel a reading "
+        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says "
+        "which channel a reading "
         "is of, or data.columns.id to all columns that say whose it is"
     )
 

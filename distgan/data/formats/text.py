@@ -77,5 +77,6 @@ def _transcode(path: Path, copy: Path, encoding: str) -> None:
 def refuse_not_utf8(path: Path, place: int) -> UserError:
     """Return the error for a byte that is not UTF-8."""
     return UserError(
-        f"{path} is not UTF-8 text (byte {place}); save it as UTF-8, or set data.encoding, e.g. cp1252 or latin-1"
+        f"{path} is not UTF-8 text (byte {place}); save it as UTF-8, or set data.encoding, e.g. "
+        "cp1252 or latin-1"
     )

@@ -8,7 +8,7 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.intervals import split_intervals
-from distgan.data.formats.time_numbers import SPREADSHEET, are_compact_dates, are_numbers, find_unit
+from distgan.data.formats.time_numbers import NUMBER, SPREADSHEET, are_compact_dates, are_numbers, find_unit
 from distgan.data.formats.time_patterns import read_fields, tidy
 from distgan.errors import UserError
 
@@ -46,7 +46,11 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
                 f"{', '.join(PARTS[:4])}"
             )
         undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
-        if undecided and pd.api.types.is_float_dtype(head[names[0]]) and not _are_numeric_times(head[names[0]]):
+        if (
+            undecided
+            and pd.api.types.is_float_dtype(head[names[0]])
+            and not _are_numeric_times(head[names[0]])
+        ):
             raise UserError(
                 f"{path}: {key} {names[0]!r} holds numbers that are no times; set data.time_unit or "
                 "data.date_format, or name another column"
@@ -64,8 +68,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         found = _without_dates_of(head, found)
     if not found:
         raise UserError(
-            f"{path}: no column reads as times (2013-01-01 00:00); name one with data.columns.time, and how it is "
-            "written with data.date_format or data.time_unit"
+            f"{path}: no column reads as times (2013-01-01 00:00); name one with data.columns.time, and set "
+            "data.date_format or data.time_unit, which say how it is written"
         )
     if len(found) > 1:
         raise UserError(
@@ -105,15 +109,16 @@ def _parts_in_range(head: pd.DataFrame, names: list[str]) -> bool:
 
 
 def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
-    """Whether most values are dates with or without a clock time, as far as the setting says how they look."""
+    """Whether most values are dates, with or without a clock time, in the form that the settings name."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
-    if pd.api.types.is_bool_dtype(values):
+    named = NAMED.search(str(values.name)) is not None
+    form = settings.date_format or ""
+    if not named and "%" not in form and _begins_with_number(values):
         return False
     texts = _sample(values)
     if not texts:
         return False
-    form = settings.date_format or ""
     if "%" in form:
         try:
             found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce", utc="%z" in form)
@@ -122,7 +127,6 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         return bool(found.notna().mean() > 0.5)
     cells = tidy(texts)
     if are_numbers(cells):
-        named = NAMED.search(str(values.name)) is not None
         if form == "excel" or form.startswith("daycode:"):
             numbers = pd.to_numeric(pd.Series(texts))
             return named and bool(
@@ -138,6 +142,14 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         (start := read_fields(halves.start)) is not None and start.matched.mean() > 0.5
         for halves in split_intervals(cells)
     )
+
+
+def _begins_with_number(values: pd.Series) -> bool:
+    """A quick look that spares a table of thousands of value columns a thorough one."""
+    if pd.api.types.is_numeric_dtype(values):
+        return True
+    first = next((cell for cell in values.head(SAMPLE) if isinstance(cell, str)), "")
+    return re.match(NUMBER, first.strip()) is not None
 
 
 def _are_numeric_times(values: pd.Series) -> bool:
@@ -156,7 +168,10 @@ def _sample(values: pd.Series) -> list[str]:
     there = values.dropna()
     if not len(there):
         return []
-    return _as_texts(pd.Series(there.unique()[:SAMPLE], name=values.name)).tolist()
+    different = there.unique()[:SAMPLE]
+    if all(isinstance(cell, str) for cell in different):
+        return [cell.strip() for cell in different]
+    return _as_texts(pd.Series(different, name=values.name)).tolist()
 
 
 def _as_texts(values: pd.Series) -> pd.Series:
@@ -170,7 +185,7 @@ def _as_texts(values: pd.Series) -> pd.Series:
     return texts.where(~missing)
 
 
-# ------------------------------------------------------------------------------------------ date and clock time
+# ---------------------------------------------------------------------------------------- date and clock time
 
 
 def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
@@ -210,8 +225,8 @@ def _clock_beside(
         ]  # the only column that can be the id
     if len(clocks) > 1:
         raise UserError(
-            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name date and clock with "
-            "data.columns.time, and leave the other out with data.columns.ignore"
+            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name the date and the "
+            "clock with data.columns.time, and leave the other out with data.columns.ignore"
         )
     if clocks and head.duplicated(date).any():
         return clocks[0]
@@ -229,33 +244,59 @@ def _are_numbers(values: pd.Series) -> bool:
 
 def _are_clock_times(values: pd.Series) -> bool:
     """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
+    named = CLOCK_NAME.search(str(values.name).lower()) is not None
+    if pd.api.types.is_numeric_dtype(values) and not named:
+        return False
     texts = _sample(values)
     if not texts:
         return False
     if not are_numbers(tidy(texts)):
         return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
     found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
-    named = CLOCK_NAME.search(str(values.name).lower())
     of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
-    return named is not None and bool(of_the_day and len(found) > 1)
+    return named and bool(of_the_day and len(found) > 1)
 
 
 def _are_periods(values: pd.Series) -> bool:
     """Numbers 1 to 48, or another count, in a column that is named for periods."""
+    if PERIOD_NAME.search(str(values.name).lower()) is None:
+        return False
     found = pd.to_numeric(values, errors="coerce").dropna().unique()
-    whole = len(found) > 1 and bool((np.mod(found, 1) == 0).all() and found.min() >= 1 and found.max() <= 100)
-    return whole and PERIOD_NAME.search(str(values.name).lower()) is not None
+    whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
+    return bool(whole and found.min() >= 1 and found.max() <= 100)
 
 
 def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
-    """Return the times of all rows as one text each, NaN where a part is missing.
+    """Return the times of all rows as one text each, NaN where a part is missing."""
+    places, texts = encode_times(frame, columns)
+    return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
+
+
+def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
+    is missing), and these texts in order of first appearance.
 
     A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
     """
-    texts = [_as_texts(frame[name]).str.strip() for name in columns]
-    if len(columns) == 1:
+    parts = [pd.factorize(frame[name]) for name in columns]
+    codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
+    for part, unique in parts:
+        codes = codes * (len(unique) + 1) + part + 1
+        missing |= part < 0
+    places = np.full(len(frame), -1, np.int32)
+    places[~missing], kept = pd.factorize(codes[~missing])
+    texts: list[pd.Series] = []
+    for name, (_, unique) in reversed(list(zip(columns, parts))):
+        kept, rest = np.divmod(kept, len(unique) + 1)
+        cells = _as_texts(pd.Series(unique, name=name)).str.strip()
+        texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
+    return places, _joined(texts).tolist()
+
+
+def _joined(texts: list[pd.Series]) -> pd.Series:
+    if len(texts) == 1:
         return texts[0]
-    if len(columns) == 2:
+    if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
         return date + " " + texts[1].str.replace(r"^0 days ", "", regex=True)
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]

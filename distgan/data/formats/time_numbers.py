@@ -36,7 +36,7 @@ def are_compact_dates(texts: pa.Array) -> bool:
 
 
 def find_unit(numbers: np.ndarray) -> str | None:
-    """Return the one unit in which all numbers are times of 1980 to 2100 since 1970; None if there is none."""
+    """Return the unit in which all numbers, since 1970, are times of 1980 to 2100; None if there is none."""
     low, high = float(numbers.min()), float(numbers.max())
     for unit, factor in PER_SECOND.items():
         if low >= FIRST * factor and high <= LAST * factor:
@@ -80,21 +80,25 @@ def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
 def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
     """Say what numbers that are no times since 1970 may be, and how to have them read."""
     low, high = float(numbers.min()), float(numbers.max())
+    if low >= 1900 and high <= 2101:
+        return stamps.refuse(
+            0, "names a year without month and day; give daily or hourly readings with their dates"
+        )
     if low < 2_000_000 and high < 2_000_000 and low >= 700_000:
         return stamps.refuse(
             0, "is a number of days as MATLAB counts them; export the times as text (2013-01-01 00:00)"
         )
-    if SPREADSHEET[0] <= low and high <= SPREADSHEET[1]:
+    if SPREADSHEET[0] // 2 <= low and high <= SPREADSHEET[1]:
         return stamps.refuse(
             0,
-            "may be a day of a spreadsheet or a day code; set data.date_format=excel for days since 1899-12-30, "
-            "or e.g. data.date_format='daycode:2009-01-01:30min' for day number and half hour",
+            "may be a day of a spreadsheet or a day code; set data.date_format=excel for days since "
+            "1899-12-30, or e.g. data.date_format='daycode:2009-01-01:30min' for day number and half hour",
         )
     return stamps.refuse(
         0,
         "is a number of unknown unit; set data.time_unit=s, ms, us or ns for times since 1970-01-01 UTC, "
-        "data.date_format for another form (%d%m%Y, %y%m%d, excel, daycode:2009-01-01:30min), or choose another "
-        "column by data.columns.time",
+        "data.date_format for another form (%d%m%Y, %y%m%d, excel, daycode:2009-01-01:30min), or name "
+        "another column with data.columns.time",
     )
 
 
@@ -110,12 +114,13 @@ def read_spreadsheet(texts: pa.Array, stamps: Stamps) -> Parsed:
         "is no day since 1899-12-30 (data.date_format=excel); correct it, or leave data.date_format out",
     )
     decimals = [len(text.partition(".")[2]) for text in texts.to_pylist()]
-    resolution = DAY * 10.0 ** -max(decimals)
-    seconds = numbers * DAY
-    beside = np.abs(seconds - np.round(seconds))
+    seconds, longest = numbers * DAY, max(decimals)
+    if longest >= 5:
+        exact = np.abs(seconds - np.round(seconds)) <= max(DAY * 10.0**-longest, 1e-4)
+    else:
+        exact = numbers * 16 % 1 == 0  # 0.0625 days are 1.5 hours; other short fractions were rounded
     stamps.refuse_first(
-        beside > (max(resolution, 1e-4) if max(decimals) >= 5 else 1e-4),
-        "has too few decimals to be a time to the second; export at least 5, or the times as text",
+        ~exact, "has too few decimals to be a time to the second; export at least 5, or the times as text"
     )
     origin = np.datetime64("1899-12-30", "s")
     return Parsed((origin + np.round(seconds).astype(np.int64)).astype("M8[us]"))
@@ -135,8 +140,8 @@ def read_day_codes(texts: pa.Array, form: str, zone: str | None, stamps: Stamps)
     step = seconds_of(match[2]) if match else None
     if pd.isna(origin) or not step or DAY % step:
         raise UserError(
-            f"data.date_format {form!r} is no day code; write daycode:DATE:STEP with the date of day 1 and a step "
-            "that divides a day, e.g. daycode:2009-01-01:30min"
+            f"data.date_format {form!r} is no day code; write daycode:DATE:STEP with the date of day 1 and a "
+            "step that divides a day, e.g. daycode:2009-01-01:30min"
         )
     digits = max(2, len(str(DAY // step)))
     whole = np.asarray(pc.match_substring_regex(texts, rf"^[0-9]{{{digits + 1},9}}$"))
@@ -152,8 +157,8 @@ def place_periods(
 ) -> Parsed:
     """Return where numbered periods of days begin; period 1 begins at midnight.
 
-    With a zone, periods are counted in real time from local midnight (23 to 25 hours a day), and the times are
-    UTC; without, a day has 24 hours.
+    With a zone, periods are counted in real time from local midnight (23 to 25 hours a day), and the times
+    are UTC; without, a day has 24 hours.
 
     Args:
         days: datetime64[D] [n]. number: of the period, from 1, [n]. step: its length in seconds.
@@ -166,8 +171,8 @@ def place_periods(
     if zone is None:
         stamps.refuse_first(
             number > usual,
-            f"has a period beyond {usual}, as a day has when the clock is put back; set data.timezone, e.g. to "
-            "Europe/Dublin: periods are then counted from local midnight",
+            f"has a period beyond {usual}, as a day has when the clock is put back; set data.timezone, e.g. "
+            "to Europe/Dublin: periods are then counted from local midnight",
         )
         starts = days.astype("M8[us]") + (number - 1) * np.timedelta64(step, "s")
         return Parsed(starts, notes=[f"periods of {step} s are counted from midnight, 1 to {usual}"])
@@ -181,7 +186,7 @@ def place_periods(
     np.maximum.at(last, where, number)
     stamps.refuse_first(
         (lengths[where] > usual) & (last[where] == usual),
-        f"lies on a day whose last periods, above {usual}, are missing, and the clock is put back that day {advice}",
+        f"lies on a day on which the clock is put back, and periods above {usual} are missing {advice}",
     )
     starts = midnight[where] + (number - 1) * np.timedelta64(step, "s")
     return Parsed(starts, utc=True, notes=[f"periods of {step} s are counted from local midnight in {zone}"])

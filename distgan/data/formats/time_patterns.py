@@ -88,7 +88,7 @@ MONTHLY = re.compile(
 
 @dataclass(frozen=True)
 class Fields:
-    """The numbers of all stamps of a column, each an array [n]; where `matched` is false they mean nothing."""
+    """The numbers of all stamps of a column, each an array [n]; void where `matched` is false."""
 
     kind: DateKind
     matched: np.ndarray  # bool
@@ -118,8 +118,7 @@ def tidy(texts: list[str]) -> pa.Array:
 def read_fields(stamps: pa.Array) -> Fields | None:
     """The kind that fits the most stamps, and what it finds in them; None if no stamp is of any kind."""
     best: Fields | None = None
-    sample = sorted({*range(min(len(stamps), 20)), len(stamps) // 2, len(stamps) - 1} - {-1})
-    shown = [stamps[place].as_py() for place in sample]
+    shown = _sample(stamps)
     for kind in DATE_KINDS:
         pattern = _compiled(kind.pattern)
         if not any(pattern.match(text) for text in shown):
@@ -132,6 +131,11 @@ def read_fields(stamps: pa.Array) -> Fields | None:
     return best
 
 
+def _sample(texts: pa.Array) -> list[str]:
+    places = sorted({*range(min(len(texts), 20)), len(texts) // 2, len(texts) - 1} - {-1})
+    return [texts[place].as_py() for place in places]
+
+
 @lru_cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
@@ -139,14 +143,16 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
     dates, dated = _groups(stamps, kind.pattern)
-    rest = dates.pop("rest")
     if not dated.any():
         return None
+    rest = dates.pop("rest")
     clock_of: dict[str, tuple[dict[str, pa.Array], np.ndarray]] = {}
     empty, bare = _groups(rest, f"(?i)^{CLOCKS['none']}$")
-    for name, pattern in CLOCKS.items():
-        if name != "none" and not (dated & bare).all():
-            clock_of[name] = _groups(rest, f"(?i)^{pattern}$")
+    shown = [] if bare.all() else [text for text in _sample(rest) if text]
+    wholes = {name: f"(?i)^{pattern}$" for name, pattern in CLOCKS.items() if name != "none"}
+    likely = [name for name in wholes if any(_compiled(wholes[name]).match(text) for text in shown)]
+    for name in likely or (wholes if not bare.all() else ()):
+        clock_of[name] = _groups(rest, wholes[name])
     name = max(clock_of, key=lambda name: clock_of[name][1].sum(), default="none")
     fields, there = clock_of.get(name, (empty, bare))
     if not (there & dated).any():

@@ -19,7 +19,12 @@ from distgan.data.formats.clock_times import clock_seconds
 from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
-from distgan.data.formats.time_columns import find_time_columns, looks_like_times, written_times
+from distgan.data.formats.time_columns import (
+    encode_times,
+    find_time_columns,
+    looks_like_times,
+    written_times,
+)
 from distgan.data.formats.time_numbers import (
     are_compact_dates,
     are_numbers,
@@ -33,7 +38,15 @@ from distgan.data.formats.zone_marks import mark_of_zone, settle_zones
 from distgan.data.grid import seconds_of
 from distgan.errors import UserError
 
-__all__ = ["Times", "Where", "find_time_columns", "looks_like_times", "read_times", "written_times"]
+__all__ = [
+    "Times",
+    "Where",
+    "encode_times",
+    "find_time_columns",
+    "looks_like_times",
+    "read_times",
+    "written_times",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ def read_times(texts: list[str], column: str, settings: config.Data, where: Wher
             of a second and no data.resample.step.
     """
     stamps = Stamps(texts, column, where)
+    if not texts:
+        raise UserError(f"{stamps.name} holds no times")
     parsed = _parse(stamps, settings)
     parsed = settle_zones(parsed, stamps, settings.timezone)
     split = parsed.values != parsed.values.astype("M8[s]")
@@ -75,16 +90,14 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     form = settings.date_format
     if form is not None and "%" in form:
         return _read_by_format(form, stamps)
+    plain = _read_plain(stamps.texts) if form in (None, "ymd") and settings.time_unit is None else None
+    if plain is not None:
+        return Parsed(plain)
     texts = tidy(stamps.texts)
     if form == "excel":
         return read_spreadsheet(texts, stamps)
     if form is not None and form.startswith("daycode:"):
         return read_day_codes(texts, form, settings.timezone, stamps)
-    if form is not None and form not in ORDERS and not form.startswith("periods:"):
-        raise UserError(
-            f"data.date_format {form!r} is no form of dates; write dmy, mdy, ymd, excel, "
-            "daycode:2009-01-01:30min, periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
-        )
     numbers = are_numbers(texts)
     if settings.time_unit is not None and not numbers:
         odd = ~np.array([are_numbers(texts[place : place + 1]) for place in range(len(texts))])
@@ -92,6 +105,23 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     if numbers and (settings.time_unit is not None or not are_compact_dates(texts)):
         return read_epoch(texts, settings.time_unit, stamps)
     return _read_text(texts, form, settings.timezone, stamps)
+
+
+PLAIN = r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}(:[0-9]{2})?$"
+
+
+def _read_plain(texts: list[str]) -> np.ndarray | None:
+    """datetime64[us] of stamps that are all ISO 8601 of one form, without offsets; None of others."""
+    cells = pa.array(texts, pa.string())
+    if (
+        len({len(text) for text in texts[:100]}) != 1
+        or not pc.all(pc.match_substring_regex(cells, PLAIN)).as_py()
+    ):
+        return None
+    try:
+        return pd.to_datetime(pd.Series(texts), format="ISO8601").to_numpy().astype("M8[us]")
+    except ValueError:  # such as 31 February: named by those who read field by field
+        return None
 
 
 def _read_by_format(form: str, stamps: Stamps) -> Parsed:
@@ -137,7 +167,7 @@ def _by_strptime(texts: pa.Array, form: str) -> np.ndarray:
 
 def _read_text(texts: pa.Array, form: str | None, zone: str | None, stamps: Stamps) -> Parsed:
     fields = read_fields(texts)
-    whole = fields is not None and fields.matched.all()
+    whole = fields is not None and bool(fields.matched.all())
     for halves in split_intervals(texts):
         if whole and not halves.ends_are_clocks:
             continue
@@ -217,7 +247,9 @@ def _both_ends(start: Fields, last: Fields, asked: str | None, stamps: Stamps) -
     )
     parsed = _from_fields(joined, asked, twice)
     ends = parsed.values[many:]
-    zones = parsed.zones if parsed.zones is None else parsed.zones[:many]
+    zones = start.texts["z"]
+    if pc.all(pc.equal(zones, "")).as_py():  # 00:00 - 01:00 UTC
+        zones = last.texts["z"]
     return Parsed(parsed.values[:many], zones=zones, notes=parsed.notes), ends
 
 
@@ -241,6 +273,8 @@ def _read_periods(fields: Fields, form: str, zone: str | None, stamps: Stamps) -
 def _not_times(texts: pa.Array, fields: Fields | None, stamps: Stamps) -> UserError:
     """Say which stamp is no time, or is written unlike the others."""
     bad = 0 if fields is None else int(np.flatnonzero(~fields.matched)[0])
+    if fields is not None and not fields.matched.any():
+        fields = None
     text = texts[bad].as_py()
     form = "set data.date_format to the strptime format of all times, e.g. '%d/%m/%Y %H:%M'"
     if MONTHLY.fullmatch(text):

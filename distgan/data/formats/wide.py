@@ -96,7 +96,9 @@ class Wide(Parts):
         readings = self._readings(first, last)
         order, starts, counts = self.groups
         if (counts > 1).any():
-            readings = merge_groups(readings[:, self.kept].T, order, starts, counts, self.settings.duplicates)[0].T
+            readings = merge_groups(
+                readings[:, self.kept].T, order, starts, counts, self.settings.duplicates
+            )[0].T
         elif not np.array_equal(order, np.arange(len(readings[0]))):
             readings = readings[:, self.kept[order]]
         if self.resampling:

@@ -18,7 +18,8 @@ HEADER = re.compile(r"(?i)(?:^|[^a-z])(?:utc|gmt)\s*(?P<offset>[+-]\s?\d{1,2}(?:
 def offset_of(mark: str) -> timedelta | None:
     """Return the UTC offset that a mark such as `Z`, `UTC`, `+01` or `UTC-03:30` states; None of a name."""
     match = re.fullmatch(
-        r"(?i)\(?(?:z|utc|gmt|ut)\)?|(?:utc|gmt|ut)? ?(?P<sign>[+-])(?P<h>\d{1,2})(?::?(?P<m>\d\d))?(?::?(?P<s>\d\d))?",
+        r"(?i)\(?(?:z|utc|gmt|ut)\)?|(?:utc|gmt|ut)? ?(?P<sign>[+-])(?P<h>\d{1,2})(?::?(?P<m>\d\d))?"
+        r"(?::?(?P<s>\d\d))?",
         mark.strip(),
     )
     if match is None:
@@ -59,6 +60,7 @@ def settle_zones(parsed: Parsed, stamps: Stamps, zone: str | None) -> Parsed:
         return Parsed(instants, utc=True, notes=parsed.notes)
     if len(different) == 1:
         said = f"times have the UTC offset {format_offset(different[0])} and are kept as written"
+        said = said if different[0] else "times are in UTC"
         return Parsed(parsed.values, utc=not different[0], notes=[*parsed.notes, said])
     said = (
         f"times have {len(different)} UTC offsets, {format_offset(different[0])} to "
