@@ -54,6 +54,15 @@ def sample_parquet(path: Path) -> pd.DataFrame:
     Raises:
         UserError: as `parquet_pieces`.
     """
+    try:
+        return _sampled(path)
+    except UserError:
+        raise
+    except Exception as error:  # pyarrow raises a wide family here
+        raise _damaged(path, error) from None
+
+
+def _sampled(path: Path) -> pd.DataFrame:
     table = _opened(path)
     schema = table.schema_arrow
     telling = [field.name for field in schema if not pa.types.is_floating(field.type)]
@@ -62,13 +71,10 @@ def sample_parquet(path: Path) -> pd.DataFrame:
     chosen = sorted({(table.num_row_groups - 1) * number // max(1, count - 1) for number in range(count)})
     wanted = schema.names if whole else telling
     rows = max(64, min(SAMPLE_ROWS, SAMPLE_CELLS // len(wanted) // len(chosen)))
-    try:
-        found = [
-            next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)).to_pandas()
-            for group in chosen
-        ]
-    except Exception as error:  # pyarrow raises a wide family here
-        raise _damaged(path, error) from None
+    found = [
+        next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)).to_pandas()
+        for group in chosen
+    ]
     frame = pd.concat([_plain(frame, path) for frame in found], ignore_index=True)
     if whole:
         return frame
@@ -90,7 +96,7 @@ def has_no_rows(path: Path) -> bool:
 def _opened(path: Path) -> parquet.ParquetFile:
     try:
         table = parquet.ParquetFile(path, buffer_size=1 << 16)
-        _ = table.schema_arrow
+        _ = [(field.name, field.type) for field in table.schema_arrow]  # names in damaged files are no text
     except Exception as error:  # pyarrow raises a wide family here
         raise _damaged(path, error) from None
     return table
