@@ -18,6 +18,7 @@ from distgan.errors import UserError
 
 PIECE_BYTES = 16 << 20  # parsed at a time by each thread
 SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
+HEADER_BYTES = 24  # by which a header line inside a table is looked for
 NAMED_APART = 64  # columns up to which missing marks are given column by column
 NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
@@ -49,6 +50,7 @@ class Span:
 
     def _has_extras(self, content: bytes) -> bool:
         comment, header = COMMENT.encode(), self.dialect.header
+        header = None if header is None else header[:HEADER_BYTES]
         if content.startswith(comment) or b"\n" + comment in content:
             return True
         return header is not None and (content.startswith(header) or b"\n" + header in content)

@@ -273,9 +273,11 @@ class _Finder:
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
         rest = self._rest(time)
-        stamps = self._stamps(time)[~self.frame.duplicated()]
+        stamps = self._stamps(time)
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
-            return "long"
+            fresh = stamps[~self.frame.duplicated()]  # a file may hold its rows twice
+            if fresh.nunique() <= 0.6 * len(fresh):
+                return "long"
         floats = set(names_of(self.frame, pd.api.types.is_float_dtype))
         for name in rest:
             if name in floats:

@@ -47,8 +47,9 @@ def read_numbers(
     kinds = dict(zip(frame.columns, frame.dtypes))
     plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
     texts = [name for name in names if name not in set(plain)]
-    chosen = frame if plain == list(frame.columns) else frame[plain]
-    numbers = chosen.to_numpy(dtype=np.float64, na_value=np.nan) if plain else np.empty((len(frame), 0))
+    numbers = np.empty((len(plain), len(frame))).T  # a column at a time is what pandas holds
+    for column, name in enumerate(plain):
+        numbers[:, column] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
