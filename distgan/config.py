@@ -284,7 +284,7 @@ class Data(Section):
         """data.timestamp and data.entity are former names of data.columns.time and data.columns.id."""
         if not isinstance(given, dict):
             return given
-        given = dict(given)
+        given = dict(_lists_to_tuples(given))  # JSON has lists alone
         for former, now in (("timestamp", "time"), ("entity", "id")):
             if given.get(former) is None:
                 given.pop(former, None)
