@@ -52,6 +52,12 @@ def fixed(name: str) -> bool:
     return section in depended and rest not in FREE.get(section, ())
 
 
+def _lists_to_tuples(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _lists_to_tuples(value) for name, value in tree.items()}
+    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -1283,12 +1289,6 @@ def from_tree(tree: Any, where: str = "config") -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{where}: {_explain(error)}") from None
-
-
-def _lists_to_tuples(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _lists_to_tuples(value) for name, value in tree.items()}
-    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
 
 
 def _prefixes(dotted: str) -> list[str]:
