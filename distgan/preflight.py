@@ -1,10 +1,13 @@
 """What a command can refuse before anything heavy is imported: paths, run folders, sources."""
 
+import glob
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from distgan import config
@@ -17,6 +20,19 @@ REPORT_SCHEMA = "distgan.report/2"
 TRAIN = "train one with distgan train --config CONFIG.yaml"
 
 
+PATTERN = re.compile(r"[*?\[]")  # of a source that is a pattern of files
+
+
+def is_pattern(source: str) -> bool:
+    """Whether a source names no path that is there, but a pattern of files."""
+    return PATTERN.search(source) is not None and not Path(source).expanduser().exists()
+
+
+def match_files(pattern: str) -> list[Path]:
+    """The files whose names a pattern matches, in order."""
+    return [Path(name) for name in sorted(glob.iglob(str(Path(pattern).expanduser()), recursive=True))]
+
+
 def refuse_absent(source: str, name: str = "data.source") -> None:
     """
     Raises:
@@ -26,12 +42,18 @@ def refuse_absent(source: str, name: str = "data.source") -> None:
         return
     path = check_path(source, name).expanduser()
     with reading(path):
-        if not path.exists():
+        if is_pattern(source):
+            found = match_files(source)
+            if not found:
+                raise UserError(f"{name} {source}: no file has a name of this pattern")
+        elif not path.exists():
             raise UserError(
-                f"{name} {source} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a "
-                "store or a URL"
+                f"{name} {source} does not exist; give a table (CSV, Excel, Parquet; also packed), an array "
+                "(NPY, NPZ, Zarr, NetCDF), a folder or a pattern of files (PATH/*.csv), a store or a URL"
             )
-        for each in (path, *(path.iterdir() if path.is_dir() else ())):
+        else:
+            found = [path, *(path.iterdir() if path.is_dir() else ())]
+        for each in found:
             mode = os.stat(each).st_mode if each.exists() else stat.S_IFREG
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 kind = KINDS.get(stat.S_IFMT(mode), "something else")

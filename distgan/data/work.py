@@ -4,6 +4,7 @@ killed reading goes on where it was. Each part is whole or absent.
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import shutil
@@ -123,6 +124,14 @@ def forget(matrix: np.memmap) -> None:
     """Take a mapped array's pages out of this process's memory; the system writes them when it likes."""
     if hasattr(mmap, "MADV_DONTNEED"):
         matrix._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def rows_of(matrix: np.memmap, first: int, last: int) -> np.ndarray:
+    """Rows of an array on disk, read from the file: its pages would otherwise stay in memory."""
+    size = math.prod(matrix.shape[1:])
+    place = first * size * matrix.dtype.itemsize
+    found = np.fromfile(str(matrix.filename), matrix.dtype, (last - first) * size, offset=place)
+    return found.reshape(last - first, *matrix.shape[1:])
 
 
 def in_parallel(

@@ -1,1 +1,1 @@
-"""Readers of the layouts in which data arrive: cells as written become values, or a refusal in one line."""
+"""Readers of files as published or exported: text tables, Parquet, folders, arrays."""

@@ -1,0 +1,106 @@
+"""What reading a table costs for each reading, beside another checkout of this repository.
+
+    python benchmarks/ingest.py --against ../before     # A B A B; ratios of CPU time, lower is better
+    python benchmarks/ingest.py --smoke                 # this checkout alone, small tables
+
+Tables of random load-like readings, wide and long, as CSV and Parquet. Each is read in a process of its own;
+the median over the pairs of CPU seconds (all threads) is compared, because a shared machine disturbs it less
+than time. The last line is JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).resolve().parents[1]
+CHILD = """
+import os, sys, tempfile, time
+os.environ["OMP_NUM_THREADS"] = "1"
+from pathlib import Path
+from distgan import config
+from distgan.data import ingest
+import pandas, pyarrow.parquet
+ingest.read(config.Data(source=sys.argv[2]))
+with tempfile.TemporaryDirectory() as place:
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = ingest.opened(config.Data(source=sys.argv[1]), Path(place) / "work")
+    total = sum(float(found.rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
+    print(time.perf_counter() - wall, time.process_time() - cpu, total)
+"""
+
+
+def write_tables(folder: Path, homes: int, hours: int) -> dict[str, Path]:
+    """The same kind of readings in each form; long tables have a tenth of the homes."""
+    rng = np.random.default_rng(0)
+    times = pd.date_range("2013-01-01", periods=hours, freq="h", name="time")
+    names = [f"MAC{number:06d}" for number in range(homes)]
+    wide = pd.DataFrame(rng.gamma(1.5, 0.3, (hours, homes)).round(3), times, names)
+    few = wide.iloc[:, : max(2, homes // 4)]
+    long = few.reset_index().melt("time", var_name="id", value_name="kwh")[["id", "time", "kwh"]]
+    by_time = long.sort_values("time", kind="stable")
+    found = {
+        name: folder / name
+        for name in ("wide.csv", "long.csv", "by_time.csv", "wide.parquet", "long.parquet")
+    }
+    wide.to_csv(found["wide.csv"])
+    long.to_csv(found["long.csv"], index=False)
+    by_time.to_csv(found["by_time.csv"], index=False)
+    wide.to_parquet(found["wide.parquet"], row_group_size=max(100, hours // 8))
+    long.to_parquet(found["long.parquet"], index=False, row_group_size=1 << 18)
+    wide.iloc[:48, :3].to_csv(folder / "warm.csv")
+    return found
+
+
+def measure(tree: Path, table: Path) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and a sum of values of one reading."""
+    environment = os.environ | {"PYTHONPATH": str(tree)}
+    command = [sys.executable, "-c", CHILD, str(table), str(table.parent / "warm.csv")]
+    done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=True)
+    wall, cpu, total = map(float, done.stdout.split()[-3:])
+    return wall, cpu, total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--homes", type=int, default=1000)
+    parser.add_argument("--hours", type=int, default=8760)
+    parser.add_argument("--smoke", action="store_true")
+    options = parser.parse_args()
+    if options.smoke:
+        options.homes, options.hours, options.pairs = 20, 240, 1
+    trees = {"here": HERE} | ({"before": options.against.resolve()} if options.against else {})
+    report: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+        for name, table in write_tables(Path(folder), options.homes, options.hours).items():
+            seconds: dict[str, list[float]] = {tree: [] for tree in trees}
+            totals = set()
+            for _ in range(options.pairs):
+                for tree, path in trees.items():
+                    _, cpu, total = measure(path, table)
+                    seconds[tree].append(cpu)
+                    totals.add(round(total, 1))
+            assert len(totals) == 1, f"{name}: the checkouts read different values: {totals}"
+            report[name] = {tree: round(statistics.median(found), 3) for tree, found in seconds.items()}
+            report[name]["megabytes"] = round(table.stat().st_size / 1e6, 1)
+            if "before" in trees:
+                report[name]["ratio"] = round(report[name]["here"] / report[name]["before"], 3)
+            print(f"{name:14s}", report[name], flush=True)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

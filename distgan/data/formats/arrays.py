@@ -1,0 +1,313 @@
+"""Series from arrays without names: NPY and NPZ files, and what any array needs to become a source.
+
+Rows are read from the file when they are asked for, never mapped, so that memory holds a block of them
+whatever the size of the file; an array that is stored time first is transposed once, on disk.
+"""
+
+import math
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan import config
+from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
+from distgan.data.grid import float32, seconds_of
+from distgan.data.store import Axis, Meta
+from distgan.data.work import Work, forget, rows_of, sha256
+from distgan.errors import UserError, writing
+
+NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
+SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
+NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "subject")
+NPZ_VALUES = "x"
+YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2, 4, 6, 12, 60))
+ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
+
+Index = tuple[slice, ...]
+ReadPart = Callable[[Index], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an array's series besides their values; None or empty where nothing is."""
+
+    ids: list[str] | None = None
+    channels: list[str] | None = None
+    owners: list[str] | None = None
+    labels: list[str] | None = None
+    freq: str = ""
+    t0: str = ""
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file as plain numbers in C order, of which parts are read."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int  # bytes before the first number
+
+    def read(self, index: Index) -> np.ndarray:
+        """The part at `index`, which must lie in one piece in the file."""
+        ranges = [piece.indices(size)[:2] for piece, size in zip(index, self.shape, strict=True)]
+        sizes = [last - first for first, last in ranges]
+        cut = next((axis for axis, size in enumerate(sizes) if size != 1), len(sizes))
+        assert sizes[cut + 1 :] == list(self.shape[cut + 1 :]), f"{index} is not in one piece"
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
+        first = sum(start * stride for (start, _), stride in zip(ranges, strides))
+        place = self.offset + first * self.dtype.itemsize
+        found = np.fromfile(self.path, self.dtype, math.prod(sizes), offset=place)
+        if len(found) < math.prod(sizes):
+            raise UserError(f"{self.path} was cut off while it was read; copy it again")
+        return found.reshape(sizes)
+
+
+# ------------------------------------------------------------------------------------------------ NPY and NPZ
+
+
+def npy_source(path: Path, settings: config.Data, work: Work) -> Source:
+    """[series, steps] or [series, steps, channels] of an NPY file.
+
+    Raises:
+        UserError: it is damaged, or holds no such numbers.
+    """
+    return array_source(path, path, settings, work, Facts())
+
+
+def npz_source(path: Path, settings: config.Data, work: Work) -> Source:
+    """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
+    (a class of each, or its place in label_names), owner or subject [n] (who is behind each).
+
+    Raises:
+        UserError: it is damaged, or holds no such arrays.
+    """
+    plain = work.folder / f"{NPZ_VALUES}.npy"
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if NPZ_VALUES not in content.files:
+                raise UserError(
+                    f"{path} has no array {NPZ_VALUES}, only {', '.join(content.files) or 'nothing'}; "
+                    f"save the "
+                    f"series as np.savez(file, {NPZ_VALUES}=...)"
+                )
+            arrays = {key: content[key] for key in NPZ_KEYS if key in content.files}
+        with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
+            unpacked = open(plain, "wb")  # noqa: SIM115
+            with unpacked:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)  # checks the archive's own checksum
+    except UserError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a wide family on damaged files
+        raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
+    return array_source(plain, path, settings, work, _npz_facts(path, arrays))
+
+
+def _npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
+    names = {key: [str(name) for name in np.atleast_1d(array)] for key, array in arrays.items()}
+    labels = names.get("label")
+    if labels is not None and "label_names" in names and arrays["label"].dtype.kind in "iu":
+        named = dict(enumerate(names["label_names"]))
+        if unknown := set(arrays["label"].tolist()) - set(named):
+            raise UserError(f"{path}: label {min(unknown)} has no place in the {len(named)} label_names")
+        labels = [named[number] for number in arrays["label"].tolist()]
+    return Facts(
+        ids=names.get("ids"),
+        channels=names.get("channels"),
+        owners=names.get("owner", names.get("subject")),
+        labels=labels,
+        freq=str(arrays.get("freq", "")),
+        t0=str(arrays.get("t0", "")),
+    )
+
+
+def _opened(path: Path, named: Path) -> tuple[StoredArray, bool]:
+    """The numbers of an NPY file, and whether its axes are stored in reverse (Fortran order)."""
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the header and the length
+    except Exception as error:  # numpy raises a wide family on damaged files
+        if "object" in str(error).lower():
+            raise UserError(
+                f"{named} holds Python objects, which are not read; save numbers, e.g. "
+                "np.save(file, np.stack(series).astype('float32'))"
+            ) from None
+        raise UserError(f"{named} is not a readable NPY array ({first_line_of(error)})") from None
+    if not isinstance(mapped, np.memmap):
+        raise UserError(f"{named} is not a readable NPY array (it holds an archive or a single number)")
+    _refuse_other(mapped, named)
+    behind = path.stat().st_size - mapped.offset - mapped.nbytes
+    if behind:
+        raise UserError(
+            f"{named}: {behind} bytes follow the array of shape {mapped.shape}, as if several arrays were "
+            "appended; save one array"
+        )
+    reverse = mapped.ndim > 1 and mapped.flags.f_contiguous and not mapped.flags.c_contiguous
+    shape = mapped.shape[::-1] if reverse else mapped.shape
+    return StoredArray(path, mapped.dtype, shape, int(mapped.offset)), reverse
+
+
+def _refuse_other(values: Any, path: Path) -> None:
+    if values.dtype.names:
+        raise UserError(
+            f"{path} holds records of {', '.join(values.dtype.names)}; save one array of numbers [series, "
+            "steps, channels], e.g. with numpy.lib.recfunctions.structured_to_unstructured, or a table"
+        )
+    if values.dtype.kind not in "fiub" or values.ndim not in (2, 3) or 0 in values.shape:
+        raise UserError(
+            f"{path} holds {values.dtype} of shape {values.shape}; "
+            "numbers [series, steps] or [series, steps, channels] are wanted"
+        )
+
+
+def array_source(path: Path, named: Path, settings: config.Data, work: Work, facts: Facts) -> Source:
+    """Series from the NPY file `path`, that messages call `named`.
+
+    Raises:
+        UserError: it is no array of numbers, what is known of it does not fit its shape, or it looks
+            transposed.
+    """
+    stored, reverse = _opened(path, named)
+    shape = stored.shape[::-1] if reverse else stored.shape
+    time_first = settings.layout == "wide"
+    _refuse_transposed(shape, named, settings)
+    axes = ("time", "id", "channel") if time_first else ("id", "time", "channel")
+    stored_axes = axes[: len(shape)][::-1] if reverse else axes[: len(shape)]
+    sizes = dict(zip(stored_axes, stored.shape)) | ({} if len(shape) == 3 else {"channel": 1})
+    count, length, depth = (sizes[axis] for axis in ("id", "time", "channel"))
+    read: Callable[[int, int], np.ndarray]
+    if stored_axes[0] == "id":
+        read = partial(_rows, stored, depth)
+    else:
+        matrix = work.matrix("values", (count, length, depth), np.nan)
+        step = steps_within(stored.shape, (1,) * len(shape), stored.dtype.itemsize)
+        for index in parts_of(stored.shape, step):
+            put(matrix, stored_axes, index, stored.read(index))
+        read = partial(rows_of, matrix)
+    block = partial(_numbers, read, missing_numbers(settings))
+    return _source(block, (count, length, depth), named, settings, facts)
+
+
+def _rows(stored: StoredArray, depth: int, first: int, last: int) -> np.ndarray:
+    found = stored.read((slice(first, last), *(slice(0, size) for size in stored.shape[1:])))
+    return found.reshape(last - first, -1, depth)
+
+
+def _numbers(
+    read: Callable[[int, int], np.ndarray], missing: np.ndarray, first: int, last: int
+) -> np.ndarray:
+    return without(read(first, last), missing)
+
+
+def missing_numbers(settings: config.Data) -> np.ndarray:
+    """The numbers that mean missing (data.missing_values)."""
+    return np.array([value for value in settings.missing_values if not isinstance(value, str)], np.float64)
+
+
+def without(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """float32, NaN where a value is one of those that mean missing."""
+    found = float32(values)
+    if len(missing):
+        found[np.isin(values, missing) | np.isin(found, missing.astype(np.float32))] = np.nan
+    return found
+
+
+def _refuse_transposed(shape: tuple[int, ...], path: Path, settings: config.Data) -> None:
+    """A year of rows and no year of columns is mostly [steps, series], written as a table has it."""
+    if settings.layout != "auto" or ACCEPT_ROWS in settings.accept:
+        return
+    rows, columns = shape[:2]
+    if rows in YEARS and columns not in YEARS and columns < rows:
+        raise UserError(
+            f"{path} has shape {shape}: {rows} rows are the steps of a year, and rows should be series; set "
+            f"data.layout=wide if its columns are the series, or data.accept=[{ACCEPT_ROWS}] if its rows are"
+        )
+
+
+def _source(
+    block: Callable[[int, int], np.ndarray],
+    shape: tuple[int, int, int],
+    path: Path,
+    settings: config.Data,
+    facts: Facts,
+) -> Source:
+    """A source [n, L, C] and what is known about it."""
+    count, length, depth = shape
+    ids = facts.ids if facts.ids is not None else [str(row) for row in range(count)]
+    channels = facts.channels if facts.channels is not None else default_channels(depth)
+    lists = {"ids": (ids, count), "channels": (channels, depth), "owners": (facts.owners, count)}
+    for name, (given, wanted) in (lists | {"labels": (facts.labels, count)}).items():
+        if given is not None and len(given) != wanted:
+            raise UserError(f"{path}: {len(given)} {name} for an array of shape {shape}; {wanted} wanted")
+    refuse_twice(ids, f"{path}: id")
+    refuse_twice(channels, f"{path}: channel")
+    axis, clock = axis_of(path, facts.freq, facts.t0, length)
+    provenance = {"source": path.name, "clock": clock, "sha256": sha256(path)}
+    meta = Meta(axis, tuple(channels), settings.units, provenance, {})
+    return Source(block, ids, list(facts.owners or ids), meta, facts.labels)
+
+
+def default_channels(depth: int) -> list[str]:
+    return ["value"] if depth == 1 else [f"channel{i}" for i in range(depth)]
+
+
+def axis_of(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
+    """The axis that `freq` and `t0` describe, or a nominal one where no `t0` says when the series begin.
+
+    Raises:
+        UserError: there is a `t0`, but it or `freq` cannot be read.
+    """
+    step = seconds_of(freq)
+    if t0 and step is None:
+        raise UserError(
+            f"{path}: freq {freq!r} is no step of whole seconds (s, min, h, d or w); write 30min, 1h or 1d, "
+            f"or leave out t0 {t0!r} for nominal times"
+        )
+    if step is None or not t0:
+        said = f"freq {freq!r}, t0 {t0!r}" if freq or t0 else "no times"
+        return replace(NO_TIMES, length=length), f"nominal: the source says {said}"
+    start = re.match(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?", t0)
+    try:
+        stamp = np.datetime64((start.group() if start else t0).replace(" ", "T"), "s")
+    except ValueError:
+        raise UserError(f"{path}: t0 {t0!r} is not a time; write 2013-01-01T00:00:00") from None
+    clock = t0[start.end() :].strip() if start else ""
+    return Axis(str(stamp), step, length, leap_days=True), clock or "as in the source"
+
+
+# ------------------------------------------------------------------------------------- parts of larger arrays
+
+
+def steps_within(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Sizes of parts of at most SLAB_BYTES that hold whole chunks, grown from the last axis to the first."""
+    steps = [min(chunk, size) for chunk, size in zip(chunks, shape)]
+    for axis in reversed(range(len(shape))):
+        room = SLAB_BYTES // max(1, itemsize * math.prod(steps))
+        steps[axis] = min(shape[axis], max(1, room) * steps[axis])
+        if steps[axis] < shape[axis]:
+            break
+    return tuple(steps)
+
+
+def parts_of(shape: tuple[int, ...], steps: tuple[int, ...]) -> Iterator[Index]:
+    """Slices that cover an array, in order."""
+    starts = (range(0, size, step) for size, step in zip(shape, steps))
+    for first in product(*starts):
+        yield tuple(slice(start, min(start + step, size)) for start, step, size in zip(first, steps, shape))
+
+
+def put(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: np.ndarray) -> None:
+    """Write a part, stored with these axes, to its place in a matrix [id, time, channel] on disk."""
+    place = dict(zip(axes, index)) | ({} if "channel" in axes else {"channel": slice(0, 1)})
+    order = [axes.index(axis) for axis in ("id", "time", "channel") if axis in axes]
+    target = tuple(place[axis] for axis in ("id", "time", "channel"))
+    found = float32(np.transpose(values, order))
+    matrix[target] = found if found.ndim == 3 else found[:, :, None]
+    forget(matrix)

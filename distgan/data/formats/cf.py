@@ -1,0 +1,168 @@
+"""Values and times as the CF conventions pack them, decoded by xarray. The only home of xarray.
+
+https://cfconventions.org: packed data (scale_factor, add_offset), missing data (_FillValue, missing_value,
+valid_min, valid_max, valid_range), unsigned integers (_Unsigned), times (units "hours since 2013-01-01").
+"""
+
+import base64
+import binascii
+import struct
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distgan.data.formats.pieces import first_line_of
+from distgan.errors import UserError
+
+PACKED = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
+VALID = ("valid_min", "valid_max", "valid_range")
+NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+
+
+def library() -> Any:
+    """xarray.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import xarray
+    except ImportError:
+        raise UserError(
+            "NetCDF files, and Zarr arrays with CF attributes or time coordinates, are read by xarray; "
+            "pip install 'distgan[formats]'"
+        ) from None
+    warnings.filterwarnings("ignore", category=xarray.SerializationWarning)  # of several fill values, e.g.
+    return xarray
+
+
+def attributes_of(given: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Attributes as CF means them: xarray writes fill values of floats to Zarr v3 in base64."""
+    found = dict(given)
+    fill = found.get("_FillValue")
+    if isinstance(fill, str) and dtype.kind == "f":
+        try:
+            found["_FillValue"] = struct.unpack("<d", base64.b64decode(fill))[0]
+        except (binascii.Error, struct.error):
+            found["_FillValue"] = fill  # a plain number as text, which decoding reads or refuses
+    return found
+
+
+def fill_values(attributes: Mapping[str, Any]) -> list[Any]:
+    """The stored numbers that mean missing."""
+    found: list[Any] = []
+    for name in ("_FillValue", "missing_value"):
+        if name in attributes:
+            found += np.atleast_1d(attributes[name]).tolist()
+    return found
+
+
+def decode(raw: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.ndarray:
+    """Stored numbers -> values, NaN = missing.
+
+    Raises:
+        UserError: an attribute is of no use.
+    """
+    told = {name: attributes[name] for name in PACKED if name in attributes}
+    valid = {name: attributes[name] for name in VALID if name in attributes}
+    if not told and not valid:
+        return raw
+    values = raw
+    try:
+        if told:
+            xarray = library()
+            dims = tuple(f"d{axis}" for axis in range(raw.ndim))
+            packed = xarray.Variable(dims, raw, told)
+            values = xarray.conventions.decode_cf_variable(where, packed, decode_times=False).values
+        if valid:
+            values = np.where(_is_valid(raw, valid, told), values, np.nan)
+    except UserError:
+        raise
+    except Exception as error:  # what others wrote there
+        said = ", ".join(f"{name}={value!r}" for name, value in (told | valid).items())
+        raise UserError(f"{where}: the attributes {said} cannot be used ({first_line_of(error)})") from None
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{where}: decoded by its attributes it is {values.dtype}, no numbers")
+    return values
+
+
+def joined_letters(variable: Any) -> Any:
+    """An xarray variable of letters [..., n] as one of texts [...]."""
+    return library().conventions.decode_cf_variable("text", variable, decode_times=False)
+
+
+def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], told: Mapping[str, Any]) -> np.ndarray:
+    """Which stored numbers lie within the valid range, which CF gives in stored numbers."""
+    stored = raw
+    if str(told.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+        stored = raw.view(f"u{raw.dtype.itemsize}")
+    low, high = valid.get("valid_range", (valid.get("valid_min"), valid.get("valid_max")))
+    found = np.ones(raw.shape, dtype=bool)
+    if low is not None:
+        found &= ~(stored < np.asarray(low))
+    if high is not None:
+        found &= ~(stored > np.asarray(high))
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------- times
+
+
+def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None) -> np.ndarray:
+    """A time coordinate -> datetime64[s], UTC where it says how times count (CF).
+
+    Args:
+        unit: of numbers without CF units (data.time_unit), since 1970-01-01.
+
+    Raises:
+        UserError: it cannot be read, or has fractions of a second.
+    """
+    try:
+        if values.dtype.kind in "fiu":
+            found = _counted(values, attributes, where, unit)
+        elif values.dtype.kind == "M":
+            found = values
+        else:
+            texts = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+            read = pd.to_datetime(pd.Series(texts), format="ISO8601", utc=True)
+            found = read.dt.tz_localize(None).to_numpy()
+    except UserError:
+        raise
+    except Exception as error:  # calendars, units and texts of any kind
+        raise UserError(f"{where} cannot be read as times ({first_line_of(error)})") from None
+    if found.dtype.kind != "M" or np.isnat(found).any():
+        calendar = attributes.get("calendar", "standard")
+        raise UserError(
+            f"{where} cannot be read as times of the calendar in use (calendar {calendar!r}, or a missing "
+            f"time); "
+            "write times of the standard calendar"
+        )
+    fine = found.astype("M8[us]")
+    whole = (fine + np.timedelta64(500, "ms")).astype("M8[s]")  # days as floats are off by microseconds
+    off = np.flatnonzero(np.abs(fine - whole) > np.timedelta64(1, "ms"))
+    if len(off):
+        raise UserError(
+            f"{where} has the time {fine[off[0]]}, with a fraction of a second; steps are whole seconds"
+        )
+    return whole
+
+
+def _counted(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None) -> np.ndarray:
+    """Numbers since a moment."""
+    if " since " in str(attributes.get("units", "")):
+        xarray = library()
+        kept = {name: attributes[name] for name in ("units", "calendar", *PACKED) if name in attributes}
+        coded = xarray.Variable(("time",), values, kept)
+        return np.asarray(xarray.conventions.decode_cf_variable("time", coded, decode_times=True).values)
+    if unit is None:
+        raise UserError(
+            f"{where} holds numbers without units such as 'hours since 2013-01-01'; set data.time_unit "
+            f"(s, ms, us or "
+            "ns since 1970-01-01)"
+        )
+    if values.dtype.kind == "f":
+        return np.round(values * (NANOSECONDS[unit] / 1000)).astype(np.int64).astype("M8[us]")
+    return (values.astype(np.int64) * NANOSECONDS[unit] // 1000).astype("M8[us]")

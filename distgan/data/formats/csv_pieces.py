@@ -1,0 +1,248 @@
+"""Text tables, parsed by pandas in pieces of bounded size that end with a line."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
+from distgan.data.formats.marks import MISSING
+from distgan.data.formats.pieces import Piece, first_line_of
+from distgan.data.formats.text import refuse_not_utf8
+from distgan.errors import UserError
+
+PIECE_BYTES = 16 << 20  # parsed at a time by each thread
+SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
+HEADER_BYTES = 24  # by which a header line inside a table is looked for
+NAMED_APART = 64  # columns up to which missing marks are given column by column
+NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes of a text table from the start of a line to the end of one."""
+
+    dialect: Dialect
+    start: int
+    stop: int
+
+    def content(self) -> tuple[bytes, int]:
+        """Return the lines that hold rows, and how many header lines were left out among them."""
+        with open(self.dialect.file, "rb") as file:
+            file.seek(self.start)
+            content = file.read(self.stop - self.start)
+        if b"\0" in content:
+            raise UserError(
+                f"{self.dialect.path} holds zero bytes near line {self.line_of(0)}; it is damaged there"
+            )
+        if not self._has_extras(content):
+            return content, 0
+        lines = content.splitlines(keepends=True)
+        rows = [line for line in lines if not self._is_extra(line)]
+        header = self.dialect.header
+        repeated = 0 if header is None else sum(line.rstrip(b"\r\n") == header for line in lines)
+        return b"".join(rows), repeated
+
+    def _has_extras(self, content: bytes) -> bool:
+        comment, header = COMMENT.encode(), self.dialect.header
+        header = None if header is None else header[:HEADER_BYTES]
+        if content.startswith(comment) or b"\n" + comment in content:
+            return True
+        return header is not None and (content.startswith(header) or b"\n" + header in content)
+
+    def _is_extra(self, line: bytes) -> bool:
+        return line.startswith(COMMENT.encode()) or (
+            self.dialect.header is not None and line.rstrip(b"\r\n") == self.dialect.header
+        )
+
+    def line_of(self, row: int) -> int:
+        """Return the line of a row, counted from 1 in the file; blank lines and comments hold no row."""
+        number = line_at(self.dialect, self.start)
+        with open(self.dialect.file, "rb") as file:
+            file.seek(self.start)
+            while file.tell() < self.stop:
+                line = file.readline()
+                if line.strip() and not self._is_extra(line):
+                    if row == 0:
+                        break
+                    row -= 1
+                number += 1
+        return number
+
+    def read(
+        self, text: tuple[str, ...] | str | None = (), decimal: str = ".", rows: int | None = None
+    ) -> pd.DataFrame:
+        """Return the rows; the columns of `text` as written, numbers with another decimal mark as text.
+
+        Raises:
+            UserError: a line has too few or too many cells, or is not UTF-8.
+        """
+        content, repeated = self.content()
+        frame = self._parse(content, (text,) if isinstance(text, str) else tuple(text or ()), decimal, rows)
+        names = self.dialect.names
+        if len(frame) and frame.iloc[:, -1].isna().any():
+            self._refuse_short_lines(content)
+        for name in self.dialect.empty:
+            if frame[name].notna().any():
+                row = int(frame[name].notna().to_numpy().argmax())
+                raise UserError(
+                    f"{self.dialect.path} line {self.line_of(row)}: column {names.index(name) + 1} "
+                    "has no name; "
+                    "name it or remove it"
+                )
+        frame = frame[self.dialect.columns] if self.dialect.empty else frame
+        frame.attrs["repeated_headers"] = repeated
+        return frame
+
+    def _parse(self, content: bytes, text: tuple[str, ...], decimal: str, rows: int | None) -> pd.DataFrame:
+        names, path = list(self.dialect.names), self.dialect.path
+        missing: Any = NO_VALUES
+        if text and len(names) <= NAMED_APART:  # an entity may be called NA
+            missing = {name: [""] if name in text else NO_VALUES for name in names}
+        separator = self.dialect.separator
+        try:
+            frame = pd.read_csv(
+                io.BytesIO(content),
+                sep=separator,
+                header=None,
+                names=names,
+                dtype=dict.fromkeys(text, str),
+                decimal=decimal,
+                encoding="utf-8",
+                low_memory=False,
+                skipinitialspace=separator != " ",
+                keep_default_na=False,
+                na_values=missing,
+                nrows=rows,
+            )
+        except UnicodeDecodeError as error:
+            raise refuse_not_utf8(path, self.start + error.start) from None
+        except pd.errors.EmptyDataError:
+            return pd.DataFrame({name: pd.Series(dtype=str if name in text else float) for name in names})
+        except (pd.errors.ParserError, ValueError, OverflowError) as error:
+            raise UserError(f"{path} is not a readable table: {self._said(error)}") from None
+        if not isinstance(frame.index, pd.RangeIndex):
+            raise UserError(
+                f"{path} line {self.line_of(0)}: the lines have more cells than the header has "
+                f"names ({len(names)}); "
+                "set data.header to the line of the names, or to none"
+            )
+        return frame
+
+    def _said(self, error: Exception) -> str:
+        """pandas' message, with lines as the user counts them."""
+        return re.sub(
+            r"\bline (\d+)",
+            lambda found: f"line {self.line_of(max(0, int(found[1]) - 1))}",
+            first_line_of(error).replace("Error tokenizing data. C error: ", ""),
+        )
+
+    def _refuse_short_lines(self, content: bytes) -> None:
+        """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
+        separator, wanted = self.dialect.separator, len(self.dialect.columns)
+        hint = (
+            "; if cells may be empty, set data.separator=' ' for one blank between cells"
+            if separator == BLANKS
+            else ""
+        )
+        mark = separator.encode()
+        row = 0
+        for line in content.splitlines():
+            if not line.strip():
+                continue
+            cells = len(line.split()) if separator == BLANKS else line.count(mark) + 1
+            if b'"' not in line and cells < wanted:
+                raise UserError(
+                    f"{self.dialect.path} line {self.line_of(row)} has {cells} of {wanted} cells; "
+                    "the file is cut "
+                    f"off or damaged there{hint}"
+                )
+            row += 1
+
+    def piece(self, number: int, entity: str | None = None) -> Piece:
+        """Return the span as a piece of a table."""
+        return Piece(
+            f"{number:06d}",
+            self.read,
+            partial(self.line_of, 0),
+            self.dialect.path,
+            entity,
+            self.line_of,
+            lambda names, rows: self.read(names, rows=rows)[list(names)],
+        )
+
+
+def line_at(dialect: Dialect, place: int) -> int:
+    """Return the number of the line that begins at a byte, from 1."""
+    lines, place = dialect.first_line, place - dialect.start
+    with open(dialect.file, "rb") as file:
+        file.seek(dialect.start)
+        while place > 0:
+            block = file.read(min(1 << 20, place))
+            if not block:
+                break
+            lines, place = lines + block.count(b"\n"), place - len(block)
+    return lines
+
+
+def csv_pieces(dialect: Dialect, size: int = PIECE_BYTES) -> Iterator[Piece]:
+    """Yield pieces of about `size` bytes that end with a line."""
+    for number, (start, stop) in enumerate(_spans(dialect.file, dialect.start, size)):
+        yield Span(dialect, start, stop).piece(number)
+
+
+def _spans(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
+    end = path.stat().st_size
+    with open(path, "rb") as file:
+        while start < end:
+            file.seek(min(start + size, end))
+            file.readline()
+            stop = file.tell()
+            yield start, stop
+            start = stop
+
+
+def sample_spans(dialect: Dialect) -> list[Span]:
+    """Return spans all over the file: all of a small one, else blocks at even distances, both ends among
+    them.
+    """
+    end = dialect.file.stat().st_size
+    if end - dialect.start <= SAMPLE_BLOCKS * SAMPLE_BYTES:
+        return [Span(dialect, dialect.start, end)]
+    found, last = [], dialect.start
+    with open(dialect.file, "rb") as file:
+        for number in range(SAMPLE_BLOCKS):
+            place = dialect.start + (end - SAMPLE_BYTES - dialect.start) * number // (SAMPLE_BLOCKS - 1)
+            start = max(place, last)
+            if start > dialect.start:
+                file.seek(start - 1)
+                file.readline()
+                start = file.tell()
+            file.seek(min(start + SAMPLE_BYTES, end))
+            file.readline()
+            if file.tell() > start:
+                found.append(Span(dialect, start, file.tell()))
+                last = file.tell()
+    return found
+
+
+def read_sample(dialect: Dialect, decimal: str = ".") -> pd.DataFrame:
+    """Return rows from all over the file, numbers with a decimal mark as numbers.
+
+    Raises:
+        UserError: a sampled line has too few or too many cells.
+    """
+    spans = sample_spans(dialect)
+    if len(spans) == 1:
+        return spans[0].read(decimal=decimal)
+    names = dialect.columns
+    content = b"".join(span.content()[0] for span in spans)
+    try:
+        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, (), decimal, None)[names]
+    except UserError:  # once more block by block, to name the right line
+        return pd.concat([span.read(decimal=decimal) for span in spans], ignore_index=True)

@@ -1,0 +1,423 @@
+"""Many files that are one source: parts of one table, or one file an entity.
+
+Read are folders as Spark and Hive write them (`key=value/`, part-*.parquet, _SUCCESS), numbered blocks
+(block_0.csv, block_1.csv, …), files by month, and folders of one file a home. Which it is follows from the
+content; where the content leaves it open, `data.layout` or `data.columns.id` decides.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+
+from distgan import config
+from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, kind_of, unpack
+from distgan.data.formats.layout import find_table, listed, with_numbers
+from distgan.data.formats.parquet_pieces import has_no_rows
+from distgan.data.formats.pieces import Piece, Source, refuse_twice
+from distgan.data.formats.time_columns import find_time_columns
+from distgan.data.tables import Sampled, read_table, table_of
+from distgan.data.work import Work
+from distgan.errors import UserError
+
+SAMPLED_FILES = 16
+NOT_DATA = re.compile(
+    r"[._~]|(read.?me|licen[cs]e|copying|change.?log|thumbs\.db|desktop\.ini|metadata|.*\.(md|pdf|crc|html?|docx?|"
+    r"json|xml|ya?ml|png|jpe?g|py|ipynb|log|sha256|md5)$)",
+    re.IGNORECASE,
+)
+TIME_KEYS = ("year", "month", "day", "date", "hour", "week", "quarter", "dt", "ds", "yyyymm")
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a dataset: its name without suffixes, and what its folders say (`key=value/`)."""
+
+    path: Path
+    name: str
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Files of one source, and those beside them that are not."""
+
+    root: Path
+    members: list[Member]
+    skipped: list[str]
+
+    @classmethod
+    def of_folder(cls, root: Path) -> "Dataset":
+        """All tables in a folder and the folders in it.
+
+        Raises:
+            UserError: there are none.
+        """
+        files = [file for file in root.rglob("*") if file.is_file()]
+        return cls._of(root, sorted(files, key=natural), every=False)
+
+    @classmethod
+    def of_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
+        """All files that a pattern of names matches."""
+        fixed = [part for part in pattern.parts if not re.search(r"[*?\[]", part)]
+        root = Path(*pattern.parts[: len(fixed)]) if fixed else Path(".")
+        while not all(file.is_relative_to(root) for file in files):
+            root = root.parent
+        return cls._of(root, sorted((file for file in files if file.is_file()), key=natural), every=True)
+
+    @classmethod
+    def _of(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
+        members, skipped = [], []
+        for file in files:
+            inside = file.relative_to(root)
+            if _is_table(inside, file, every):
+                folders = [part.partition("=") for part in inside.parts[:-1] if "=" in part]
+                keys = {unquote(key): unquote(value) for key, _, value in folders}
+                members.append(Member(file, _plain(inside), keys))
+            else:
+                skipped.append(str(inside))
+        if not members:
+            raise UserError(
+                f"data.source {root} is a folder without tables (CSV, Excel or Parquet files, also "
+                f"packed), and no "
+                f"store; it holds {', '.join(skipped[:5]) or 'nothing'}"
+            )
+        stems = Counter(Path(member.name).name for member in members)
+        if max(stems.values()) == 1:  # folders are part of a name only where names alone are not different
+            members = [replace(member, name=Path(member.name).name) for member in members]
+        return cls(root, members, skipped)
+
+
+def natural(path: Path) -> list[tuple[int, int | str]]:
+    """A key that sorts block_2 before block_10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+
+
+def _plain(inside: Path) -> str:
+    """A path in a folder without the suffixes of tables and containers."""
+    name = inside.name
+    for _ in range(3):
+        suffix = Path(name).suffix.lower()
+        if suffix and (suffix in TEXTS or suffix in KINDS):
+            name = name[: -len(suffix)]
+    return str(inside.with_name(name or inside.name))
+
+
+def _is_table(inside: Path, file: Path, every: bool) -> bool:
+    parts = inside.parts
+    hidden = any(NOT_DATA.match(part) for part in parts[-1:]) or any(part[0] in "._" for part in parts[:-1])
+    if hidden and not every:
+        return False
+    suffix = file.suffix.lower()
+    if suffix in (*TEXTS, ".tgz") or KINDS.get(suffix) in ("parquet", "xlsx", *STREAMS, *ARCHIVES):
+        return True
+    if suffix in KINDS or file.stat().st_size == 0:
+        return False
+    try:
+        return kind_of(file) in ("text", "parquet")
+    except UserError:
+        return False
+
+
+# ----------------------------------------------------------------------------------------------- from outside
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a dataset, unpacked and sampled."""
+
+    member: Member
+    found: Unpacked
+    table: Sampled
+
+    @property
+    def named(self) -> Path:
+        return self.found.packed or self.found.path
+
+
+def dataset_source(
+    dataset: Dataset, settings: config.Data, place: Path, key: Callable[[Sequence[Path]], dict[str, Any]]
+) -> Source:
+    """The series of all files together.
+
+    Args:
+        key: what parsed parts of files depend on.
+
+    Raises:
+        UserError: a file is unreadable, files do not belong together, or how they do is not clear; names
+            the file and the setting that decides.
+    """
+    files, empty = _unpacked(dataset, settings, place)
+    work = Work(place / "parts", key([found.path for _, found in files]))
+    parts = [_sampled(number, member, found, work) for number, (member, found) in enumerate(files)]
+    settings = parts[0].found.settings
+    lone = len(parts) == 1 and not parts[0].member.keys and settings.layout != "per_file"
+    order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
+    source = read_table(_together(dataset.root, parts, order), order.settings, work)
+    _report(source, len(parts), dataset.skipped, empty)
+    return source
+
+
+def _report(source: Source, files: int, skipped: list[str], empty: list[str]) -> None:
+    """Say with the source which files it was read from, and which were not read."""
+    source.meta.provenance["files"] = files
+    for name, what in (("skipped_files", skipped), ("empty_files", empty)):
+        if what:
+            source.meta.provenance[name] = what[:20]
+            shown = ", ".join(what[:5]) + (", …" if len(what) > 5 else "")
+            source.understood.notes.append(f"{len(what)} {name.replace('_', ' ')}: {shown}")
+
+
+def _unpacked(
+    dataset: Dataset, settings: config.Data, place: Path
+) -> tuple[list[tuple[Member, Unpacked]], list[str]]:
+    """The files as they can be read, and the names of those that hold nothing."""
+    files, empty = [], []
+    for number, member in enumerate(dataset.members):
+        inside = str(member.path.relative_to(dataset.root))
+        if member.path.stat().st_size == 0:
+            empty.append(inside)
+            continue
+        found = unpack(member.path, settings, place / "members" / f"{number:06d}")
+        if found.path.is_dir():
+            raise UserError(f"{member.path} holds several files, in a folder of others; unpack it")
+        with found.named():
+            if _has_no_rows(found.path):
+                empty.append(inside)
+                continue
+        files.append((member, found))
+    if not files:
+        raise UserError(f"data.source {dataset.root}: all its {len(dataset.members)} files are empty")
+    return files, empty
+
+
+def _has_no_rows(path: Path) -> bool:
+    """A table of nothing, or of a header alone, as Spark writes for empty partitions."""
+    if path.stat().st_size == 0:
+        return True
+    if kind_of(path) == "parquet":
+        return has_no_rows(path)
+    with open(path, "rb") as file:
+        start = file.read(1 << 16)
+    return len(start) < 1 << 16 and len([line for line in start.splitlines() if line.strip()]) < 2
+
+
+def _sampled(number: int, member: Member, found: Unpacked, work: Work) -> Part:
+    kind = kind_of(found.path)
+    if kind not in ("text", "parquet"):
+        raise UserError(
+            f"{member.path} is {kind}, and the other files are tables; give a pattern, e.g. FOLDER/*.csv"
+        )
+    with found.named():
+        return Part(
+            member, found, table_of(found.path, kind, found.settings, work.folder / f"text{number:06d}")
+        )
+
+
+# ------------------------------------------------------------------------------------------------- the pieces
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How files go together: one an entity, or all one table with these columns from the folders' names."""
+
+    settings: config.Data
+    per_file: bool = False
+    keys: tuple[str, ...] = ()
+
+
+def _together(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
+    """All files as one table."""
+    columns = list(parts[0].table.sample.columns)
+    pieces = [
+        _piece(piece, number, part, columns, order)
+        for number, part in enumerate(parts)
+        for piece in part.table.pieces
+    ]
+    sample = partial(_sample, parts, columns, order)
+    return Sampled(root, pieces, sample(None), parts[0].table.dialect, order.per_file, sample)
+
+
+def _sample(parts: list[Part], columns: list[str], order: Arrangement, decimal: str | None) -> pd.DataFrame:
+    """Rows of files all over the dataset; of the first alone where each file is an entity."""
+    count = 1 if order.per_file else min(SAMPLED_FILES, len(parts))
+    chosen = [parts[place] for place in np.linspace(0, len(parts) - 1, count).round().astype(int)]
+    frames = []
+    for part in chosen:
+        again = part.table.again
+        frame = part.table.sample if decimal is None or again is None else again(decimal)
+        added = {key: part.member.keys[key] for key in order.keys}
+        frames.append(frame[columns].assign(**added))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arrangement) -> Piece:
+    added = {key: part.member.keys[key] for key in order.keys}
+    as_written = piece.as_written
+    return replace(
+        piece,
+        name=f"{number:06d}.{piece.name}",
+        read=partial(_read, piece, part, columns, added),
+        file=part.named,
+        entity=part.member.name if order.per_file else None,
+        as_written=None if as_written is None else partial(_as_written, as_written, added),
+    )
+
+
+def _read(
+    piece: Piece, part: Part, columns: list[str], added: dict[str, str], text: Any = (), decimal: str = "."
+) -> pd.DataFrame:
+    """A piece with its columns in the order of the first file's, and what its folders say as more columns."""
+    with part.found.named():
+        frame = piece.read(text=tuple(name for name in text if name not in added), decimal=decimal)
+    marks = dict(frame.attrs)
+    frame = frame[columns].assign(**added) if added or list(frame.columns) != columns else frame
+    frame.attrs.update(marks)
+    return frame
+
+
+def _as_written(
+    read: Callable[[tuple[str, ...], int | None], pd.DataFrame],
+    added: dict[str, str],
+    names: tuple[str, ...],
+    rows: int | None,
+) -> pd.DataFrame:
+    frame = read(tuple(name for name in names if name not in added), rows)
+    return frame.assign(**{name: added[name] for name in names if name in added})
+
+
+# -------------------------------------------------------------------------------------------- how they belong
+
+
+def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
+    """How files go together, by the settings or else by what they hold.
+
+    Raises:
+        UserError: they do not, or in more than one way; names the setting that decides.
+    """
+    _refuse_other_columns(root, parts)
+    if any(part.member.keys for part in parts):
+        return _by_keys(root, parts, settings)
+    per_file = Arrangement(settings, per_file=True)
+    if settings.layout == "per_file":
+        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
+        return per_file
+    if settings.layout != "auto" or settings.columns.id is not None:
+        return Arrangement(settings)
+    samples = [with_numbers(part.table.sample) for part in parts]
+    time = find_time_columns(samples[0], settings, parts[0].named)
+    if (column := _id_column(root, samples, time)) is not None:
+        return Arrangement(with_id(settings, (column,)))
+    if find_table(parts[0].named, samples[0], settings).layout != "wide":
+        return Arrangement(settings)
+    if _overlap(samples, time):
+        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
+        return per_file
+    raise UserError(
+        f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
+        f"data.layout=wide "
+        "if they are parts of one table, data.layout=per_file if each is an entity, or data.columns.id to "
+        "the "
+        "column that says whose the readings are"
+    )
+
+
+def _refuse_other_columns(root: Path, parts: list[Part]) -> None:
+    first = list(parts[0].table.sample.columns)
+    for part in parts:
+        names = list(part.table.sample.columns)
+        if sorted(names) != sorted(first):
+            raise UserError(
+                f"{part.named} has the columns {', '.join(names[:6])}, and the first file "
+                f"{', '.join(first[:6])}; all "
+                f"files need the same: name those that belong together by a pattern, e.g. "
+                f"data.source='{root}/block_*.csv'"
+            )
+
+
+def _id_column(root: Path, samples: list[pd.DataFrame], time: list[str]) -> str | None:
+    """The column with one value all over each file, and another in every other file.
+
+    Raises:
+        UserError: there are several.
+    """
+    found = []
+    for name in samples[0].columns:
+        if name in time or any(
+            sample[name].isna().any() or sample[name].nunique() != 1 for sample in samples
+        ):
+            continue
+        if len({sample[name].iloc[0] for sample in samples}) == len(samples):
+            found.append(str(name))
+    if len(found) > 1:
+        raise UserError(
+            f"{root}: the columns {', '.join(found)} each have one value a file; set data.columns.id to "
+            f"the one that "
+            "says whose the readings are"
+        )
+    return found[0] if found else None
+
+
+def _overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
+    """Whether files have a time in common."""
+    seen: set[tuple[Any, ...]] = set()
+    for sample in samples:
+        times = set(sample[time].itertuples(index=False, name=None))
+        if seen & times:
+            return True
+        seen |= times
+    return False
+
+
+def _by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
+    """Folders named `key=value`: keys are ids, unless the files have their own, or parts of the time."""
+    names = list(parts[0].member.keys)
+    for part in parts:
+        keys = part.member.keys
+        if list(keys) != names:
+            raise UserError(
+                f"{part.named}: its folders name {', '.join(keys) or 'no keys'}, those of the first file "
+                f"{', '.join(names) or 'none'}; give one of the folders"
+            )
+        if NO_PARTITION in keys.values():
+            raise UserError(f"{part.named}: a folder is named {NO_PARTITION}; rename it, or take it away")
+    sample, wanted = with_numbers(parts[0].table.sample), listed(settings.columns.id)
+    asked = (*wanted, *settings.columns.attributes)
+    free = [key for key in names if key not in sample.columns]
+    added = [key for key in free if key in asked or key.lower() not in TIME_KEYS]
+    keys_left = [key for key in added if key not in wanted]
+    if wanted or not added:
+        return Arrangement(with_attributes(settings, keys_left), keys=tuple(added))
+    if settings.layout == "wide" or _has_own_ids(parts[0].named, sample, settings):
+        return Arrangement(with_attributes(settings, added), keys=tuple(added))
+    if len(added) > 1:
+        raise UserError(
+            f"{root}: the folders name {', '.join(added)}; set data.columns.id to those that say whose "
+            f"the readings are"
+        )
+    return Arrangement(with_id(settings, tuple(added)), keys=tuple(added))
+
+
+def _has_own_ids(path: Path, sample: pd.DataFrame, settings: config.Data) -> bool:
+    """Whether one file alone is a table of several entities' rows."""
+    return bool(find_table(path, sample, settings).layout == "long")
+
+
+def with_id(settings: config.Data, names: tuple[str, ...]) -> config.Data:
+    columns = settings.columns.model_copy(update={"id": names[0] if len(names) == 1 else names})
+    return settings.model_copy(update={"columns": columns, "layout": "long"})
+
+
+def with_attributes(settings: config.Data, keys: list[str]) -> config.Data:
+    more = tuple(key for key in keys if key not in settings.columns.attributes)
+    columns = settings.columns.model_copy(update={"attributes": (*settings.columns.attributes, *more)})
+    return settings.model_copy(update={"columns": columns})

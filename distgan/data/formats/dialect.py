@@ -1,0 +1,329 @@
+"""How a text table is laid out: separator, title rows, the header, units rows, where the data begin."""
+
+import csv
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from distgan import config
+from distgan.data.formats.marks import MISSING, reads_as_number
+from distgan.data.formats.pieces import refuse_twice
+from distgan.data.formats.text import refuse_not_utf8
+from distgan.errors import UserError
+
+BLANKS = r"\s+"  # one or more, as pandas writes it
+SEPARATORS = (",", ";", "\t", "|", BLANKS)
+HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
+BODY_ROWS = 8  # further down that show of which kind each column is
+TIME = re.compile(
+    r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
+)
+UNIT = re.compile(
+    r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
+    r"-]+|float|int|string",
+    re.I,
+)
+COMMENT = "#"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the lines of a text table are read; `file` is UTF-8.
+
+    header: the header line as it stands, without its end; None where no line names the columns. start: the
+    byte at which the data begin, in line `first_line`. empty: the names of nameless columns without any cell
+    (lines that end with a separator).
+    """
+
+    path: Path
+    file: Path
+    encoding: str
+    separator: str
+    names: tuple[str, ...]
+    header_line: int | None
+    header: bytes | None
+    start: int
+    first_line: int
+    empty: tuple[str, ...]
+    skipped: tuple[str, ...]
+    units: tuple[tuple[str, str], ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return [name for name in self.names if name not in self.empty]
+
+    @property
+    def shown_separator(self) -> str:
+        return {"\t": "tab", BLANKS: "blanks", " ": "one blank"}.get(self.separator, self.separator)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells of a line of the file, which has a number from 1, begins at a byte, and stands as `raw`."""
+
+    cells: list[str]
+    line: int
+    start: int
+    raw: bytes
+
+    @property
+    def filled(self) -> int:
+        return sum(bool(cell) for cell in self.cells)
+
+
+def kind(cell: str) -> str:
+    """Return what a cell reads as: empty, number, time or text."""
+    if cell in MISSING:
+        return "empty"
+    if reads_as_number(cell):
+        return "number"
+    return "time" if TIME.search(cell) and not re.match(r"[A-Za-z]{4,}", cell) else "text"
+
+
+def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -> Dialect:
+    """Find out how the lines of `file`, the UTF-8 text of `path`, are read.
+
+    Raises:
+        UserError: it has no rows, one column, or a header that cannot be told apart; names the setting.
+    """
+    lines = _head_lines(path, file, settings.skip_rows)
+    if len(lines) < 1 + (settings.header != "none"):
+        raise UserError(f"{path} has no rows below its header")
+    separator = _separator(lines, path, settings)
+    rows = _rows(lines, separator)
+    width = _width(rows, settings)
+    if width < 2:
+        shown = lines[0][2].decode(errors="replace").strip()[:40]
+        raise UserError(
+            f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
+        )
+    named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
+    first = _first_data_row(rows, width, 0 if named is None else named + 1)
+    header, between, skipped = _header(rows, first, width, path, settings)
+    if first is None or (header is not None and header >= first):
+        raise UserError(f"{path} has no rows below its header")
+    names, empty = _names(rows, header, first, width, path)
+    units = _units(rows, between, names)
+    return Dialect(
+        path,
+        file,
+        encoding,
+        separator,
+        tuple(names),
+        None if header is None else rows[header].line,
+        None if header is None else rows[header].raw.rstrip(b"\r\n"),
+        rows[first].start,
+        rows[first].line,
+        tuple(empty),
+        tuple(_shown(rows[row]) for row in (*skipped, *between)),
+        tuple(units.items()),
+    )
+
+
+def _shown(row: Row) -> str:
+    return row.raw.decode(errors="replace").strip().rstrip(",;\t| ")[:80]
+
+
+def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes]]:
+    """Number, first byte and content of the first lines, without blank ones."""
+    found: list[tuple[int, int, bytes]] = []
+    place, number, size = 0, 0, 0
+    with open(file, "rb") as stream:
+        while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
+            raw = stream.readline(LINE_BYTES)
+            if not raw:
+                break
+            number += 1
+            start, place = place, place + len(raw)
+            if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
+                raw, start = raw[3:], 3
+            if number <= skip or not raw.strip():
+                continue
+            if b"\0" in raw:
+                raise UserError(f"{path} is not text: it holds zero bytes; if it is text, set data.encoding")
+            try:
+                raw.decode()
+            except UnicodeDecodeError as error:
+                raise refuse_not_utf8(path, start + error.start) from None
+            found.append((number, start, raw))
+            size += len(raw)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------- separators
+
+
+def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
+    """Cells of each line; a quoted cell may hold line ends."""
+    texts = [raw.decode() for _, _, raw in lines]
+    given = texts if separator != BLANKS else [text.strip() + "\n" for text in texts]
+    mark = " " if separator == BLANKS else separator
+    reader = csv.reader(given, delimiter=mark, skipinitialspace=separator != " ")
+    found, before = [], 0
+    try:
+        for cells in reader:
+            number, start, raw = lines[before]
+            raw = b"".join(line for _, _, line in lines[before : reader.line_num])
+            before = reader.line_num
+            if cells and not raw.lstrip().startswith(COMMENT.encode()):
+                found.append(Row([cell.strip() for cell in cells], number, start, raw))
+    except csv.Error:
+        return found
+    return found
+
+
+def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:
+    if settings.separator != "auto":
+        return {"tab": "\t", "\\t": "\t"}.get(settings.separator, settings.separator)
+    scores = {}
+    for mark in SEPARATORS:
+        rows = _rows(lines, mark)
+        widths = Counter(len(row.cells) for row in rows)
+        if not widths:
+            continue
+        width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
+        if width < 2:
+            continue
+        cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
+        clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
+        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(
+            1, len(cells)
+        )
+        even = count / len(rows)
+        scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
+    if not scores:
+        return ","
+    return max(scores, key=lambda mark: scores[mark])
+
+
+def _width(rows: list[Row], settings: config.Data) -> int:
+    """Cells of most lines; of two widths that are as frequent, the wider."""
+    widths = Counter(len(row.cells) for row in rows[len(rows) // 4 :])
+    return max(widths.items(), key=lambda item: (item[1], item[0]))[0] if widths else 0
+
+
+# --------------------------------------------------------------------------------------------- header, units
+
+
+def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
+    """The first row whose cells are of the kinds that the rows further down have."""
+    body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
+    wanted = []
+    for column in range(min(width, len(body[0].cells))):
+        kinds = Counter(kind(row.cells[column]) for row in body if row.cells[column] not in MISSING)
+        wanted.append(kinds.most_common(1)[0][0] if kinds else "empty")
+    times = [column for column, name in enumerate(wanted) if name == "time"]
+    numbers = [column for column, name in enumerate(wanted) if name == "number"]
+    for place, row in list(enumerate(rows))[begin:]:
+        found = [kind(cell) for cell in row.cells] + ["empty"] * width
+        if times and all(found[column] == "time" for column in times[:2]):
+            return place
+        if not times and numbers and row.filled and len(row.cells) >= 2:
+            there = {found[column] for column in numbers}
+            if "number" in there and not {"text", "time"} & there:
+                return place
+    return max(begin, 1) if len(rows) > max(begin, 1) else None
+
+
+def _header(
+    rows: list[Row], first: int | None, width: int, path: Path, settings: config.Data
+) -> tuple[int | None, list[int], list[int]]:
+    """The header's row, the rows between it and the data, and those before it."""
+    top = len(rows) if first is None else first
+    if settings.header == "none":
+        return None, [], list(range(top))
+    if settings.header != "auto":
+        for place, row in enumerate(rows):
+            if row.line == settings.header:
+                return place, list(range(place + 1, top)), list(range(place))
+        raise UserError(f"{path}: data.header={settings.header} is no line with cells among the first ones")
+    several = [
+        place for place in range(top) if rows[place].filled >= 2 or width == 2 == len(rows[place].cells)
+    ]
+    full = [place for place in several if abs(len(rows[place].cells) - width) <= 1]
+    if not several:
+        return None, [], list(range(top))
+    if not full or (len(rows[full[0]].cells) != width and not _only_empties(rows, full[0], first, width)):
+        bad = full[0] if full else several[-1]
+        raise UserError(
+            f"{path} line {rows[bad].line}: the rows have more cells than the header has names "
+            f"({width} and {len(rows[bad].cells)}); correct it, or set data.header to the line of "
+            "the names, or "
+            "to none"
+            if len(rows[bad].cells) < width
+            else f"{path} line {rows[bad].line} has {len(rows[bad].cells)} names, and the rows {width} "
+            "cells; the "
+            "file is cut off or damaged there, or data.header is another line"
+        )
+    if len(full) == 1:
+        place = full[0]
+        return place, list(range(place + 1, top)), list(range(place))
+    names = [place for place in full if not _is_units(rows[place])]
+    complete = [place for place in names if rows[place].filled >= width - 1]
+    if len(complete) != 1:
+        lines = " and ".join(str(rows[place].line) for place in full[:2])
+        raise UserError(
+            f"{path}: lines {lines} may both name the columns; set data.header to the line that does"
+        )
+    place = complete[0]
+    return place, list(range(place + 1, top)), list(range(place))
+
+
+def _only_empties(rows: list[Row], header: int, first: int | None, width: int) -> bool:
+    """Whether header and rows differ by an empty last cell alone."""
+    if first is None:
+        return False
+    if len(rows[header].cells) > width:
+        return rows[header].cells[-1] == ""
+    return all(row.cells[-1] == "" for row in rows[first:] if len(row.cells) == width)
+
+
+def _is_units(row: Row) -> bool:
+    """Whether a row below the names says units: bracketed, short, the same again and again, or empty."""
+    cells = [cell for cell in row.cells[1:] if cell]
+    if not cells:
+        return True
+    return (
+        len(cells) < len(row.cells) - 1
+        or (
+            all(UNIT.fullmatch(cell) for cell in cells)
+            and (len(set(cells)) < len(cells) or row.cells[0] == "" or len(cells) == 1)
+        )
+        or all(re.fullmatch(r"\(.*\)|\[.*\]", cell) for cell in cells)
+    )
+
+
+def _names(
+    rows: list[Row], header: int | None, first: int, width: int, path: Path
+) -> tuple[list[str], list[str]]:
+    """A name for each cell of a row, and the names of those that nobody named and nothing fills."""
+    names = [f"column{number}" for number in range(1, width + 1)]
+    if header is not None:
+        names = list(rows[header].cells)
+    refuse_twice([name for name in names if name], f"{path}: column")
+    if len(names) == width + 1:
+        names.pop()
+    empty: list[str] = []
+    names += [""] * (width - len(names))
+    for column in range(width - 1, 0, -1):
+        body = [row.cells[column] for row in rows[first:] if len(row.cells) > column]
+        if (header is not None and names[column]) or any(body):
+            break
+        names[column] = f"(column {column + 1})"
+        empty.append(names[column])
+    if names.count("") > 1:
+        raise UserError(
+            f"{path}: {names.count('')} columns have no name; name them or remove them, or set "
+            "data.header to the "
+            "line of the names, or to none"
+        )
+    return names, empty
+
+
+def _units(rows: list[Row], between: list[int], names: list[str]) -> dict[str, str]:
+    for place in between:
+        cells = rows[place].cells
+        if len(cells) >= 2 and _is_units(rows[place]):
+            return {name: cell.strip("()[]") for name, cell in zip(names, cells) if name and cell}
+    return {}

@@ -1,0 +1,360 @@
+"""Long tables: one row a reading (or a day, or an entity); readings are dealt into an array on disk."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from distgan.data.formats.duplicates import combine, groups_of, merge_groups
+from distgan.data.formats.pace import Pace, least
+from distgan.data.formats.parts import Parsed, Parts
+from distgan.data.formats.pieces import Source
+from distgan.data.grid import Grid, float32
+from distgan.data.work import forget, rows_of
+from distgan.data.zones import NONE_SEEN
+from distgan.errors import UserError
+
+BLOCK_BYTES = 64 << 20  # of readings that are merged into steps at a time
+
+
+@dataclass
+class Dealt:
+    """The array that readings go into: values [ids * steps * kinds, columns], a row for each id, step and
+    kind of reading (value of the channel column); and readings that found another one in their place.
+    """
+
+    values: np.ndarray
+    steps: int
+    kinds: int
+    late: list[tuple[np.ndarray, np.ndarray]]  # rows of `values`, readings
+
+
+class Long(Parts):
+    """Id, time, one column a channel, or one column of readings and one that says the channel."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        super().__init__(parsed)
+        self.ids = list(dict.fromkeys(name for facts in self.facts for name in facts["ids"]))
+        self.code_of = {name: code for code, name in enumerate(self.ids)}
+        kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
+        self.kinds = self._asked_kinds(list(kinds))
+        self.attributes = self._attributes()
+        self.columns = self._changing_columns()
+
+    def source(self) -> Source:
+        """Return a series for each id.
+
+        Raises:
+            UserError: the times are not regular, or readings of one time differ.
+        """
+        grid, self.ignored = self.grid(self._all_stamps(), self._measured)
+        channels = self._channels()
+        shape = (len(self.ids), grid.axis.length, len(channels))
+        values = self.work.matrix("values", shape, np.nan)
+        flat = values.reshape(-1, len(self.columns))
+        dealt = Dealt(flat, grid.axis.length, max(1, len(self.kinds)), [])
+        if self.resampling:
+            self._merge(grid, dealt, values)
+        else:
+            for number in range(len(self.names)):
+                self._deal(number, grid, dealt, values)
+            self._settle(grid, dealt)
+        return Source(
+            partial(rows_of, values),
+            self.ids,
+            list(self.ids),
+            self.meta(grid, channels),
+            attributes=self.attributes,
+            understood=self.understood,
+        )
+
+    # ------------------------------------------------------------------------------------- what columns hold
+
+    def _asked_kinds(self, found: list[str]) -> list[str]:
+        """The values of the channel column that are read."""
+        asked = self.settings.columns.values
+        if self.table.channel is None or asked is None:
+            return found
+        for name in asked:
+            if name not in found:
+                raise UserError(
+                    f"data.columns.values {name!r} is no value of column {self.table.channel!r} of "
+                    f"{self.path}; it "
+                    f"has {', '.join(found[:6])}"
+                )
+        return list(asked)
+
+    def _channels(self) -> tuple[str, ...]:
+        names = [self.table.values[column] for column in self.columns]
+        if self.table.layout != "long":
+            return tuple(self.kinds) or ("value",)
+        if not self.kinds:
+            return tuple(names)
+        return tuple(kind if len(names) == 1 else f"{kind} {name}" for kind in self.kinds for name in names)
+
+    def _attributes(self) -> dict[str, list[str]]:
+        """What each column of words says of each id.
+
+        Raises:
+            UserError: it says two things of one.
+        """
+        found: dict[str, list[str]] = {}
+        for name in self.table.texts:
+            known: dict[str, str] = {}
+            for number, facts in enumerate(self.facts):
+                for entity, cell in zip(facts["ids"], facts["texts"][name]):
+                    if cell is None:
+                        continue
+                    if known.setdefault(entity, cell) != cell:
+                        raise UserError(
+                            f"{self.path}: column {name!r} changes within an entity "
+                            f"({known[entity]!r}, and {cell!r} from "
+                            f"line {self.line(number, 0)} on); set data.columns.ignore=[{name}], or "
+                            "data.columns.id to all "
+                            "columns that say whose a reading is"
+                        )
+            found[name] = [known.get(entity, "") for entity in self.ids]
+        self.understood.attributes = list(found)
+        return found
+
+    def _changing_columns(self) -> list[int]:
+        """The value columns; those that never change within an id, but from one to the next, are "
+        "attributes."""
+        if self.table.layout != "long":
+            return [0]
+        every = list(range(len(self.table.values)))
+        still = [column for column in every if not any(facts["varying"][column] for facts in self.facts)]
+        if self.settings.columns.values or len(still) in (0, len(every)):
+            return every
+        for column in still:
+            first = self._first_of_each(column)
+            if first is not None and len(np.unique(first[~np.isnan(first)])) > 1:
+                every.remove(column)
+                name = self.table.values[column]
+                self.attributes[name] = ["" if np.isnan(value) else f"{value:g}" for value in first]
+                self.understood.attributes.append(name)
+                self.understood.notes.append(f"column {name!r} never changes within an entity: an attribute")
+        return every
+
+    def _first_of_each(self, column: int) -> np.ndarray | None:
+        """The value that each id has throughout; None if one has two, or fewer than two readings each."""
+        first = np.full(len(self.ids), np.nan)
+        readings = 0
+        for number in range(len(self.names)):
+            codes = self._codes(number)
+            values = np.asarray(self.work.array(self.names[number], "values")[:, column], np.float64)
+            there = ~np.isnan(values)
+            readings += len(values)
+            known = first[codes]
+            if (there & ~np.isnan(known) & (known != values)).any():
+                return None
+            first[codes[there]] = values[there]
+        return first if readings >= 2 * len(self.ids) else None
+
+    # ------------------------------------------------------------------------------------------------- times
+
+    def _codes(self, number: int) -> np.ndarray:
+        """Whose each reading of a part is."""
+        unique = np.array([self.code_of[name] for name in self.facts[number]["ids"]], np.int64)
+        return unique[self.work.array(self.names[number], "ids")]
+
+    def _tracks(self, number: int) -> np.ndarray:
+        """Whose and of which kind each reading of a part is; -1 where the kind is not read."""
+        codes = self._codes(number)
+        if not self.kinds:
+            return codes
+        place = {name: kind for kind, name in enumerate(self.kinds)}
+        unique = np.array([place.get(name, -1) for name in self.facts[number]["channels"]], np.int64)
+        kinds = unique[self.work.array(self.names[number], "channels")]
+        return np.where(kinds < 0, -1, codes * len(self.kinds) + kinds)
+
+    def _all_stamps(self) -> np.ndarray:
+        """Every time at which anyone was read, once, rising; learns which are the later of two alike."""
+        self._second: list[np.ndarray | None] = [None] * len(self.names)
+        if self.settings.timezone is None and not len(self.offsets):
+            return np.unique(np.array(list(self.time_of.values()), "M8[us]").astype("M8[s]"))
+        found, seen = [], NONE_SEEN
+        for number in range(len(self.names)):
+            times, tracks = self.times(number), self._tracks(number)
+            second, seen = self.seconds(times, tracks, seen)
+            placed = self.placed(times, second)
+            self._second[number] = np.flatnonzero(second)
+            found.append(np.unique(placed))
+        return np.unique(np.concatenate(found))
+
+    def _when(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The times of a part's readings, as the axis has them, and with fractions of a second."""
+        times, later = self.times(number), self._second[number]
+        second = np.zeros(len(times), dtype=bool)
+        if later is not None:
+            second[later] = True
+        placed = self.placed(times, second)
+        return placed, placed.astype("M8[us]") + (times - times.astype("M8[s]"))
+
+    def _values(self, number: int) -> np.ndarray:
+        """Readings of a part: float32 [rows, columns]."""
+        values = np.asarray(self.work.array(self.names[number], "values"))
+        return values if len(self.columns) == values.shape[1] else values[:, self.columns]
+
+    def _measured(self) -> np.ndarray:
+        """Every time at which somebody has a reading."""
+        found = [np.empty(0, "M8[s]")]
+        for number in range(len(self.names)):
+            there = ~np.isnan(self._values(number)).all(axis=1)
+            found.append(np.unique(self._when(number)[0][there]))
+        return np.unique(np.concatenate(found))
+
+    # ------------------------------------------------------------------------------------- one reading a step
+
+    def _deal(self, number: int, grid: Grid, dealt: Dealt, matrix: np.memmap) -> None:
+        """Put a part's readings in their places; what finds a place taken by another reading is "
+        "kept aside."""
+        times, tracks, readings = self._when(number)[0], self._tracks(number), self._values(number)
+        keep = tracks >= 0
+        if len(self.ignored):
+            beside = np.isin(times, self.ignored)
+            self.understood.off_grid_ignored += int(beside.sum())
+            keep &= ~beside
+        if not keep.all():
+            times, tracks, readings = times[keep], tracks[keep], readings[keep]
+        rows = self._rows(tracks, grid.places(times), dealt)
+        if (np.diff(rows) <= 0).any():
+            order, starts, counts = groups_of(rows)
+            if (counts > 1).any():
+                twice = np.setdiff1d(order, order[starts], assume_unique=True)
+                first = np.setdiff1d(np.arange(len(rows)), twice, assume_unique=True)
+                self._put(rows[first], readings[first], dealt)
+                for _ in range(int(counts.max()) - 1):  # what stands three times comes one after the other
+                    unique = np.unique(rows[twice], return_index=True)[1]
+                    self._put(rows[twice[unique]], readings[twice[unique]], dealt)
+                    twice = np.delete(twice, unique)
+                forget(matrix)
+                return
+        self._put(rows, readings, dealt)
+        forget(matrix)
+
+    def _rows(self, tracks: np.ndarray, places: np.ndarray, dealt: Dealt) -> np.ndarray:
+        """The row of the array for each reading."""
+        if dealt.kinds == 1:
+            return tracks * dealt.steps + places
+        return (tracks // dealt.kinds * dealt.steps + places) * dealt.kinds + tracks % dealt.kinds
+
+    def _put(self, rows: np.ndarray, readings: np.ndarray, dealt: Dealt) -> None:
+        """Different rows get their readings, unless they have others."""
+        there = dealt.values[rows]
+        taken = ~np.isnan(there)
+        if not taken.any():
+            dealt.values[rows] = readings
+            return
+        fresh = ~np.isnan(readings)
+        differ = (taken & fresh & (there != readings)).any(axis=1)
+        again = (taken & fresh).any(axis=1) & ~differ
+        self.tally.add(int(again.sum()), int(differ.sum()), int(rows[np.argmax(differ)]))
+        dealt.values[rows] = np.where(taken, there, readings)
+        if differ.any() and self.settings.duplicates not in ("error", "first"):
+            dealt.late.append((rows[differ], readings[differ]))
+
+    def _settle(self, grid: Grid, dealt: Dealt) -> None:
+        """Apply the rule to readings that differ.
+
+        Raises:
+            UserError: there are some, and no rule.
+        """
+        if self.tally.conflicting and self.settings.duplicates == "error":
+            self._refuse(grid, self.tally.first, dealt)
+        if not dealt.late:
+            return
+        rows = np.concatenate([rows for rows, _ in dealt.late])
+        late = np.concatenate([readings for _, readings in dealt.late])
+        order, starts, counts = groups_of(rows)
+        for size in np.unique(counts).tolist():
+            which = np.flatnonzero(counts == size)
+            places = rows[order[starts[which]]]
+            others = late[order[starts[which][None] + np.arange(size)[:, None]]]
+            stack = np.concatenate([dealt.values[places][None], others])
+            dealt.values[places] = combine(stack, self.settings.duplicates)
+
+    def _refuse(self, grid: Grid, row: int, dealt: Dealt) -> None:
+        track = row // dealt.kinds // dealt.steps * dealt.kinds + row % dealt.kinds
+        place = row // dealt.kinds % dealt.steps
+        time = np.datetime64(grid.axis.start, "s") + np.timedelta64(int(place) * grid.axis.step_seconds, "s")
+        self.refuse_conflicts(time, self._lines_of(track, lambda when, exact: grid.places(when) == place))
+
+    def _lines_of(self, track: int, chosen) -> list[int]:  # type: ignore[no-untyped-def]
+        """The first two lines of readings of a track at a time."""
+        found: list[int] = []
+        for number in range(len(self.names)):
+            hits = np.flatnonzero((self._tracks(number) == track) & chosen(*self._when(number)))
+            found += [self.line(number, int(hit)) for hit in hits[:2]]
+            if len(found) >= 2:
+                break
+        return found[:2]
+
+    # ---------------------------------------------------------------------------------- many readings a step
+
+    def _merge(self, grid: Grid, dealt: Dealt, matrix: np.memmap) -> None:
+        """Sums or means over steps, for as many ids at a time as fit into a block."""
+        rows = sum(facts["rows"] for facts in self.facts)
+        per_id = 8 * grid.axis.length * matrix.shape[2] + 64 * rows // len(self.ids)
+        size = max(1, BLOCK_BYTES // max(1, per_id))
+        there = [set(self._codes_of(number)) for number in range(len(self.names))]
+        for first in range(0, len(self.ids), size):
+            last = min(first + size, len(self.ids))
+            wanted = set(range(first, last))
+            numbers = [number for number in range(len(self.names)) if there[number] & wanted]
+            matrix[first:last] = self._merged(numbers, first, last, grid, dealt)
+            forget(matrix)
+        if self.tally.conflicting and self.settings.duplicates == "error":
+            track, time = self.tally.first
+            lines = self._lines_of(track, lambda when, exact: exact == time)
+            self.refuse_conflicts(time, lines)
+
+    def _codes_of(self, number: int) -> list[int]:
+        return [self.code_of[name] for name in self.facts[number]["ids"]]
+
+    def _merged(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
+        """Steps of some ids: float32 [ids, steps, channels]."""
+        tracks, times, exact, readings = self._gathered(numbers, first * dealt.kinds, last * dealt.kinds)
+        order = np.lexsort((exact, tracks))  # stable: rows of one time stay as they stand in the file
+        tracks, times, exact, readings = tracks[order], times[order], exact[order], readings[order]
+        fresh = np.append(True, (tracks[1:] != tracks[:-1]) | (exact[1:] != exact[:-1]))[: len(tracks)]
+        starts = np.flatnonzero(fresh)
+        counts = np.diff(np.append(starts, len(tracks)))
+        if not fresh.all():
+            rule = self.settings.duplicates
+            readings, merged, differ = merge_groups(readings, np.arange(len(tracks)), starts, counts, rule)
+            bad = starts[np.argmax(differ)]
+            self.tally.add(merged, int(differ.sum()), (int(tracks[bad]), exact[bad]))
+            tracks, times, exact = tracks[starts], times[starts], exact[starts]
+        local, many = tracks - first * dealt.kinds, (last - first) * dealt.kinds
+        pace = Pace(many)
+        if self.settings.resample.method == "sum":
+            pace.learn(local, exact)
+        bins = local * dealt.steps + grid.places(times)
+        columns = [
+            self._column(bins, readings[:, column], many, dealt.steps, pace.whole(grid.axis.step_seconds))
+            for column in range(readings.shape[1])
+        ]
+        found = np.stack(columns, axis=-1).reshape(last - first, dealt.kinds, dealt.steps, len(columns))
+        return found.transpose(0, 2, 1, 3).reshape(last - first, dealt.steps, -1)
+
+    def _gathered(self, numbers: list[int], low: int, high: int) -> tuple[np.ndarray, ...]:
+        """Tracks, times and readings of the tracks low..high, in the order of the file."""
+        found: list[tuple[np.ndarray, ...]] = []
+        for number in numbers:
+            tracks = self._tracks(number)
+            inside = np.flatnonzero((tracks >= low) & (tracks < high))
+            times, exact = self._when(number)
+            found.append((tracks[inside], times[inside], exact[inside], self._values(number)[inside]))
+        return tuple(np.concatenate(arrays) for arrays in zip(*found))
+
+    def _column(
+        self, bins: np.ndarray, readings: np.ndarray, tracks: int, steps: int, whole: np.ndarray
+    ) -> np.ndarray:
+        """One channel's steps, missing where too few readings make them: float32 [tracks, steps]."""
+        there = ~np.isnan(readings)
+        shape = (tracks, steps)
+        counts = np.bincount(bins[there], minlength=tracks * steps).reshape(shape)
+        sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
+        found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
+        return float32(np.where(counts >= least(counts, whole[:, None]), found, np.nan))

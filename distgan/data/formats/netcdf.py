@@ -1,0 +1,109 @@
+"""NetCDF files, classic or on HDF5, as variables with named dimensions."""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan import config
+from distgan.data.formats import cf, labelled
+from distgan.data.formats.arrays import Index
+from distgan.data.formats.labelled import Container, Variable
+from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.zarrs import ACCEPT_UNWRITTEN
+from distgan.data.work import Work
+from distgan.errors import UserError
+
+ENGINES = {b"\x89HDF\r\n\x1a\n": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}
+# what the NetCDF library writes where nobody wrote: NC_FILL_FLOAT, NC_FILL_INT, … (netcdf.h)
+FILLS: dict[str, float] = {
+    "f4": 9.969209968386869e36,
+    "f8": 9.969209968386869e36,
+    "i2": -32767,
+    "i4": -2147483647,
+}
+
+
+def netcdf_source(path: Path, settings: config.Data, work: Work) -> Source:
+    """The series of a file's variables.
+
+    Raises:
+        UserError: it is no readable NetCDF file, or values are missing that the library would invent.
+    """
+    with open(path, "rb") as file:
+        magic = file.read(8)
+    engine = next((name for mark, name in ENGINES.items() if magic.startswith(mark)), None)
+    if engine is None:
+        raise UserError(f"{path} is not a NetCDF file of version 3 or 4; it begins with {magic[:4]!r}")
+    xarray = cf.library()
+    try:
+        if engine == "h5netcdf":
+            _check_readable(path)
+        found = xarray.open_dataset(
+            path, engine=engine, decode_cf=False, mask_and_scale=False, decode_times=False, cache=False
+        )
+        container = Container(path, dict(_variables(found)))
+    except Exception as error:  # the libraries raise a wide family on damaged files
+        raise UserError(f"{path} is not a readable NetCDF file ({first_line_of(error)})") from None
+    if engine == "h5netcdf":
+        for variable in labelled.chosen_variables(container, settings):
+            _refuse_unwritten(path, variable, settings)
+    return labelled.container_source(container, settings, work)
+
+
+def _check_readable(path: Path) -> None:
+    """Open the file once, since h5netcdf leaves noise behind where that fails."""
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        file.visit(lambda name: None)
+
+
+def _variables(dataset: Any) -> Iterator[tuple[str, Variable]]:
+    for name, variable in dataset.variables.items():
+        if variable.dtype == "S1" and variable.ndim > 1:  # letters, as NetCDF 3 stores text
+            variable = cf.joined_letters(variable)
+        attributes = cf.attributes_of(variable.attrs, variable.dtype)
+        chunks = variable.encoding.get("chunksizes") or (1,) * variable.ndim
+        fill = FILLS.get(variable.dtype.newbyteorder("=").str[1:])
+        if fill is not None and "_FillValue" not in attributes and variable.ndim > 1:
+            attributes["_FillValue"] = variable.dtype.type(fill)
+        dims = tuple(str(dim) for dim in variable.dims)
+        read = partial(_read, variable)
+        yield (
+            str(name),
+            Variable(str(name), dims, variable.shape, variable.dtype, tuple(chunks), attributes, read),
+        )
+
+
+def _read(variable: Any, index: Index) -> np.ndarray:
+    return np.asarray(variable[index].values)
+
+
+def _refuse_unwritten(path: Path, variable: Variable, settings: config.Data) -> None:
+    """Of chunks that nobody wrote, HDF5 makes the fill value.
+
+    Raises:
+        UserError: there are such, and no fill value of the variable means missing.
+    """
+    if cf.fill_values(variable.attributes) or ACCEPT_UNWRITTEN in settings.accept:
+        return
+    import h5py  # h5netcdf reads through it
+
+    with h5py.File(path, "r") as file:
+        stored = file[variable.name]
+        if stored.chunks is None:
+            there, wanted = int(stored.id.get_storage_size() > 0), 1
+        else:
+            there = stored.id.get_num_chunks()
+            wanted = math.prod(-(-size // step) for size, step in zip(stored.shape, stored.chunks))
+    if there < wanted:
+        raise UserError(
+            f"{path}: {wanted - there} of the {wanted} chunks of {variable.name} were never written, and "
+            f"HDF5 would "
+            f"invent their values; write them, or set data.accept=[{ACCEPT_UNWRITTEN}] if its fill value "
+            f"is a reading"
+        )

@@ -1,0 +1,178 @@
+"""Parquet tables, row group by row group; of large row groups, a few rows at a time from a copy on disk.
+
+Parquet keeps a row group column by column, so that a few rows of many columns cannot be read without all of
+it: such groups are first copied, some columns at a time, to Arrow files whose batches are rows.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from distgan.data.formats.pieces import Piece, first_line_of, refuse_twice
+from distgan.errors import UserError, writing
+
+SAMPLE_GROUPS, SAMPLE_ROWS, SAMPLE_CELLS = 4, 8192, 1 << 18
+GROUP_BYTES = 64 << 20  # of a row group that is read as a whole
+FEW_COLUMNS = 64  # that can be read a few rows at a time
+
+
+def parquet_pieces(path: Path, folder: Path) -> list[Piece]:
+    """Return a piece for each row group, or several of a large one, with copies in `folder`.
+
+    Raises:
+        UserError: the file is damaged or has no rows.
+    """
+    table = _opened(path)
+    rows, columns = table.metadata.num_rows, len(table.schema_arrow.names)
+    if rows == 0 or columns < 2:
+        raise UserError(f"{path} has {rows} rows and {columns} columns; times and values are wanted")
+    pieces, line = [], 1
+    for group in range(table.num_row_groups):
+        count = table.metadata.row_group(group).num_rows
+        size = max(table.metadata.row_group(group).total_byte_size, 8 * count * columns)
+        step = max(1, count * GROUP_BYTES // max(1, size))
+        if step >= count:
+            read = partial(_read_group, path, group)
+            pieces.append(Piece(f"{group:06d}", read, partial(int, line), path))
+        else:
+            copies = _copied(path, group, step, folder)
+            for number, first in enumerate(range(0, count, step)):
+                read = partial(_read_batch, path, copies, number)
+                name = f"{group:06d}.{number:06d}"
+                pieces.append(Piece(name, read, partial(int, line + first), path))
+        line += count
+    return pieces
+
+
+def sample_parquet(path: Path) -> pd.DataFrame:
+    """Return the first rows of row groups all over the file; 0.5 stands for all numbers with fractions.
+
+    Raises:
+        UserError: as `parquet_pieces`.
+    """
+    try:
+        return _sampled(path)
+    except UserError:
+        raise
+    except Exception as error:  # pyarrow raises a wide family here
+        raise _damaged(path, error) from None
+
+
+def _sampled(path: Path) -> pd.DataFrame:
+    table = _opened(path)
+    schema = table.schema_arrow
+    telling = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    whole = len(telling) == len(schema.names) or not telling
+    count = min(SAMPLE_GROUPS, table.num_row_groups)
+    chosen = sorted({(table.num_row_groups - 1) * number // max(1, count - 1) for number in range(count)})
+    wanted = schema.names if whole else telling
+    rows = max(64, min(SAMPLE_ROWS, SAMPLE_CELLS // len(wanted) // len(chosen)))
+    found = [
+        next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)).to_pandas()
+        for group in chosen
+    ]
+    frame = pd.concat([_plain(frame, path) for frame in found], ignore_index=True)
+    if whole:
+        return frame
+    floats = dict.fromkeys((name for name in schema.names if name not in set(telling)), 0.5)
+    both = pd.concat([frame, pd.DataFrame(floats, frame.index)], axis=1)
+    first = _plain(schema.empty_table().to_pandas(), path).columns
+    return both[[str(name) for name in first]]
+
+
+def has_no_rows(path: Path) -> bool:
+    """Return whether a Parquet file holds columns alone.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return bool(_opened(path).metadata.num_rows == 0)
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    try:
+        table = parquet.ParquetFile(path, buffer_size=1 << 16)
+        _ = [(field.name, field.type) for field in table.schema_arrow]  # names in damaged files are no text
+    except Exception as error:  # pyarrow raises a wide family here
+        raise _damaged(path, error) from None
+    return table
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a readable Parquet file ({first_line_of(error)})")
+
+
+def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
+    try:
+        frame = _opened(path).read_row_group(group).to_pandas()
+    except UserError:
+        raise
+    except Exception as error:  # as above
+        raise _damaged(path, error) from None
+    return _plain(frame, path)
+
+
+# ------------------------------------------------------------------------------------------- large row groups
+
+
+def _copied(path: Path, group: int, step: int, folder: Path) -> list[Path]:
+    """Arrow files of the group's columns, some in each, in batches of `step` rows."""
+    table = _opened(path)
+    columns, rows = table.metadata.num_columns, table.metadata.row_group(group).num_rows
+    many = columns if columns <= FEW_COLUMNS else max(1, GROUP_BYTES // (8 * rows))
+    copies = []
+    for number, first in enumerate(range(0, columns, many)):
+        copy = folder / f"{path.stem}.{group:06d}.{number:06d}.arrow"
+        if not copy.exists():
+            _copy(path, group, np.arange(first, min(first + many, columns)), step, copy)
+        copies.append(copy)
+    return copies
+
+
+def _copy(path: Path, group: int, places: np.ndarray, step: int, copy: Path) -> None:
+    whole = copy.with_suffix(".tmp")
+    table = _opened(path)
+    names = [table.metadata.row_group(group).column(int(place)).path_in_schema for place in places]
+    try:
+        batches = table.iter_batches(batch_size=step, row_groups=[group], columns=names, use_threads=False)
+        first = next(batches)
+        with writing(copy):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with pa.OSFile(str(whole), "wb") as sink, pa.ipc.new_file(sink, first.schema) as file:
+                file.write_batch(first)
+                for number, batch in enumerate(batches, start=1):
+                    left = table.metadata.row_group(group).num_rows - number * step
+                    assert batch.num_rows == min(step, left), f"{batch.num_rows} rows in batch {number}"
+                    file.write_batch(batch)
+            whole.replace(copy)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # as above
+        raise _damaged(path, error) from None
+
+
+def _read_batch(
+    path: Path, copies: list[Path], number: int, text: tuple[str, ...] = (), decimal: str = "."
+) -> pd.DataFrame:
+    tables = []
+    for copy in copies:
+        with pa.OSFile(str(copy), "rb") as source:
+            tables.append(pa.Table.from_batches([pa.ipc.open_file(source).get_batch(number)]))
+    fields = [field for table in tables for field in table.schema]
+    arrays = [column for table in tables for column in table.columns]
+    schema = pa.schema(fields, metadata=tables[0].schema.metadata)
+    return _plain(pa.Table.from_arrays(arrays, schema=schema).to_pandas(), path)
+
+
+def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Index levels become columns; all names are strings."""
+    if not isinstance(frame.index, pd.RangeIndex):  # an unnamed count of rows says nothing
+        counted = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)
+        frame = frame.reset_index(drop=counted)
+    frame.columns = pd.Index([str(name) for name in frame.columns])
+    refuse_twice(list(frame.columns), f"{path}: column")
+    return frame.reset_index(drop=True)

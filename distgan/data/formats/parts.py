@@ -1,0 +1,174 @@
+"""What tables of all layouts share: the parts on disk, their stamps each once, and where these "
+"lie in time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan.data.formats.duplicates import Tally
+from distgan.data.formats.pieces import Piece
+from distgan.data.formats.rows import Reading
+from distgan.data.formats.times import Where, read_times
+from distgan.data.formats.understood import Understood
+from distgan.data.grid import Grid, common_step, off_grid, regular, resampled, seconds_of
+from distgan.data.store import Meta
+from distgan.data.work import Work
+from distgan.data.zones import mark_second_pass, standard_offset, to_standard_time
+from distgan.errors import UserError
+
+
+@dataclass
+class Parsed:
+    """A table whose pieces are parsed and kept: `work` holds a part for each piece, under its name."""
+
+    path: Path
+    pieces: list[Piece]
+    work: Work
+    reading: Reading
+    understood: Understood = field(default_factory=Understood)
+
+
+class Parts:
+    """The parts of a table and their times."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        self.path, self.pieces, self.work = parsed.path, parsed.pieces, parsed.work
+        self.table, self.settings = parsed.reading.table, parsed.reading.settings
+        self.understood = parsed.understood
+        self.tally = Tally()
+        self.names = [piece.name for piece in self.pieces]
+        self.facts = [self.work.facts(name) for name in self.names]
+        texts = list(dict.fromkeys(stamp for facts in self.facts for stamp in facts["stamps"]))
+        if not texts:
+            raise UserError(f"{self.path} has no rows with a time")
+        column = " + ".join(self.table.time) or "times in the header"
+        found = read_times(
+            texts, column, self.settings, Where(self.path, lambda bad: self._line_of(texts[bad]))
+        )
+        self.utc = found.utc
+        self.time_notes = list(found.notes)
+        self.understood.notes += found.notes
+        self.time_of = dict(zip(texts, found.values.astype("M8[us]").tolist()))
+        self.offsets = np.array(self.table.offsets, dtype="m8[s]")
+        late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
+        self.span = found.values.min(), found.values.max() + late
+        if self.settings.timezone is not None:
+            note = standard_offset(self.settings.timezone, *self.span)[1]
+            self.time_notes += [note] if note else []
+            self.understood.notes += [note] if note else []
+
+    def _line_of(self, text: str) -> int:
+        """The first line with a stamp."""
+        for number, facts in enumerate(self.facts):
+            if text in facts["stamps"]:
+                if not self.table.time:
+                    return 1
+                codes = self.work.array(self.names[number], "stamps")
+                return self.line(number, int(np.flatnonzero(codes == facts["stamps"].index(text))[0]))
+        raise AssertionError(text)
+
+    def line(self, number: int, row: int) -> int:
+        """Return the line of a part's row, as the user counts lines."""
+        found = self.work.array(self.names[number], "rows")[row] if self._has_rows(number) else row
+        return self.pieces[number].line(int(found))
+
+    def _has_rows(self, number: int) -> bool:
+        return "rows" in self.facts[number]["crcs"]
+
+    def times(self, number: int) -> np.ndarray:
+        """Return the stamps of a part's rows, as read: datetime64[us]."""
+        unique = np.array([self.time_of[stamp] for stamp in self.facts[number]["stamps"]], "M8[us]")
+        found = unique[self.work.array(self.names[number], "stamps")]
+        if len(self.offsets):
+            found = found + self.offsets[self.work.array(self.names[number], "slots")]
+        return found
+
+    def seconds(self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which times are of the second pass of a repeated hour, and the repeated hours seen so far.
+
+        `seen` holds those of earlier parts, each a key and its time: int64 [n, 2].
+        """
+        zone = self.settings.timezone
+        if zone is None or self.utc:
+            return np.zeros(len(times), dtype=bool), seen
+        try:
+            return mark_second_pass(times, keys, seen, zone)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+
+    def placed(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return whole seconds, in the zone's standard time if a zone is given: datetime64[s]."""
+        if self.settings.timezone is None:
+            return times.astype("M8[s]")
+        zone, source = self.settings.timezone, str(self.path)
+        return to_standard_time(times, second, zone, self.utc, source, self.span)
+
+    @property
+    def resampling(self) -> bool:
+        return self.settings.resample.step is not None
+
+    def grid(self, times: np.ndarray, measured: Callable[[], np.ndarray]) -> tuple[Grid, np.ndarray]:
+        """Return the regular axis of all rising `times` or the resampled one, and the times that it leaves
+        out: those between its steps at which nobody has a reading.
+
+        measured: the times at which somebody has one.
+        """
+        none = np.empty(0, "M8[s]")
+        step = self.settings.resample.step
+        if step is not None:
+            seconds = seconds_of(step)
+            assert seconds is not None, step  # config.py has checked it
+            return resampled(times, seconds, str(self.path)), none
+        if len(times) > 2:
+            beside = times[off_grid(times, common_step(times))]
+            if len(beside):
+                none = np.setdiff1d(beside, measured())
+        return regular(np.setdiff1d(times, none), str(self.path)), none
+
+    def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
+        """Return what the store says of the series."""
+        zone = self.settings.timezone
+        local = "UTC" if self.utc else "as in the source"
+        clock = local if zone is None else f"standard time of {zone} all year"
+        provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
+        provenance["missing_stamps"] = grid.filled
+        if self.time_notes:
+            provenance["times"] = "; ".join(self.time_notes)
+        if self.settings.resample.step is not None:
+            provenance["resampled"] = f"{self.settings.resample.method} over {self.settings.resample.step}"
+        if self.tally.merged or self.tally.conflicting:
+            provenance["duplicates"] = {
+                "merged": self.tally.merged,
+                "conflicting": self.tally.conflicting,
+                "rule": self.settings.duplicates,
+            }
+        if self.understood.off_grid_ignored:
+            provenance["off_grid_ignored"] = self.understood.off_grid_ignored
+        self.understood.merged_duplicates = self.tally.merged
+        self.understood.conflicting_duplicates = self.tally.conflicting
+        return Meta(grid.axis, channels, self.settings.units, provenance, {})
+
+    def refuse_conflicts(self, time: np.datetime64, lines: list[int]) -> None:
+        """
+        Raises:
+            UserError: readings of one entity and time differ, and no rule says which counts.
+        """
+        if not self.tally.conflicting or self.settings.duplicates != "error":
+            return
+        moment = time.astype("M8[s]").astype(object)
+        autumn = moment.month in (3, 4, 9, 10, 11) and moment.hour <= 3 and self.settings.timezone is None
+        hint = (
+            "it looks like the end of daylight saving time: set data.timezone, or export in UTC; or "
+            if autumn
+            else ""
+        )
+        raise UserError(
+            f"{self.path}: time {time.astype('M8[s]')} of one series stands twice, in lines "
+            f"{' and '.join(map(str, lines[:2]))}, with different readings "
+            f"({self.tally.conflicting} such cases); "
+            f"{hint}set data.duplicates to first, last, mean or sum, or data.columns.id if rows are "
+            "of different entities"
+        )

@@ -1,0 +1,217 @@
+"""A piece of a table -> arrays: stamps and ids as written, each once, where they stand, and the readings."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distgan import config
+from distgan.data.formats.layout import Table
+from distgan.data.formats.marks import Marks
+from distgan.data.formats.numbers import read_numbers
+from distgan.data.formats.pieces import Piece
+from distgan.data.formats.times import encode_times
+from distgan.data.grid import float32
+from distgan.errors import UserError
+
+JOINED = " / "  # between the parts of an id of several columns
+Facts = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How pieces are read: the columns, the settings, and the marks (those of the sample, until all cells
+    have been seen).
+    """
+
+    table: Table
+    settings: config.Data
+    base: Marks
+    marks: Marks | None = None
+
+    @property
+    def decimal(self) -> str:
+        return (self.marks or self.base).decimal
+
+
+def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
+    """Return what is to know of a piece and its arrays.
+
+    Arrays: values float32 [rows, columns] ([columns, rows] of a wide table); stamps int32 [rows], places in
+    facts["stamps"]; ids and channels likewise; slots int16 [rows] places in `table.offsets`; row int32 [rows]
+    of the piece where they are not counted from 0.
+
+    Raises:
+        UserError: a row has no time or no id, or a cell is no number; names line and column.
+    """
+    table, settings = reading.table, reading.settings
+    frame = piece.read(text=table.as_text, decimal=reading.decimal)
+    if tuple(frame.columns) != table.names:
+        raise UserError(
+            f"{piece.file} has the columns {', '.join(map(str, frame.columns[:6]))}, and the first file "
+            f"{', '.join(table.names[:6])}; all files need the same"
+        )
+    rows = np.arange(len(frame), dtype=np.int32)
+    empty = _empty_rows(frame, table)
+    if empty.any():
+        frame, rows = frame[~empty], rows[~empty]
+    base = reading.marks or reading.base
+    values, evidence, used = read_numbers(
+        _shifted(piece, rows), frame.reset_index(drop=True), table.values, settings, reading.marks, base
+    )
+    facts: Facts = {
+        "rows": len(frame),
+        "marks": used.key,
+        "evidence": evidence,
+        "repeated_headers": int(frame.attrs.get("repeated_headers", 0)),
+        "empty_rows": int(empty.sum()),
+    }
+    arrays: Arrays = {"rows": rows} if empty.any() else {}
+    if table.layout != "transposed":
+        facts["stamps"], arrays["stamps"] = _written(frame, table.time, piece, rows, "time")
+    if not table.by_entity:
+        return facts, arrays | {"values": np.ascontiguousarray(float32(values).T)}
+    if not table.ids:
+        facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
+    else:
+        facts["ids"], arrays["ids"] = _written(frame, table.ids, piece, rows, "id")
+    if table.channel is not None:
+        facts["channels"], arrays["channels"] = _written(frame, (table.channel,), piece, rows, "channel")
+    facts["texts"] = _texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
+    facts["varying"] = _varying(values, arrays["ids"], len(facts["ids"]))
+    return facts, _one_per_reading(arrays | {"values": float32(values)}, facts, table, rows)
+
+
+def _shifted(piece: Piece, rows: np.ndarray) -> Piece:
+    """The piece, whose lines are asked by the rows that stay."""
+    if not len(rows) or rows[-1] == len(rows) - 1:
+        return piece
+    from dataclasses import replace
+
+    return replace(piece, line_of=lambda row: piece.line(int(rows[row])))
+
+
+def _empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
+    """Rows without any cell, as spreadsheets leave them below a table."""
+    known = [*table.time, *table.ids]
+    missing = np.zeros(len(frame), dtype=bool)
+    if known and frame[known[0]].isna().any():
+        missing = frame[known[0]].isna().to_numpy(copy=True)
+        places = np.flatnonzero(missing)
+        missing[places] = frame.iloc[places].isna().all(axis=1).to_numpy()
+    return missing
+
+
+def _written(
+    frame: pd.DataFrame, names: tuple[str, ...], piece: Piece, rows: np.ndarray, what: str
+) -> tuple[list[str], np.ndarray]:
+    """Each cell (or cells of several columns, joined) once as text, and which of them each row has."""
+    for name in names:
+        column = frame[name]
+        blank = column.isna()
+        if what == "time" and pd.api.types.is_bool_dtype(column):
+            raise UserError(f"{piece.file}: column {name!r} holds no times; set data.columns.time")
+        if blank.any():
+            row = int(rows[int(np.flatnonzero(blank)[0])])
+            raise UserError(f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}")
+    if what == "time":
+        codes, texts = encode_times(frame, list(names))
+        return _merged_texts(texts, codes)
+    codes, found = pd.factorize(frame[names[0]])
+    texts = [_text(cell) for cell in found]
+    for name in names[1:]:
+        more, others = pd.factorize(frame[name])
+        pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
+        written = [_text(cell) for cell in others]
+        texts = [
+            f"{texts[pair // len(others)]}{JOINED}{written[pair % len(others)]}" for pair in pairs.tolist()
+        ]
+        codes = places
+    return _merged_texts(texts, codes)
+
+
+def _text(cell: Any) -> str:
+    """A cell as written; numbers of typed columns without a needless fraction."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _merged_texts(texts: list[str], codes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Texts that are the same but for blanks are one."""
+    if len(set(texts)) == len(texts):
+        return texts, codes.astype(np.int32)
+    unique = list(dict.fromkeys(texts))
+    place = {text: number for number, text in enumerate(unique)}
+    return unique, np.array([place[text] for text in texts], np.int32)[codes]
+
+
+def _texts_of_ids(
+    frame: pd.DataFrame, table: Table, piece: Piece, codes: np.ndarray, ids: list[str]
+) -> dict[str, list[str | None]]:
+    """The one cell that each id has in each column of texts.
+
+    Raises:
+        UserError: an id has two.
+    """
+    found: dict[str, list[str | None]] = {}
+    for name in table.texts:
+        kinds, texts = pd.factorize(frame[name])
+        first = np.full(len(ids), -1, np.int64)
+        there = np.flatnonzero(kinds >= 0)
+        first[codes[there][::-1]] = kinds[there][::-1]
+        other = there[kinds[there] != first[codes[there]]]
+        if len(other):
+            row = int(other[0])
+            raise _changes(
+                piece, name, piece.line(row), str(texts[kinds[row]]), str(texts[first[codes[row]]])
+            )
+        found[name] = [None if kind < 0 else str(texts[kind]).strip() for kind in first.tolist()]
+    return found
+
+
+def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
+    return UserError(
+        f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
+        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says "
+        "which channel a reading "
+        "is of, or data.columns.id to all columns that say whose it is"
+    )
+
+
+def _varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]:
+    """Which columns change within an id of the piece."""
+    if not len(codes):
+        return [False] * values.shape[1]
+    for rows in (1000, len(values)):
+        part, whose = values[:rows], codes[:rows]
+        first = np.zeros(ids, np.int64)
+        first[whose[::-1]] = np.arange(len(whose))[::-1]
+        other = part[first[whose]]
+        differ = ((part != other) & ~np.isnan(part) & ~np.isnan(other)).any(axis=0)
+        if differ.all():
+            break
+    return [bool(flag) for flag in differ]
+
+
+def _one_per_reading(arrays: Arrays, facts: Facts, table: Table, rows: np.ndarray) -> Arrays:
+    """Rows with many times -> a row a time."""
+    many = arrays["values"].shape[1]
+    if table.layout == "day_wide":
+        slots = np.tile(np.arange(many, dtype=np.int16), facts["rows"])
+    elif table.layout == "transposed":
+        facts["stamps"] = list(table.values)
+        slots = None
+        arrays["stamps"] = np.tile(np.arange(many, dtype=np.int32), facts["rows"])
+    else:
+        return arrays
+    for key in ("stamps", "ids", "channels"):
+        if key in arrays and len(arrays[key]) == facts["rows"]:
+            arrays[key] = np.repeat(arrays[key], many)
+    arrays["rows"] = np.repeat(rows, many)
+    arrays["values"] = arrays["values"].reshape(-1, 1)
+    facts["rows"] *= many
+    facts["varying"] = [True]
+    return arrays if slots is None else arrays | {"slots": slots}

@@ -1,0 +1,144 @@
+"""From `data.source` to series: which reader fits a file, a folder or a URL."""
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+
+from distgan import config
+from distgan.data.export import fold_channels
+from distgan.data.formats.arrays import npy_source, npz_source
+from distgan.data.formats.auckland import auckland_source
+from distgan.data.formats.containers import kind_of, unpack
+from distgan.data.formats.datasets import Dataset, dataset_source
+from distgan.data.formats.netcdf import netcdf_source
+from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.zarrs import is_zarr, zarr_source
+from distgan.data.store import Store, private_table, read_table
+from distgan.data.tables import csv_source, parquet_source
+from distgan.data.work import Work, sha256
+from distgan.errors import UserError, writing
+from distgan.preflight import is_pattern, match_files, refuse_absent
+
+DEMO = "auckland"
+
+
+def read_source(settings: config.Data, place: Path) -> Source:
+    """The series of `data.source`; what has to be unpacked, transposed or parsed goes to `place`.
+
+    Raises:
+        UserError: it is missing, unreadable or ambiguous; names the place and the setting that decides.
+    """
+    if settings.source == DEMO:
+        return auckland_source()
+    refuse_absent(settings.source)
+    path = _local(settings.source, place)
+    if is_pattern(settings.source):
+        dataset = Dataset.of_pattern(path, match_files(settings.source))
+        return dataset_source(dataset, settings, place, partial(_key, settings))
+    found = unpack(path, settings, place)
+    with found.named():
+        source = _read(found.path, found.settings, place)
+    if path.is_file():
+        source.meta.provenance.update(source=path.name, sha256=sha256(path))
+    return source
+
+
+def _read(path: Path, settings: config.Data, place: Path) -> Source:
+    if path.is_dir():
+        return _folder(path, settings, place)
+    kind, work = kind_of(path), Work(place / "parts", _key(settings, [path]))
+    source = FILES[kind](path, settings, work)
+    return fold_channels(source) if kind in ("text", "parquet") else source
+
+
+FILES: dict[str, Callable[[Path, config.Data, Work], Source]] = {
+    "text": csv_source,
+    "parquet": parquet_source,
+    "npy": npy_source,
+    "npz": npz_source,
+    "netcdf": netcdf_source,
+}
+
+
+def _folder(path: Path, settings: config.Data, place: Path) -> Source:
+    if (path / "manifest.json").exists():
+        return store_source(path)
+    if is_zarr(path):
+        return zarr_source(path, settings, Work(place / "parts", _key(settings, sorted(path.iterdir()))))
+    inside = [folder for folder in path.iterdir() if folder.is_dir() and is_zarr(folder)]
+    if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
+        return _folder(inside[0], settings, place)
+    return dataset_source(Dataset.of_folder(path), settings, place, partial(_key, settings))
+
+
+def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
+    """What parsed parts depend on: the files, and how they are read."""
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    how = settings.model_dump(
+        mode="json", exclude={"splits", "windows", "store", "scaling", "accept", "bounds"}
+    )
+    return {"files": stats, "how": how}
+
+
+def _local(source: str, place: Path) -> Path:
+    """The source as a path on this machine; a URL (s3://, https://, memory://) is fetched first.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+(::|://)", source):
+        return Path(source).expanduser()
+    if source.startswith("file://"):
+        return Path(source.removeprefix("file://"))
+    target = place / "fetched"
+    try:
+        system, remote = fsspec.core.url_to_fs(source)
+        files = system.find(remote) if system.isdir(remote) else [remote]
+        root = target / Path(remote.rstrip("/")).name
+        for file in files:
+            inside = file.removeprefix(system._strip_protocol(remote)).lstrip("/")
+            _fetch(system, file, root / inside if inside else root)
+    except UserError:
+        raise
+    except Exception as error:  # every protocol has a family of its own
+        raise UserError(f"data.source {source} cannot be fetched ({first_line_of(error)})") from None
+    return root
+
+
+def _fetch(system: Any, remote: str, target: Path) -> None:
+    """One file, a block at a time, unless this version of it is there already."""
+    version = target.with_name(f".{target.name}.version")
+    now = f"{system.size(remote)} {system.ukey(remote)}"
+    if target.exists() and version.exists() and version.read_text(encoding="utf-8") == now:
+        return
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        with system.open(remote, "rb") as source, open(part, "wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        part.replace(target)
+        version.write_text(now, encoding="utf-8")
+
+
+def store_source(path: Path) -> Source:
+    store = Store.open(path)
+    table = private_table(path)
+    block = partial(_store_block, store)
+    if not table.exists():
+        names = [str(row) for row in range(store.num_series)]
+        return Source(block, names, list(names), store.meta)
+    people = read_table(table)
+    labels = None if people.labels is None else people.labels.tolist()
+    if len(people.entities) != store.num_series:
+        raise UserError(f"{table} has {len(people.entities)} rows but {path} has {store.num_series}")
+    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta, labels)
+
+
+def _store_block(store: Store, first: int, last: int) -> np.ndarray:
+    return store.rows(np.arange(first, last))

@@ -1,0 +1,117 @@
+"""One sheet of an Excel workbook as text. The only home of openpyxl."""
+
+import csv
+import datetime
+import errno
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from distgan.data.formats.pieces import first_line_of
+from distgan.errors import UserError, writing
+
+
+def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
+    """Write the cells of a sheet, as values, to a file with tabs between them.
+
+    Raises:
+        UserError: openpyxl is not installed, the workbook is damaged, several sheets could be meant
+            (data.sheet decides), or a formula has no value.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise UserError(
+            f"{path} is an Excel file, which openpyxl reads; pip install 'distgan[formats]'"
+        ) from None
+    try:
+        with open(path, "rb") as one, open(path, "rb") as other:
+            values = openpyxl.load_workbook(one, read_only=True, data_only=True)
+            formulas = openpyxl.load_workbook(other, read_only=True)
+            name = _sheet(path, values, wanted)
+            width = _check(path, values[name], formulas[name])
+            _write(values[name], width, target)
+    except UserError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+            raise
+        raise _damaged(path, error) from None
+    except Exception as error:  # openpyxl and the parser below raise a wide family
+        raise _damaged(path, error) from None
+
+
+def _write(sheet: Any, width: int, target: Path) -> None:
+    with writing(target), open(target, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        for row in _rows(sheet):
+            rows.writerow([_text(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a readable Excel workbook ({first_line_of(error)}); save it again")
+
+
+def _sheet(path: Path, workbook: Any, wanted: str | None) -> str:
+    sheets = {sheet.title: sheet for sheet in workbook.worksheets}
+    if wanted is not None:
+        if wanted not in sheets:
+            raise UserError(f"data.sheet {wanted!r} is no sheet of {path}; it has {', '.join(sheets)}")
+        return wanted
+    filled = [name for name, sheet in sheets.items() if _is_filled(sheet) and sheet.sheet_state == "visible"]
+    if not filled:
+        raise UserError(f"{path} has no visible sheet with values; name one with data.sheet")
+    if len(filled) > 1:
+        raise UserError(
+            f"{path} has the sheets {', '.join(filled)}; name the one that is wanted with data.sheet"
+        )
+    return filled[0]
+
+
+def _is_filled(sheet: Any) -> bool:
+    return any(cell is not None for row in sheet.iter_rows(values_only=True) for cell in row)
+
+
+def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:
+    """Rows of a sheet, up to the last with a value."""
+    empty: list[tuple[Any, ...]] = []
+    for row in sheet.iter_rows(values_only=True):
+        empty.append(row)
+        if any(cell is not None for cell in row):
+            yield from empty
+            empty = []
+
+
+def _check(path: Path, values: Any, formulas: Any) -> int:
+    """The number of columns with values; formulas have the value that Excel saved with them."""
+    width = 0
+    pairs = zip_longest(
+        values.iter_rows(values_only=True), formulas.iter_rows(values_only=True), fillvalue=()
+    )
+    for number, (row, written) in enumerate(pairs, start=1):
+        for column, (value, formula) in enumerate(zip_longest(row, written)):
+            if value is not None:
+                width = max(width, column + 1)
+            elif formula is not None:
+                raise UserError(
+                    f"{path} sheet {values.title!r} row {number}, column {column + 1}: the formula "
+                    f"{str(formula)[:40]} "
+                    "was saved without its value; open the file in Excel and save it, or save values"
+                )
+    return width
+
+
+def _text(cell: Any) -> str:
+    """A cell as a text table has it: numbers with all their digits, times to the second."""
+    if cell is None:
+        return ""
+    if isinstance(cell, datetime.datetime):
+        near = (cell + datetime.timedelta(milliseconds=500)).replace(microsecond=0)
+        exact = abs(near - cell) <= datetime.timedelta(
+            milliseconds=1
+        )  # days as floats are off by microseconds
+        return (near if exact else cell).isoformat(sep=" ")
+    if isinstance(cell, datetime.date | datetime.time):
+        return cell.isoformat()
+    return repr(cell) if isinstance(cell, float) else str(cell)

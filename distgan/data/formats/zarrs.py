@@ -1,0 +1,196 @@
+"""Zarr arrays and groups (v2 or v3, any codec) that other tools wrote, as variables with named dimensions."""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from distgan import config
+from distgan.data.formats import arrays, cf, labelled
+from distgan.data.formats.arrays import Index
+from distgan.data.formats.labelled import Container, Variable
+from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.work import Work
+from distgan.errors import UserError
+
+MARKS = ("zarr.json", ".zarray", ".zgroup")
+ACCEPT_UNWRITTEN = "unwritten"  # in data.accept: values that were never written are the fill value
+
+
+def is_zarr(path: Path) -> bool:
+    return any((path / name).exists() for name in MARKS)
+
+
+def zarr_source(path: Path, settings: config.Data, work: Work) -> Source:
+    """The series of an array, or of a group's arrays with named dimensions.
+
+    Raises:
+        UserError: it is no such thing, or values are missing that Zarr would invent.
+    """
+    node = _opened(path)
+    if isinstance(node, zarr.Array):
+        return _of_array(path, node, settings, work)
+    container = Container(path, dict(_variables(path, node)))
+    if not container.variables:
+        inside = ", ".join(sorted(name for name, _ in node.groups())) or "nothing"
+        raise UserError(f"{path} is a Zarr group without arrays; it holds {inside}; name a group in it")
+    if all(labelled.is_positional(each) for each in container.variables.values()):
+        raise UserError(
+            f"{path} is a Zarr group whose arrays {', '.join(container.variables)} do not name their "
+            f"dimensions; "
+            f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
+        )
+    for variable in labelled.chosen_variables(container, settings):
+        array = node[variable.name]
+        assert isinstance(array, zarr.Array)
+        _refuse_unwritten(path / variable.name, array, variable, settings)
+    return labelled.container_source(container, settings, work)
+
+
+def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: Work) -> Source:
+    """An array by itself; its dimensions, if they have names, are described by its neighbours."""
+    variable = variable_of(path, node)
+    labelled.refuse_other(path, variable)
+    _refuse_unwritten(path, node, variable, settings)
+    if labelled.is_positional(variable):
+        return labelled.array_source(Container(path, {}), variable, settings, work)
+    beside: dict[str, Variable] = {}
+    if is_zarr(path.parent):
+        group = _opened(path.parent)
+        if isinstance(group, zarr.Group):
+            beside = {
+                name: each
+                for name, each in _variables(path.parent, group)
+                if len(each.dims) == 1 and set(each.dims) <= set(variable.dims)
+            }
+    container = Container(path, beside | {variable.name: variable})
+    only = settings.columns.model_copy(update={"values": (variable.name,)})
+    source = labelled.container_source(container, settings.model_copy(update={"columns": only}), work)
+    if settings.columns.values is None and len(source.meta.channels) == 1:
+        names = ("value",) if not beside else source.meta.channels
+        source.meta = replace(source.meta, channels=names)
+    return source
+
+
+def _opened(path: Path) -> zarr.Array | zarr.Group:
+    try:
+        node = zarr.open(path, mode="r")
+        if isinstance(node, zarr.Array) and min(node.shards or node.chunks, default=1) < 1:
+            raise ValueError(f"its metadata name chunks of {node.shards or node.chunks}")
+    except Exception as error:  # zarr raises a wide family here
+        raise UserError(f"{path} is not a readable Zarr array or group ({first_line_of(error)})") from None
+    assert isinstance(node, zarr.Array | zarr.Group)
+    return node
+
+
+def _variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
+    try:
+        found = sorted(group.arrays())
+    except Exception as error:  # as above
+        raise UserError(f"{path} is not a readable Zarr group ({first_line_of(error)})") from None
+    for name, node in found:
+        yield name, variable_of(path / name, node)
+
+
+def variable_of(path: Path, node: zarr.Array) -> Variable:
+    """An array, with the names of dimensions of Zarr v3 (dimension_names) or xarray (_ARRAY_DIMENSIONS)."""
+    told: dict[str, Any] = dict(node.attrs)
+    old_names = told.pop("_ARRAY_DIMENSIONS", None)
+    names: Sequence[str | None] = getattr(node.metadata, "dimension_names", None) or old_names or ()
+    dims = tuple(f"dim{axis}" if name is None else str(name) for axis, name in enumerate(names))
+    if not any(names) or len(dims) != node.ndim or len(set(dims)) != len(dims):
+        dims = ()
+    if old_names is not None and node.metadata.zarr_format == 2:
+        fill = node.fill_value  # in which xarray keeps CF's _FillValue, while 0 is Zarr's own default
+        if fill is not None and node.dtype.kind in "fiu" and fill != 0 and "_FillValue" not in told:
+            told["_FillValue"] = fill
+    attributes = cf.attributes_of(told, node.dtype)
+    chunks = node.shards or node.chunks
+    return Variable(path.name, dims, node.shape, node.dtype, chunks, attributes, partial(_read, node))
+
+
+def _read(node: zarr.Array, index: Index) -> np.ndarray:
+    return np.asarray(node[index])
+
+
+# ------------------------------------------------------------------------------------- what was never written
+
+
+def _refuse_unwritten(path: Path, node: zarr.Array, variable: Variable, settings: config.Data) -> None:
+    """Of chunks that nobody wrote, also of those inside shards, Zarr makes the fill value.
+
+    Raises:
+        UserError: there are such, and the fill value does not mean missing.
+    """
+    if _fill_is_missing(node, variable.attributes) or ACCEPT_UNWRITTEN in settings.accept:
+        return
+    chunks = math.prod(-(-size // step) for size, step in zip(variable.shape, variable.chunks))
+    files = sum(1 for file in path.rglob("*") if file.is_file() and not _is_metadata(file))
+    if files >= chunks and not node.shards:
+        return
+    unwritten = count_unwritten(path, variable)
+    if unwritten:
+        raise UserError(
+            f"{path}: {unwritten:,} of its {math.prod(variable.shape):,} values were never written, and "
+            f"Zarr would make "
+            f"each {node.fill_value}; write them (zarr's write_empty_chunks=True keeps chunks of one "
+            f"value), set "
+            f"_FillValue to that value if it means missing, or data.accept=[{ACCEPT_UNWRITTEN}] if it is "
+            f"a reading"
+        )
+
+
+def _fill_is_missing(node: zarr.Array, attributes: Mapping[str, Any]) -> bool:
+    fill = node.fill_value
+    if fill is None:
+        return False
+    if node.dtype.kind == "f" and np.isnan(fill):
+        return True
+    return any(float(fill) == float(value) for value in cf.fill_values(attributes))
+
+
+def count_unwritten(path: Path, variable: Variable) -> int:
+    """Values that differ when the array is opened with another fill value: those that no chunk holds."""
+    with tempfile.TemporaryDirectory(prefix="distgan-") as place:
+        first, second = (_with_fill(path, Path(place) / str(fill), fill) for fill in (0, 1))
+        steps = arrays.steps_within(variable.shape, variable.chunks, variable.dtype.itemsize)
+        found = 0
+        for index in arrays.parts_of(variable.shape, steps):
+            try:
+                one, other = np.asarray(first[index]), np.asarray(second[index])
+            except Exception as error:  # codecs raise what they like
+                raise UserError(
+                    f"{path}: {index[0].start}..{index[0].stop - 1} cannot be decoded "
+                    f"({first_line_of(error)}); it is "
+                    "damaged"
+                ) from None
+            both_nan = (one != one) & (other != other)
+            found += int(((one != other) & ~both_nan).sum())
+    return found
+
+
+def _with_fill(path: Path, view: Path, fill: int) -> zarr.Array:
+    """The same chunks under metadata with another fill value."""
+    view.mkdir(parents=True)
+    name = ".zarray" if (path / ".zarray").exists() else "zarr.json"
+    for entry in path.iterdir():
+        if entry.name != name:
+            (view / entry.name).symlink_to(entry.resolve())
+    facts = json.loads((path / name).read_text())
+    boolean = facts.get("data_type", facts.get("dtype")) in ("bool", "|b1")
+    facts["fill_value"] = bool(fill) if boolean else fill
+    (view / name).write_text(json.dumps(facts))
+    node = zarr.open(view, mode="r")
+    assert isinstance(node, zarr.Array)
+    return node
+
+
+def _is_metadata(file: Path) -> bool:
+    return file.name == "zarr.json" or file.name.startswith(".z")

@@ -1,0 +1,230 @@
+"""Folders and patterns of files are one table or one file an entity, or refused with the deciding setting."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import config
+from distgan.data.formats import parquet_pieces
+from distgan.data.ingest import Raw, read
+from distgan.errors import UserError
+
+
+def load(source: Path | str, **settings: Any) -> Raw:
+    return read(config.Data(source=str(source), **settings))
+
+
+def frame(hours: int = 48, homes: int = 6) -> pd.DataFrame:
+    times = pd.date_range("2013-01-01", periods=hours, freq="h", name="time")
+    values = np.random.default_rng(0).gamma(2, size=(hours, homes)).round(3)
+    return pd.DataFrame(values, index=times, columns=[f"MAC{i:06d}" for i in range(homes)])
+
+
+def melted(table: pd.DataFrame) -> pd.DataFrame:
+    long = table.reset_index().melt("time", var_name="LCLid", value_name="kwh")
+    return long[["LCLid", "time", "kwh"]]
+
+
+def expect(raw: Raw, table: pd.DataFrame) -> None:
+    assert sorted(raw.entities) == sorted(table.columns)
+    found = pd.DataFrame(raw.values[:, :, 0].T, columns=raw.entities)[list(table.columns)]
+    np.testing.assert_allclose(found.to_numpy(), table.to_numpy(), rtol=1e-6)
+    np.testing.assert_array_equal(raw.meta.axis.times(), table.index.to_numpy().astype("M8[s]"))
+
+
+def written(table: pd.DataFrame, path: Path, **how: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        table.to_parquet(path, index=how.get("index", False))
+    else:
+        table.to_csv(path, index=how.get("index", False))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "csv.gz"])
+def test_numbered_blocks_are_one_long_table(tmp_path: Path, suffix: str) -> None:
+    table = frame(homes=24)
+    for number in range(12):  # two homes a block, as in the blocks of Low Carbon London
+        written(melted(table.iloc[:, 2 * number : 2 * number + 2]), tmp_path / f"block_{number}.{suffix}")
+    (tmp_path / "README.md").write_text("what this is")
+    (tmp_path / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (tmp_path / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    raw = load(tmp_path)
+    expect(raw, table)
+    assert raw.entities[:3] == ["MAC000000", "MAC000001", "MAC000002"]  # block_2 is before block_10
+    assert raw.meta.provenance["files"] == 12
+    assert sorted(raw.meta.provenance["skipped_files"]) == [".DS_Store", "README.md", "Thumbs.db"]
+
+
+def test_a_home_that_lies_in_two_files(tmp_path: Path) -> None:
+    long = melted(frame(homes=3)).sort_values("time", kind="stable")
+    for number, part in enumerate(np.array_split(np.arange(len(long)), 4)):
+        written(long.iloc[part], tmp_path / f"part{number}.csv")
+    expect(load(tmp_path), frame(homes=3))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_folders_named_by_ids(tmp_path: Path, suffix: str) -> None:
+    table = frame()
+    for home in table:
+        part = table[[home]].set_axis(["kwh"], axis=1).reset_index()
+        written(part, tmp_path / f"LCLid={home}" / f"part-00000.{suffix}")
+    (tmp_path / "_SUCCESS").write_bytes(b"")
+    (tmp_path / "_metadata").write_bytes(b"PAR1")
+    expect(load(tmp_path), table)
+
+
+def test_ids_in_names_of_folders_are_text(tmp_path: Path) -> None:
+    table = frame(homes=3).set_axis(["007", "a/b", "010"], axis=1)
+    for home, name in zip(table, ("007", "a%2Fb", "010")):
+        part = table[[home]].set_axis(["kwh"], axis=1).reset_index()
+        written(part, tmp_path / f"id={name}" / "part-0.parquet")
+    expect(load(tmp_path), table)
+
+
+def test_spark_writes_years_months_and_empty_parts(tmp_path: Path) -> None:
+    table = frame(hours=24 * 59, homes=3)
+    long = melted(table)
+    for (year, month), part in long.groupby([long["time"].dt.year, long["time"].dt.month]):
+        folder = tmp_path / f"year={year}" / f"month={month:02d}"
+        for number, piece in enumerate(np.array_split(np.arange(len(part)), 2)):
+            written(part.iloc[piece], folder / f"part-{number:05d}-c000.snappy.parquet")
+        written(part.iloc[:0], folder / "part-00002-c000.snappy.parquet")
+    (tmp_path / "_SUCCESS").write_bytes(b"")
+    raw = load(tmp_path)
+    expect(raw, table)
+    assert len(raw.meta.provenance["empty_files"]) == 2 and raw.meta.channels == ("kwh",)
+
+
+def test_a_key_that_is_no_id_is_an_attribute_and_never_a_channel(tmp_path: Path) -> None:
+    table = frame()
+    for region, homes in ((1, table.columns[:3]), (2, table.columns[3:])):
+        written(melted(table[homes]), tmp_path / f"region={region}" / "data.csv")
+    raw = load(tmp_path)
+    expect(raw, table)
+    assert raw.meta.channels == ("kwh",)
+
+
+def test_several_keys_need_the_setting(tmp_path: Path) -> None:
+    table = frame(homes=4)
+    for number, home in enumerate(table):
+        part = table[[home]].set_axis(["kwh"], axis=1).reset_index()
+        written(part, tmp_path / f"site={number // 2}" / f"meter={number % 2}" / "part-0.csv")
+    with pytest.raises(UserError, match=r"the folders name site, meter; set data\.columns\.id"):
+        load(tmp_path)
+    raw = load(tmp_path, columns=config.Columns(id=("site", "meter")))
+    np.testing.assert_allclose(raw.values[:, :, 0], table.to_numpy().T, rtol=1e-6)
+    assert len(set(raw.entities)) == 4
+
+
+def test_folders_of_different_keys_are_refused(tmp_path: Path) -> None:
+    written(melted(frame()), tmp_path / "a=1" / "x.csv")
+    written(melted(frame()), tmp_path / "b=1" / "x.csv")
+    with pytest.raises(UserError, match="its folders name b, those of the first file a"):
+        load(tmp_path)
+
+
+def test_columns_may_come_in_another_order(tmp_path: Path) -> None:
+    table = frame(homes=4)
+    written(melted(table.iloc[:, :2]), tmp_path / "a.csv")
+    written(melted(table.iloc[:, 2:])[["kwh", "LCLid", "time"]], tmp_path / "b.csv")
+    expect(load(tmp_path), table)
+
+
+def test_one_file_a_home_with_its_id_inside(tmp_path: Path) -> None:
+    table = frame()
+    for number, home in enumerate(table):
+        written(melted(table[[home]]), tmp_path / f"{number}.csv")
+    expect(load(tmp_path), table)
+    by_number = melted(table).assign(LCLid=lambda long: long["LCLid"].str[3:].astype(int) + 661)
+    for number, (_, part) in enumerate(by_number.groupby("LCLid")):
+        written(part, tmp_path / "numbers" / f"{number}.csv")
+    raw = load(tmp_path / "numbers")
+    assert raw.entities == [str(661 + i) for i in range(6)] and raw.meta.channels == ("kwh",)
+
+
+def test_one_file_a_home_without_ids(tmp_path: Path) -> None:
+    table = frame()
+    for number, home in enumerate(table):
+        part = table[[home]].set_axis(["kwh"], axis=1).iloc[number:].reset_index()
+        written(part, tmp_path / f"house_{number}" / f"{home}.csv")
+        written(part, tmp_path / "twins" / f"house_{number}" / "channel_1.csv")
+    raw = load(tmp_path / "twins", max_missing=0.5)
+    assert raw.entities[:2] == ["house_0/channel_1", "house_1/channel_1"]
+    raw = load(f"{tmp_path}/house_*/*.csv", max_missing=0.5)
+    assert raw.entities == list(table)
+    for number in range(6):
+        np.testing.assert_allclose(raw.values[number, number:, 0], table.iloc[number:, number], rtol=1e-6)
+        assert np.isnan(raw.values[number, :number]).all()
+
+
+def test_months_of_a_wide_table_need_the_setting(tmp_path: Path) -> None:
+    table = frame(hours=24 * 59)
+    for month, part in table.groupby(table.index.month):
+        written(part.reset_index(), tmp_path / f"2013-{month:02d}.csv")
+    with pytest.raises(UserError, match=r"data\.layout=wide .* data\.layout=per_file .* data\.columns\.id"):
+        load(tmp_path)
+    expect(load(tmp_path, layout="wide"), table)
+    raw = load(tmp_path, layout="per_file", max_missing=0.9)
+    assert raw.entities == ["2013-01", "2013-02"] and len(raw.meta.channels) == 6
+
+
+def test_a_pattern_names_the_files(tmp_path: Path) -> None:
+    table = frame()
+    written(melted(table.iloc[:, :3]), tmp_path / "block_0.csv")
+    written(melted(table.iloc[:, 3:]), tmp_path / "block_1.csv")
+    written(pd.DataFrame({"LCLid": list(table), "acorn": "A"}), tmp_path / "informations_households.csv")
+    with pytest.raises(
+        UserError, match=r"all files need the same: name those that belong together by a pattern"
+    ):
+        load(tmp_path)
+    expect(load(tmp_path / "block_*.csv"), table)
+    with pytest.raises(UserError, match="no file has a name of this pattern"):
+        load(tmp_path / "none_*.csv")
+
+
+def test_a_folder_of_one_table_is_that_table(tmp_path: Path) -> None:
+    written(frame().reset_index(), tmp_path / "only" / "homes.csv")
+    expect(load(tmp_path / "only"), frame())
+
+
+def test_mistakes_name_the_file_and_the_line(tmp_path: Path) -> None:
+    long = melted(frame()).astype(object)
+    written(long.iloc[:144], tmp_path / "a.csv")
+    long.iloc[150, 2] = "x"
+    written(long.iloc[144:], tmp_path / "b.csv")
+    with pytest.raises(UserError, match=r"b\.csv line 8, column 'kwh': 'x' is not a number"):
+        load(tmp_path)
+    (tmp_path / "b.csv").write_bytes(b"")
+    (tmp_path / "a.csv").write_bytes(b"LCLid,time,kwh\n")
+    with pytest.raises(UserError, match="all its 2 files are empty"):
+        load(tmp_path)
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"LCLid,time,kwh\n" * 40)[:-9])
+    with pytest.raises(UserError, match=r"c\.csv\.gz is cut off or damaged"):
+        load(tmp_path)
+
+
+def test_decimal_commas_in_files(tmp_path: Path) -> None:
+    table = frame()
+    for home in table:
+        table[[home]].set_axis(["kwh"], axis=1).to_csv(tmp_path / f"{home}.csv", sep=";", decimal=",")
+    expect(load(tmp_path), table)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_large_row_groups_are_read_a_few_rows_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    monkeypatch.setattr(parquet_pieces, "GROUP_BYTES", 5000)
+    monkeypatch.setattr(parquet_pieces, "FEW_COLUMNS", 5)
+    table = frame(homes=30)
+    if wide:
+        table.to_parquet(tmp_path / "a.parquet")  # times are an index, as pandas keeps them
+    else:
+        melted(table).to_parquet(tmp_path / "a.parquet", index=False)
+    pieces = parquet_pieces.parquet_pieces(tmp_path / "a.parquet", tmp_path / "copies")
+    assert len(pieces) > 2 and sum(len(piece.read()) for piece in pieces) == (48 if wide else 48 * 30)
+    expect(load(tmp_path / "a.parquet"), table)

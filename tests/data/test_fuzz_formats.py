@@ -1,0 +1,179 @@
+"""Mutated files of every format give the values that an independent reader gives, or one line.
+
+A few of each kind by default; `-m slow`, or DISTGAN_FUZZ=4000, tries thousands.
+"""
+
+import gzip
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import config
+from distgan.data.ingest import Raw, read
+from distgan.errors import UserError
+
+xarray = pytest.importorskip("xarray")
+FEW, MANY = 12, int(os.environ.get("DISTGAN_FUZZ", "2000"))
+HOMES, STEPS = 5, 40
+VALUES = np.random.default_rng(0).gamma(2, size=(HOMES, STEPS)).round(3)
+TIMES = pd.date_range("2013-01-01", periods=STEPS, freq="h", name="time")
+NAMES = [f"h{i}" for i in range(HOMES)]
+TABLE = pd.DataFrame(VALUES.T, index=TIMES, columns=NAMES)
+
+
+def array_of(path: Path) -> np.ndarray:
+    return np.load(path, allow_pickle=False)
+
+
+def npz_of(path: Path) -> np.ndarray:
+    return np.load(path, allow_pickle=False)["x"]
+
+
+def parquet_of(path: Path) -> np.ndarray:
+    found = pd.read_parquet(path)
+    return found.to_numpy(np.float64).T
+
+
+def gzip_of(path: Path) -> np.ndarray:
+    text = gzip.decompress(path.read_bytes()).decode()
+    return pd.read_csv(io.StringIO(text), index_col=0).to_numpy(np.float64).T
+
+
+def zip_of(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        return (
+            pd.read_csv(io.BytesIO(archive.read(archive.namelist()[0])), index_col=0).to_numpy(np.float64).T
+        )
+
+
+def excel_of(path: Path) -> np.ndarray:
+    return pd.read_excel(path, index_col=0, engine="openpyxl").to_numpy(np.float64).T
+
+
+def netcdf_of(path: Path) -> np.ndarray:
+    with xarray.open_dataset(path, engine="h5netcdf") as found:
+        return found["kwh"].transpose("home", "time").values
+
+
+def npy_bytes(**how: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(VALUES, **how))
+    return buffer.getvalue()
+
+
+def written(write: Callable[[io.BytesIO], Any]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
+
+
+def zipped() -> bytes:
+    def write(buffer: io.BytesIO) -> None:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("homes.csv", TABLE.to_csv())
+
+    return written(write)
+
+
+def netcdf_bytes(place: Path) -> bytes:
+    data = xarray.Dataset({"kwh": (("home", "time"), VALUES)}, coords={"home": NAMES, "time": TIMES})
+    how = {"kwh": {"fletcher32": True, "chunksizes": (2, 40)}}
+    data.to_netcdf(place / "made.nc", engine="h5netcdf", encoding=how)
+    return (place / "made.nc").read_bytes()
+
+
+KINDS: dict[str, tuple[Callable[[Path], bytes], Callable[[Path], np.ndarray]]] = {
+    "c.npy": (lambda place: npy_bytes(order="C"), array_of),
+    "f.npy": (lambda place: npy_bytes(order="F", dtype=">f4"), array_of),
+    "a.npz": (lambda place: written(lambda buffer: np.savez_compressed(buffer, x=VALUES)), npz_of),
+    "a.parquet": (lambda place: written(TABLE.to_parquet), parquet_of),
+    "a.csv.gz": (lambda place: gzip.compress(TABLE.to_csv().encode()), gzip_of),
+    "a.zip": (lambda place: zipped(), zip_of),
+    "a.xlsx": (lambda place: written(lambda buffer: TABLE.to_excel(buffer)), excel_of),
+    "a.nc": (netcdf_bytes, netcdf_of),
+}
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """Some bytes changed, cut out, doubled, put in, or the end cut off; sometimes none."""
+    found = bytearray(content)
+    for _ in range(rng.integers(0, 4)):
+        place = int(rng.integers(0, max(1, len(found))))
+        action = rng.integers(0, 5)
+        if action == 0 and found:
+            found[min(place, len(found) - 1)] ^= 1 << int(rng.integers(0, 8))
+        elif action == 1:
+            del found[place : place + int(rng.integers(1, 9))]
+        elif action == 2:
+            found[place:place] = found[place : place + int(rng.integers(1, 9))]
+        elif action == 3:
+            found[place:place] = rng.integers(0, 256, int(rng.integers(1, 5)), dtype=np.uint8).tobytes()
+        else:
+            del found[place:]
+    return bytes(found)
+
+
+def store_or_line(path: Path) -> Raw | None:
+    try:
+        return read(config.Data(source=str(path), max_missing=0.99, unusable="drop"))
+    except UserError as error:
+        assert "\n" not in str(error) and len(str(error)) < 2000
+        return None
+
+
+def compare(name: str, path: Path, independent: Callable[[Path], np.ndarray]) -> bool:
+    """Whether a store was made; its values then are those of the other reader, unless that one refuses."""
+    raw = store_or_line(path)
+    if raw is None:
+        return False
+    try:
+        expected = independent(path).astype(np.float32)
+    except Exception:  # what pandas or xarray refuses, we may read by a better rule only from undamaged parts
+        expected = VALUES.astype(np.float32)
+    if expected.ndim == 2 and raw.values.shape == (*expected.shape, 1):
+        np.testing.assert_array_equal(raw.values[:, :, 0], expected, err_msg=name)
+    else:  # left out, or other times: each series that is there is one of the other reader's
+        rows = {row.tobytes() for row in np.nan_to_num(expected.reshape(len(expected), -1), nan=-7)}
+        for series in np.nan_to_num(raw.values.reshape(len(raw.values), -1), nan=-7):
+            if len(series) == expected[0].size:
+                assert series.tobytes() in rows, name
+    return True
+
+
+def fuzz(name: str, place: Path, count: int, seed: int) -> int:
+    make, independent = KINDS[name]
+    content, rng, stores = make(place), np.random.default_rng(seed), 0
+    for _ in range(count):
+        path = place / name
+        path.write_bytes(mutated(content, rng))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stores += compare(name, path, independent)
+    return stores
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_undamaged_file_gives_its_values(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(KINDS[name][0](tmp_path))
+    raw = store_or_line(tmp_path / name)
+    assert raw is not None
+    np.testing.assert_array_equal(raw.values[:, :, 0], VALUES.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_few_mutated_files(tmp_path: Path, name: str) -> None:
+    assert fuzz(name, tmp_path, FEW, seed=1) < FEW
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS)
+def test_many_mutated_files(tmp_path: Path, name: str) -> None:
+    assert 0 < fuzz(name, tmp_path, MANY, seed=2) < MANY
