@@ -96,8 +96,8 @@ class Run:
         """What only the data's owner may read, and what could be learned from it."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
-        table = self.series.with_name(f"{self.series.stem}.private.csv")
-        return (*parts, *more, self.folder / "done", table)
+        records = self.folder / "done"
+        return (*parts, *more, records, self.series.with_name(f"{self.series.stem}.private.csv"))
 
     def metrics(self, stage: str) -> Path:
         """One JSON object a line, one line a report of `stage`'s training."""
