@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 
 from distgan import config, draws
+from distgan.data.checks.survey import Survey
+from distgan.data.cleaning import clean_blocks
 from distgan.data.grid import DAY, float32, regular, seconds_of
 from distgan.data.store import (
     SPLITS,
@@ -73,6 +75,8 @@ class Series:
     left_out: dict[str, int]
     labels: list[str] | None = None
     copies: int = 0  # of which another owner has every value, too
+    loads: np.ndarray | None = None  # [n] sum of absolute values of each, where a survey was asked for
+    survey: Survey | None = None  # of all series of the source
 
     @property
     def num_series(self) -> int:
@@ -111,12 +115,13 @@ def read(settings: config.Data) -> Raw:
     return Raw(values, found.entities, found.owners, found.meta, found.left_out)
 
 
-def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
+def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bool = False) -> Series:
     """The source's usable series, whole or cut into years, with merged steps.
 
     Args:
         place: where parsed parts are kept; a killed reading goes on there.
         flat: series that are constant or empty count as usable; nothing can be learned of them.
+        survey: take statistics of all values in the same pass, and look for what is suspicious.
 
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
@@ -127,8 +132,10 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     if settings.credit:
         told = source.meta.provenance | {"credit": settings.credit}
         source.meta = replace(source.meta, provenance=told)
+    source.block = clean_blocks(source.block, source.meta, settings)
     pieces, meta, incomplete = _pieces(source, settings)
-    scanned = _scan(source, pieces)
+    surveyed = Survey(source.meta) if survey else None
+    scanned = _scan(source, pieces, surveyed)
     if flat:
         scanned.whole[:, 1:] = scanned.flags[:, :, 1:] = False
     left_out: dict[str, int] = {}
@@ -161,7 +168,10 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
     copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
-    return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies)
+    loads = scanned.loads[rows[:, 0], rows[:, 1]]
+    return Series(
+        source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads, surveyed
+    )
 
 
 def _copies(digests: np.ndarray, owners: list[str]) -> int:
@@ -611,34 +621,48 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 @dataclass
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
-    same of each piece, [p, n, 3, C]; missing: [p, n] share; digests: [p, n] uint64, the same of equal values.
+    same of each piece, [p, n, 3, C]; missing: [p, n] share; digests: [p, n] uint64, the same of equal values;
+    loads: [p, n] float64, sums of absolute values.
     """
 
     whole: np.ndarray
     flags: np.ndarray
     missing: np.ndarray
     digests: np.ndarray
+    loads: np.ndarray
 
 
-def _scan(source: Source, pieces: list[Cut]) -> Scan:
+def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Scan:
     count, channels = len(source.entities), len(source.meta.channels)
     found = Scan(
         np.zeros((count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count, 3, channels), dtype=bool),
         np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count), np.uint64),
+        np.zeros((len(pieces), count)),
     )
     step = block_rows(source)
     for first in range(0, count, step):
         rows = slice(first, min(first + step, count))
         values = source.block(rows.start, rows.stop)
         found.whole[rows] = unusable(values)
+        if survey is not None:
+            survey.add(first, values)
         for number, cut in enumerate(pieces):
             piece = cut(values)
             found.flags[number, rows] = unusable(piece)
             found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
             found.digests[number, rows] = _digests(piece)
+            found.loads[number, rows] = _loads(piece)
     return found
+
+
+def _loads(values: np.ndarray) -> np.ndarray:
+    """Return the sum of absolute values of each series, missing ones left out: [n, L, C] -> float64 [n]."""
+    sums = np.abs(values).sum(axis=(1, 2), dtype=np.float64)
+    gaps = np.flatnonzero(np.isnan(sums))
+    sums[gaps] = [np.nansum(np.abs(values[row]), dtype=np.float64) for row in gaps]
+    return sums
 
 
 def _digests(values: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from distgan import config
+from distgan.data.formats.understood import Understood
 from distgan.data.grid import (
     Grid,
     float32,
@@ -52,6 +53,7 @@ class Source:
     owners: list[str]
     meta: Meta
     labels: list[str] | None = None
+    understood: Understood | None = None
 
 
 @dataclass(frozen=True)
