@@ -14,11 +14,15 @@ ENERGIES = r"(?<![A-Za-z]){}(Wh?|wh?)(?![A-Za-z])"
 
 @dataclass(frozen=True)
 class Misfit:
-    """A setting that does not fit: what, what to set, and whether the data would mean something else."""
+    """A setting that does not fit: what, what to set, and whether the data would mean something else.
+
+    factor: of data.reduce, with which the setting would fit; None where none does.
+    """
 
     text: str
     advice: str
     changes_meaning: bool
+    factor: int | None = None
 
 
 def format_step(seconds: float) -> str:
@@ -43,9 +47,11 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
     exact = summed or named[1] is not None  # `per hour` may be a rate, `per 4 h` is an amount
     amount = settings.units[: named.start()].strip()
     advice = f"set data.units='{amount} per {format_step(step)}'"
-    factor = wanted / source.axis.step_seconds
-    if settings.reduce.factor > 1 and factor.is_integer() and source.axis.length % int(factor) == 0:
-        advice = f"set data.reduce.factor={int(factor)}, or {advice.removeprefix('set ')}"
+    ratio = wanted / source.axis.step_seconds
+    whole = meta.axis.length * settings.reduce.factor  # steps of a series before they are reduced
+    factor = int(ratio) if settings.reduce.factor > 1 and ratio.is_integer() and whole % ratio == 0 else None
+    if factor is not None:
+        advice = f"set data.reduce.factor={factor}, or {advice.removeprefix('set ')}"
     text = (
         f"data.units is {settings.units!r}, and series have steps of {format_step(step)}"
         + (
@@ -54,7 +60,7 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
             else ""
         )
     )
-    return Misfit(text, advice, exact)
+    return Misfit(text, advice, exact, factor)
 
 
 def check_magnitude(settings: config.Data, step_seconds: int, median: float, whole: bool) -> Misfit | None:

@@ -272,10 +272,12 @@ def _clock(looked: Looked) -> Iterator[Suspicion]:
 
 def _settings(looked: Looked) -> Iterator[Suspicion]:
     data, meta = looked.settings.data, looked.meta
-    misfits = {
-        "units": fit.check_units(data, looked.source, meta),
-        "periods": fit.check_periods(looked.settings, meta),
-    }
+    units, periods = fit.check_units(data, looked.source, meta), fit.check_periods(looked.settings, meta)
+    if units is not None and periods is not None and units.factor is not None:
+        if fit.check_periods(looked.settings, _reduced_by(units.factor, looked)) is None:
+            advice = f"data.reduce.factor={units.factor} mends that, too; or {periods.advice}"
+            periods = replace(periods, advice=advice)
+    misfits = {"units": units, "periods": periods}
     first = looked.survey.channels[0]
     if len(looked.survey.channels) == 1 and first.measured:
         median = first.quantile(0.5)
@@ -284,6 +286,13 @@ def _settings(looked: Looked) -> Iterator[Suspicion]:
         if misfit is not None:
             severity: Severity = "error" if misfit.changes_meaning else "warning"
             yield Suspicion(name, severity, misfit.text, misfit.text, misfit.advice)
+
+
+def _reduced_by(factor: int, looked: Looked) -> Meta:
+    """What the series would be with another data.reduce.factor."""
+    axis, step = looked.meta.axis, looked.source.axis.step_seconds * factor
+    length = axis.length * axis.step_seconds // step
+    return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
 
 
 def _whole(channel: Channel) -> bool:
@@ -306,7 +315,7 @@ def _bounds(looked: Looked) -> Iterator[Suspicion]:
     for channel, label in zip(looked.survey.channels, _labels(looked)):
         sample = channel.sample
         below = float((sample < 0).mean()) if len(sample) else 0.0
-        if channel.low < 0 and below < RARE and channel.quantile(RARE) >= 0:
+        if channel.low < 0 and not any(code < 0 for code in channel.codes) and below < RARE and channel.quantile(RARE) >= 0:
             text = f"a few values are below 0{label}"
             yield Suspicion("negative", "warning", text, text, "correct them, or leave them empty")
         if data.bounds.upper is None:
