@@ -12,7 +12,7 @@ distgan denoise   RUN SERIES OUT                                   filter series
 distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan plan      --config configs/big.yaml --devices 8xH100-80GB    memory, time and cost before a launch
-distgan inspect   FILE [--config CONFIG] [key.sub=value ...] [--json]  what a source holds, and what is suspicious
+distgan inspect   FILE [--config CONFIG] [key=value ...] [--json]  what a source holds, what is suspicious
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
 distgan reference                                                  every setting, as a Markdown table

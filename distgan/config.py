@@ -255,7 +255,8 @@ class Data(Section):
     )
     registers: Literal["keep", "difference"] = key(
         "keep",
-        "readings of counters that only rise: as they are, or the difference from the reading before, missing "
+        "readings of counters that only rise: as they are, or the difference from the reading before, "
+        "missing "
         "where the counter starts again",
     )
     accept: tuple[str, ...] = key(
@@ -322,8 +323,10 @@ class Data(Section):
     def _known_suspicions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name not in SUSPICIONS:
-                raise ValueError(f"{name!r} is no suspicion; use names that `distgan inspect` prints: "
-                                 f"{', '.join(SUSPICIONS)}")
+                raise ValueError(
+                    f"{name!r} is no suspicion; use names that `distgan inspect` prints: "
+                    f"{', '.join(SUSPICIONS)}"
+                )
         return names
 
     @model_validator(mode="after")

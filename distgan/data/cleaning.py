@@ -1,5 +1,5 @@
-"""What settings make of a source's values before anything else looks at them: codes for missing values, zeros at the
-ends, counters. Applied block by block, so that memory stays bounded.
+"""What settings make of a source's values before anything else looks at them: codes for missing values,
+zeros at the ends, counters. Applied block by block, so that memory stays bounded.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ Block = Callable[[int, int], np.ndarray]
 
 
 def edge_steps(meta: Meta) -> int:
-    """Return from how many steps on values that do not change are more than chance: three days, or 24 steps."""
+    """Return from how many steps on unchanged values are more than chance: three days, or 24 steps."""
     if meta.nominal:
         return max(FEWEST_EDGE, meta.axis.length // 20)
     return max(FEWEST_EDGE, round(EDGE_DAYS * meta.axis.steps_per_day))
@@ -35,14 +35,15 @@ def _clean(
 ) -> np.ndarray:
     values = np.array(block(first, last), np.float32)  # a copy: a mapped source stays as it is
     if codes:
-        values[np.isin(values, np.float32(codes))] = np.nan
+        values[np.isin(values, np.array(codes, np.float32))] = np.nan
     if settings.edge_zeros == "missing":
         mask_edge_zeros(values, edge)
     return difference(values) if settings.registers == "difference" else values
 
 
 def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:
-    """Set runs of at least `fewest` zeros at the beginning and end of each series to NaN, in place: [n, L, C].
+    """Set runs of at least `fewest` zeros at the beginning and end of each series to NaN, in place: [n, L,
+    C].
 
     Missing values before, after and among the zeros belong to the run.
     """
@@ -55,7 +56,9 @@ def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:
 
 
 def difference(values: np.ndarray) -> np.ndarray:
-    """Return what counters [n, L, C] rose by since the step before; NaN at the first step and where one fell."""
+    """Return what counters [n, L, C] rose by since the step before; NaN at the first step and where one
+    fell.
+    """
     change = np.full_like(values, np.nan)
     change[:, 1:] = np.diff(values, axis=1)
     change[change < 0] = np.nan

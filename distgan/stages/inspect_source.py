@@ -1,7 +1,7 @@
 """`distgan inspect FILE`: what was understood of a source, its values, and what is suspicious about them.
 
-The same lines open `prepare`. They show least and largest values, which are single people's: they are for the owner's own
-console. The store and the report keep counts only.
+The same lines open `prepare`. They show least and largest values, which are single people's: they are for
+the owner's own console. The store and the report keep counts only.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.fit import format_step
-from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
 from distgan.data.checks.survey import Channel
+from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
 from distgan.data.formats.understood import Understood
 from distgan.data.work import workplace
 from distgan.errors import UserError
@@ -99,7 +99,7 @@ def look(settings: config.Config, found: ingest.Series) -> list[Suspicion]:
     )
 
 
-# ----------------------------------------------------------------------------------------------------- in words
+# --------------------------------------------------------------------------------------------------- in words
 
 
 def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> list[str]:
@@ -111,7 +111,8 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     clock = str(meta.provenance.get("clock", ""))
     lines = [
         *_understood_lines(source.understood),
-        f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners (ids {ids})",
+        f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
+        f"(ids {ids})",
         f"channels   {', '.join(meta.channels[:CHANNELS])}{_more(len(meta.channels), CHANNELS)}",
         f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
         + (f"; clock: {clock}" if clock else ""),
@@ -152,7 +153,9 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "attributes": understood.attributes,
         "ignored": understood.ignored,
     }
-    of = "; ".join(f"{name}: {', '.join(names[:4])}{_more(len(names), 4)}" for name, names in columns.items() if names)
+    of = "; ".join(
+        f"{name}: {', '.join(names[:4])}{_more(len(names), 4)}" for name, names in columns.items() if names
+    )
     times = ", ".join(each for each in (understood.time_format, understood.zone) if each)
     counts = {
         "equal readings merged": understood.merged_duplicates,
@@ -161,7 +164,12 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "rows skipped": understood.skipped_rows,
     }
     rows = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    lines = {"layout": f"{understood.layout}{f' ({said})' if said else ''}", "columns": of, "times": times, "rows": rows}
+    lines = {
+        "layout": f"{understood.layout}{f' ({said})' if said else ''}",
+        "columns": of,
+        "times": times,
+        "rows": rows,
+    }
     return [f"{name:<10} {value}" for name, value in lines.items() if value] + [
         f"{'note':<10} {note}" for note in understood.notes
     ]
@@ -174,7 +182,8 @@ def _values_line(channel: Channel, name: str) -> str:
     return (
         f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.quantile(0.5):.4g}, "
         f"{100 * QUANTILE:g} % below {channel.quantile(QUANTILE):.4g}; "
-        f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} zeros{label}"
+        f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
+        f"zeros{label}"
     )
 
 
@@ -190,7 +199,7 @@ def suspicion_lines(suspicions: Sequence[Suspicion]) -> list[str]:
     return lines
 
 
-# ------------------------------------------------------------------------------------------------------ as JSON
+# ---------------------------------------------------------------------------------------------------- as JSON
 
 
 def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""What is known before anything is trained, and would stop a later stage: refused here, with a setting that works."""
+"""What is known before anything is trained, and would stop a later stage: refused here, with a setting that
+works.
+"""
 
 import math
 from collections.abc import Iterator
@@ -30,7 +32,9 @@ class Training:
     def of(cls, settings: config.Config, found: ingest.Series, splits: np.ndarray) -> "Training":
         rows = np.flatnonzero(splits == "train")
         chosen, whole = settings.data.windows, found.meta.axis.length
-        windows = 1 if chosen.length is None else (whole - chosen.length) // (chosen.stride or chosen.length) + 1
+        windows = (
+            1 if chosen.length is None else (whole - chosen.length) // (chosen.stride or chosen.length) + 1
+        )
         names = np.asarray(found.entities)[rows]
         loads = np.ones(len(rows)) if found.loads is None else found.loads[rows]
         labels = None if found.labels is None else np.asarray(found.labels)[rows]
@@ -113,7 +117,8 @@ def refuse_labels(settings: config.Config, training: Training) -> None:
         if not 0 < clean < len(training.entities):
             raise UserError(
                 f"{settings.data.source} has {clean} training series labelled {CLEAN} and "
-                f"{len(training.entities) - clean} of another label; a denoiser needs both kinds (array `label` of "
+                f"{len(training.entities) - clean} of another label; a denoiser needs both kinds (array "
+                "`label` of "
                 "an NPZ)"
             )
 
@@ -126,11 +131,13 @@ def refuse_clusters(settings: config.Config, training: Training) -> None:
     series, chosen = len(training.entities) * training.windows, settings.clusters
     if isinstance(chosen.count, int) and chosen.count > series and settings.privacy.epsilon is None:
         raise UserError(
-            f"{series} training series cannot make {chosen.count} clusters; set clusters.count to {series} or less"
+            f"{series} training series cannot make {chosen.count} clusters; set clusters.count to "
+            f"{series} or less"
         )
     if chosen.count == "auto" and chosen.range[1] > series:
         raise UserError(
-            f"clusters.range ends at {chosen.range[1]}, above the {series} training series; set clusters.range to "
+            f"clusters.range ends at {chosen.range[1]}, above the {series} training series; set "
+            "clusters.range to "
             f"[{min(chosen.range[0], series - 1)}, {series}] or less"
         )
 
@@ -141,8 +148,8 @@ def refuse_clusters(settings: config.Config, training: Training) -> None:
 def refuse_groups(settings: config.Config, training: Training, found: ingest.Series) -> None:
     """
     Raises:
-        UserError: all training series together, or all with one label, do not make one group of the minimum size in
-            which no entity has more than `bank.max_share` of the load.
+        UserError: all training series together, or all with one label, do not make one group of the minimum
+            size in which no entity has more than `bank.max_share` of the load.
     """
     bank = settings.bank
     if bank.study:
@@ -154,7 +161,8 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         if entities < fewest:
             remedies = remedies_for_few(settings, training, found, entities, label)
             raise UserError(
-                f"{who} are fewer than the {fewest} that one group needs (bank.min_members {bank.min_members}, "
+                f"{who} are fewer than the {fewest} that one group needs (bank.min_members "
+                f"{bank.min_members}, "
                 f"bank.max_tracing_auc {bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, "
                 f"{training.channels} channels); {' or '.join(remedies)}"
             )
@@ -163,7 +171,8 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
         effective = effective_entities(training, rows, bank.max_share)
         if effective < fewest * (1 - conditions.TOLERANCE):
             raise UserError(
-                f"a few entities carry so much of the load that {who} count as {effective:.1f} under bank.max_share "
+                f"a few entities carry so much of the load that {who} count as {effective:.1f} under "
+                "bank.max_share "
                 f"{bank.max_share:g}, fewer than the {fewest} that one group needs; "
                 f"{' or '.join(remedies_for_load(settings, training, rows, effective))}"
             )
@@ -175,8 +184,8 @@ def minimum_group_size(bank: config.Bank, condition_dim: int, channels: int) -> 
 
 
 def effective_entities(training: Training, rows: np.ndarray, max_share: float, left_out: int = 0) -> float:
-    """Return how many entities of equal load the series `rows` count as under `max_share`, in one group, without the
-    `left_out` entities of the largest load; 0 where no weights fit the share.
+    """Return how many entities of equal load the series `rows` count as under `max_share`, in one group,
+    without the `left_out` entities of the largest load; 0 where no weights fit the share.
     """
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
     loads = np.sort(np.bincount(codes, weights=training.loads[rows]))
@@ -213,7 +222,9 @@ def widest_condition(bank: config.Bank, channels: int, entities: float) -> int |
 
 
 def larger_training_share(settings: config.Config, found: ingest.Series, fewest: int) -> str | None:
-    """Return shares of the splits with enough training entities, and a twentieth at least for each other split."""
+    """Return shares of the splits with enough training entities, and a twentieth at least for each other
+    split.
+    """
     splits = settings.data.splits
     for percent in range(math.ceil(100 * splits.train) + 5, 91, 5):
         rest = 100 - percent
@@ -244,7 +255,9 @@ def remedies_for_load(
     entities = len(np.unique(training.entities[rows]))
     for left_out in range(1, entities - fewest + 1):
         if effective_entities(training, rows, bank.max_share, left_out) >= fewest:
-            remedies.append(f"leave out the {left_out} with the largest load (data.columns.ignore of a wide table)")
+            remedies.append(
+                f"leave out the {left_out} with the largest load (data.columns.ignore of a wide table)"
+            )
             break
     return [*remedies, "bring more series of the usual size"]
 

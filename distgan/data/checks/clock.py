@@ -1,4 +1,4 @@
-"""Hours that are missing, or hold twice as much, at a change of clock: signs of local times without a zone."""
+"""Hours that are missing or doubled at a change of clock: signs of local times without a zone."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,9 @@ class Change:
 
 
 class ClockChanges:
-    """Counts and sums of all series in the nights in which clocks change somewhere, and a week before and after."""
+    """Counts and sums of all series in the nights in which clocks change somewhere, and a week before and
+    after.
+    """
 
     def __init__(self, meta: Meta) -> None:
         self.steps, self._nights = _places(meta)
@@ -60,14 +62,17 @@ class ClockChanges:
         self._series += values.shape[0] * values.shape[2]
 
     def found(self) -> list[Change]:
-        """Return the hours of one zone's changes that no series has, or that hold twice what they hold a week before
-        and after, in all years.
+        """Return the hours of one zone's changes that no series has, or that hold twice what they hold a
+        week before and after, in all years.
         """
         looks = {day: self._look(night) for day, night in self._nights.items()}
         best: list[Change] = []
         for zone in ZONES:
             changes = []
-            for doubled, sunday, hour in ((False, zone.forward, zone.skipped), (True, zone.back, zone.repeated)):
+            for doubled, sunday, hour in (
+                (False, zone.forward, zone.skipped),
+                (True, zone.back, zone.repeated),
+            ):
                 nights = [(day, looks[day]) for day in looks if _is_sunday(day, sunday)]
                 wrong = [day for day, look in nights if look == (hour, doubled)]
                 if wrong and len(wrong) >= 0.8 * len(nights):
@@ -76,7 +81,9 @@ class ClockChanges:
         return best
 
     def _look(self, night: "_Night") -> tuple[int, bool] | None:
-        """The one hour of a night that is missing (False) or doubled (True), beside others as in other weeks."""
+        """The one hour of a night that is missing (False) or doubled (True), beside others as in other
+        weeks.
+        """
         counts, sums = self._counts[night.places], self._sums[night.places]  # [3 weeks, hours, steps an hour]
         counts, sums = counts.mean(axis=2), sums.sum(axis=2)
         own, around = counts[0], counts[1:].mean(axis=0)
@@ -94,7 +101,9 @@ class ClockChanges:
 
 @dataclass(frozen=True)
 class _Night:
-    places: np.ndarray  # [3, hours, steps an hour] into `ClockChanges.steps`: this night, a week before, after
+    places: (
+        np.ndarray
+    )  # [3, hours, steps an hour] into `ClockChanges.steps`: this night, a week before, after
 
 
 def _places(meta: Meta) -> tuple[np.ndarray, dict[np.datetime64, _Night]]:

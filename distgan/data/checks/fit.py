@@ -7,8 +7,13 @@ from distgan import config
 from distgan.data.store import Meta
 
 DAY = 86400
-SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600, "d": DAY,
-           "day": DAY, "w": 7 * DAY, "week": 7 * DAY}  # fmt: skip
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "second"), 1),
+    **dict.fromkeys(("min", "minute"), 60),
+    **dict.fromkeys(("h", "hr", "hour"), 3600),
+    **dict.fromkeys(("d", "day"), DAY),
+    **dict.fromkeys(("w", "week"), 7 * DAY),
+}
 ENERGIES = r"(?<![A-Za-z]){}(Wh?|wh?)(?![A-Za-z])"
 
 
@@ -28,16 +33,22 @@ class Misfit:
 def format_step(seconds: float) -> str:
     """`14400` -> `4 h`."""
     size, name = next(
-        (pair for pair in ((7 * DAY, "weeks"), (DAY, "d"), (3600, "h"), (60, "min")) if seconds % pair[0] == 0),
+        (
+            pair
+            for pair in ((7 * DAY, "weeks"), (DAY, "d"), (3600, "h"), (60, "min"))
+            if seconds % pair[0] == 0
+        ),
         (1, "s"),
     )
     return f"{seconds / size:g} {name}"
 
 
 def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | None:
-    """Compare the step that `data.units` names (kWh per 4 h) with the step of the series (`meta`, of `source`)."""
+    """Compare the step that `data.units` names (kWh per 4 h) with the step of the series (`meta`, of
+    `source`).
+    """
     named = re.search(r"(?:\bper\b|/)\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)\s*$", settings.units)
-    unit = named and named[2].lower().removesuffix("s") or ""
+    unit = (named and named[2].lower().removesuffix("s")) or ""
     if meta.nominal or not named or (unit or "s") not in SECONDS:
         return None
     wanted, step = float(named[1] or 1) * SECONDS[unit or "s"], meta.axis.step_seconds
@@ -52,13 +63,10 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
     factor = int(ratio) if settings.reduce.factor > 1 and ratio.is_integer() and whole % ratio == 0 else None
     if factor is not None:
         advice = f"set data.reduce.factor={factor}, or {advice.removeprefix('set ')}"
-    text = (
-        f"data.units is {settings.units!r}, and series have steps of {format_step(step)}"
-        + (
-            f" (data.reduce.factor={settings.reduce.factor} of {format_step(source.axis.step_seconds)})"
-            if settings.reduce.factor > 1
-            else ""
-        )
+    text = f"data.units is {settings.units!r}, and series have steps of {format_step(step)}" + (
+        f" (data.reduce.factor={settings.reduce.factor} of {format_step(source.axis.step_seconds)})"
+        if settings.reduce.factor > 1
+        else ""
     )
     return Misfit(text, advice, exact, factor)
 
@@ -66,7 +74,9 @@ def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | Non
 def check_magnitude(settings: config.Data, step_seconds: int, median: float, whole: bool) -> Misfit | None:
     """Compare the size of the values with a unit of energy or power: a home uses 0.1 to 5 kW."""
     if re.search(ENERGIES.format("k"), settings.units):
-        hourly = median if "h" not in settings.units.lower().split("k", 1)[1][:2] else median * 3600 / step_seconds
+        hourly = (
+            median if "h" not in settings.units.lower().split("k", 1)[1][:2] else median * 3600 / step_seconds
+        )
         if whole and 50 <= hourly <= 20000:
             text = f"data.units is {settings.units!r}, and values are whole numbers of the size of W or Wh"
             return Misfit(text, "check the unit, and set data.units", False)
@@ -77,7 +87,9 @@ def check_magnitude(settings: config.Data, step_seconds: int, median: float, who
 
 
 def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
-    """Compare the periods of the discriminator's side critics, and patches, with days and weeks of the series."""
+    """Compare the periods of the discriminator's side critics, and patches, with days and weeks of the
+    series.
+    """
     step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length
     model = settings.model
     if meta.nominal or model.name != "multiscale" or step >= DAY or DAY % step or length * step < 2 * DAY:

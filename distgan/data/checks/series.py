@@ -1,23 +1,25 @@
-"""What looks wrong in one series. Every function is pure; `values` are measured ones [m] in order, NaN left out."""
+"""What looks wrong in one series. Every function is pure; `values` are measured ones [m] in order, NaN left
+out.
+"""
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
-MISSING_CODES = tuple(
-    sign * size
-    for sign, size in product(
-        (-1.0, 1.0),
-        (99.9, 999.0, 999.9, 999.99, 9999.0, 9999.9, 99999.0, 999999.0, 9999999.0, 99999999.0, 888.0, 8888.0,
-         88888.0, 777.0, 7777.0, 77777.0, 6999.0, 5555.0),
-    )
-) + (
-    -1.0, -2.0, -8.0, -9.0, -88.0, -99.0, -6666.0, -7999.0, 32767.0, 32766.0, -32767.0, -32768.0, 65534.0,
-    65535.0, 16777215.0, 2147483647.0, -2147483647.0, -2147483648.0, 4294967295.0, 1e20, -1e20, 1e30, -1e30,
-    1e31, 9.969209968386869e36, -3.4028235e38, 3.4028235e38,
+_EITHER_SIGN = (
+    99.9, 777.0, 888.0, 999.0, 999.9, 999.99, 5555.0, 6999.0, 7777.0, 8888.0, 9999.0, 9999.9, 77777.0,
+    88888.0, 99999.0, 999999.0, 9999999.0, 99999999.0, 32767.0, 2147483647.0, 1e20, 1e30, 3.4028235e38,
 )  # fmt: skip
-KNOWN_CODES = frozenset(np.float32(MISSING_CODES).tolist())
+MISSING_CODES = np.array(
+    [
+        *_EITHER_SIGN,
+        *(-code for code in _EITHER_SIGN),
+        *(-1.0, -2.0, -8.0, -9.0, -88.0, -99.0, -6666.0, -7999.0, -32768.0, -2147483648.0),
+        *(32766.0, 65534.0, 65535.0, 16777215.0, 4294967295.0, 1e31, 9.969209968386869e36),  # NetCDF's last
+    ],
+    np.float32,
+)
+KNOWN_CODES = frozenset(MISSING_CODES.tolist())
 FEWEST_DISTINCT = 5  # other values; a device that is on or off has no missing codes
 FEWEST_RISES = 24  # of a register; fewer rises in a row are chance
 MOST_RESETS = 0.1  # of its rises
@@ -87,7 +89,9 @@ def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
     repeated = code == np.rint(code) and count >= 2
     if only_negative and repeated and abs(code) >= 10:
         return gap > 0.5 * span
-    return bool(repeated and count >= 3 and gap > 3 * span and abs(code) >= 100 and _is_odd_number(float(code)))
+    return bool(
+        repeated and count >= 3 and gap > 3 * span and abs(code) >= 100 and _is_odd_number(float(code))
+    )
 
 
 def _outer_percent(values: np.ndarray, above: bool) -> float:
@@ -97,7 +101,7 @@ def _outer_percent(values: np.ndarray, above: bool) -> float:
 
 
 def _is_odd_number(code: float) -> bool:
-    """Whether it is written with one digit alone (5555), or next to a power of two that computers count to."""
+    """Whether it is written with one digit alone (5555), or next to a power of two of a number type."""
     size = abs(code)
     digits = f"{size:.0f}"
     near_power = any(size in (2.0**bits, 2.0**bits - 1) for bits in (15, 16, 24, 31, 32))
@@ -105,8 +109,8 @@ def _is_odd_number(code: float) -> bool:
 
 
 def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:
-    """Whether -1 or -9 among values of 0 and above is a code and not just the least of them: others are no whole
-    numbers, or what was measured just before and after is far above it.
+    """Whether -1 or -9 among values of 0 and above is a code and not just the least of them: others are no
+    whole numbers, or what was measured just before and after is far above it.
     """
     if at.sum() < 2:
         return False
@@ -118,7 +122,7 @@ def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:
     return bool(len(beside) and np.median(rest) >= 5 and np.median(beside) >= 0.5 * np.median(rest))
 
 
-# --------------------------------------------------------------------------------------------- thousands marks
+# -------------------------------------------------------------------------------------------- thousands marks
 
 
 @dataclass(frozen=True)
@@ -126,8 +130,8 @@ class Thousands:
     """How far a series looks as if a thousands mark was read as a decimal mark (1.634 beside 964).
 
     Attributes:
-        fractions: values with a fraction, all of them of three decimals, from 1 to below 1000; 0 where some are not.
-        fits: they are nearer to the whole numbers beside them when they are multiplied by 1000.
+        fractions: values with a fraction, all of them of three decimals, from 1 to below 1000; 0 where some
+        are not. fits: they are nearer to the whole numbers beside them when they are multiplied by 1000.
         plain: all values are whole numbers, the largest from 100 to 999.
     """
 
@@ -161,7 +165,7 @@ def find_thousands(values: np.ndarray) -> Thousands:
     return Thousands(len(fractions), fits=True) if nearer else Thousands()
 
 
-# --------------------------------------------------------------------------------------------------- registers
+# -------------------------------------------------------------------------------------------------- registers
 
 
 def find_register(values: np.ndarray) -> int | None:
@@ -184,11 +188,11 @@ def find_register(values: np.ndarray) -> int | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------- spikes, and steps
+# ------------------------------------------------------------------------------------------ spikes, and steps
 
 
 def find_spikes(values: np.ndarray) -> int:
-    """Return how many values lie ten times farther from the median than all but one in a thousand (or five)."""
+    """Return how many values lie ten times farther from the median than all but 0.1 % (or five) of them."""
     if len(values) < 50:
         return 0
     away = np.abs(values - np.median(values))
@@ -215,6 +219,9 @@ def find_repetition(values: np.ndarray) -> int | None:
     if len(equal) < 24 or equal.mean() < 0.45 or equal.mean() > 0.98:
         return None
     for factor in sorted(STEP_FACTORS, reverse=True):
+        least = 1 - 1 / factor  # of neighbours that are equal, if each value stands `factor` times
+        if not least - 0.02 <= equal.mean() <= least + 0.5 / factor:
+            continue
         for phase in range(factor):
             between = np.zeros(len(equal), bool)
             between[phase::factor] = True  # from one value to the next

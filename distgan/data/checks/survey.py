@@ -1,7 +1,8 @@
-"""One pass over a source, a block of series at a time: statistics of the values, and what looks wrong in them.
+"""One pass over a source, a block of series at a time: statistics of the values, and what looks wrong in
+them.
 
-Cheap tests on all values, and on a few hundred places of each series, choose the series that are looked at closely.
-Memory holds tallies and a sample of values, whatever the number of series.
+Cheap tests on all values, and on a few hundred places of each series, choose the series that are looked at
+closely. Memory holds tallies and a sample of values, whatever the number of series.
 """
 
 from collections import Counter, defaultdict
@@ -72,7 +73,9 @@ class Channel:
         return np.concatenate(self.samples) if self.samples else np.empty(0, np.float32)
 
     def offer(self, values: np.ndarray) -> None:
-        """Keep every so many of these values [m]; every second of all that are kept where they become too many."""
+        """Keep every so many of these values [m]; every second of all that are kept where they become too
+        many.
+        """
         kept = values[:: self.keep_every]
         self.samples.append(kept)
         self.sampled += len(kept)
@@ -123,11 +126,11 @@ class Survey:
         channel.offer(measured[np.isfinite(measured)])
         self._count_limits(channel, rows, here, high)
         close = self._candidates(rows, here, low, high, missing)
-        for row in np.flatnonzero((missing > 0) & (missing < rows.shape[1])):
-            self._look_at_gaps(channel, first + int(row), rows[row])
+        for gappy in np.flatnonzero((missing > 0) & (missing < rows.shape[1])):
+            self._look_at_gaps(channel, first + int(gappy), rows[gappy])
         varies = (low < high) & np.isfinite(low) & np.isfinite(high)
-        for row in np.flatnonzero(low == high):
-            channel.found["constant"].add(first + int(row))
+        for flat in np.flatnonzero(low == high):
+            channel.found["constant"].add(first + int(flat))
         for row, tests in close:
             if varies[row]:
                 self._look_closely(channel, first + row, rows[row], tests)
@@ -159,7 +162,7 @@ class Survey:
         middle, top = ordered[each, last // 2], ordered[each, last]
         reach = np.fmax(top - middle, middle - ordered[:, 0])
         far = np.fmax(high - middle, middle - low) > 5 * reach
-        known = np.isin(low, _CODES) | np.isin(high, _CODES)
+        known = np.isin(low, series.MISSING_CODES) | np.isin(high, series.MISSING_CODES)
         negative = (low < 0) & (low == np.rint(low))
         small = (high < 1000) & ((high >= 100) | (np.fmin(np.abs(low), np.abs(high)) >= 1))
         tests = {
@@ -176,14 +179,16 @@ class Survey:
             yield int(row), {names[test] for test in np.flatnonzero(marked[:, row])}
 
     def _seem_stuck(self, rows: np.ndarray) -> np.ndarray:
-        """Which rows may hold a run of `stuck` equal values: some stretch of half of that has equal ends and middle
-        (or does not tell, for missing values), or begins or ends with zeros.
+        """Which rows may hold a run of `stuck` equal values: some stretch of half of that has equal ends and
+        middle (or does not tell, for missing values), or begins or ends with zeros.
         """
         stretch = self.stuck // 2
         if rows.shape[1] < self.stuck:
             return np.zeros(len(rows), bool)
         count = rows.shape[1] // stretch
-        views = [rows[:, offset::stretch][:, :count] for offset in (0, stretch // 3, stretch // 2, stretch - 1)]
+        views = [
+            rows[:, offset::stretch][:, :count] for offset in (0, stretch // 3, stretch // 2, stretch - 1)
+        ]
         equal = (views[0] == views[1]) & (views[0] == views[2]) & (views[0] == views[3])
         unknown = np.isnan(views[0]) | np.isnan(views[1]) | np.isnan(views[2]) | np.isnan(views[3])
         if unknown.any():  # decide by those that are there
@@ -253,6 +258,3 @@ def _ranges(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         missing[gaps] = np.count_nonzero(np.isnan(inside), axis=1)
         low[gaps], high[gaps] = np.fmin.reduce(inside, axis=1), np.fmax.reduce(inside, axis=1)
     return missing, low, high
-
-
-_CODES = np.array(sorted(series.KNOWN_CODES), np.float32)

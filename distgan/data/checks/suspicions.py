@@ -1,12 +1,13 @@
 """From what a survey counted to sentences: what was noticed, what it could mean, and the setting that acts.
 
-A suspicion has two texts: one for the owner of the data, and one of aggregate counts alone for the store and the report,
-which others may read.
+A suspicion has two texts: one for the owner of the data, and one of aggregate counts alone for the store and
+the report, which others may read.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -77,7 +78,9 @@ def refuse_suspicions(found: Sequence[Suspicion], source: str) -> None:
         return
     said = "; ".join(f"{each.name}: {each.text} ({each.advice})" for each in errors)
     names = ",".join(each.name for each in errors)
-    raise UserError(f"data.source {source}: {said}. If the data are right as they are, set data.accept=[{names}]")
+    raise UserError(
+        f"data.source {source}: {said}. If the data are right as they are, set data.accept=[{names}]"
+    )
 
 
 def mask_id(name: str) -> str:
@@ -85,7 +88,7 @@ def mask_id(name: str) -> str:
     return name[: min(3, len(name) // 3)] + "…"
 
 
-# ------------------------------------------------------------------------------------------------- series' own
+# ------------------------------------------------------------------------------------------------ series' own
 
 
 def _of_series(
@@ -155,7 +158,8 @@ def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
         return
     codes = sorted(counts, key=lambda code: -counts[code].values)[:4]
     texts = [
-        f"{_written(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of {of:,} and far "
+        f"{_written(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
+        f"{of:,} and far "
         f"from all other values, first in {_where(looked, counts[code])}"
         for code in codes
     ]
@@ -184,8 +188,10 @@ def _thousands(looked: Looked) -> Iterator[Suspicion]:
             continue
         tally = found["thousands"] if fits else found["thousands_alone"]
         text = (
-            f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole numbers below "
-            f"1000{label}, first {_where(looked, tally)}: a thousands mark may have been read as a decimal mark"
+            f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole "
+            "numbers below "
+            f"1000{label}, first {_where(looked, tally)}: a thousands mark may have been read as a "
+            "decimal mark"
         )
         shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
         yield Suspicion("thousands", "error", text, shared, "set data.thousands to that mark, '.' or ','")
@@ -200,33 +206,41 @@ def _registers(looked: Looked) -> Iterator[Suspicion]:
 
 
 def _steps(looked: Looked) -> Iterator[Suspicion]:
-    for name, severity in (("step", "error"), ("repeated_values", "warning")):
-        factors = [factor for channel in looked.survey.channels for factor in channel.factors.items()]
-        own = {factor: count for (kind, factor), count in factors if kind == name}
-        if not own:
-            continue
-        factor = max(own, key=lambda each: own[each])
-        step = fit.format_step(looked.source.axis.step_seconds * factor)
-        words = (
-            f"measure only one in {factor} steps"
-            if name == "step"
-            else f"repeat every value {factor} times, as if their step was {step}"
-        )
-        advice = f"set data.resample.step={step.replace(' ', '')}" if name == "step" else (
-            f"set data.reduce.factor={factor} data.reduce.method=mean"
-        )
-        yield from _of_series(looked, name, severity, lambda channel, tally: words, advice)  # type: ignore[arg-type]
+    step, factor = _commonest_step(looked, "step")
+    if factor:
+        words = f"measure only one in {factor} steps"
+        advice = f"set data.resample.step={step.replace(' ', '')}"
+        yield from _of_series(looked, "step", "error", lambda channel, tally: words, advice)
+    step, repeats = _commonest_step(looked, "repeated_values")
+    if repeats:
+        said = f"repeat every value {repeats} times, as if their step was {step}"
+        advice = f"set data.reduce.factor={repeats} data.reduce.method=mean"
+        yield from _of_series(looked, "repeated_values", "warning", lambda channel, tally: said, advice)
+
+
+def _commonest_step(looked: Looked, name: str) -> tuple[str, int]:
+    """The factor by which most series' own step is longer, and that step; 0 where there is none."""
+    counts: Counter[int] = Counter()
+    for channel in looked.survey.channels:
+        counts.update({factor: n for (kind, factor), n in channel.factors.items() if kind == name})
+    factor = counts.most_common(1)[0][0] if counts else 0
+    return fit.format_step(looked.source.axis.step_seconds * factor), factor
 
 
 def _runs(looked: Looked) -> Iterator[Suspicion]:
     def lasting(words: str) -> Callable[[Channel, Tally], str]:
         def said(channel: Channel, tally: Tally) -> str:
             fewest, longest = (_duration(looked, steps) for steps in (looked.survey.stuck, tally.longest))
-            return f"{words} for {fewest} or longer (the longest {longest}; {tally.values / channel.values:.2%} of all)"
+            return (
+                f"{words} for {fewest} or longer (the longest {longest}; "
+                f"{tally.values / channel.values:.2%} of all)"
+            )
 
         return said
 
-    zeros = "set data.edge_zeros=missing, with data.start_ragged or data.max_missing for how much may be missing"
+    zeros = (
+        "set data.edge_zeros=missing, with data.start_ragged or data.max_missing for how much may be missing"
+    )
     checks = (
         ("stuck", "repeat one value", "check these meters; leave the series out, or the value missing"),
         ("leading_zeros", "begin with zeros", zeros),
@@ -244,44 +258,60 @@ def _spikes(looked: Looked) -> Iterator[Suspicion]:
         looked,
         "spikes",
         "warning",
-        lambda channel, tally: f"have values ten times farther from the median than 99.9 % of theirs ({tally.values:,})",
+        lambda channel, tally: (
+            f"have values ten times farther from the median than 99.9 % of theirs ({tally.values:,})"
+        ),
         "check these values; data.missing_values takes codes, empty cells are missing",
     )
 
 
 def _constant(looked: Looked) -> Iterator[Suspicion]:
     yield from _of_series(
-        looked, "constant", "warning", lambda channel, tally: "never change", "data.unusable=drop leaves them out"
+        looked,
+        "constant",
+        "warning",
+        lambda channel, tally: "never change",
+        "data.unusable=drop leaves them out",
     )
 
 
-# --------------------------------------------------------------------------------------------- the whole source
+# ------------------------------------------------------------------------------------------- the whole source
 
 
 def _clock(looked: Looked) -> Iterator[Suspicion]:
     changes = looked.survey.clock.found()
-    for name, severity, doubled in (("doubled_hour", "error", True), ("missing_hour", "warning", False)):
+    kinds: tuple[tuple[str, Severity, bool], ...] = (
+        ("doubled_hour", "error", True),
+        ("missing_hour", "warning", False),
+    )
+    for name, severity, doubled in kinds:
         hours = [change.hour for change in changes if change.doubled == doubled]
         if not hours:
             continue
         what = "holds twice as much as a week before and after" if doubled else "is missing in every series"
-        text = f"the hour from {hours[0]} {what} ({len(hours)} nights): times seem to be local, with daylight saving"
-        advice = "set data.timezone to the zone of the times" + (", or data.duplicates=mean" if doubled else "")
-        yield Suspicion(name, severity, text, text, advice)  # type: ignore[arg-type]
+        text = (
+            f"the hour from {hours[0]} {what} ({len(hours)} nights): times seem to be local, with "
+            "daylight saving"
+        )
+        advice = "set data.timezone to the zone of the times" + (
+            ", or data.duplicates=mean" if doubled else ""
+        )
+        yield Suspicion(name, severity, text, text, advice)
 
 
 def _settings(looked: Looked) -> Iterator[Suspicion]:
     data, meta = looked.settings.data, looked.meta
     units, periods = fit.check_units(data, looked.source, meta), fit.check_periods(looked.settings, meta)
-    if units is not None and periods is not None and units.factor is not None:
-        if fit.check_periods(looked.settings, _reduced_by(units.factor, looked)) is None:
-            advice = f"data.reduce.factor={units.factor} mends that, too; or {periods.advice}"
-            periods = replace(periods, advice=advice)
+    factor = units.factor if units is not None else None
+    if periods and factor and not fit.check_periods(looked.settings, _reduced_by(factor, looked)):
+        periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
     misfits = {"units": units, "periods": periods}
     first = looked.survey.channels[0]
     if len(looked.survey.channels) == 1 and first.measured:
         median = first.quantile(0.5)
-        misfits["magnitude"] = fit.check_magnitude(data, looked.source.axis.step_seconds, median, _whole(first))
+        misfits["magnitude"] = fit.check_magnitude(
+            data, looked.source.axis.step_seconds, median, _whole(first)
+        )
     for name, misfit in misfits.items():
         if misfit is not None:
             severity: Severity = "error" if misfit.changes_meaning else "warning"
@@ -315,7 +345,12 @@ def _bounds(looked: Looked) -> Iterator[Suspicion]:
     for channel, label in zip(looked.survey.channels, _labels(looked)):
         sample = channel.sample
         below = float((sample < 0).mean()) if len(sample) else 0.0
-        if channel.low < 0 and not any(code < 0 for code in channel.codes) and below < RARE and channel.quantile(RARE) >= 0:
+        if (
+            channel.low < 0
+            and not any(code < 0 for code in channel.codes)
+            and below < RARE
+            and channel.quantile(RARE) >= 0
+        ):
             text = f"a few values are below 0{label}"
             yield Suspicion("negative", "warning", text, text, "correct them, or leave them empty")
         if data.bounds.upper is None:
@@ -325,7 +360,11 @@ def _bounds(looked: Looked) -> Iterator[Suspicion]:
 def _upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
     """Many values at exactly the largest one, and few just below it: a scale that ends there."""
     limit = channel.highs.get(channel.high)
-    if limit is None or not channel.low < channel.high or limit.series < min(channel.series, max(3, channel.series / 5)):
+    if (
+        limit is None
+        or not channel.low < channel.high
+        or limit.series < min(channel.series, max(3, channel.series / 5))
+    ):
         return
     share, sample = limit.values / channel.measured, channel.sample
     near = channel.high - 0.02 * (channel.high - channel.low)
@@ -333,7 +372,10 @@ def _upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
     if share < 0.005 or share < 2 * below:
         return
     value = f"{channel.high:g}"
-    text = f"{share:.1%} of the values are exactly {value}, the largest{label}, and generated values may be larger"
+    text = (
+        f"{share:.1%} of the values are exactly {value}, the largest{label}, and generated values "
+        "may be larger"
+    )
     hidden = text.replace(f"exactly {value}, ", "exactly ")
     advice = f"set data.bounds.upper={value}"
     if limit.series < FEWEST_SHARED:
@@ -351,7 +393,8 @@ def _counted(looked: Looked) -> Iterator[Suspicion]:
         return
     if understood.merged_duplicates or understood.conflicting_duplicates:
         text = (
-            f"{understood.merged_duplicates:,} readings repeat an equal one, {understood.conflicting_duplicates:,} "
+            f"{understood.merged_duplicates:,} readings repeat an equal one, "
+            f"{understood.conflicting_duplicates:,} "
             "disagree with another of the same time"
         )
         yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
