@@ -93,7 +93,7 @@ class ClockChanges:
             return int(np.argmax(missing)), False
         with np.errstate(all="ignore"):
             ratios = sums[0] / sums[1:].mean(axis=0)
-        doubled = usual & (ratios > 1.75) & (ratios < 2.25)
+        doubled = usual & (ratios > 1.6) & (ratios < 2.5)
         if doubled.sum() == 1 and self._series >= 10 and (np.abs(ratios[~doubled] - 1) < 0.35).all():
             return int(np.argmax(doubled)), True
         return None

@@ -154,7 +154,8 @@ def find_thousands(values: np.ndarray) -> Thousands:
     three = (nearest % 10 != 0).mean() >= 0.5  # 1.5 has one decimal; of thousands one in ten ends in 0
     if largest >= 1000 or fractions.min() < 1 or not exact.all() or not three:
         return Thousands()
-    mixed = np.flatnonzero((whole[1:] != whole[:-1]) & (sizes[1:] > 0) & (sizes[:-1] > 0))
+    mixed = np.flatnonzero((whole[1:] != whole[:-1]) & (np.maximum(sizes[1:], sizes[:-1]) >= 100))
+    mixed = mixed[np.minimum(sizes[mixed], sizes[mixed + 1]) > 0]  # 2 may be 2.000
     if not len(mixed):
         return Thousands(len(fractions))
     first, second = sizes[mixed], sizes[mixed + 1]
@@ -204,9 +205,9 @@ def find_spikes(values: np.ndarray) -> int:
 def find_longer_step(row: np.ndarray) -> int | None:
     """Return k where only one in k steps of a row [L] (NaN = missing) is measured, None where no k fits."""
     measured = ~np.isnan(row)
-    for factor in STEP_FACTORS:
+    for factor in sorted(STEP_FACTORS, reverse=True):
         if len(row) < 4 * factor:
-            return None
+            continue
         shares = [float(measured[phase::factor].mean()) for phase in range(factor)]
         if max(shares) >= 0.5 and sorted(shares)[-2] <= 0.02 * max(shares):
             return factor

@@ -22,6 +22,7 @@ Severity = Literal["error", "warning", "hint", "accepted"]
 FEWEST_SHARED = 15  # series behind a value that the report may name
 RARE = 0.01
 MANY_ZEROS = 0.3
+ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ def _of_series(
     texts, shared = [], []
     for channel, label in zip(looked.survey.channels, _labels(looked)):
         tally = channel.found.get(name)
-        usual = name == "zero_runs" and channel.zeros > MANY_ZEROS * channel.measured  # as rain is
-        if tally is None or not tally.series or usual:
+        if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
             continue
         words = said(channel, tally)
         texts.append(f"{_count(channel, tally)} {words}{label}, first {_where(looked, tally)}")
@@ -118,6 +118,12 @@ SHARED = {  # words without lengths, which single series have
     "late_start": "begin late",
     "early_end": "end early",
 }
+
+
+def _is_often_zero(channel: Channel) -> bool:
+    """Whether zeros are usual, as those of rain are, apart from those at the ends of series."""
+    edges = sum(channel.found[name].values for name in ZEROS[1:] if name in channel.found)
+    return channel.zeros - edges > MANY_ZEROS * max(channel.measured - edges, 1)
 
 
 def _labels(looked: Looked) -> list[str]:
