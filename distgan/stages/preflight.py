@@ -208,9 +208,17 @@ def remedies_for_few(
         size = max(15, minimum_group_size(relaxed, bank.condition_dim, channels))
         remedies.append(f"set bank.min_members={size}")
     if label:
-        remedies.append("set bank.by_label=false")
+        remedies += remedies_for_label(training, fewest)
     share = settings.data.splits.train
     return [*remedies, f"bring {math.ceil((fewest - entities) / share)} more entities"]
+
+
+def remedies_for_label(training: Training, fewest: int) -> list[str]:
+    """Return what to do where one label is too rare: train on the others alone, or do without labels."""
+    sizes = {name: len(np.unique(training.entities[rows])) for name, rows in training.parts(True)}
+    common = [name for name, size in sizes.items() if size >= fewest]
+    alone = [f"set data.labels=[{','.join(common)}]"] if common else []
+    return [*alone, "set bank.by_label=false"]
 
 
 def widest_condition(bank: config.Bank, channels: int, entities: float) -> int | None:

@@ -159,9 +159,9 @@ class Survey:
         ordered, each = np.sort(here, axis=1), np.arange(len(here))  # NaN at the end
         there = np.count_nonzero(~np.isnan(here), axis=1)
         last = np.maximum(there - 1, 0)
-        middle, top = ordered[each, last // 2], ordered[each, last]
-        reach = np.fmax(top - middle, middle - ordered[:, 0])
-        far = np.fmax(high - middle, middle - low) > 5 * reach
+        middle, outer = ordered[each, last // 2], last // 50  # a spike may be among the places
+        reach = np.fmax(ordered[each, last - outer] - middle, middle - ordered[each, outer])
+        far = np.fmax(high - middle, middle - low) > 6 * reach
         known = np.isin(low, series.MISSING_CODES) | np.isin(high, series.MISSING_CODES)
         negative = (low < 0) & (low == np.rint(low))
         small = (high < 1000) & ((high >= 100) | (np.fmin(np.abs(low), np.abs(high)) >= 1))
