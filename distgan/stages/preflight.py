@@ -15,6 +15,7 @@ from distgan.errors import UserError
 from distgan.models.classical import FAMILIES
 from distgan.stages.common import refuse_shared_owners
 
+LEAST = 15  # entities in a group, whatever its conditions tell
 CLEAN = "clean"  # the label of series without noise
 
 
@@ -148,34 +149,30 @@ def refuse_clusters(settings: config.Config, training: Training) -> None:
 def refuse_groups(settings: config.Config, training: Training, found: ingest.Series) -> None:
     """
     Raises:
-        UserError: all training series together, or all with one label, do not make one group of the minimum
-            size in which no entity has more than `bank.max_share` of the load.
+        UserError: all training series together, or all with one label, do not make one group of the
+            minimum size in which no entity has more than `bank.max_share` of the load.
     """
     bank = settings.bank
     if bank.study:
         return
     fewest = minimum_group_size(bank, bank.condition_dim, training.channels)
     for label, rows in training.parts(bank.by_label):
-        entities = len(np.unique(training.entities[rows]))
+        entities, effective = count_entities(settings, training, rows)
+        if effective >= fewest * (1 - conditions.TOLERANCE):
+            continue
         who = f"{entities} training entities" + (f" labelled {label!r}" if label else "")
-        if entities < fewest:
-            remedies = remedies_for_few(settings, training, found, entities, label)
-            raise UserError(
-                f"{who} are fewer than the {fewest} that one group needs (bank.min_members "
-                f"{bank.min_members}, "
-                f"bank.max_tracing_auc {bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, "
-                f"{training.channels} channels); {' or '.join(remedies)}"
-            )
-        if training.windows > 1 or settings.privacy.epsilon is not None:
-            continue  # windows are left out later, which changes loads; private sums have no shares
-        effective = effective_entities(training, rows, bank.max_share)
-        if effective < fewest * (1 - conditions.TOLERANCE):
-            raise UserError(
-                f"a few entities carry so much of the load that {who} count as {effective:.1f} under "
-                "bank.max_share "
-                f"{bank.max_share:g}, fewer than the {fewest} that one group needs; "
-                f"{' or '.join(remedies_for_load(settings, training, rows, effective))}"
-            )
+        counted = f"count as {effective:.1f} under bank.max_share {bank.max_share:g}, fewer than the {fewest}"
+        few = (
+            f"are fewer than the {fewest}"
+            if entities < fewest
+            else f"{counted}, as some have most of the load,"
+        )
+        remedies = list(find_remedies(settings, training, found, label, effective))
+        raise UserError(
+            f"{who} {few} that one group needs (bank.min_members {bank.min_members}, bank.max_tracing_auc "
+            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, {training.channels} "
+            f"channels); {' or '.join(remedies)}"
+        )
 
 
 def minimum_group_size(bank: config.Bank, condition_dim: int, channels: int) -> int:
@@ -183,34 +180,37 @@ def minimum_group_size(bank: config.Bank, condition_dim: int, channels: int) -> 
     return conditions.floor(bank, conditions.released_numbers(condition_dim, channels))
 
 
-def effective_entities(training: Training, rows: np.ndarray, max_share: float, left_out: int = 0) -> float:
-    """Return how many entities of equal load the series `rows` count as under `max_share`, in one group,
-    without the `left_out` entities of the largest load; 0 where no weights fit the share.
+def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
+    """Return the entities behind the series `rows`, and as how many of equal load they count in one group; 0
+    where no weights fit `bank.max_share`.
     """
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
-    loads = np.sort(np.bincount(codes, weights=training.loads[rows]))
-    weights = conditions.capped_weights(loads[: len(loads) - left_out], max_share)
-    return 0.0 if weights is None else conditions.effective_members(weights)
+    entities = int(codes.max(initial=-1)) + 1
+    if training.windows > 1 or settings.privacy.epsilon is not None:
+        return entities, entities  # which windows stay is known later; private sums have no shares
+    loads = np.bincount(codes, weights=training.loads[rows])
+    weights = conditions.capped_weights(loads, settings.bank.max_share)
+    return entities, 0.0 if weights is None else conditions.effective_members(weights)
 
 
-def remedies_for_few(
-    settings: config.Config, training: Training, found: ingest.Series, entities: int, label: str
-) -> list[str]:
-    """Return what makes the group large enough, each by itself; true for these data."""
+def find_remedies(
+    settings: config.Config, training: Training, found: ingest.Series, label: str, effective: float
+) -> Iterator[str]:
+    """Yield what makes a group large enough, each by itself; true for these data."""
     bank, channels = settings.bank, training.channels
-    narrower = widest_condition(bank, channels, entities)
-    remedies = [f"set bank.condition_dim={narrower}"] if narrower else []
     fewest = minimum_group_size(bank, bank.condition_dim, channels)
-    if not label and (shares := larger_training_share(settings, found, fewest)):
-        remedies.append(f"set {shares}")
-    relaxed = bank.model_copy(update={"min_members": 15})
-    if bank.min_members > 15 and minimum_group_size(relaxed, bank.condition_dim, channels) <= entities:
-        size = max(15, minimum_group_size(relaxed, bank.condition_dim, channels))
-        remedies.append(f"set bank.min_members={size}")
+    for dim in range(bank.condition_dim - 1, 0, -1):
+        if minimum_group_size(bank, dim, channels) <= effective:
+            yield f"set bank.condition_dim={dim}"
+            break
+    relaxed = minimum_group_size(bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, channels)
+    if relaxed <= effective and relaxed < fewest:
+        yield f"set bank.min_members={relaxed}"
     if label:
-        remedies += remedies_for_label(training, fewest)
-    share = settings.data.splits.train
-    return [*remedies, f"bring {math.ceil((fewest - entities) / share)} more entities"]
+        yield from remedies_for_label(training, fewest)
+    elif shares := larger_training_share(settings, found, fewest):
+        yield f"set {shares}"
+    yield f"bring {math.ceil((fewest - effective) / settings.data.splits.train)} more entities"
 
 
 def remedies_for_label(training: Training, fewest: int) -> list[str]:
@@ -221,53 +221,19 @@ def remedies_for_label(training: Training, fewest: int) -> list[str]:
     return [*alone, "set bank.by_label=false"]
 
 
-def widest_condition(bank: config.Bank, channels: int, entities: float) -> int | None:
-    """Return the largest bank.condition_dim below the config's for which so many entities make a group."""
-    for dim in range(bank.condition_dim - 1, 0, -1):
-        if minimum_group_size(bank, dim, channels) <= entities:
-            return dim
-    return None
-
-
 def larger_training_share(settings: config.Config, found: ingest.Series, fewest: int) -> str | None:
-    """Return shares of the splits with enough training entities, and a twentieth at least for each other
-    split.
-    """
+    """Return shares of the splits that leave enough training entities."""
     splits = settings.data.splits
-    for percent in range(math.ceil(100 * splits.train) + 5, 91, 5):
+    for percent in range(5 * math.ceil(20 * splits.train + 0.5), 91, 5):
         rest = 100 - percent
         reference = round(rest / 3) if splits.reference else 0
-        shares = config.Splits(
-            train=percent / 100, holdout=(rest - reference) / 100, reference=reference / 100
-        )
-        try:
-            sides = ingest.split(found.owners, shares, settings.seed)
-        except UserError:
-            return None
-        if len(set(np.asarray(found.entities)[sides == "train"])) >= fewest:
-            return (
-                f"data.splits.train={shares.train:g} data.splits.holdout={shares.holdout:g} "
-                f"data.splits.reference={shares.reference:g}"
-            )
+        tree = {"train": percent / 100, "holdout": (rest - reference) / 100, "reference": reference / 100}
+        shares = config.Splits(**tree)
+        sides = ingest.split(found.owners, shares, settings.seed)
+        training = Training.of(settings, found, sides)
+        if count_entities(settings, training, np.arange(len(training.entities)))[1] >= fewest:
+            return " ".join(f"data.splits.{name}={share:g}" for name, share in tree.items())
     return None
-
-
-def remedies_for_load(
-    settings: config.Config, training: Training, rows: np.ndarray, effective: float
-) -> list[str]:
-    """Return what makes the load of a group even enough, each by itself."""
-    bank = settings.bank
-    narrower = widest_condition(bank, training.channels, effective)
-    remedies = [f"set bank.condition_dim={narrower}"] if narrower else []
-    fewest = minimum_group_size(bank, bank.condition_dim, training.channels)
-    entities = len(np.unique(training.entities[rows]))
-    for left_out in range(1, entities - fewest + 1):
-        if effective_entities(training, rows, bank.max_share, left_out) >= fewest:
-            remedies.append(
-                f"leave out the {left_out} with the largest load (data.columns.ignore of a wide table)"
-            )
-            break
-    return [*remedies, "bring more series of the usual size"]
 
 
 def refuse_budget(settings: config.Config, training: Training, found: ingest.Series) -> None:
