@@ -69,7 +69,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "magnitude": "values do not have the size that data.units suggests",
     "copies": "series of different owners are equal",
     "duplicates": "a time stands twice for one entity",
-    "off_grid": "readings lie between the steps of the axis",
+    "off_grid": "rows lie between the steps of the axis",
 }
 
 

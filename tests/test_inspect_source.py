@@ -99,19 +99,23 @@ def test_what_a_reader_understood_is_said() -> None:
         separator=";",
         header_line=2,
         decimal=",",
-        time_columns=("time",),
-        id_columns=("meter",),
-        value_columns=("kwh",),
+        time_columns=["time"],
+        time_format="%d/%m/%Y",
+        id_columns=["meter"],
+        value_columns=["kwh", "kvar", "v", "a", "hz"],
+        skipped_rows=["Title"],
         merged_duplicates=3,
-        off_grid=1,
-        notes=("two files were skipped",),
+        off_grid_ignored=1,
+        notes=["two files were skipped"],
     )
     assert inspect_source._understood_lines(understood) == [
         "layout     long (separator ';', header line 2, decimal ',')",
-        "columns    time: time; id: meter; values: kwh",
-        "rows       3 equal readings merged, 1 readings between steps left out",
+        "columns    time: time; id: meter; values: kwh, kvar, v, a, … (5 in all)",
+        "times      %d/%m/%Y",
+        "rows       3 equal readings merged, 1 rows between steps ignored, 1 rows skipped",
         "note       two files were skipped",
     ]
+    assert inspect_source._understood_lines(None) == []
 
 
 # ------------------------------------------------------------------------------------------------- prepare
@@ -224,8 +228,6 @@ def test_a_few_entities_with_most_of_the_load_are_refused(tmp_path: Path) -> Non
     message = refusal(path, tmp_path, forty)
     words = r"42 training entities count as 37\.\d under bank.max_share 0.15, fewer than the 40"
     assert re.search(words, message), message
-        r"42 training entities count as 37\.\d under bank.max_share 0.15, fewer than the 40", message
-    )
     for each in remedies(message):
         assert refusal(path, tmp_path, forty, *each) == "", each
     assert {"bank.min_members=21"} <= {setting for each in remedies(message) for setting in each}

@@ -113,7 +113,7 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         *_understood_lines(source.understood),
         f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
         f"(ids {ids})",
-        f"channels   {', '.join(meta.channels[:CHANNELS])}{_more(len(meta.channels), CHANNELS)}",
+        f"channels   {_first(meta.channels, CHANNELS)}",
         f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
         + (f"; clock: {clock}" if clock else ""),
         f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps of "
@@ -137,42 +137,42 @@ def _understood_lines(understood: Understood | None) -> list[str]:
     if understood is None:
         return []
     marks = {
-        "separator": repr(understood.separator) if understood.separator else "",
+        "separator": understood.separator,
         "encoding": understood.encoding,
-        "header": "none" if understood.header_line == 0 else f"line {understood.header_line or ''}".strip(),
-        "decimal": repr(understood.decimal) if understood.decimal else "",
-        "thousands": repr(understood.thousands) if understood.thousands else "",
+        "header line": understood.header_line,
+        "decimal": understood.decimal,
+        "thousands": understood.thousands,
     }
-    if understood.header_line is None:
-        del marks["header"]
-    said = ", ".join(f"{name} {value}" for name, value in marks.items() if value)
+    said = ", ".join(f"{name} {value!r}" for name, value in marks.items() if value)
     columns = {
         "time": understood.time_columns,
         "id": understood.id_columns,
+        "channel": [understood.channel_column] if understood.channel_column else [],
         "values": understood.value_columns,
         "attributes": understood.attributes,
-        "ignored": understood.ignored,
+        "ignored": understood.ignored_columns,
     }
-    of = "; ".join(
-        f"{name}: {', '.join(names[:4])}{_more(len(names), 4)}" for name, names in columns.items() if names
-    )
-    times = ", ".join(each for each in (understood.time_format, understood.zone) if each)
+    named = "; ".join(f"{name}: {_first(names)}" for name, names in columns.items() if names)
     counts = {
         "equal readings merged": understood.merged_duplicates,
         "readings in conflict": understood.conflicting_duplicates,
-        "readings between steps left out": understood.off_grid,
-        "rows skipped": understood.skipped_rows,
+        "rows between steps ignored": understood.off_grid_ignored,
+        "rows skipped": len(understood.skipped_rows),
+        "repeated headers": understood.repeated_headers,
     }
-    rows = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
     lines = {
         "layout": f"{understood.layout}{f' ({said})' if said else ''}",
-        "columns": of,
-        "times": times,
-        "rows": rows,
+        "columns": named,
+        "times": understood.time_format,
+        "units row": _first([f"{name} {unit}" for name, unit in understood.units_row.items()]),
+        "rows": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count),
     }
-    return [f"{name:<10} {value}" for name, value in lines.items() if value] + [
-        f"{'note':<10} {note}" for note in understood.notes
-    ]
+    notes = [("note", note) for note in understood.notes]
+    return [f"{name:<10} {value}" for name, value in [*lines.items(), *notes] if value]
+
+
+def _first(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + _more(len(names), most)
 
 
 def _values_line(channel: Channel, name: str) -> str:

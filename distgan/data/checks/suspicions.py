@@ -404,9 +404,11 @@ def _counted(looked: Looked) -> Iterator[Suspicion]:
             "disagree with another of the same time"
         )
         yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
-    if understood.off_grid:
-        text = f"{understood.off_grid:,} readings lie between two steps and were left out"
-        yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes them in")
+    if understood.off_grid_ignored:
+        text = (
+            f"{understood.off_grid_ignored:,} rows without a reading lie between two steps and were ignored"
+        )
+        yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
 
 
 LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (

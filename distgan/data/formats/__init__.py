@@ -1,1 +1,1 @@
-"""Readers of data sources, one per layout, and what each of them understood."""
+"""Readers of files as published or exported: text tables, Parquet, folders, arrays."""

@@ -1,40 +1,29 @@
-"""What a reader understood of a source: shown by `distgan inspect` and in the first lines of `prepare`."""
+"""What a reader understood of a source, for people to check before anything is trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass
 class Understood:
-    """How a source was read. Empty fields do not apply to the source, or are not known.
+    """How a table was read and what happened to its readings on the way; every field is optional."""
 
-    Attributes:
-        layout: wide, long, day_wide, folder, array, store, ….
-        header_line: line of the column names, from 1; 0 where the table has no header.
-        decimal, thousands: the marks in numbers, as written.
-        time_format: how times are written, e.g. `%d/%m/%Y %H:%M`, `epoch seconds`.
-        zone: the clock of the times, e.g. `UTC`, `Europe/London`, `as written`.
-        merged_duplicates: readings that repeat an equal reading of the same entity and time.
-        conflicting_duplicates: readings that disagree with another one of the same entity and time.
-        off_grid: readings between two steps of the axis, which were left out.
-        skipped_rows: rows that hold no reading (titles, units, totals).
-        notes: further sentences.
-    """
-
-    layout: str = ""
-    encoding: str = ""
-    separator: str = ""
-    header_line: int | None = None
-    decimal: str = ""
-    thousands: str = ""
-    time_columns: tuple[str, ...] = ()
+    layout: str = ""  # wide, long, day_wide or transposed
+    encoding: str | None = None
+    separator: str | None = None
+    header_line: int | None = None  # from 1; None where no line names the columns
+    decimal: str | None = None
+    thousands: str | None = None
+    time_columns: list[str] = field(default_factory=list)
     time_format: str = ""
-    zone: str = ""
-    id_columns: tuple[str, ...] = ()
-    value_columns: tuple[str, ...] = ()
-    attributes: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
-    merged_duplicates: int = 0
-    conflicting_duplicates: int = 0
-    off_grid: int = 0
-    skipped_rows: int = 0
-    notes: tuple[str, ...] = ()
+    id_columns: list[str] = field(default_factory=list)
+    channel_column: str | None = None
+    value_columns: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    ignored_columns: list[str] = field(default_factory=list)
+    skipped_rows: list[str] = field(default_factory=list)  # title and units rows, as written
+    units_row: dict[str, str] = field(default_factory=dict)  # column -> unit, as a units row says
+    repeated_headers: int = 0  # header lines inside the table, as in files that were joined
+    merged_duplicates: int = 0  # readings that stood twice with equal values
+    conflicting_duplicates: int = 0  # readings that stood twice with different values
+    off_grid_ignored: int = 0  # rows without a reading at times between the steps
+    notes: list[str] = field(default_factory=list)
