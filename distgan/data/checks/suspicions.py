@@ -406,7 +406,7 @@ def _counted(looked: Looked) -> Iterator[Suspicion]:
         yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
     if understood.off_grid_ignored:
         text = (
-            f"{understood.off_grid_ignored:,} rows without a reading lie between two steps and were ignored"
+            f"{understood.off_grid_ignored:,} empty rows lie between two steps and were ignored"
         )
         yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
 
