@@ -70,6 +70,8 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "copies": "series of different owners are equal",
     "duplicates": "a time stands twice for one entity",
     "off_grid": "rows lie between the steps of the axis",
+    "unwritten": "parts of an array were never written, and its fill value is no missing value",
+    "transposed": "rows of an array are as many as the hours or days of a year",
 }
 
 

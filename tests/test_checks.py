@@ -13,6 +13,7 @@ from distgan.data.checks import series
 from distgan.data.checks.survey import SAMPLE_VALUES, Survey
 from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id, refuse_suspicions
 from distgan.data.cleaning import clean_blocks, difference, mask_edge_zeros
+from distgan.data.formats.understood import Understood
 from distgan.data.store import Axis, Meta
 from distgan.errors import UserError
 
@@ -465,6 +466,21 @@ def test_examples_in_files(tmp_path: Path, name: str, names: set[str], words: st
     assert words in each.text + each.advice
 
 
+READERS = {"unwritten", "transposed"}  # suspicions of the readers of arrays
+
+
 def test_names_of_suspicions_are_in_the_code() -> None:
     text = "".join(path.read_text() for path in Path(series.__file__).parent.glob("*.py"))
-    assert [name for name in config.SUSPICIONS if f'"{name}"' not in text] == []
+    assert {name for name in config.SUSPICIONS if f'"{name}"' not in text} == READERS
+
+
+def test_the_thousands_mark_is_the_one_that_was_read_as_a_decimal_mark(homes: np.ndarray) -> None:
+    values = as_misread(np.rint(homes * 600) + 1)[..., None].astype(np.float32)
+    source = Meta(Axis("2013-01-07T00:00:00", 3600, HOURS, leap_days=True), ("value",), "", {}, {})
+    survey = Survey(source)
+    survey.add(0, values)
+    understood = Understood(layout="wide", decimal=",")
+    found = list_suspicions(
+        Looked(survey, source, source, config.load(None, [*QUIET]), ["a"] * HOMES, understood)
+    )
+    assert found[0].name == "thousands" and found[0].advice == "set data.thousands=','"

@@ -116,6 +116,8 @@ def test_what_a_reader_understood_is_said() -> None:
         "note       two files were skipped",
     ]
     assert inspect_source._understood_lines(None) == []
+    wide = Understood(layout="wide", value_columns=["home-1", "home-2"], units_row={"home-1": "kWh"})
+    assert inspect_source._understood_lines(wide)[1:] == ["columns    values: ho…, ho…", "units row  kWh"]
 
 
 # ------------------------------------------------------------------------------------------------- prepare

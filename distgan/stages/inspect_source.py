@@ -6,7 +6,7 @@ the owner's own console. The store and the report keep counts only.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "time": understood.time_columns,
         "id": understood.id_columns,
         "channel": [understood.channel_column] if understood.channel_column else [],
-        "values": understood.value_columns,
+        "values": _names_or_masks(understood.value_columns, understood.layout),
         "attributes": understood.attributes,
         "ignored": understood.ignored_columns,
     }
@@ -164,11 +164,16 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "layout": f"{understood.layout}{f' ({said})' if said else ''}",
         "columns": named,
         "times": understood.time_format,
-        "units row": _first([f"{name} {unit}" for name, unit in understood.units_row.items()]),
+        "units row": _first(list(dict.fromkeys(understood.units_row.values()))),
         "rows": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count),
     }
     notes = [("note", note) for note in understood.notes]
     return [f"{name:<10} {value}" for name, value in [*lines.items(), *notes] if value]
+
+
+def _names_or_masks(columns: Sequence[str], layout: str) -> list[str]:
+    """Value columns by name, or masked where a column is an entity's."""
+    return [mask_id(name) if layout.startswith("wide") else name for name in columns]
 
 
 def _first(names: Sequence[str], most: int = 4) -> str:
@@ -210,7 +215,11 @@ def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str 
     understood = source.understood or Understood()
     return {
         "source": found.settings.source,
-        "understood": {field.name: getattr(understood, field.name) for field in fields(understood)},
+        "understood": {
+            **asdict(understood),
+            "value_columns": _names_or_masks(understood.value_columns, understood.layout),
+            "units_row": sorted(set(understood.units_row.values())),
+        },
         "series": len(source.entities),
         "owners": len(set(source.owners)),
         "ids": [mask_id(name) for name in source.entities[:OPENING]],

@@ -200,7 +200,9 @@ def _thousands(looked: Looked) -> Iterator[Suspicion]:
             "decimal mark"
         )
         shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
-        yield Suspicion("thousands", "error", text, shared, "set data.thousands to that mark, '.' or ','")
+        mark = looked.understood.decimal if looked.understood else None
+        advice = f"set data.thousands='{mark}'" if mark else "set data.thousands to that mark, '.' or ','"
+        yield Suspicion("thousands", "error", text, shared, advice)
 
 
 def _registers(looked: Looked) -> Iterator[Suspicion]:
@@ -405,9 +407,7 @@ def _counted(looked: Looked) -> Iterator[Suspicion]:
         )
         yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
     if understood.off_grid_ignored:
-        text = (
-            f"{understood.off_grid_ignored:,} empty rows lie between two steps and were ignored"
-        )
+        text = f"{understood.off_grid_ignored:,} empty rows lie between two steps and were ignored"
         yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
 
 
