@@ -89,9 +89,7 @@ def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
     repeated = code == np.rint(code) and count >= 2
     if only_negative and repeated and abs(code) >= 10:
         return gap > 0.5 * span
-    return bool(
-        repeated and count >= 3 and gap > 3 * span and abs(code) >= 100 and _is_odd_number(float(code))
-    )
+    return bool(repeated and count >= 3 and gap > 3 * span and is_odd_number(float(code)))
 
 
 def _outer_percent(values: np.ndarray, above: bool) -> float:
@@ -100,12 +98,14 @@ def _outer_percent(values: np.ndarray, above: bool) -> float:
     return float(values.max() - high) if above else float(low - values.min())
 
 
-def _is_odd_number(code: float) -> bool:
+def is_odd_number(code: float) -> bool:
     """Whether it is written with one digit alone (5555), or next to a power of two of a number type."""
     size = abs(code)
+    if not 100 <= size < 1e15 or size != round(size):
+        return False
     digits = f"{size:.0f}"
     near_power = any(size in (2.0**bits, 2.0**bits - 1) for bits in (15, 16, 24, 31, 32))
-    return size < 1e15 and len(digits) >= 3 and (len(set(digits)) == 1 or near_power)
+    return len(set(digits)) == 1 or near_power
 
 
 def _is_small_code(at: np.ndarray, values: np.ndarray) -> bool:

@@ -15,8 +15,8 @@ from distgan.data.checks import series
 from distgan.data.checks.clock import ClockChanges
 from distgan.data.store import Meta
 
-TILE_VALUES = 1 << 16  # looked at together: they stay in the processor's cache
-PLACES = 384  # of a series that the first tests look at
+TILE_VALUES = 1 << 18  # looked at together: they stay in the processor's cache
+PLACES = 256  # of a series that the first tests look at
 SAMPLE_VALUES = 1 << 18  # of a channel, for quantiles
 STUCK_DAYS = 3
 FEWEST_STUCK = 24  # steps
@@ -121,7 +121,7 @@ class Survey:
         channel.zeros += int(np.count_nonzero(rows == 0))
         channel.low = float(np.fmin(channel.low, np.fmin.reduce(low)))
         channel.high = float(np.fmax(channel.high, np.fmax.reduce(high)))
-        here = rows[:, self._places]
+        here = np.take(rows, self._places, axis=1)
         measured = here[~np.isnan(here)]
         channel.offer(measured[np.isfinite(measured)])
         self._count_limits(channel, rows, here, high)
@@ -151,7 +151,7 @@ class Survey:
         self, rows: np.ndarray, here: np.ndarray, low: np.ndarray, high: np.ndarray, missing: np.ndarray
     ) -> Iterator[tuple[int, set[str]]]:
         """The rows to look at closely, each with the names of the tests that its sampled places ask for."""
-        after = rows[:, self._places + 1] if rows.shape[1] > 1 else here
+        after = np.take(rows, self._places + 1, axis=1) if rows.shape[1] > 1 else here
         rises, falls = np.count_nonzero(after > here, axis=1), np.count_nonzero(after < here, axis=1)
         same = np.count_nonzero(after == here, axis=1)
         fewer, more = np.minimum(rises, falls), np.maximum(rises, falls)
@@ -161,14 +161,16 @@ class Survey:
         last = np.maximum(there - 1, 0)
         middle, outer = ordered[each, last // 2], last // 50  # a spike may be among the places
         reach = np.fmax(ordered[each, last - outer] - middle, middle - ordered[each, outer])
-        far = np.fmax(high - middle, middle - low) > 6 * reach
+        away = np.fmax(high - middle, middle - low)
         known = np.isin(low, series.MISSING_CODES) | np.isin(high, series.MISSING_CODES)
-        negative = (low < 0) & (low == np.rint(low))
+        lone = ~((here < 0) & (here != low[:, None])).any(axis=1)
+        negative = (low < 0) & (low == np.rint(low)) & lone
+        odd = np.array([is_far and series.is_odd_number(top) for is_far, top in zip(away > 3 * reach, high)])
         small = (high < 1000) & ((high >= 100) | (np.fmin(np.abs(low), np.abs(high)) >= 1))
         tests = {
             "register": (more >= 3) & (fewer <= 0.15 * more),
-            "codes": known | far | negative,
-            "spikes": far,
+            "codes": known | negative | odd,
+            "spikes": away > 9 * reach,
             "runs": self._seem_stuck(rows),
             "thousands": small & (high == high),
             "repetition": (same >= 0.4 * pairs) & (same <= 0.98 * pairs),
