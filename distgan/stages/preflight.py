@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distgan import conditions, config, privacy
+from distgan import conditions, config
+from distgan.anonymity.dp.bank import Budget
 from distgan.data import ingest
+from distgan.data.splits import assign_splits
 from distgan.data.store import Axis
 from distgan.errors import UserError
 from distgan.models.classical import FAMILIES
@@ -66,9 +68,10 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     refuse_labels(settings, training)
     if "bank" in settings.stages:
         refuse_clusters(settings, training)
-        refuse_groups(settings, training, found)
-        if settings.privacy.epsilon is not None:
-            refuse_budget(settings, training, found)
+        if settings.privacy.epsilon is None:
+            refuse_groups(settings, training, found)
+        else:  # the exact number of entities must not decide whether there is a release
+            refuse_budget(settings, training.channels, found)
 
 
 def refuse_lengths(settings: config.Config, whole: int) -> int:
@@ -186,8 +189,8 @@ def count_entities(settings: config.Config, training: Training, rows: np.ndarray
     """
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
     entities = int(codes.max(initial=-1)) + 1
-    if training.windows > 1 or settings.privacy.epsilon is not None:
-        return entities, entities  # which windows stay is known later; private sums have no shares
+    if training.windows > 1:
+        return entities, entities  # which windows stay, and so their loads, is known later
     loads = np.bincount(codes, weights=training.loads[rows])
     weights = conditions.capped_weights(loads, settings.bank.max_share)
     return entities, 0.0 if weights is None else conditions.effective_members(weights)
@@ -210,7 +213,15 @@ def find_remedies(
         yield from remedies_for_label(training, fewest)
     elif shares := larger_training_share(settings, found, fewest):
         yield f"set {shares}"
-    yield f"bring {math.ceil((fewest - effective) / settings.data.splits.train)} more entities"
+    yield f"bring about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
+
+
+def entities_to_bring(missing: float, share: float) -> int:
+    """Return how many new entities give `missing` to the training split, by two deviations of chance."""
+    count = math.ceil(missing / share)
+    while count * share - 2 * math.sqrt(count * share * (1 - share)) < missing:
+        count += 1
+    return count
 
 
 def remedies_for_label(training: Training, fewest: int) -> list[str]:
@@ -229,19 +240,21 @@ def larger_training_share(settings: config.Config, found: ingest.Series, fewest:
         reference = round(rest / 3) if splits.reference else 0
         tree = {"train": percent / 100, "holdout": (rest - reference) / 100, "reference": reference / 100}
         shares = config.Splits(**tree)
-        sides = ingest.split(found.owners, shares, settings.seed)
+        try:
+            sides = assign_splits(found.owners, shares, settings.seed, suggest=False)
+        except UserError:  # a split would be empty
+            continue
         training = Training.of(settings, found, sides)
         if count_entities(settings, training, np.arange(len(training.entities)))[1] >= fewest:
             return " ".join(f"data.splits.{name}={share:g}" for name, share in tree.items())
     return None
 
 
-def refuse_budget(settings: config.Config, training: Training, found: ingest.Series) -> None:
+def refuse_budget(settings: config.Config, channels: int, found: ingest.Series) -> None:
     """
     Raises:
-        UserError: an owner has several entities, delta is too large, or noise would drown the groups.
+        UserError: an owner has several entities, or noise would drown groups of the minimum size.
     """
     refuse_shared_owners(found.entities, found.owners)
-    budget = privacy.Budget.of(settings.privacy, settings.encoder.latent_dim, training.num_entities)
-    fewest = minimum_group_size(settings.bank, settings.bank.condition_dim, training.channels)
-    budget.check(fewest, training.channels)
+    budget = Budget(settings.privacy, settings.encoder.latent_dim)
+    budget.check(minimum_group_size(settings.bank, settings.bank.condition_dim, channels), channels)

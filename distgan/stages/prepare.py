@@ -12,6 +12,7 @@ from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.scaling import Scaler
+from distgan.data.splits import assign_splits
 from distgan.data.store import (
     SPLITS,
     Form,
@@ -205,7 +206,8 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
             protected is not all that an owner has.
     """
     found = ingest.opened(settings.data, place, survey=True)
-    splits = ingest.split(found.owners, settings.data.splits, settings.seed)
+    public = settings.privacy.epsilon is None
+    splits = assign_splits(found.owners, settings.data.splits, settings.seed, suggest=public)
     preflight.refuse_early(settings, found, splits)
     return found, splits
 

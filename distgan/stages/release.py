@@ -6,7 +6,6 @@ release folder only if all holds, whole or not at all.
 """
 
 import datetime
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import distgan
-from distgan import conditions, config, privacy
+from distgan import conditions, config
 from distgan.conditions import Bank
 from distgan.data.store import Store
 from distgan.data.work import sha256
@@ -29,6 +28,7 @@ from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
 from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
 from distgan.stages.generate import export
+from distgan.stages.private import audit_ledger
 
 SCHEMA = "distgan.verdict/1"
 STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
@@ -139,27 +139,6 @@ def refusal(work: Callable[[], Any]) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-def audit_ledger(settings: config.Config, folder: Run) -> None:
-    """
-    Raises:
-        Mismatch: lines were changed, or do not add up to what the bank promises.
-    """
-    promise = Bank.load(folder.bank).promise
-    spent = privacy.Ledger(folder.ledger).released()
-    if (promise is None) != (settings.privacy.epsilon is None):
-        raise Mismatch("the run's privacy.epsilon and the bank's manifest do not agree")
-    if promise is None:
-        return
-    if not spent:
-        raise Mismatch(f"{folder.ledger} has no line of what the bank has spent")
-    multiplier = privacy.together([entry["multiplier"] for entry in spent])
-    if not math.isclose(multiplier, promise.multiplier, rel_tol=1e-6):
-        raise Mismatch(
-            f"{folder.ledger} adds up to noise of {multiplier:.4g} sensitivities, and the bank promises "
-            f"{promise.multiplier:.4g}"
-        )
 
 
 def audit_series(settings: config.Config, folder: Run) -> None:
