@@ -12,6 +12,7 @@ distgan denoise   RUN SERIES OUT                                   filter series
 distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
 distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
 distgan plan      --config configs/big.yaml --devices 8xH100-80GB    memory, time and cost before a launch
+distgan inspect   FILE [--config CONFIG] [key=value ...] [--json]  what a source holds, what is suspicious
 distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
 distgan inspect   RUN/bank                                         what a bank of conditions promises
 distgan reference                                                  every setting, as a Markdown table
@@ -128,10 +129,17 @@ def export(arguments: Sequence[str]) -> None:
 def inspect(arguments: Sequence[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         refuse_absent(arguments[0], "distgan inspect")
-    from distgan.stages import inspect_bank, inspect_store
+    from distgan.stages import inspect_bank, inspect_source, inspect_store
 
-    banks = [path for path in map(Path, arguments) if inspect_bank.is_bank(path)]
-    print(inspect_bank.describe(banks[0]) if len(arguments) == 1 and banks else inspect_store.run(arguments))
+    paths = [Path(argument) for argument in arguments]
+    banks = [path for path in paths if inspect_bank.is_bank(path)]
+    of_store = {"--verify", "--picture"} & {*arguments} or any(inspect_store.is_store(path) for path in paths)
+    if len(arguments) == 1 and banks:
+        print(inspect_bank.describe(banks[0]))
+    elif not arguments or (of_store and not {"--json", "--config"} & {*arguments}):
+        print(inspect_store.run(arguments))
+    else:
+        print(inspect_source.run(arguments))
 
 
 def plan(arguments: Sequence[str]) -> None:

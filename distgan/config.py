@@ -35,7 +35,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_rollbacks",
 )
 RECURRENT = ("timegan", "crnn_gan")  # they compute in float32
-FREE = {"train": LENGTHS, "data": ("credit",)}  # keys on which nothing depends that a run learns
+FREE = {"train": LENGTHS, "data": ("credit", "accept")}  # keys on which nothing depends that a run learns
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
 DEPENDS = {
@@ -44,6 +44,37 @@ DEPENDS = {
     "cluster": ("clusters", "bank", "privacy"),
     "gan": ("model", "objective", "train"),
 }  # the sections that a stage's result depends on, besides those of the stages before it
+
+
+SUSPICIONS = {  # about a source's data: name -> what was noticed
+    "thousands": "numbers look as if a thousands mark was read as a decimal mark",
+    "sentinel": "a code such as -9999 stands for missing values",
+    "register": "series only rise, as readings of a meter's counter do",
+    "doubled_hour": "an hour holds twice as much where a clock is set back",
+    "step": "only one in so many steps is measured",
+    "units": "data.units names another step than the series have",
+    "periods": "periods of the discriminator and patches are no whole days or weeks",
+    "spikes": "values lie far outside all others of their series",
+    "stuck": "one value stands for days",
+    "leading_zeros": "series begin with days of zeros",
+    "trailing_zeros": "series end with days of zeros",
+    "zero_runs": "series are zero for days in between",
+    "constant": "channels never change",
+    "missing_hour": "an hour is missing in all series where a clock is put forward",
+    "repeated_values": "every value stands several times in a row",
+    "negative": "a few values are below zero",
+    "upper_limit": "many values are exactly the largest one",
+    "lower_limit": "no value is below zero, and generated ones may be",
+    "integer": "all values are whole numbers, and generated ones are not",
+    "late_start": "series begin late",
+    "early_end": "series end early",
+    "magnitude": "values do not have the size that data.units suggests",
+    "copies": "series of different owners are equal",
+    "duplicates": "a time stands twice for one entity",
+    "off_grid": "rows lie between the steps of the axis",
+    "unwritten": "parts of an array were never written, and its fill value is no missing value",
+    "transposed": "rows of an array are as many as the hours or days of a year",
+}
 
 
 def fixed(name: str) -> bool:
@@ -238,6 +269,17 @@ class Data(Section):
         gt=0,
         le=1,
     )
+    edge_zeros: Literal["keep", "missing"] = key(
+        "keep",
+        "zeros for three days or longer at the beginning or end of a series: as measured, or missing values "
+        "(before a client joined, after it left)",
+    )
+    registers: Literal["keep", "difference"] = key(
+        "keep",
+        "readings of counters that only rise: as they are, or the difference from the reading before, "
+        "missing "
+        "where the counter starts again",
+    )
     accept: tuple[str, ...] = key(
         (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
     )
@@ -372,6 +414,17 @@ class Data(Section):
                 f"{name!r} is no time zone; " + (f"{near[0]}?" if near else "e.g. Europe/London")
             ) from None
         return name
+
+    @field_validator("accept")
+    @classmethod
+    def _known_suspicions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SUSPICIONS:
+                raise ValueError(
+                    f"{name!r} is no suspicion; use names that `distgan inspect` prints: "
+                    f"{', '.join(SUSPICIONS)}"
+                )
+        return names
 
     @model_validator(mode="after")
     def _packed_needs_a_buffer(self) -> "Data":

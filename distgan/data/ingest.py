@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.checks.survey import Survey
+from distgan.data.cleaning import clean_blocks
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.grid import DAY, float32
 from distgan.data.store import Axis, Meta
@@ -53,6 +55,8 @@ class Series:
     left_out: dict[str, int]
     labels: list[str] | None = None
     copies: int = 0  # of which another owner has every value, too
+    loads: np.ndarray | None = None  # [n] sum of absolute values of each, where a survey was asked for
+    survey: Survey | None = None  # of all series of the source
 
     @property
     def num_series(self) -> int:
@@ -91,12 +95,13 @@ def read(settings: config.Data) -> Raw:
     return Raw(values, found.entities, found.owners, found.meta, found.left_out)
 
 
-def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
+def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bool = False) -> Series:
     """The source's usable series, whole or cut into years, with merged steps.
 
     Args:
         place: where parsed parts are kept; a killed reading goes on there.
         flat: series that are constant or empty count as usable; nothing can be learned of them.
+        survey: take statistics of all values in the same pass, and look for what is suspicious.
 
     Raises:
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
@@ -107,8 +112,10 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     if settings.credit:
         told = source.meta.provenance | {"credit": settings.credit}
         source.meta = replace(source.meta, provenance=told)
+    source.block = clean_blocks(source.block, source.meta, settings)
     pieces, meta, incomplete = _pieces(source, settings)
-    scanned = _scan(source, pieces)
+    surveyed = Survey(source.meta) if survey else None
+    scanned = _scan(source, pieces, surveyed)
     if flat:
         scanned.whole[:, 1:] = scanned.flags[:, :, 1:] = False
     left_out: dict[str, int] = {}
@@ -140,7 +147,10 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False) -> Series:
     owners = [source.owners[row] for _, row in rows]
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
     copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
-    return Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies)
+    loads = scanned.loads[rows[:, 0], rows[:, 1]]
+    return Series(
+        source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads, surveyed
+    )
 
 
 def _incomplete(
@@ -296,7 +306,8 @@ def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
 class Scan:
     """One pass over the source. whole: [n, 3, C] which channels are infinite, empty, constant; flags: the
     same of each piece, [p, n, 3, C]; missing: [p, n] share; inner: [p, n] share between the
-    first and the last reading; digests: [p, n] uint64, the same of equal values.
+    first and the last reading; digests: [p, n] uint64, the same of equal values;
+    loads: [p, n] float64, sums of absolute values.
     """
 
     whole: np.ndarray
@@ -304,9 +315,10 @@ class Scan:
     missing: np.ndarray
     inner: np.ndarray
     digests: np.ndarray
+    loads: np.ndarray
 
 
-def _scan(source: Source, pieces: list[Cut]) -> Scan:
+def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Scan:
     count, channels = len(source.entities), len(source.meta.channels)
     found = Scan(
         np.zeros((count, 3, channels), dtype=bool),
@@ -314,12 +326,15 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
         np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count)),
         np.zeros((len(pieces), count), np.uint64),
+        np.zeros((len(pieces), count)),
     )
     step = block_rows(source)
     for first in range(0, count, step):
         rows = slice(first, min(first + step, count))
         values = source.block(rows.start, rows.stop)
         found.whole[rows] = unusable(values)
+        if survey is not None:
+            survey.add(first, values)
         for number, cut in enumerate(pieces):
             piece = cut(values)
             found.flags[number, rows] = unusable(piece)
@@ -327,6 +342,7 @@ def _scan(source: Source, pieces: list[Cut]) -> Scan:
             if found.missing[number, rows].any():
                 found.inner[number, rows] = _missing_inside(piece)
             found.digests[number, rows] = _digests(piece)
+            found.loads[number, rows] = _loads(piece)
     return found
 
 
@@ -342,6 +358,14 @@ def _missing_inside(values: np.ndarray) -> np.ndarray:
     inside = (steps >= first[:, None]) & (steps < last[:, None])
     many = np.count_nonzero(missing & inside[:, :, None], axis=(1, 2))
     return many / np.maximum((last - first) * values.shape[2], 1)
+
+
+def _loads(values: np.ndarray) -> np.ndarray:
+    """Return the sum of absolute values of each series, missing ones left out: [n, L, C] -> float64 [n]."""
+    sums = np.abs(values).sum(axis=(1, 2), dtype=np.float64)
+    gaps = np.flatnonzero(np.isnan(sums))
+    sums[gaps] = [np.nansum(np.abs(values[row]), dtype=np.float64) for row in gaps]
+    return sums
 
 
 def _digests(values: np.ndarray) -> np.ndarray:

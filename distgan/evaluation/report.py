@@ -105,6 +105,7 @@ class Facts:
         left_out: reason -> number of series or columns that were not used.
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
+        noticed: suspicions about the data, each with name, severity, shared and advice; counts alone.
         unknown: what nobody told of the synthetic series, a sentence each; empty for a run.
         real_curves: whether single held-out series are shown.
     """
@@ -121,6 +122,7 @@ class Facts:
     splits: Mapping[str, Split] = field(default_factory=dict)
     windows: Mapping[str, int] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    noticed: Sequence[Mapping[str, str]] = ()
     groups: Groups | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)

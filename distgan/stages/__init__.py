@@ -71,6 +71,18 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
             )
 
 
+def refuse_batches(settings: config.Config, names: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UserError: this launch could not take `names`: its processes, their precision, or batches.
+    """
+    parallel = Parallel(settings.engine)
+    try:
+        check_batches(settings, names, parallel)
+    finally:
+        parallel.close()
+
+
 def had(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:
     """All stages that the model has, or those asked for.
 
@@ -169,7 +181,9 @@ def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     """Print the resolved config, what is already done, and what each stage would do; write nothing."""
     folder = Run(Path(settings.run_dir))
     print(settings.to_yaml())
+    names = had(settings, names)
+    refuse_batches(settings, names)
     shape = prepare.shape(settings, folder)
-    for name in had(settings, names):
+    for name in names:
         done = "done already; " if finished(name, settings, folder) else ""
         print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

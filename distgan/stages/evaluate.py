@@ -147,6 +147,7 @@ def facts(
         splits=splits(table),
         windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),
+        noticed=records["prepare"].get("suspicions", []),
         groups=report.Groups(
             sizes=[int(size) for size in bank.sizes],
             effective=[float(members) for members in bank.effective],

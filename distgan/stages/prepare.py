@@ -1,8 +1,8 @@
 """Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data import ingest
+from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
 from distgan.data.store import (
@@ -28,7 +29,8 @@ from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import left_out_windows, open_series, refuse_shared_owners, samples
+from distgan.stages import inspect_source, preflight
+from distgan.stages.common import left_out_windows, open_series, samples
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class Shape:
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     with workplace(folder.series.with_name(".series.parts")) as place:
-        found, splits = read(settings, place)
+        found, splits, suspicions = examine(settings, place)
+        refuse_suspicions(suspicions, settings.data.source)
+        found.meta = with_suspicions(found.meta, suspicions)
         stored = write(found, folder, settings.data.store)
     write_table(private_table(folder.series), found.entities, found.owners, list(splits), found.labels)
     data, windows = cut(settings, folder, splits)
@@ -62,7 +66,28 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         "owners": owners,
         "left_out": found.left_out,
         "copies": found.copies,
+        "suspicions": [each.to_dict() for each in suspicions],
     }
+
+
+def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray, list[Suspicion]]:
+    """Read the source, and print what was understood of it and what is suspicious.
+
+    Raises:
+        UserError: as `read`.
+    """
+    found, splits = read(settings, place)
+    suspicions = inspect_source.look(settings, found)
+    print("\n".join(inspect_source.describe(found, suspicions)), flush=True)
+    return found, splits, suspicions
+
+
+def with_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
+    """Return what the store says of itself, with what was noticed about its source, in counts alone."""
+    if not suspicions:
+        return meta
+    noticed = {each.name: each.shared for each in suspicions if each.severity != "hint"}
+    return replace(meta, provenance=meta.provenance | {"noticed": noticed})
 
 
 def write(found: ingest.Series, folder: Run, chosen: config.Storing) -> Meta:
@@ -204,35 +229,27 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
         UserError: the source is unusable, a split would be left without enough series, or what is to be
             protected is not all that an owner has.
     """
-    found = ingest.opened(settings.data, place)
+    found = ingest.opened(settings.data, place, survey=True)
     public = settings.privacy.epsilon is None
     splits = assign_splits(found.owners, settings.data.splits, settings.seed, suggest=public)
-    if not public:  # the cluster stage would, after the encoder's training
-        refuse_shared_owners(found.entities, found.owners)
-    whole = found.meta.axis.length
-    length = settings.data.windows.length or whole
-    if length > whole:
-        raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
-    patches = {"model.patch": getattr(settings.model, "patch", 1)}
-    if "encoder" in settings.stages:
-        patches["encoder.patch"] = settings.encoder.patch
-    for name, patch in patches.items():
-        if length < patch:
-            raise UserError(
-                f"series have {length} steps, fewer than {name} {patch}; set {name} to {length} or less"
-            )
+    preflight.refuse_early(settings, found, splits)
     return found, splits
 
 
 def shape(settings: config.Config, folder: Run) -> Shape:
-    """From the store if it is there, else from the source."""
+    """From the store if it is there, else from the source.
+
+    Raises:
+        UserError: `prepare` would refuse the source.
+    """
     if folder.done("prepare") and folder.series.exists():
         data, table = open_series(folder), read_table(private_table(folder.series))
         counts = [len(samples(data, table, name, folder)) for name in SPLITS]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
         return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)
     with workplace(None) as place:
-        found, splits = read(settings, place)
+        found, splits, suspicions = examine(settings, place)
+    refuse_suspicions(suspicions, settings.data.source)
     length, channels = found.meta.axis.length, len(found.meta.channels)
     counts = [int((splits == name).sum()) for name in SPLITS]
     chosen = settings.data.windows

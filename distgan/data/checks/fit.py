@@ -1,0 +1,117 @@
+"""Whether settings fit the steps and values of a source: units, periods, patches."""
+
+import re
+from dataclasses import dataclass
+
+from distgan import config
+from distgan.data.store import Meta
+
+DAY = 86400
+SECONDS = {
+    **dict.fromkeys(("s", "sec", "second"), 1),
+    **dict.fromkeys(("min", "minute"), 60),
+    **dict.fromkeys(("h", "hr", "hour"), 3600),
+    **dict.fromkeys(("d", "day"), DAY),
+    **dict.fromkeys(("w", "week"), 7 * DAY),
+}
+ENERGIES = r"(?<![A-Za-z]){}(Wh?|wh?)(?![A-Za-z])"
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A setting that does not fit: what, what to set, and whether the data would mean something else.
+
+    factor: of data.reduce, with which the setting would fit; None where none does.
+    """
+
+    text: str
+    advice: str
+    changes_meaning: bool
+    factor: int | None = None
+
+
+def format_step(seconds: float) -> str:
+    """`14400` -> `4 h`."""
+    size, name = next(
+        (
+            pair
+            for pair in ((7 * DAY, "weeks"), (DAY, "d"), (3600, "h"), (60, "min"))
+            if seconds % pair[0] == 0
+        ),
+        (1, "s"),
+    )
+    return f"{seconds / size:g} {name}"
+
+
+def check_units(settings: config.Data, source: Meta, meta: Meta) -> Misfit | None:
+    """Compare the step that `data.units` names (kWh per 4 h) with the step of the series (`meta`, of
+    `source`).
+    """
+    named = re.search(r"(?:\bper\b|/)\s*(\d+(?:\.\d+)?)?\s*([A-Za-z]+)\s*$", settings.units)
+    unit = (named and named[2].lower().removesuffix("s")) or ""
+    if meta.nominal or not named or (unit or "s") not in SECONDS:
+        return None
+    wanted, step = float(named[1] or 1) * SECONDS[unit or "s"], meta.axis.step_seconds
+    summed = settings.reduce.factor > 1 and settings.reduce.method == "sum"
+    if wanted == step:
+        return None
+    exact = summed or named[1] is not None  # `per hour` may be a rate, `per 4 h` is an amount
+    amount = settings.units[: named.start()].strip()
+    advice = f"set data.units='{amount} per {format_step(step)}'"
+    ratio = wanted / source.axis.step_seconds
+    whole = meta.axis.length * settings.reduce.factor  # steps of a series before they are reduced
+    factor = int(ratio) if settings.reduce.factor > 1 and ratio.is_integer() and whole % ratio == 0 else None
+    if factor is not None:
+        advice = f"set data.reduce.factor={factor}, or {advice.removeprefix('set ')}"
+    text = f"data.units is {settings.units!r}, and series have steps of {format_step(step)}" + (
+        f" (data.reduce.factor={settings.reduce.factor} of {format_step(source.axis.step_seconds)})"
+        if settings.reduce.factor > 1
+        else ""
+    )
+    return Misfit(text, advice, exact, factor)
+
+
+def check_magnitude(settings: config.Data, step_seconds: int, median: float, whole: bool) -> Misfit | None:
+    """Compare the size of the values with a unit of energy or power: a home uses 0.1 to 5 kW."""
+    if re.search(ENERGIES.format("k"), settings.units):
+        hourly = (
+            median if "h" not in settings.units.lower().split("k", 1)[1][:2] else median * 3600 / step_seconds
+        )
+        if whole and 50 <= hourly <= 20000:
+            text = f"data.units is {settings.units!r}, and values are whole numbers of the size of W or Wh"
+            return Misfit(text, "check the unit, and set data.units", False)
+    elif re.search(ENERGIES.format(""), settings.units) and 0 < median < 5 and not whole:
+        text = f"data.units is {settings.units!r}, and values have the size of kW or kWh"
+        return Misfit(text, "check the unit, and set data.units", False)
+    return None
+
+
+def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
+    """Compare the periods of the discriminator's side critics, and patches, with days and weeks of the
+    series.
+    """
+    step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length
+    model = settings.model
+    if meta.nominal or model.name != "multiscale" or step >= DAY or DAY % step or length * step < 2 * DAY:
+        return None
+    day = DAY // step
+    periods = model.discriminator.periods
+    used = [period for period in periods if period <= length // 2]
+    odd = [period for period in used if period % day]
+    patches = {"model.patch": model.patch}
+    if "encoder" in settings.stages:
+        patches["encoder.patch"] = settings.encoder.patch
+    odd_patches = {name: patch for name, patch in patches.items() if patch % day and day % patch}
+    unused = [period for period in periods if period > length // 2]
+    if not odd and not odd_patches and not unused:
+        return None
+    said = [f"a day has {day} steps of {format_step(step)}"]
+    said += [f"model.discriminator.periods {odd} are no whole days"] if odd else []
+    said += [f"{name} {patch} is no whole day, nor a part of one" for name, patch in odd_patches.items()]
+    said += [f"periods {unused} are longer than half of the {length} steps and left out"] if unused else []
+    better = [whole for whole in (day, 7 * day) if whole <= length // 2] or [day]
+    sets = [f"model.discriminator.periods={better}".replace(", ", ",")] if odd or unused else []
+    for name, patch in odd_patches.items():
+        nearest = min((day, 7 * day), key=lambda whole: max(whole, patch) / min(whole, patch))
+        sets.append(f"{name}={min(nearest, max(better))}")
+    return Misfit("; ".join(said), f"set {' '.join(sets)}", bool(used) and len(odd) == len(used))

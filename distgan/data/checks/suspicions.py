@@ -1,0 +1,426 @@
+"""From what a survey counted to sentences: what was noticed, what it could mean, and the setting that acts.
+
+A suspicion has two texts: one for the owner of the data, and one of aggregate counts alone for the store and
+the report, which others may read.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from distgan import config
+from distgan.data.checks import fit
+from distgan.data.checks.survey import Channel, Survey, Tally
+from distgan.data.formats.understood import Understood
+from distgan.data.store import Meta
+from distgan.errors import UserError
+
+Severity = Literal["error", "warning", "hint", "accepted"]
+FEWEST_SHARED = 15  # series behind a value that the report may name
+RARE = 0.01
+MANY_ZEROS = 0.3
+ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """Something noticed about the data.
+
+    Attributes:
+        severity: error where the values would mean something else; accepted where `data.accept` names it.
+        text: for the owner, with counts and where.
+        shared: the same in aggregate numbers, without ids and single series' values.
+        advice: the setting that acts, and its value.
+    """
+
+    name: str
+    severity: Severity
+    text: str
+    shared: str
+    advice: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return what the store and the report keep."""
+        return {key: value for key, value in asdict(self).items() if key != "text"}
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the suspicions are drawn from."""
+
+    survey: Survey
+    source: Meta
+    meta: Meta  # of the series after cutting and reducing
+    settings: config.Config
+    entities: Sequence[str]
+    understood: Understood | None = None
+    copies: int = 0
+
+
+def list_suspicions(looked: Looked) -> list[Suspicion]:
+    """Return all suspicions, those that change the meaning of the data first; accepted ones are marked."""
+    found = [suspicion for look in LOOKS for suspicion in look(looked)]
+    accepted = set(looked.settings.data.accept)
+    found = [replace(each, severity="accepted") if each.name in accepted else each for each in found]
+    order = {"error": 0, "warning": 1, "hint": 2, "accepted": 3}
+    return sorted(found, key=lambda each: order[each.severity])
+
+
+def refuse_suspicions(found: Sequence[Suspicion], source: str) -> None:
+    """
+    Raises:
+        UserError: a suspicion changes the meaning of the data, and `data.accept` does not name it.
+    """
+    errors = [each for each in found if each.severity == "error"]
+    if not errors:
+        return
+    said = "; ".join(f"{each.name}: {each.text} ({each.advice})" for each in errors)
+    names = ",".join(each.name for each in errors)
+    raise UserError(
+        f"data.source {source}: {said}. If the data are right as they are, set data.accept=[{names}]"
+    )
+
+
+def mask_id(name: str) -> str:
+    """Return the first letters of an id, never all of it."""
+    return name[: min(3, len(name) // 3)] + "…"
+
+
+# ------------------------------------------------------------------------------------------------ series' own
+
+
+def _of_series(
+    looked: Looked, name: str, severity: Severity, said: Callable[[Channel, Tally], str], advice: str
+) -> Iterator[Suspicion]:
+    """A suspicion from the tallies of all channels; `said` follows `12 of 200 series `."""
+    texts, shared = [], []
+    for channel, label in zip(looked.survey.channels, _labels(looked)):
+        tally = channel.found.get(name)
+        if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
+            continue
+        words = said(channel, tally)
+        texts.append(f"{_count(channel, tally)} {words}{label}, first {_where(looked, tally)}")
+        shared.append(f"{_count(channel, tally)} {SHARED.get(name, words)}{label}")
+    if texts:
+        yield Suspicion(name, severity, _few(texts), _few(shared), advice)
+
+
+SHARED = {  # words without lengths, which single series have
+    "stuck": "repeat one value for days",
+    "leading_zeros": "begin with days of zeros",
+    "trailing_zeros": "end with days of zeros",
+    "zero_runs": "are zero for days in between",
+    "spikes": "have values far outside all others",
+    "register": "only rise",
+    "late_start": "begin late",
+    "early_end": "end early",
+}
+
+
+def _is_often_zero(channel: Channel) -> bool:
+    """Whether zeros are usual, as those of rain are, apart from those at the ends of series."""
+    edges = sum(channel.found[name].values for name in ZEROS[1:] if name in channel.found)
+    return channel.zeros - edges > MANY_ZEROS * max(channel.measured - edges, 1)
+
+
+def _labels(looked: Looked) -> list[str]:
+    names = looked.source.channels
+    return [f" (channel {name})" for name in names] if len(names) > 1 else [""]
+
+
+def _count(channel: Channel, tally: Tally) -> str:
+    return f"{tally.series:,} of {channel.series:,} series"
+
+
+def _few(texts: Sequence[str], most: int = 3) -> str:
+    return ", ".join(texts[:most]) + (f", and {len(texts) - most} more channels" if len(texts) > most else "")
+
+
+def _where(looked: Looked, tally: Tally) -> str:
+    row = tally.examples[0]
+    return f"series {row + 1} ({mask_id(looked.entities[row])})"
+
+
+def _duration(looked: Looked, steps: int) -> str:
+    if looked.source.nominal:
+        return f"{steps:,} steps"
+    days = steps / looked.source.axis.steps_per_day
+    return f"{days:,.3g} days"
+
+
+def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
+    counts: dict[float, Tally] = {}
+    of = max((channel.series for channel in looked.survey.channels), default=0)
+    for channel in looked.survey.channels:
+        for code, tally in channel.codes.items():
+            known = counts.setdefault(code, Tally())
+            known.series += tally.series
+            known.values += tally.values
+            known.examples += tally.examples
+    if not counts:
+        return
+    codes = sorted(counts, key=lambda code: -counts[code].values)[:4]
+    texts = [
+        f"{_written(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
+        f"{of:,} and far "
+        f"from all other values, first in {_where(looked, counts[code])}"
+        for code in codes
+    ]
+    yield Suspicion(
+        "sentinel",
+        "error",
+        f"{'; '.join(texts)}: it seems to mean missing",
+        f"{sum(counts[code].values for code in codes):,} values look like codes for missing values",
+        f"set data.missing_values=[{','.join(map(_written, codes))}]",
+    )
+
+
+def _written(code: float) -> str:
+    """A float32 as its shortest decimal number."""
+    short = np.format_float_positional(np.float32(code), trim="-") if abs(code) < 1e15 else f"{code:g}"
+    return str(short)
+
+
+def _thousands(looked: Looked) -> Iterator[Suspicion]:
+    for channel, label in zip(looked.survey.channels, _labels(looked)):
+        found = channel.found
+        plain, fits, alone = (found[name].series for name in ("plain", "thousands", "thousands_alone"))
+        constant = found["constant"].series
+        mixed = alone and plain and alone + plain + fits + constant >= channel.series
+        if not (fits and found["thousands"].values >= 3) and not mixed:
+            continue
+        tally = found["thousands"] if fits else found["thousands_alone"]
+        text = (
+            f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole "
+            "numbers below "
+            f"1000{label}, first {_where(looked, tally)}: a thousands mark may have been read as a "
+            "decimal mark"
+        )
+        shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
+        mark = looked.understood.decimal if looked.understood else None
+        advice = f"set data.thousands='{mark}'" if mark else "set data.thousands to that mark, '.' or ','"
+        yield Suspicion("thousands", "error", text, shared, advice)
+
+
+def _registers(looked: Looked) -> Iterator[Suspicion]:
+    def said(channel: Channel, tally: Tally) -> str:
+        resets = f" and start again {tally.longest} times at most" if tally.longest else ""
+        return f"only rise{resets}, as a counter's readings do"
+
+    yield from _of_series(looked, "register", "error", said, "set data.registers=difference")
+
+
+def _steps(looked: Looked) -> Iterator[Suspicion]:
+    step, factor = _commonest_step(looked, "step")
+    if factor:
+        words = f"measure only one in {factor} steps"
+        advice = f"set data.resample.step={step.replace(' ', '')}"
+        yield from _of_series(looked, "step", "error", lambda channel, tally: words, advice)
+    step, repeats = _commonest_step(looked, "repeated_values")
+    if repeats:
+        said = f"repeat every value {repeats} times, as if their step was {step}"
+        advice = f"set data.reduce.factor={repeats} data.reduce.method=mean"
+        yield from _of_series(looked, "repeated_values", "warning", lambda channel, tally: said, advice)
+
+
+def _commonest_step(looked: Looked, name: str) -> tuple[str, int]:
+    """The factor by which most series' own step is longer, and that step; 0 where there is none."""
+    counts: Counter[int] = Counter()
+    for channel in looked.survey.channels:
+        counts.update({factor: n for (kind, factor), n in channel.factors.items() if kind == name})
+    factor = counts.most_common(1)[0][0] if counts else 0
+    return fit.format_step(looked.source.axis.step_seconds * factor), factor
+
+
+def _runs(looked: Looked) -> Iterator[Suspicion]:
+    def lasting(words: str) -> Callable[[Channel, Tally], str]:
+        def said(channel: Channel, tally: Tally) -> str:
+            fewest, longest = (_duration(looked, steps) for steps in (looked.survey.stuck, tally.longest))
+            return (
+                f"{words} for {fewest} or longer (the longest {longest}; "
+                f"{tally.values / channel.values:.2%} of all)"
+            )
+
+        return said
+
+    zeros = (
+        "set data.edge_zeros=missing, with data.start_ragged or data.max_missing for how much may be missing"
+    )
+    checks = (
+        ("stuck", "repeat one value", "check these meters; leave the series out, or the value missing"),
+        ("leading_zeros", "begin with zeros", zeros),
+        ("trailing_zeros", "end with zeros", zeros),
+        ("zero_runs", "are zero in between", "check whether these are outages; leave those values empty"),
+        ("late_start", "begin late and miss values", "set data.start_ragged to the smallest measured share"),
+        ("early_end", "end early and miss values", "set data.start_ragged to the smallest measured share"),
+    )
+    for name, words, advice in checks:
+        yield from _of_series(looked, name, "warning", lasting(words), advice)
+
+
+def _spikes(looked: Looked) -> Iterator[Suspicion]:
+    yield from _of_series(
+        looked,
+        "spikes",
+        "warning",
+        lambda channel, tally: (
+            f"have values ten times farther from the median than 99.9 % of theirs ({tally.values:,})"
+        ),
+        "check these values; data.missing_values takes codes, empty cells are missing",
+    )
+
+
+def _constant(looked: Looked) -> Iterator[Suspicion]:
+    yield from _of_series(
+        looked,
+        "constant",
+        "warning",
+        lambda channel, tally: "never change",
+        "data.unusable=drop leaves them out",
+    )
+
+
+# ------------------------------------------------------------------------------------------- the whole source
+
+
+def _clock(looked: Looked) -> Iterator[Suspicion]:
+    changes = looked.survey.clock.found()
+    kinds: tuple[tuple[str, Severity, bool], ...] = (
+        ("doubled_hour", "error", True),
+        ("missing_hour", "warning", False),
+    )
+    for name, severity, doubled in kinds:
+        hours = [change.hour for change in changes if change.doubled == doubled]
+        if not hours:
+            continue
+        what = "holds twice as much as a week before and after" if doubled else "is missing in every series"
+        text = (
+            f"the hour from {hours[0]} {what} ({len(hours)} nights): times seem to be local, with "
+            "daylight saving"
+        )
+        advice = "set data.timezone to the zone of the times" + (
+            ", or data.duplicates=mean" if doubled else ""
+        )
+        yield Suspicion(name, severity, text, text, advice)
+
+
+def _settings(looked: Looked) -> Iterator[Suspicion]:
+    data, meta = looked.settings.data, looked.meta
+    units, periods = fit.check_units(data, looked.source, meta), fit.check_periods(looked.settings, meta)
+    factor = units.factor if units is not None else None
+    if periods and factor and not fit.check_periods(looked.settings, _reduced_by(factor, looked)):
+        periods = replace(periods, advice=f"data.reduce.factor={factor} mends that, too; or {periods.advice}")
+    misfits = {"units": units, "periods": periods}
+    first = looked.survey.channels[0]
+    if len(looked.survey.channels) == 1 and first.measured:
+        median = first.quantile(0.5)
+        misfits["magnitude"] = fit.check_magnitude(
+            data, looked.source.axis.step_seconds, median, _whole(first)
+        )
+    for name, misfit in misfits.items():
+        if misfit is not None:
+            severity: Severity = "error" if misfit.changes_meaning else "warning"
+            yield Suspicion(name, severity, misfit.text, misfit.text, misfit.advice)
+
+
+def _reduced_by(factor: int, looked: Looked) -> Meta:
+    """What the series would be with another data.reduce.factor."""
+    axis, step = looked.meta.axis, looked.source.axis.step_seconds * factor
+    length = axis.length * axis.step_seconds // step
+    return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
+
+
+def _whole(channel: Channel) -> bool:
+    """Whether all sampled values are whole numbers, of which there are more than a few."""
+    sample = channel.sample
+    return len(sample) >= 100 and bool((sample == np.rint(sample)).all()) and len(np.unique(sample)) > 10
+
+
+def _bounds(looked: Looked) -> Iterator[Suspicion]:
+    data, channels = looked.settings.data, [each for each in looked.survey.channels if each.measured]
+    if not channels:
+        return
+    unbounded = data.bounds.lower is None
+    if unbounded and all(channel.low >= 0 for channel in channels):
+        text = "no value is below 0, and generated values may be"
+        yield Suspicion("lower_limit", "hint", text, text, "set data.bounds.lower=0")
+    if not data.bounds.integer and all(_whole(channel) for channel in channels):
+        text = "all values are whole numbers, and generated values will not be"
+        yield Suspicion("integer", "hint", text, text, "set data.bounds.integer=true")
+    for channel, label in zip(looked.survey.channels, _labels(looked)):
+        sample = channel.sample
+        below = float((sample < 0).mean()) if len(sample) else 0.0
+        if (
+            channel.low < 0
+            and not any(code < 0 for code in channel.codes)
+            and below < RARE
+            and channel.quantile(RARE) >= 0
+        ):
+            text = f"a few values are below 0{label}"
+            yield Suspicion("negative", "warning", text, text, "correct them, or leave them empty")
+        if data.bounds.upper is None:
+            yield from _upper_limit(channel, label)
+
+
+def _upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
+    """Many values at exactly the largest one, and few just below it: a scale that ends there."""
+    limit = channel.highs.get(channel.high)
+    if (
+        limit is None
+        or not channel.low < channel.high
+        or limit.series < min(channel.series, max(3, channel.series / 5))
+    ):
+        return
+    share, sample = limit.values / channel.measured, channel.sample
+    near = channel.high - 0.02 * (channel.high - channel.low)
+    below = float(((sample >= near) & (sample < channel.high)).mean())
+    if share < 0.005 or share < 2 * below:
+        return
+    value = f"{channel.high:g}"
+    text = (
+        f"{share:.1%} of the values are exactly {value}, the largest{label}, and generated values "
+        "may be larger"
+    )
+    hidden = text.replace(f"exactly {value}, ", "exactly ")
+    advice = f"set data.bounds.upper={value}"
+    if limit.series < FEWEST_SHARED:
+        yield Suspicion("upper_limit", "warning", text, hidden, advice)
+    else:
+        yield Suspicion("upper_limit", "warning", text, text, advice)
+
+
+def _counted(looked: Looked) -> Iterator[Suspicion]:
+    if looked.copies:
+        text = f"{looked.copies:,} series are exact copies of another owner's"
+        yield Suspicion("copies", "warning", text, text, "remove them, or name their common owner")
+    understood = looked.understood
+    if understood is None:
+        return
+    if understood.merged_duplicates or understood.conflicting_duplicates:
+        text = (
+            f"{understood.merged_duplicates:,} readings repeat an equal one, "
+            f"{understood.conflicting_duplicates:,} "
+            "disagree with another of the same time"
+        )
+        yield Suspicion("duplicates", "warning", text, text, "data.duplicates decides between them")
+    if understood.off_grid_ignored:
+        text = f"{understood.off_grid_ignored:,} empty rows lie between two steps and were ignored"
+        yield Suspicion("off_grid", "warning", text, text, "data.resample.step takes rows between steps in")
+
+
+LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (
+    _thousands,
+    _missing_codes,
+    _registers,
+    _clock,
+    _steps,
+    _settings,
+    _spikes,
+    _runs,
+    _constant,
+    _bounds,
+    _counted,
+)
