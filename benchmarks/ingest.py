@@ -99,7 +99,8 @@ def main() -> None:
             if "before" in trees:
                 report[name]["ratio"] = round(report[name]["here"] / report[name]["before"], 3)
             print(f"{name:14s}", report[name], flush=True)
-    print(json.dumps(report))
+    total = sum(table["here"] for table in report.values())
+    print(json.dumps({"cpu_s": round(total, 3), "tables": report}))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ PROMISED = {
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
     "attacks.py": ["cpu_s", "leaks_caught"],
     "clustering.py": [],
+    "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
     "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
@@ -33,7 +34,7 @@ PROMISED = {
 HELPERS = {"common.py", "steps.py"}
 LONG = {  # more than 20 s
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
-    *("loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
+    *("ingest.py", "loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
 }
 
 

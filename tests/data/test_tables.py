@@ -431,6 +431,14 @@ def test_cells_that_are_no_numbers(tmp_path: Path, cell: str, message: str) -> N
     assert "column 'b'" in str(error.value)
 
 
+def test_a_column_of_percentages_is_no_column_of_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"column 'a': '12%' is not a number; write numbers without percent"):
+        load_text("time;a\n2013-01-01;12%\n2013-01-02;13%\n2013-01-03;12%\n", tmp_path)
+    rows = [[*row[:2], str(number % 2 == 0)] for number, row in enumerate(long_rows())]
+    with pytest.raises(UserError, match=r"line 2, column 'on': 'True' is not a number; write 1 and 0"):
+        load_text(joined([["home", "time", "on"], *rows]), tmp_path)
+
+
 def test_values_that_mean_missing(tmp_path: Path) -> None:
     cells = ["1,5", "-9999", "?", "-9999,0", "2", "Null"]
     text = "time;a\n" + "".join(f"2013-01-{day:02d};{cell}\n" for day, cell in enumerate(cells, start=1))

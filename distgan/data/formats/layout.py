@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.marks import reads_as_number, stripped
+from distgan.data.formats.marks import SIGN, Marks, not_a_number, reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
@@ -185,8 +185,9 @@ def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 def _is_text(column: pd.Series, name: str) -> bool:
     """Whether the cells are words; cells among them that are numbers may be ids, as may those of "
     "ids alone."""
-    if is_number(column) or pd.api.types.is_datetime64_any_dtype(column):
-        return False
+    kind = column.dtype
+    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind):
+        return False  # true and false, too, are readings, though of a kind that a text table may not hold
     cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
     if not len(cells):
         return False
@@ -292,6 +293,9 @@ class _Finder:
             if names_entities(name) and (recurs or text):
                 return "long"
             if text:
+                cell = str(column.dropna().iloc[0])
+                if re.search(r"\d", cell) and SIGN.search(cell):
+                    raise UserError(f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}")
                 raise UserError(
                     f"{self.path}: column {name!r} holds words, not readings; set "
                     f"data.columns.id={name} if it says "

@@ -317,6 +317,9 @@ def _how_far(marks: Marks, places: list[Place]) -> int:
 SIGNS = {"%": "percent", "€": "currency", "$": "currency", "£": "currency", "¥": "currency"}
 
 
+SIGN = re.compile("[%€$£¥]")
+
+
 def not_a_number(cell: str, marks: Marks) -> str:
     """Return what is to say of a cell that is not written as the others are."""
     for sign, what in SIGNS.items():

@@ -47,9 +47,7 @@ def read_numbers(
     kinds = dict(zip(frame.columns, frame.dtypes))
     plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
     texts = [name for name in names if name not in set(plain)]
-    numbers = np.empty((len(plain), len(frame))).T  # a column at a time is what pandas holds
-    for column, name in enumerate(plain):
-        numbers[:, column] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = _gathered(frame, plain, one_by_one=piece.as_written is not None)
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
@@ -67,6 +65,18 @@ def read_numbers(
     both = np.concatenate([numbers, converted], axis=1)
     place = {name: column for column, name in enumerate([*plain, *texts])}
     return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
+
+
+def _gathered(frame: pd.DataFrame, names: list[str], one_by_one: bool) -> np.ndarray:
+    """Columns of numbers: float64 [rows, columns]. What is parsed from text lies column by column in memory,
+    and is gathered so; what comes from Arrow is one block.
+    """
+    if not one_by_one:
+        return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = np.empty((len(names), len(frame))).T
+    for column, name in enumerate(names):
+        numbers[:, column] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers
 
 
 def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool:
