@@ -1,0 +1,146 @@
+"""Does a window of the release lie nearer to one real owner than to any other, and is that owner a member?
+
+Every window of the release is looked up among the windows of all owners, members and non-members alike
+(`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy is far
+nearer to one owner than to all others (the ratio test of Lowe 2004), while a window that many have is as near
+to the next, so common shapes do not count. An owner's score is the least ratio of all its windows.
+
+The search does not know the sides, so among the owners with the least ratios members and non-members are alike
+frequent unless the release tells of its members. One or few owners are a leak where ratios as small as theirs
+are not to be expected of so many non-members, by the power law of those.
+
+Why not a matrix profile (stumpy): it compares one series with one other, in L² steps a pair; 10,000 x 20,000
+pairs of 2190 steps are 10^15, and numba would be one more heavy library.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import chi2, poisson
+
+from distgan import clustering
+from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
+from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
+from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
+from distgan.evaluation.attacks.scene import Array
+
+MOST_REAL, MOST_MADE = 1_200_000, 600_000  # windows that are compared, of a length
+NEIGHBOURS = 8
+FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
+TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
+FEWEST_IN_TAIL = 10
+SURE = 0.01  # error of the power law's exponent
+MOST_SURE = 12  # members that are tried one after another
+NOTHING = 1e-6  # a ratio of rounding
+
+
+@dataclass(frozen=True)
+class Way:
+    """One transform: how real rows and released rows are changed, and from how many days on it is tried."""
+
+    name: str
+    real: Callable[[Array, int], Array]
+    made: Callable[[Array, int], Array]
+    rank: bool = False
+    fewest_days: float = 0.0
+
+
+def _same(rows: Array, day: int) -> Array:
+    return rows
+
+
+def _differences(rows: Array, day: int) -> Array:
+    return np.diff(rows, axis=1)
+
+
+WAYS = (
+    Way("scaled, noisy", _same, _same),
+    Way("negated", _same, lambda rows, day: -rows),
+    Way("reversed", _same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
+    Way("reversed and negated", _same, lambda rows, day: -rows[:, ::-1]),
+    Way("monotone", _same, _same, rank=True),
+    Way("low-pass", smooth, smooth, fewest_days=3),
+    Way("differences", _differences, _same),
+    Way("sums", _same, _differences),
+)
+
+
+def find_near(rows: Rows, rng: np.random.Generator) -> list[Look]:
+    """Search every transform: a look for each window length."""
+    looks: list[Look] = []
+    lengths = window_lengths(rows.length, rows.day)
+    indexed: dict[tuple[object, bool, int], Points] = {}
+    for name, steps in lengths.items():
+        indexed.clear()
+        for way in WAYS:
+            if steps < way.fewest_days * rows.day:
+                continue
+            key = (way.real, way.rank, steps)
+            if key not in indexed:
+                indexed[key] = points_of(way.real(rows.real, rows.day), steps, rows.day, way.rank, MOST_REAL, rng)
+            made = points_of(way.made(rows.synthetic, rows.day), steps, rows.day, way.rank, MOST_MADE, rng)
+            ratios = owner_ratios(made, indexed[key], rows)
+            looks.append(replace(judge_ratios(ratios, rows.side), transform=way.name, length=name))
+    return looks
+
+
+def points_of(rows: Array, steps: int, day: int, rank: bool, most: int, rng: np.random.Generator) -> Points:
+    steps = min(steps, rows.shape[1])
+    return make_points(rows, steps, day, rank=rank, most=most, rng=rng)
+
+
+def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
+    """Each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
+    found = np.full(len(rows.side), np.inf)
+    if not len(made.values) or not len(real.values):
+        return found
+    count = min(NEIGHBOURS, len(real.values))
+    distance, place = clustering.nearest_few(made.values, real.values, count)
+    entity = np.where(place < 0, -1, rows.entities[real.rows[place]])
+    other = entity != entity[:, :1]
+    next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)
+    beyond = distance[np.arange(len(distance)), next_one]
+    beyond = np.where(np.isfinite(beyond), beyond, 2.0)  # no two points of unit length are farther apart
+    ratio = np.maximum(distance[:, 0], NOTHING) / np.maximum(beyond, NOTHING)
+    known = entity[:, 0] >= 0
+    np.minimum.at(found, entity[known, 0], ratio[known])
+    return found
+
+
+def judge_ratios(ratios: Array, side: Array) -> Look:
+    """The look at the owners with the least ratios: so many that what they prove is most."""
+    single = side < MIXED
+    ratios, side = ratios[single], side[single]
+    order = np.argsort(ratios, kind="stable")
+    finite = int(np.isfinite(ratios).sum())
+    best = (0, 0)
+    share = float((side == 0).mean()) if len(side) else 0.5
+    for first in FIRST:
+        if first > finite:
+            break
+        members = int((side[order[:first]] == 0).sum())
+        if members - share * first > best[0] - share * sum(best) or not sum(best):
+            best = (members, first - members)
+    return Look("", "", best, count_sure(ratios[side == 0], ratios[side == 1]))
+
+
+def count_sure(members: Array, others: Array) -> int:
+    """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
+
+    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the members'
+    is beyond chance, if j or more so small are expected too rarely.
+    """
+    others = np.sort(others[np.isfinite(others)])
+    tail = max(FEWEST_IN_TAIL, round(TAIL * len(others)))
+    if len(others) <= tail:
+        return 0
+    edge = others[tail]
+    logs = np.log(edge / np.maximum(others[:tail], NOTHING))
+    exponent = tail / max(logs.sum(), 1e-9) * chi2.ppf(SURE, 2 * tail) / (2 * tail)
+    least = np.sort(members[np.isfinite(members)])[:MOST_SURE]
+    least = least[least < others[0]]
+    expected = len(members) * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent
+    chance = poisson.sf(np.arange(len(least)), expected)
+    beyond = np.flatnonzero(chance < FALSE_ALARMS / 100 / MOST_SURE)
+    return int(beyond[-1]) + 1 if len(beyond) else 0
