@@ -53,8 +53,8 @@ ROWS_AT_ONCE = 65_536
 REFINEMENTS = 3
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
 FEW_POINTS = 4096  # among which the nearest are found by looking at all
-CELLS_PER_ROOT, MOST_CELLS = 2, 4096  # of an inverted file: per square root of its points, and at most
-CELLS_VISITED, CELL_ITERATIONS, POINTS_PER_CELL = 8, 5, 40
+CELLS_PER_ROOT, MOST_CELLS = 4, 4096  # of an inverted file: per square root of its points, and at most
+CELLS_VISITED = 3
 
 
 @dataclass(frozen=True)
@@ -745,7 +745,9 @@ def _tight(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
     return means, within
 
 
-def nearest_few(queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def nearest_few(
+    queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
 
     All points are compared where they are few. Of many, only those in the cells of an inverted file that are
@@ -759,10 +761,11 @@ def nearest_few(queries: np.ndarray, points: np.ndarray, count: int, seed: int =
     else:
         cells = min(MOST_CELLS, round(CELLS_PER_ROOT * len(points) ** 0.5))
         quantizer = faiss.IndexFlatL2(points.shape[1])
+        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:cells])
+        quantizer.add(points[centres])  # as good as k-means for this, and for nothing
         index = faiss.IndexIVFFlat(quantizer, points.shape[1], cells)
-        index.cp.seed, index.cp.niter, index.nprobe = seed + 1, CELL_ITERATIONS, CELLS_VISITED
-        sample = np.random.default_rng(seed).permutation(len(points))[: cells * POINTS_PER_CELL]
-        index.train(points[np.sort(sample)])
+        index.nprobe = CELLS_VISITED
+        index.train(points[centres])  # only says that the centres stand
     index.add(points)
     squares, places = index.search(queries, count)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places.astype(np.int64)

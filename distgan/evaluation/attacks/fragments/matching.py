@@ -70,9 +70,7 @@ def match_windows(
     made = {}
     for name, (row, start, keys) in kept.items():
         chosen = np.isin(keys, shared)
-        made[name] = _lengthened(
-            family, family.made[name], synthetic, (row[chosen], start[chosen]), lengths
-        )
+        made[name] = _lengthened(family, family.made[name], synthetic, (row[chosen], start[chosen]), lengths)
     return found, made
 
 
@@ -88,9 +86,7 @@ def _passing(
     return row, start, keys
 
 
-def _hashed(
-    family: Family, change: Change, rows: Array, steps: int
-) -> Iterator[tuple[Array, Array, Array]]:
+def _hashed(family: Family, change: Change, rows: Array, steps: int) -> Iterator[tuple[Array, Array, Array]]:
     """By blocks: row, first step and fingerprint of the windows that lack no value and change in a third of
     their steps at least.
     """
@@ -136,9 +132,7 @@ def _lengthened(
     return Matches(row, start, keys)
 
 
-def visit_rows(
-    change: Change, rows: Array, row: Array, visit: Callable[[Array, Array, Array], None]
-) -> None:
+def visit_rows(change: Change, rows: Array, row: Array, visit: Callable[[Array, Array, Array], None]) -> None:
     """By blocks of the rows that are wanted: `visit(changed values, [j] their row for each place, [j] which of
     the places they are)`; `row` is of changed rows, of which `change` makes several of one.
     """

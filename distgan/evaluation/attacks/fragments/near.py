@@ -13,7 +13,7 @@ Why not a matrix profile (stumpy): it compares one series with one other, in L²
 pairs of 2190 steps are 10^15, and numba would be one more heavy library.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,16 +23,18 @@ from distgan import clustering
 from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
 from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
+from distgan.evaluation.attacks.rates import clopper_pearson
 from distgan.evaluation.attacks.scene import Array
 
-MOST_REAL, MOST_MADE = 1_200_000, 600_000  # windows that are compared, of a length
+MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
 SURE = 0.01  # error of the power law's exponent
 MOST_SURE = 12  # members that are tried one after another
-NOTHING = 1e-6  # a ratio of rounding
+NOTHING = 1e-6  # a distance of rounding
+SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,31 @@ def _differences(rows: Array, day: int) -> Array:
     return np.diff(rows, axis=1)
 
 
+def _half_days(rows: Array, day: int) -> Array:
+    return smooth(rows, day // 2)
+
+
+def _two_days(rows: Array, day: int) -> Array:
+    return smooth(rows, 2 * day)
+
+
 WAYS = (
     Way("scaled, noisy", _same, _same),
     Way("negated", _same, lambda rows, day: -rows),
     Way("reversed", _same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
     Way("reversed and negated", _same, lambda rows, day: -rows[:, ::-1]),
     Way("monotone", _same, _same, rank=True),
-    Way("low-pass", smooth, smooth, fewest_days=3),
+    Way("low-pass", _half_days, _half_days, fewest_days=3),
+    Way("strong low-pass", _two_days, _two_days, fewest_days=14),
     Way("differences", _differences, _same),
     Way("sums", _same, _differences),
 )
 
 
-def find_near(rows: Rows, rng: np.random.Generator) -> list[Look]:
-    """Search every transform: a look for each window length."""
+def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
+    """Search every transform: a look for each window length, and the least share of windows that was drawn."""
     looks: list[Look] = []
+    searched = 1.0
     lengths = window_lengths(rows.length, rows.day)
     indexed: dict[tuple[object, bool, int], Points] = {}
     for name, steps in lengths.items():
@@ -78,16 +90,16 @@ def find_near(rows: Rows, rng: np.random.Generator) -> list[Look]:
                 continue
             key = (way.real, way.rank, steps)
             if key not in indexed:
-                indexed[key] = points_of(way.real(rows.real, rows.day), steps, rows.day, way.rank, MOST_REAL, rng)
-            made = points_of(way.made(rows.synthetic, rows.day), steps, rows.day, way.rank, MOST_MADE, rng)
+                indexed[key] = _points(way.real(rows.real, rows.day), steps, rows.day, way, MOST_REAL, rng)
+            made = _points(way.made(rows.synthetic, rows.day), steps, rows.day, way, MOST_MADE, rng)
+            searched = min(searched, made.share, indexed[key].share)
             ratios = owner_ratios(made, indexed[key], rows)
-            looks.append(replace(judge_ratios(ratios, rows.side), transform=way.name, length=name))
-    return looks
+            looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
+    return looks, searched
 
 
-def points_of(rows: Array, steps: int, day: int, rank: bool, most: int, rng: np.random.Generator) -> Points:
-    steps = min(steps, rows.shape[1])
-    return make_points(rows, steps, day, rank=rank, most=most, rng=rng)
+def _points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
+    return make_points(rows, min(steps, rows.shape[1]), day, rank=way.rank, most=most, rng=rng)
 
 
 def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
@@ -108,39 +120,40 @@ def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
     return found
 
 
-def judge_ratios(ratios: Array, side: Array) -> Look:
-    """The look at the owners with the least ratios: so many that what they prove is most."""
-    single = side < MIXED
-    ratios, side = ratios[single], side[single]
-    order = np.argsort(ratios, kind="stable")
-    finite = int(np.isfinite(ratios).sum())
-    best = (0, 0)
-    share = float((side == 0).mean()) if len(side) else 0.5
-    for first in FIRST:
-        if first > finite:
-            break
-        members = int((side[order[:first]] == 0).sum())
-        if members - share * first > best[0] - share * sum(best) or not sum(best):
-            best = (members, first - members)
-    return Look("", "", best, count_sure(ratios[side == 0], ratios[side == 1]))
+def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
+    """The look at the owners with the least ratios: so many that they prove most. Ties are in random order."""
+    telling = (side < MIXED) & (ratios < SAME)
+    sure = count_sure(ratios[telling & (side == 0)], ratios[telling & (side == 1)], int((side == 0).sum()))
+    members = side[telling][np.lexsort((rng.random(int(telling.sum())), ratios[telling]))] == 0
+    share = float((side == 0).sum() / max((side < MIXED).sum(), 1))
+    tried = [(int(members[:first].sum()), first) for first in FIRST if first <= len(members)]
+    found, first = max(tried, key=lambda each: _above(*each, share), default=(0, 0))
+    if sure > _above(found, first, share):
+        return Look("", "", (sure, 0), sure)
+    return Look("", "", (found, first - found), sure)
 
 
-def count_sure(members: Array, others: Array) -> int:
+def _above(found: int, first: int, share: float) -> float:
+    """Members above what chance explains of the first owners, at the lower end of the interval."""
+    return first * (clopper_pearson(found, first, FALSE_ALARMS)[0] - share)
+
+
+def count_sure(members: Array, others: Array, number: int) -> int:
     """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
 
     P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the members'
     is beyond chance, if j or more so small are expected too rarely.
     """
-    others = np.sort(others[np.isfinite(others)])
+    others = np.sort(others)
     tail = max(FEWEST_IN_TAIL, round(TAIL * len(others)))
     if len(others) <= tail:
         return 0
     edge = others[tail]
     logs = np.log(edge / np.maximum(others[:tail], NOTHING))
     exponent = tail / max(logs.sum(), 1e-9) * chi2.ppf(SURE, 2 * tail) / (2 * tail)
-    least = np.sort(members[np.isfinite(members)])[:MOST_SURE]
+    least = np.sort(members)[:MOST_SURE]
     least = least[least < others[0]]
-    expected = len(members) * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent
+    expected = number * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent
     chance = poisson.sf(np.arange(len(least)), expected)
     beyond = np.flatnonzero(chance < FALSE_ALARMS / 100 / MOST_SURE)
     return int(beyond[-1]) + 1 if len(beyond) else 0

@@ -7,7 +7,6 @@ steps are averaged into at most 48, so that long windows are compared by their c
 filters change that little. Shapes: n rows, L steps, w steps of a window, k windows, D numbers of a point.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,10 +26,11 @@ TELLING = 4.0  # steps that make a window's variance, at least: one peak alone i
 
 @dataclass(frozen=True)
 class Points:
-    """Windows as points: [k, D] float32 of unit length, and the row of each, [k]."""
+    """Windows as points: [k, D] float32 of unit length, the row of each, [k], and the share that was drawn."""
 
     values: Array
     rows: Array
+    share: float = 1.0
 
 
 def make_points(
@@ -59,7 +59,8 @@ def make_points(
             tells = _telling(windows, deviation[who])
             found.append(_pictured(windows[tells], rank))
             owners.append(who[tells] + span.start)
-    return Points(np.concatenate(found), np.concatenate(owners))
+    order = rng.permutation(sum(map(len, owners)))  # equal points: the first found is anybody's
+    return Points(np.concatenate(found)[order], np.concatenate(owners)[order], share)
 
 
 def _expected(length: int, steps: int, day: int) -> float:
@@ -127,15 +128,9 @@ def fill_gaps(rows: Array) -> tuple[Array, Array]:
     return filled, gaps
 
 
-# ------------------------------------------------------------------------------------------------- transforms
-
-
-def smooth(rows: Array, day: int) -> Array:
-    """Means over half a day, taken twice; a gap stays one."""
+def smooth(rows: Array, steps: int) -> Array:
+    """Means over so many steps, three at least, taken twice; a gap stays one."""
     values, gaps = fill_gaps(rows)
-    width = max(3, day // 2)
+    width = max(3, steps)
     found = uniform_filter1d(uniform_filter1d(values, width, axis=1), width, axis=1)
     return np.where(gaps, np.float32(np.nan), found).astype(np.float32)
-
-
-Transform = Callable[[Array], Array]
