@@ -19,7 +19,8 @@ def nearer_share(scene: Scene) -> tuple[Measured, str]:
         _nearest_of(scene, side, pair, size)
         for side, pair in ((scene.members, scene.to_members), (scene.strangers, scene.to_strangers))
     )
-    closer = inside < outside
+    coin = scene.rng("ties of the nearest").random(len(inside)) < 0.5
+    closer = (inside < outside) | ((inside == outside) & coin)
     share = float(closer.mean())
     owners = np.where(closer, owner, scene.members.num_owners + other)
     weights = np.unique(owners, return_counts=True)[1]

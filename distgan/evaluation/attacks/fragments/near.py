@@ -68,7 +68,6 @@ WAYS = (
     Way("scaled, noisy", _same, _same),
     Way("negated", _same, lambda rows, day: -rows),
     Way("reversed", _same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
-    Way("reversed and negated", _same, lambda rows, day: -rows[:, ::-1]),
     Way("monotone", _same, _same, rank=True),
     Way("low-pass", _half_days, _half_days, fewest_days=3),
     Way("strong low-pass", _two_days, _two_days, fewest_days=14),
