@@ -133,7 +133,7 @@ BATTERY = (
         "members found minus non-members",
         0,
         OURS,
-        partial(_fragments, fragments.exact),
+        partial(_fragments, fragments.search_exact),
         "alarm",
     ),
     Attack(
@@ -142,7 +142,7 @@ BATTERY = (
         "members found minus non-members",
         0,
         OURS,
-        partial(_fragments, fragments.near),
+        partial(_fragments, fragments.search_near),
         "alarm",
     ),
     Attack(

@@ -1,7 +1,7 @@
 """The fragment attack: do windows of members stand in the release more often than windows of non-members?
 
-    exact(scene)   P1: windows value for value, on grids, in the order of their values; at every offset
-    near(scene)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps
+    search_exact(scene)   P1: windows value for value, on grids, in the order of their values; at every offset
+    search_near(scene)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps
 
 Both search windows of every length from a day to the whole series, without knowing who is a member, and count
 whom they find by owner (`evidence`).
@@ -20,14 +20,14 @@ ATTACKS = 2  # which share the false alarms
 Groups = list[tuple[str, Measured]]
 
 
-def exact(scene: Scene) -> tuple[Measured, Groups, str]:
+def search_exact(scene: Scene) -> tuple[Measured, Groups, str]:
     """P1: members found value for value minus non-members; by transform and window length; a note."""
     rows = collect_rows(scene)
     looks = find_exact(rows, scene.rng("surprise of windows"))
     return _summarise(looks, rows.sizes, ATTACKS * len(looks))
 
 
-def near(scene: Scene) -> tuple[Measured, Groups, str]:
+def search_near(scene: Scene) -> tuple[Measured, Groups, str]:
     """P2: members found nearly minus non-members; by transform and window length; a note."""
     rows = collect_rows(scene)
     looks, searched = find_near(rows, scene.rng("windows of the near search"))

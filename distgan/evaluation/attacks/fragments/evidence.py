@@ -54,9 +54,10 @@ def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> Measur
         return number * (share - (1 - share) * ratio)
 
     if not number:
-        return Measured(float(look.sure), float(look.sure), float(look.sure), float(look.sure), sizes[0])
+        return Measured.exactly(float(look.sure), sizes[0])
     low, high = (difference(share) for share in clopper_pearson(members, number))
     surely = difference(clopper_pearson(members, number, 2 * FALSE_ALARMS / max(looks, 1))[0])
     value = members - others * ratio
-    low = max(low, float(look.sure))
-    return Measured(value, low, max(high, low), max(surely, float(look.sure)), sizes[0])
+    if look.sure:  # each of them stands for itself
+        low, high, surely = (max(each, float(look.sure)) for each in (low, high, surely))
+    return Measured(value, low, high, surely, sizes[0])

@@ -10,6 +10,8 @@ may repeat it proves nothing alone: its surprise must be beyond log2 of the pair
 k windows.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from distgan.evaluation.attacks.fragments.evidence import Look, count_sides
@@ -22,6 +24,8 @@ from distgan.evaluation.attacks.scene import Array
 FEWEST_ORDERED = 16  # steps of a window of orders
 MOST_MATCHES = 4_000_000  # windows that are followed to longer lengths
 MOST_HOLDERS = 3  # entities, all on one side, that may share a window that proves a copy
+PRUDENCE = 1.5  # the model of the first order knows no hour of the day
+BEYOND = 2.0  # times the surprise of windows that the release shares with non-members: the model's own test
 MARGIN = 20.0  # bits beyond log2 of the pairs compared: one in a million
 
 
@@ -40,12 +44,18 @@ def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
         real, made = match_windows(family, rows.real, rows.synthetic, steps[place:])
         if len(real.rows) <= MOST_MATCHES:
             break
-    model = _model(rows, family, rng) if len(real.rows) else None
-    return [
-        _look(rows, family, model, (real, found), (transform, name, length))
-        for transform, found in made.items()
-        for name, length in lengths.items()
-    ]
+    if not len(real.rows):
+        return [Look(family.name_of(way), name, (0, 0)) for way in made for name in lengths]
+    model = _model(rows, family, rng)
+    looks = []
+    for transform, found in made.items():
+        seen = [_held(rows, family, model, (real, found), length) for length in lengths.values()]
+        by_chance = max(float(each.bits[each.side == 1].max(initial=0)) for each in seen)
+        need = max(_needed_bits(rows, family), BEYOND * by_chance)
+        looks += [
+            _look(rows, each, need, (family.name_of(transform), name)) for name, each in zip(lengths, seen)
+        ]
+    return looks
 
 
 def exact_lengths(rows: Rows, family: Family) -> dict[str, int]:
@@ -60,28 +70,34 @@ def exact_lengths(rows: Rows, family: Family) -> dict[str, int]:
     return {name: steps for steps, name in found.items()}
 
 
-def _look(
-    rows: Rows,
-    family: Family,
-    model: Surprise | None,
-    matches: tuple[Matches, Matches],
-    which: tuple[str, str, int],
-) -> Look:
-    """Count the entities whose windows of one length stand in the release and with no entity of the other side."""
-    (real, made), (transform, name, steps) = matches, which
-    title = family.name_of(transform)
-    if model is None or steps not in real.keys:
-        return Look(title, name, (0, 0))
+@dataclass(frozen=True)
+class Held:
+    """Windows of one length that stand in the release and with few real entities, all of one side: by window
+    the entity, how many have it, the side and the surprise in bits, [k] each.
+    """
+
+    entity: Array
+    holders: Array
+    side: Array
+    bits: Array
+
+
+def _held(rows: Rows, family: Family, model: Surprise, matches: tuple[Matches, Matches], steps: int) -> Held:
+    real, made = matches
+    if steps not in real.keys:
+        return Held(*(np.empty(0, np.int64) for _ in range(4)))
     keys = real.keys[steps]
     hit = np.flatnonzero((keys != 0) & np.isin(keys, made.keys[steps]))
-    factor = len(family.real(rows.real[:1]))
-    entity = rows.entities[real.rows[hit] // factor]
+    entity = rows.entities[real.rows[hit] // len(family.real(rows.real[:1]))]
     holders, side = _holders(keys[hit], entity, rows.side)
-    found = count_sides(rows.side, entity[(holders == 1) & (side < MIXED)])
-    few = hit[(holders <= MOST_HOLDERS) & (side < MIXED)]
-    enough = _bits(rows, family, model, real, few, steps) >= _needed_bits(rows, family)
-    sure = count_sides(rows.side, rows.entities[real.rows[few[enough]] // factor])
-    return Look(title, name, found, 0 if sure[1] else sure[0])
+    few = (holders <= MOST_HOLDERS) & (side < MIXED)
+    return Held(entity[few], holders[few], side[few], _bits(rows, family, model, real, hit[few], steps))
+
+
+def _look(rows: Rows, held: Held, need: float, names: tuple[str, str]) -> Look:
+    """Count the entities that alone have a window of the release, and the members that surely have one."""
+    sure = held.entity[(held.side == 0) & (held.bits >= need)]
+    return Look(*names, count_sides(rows.side, held.entity[held.holders == 1]), len(np.unique(sure)))
 
 
 def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
@@ -99,7 +115,8 @@ def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
 
 def _needed_bits(rows: Rows, family: Family) -> float:
     """Surprise beyond which no window of the release equals a real one by chance, however many are compared."""
-    return float(np.log2(rows.real.size) + np.log2(rows.synthetic.size * len(family.made)) + MARGIN)
+    pairs = np.log2(rows.real.size) + np.log2(rows.synthetic.size * len(family.made))
+    return float(PRUDENCE * pairs + MARGIN)
 
 
 def _model(rows: Rows, family: Family, rng: np.random.Generator) -> Surprise:
@@ -109,16 +126,37 @@ def _model(rows: Rows, family: Family, rng: np.random.Generator) -> Surprise:
     return Surprise(family.code(values), values if family.numeric else None)
 
 
+def _common(rows: Rows, family: Family, real: Matches, steps: int) -> Array:
+    """Which of the shortest windows both sides or many entities have: places among the matches."""
+    entity = rows.entities[real.rows // len(family.real(rows.real[:1]))]
+    holders, side = _holders(real.keys[steps], entity, rows.side)
+    return np.flatnonzero((holders > MOST_HOLDERS) | (side == MIXED))
+
+
 def _bits(rows: Rows, family: Family, model: Surprise, real: Matches, which: Array, steps: int) -> Array:
-    """Surprise of these real windows: places among the matches [k] -> [k] bits."""
+    """Surprise of these real windows: places among the matches [k] -> [k] bits.
+
+    Steps inside a shorter window that is common tell nothing: a week of a standard profile with one step more,
+    which by chance is also one member's, is no copy of that member.
+    """
     found, inner = np.zeros(len(which)), steps - family.span
-    start = real.starts[which]
+    shortest = min(real.keys)
+    common = _common(rows, family, real, shortest)
+    common = common[np.isin(real.rows[common], real.rows[which])]
+    places = np.concatenate([which, common])
+    start = real.starts[places]
 
     def fill(values: Array, local: Array, mine: Array) -> None:
         bits = model.bits(family.code(values), values if family.numeric else None)
+        edges = np.zeros((len(bits), bits.shape[1] + 1), np.int32)
+        known = mine >= len(which)
+        np.add.at(edges, (local[known], start[mine[known]]), 1)
+        np.add.at(edges, (local[known], start[mine[known]] + shortest - family.span), -1)
+        bits[np.cumsum(edges, axis=1)[:, :-1] > 0] = 0
         total = np.zeros((len(bits), bits.shape[1] + 1))
         np.cumsum(bits, axis=1, out=total[:, 1:])
-        found[mine] = total[local, start[mine] + inner] - total[local, start[mine]]
+        where, own = local[~known], mine[~known]
+        found[own] = total[where, start[own] + inner] - total[where, start[own]]
 
-    visit_rows(family.real, rows.real, real.rows[which], fill)
+    visit_rows(family.real, rows.real, real.rows[places], fill)
     return found

@@ -28,12 +28,13 @@ from distgan.evaluation.attacks.scene import Array
 
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
+FEWEST_RANKED = 16  # steps of a window of ranks
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
 SURE = 0.01  # error of the power law's exponent
 MOST_SURE = 12  # members that are tried one after another
-NOTHING = 1e-6  # a distance of rounding
+NOTHING = 0.01  # a distance below which windows are equal: which `exact` judges by their information
 SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
 
 
@@ -85,7 +86,7 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
     for name, steps in lengths.items():
         indexed.clear()
         for way in WAYS:
-            if steps < way.fewest_days * rows.day:
+            if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
                 continue
             key = (way.real, way.rank, steps)
             if key not in indexed:
