@@ -44,7 +44,13 @@ def test_values_that_stand_in_the_release_are_found(scene: Scene, kind: str) -> 
     assert surely(fragments.search_exact, leaked(scene, fragment_leaks.EXACT[kind])) >= 1
 
 
-@pytest.mark.parametrize("kind", fragment_leaks.NEAR)
+QUICK = ("scaled noisy days of other members", "noisy logarithms", "low-pass of a quarter of a day")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in fragment_leaks.NEAR],
+)
 def test_near_copies_are_found(scene: Scene, kind: str) -> None:
     assert surely(fragments.search_near, leaked(scene, fragment_leaks.NEAR[kind])) >= 1
 

@@ -12,6 +12,8 @@ import numpy as np
 
 from distgan import clustering, draws, privacy
 from distgan.evaluation import tracing
+from distgan.evaluation.attacks import fragment_leaks
+from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.scene import Array, Scene, Side
 
 NUMBERS = 8  # of a home
@@ -234,6 +236,19 @@ def noisy_bank(population: Population, noise: float) -> Scene:
     )
 
 
+def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], Scene]:
+    """So many of the synthetic series, one at least, are fragments of members' series."""
+
+    def leak(population: Population) -> Scene:
+        scene, rng = population.scene, population.scene.rng("planted fragments")
+        made = scene.synthetic.copy()
+        count = max(1, round(share * len(made)))
+        made[:count] = kind(scene.members.series, count, STEPS_PER_DAY, rng)
+        return replace(scene, synthetic=made)
+
+    return leak
+
+
 Leak = Callable[[Population], Scene]
 IN_SERIES: dict[str, Leak] = {
     "1 % copies": some_copied(lambda copied, rng: copied),
@@ -244,6 +259,10 @@ IN_SERIES: dict[str, Leak] = {
     "1 % copies of a quarter of a series": some_copied(lambda copied, rng: copied, 0.5, 0.75),
     "1 % copies of one channel": one_channel_copied,
     "a memorising generator": memorising,
+}
+IN_FRAGMENTS: dict[str, Leak] = {
+    f"1 % {name}": some_fragments(kind)
+    for name, kind in {**fragment_leaks.EXACT, **fragment_leaks.NEAR}.items()
 }
 IN_BANK: dict[str, Leak] = {
     "singleton groups": singletons,

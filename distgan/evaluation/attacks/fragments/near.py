@@ -34,7 +34,7 @@ TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so 
 FEWEST_IN_TAIL = 10
 SURE = 0.01  # error of the power law's exponent
 MOST_SURE = 12  # members that are tried one after another
-NOTHING = 0.01  # a distance below which windows are equal: which `exact` judges by their information
+NOTHING = 0.04  # a distance below which windows are as good as equal: those `exact` judges by information
 SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
 
 
