@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import fragment_leaks, fragments, rates
+from distgan.evaluation.attacks import fragment_leaks, fragments, planted, rates
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
 from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
@@ -88,26 +88,8 @@ def test_honest_series_are_no_copies(scene: Scene) -> None:
         assert surely(attack, scene) <= 0
 
 
-def meters(series: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Readings on a grid of 0.001, with quiet nights on two levels, and empty days of zeros."""
-    quiet = rng.random((len(series), 1, 1)) < 0.4
-    night = (np.arange(LENGTH) % DAY < 6)[None, :, None]
-    standby = 0.003 + 0.001 * rng.integers(0, 2, series.shape)
-    empty = np.repeat(rng.random((len(series), LENGTH // DAY, 1)) < 0.1, DAY, axis=1)
-    values = np.where(quiet & night, standby, 0.2 * series)
-    return np.round(np.where(empty, 0, values), 3).astype(np.float32)
-
-
-def metered(scene: Scene) -> Scene:
-    rng = np.random.default_rng(1)
-    members, strangers = (
-        replace(side, series=meters(side.series, rng)) for side in (scene.members, scene.strangers)
-    )
-    return replace(scene, members=members, strangers=strangers, synthetic=meters(scene.synthetic, rng))
-
-
 def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
-    coarse = metered(scene)
+    coarse = planted.read_by_meters(scene)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, coarse) <= 0
     assert (
