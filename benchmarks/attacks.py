@@ -5,10 +5,11 @@
                                              series x length x seed, and 20 honest releases: many hours
     python benchmarks/attacks.py --cost      CPU seconds of each attack: 10,000 owners a side, 2190 steps
 
-The table is made cell by cell; with --save each is a line of a file, and the same command goes on where it
-stopped. A cell is tried with P1, and with P2 if that did not refuse it; honest releases with the whole battery,
-every second one as coarse meters show it. A leak is missed if it is not refused. Means of two members and the
-like are in the table, but are not claimed to be found and do not count. One thread. The last line is JSON.
+The table is made cell by cell; with --save each is a line of a file, and the same command goes on where
+it stopped. A cell is tried with P1, and with P2 if that did not refuse it; honest releases with the whole
+battery, every second one as coarse meters show it. A leak is missed if it is not refused. Means of two
+members and the like are in the table, but are not claimed to be found and do not count. One thread. The
+last line is JSON.
 """
 
 import argparse
@@ -65,7 +66,9 @@ Cell = tuple[str, float, int, int]  # kind, share of the released series, steps,
 
 
 def list_cells(given: argparse.Namespace) -> list[Cell]:
-    """Honest releases first, then leaks of all the series of other kinds, then fragments by kind and share."""
+    """Honest releases first, then leaks of all the series of other kinds, then fragments by kind and
+    share.
+    """
     cells: list[Cell] = []
     for length in given.lengths:
         cells += [(HONEST, 0.0, length, seed) for seed in range(given.honest)]
@@ -121,10 +124,8 @@ def made_cells(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             kind, share, length, seed = cell
             said = ", ".join(over) or "passes"
             spent = time.perf_counter() - started
-            print(
-                f"{number}/{len(cells)}  {kind}, {share:.1%} of {length} steps, seed {seed}: {said} ({spent:.0f} s)",
-                flush=True,
-            )
+            what = f"{kind}, {share:.1%} of {length} steps, seed {seed}"
+            print(f"{number}/{len(cells)}  {what}: {said} ({spent:.0f} s)", flush=True)
         yield row
 
 

@@ -750,9 +750,9 @@ def nearest_few(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
 
-    All points are compared where they are few. Of many, only those in the cells of an inverted file that are
-    nearest to the query: a nearest point in another cell is missed. Places beyond what was found have distance
-    infinity and number -1.
+    All points are compared where they are few. Of many, only those in the cells of an inverted file that
+    are nearest to the query: a nearest point in another cell is missed. Places beyond what was found have
+    distance infinity and number -1.
     """
     faiss = _faiss()
     queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))

@@ -1,4 +1,4 @@
-"""Fragments of members' readings are found however they are disguised; honest releases, also coarse ones, pass."""
+"""Fragments of members' readings are found in every disguise; honest releases, coarse ones too, pass."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ def surely(attack: Attack, scene: Scene) -> float:
     return max([measured.sure, *(each.sure for _, each in groups)])
 
 
-# ------------------------------------------------------------------------------------------- what must be found
+# --------------------------------------------------------------------------------------- what must be found
 
 
 @pytest.mark.parametrize("kind", fragment_leaks.EXACT)
@@ -80,7 +80,7 @@ def test_one_channel_is_enough(scene: Scene) -> None:
     assert fragments.search_exact(two)[0].sure == 1
 
 
-# ---------------------------------------------------------------------------------------- what must not be found
+# ----------------------------------------------------------------------------------- what must not be found
 
 
 def test_honest_series_are_no_copies(scene: Scene) -> None:
@@ -109,7 +109,7 @@ def test_a_release_of_one_value_copies_nobody(scene: Scene, value: float) -> Non
 
 
 def test_patterns_that_non_members_have_too_tell_nothing(scene: Scene) -> None:
-    """A week of the standard profile, value for value, in every tenth home of both sides and in the release."""
+    """A week of one profile, value for value, in every tenth home of both sides and in the release."""
     profile = scene.reference[0, :168]
     sides = [side.series.copy() for side in (scene.members, scene.strangers)]
     for series in sides:
@@ -143,7 +143,7 @@ def test_an_owner_counts_once_and_a_double_is_no_other_owner(scene: Scene) -> No
     assert surely(fragments.search_near, double) >= 1
 
 
-# ------------------------------------------------------------------------------------------------------- parts
+# ---------------------------------------------------------------------------------------------------- parts
 
 
 def test_fingerprints_are_equal_where_windows_are() -> None:
@@ -209,7 +209,7 @@ def test_a_power_law_is_no_proof_of_copies() -> None:
     assert count_sure(np.append(draws[0, 0], 1e-4), draws[0, 1], 301) == 1
 
 
-# ------------------------------------------------------------------------------------- ties and exact intervals
+# --------------------------------------------------------------------------------- ties and exact intervals
 
 
 def test_scores_that_say_nothing_prove_no_epsilon() -> None:

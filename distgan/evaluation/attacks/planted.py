@@ -237,8 +237,8 @@ def noisy_bank(population: Population, noise: float) -> Scene:
 
 
 def read_by_meters(scene: Scene) -> Scene:
-    """The scene as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 % of the
-    homes, and 10 % of the days empty, with zeros.
+    """The scene as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
+    of the homes, and 10 % of the days empty, with zeros.
     """
     rng = scene.rng("meters")
 

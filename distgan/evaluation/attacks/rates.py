@@ -89,10 +89,11 @@ def hits_at(
 def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measured:
     """Return what an attack on members gains over the same one on non-members: (r - c) / (1 - c), at least 0.
 
-    The statistic is Anonymeter's (Giomi et al. 2023). Its interval is that of two exact ones: r and c each have
-    Clopper and Pearson's limits, and the changes that either limit makes are squared and added (MOVER: Zou and
-    Donner 2008). No count makes it degenerate: at none or all of n the limits still stand off. Where every
-    non-member is hit, 1 - c is 0: the value is 0, and the interval says how little is known.
+    The statistic is Anonymeter's (Giomi et al. 2023). Its interval is that of two exact ones: r and c
+    each have Clopper and Pearson's limits, and the changes that either limit makes are squared and added
+    (MOVER: Zou and Donner 2008). No count makes it degenerate: at none or all of n the limits still stand
+    off. Where every non-member is hit, 1 - c is 0: the value is 0, and the interval says how little is
+    known.
     """
 
     def risk(success: float, control: float) -> float:

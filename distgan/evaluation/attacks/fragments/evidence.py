@@ -1,9 +1,10 @@
 """What the owners found among members and among non-members prove: the difference and its exact interval.
 
-Which owners were trained on is decided by lot, and nothing in the search knows the sides. If the release says
-nothing of its members, each owner found is therefore a member with the members' share of all owners, whatever
-the search looks like, samples or misses (a permutation test). Given a + b owners found, a is at most as spread
-as a binomial number of that share, so that Clopper and Pearson's interval is exact or too wide.
+Which owners were trained on is decided by lot, and nothing in the search knows the sides. If the release
+says nothing of its members, each owner found is therefore a member with the members' share of all owners,
+whatever the search looks like, samples or misses (a permutation test). Given a + b owners found, a is at
+most as spread as a binomial number of that share, so that Clopper and Pearson's interval is exact or too
+wide.
 """
 
 from dataclasses import dataclass
@@ -23,8 +24,7 @@ class Look:
 
     Attributes:
         found: [members, non-members] found.
-        sure: members of whom one alone is a leak, since chance does not explain it; 0 where non-members are found
-            as surely.
+        sure: members of whom one alone is a leak, since chance does not explain it.
     """
 
     transform: str

@@ -1,9 +1,10 @@
-"""Does a window of a member stand in the release, value for value? Asked at every offset, as an attacker would.
+"""Does a window of a member stand in the release, value for value? Asked at every offset, as an attacker
+would.
 
-Windows are compared by fingerprints of all offsets of all rows: of the values as they stand, on coarser grids,
-and of the order of the values, which no increasing map changes (scaled, raised, rank-mapped and monotonely
-distorted copies are found exactly, too); of the release as it is, reversed in time, negated; of differences
-and sums; of every second step.
+Windows are compared by fingerprints of all offsets of all rows: of the values as they stand, on coarser
+grids, and of the order of the values, which no increasing map changes (scaled, raised, rank-mapped and
+monotonely distorted copies are found exactly, too); of the release as it is, reversed in time, negated;
+of differences and sums; of every second step.
 
 A window that several real entities have tells of none of them. One that is so poor in information that chance
 may repeat it proves nothing alone: its surprise must be beyond log2 of the pairs of windows compared. Shapes:
@@ -35,7 +36,9 @@ def find_exact(rows: Rows, rng: np.random.Generator) -> list[Look]:
 
 
 def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
-    """Look at one family in windows of every length, beginning with the shortest that does not match too often."""
+    """Look at one family in windows of every length, beginning with the shortest that does not match too
+    often.
+    """
     lengths = exact_lengths(rows, family)
     if not lengths:
         return []
@@ -101,7 +104,9 @@ def _look(rows: Rows, held: Held, need: float, names: tuple[str, str]) -> Look:
 
 
 def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
-    """Of each window: how many entities have it, and their side, 2 if they are of both: [k], [k] -> [k], [k]."""
+    """Of each window: how many entities have it, and their side, 2 if they are of both: [k], [k] -> [k],
+    [k].
+    """
     _, group = np.unique(keys, return_inverse=True)
     number = int(group.max(initial=-1)) + 1
     pairs = np.unique(np.stack([group, entity]), axis=1)
@@ -114,7 +119,9 @@ def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
 
 
 def _needed_bits(rows: Rows, family: Family) -> float:
-    """Surprise beyond which no window of the release equals a real one by chance, however many are compared."""
+    """Surprise beyond which no window of the release equals a real one by chance, however many are
+    compared.
+    """
     pairs = np.log2(rows.real.size) + np.log2(rows.synthetic.size * len(family.made))
     return float(PRUDENCE * pairs + MARGIN)
 
@@ -136,8 +143,8 @@ def _common(rows: Rows, family: Family, real: Matches, steps: int) -> Array:
 def _bits(rows: Rows, family: Family, model: Surprise, real: Matches, which: Array, steps: int) -> Array:
     """Surprise of these real windows: places among the matches [k] -> [k] bits.
 
-    Steps inside a shorter window that is common tell nothing: a week of a standard profile with one step more,
-    which by chance is also one member's, is no copy of that member.
+    Steps inside a shorter window that is common tell nothing: a week of a standard profile with one step
+    more, which by chance is also one member's, is no copy of that member.
     """
     found, inner = np.zeros(len(which)), steps - family.span
     shortest = min(real.keys)

@@ -21,7 +21,7 @@ def mix(codes: Array) -> Array:
 
 
 def hash_prefixes(mixed: Array) -> Array:
-    """Hash of the first t codes of every row, t = 0 .. T: [n, T] uint64 -> [n, T + 1]; P_t+1 = P_t · B + x_t."""
+    """Hash of the first t codes of every row, P_t+1 = P_t · B + x_t: [n, T] uint64 -> [n, T + 1]."""
     found = np.zeros((mixed.shape[1] + 1, len(mixed)), np.uint64)
     columns = np.ascontiguousarray(mixed.T)
     for step, column in enumerate(columns):

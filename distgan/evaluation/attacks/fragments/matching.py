@@ -1,7 +1,7 @@
 """Which windows two sets of rows have in common, by fingerprints, without holding all of them.
 
-Two passes: what passes a filter of the other side's fingerprints is kept, then joined exactly. Shapes: n rows,
-L steps, k windows.
+Two passes: what passes a filter of the other side's fingerprints is kept, then joined exactly. Shapes: n
+rows, L steps, k windows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,8 +133,8 @@ def _lengthened(
 
 
 def visit_rows(change: Change, rows: Array, row: Array, visit: Callable[[Array, Array, Array], None]) -> None:
-    """By blocks of the rows that are wanted: `visit(changed values, [j] their row for each place, [j] which of
-    the places they are)`; `row` is of changed rows, of which `change` makes several of one.
+    """By blocks of the rows that are wanted: `visit(changed values, [j] their row for each place, [j]
+    which of the places they are)`; `row` is of changed rows, of which `change` makes several of one.
     """
     if not len(row):
         return

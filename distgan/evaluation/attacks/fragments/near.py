@@ -1,13 +1,14 @@
 """Does a window of the release lie nearer to one real owner than to any other, and is that owner a member?
 
 Every window of the release is looked up among the windows of all owners, members and non-members alike
-(`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy is far
-nearer to one owner than to all others (the ratio test of Lowe 2004), while a window that many have is as near
-to the next, so common shapes do not count. An owner's score is the least ratio of all its windows.
+(`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy
+is far nearer to one owner than to all others (the ratio test of Lowe 2004), while a window that many have
+is as near to the next, so common shapes do not count. An owner's score is the least ratio of all its
+windows.
 
-The search does not know the sides, so among the owners with the least ratios members and non-members are alike
-frequent unless the release tells of its members. One or few owners are a leak where ratios as small as theirs
-are not to be expected of so many non-members, by the power law of those.
+The search does not know the sides, so among the owners with the least ratios members and non-members are
+alike frequent unless the release tells of its members. One or few owners are a leak where ratios as small
+as theirs are not to be expected of so many non-members, by the power law of those.
 
 Why not a matrix profile (stumpy): it compares one series with one other, in L² steps a pair; 10,000 x 20,000
 pairs of 2190 steps are 10^15, and numba would be one more heavy library.
@@ -78,7 +79,9 @@ WAYS = (
 
 
 def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
-    """Search every transform: a look for each window length, and the least share of windows that was drawn."""
+    """Search every transform: a look for each window length, and the least share of windows that was
+    drawn.
+    """
     looks: list[Look] = []
     searched = 1.0
     lengths = window_lengths(rows.length, rows.day)
@@ -121,7 +124,9 @@ def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
 
 
 def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
-    """The look at the owners with the least ratios: so many that they prove most. Ties are in random order."""
+    """The look at the owners with the least ratios: so many that they prove most. Ties are in random
+    order.
+    """
     telling = (side < MIXED) & (ratios < SAME)
     sure = count_sure(ratios[telling & (side == 0)], ratios[telling & (side == 1)], int((side == 0).sum()))
     members = side[telling][np.lexsort((rng.random(int(telling.sum())), ratios[telling]))] == 0
@@ -141,8 +146,8 @@ def _above(found: int, first: int, share: float) -> float:
 def count_sure(members: Array, others: Array, number: int) -> int:
     """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
 
-    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the members'
-    is beyond chance, if j or more so small are expected too rarely.
+    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the
+    members' is beyond chance, if j or more so small are expected too rarely.
     """
     others = np.sort(others)
     tail = max(FEWEST_IN_TAIL, round(TAIL * len(others)))

@@ -1,10 +1,11 @@
 """Windows as points in which near copies lie together, whatever their scale and offset.
 
-Where a window begins must not depend on where it stands in its series. Windows begin at whole days, so that
-days put together are met as they were taken, and are centred on the series' own peaks, which move with what is
-copied (as local minima of hashes do in winnowing, Schleimer et al. 2003). A window is standardised and its
-steps are averaged into at most 48, so that long windows are compared by their course: noise and low-pass
-filters change that little. Shapes: n rows, L steps, w steps of a window, k windows, D numbers of a point.
+Where a window begins must not depend on where it stands in its series. Windows begin at whole days, so
+that days put together are met as they were taken, and are centred on the series' own peaks, which move
+with what is copied (as local minima of hashes do in winnowing, Schleimer et al. 2003). A window is
+standardised and its steps are averaged into at most 48, so that long windows are compared by their
+course: noise and low-pass filters change that little. Shapes: n rows, L steps, w steps of a window, k
+windows, D numbers of a point.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ TELLING = 4.0  # steps that make a window's variance, at least: one peak alone i
 
 @dataclass(frozen=True)
 class Points:
-    """Windows as points: [k, D] float32 of unit length, the row of each, [k], and the share that was drawn."""
+    """Windows as points: [k, D] float32 of unit length, the row of each, [k], and the share that was
+    drawn.
+    """
 
     values: Array
     rows: Array
@@ -36,7 +39,9 @@ class Points:
 def make_points(
     rows: Array, steps: int, day: int, *, rank: bool = False, most: int, rng: np.random.Generator
 ) -> Points:
-    """Windows of so many steps of all rows as points; if there are more than `most`, a random choice of them."""
+    """Windows of so many steps of all rows as points; if there are more than `most`, a random choice of
+    them.
+    """
     found, owners = [np.empty((0, min(NUMBERS, steps)), np.float32)], [np.empty(0, np.int64)]
     expected = len(rows) * _expected(rows.shape[1], steps, day)
     share = min(1.0, most / max(expected, 1))
@@ -117,7 +122,9 @@ def _pictured(windows: Array, rank: bool) -> Array:
 
 
 def fill_gaps(rows: Array) -> tuple[Array, Array]:
-    """Rows with every gap on a straight line between its neighbours, 0 in an empty one; and where gaps were."""
+    """Rows with every gap on a straight line between its neighbours, 0 in an empty one; and where gaps
+    were.
+    """
     gaps = np.isnan(rows)
     if not gaps.any():
         return rows, gaps

@@ -1,8 +1,9 @@
 """How improbable a window is: its surprise in bits under a simple model of all real values.
 
-A step's surprise is the least of three: how rare its code is, how rare it is after the code before it, and, of
-numbers, how rare the difference between both is. So zeros, plateaus, the few levels of an appliance and smooth
-curves on a coarse grid tell little, and a reading with all its digits much. Shapes: n rows, T codes.
+A step's surprise is the least of three: how rare its code is, how rare it is after the code before it,
+and, of numbers, how rare the difference between both is. So zeros, plateaus, the few levels of an
+appliance and smooth curves on a coarse grid tell little, and a reading with all its digits much. Shapes:
+n rows, T codes.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The real and the released series as rows, and the windows that the fragment attack looks at.
 
-A row is one channel of one series: a copied channel is then found whatever the others do, also where it stands
-in another channel. Shapes: n rows, L steps, w steps of a window. NaN where missing.
+A row is one channel of one series: a copied channel is then found whatever the others do, also where it
+stands in another channel. Shapes: n rows, L steps, w steps of a window. NaN where missing.
 """
 
 from collections.abc import Iterator
