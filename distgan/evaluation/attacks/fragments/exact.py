@@ -130,7 +130,7 @@ def _model(rows: Rows, family: Family, rng: np.random.Generator) -> Surprise:
     """Frequencies of the family's codes in random real rows."""
     count = max(1, min(len(rows.real), MOST_SAMPLED // rows.length))
     values = family.real(rows.real[np.sort(rng.permutation(len(rows.real))[:count])])
-    return Surprise(family.code(values), values if family.numeric else None)
+    return Surprise(family.code(values), family.numbers(values) if family.numbers else None)
 
 
 def _common(rows: Rows, family: Family, real: Matches, steps: int) -> Array:
@@ -154,7 +154,7 @@ def _bits(rows: Rows, family: Family, model: Surprise, real: Matches, which: Arr
     start = real.starts[places]
 
     def fill(values: Array, local: Array, mine: Array) -> None:
-        bits = model.bits(family.code(values), values if family.numeric else None)
+        bits = model.bits(family.code(values), family.numbers(values) if family.numbers else None)
         edges = np.zeros((len(bits), bits.shape[1] + 1), np.int32)
         known = mine >= len(which)
         np.add.at(edges, (local[known], start[mine[known]]), 1)

@@ -59,7 +59,7 @@ class Family:
         code: values -> a code a step.
         span: steps before a step that its code depends on.
         real, made: how real rows and, by name, released rows are changed before they are compared.
-        numeric: codes are values, of which differences mean something.
+        numbers: values -> the numbers that the codes stand for, if differences of them mean something.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Family:
     span: int = 0
     real: Change = keep
     made: Mapping[str, Change] = field(default_factory=lambda: AS_IT_STANDS)
-    numeric: bool = False
+    numbers: Change | None = None
 
     def name_of(self, transform: str) -> str:
         return self.name if transform == "as it stands" else f"{self.name}, {transform}"
@@ -77,11 +77,11 @@ def list_families(rows: Rows) -> list[Family]:
     """Return every family; the grids are the three decimal ones around a row's usual deviation."""
     order, span = hashes.code_order, hashes.LAGS[-1]
     found = [
-        Family("values", hashes.code_bits, made=DIRECTIONS, numeric=True),
+        Family("values", hashes.code_bits, made=DIRECTIONS, numbers=keep),
         Family("order", order, span, made=DIRECTIONS),
         Family("order against differences", order, span, real=difference),
         Family("order against sums", order, span, made={"as it stands": difference}),
-        Family("every second value", hashes.code_bits, real=every_second, made=HALVED, numeric=True),
+        Family("every second value", hashes.code_bits, real=every_second, made=HALVED, numbers=keep),
         Family("order, slowed to half", order, span, made=HALVED),
         Family("order, hastened twice", order, span, real=every_second),
     ]
@@ -99,4 +99,7 @@ def _on_grid(grid: float) -> Family:
     def code(values: Array) -> Array:
         return hashes.code_grid(values, grid)
 
-    return Family(f"values rounded to {grid:g}", code, numeric=True)
+    def numbers(values: Array) -> Array:
+        return np.rint(values.astype(np.float64) / grid)
+
+    return Family(f"values rounded to {grid:g}", code, numbers=numbers)

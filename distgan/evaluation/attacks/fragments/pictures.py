@@ -22,7 +22,12 @@ NUMBERS = 48  # of a point
 KNOWN = 0.7  # share of its steps that a window must have
 QUIET = 0.05  # of its row's deviation: a window that varies less, as of an empty home, tells of nobody
 SAME = 1e-5  # of the largest value: what varies less is flat up to rounding
-TELLING = 4.0  # steps that make a window's variance, at least: one peak alone is like any other
+TELLING = 4.0  # steps that make a window's variance, at least: one peak alone is like any other;
+PEAKED = 24  # and one in so many of a long window
+FEWEST_LEVELS, MOST_STEPS_OF_LEVELS = (
+    5,
+    96,
+)  # distinct values: of as many steps a quarter, of an appliance two
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,19 @@ def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
 
 
 def _telling(windows: Array, deviation: Array) -> Array:
-    """Which windows vary, and in more than a few of their steps: [k, w], [k] -> [k] bool."""
+    """Which windows vary, in more than a few steps and between more than a few levels: [k, w], [k] -> [k]."""
     centred = windows - windows.mean(axis=1, keepdims=True)
     squares = np.square(centred, out=centred)
     variance = squares.mean(axis=1)
     fourth = np.square(squares, out=squares).mean(axis=1)
     least = np.maximum(QUIET * deviation, SAME * np.abs(windows).max(axis=1))
-    effective = windows.shape[1] * variance**2 / np.maximum(fourth, 1e-30)
-    return (np.sqrt(variance) > least) & (effective >= TELLING)
+    steps = windows.shape[1]
+    effective = steps * variance**2 / np.maximum(fourth, 1e-30)
+    told = (np.sqrt(variance) > least) & (effective >= max(TELLING, steps / PEAKED))
+    ordered = np.sort(windows[told], axis=1)
+    levels = 1 + (ordered[:, 1:] > ordered[:, :-1]).sum(axis=1)
+    told[told] = levels >= max(FEWEST_LEVELS, min(steps, MOST_STEPS_OF_LEVELS) // 4)
+    return told
 
 
 def _pictured(windows: Array, rank: bool) -> Array:

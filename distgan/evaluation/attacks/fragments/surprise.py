@@ -1,7 +1,7 @@
 """How improbable a window is: its surprise in bits under a simple model of all real values.
 
-A step's surprise is the least of three: how rare its code is, how rare it is after the code before it,
-and, of numbers, how rare the difference between both is. So zeros, plateaus, the few levels of an
+A step's surprise is the least of these: how rare its code is, how rare it is after the code before it,
+and, of numbers, how rare the difference to the one before and the difference of two such are. So zeros, plateaus, the few levels of an
 appliance and smooth curves on a coarse grid tell little, and a reading with all its digits much. Shapes:
 n rows, T codes.
 """
@@ -14,38 +14,43 @@ Array = np.ndarray
 
 MOST_SAMPLED = 2**21  # steps whose frequencies are counted
 ENOUGH = 20  # times that a code must have been seen for what follows it to be judged
+TIMES = (1, 2)  # that numbers are differenced
 FINEST = 1e-6  # of the values' deviation: differences are counted on a grid of this
 
 
 class Surprise:
     """Frequencies of codes, of pairs in a row, and of differences, in a sample of rows."""
 
-    def __init__(self, codes: Array, values: Array | None) -> None:
+    def __init__(self, codes: Array, numbers: Array | None) -> None:
         self.total = codes.size
         self.codes = np.unique(codes, return_counts=True)
         self.pairs = np.unique(_pair(codes), return_counts=True)
         self.grid = 0.0
-        if values is not None:
-            known = values[np.isfinite(values)]
-            self.grid = FINEST * float(known.std()) if len(known) else 0.0
+        if numbers is not None:
+            known = numbers[np.isfinite(numbers)]
+            self.grid = FINEST * float(known.std(dtype=np.float64)) if len(known) else 0.0
         if self.grid:
-            assert values is not None
-            self.steps = np.unique(self._step(values), return_counts=True)
+            assert numbers is not None
+            self.differences = [
+                np.unique(self._differences(numbers, times), return_counts=True) for times in TIMES
+            ]
 
-    def _step(self, values: Array) -> Array:
-        cells = np.rint(np.diff(np.nan_to_num(values).astype(np.float64), axis=1) / self.grid)
+    def _differences(self, numbers: Array, times: int) -> Array:
+        cells = np.rint(np.diff(np.nan_to_num(numbers).astype(np.float64), times, axis=1) / self.grid)
         return np.clip(cells, -(2.0**62), 2.0**62).astype(np.int64)
 
-    def bits(self, codes: Array, values: Array | None) -> Array:
-        """Surprise of every step: [n, T] codes and values -> [n, T] float64."""
+    def bits(self, codes: Array, numbers: Array | None) -> Array:
+        """Surprise of every step: [n, T] codes and numbers -> [n, T] float64."""
         seen = _count(self.codes, codes)
         bits = np.log2(self.total / seen)
         before = seen[:, :-1]
         follows = np.log2(np.maximum(before / _count(self.pairs, _pair(codes)), 1))
         later = bits[:, 1:]
         later[...] = np.where(before >= ENOUGH, np.minimum(later, follows), later)
-        if self.grid and values is not None:
-            np.minimum(later, np.log2(self.total / _count(self.steps, self._step(values))), out=later)
+        if self.grid and numbers is not None:
+            for times, table in zip(TIMES, self.differences):
+                rare = np.log2(self.total / _count(table, self._differences(numbers, times)))
+                np.minimum(bits[:, times:], rare, out=bits[:, times:])
         return bits
 
 
