@@ -33,6 +33,9 @@ FEWEST_RANKED = 16  # steps of a window of ranks
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
+STEEPEST = (
+    12.0  # exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd
+)
 SURE = 0.01  # error of the power law's exponent
 MOST_SURE = 12  # members that are tried one after another
 NOTHING = 0.04  # a distance below which windows are as good as equal: those `exact` judges by information
@@ -156,6 +159,7 @@ def count_sure(members: Array, others: Array, number: int) -> int:
     edge = others[tail]
     logs = np.log(edge / np.maximum(others[:tail], NOTHING))
     exponent = tail / max(logs.sum(), 1e-9) * chi2.ppf(SURE, 2 * tail) / (2 * tail)
+    exponent = min(exponent, STEEPEST)
     least = np.sort(members)[:MOST_SURE]
     least = least[least < others[0]]
     expected = number * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent

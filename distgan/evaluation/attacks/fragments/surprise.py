@@ -1,9 +1,9 @@
 """How improbable a window is: its surprise in bits under a simple model of all real values.
 
-A step's surprise is the least of these: how rare its code is, how rare it is after the code before it,
-and, of numbers, how rare the difference to the one before and the difference of two such are. So zeros, plateaus, the few levels of an
-appliance and smooth curves on a coarse grid tell little, and a reading with all its digits much. Shapes:
-n rows, T codes.
+A step's surprise is the least of these: how rare its code is, how rare it is after the code before it, and,
+of numbers, how rare the difference to the one before is, and the difference of two differences. So zeros,
+plateaus, the few levels of an appliance and smooth curves on a coarse grid tell little, and a reading with
+all its digits much. Shapes: n rows, T codes.
 """
 
 import numpy as np
