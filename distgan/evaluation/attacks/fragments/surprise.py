@@ -46,7 +46,10 @@ class Surprise:
         before = seen[:, :-1]
         follows = np.log2(np.maximum(before / _count(self.pairs, _pair(codes)), 1))
         later = bits[:, 1:]
-        later[...] = np.where(before >= ENOUGH, np.minimum(later, follows), later)
+        enough = (
+            1 if numbers is None else ENOUGH
+        )  # there are few orders, and after a rare one another rare one
+        later[...] = np.where(before >= enough, np.minimum(later, follows), later)
         if self.grid and numbers is not None:
             for times, table in zip(TIMES, self.differences):
                 rare = np.log2(self.total / _count(table, self._differences(numbers, times)))
