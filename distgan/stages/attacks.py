@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distgan import config, draws, models, privacy
+from distgan import config, draws, models
+from distgan.anonymity import dp
 from distgan.conditions import Bank, Members
 from distgan.data.store import Store, private_table, read_table
 from distgan.engine import checkpoint
+from distgan.errors import parsing
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.scene import Embed, Scene, Side
@@ -86,14 +88,15 @@ def claims(bank: Bank) -> list[str]:
         f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
         "with noise; all have the same weight, and no limit is set on what share of the load one carries."
     )
-    return [means, privacy.COVERED, privacy.NOT_COVERED]
+    return [means, dp.COVERED, dp.NOT_COVERED]
 
 
 def kept_tracing(folder: Run) -> list[tracing.Attack]:
     path = folder.clusters / TRACING
     fields = tracing.Attack.__dataclass_fields__
     told = read_json(path) if path.exists() else []
-    return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+    with parsing(path):
+        return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
 
 
 # ------------------------------------------------------------------------------------------------- who is who

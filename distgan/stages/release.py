@@ -6,7 +6,6 @@ release folder only if all holds, whole or not at all.
 """
 
 import datetime
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import distgan
-from distgan import conditions, config, privacy
+from distgan import conditions, config
 from distgan.conditions import Bank
+from distgan.data.export import export
 from distgan.data.store import Store
 from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
-from distgan.files import refuse_standing, whole_folder, write_json, write_text
+from distgan.files import publish, refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import current
 from distgan.stages.attacks import attacked
 from distgan.stages.bank import traced
 from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
-from distgan.stages.generate import export
+from distgan.stages.private import audit_ledger
 
 SCHEMA = "distgan.verdict/1"
 STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
@@ -141,27 +141,6 @@ def refusal(work: Callable[[], Any]) -> str:
     return ""
 
 
-def audit_ledger(settings: config.Config, folder: Run) -> None:
-    """
-    Raises:
-        Mismatch: lines were changed, or do not add up to what the bank promises.
-    """
-    promise = Bank.load(folder.bank).promise
-    spent = privacy.Ledger(folder.ledger).released()
-    if (promise is None) != (settings.privacy.epsilon is None):
-        raise Mismatch("the run's privacy.epsilon and the bank's manifest do not agree")
-    if promise is None:
-        return
-    if not spent:
-        raise Mismatch(f"{folder.ledger} has no line of what the bank has spent")
-    multiplier = privacy.together([entry["multiplier"] for entry in spent])
-    if not math.isclose(multiplier, promise.multiplier, rel_tol=1e-6):
-        raise Mismatch(
-            f"{folder.ledger} adds up to noise of {multiplier:.4g} sensitivities, and the bank promises "
-            f"{promise.multiplier:.4g}"
-        )
-
-
 def audit_series(settings: config.Config, folder: Run) -> None:
     """
     Raises:
@@ -229,7 +208,12 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         inside = Run(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
-            export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
+            export(
+                inside.synthetic,
+                inside.synthetic.with_suffix(f".{form}"),
+                "synthetic",
+                settings.generate.layout,
+            )
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
@@ -238,6 +222,7 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**verdict, "files": sums}, temporary / "verdict")
         write_text(temporary / "README.txt", readme(verdict, settings, folder, form))
+        publish(temporary)
 
 
 def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:

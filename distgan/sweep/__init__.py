@@ -16,14 +16,15 @@ from typing import Any
 
 from distgan import config
 from distgan.errors import Stopped, UserError
-from distgan.files import write_text
+from distgan.files import check_path, write_text
 from distgan.runs import Run
 
 
 def sweep(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     settings = config.load(options.config, options.overrides)
-    if options.run_dir:
+    if options.run_dir is not None:
+        check_path(options.run_dir, "--run-dir")
         settings = settings.model_copy(update={"run_dir": options.run_dir})
     if not settings.sweep.space:
         raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
@@ -33,17 +34,35 @@ def sweep(argv: Sequence[str] | None = None) -> None:
     from distgan.sweep import scores, trial
 
     scores.check(settings.sweep.objectives, settings.evaluate.critic_steps)
+    refuse_many_draws(settings, trial.shared_stages(settings))
     if options.dry_run:
         print(describe(settings, trial.looks(settings), trial.shared_stages(settings)))
     else:
         run(settings, Run(Path(settings.run_dir)))
 
 
+def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
+    """Refuse a search in which every trial would draw a private bank of its own.
+
+    Raises:
+        UserError: it would: ε is spent by each, and choosing one by its scores by real series spends more.
+    """
+    if settings.privacy.epsilon is not None and "bank" not in shared:
+        later = {*config.DEPENDS["gan"]}
+        searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
+        raise UserError(
+            f"sweep.space searches {searched}, from which the bank follows, so every trial would spend "
+            f"privacy.epsilon {settings.privacy.epsilon:g} again; search keys of {', '.join(sorted(later))} "
+            f"alone, "
+            "or leave privacy.epsilon out"
+        )
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML file with a section `sweep`")
+    parser.add_argument("--config", required=True, help="YAML file with a section `sweep`")
     parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
