@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,13 @@ def list_cells(given: argparse.Namespace) -> list[Cell]:
     return cells
 
 
-def outcome_of(cell: Cell, owners: int, full: bool) -> dict[str, Any]:
-    """What the battery says of one release, and which attacks refuse it."""
+make_population = lru_cache(1)(Population.of)  # cells of one seed follow one another
+
+
+def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
+    """The attacks that refuse one release."""
     kind, share, length, seed = cell
-    population = Population.of(owners, length, seed)
+    population = make_population(owners, length, seed)
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     if kind == HONEST:
         scene = planted.read_by_meters(population.scene) if seed % 2 else population.scene
@@ -100,7 +104,7 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> dict[str, Any]:
         over += [each["id"] for each in result["attacks"] if each["outcome"] == battery.OVER]
         if over and kind != HONEST:
             break
-    return {"over": over}
+    return over
 
 
 def made_cells(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -113,10 +117,7 @@ def made_cells(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         row = known.get(cell)
         if row is None:
             started = time.perf_counter()
-            found = alone(outcome_of, cell, given.owners, given.full)
-            if "failed" in found:
-                raise SystemExit(f"{cell}: {found['failed']}")
-            over = found["over"]
+            over = outcome_of(cell, given.owners, given.full)
             row = {"cell": list(cell), "owners": given.owners, "over": over}
             if path:
                 with path.open("a") as file:

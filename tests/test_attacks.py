@@ -211,10 +211,10 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
     rng = np.random.default_rng(0)
 
     def smooth() -> np.ndarray:
-        waves, phase, size = (rng.uniform(*span, (1000, 1)) for span in ((2, 6), (0, 6.3), (0.2, 1)))
+        waves, phase, size = (rng.uniform(*span, (250, 1)) for span in ((2, 6), (0, 6.3), (0.2, 1)))
         return (1 + size * np.sin(waves * np.linspace(0, 6.3, 96) + phase))[..., None].astype(np.float32)
 
-    for _ in range(3):
+    for _ in range(2):
         members, strangers, made = smooth(), smooth(), smooth()
         scene = Scene(Side.of(members), Side.of(strangers), members[:0], made, 24)
         assert over(battery.run(scene, only("P1", "P2"))) == []

@@ -135,7 +135,7 @@ def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
     members = side[telling][np.lexsort((rng.random(int(telling.sum())), ratios[telling]))] == 0
     share = float((side == 0).sum() / max((side < MIXED).sum(), 1))
     tried = [(int(members[:first].sum()), first) for first in FIRST if first <= len(members)]
-    found, first = max(tried, key=lambda each: _above(*each, share), default=(0, 0))
+    found, first = max(tried, key=lambda each: _above(each[0], each[1], share), default=(0, 0))
     if sure > _above(found, first, share):
         return Look("", "", (sure, 0), sure)
     return Look("", "", (found, first - found), sure)

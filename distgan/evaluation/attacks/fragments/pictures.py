@@ -98,7 +98,8 @@ def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
     highest[:, 1:] &= values[:, 1:] > values[:, :-1]
     half = steps // 2
     wanted |= highest[:, half : half + last + 1]
-    return np.nonzero(wanted)
+    row, start = np.nonzero(wanted)
+    return row, start
 
 
 def _telling(windows: Array, deviation: Array) -> Array:
