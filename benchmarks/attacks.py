@@ -1,22 +1,36 @@
-"""The battery of privacy attacks: what each costs, and whether planted leaks fail and honest releases pass.
+"""The battery of privacy attacks: what it finds and what not, whether honest releases pass, what it costs.
 
-    python benchmarks/attacks.py              10,000 members, strangers and synthetic series of 2190 steps
-    python benchmarks/attacks.py --seeds 20   3,000 of each, 336 steps: the honest release and every leak
+    python benchmarks/attacks.py --quick     300 owners a side, 336 steps, 1 %: minutes
+    python benchmarks/attacks.py --table     3,000 owners a side: every kind of leak x share of the released
+                                             series x length x seed, and 20 honest releases: many hours
+    python benchmarks/attacks.py --cost      CPU seconds of each attack: 10,000 owners a side, 2190 steps
 
-Attacks share work (distances, features), which the first that needs it pays for. A leak in the bank leaves
-the series as they are, so only the bank is attacked again. One thread. The last line is JSON.
+The table is made cell by cell; with --save each is a line of a file, and the same command goes on where
+it stopped. A cell is tried with P1, and with P2 if that did not refuse it; honest releases with the whole
+battery, every second one as coarse meters show it. A leak is missed if it is not refused. Means of two
+members and the like are in the table, but are not claimed to be found and do not count. One thread. The
+last line is JSON.
 """
 
 import argparse
+import json
 import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from common import alone, finish, show
 
-from distgan.evaluation.attacks import battery
+from distgan.evaluation.attacks import battery, fragment_leaks, planted
 from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
 
 HONEST = "honest"
+SHARES, LENGTHS, SEEDS, RELEASES = [1.0, 0.1, 0.01, 0.001], [336, 2190, 8760], 3, 20
+KINDS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR, **fragment_leaks.NOT_FOUND}
+
+
+# ------------------------------------------------------------------------------------------------------- cost
 
 
 def cost(owners: int, length: int) -> dict[str, Any]:
@@ -28,21 +42,9 @@ def cost(owners: int, length: int) -> dict[str, Any]:
         attack.function(scene)
         now = time.process_time(), time.perf_counter()
         spent[attack.id] = now[0] - started[0], now[1] - started[1]
+        print(f"{attack.id}: {spent[attack.id][0]:.1f} CPU s", flush=True)
         started = now
     return {"attacks": spent, "cpu_s": now[0] - whole[0], "wall_s": now[1] - whole[1]}
-
-
-def tried(seed: int, owners: int, length: int) -> dict[str, Any]:
-    """Outcome and measures over their limits, of the honest release and of every leak."""
-    population = Population.of(owners, length, seed)
-    bank = [attack for attack in battery.BATTERY if attack.id.startswith("P6")]
-    scenes = {HONEST: lambda population: population.scene, **IN_SERIES, **IN_BANK}
-    found = {}
-    for name, scene in scenes.items():
-        result = battery.run(scene(population), bank if name in IN_BANK else battery.BATTERY)
-        over = [attack["id"] for attack in result["attacks"] if attack["outcome"] == battery.OVER]
-        found[name] = {"outcome": result["outcome"], "over": over}
-    return {"found": found}
 
 
 def costs(owners: int, length: int) -> dict[str, Any]:
@@ -52,53 +54,144 @@ def costs(owners: int, length: int) -> dict[str, Any]:
         {"id": name, "attack": titles[name], "CPU s": cpu, "wall s": wall}
         for name, (cpu, wall) in found["attacks"].items()
     ]
-    show(f"{owners:,} members, strangers and synthetic series of {length} steps", rows)
+    show(f"{owners:,} members, non-members and synthetic series of {length} steps", rows)
     memory, cpu = found["memory_gib"], found["cpu_s"]
     print(f"\nall: {cpu:.0f} CPU s, {found['wall_s']:.0f} s, {memory:.1f} GiB with the series themselves")
     return {"owners": owners, "length": length, "cpu_s": cpu, "wall_s": found["wall_s"], "memory_gib": memory}
 
 
-def counts(seeds: int, owners: int, length: int) -> dict[str, Any]:
-    """How often each fails, and which measures saw it."""
-    runs = []
-    for seed in range(seeds):
-        runs.append(alone(tried, seed, owners, length)["found"])
-        outcomes = ", ".join(f"{name} {found['outcome']}" for name, found in runs[-1].items())
-        print(f"seed {seed}: {outcomes}", flush=True)
+# ------------------------------------------------------------------------------------------------------ table
+
+
+Cell = tuple[str, float, int, int]  # kind, share of the released series, steps, seed
+
+
+def list_cells(given: argparse.Namespace) -> list[Cell]:
+    """Honest releases first, then leaks of all the series of other kinds, then fragments by kind and
+    share.
+    """
+    cells: list[Cell] = []
+    for length in given.lengths:
+        cells += [(HONEST, 0.0, length, seed) for seed in range(given.honest)]
+        for seed in range(given.seeds):
+            if length == min(given.lengths):
+                cells += [(kind, planted.SHARE, length, seed) for kind in (*IN_SERIES, *IN_BANK)]
+            cells += [(kind, share, length, seed) for kind in given.kinds for share in given.shares]
+    return cells
+
+
+make_population = lru_cache(1)(Population.of)  # cells of one seed follow one another
+
+
+def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
+    """The attacks that refuse one release."""
+    kind, share, length, seed = cell
+    population = make_population(owners, length, seed)
+    chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
+    if kind == HONEST:
+        scene = planted.read_by_meters(population.scene) if seed % 2 else population.scene
+        chosen = list(battery.BATTERY) if full else chosen
+    elif kind in IN_BANK:
+        scene = IN_BANK[kind](population)
+        chosen = [attack for attack in battery.BATTERY if attack.id.startswith("P6")]
+    elif kind in IN_SERIES:
+        scene = IN_SERIES[kind](population)
+    else:
+        scene = planted.some_fragments(KINDS[kind], share)(population)
+    over = []
+    for attack in chosen:
+        result = battery.run(scene, [attack])
+        over += [each["id"] for each in result["attacks"] if each["outcome"] == battery.OVER]
+        if over and kind != HONEST:
+            break
+    return over
+
+
+def made_cells(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every cell with its outcome: read from the file where it was made before."""
+    path = Path(given.save) if given.save else None
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    known = {tuple(row["cell"]): row for row in map(json.loads, lines) if row["owners"] == given.owners}
+    cells = list_cells(given)
+    for number, cell in enumerate(cells, 1):
+        row = known.get(cell)
+        if row is None:
+            started = time.perf_counter()
+            over = outcome_of(cell, given.owners, given.full)
+            row = {"cell": list(cell), "owners": given.owners, "over": over}
+            if path:
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            kind, share, length, seed = cell
+            said = ", ".join(over) or "passes"
+            spent = time.perf_counter() - started
+            what = f"{kind}, {share:.1%} of {length} steps, seed {seed}"
+            print(f"{number}/{len(cells)}  {what}: {said} ({spent:.0f} s)", flush=True)
+        yield row
+
+
+def table(given: argparse.Namespace) -> dict[str, Any]:
+    """Refused of how many, by kind, share and length; what was missed."""
+    counts: dict[tuple[str, float, int], list[list[str]]] = {}
+    for row in made_cells(given):
+        kind, share, length, _ = row["cell"]
+        counts.setdefault((kind, share, length), []).append(row["over"])
     rows = []
-    for name in runs[0]:
-        seen = sorted({measure for run in runs for measure in run[name]["over"]})
+    for (kind, share, length), found in counts.items():
+        seen = sorted({name for over in found for name in over})
         rows.append(
             {
-                "release": name,
-                "over": sum(run[name]["outcome"] == battery.OVER for run in runs),
-                "of": seeds,
-                "seen by (times)": ", ".join(
-                    f"{measure} {sum(measure in run[name]['over'] for run in runs)}" for measure in seen
-                ),
+                "release": kind,
+                "share": f"{share:.1%}",
+                "steps": length,
+                "refused": f"{sum(map(bool, found))} of {len(found)}",
+                "by": ", ".join(seen),
+                "claimed": "no" if kind in fragment_leaks.NOT_FOUND else "" if kind == HONEST else "yes",
             }
         )
-    show(f"{owners:,} members, strangers and synthetic series of {length} steps", rows)
-    passed = sum(run[HONEST]["outcome"] == battery.PASS for run in runs)
-    caught = sum(row["over"] for row in rows if row["release"] != HONEST)
-    return {"seeds": seeds, "honest_passed": passed, "leaks_caught": caught, "leaks": seeds * (len(rows) - 1)}
+    show(f"{given.owners:,} members and non-members, as many synthetic series", rows)
+    passed = {key: sum(not over for over in found) for key, found in counts.items()}
+    claimed = [key for key in counts if key[0] != HONEST and key[0] not in fragment_leaks.NOT_FOUND]
+    honest = [key for key in counts if key[0] == HONEST]
+    return {
+        "owners": given.owners,
+        "leaks": sum(len(counts[key]) for key in claimed),
+        "leaks_missed": sum(passed[key] for key in claimed),
+        "honest": sum(len(counts[key]) for key in honest),
+        "honest_refused": sum(len(counts[key]) - passed[key] for key in honest),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--owners", type=int, help="of each side; 10,000, or 3,000 with --seeds")
-    parser.add_argument("--length", type=int, help="steps of a series; 2190, or 336 with --seeds")
-    parser.add_argument("--seeds", type=int, help="count how often leaks fail and honest releases pass")
-    parser.add_argument("--smoke", action="store_true", help="tiny, in seconds")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", action="store_true", help="a part of the table, in minutes (the default)")
+    mode.add_argument("--table", action="store_true", help="the whole table")
+    mode.add_argument("--cost", action="store_true", help="what each attack costs")
+    mode.add_argument("--smoke", action="store_true", help="tiny, in seconds")
+    parser.add_argument("--owners", type=int, help="of each side")
+    parser.add_argument("--lengths", type=int, nargs="+", help="steps of a series")
+    parser.add_argument("--shares", type=float, nargs="+", help="of the synthetic series that are fragments")
+    parser.add_argument("--seeds", type=int, help="releases of each kind")
+    parser.add_argument("--honest", type=int, help="honest releases of each length")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=None, help="of fragments")
+    parser.add_argument("--save", help="a file of the cells made so far, to go on from")
     given = parser.parse_args()
-    if given.smoke:
-        finish(1, **costs(100, 96), **counts(1, 100, 96))
-    elif given.seeds:
-        finish(1, **counts(given.seeds, given.owners or battery.EVIDENCE, given.length or 336))
-    else:
-        finish(1, **costs(given.owners or 10_000, given.length or 2190))
+    given.full = given.table
+    small = given.smoke or not given.table
+    kinds = ["copies", "scaled noisy days of other members"] if given.smoke else list(KINDS)
+    given.kinds = given.kinds or kinds
+    given.shares = given.shares or ([0.01] if small else SHARES)
+    given.seeds = given.seeds or (1 if small else SEEDS)
+    if given.cost:
+        finish(1, **costs(given.owners or 10_000, (given.lengths or [2190])[0]))
+        return
+    given.honest = (1 if given.smoke else 4 if small else RELEASES) if given.honest is None else given.honest
+    given.lengths = given.lengths or ([96] if given.smoke else [336] if small else LENGTHS)
+    given.owners = given.owners or (100 if given.smoke else 300 if small else battery.EVIDENCE)
+    finish(1, **table(given), **(costs(100, 96) if given.smoke else {}))
 
 
 if __name__ == "__main__":

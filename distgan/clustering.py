@@ -52,6 +52,9 @@ KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old
 ROWS_AT_ONCE = 65_536
 REFINEMENTS = 3
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
+FEW_POINTS = 4096  # among which the nearest are found by looking at all
+CELLS_PER_ROOT, MOST_CELLS = 4, 4096  # of an inverted file: per square root of its points, and at most
+CELLS_VISITED = 3
 
 
 @dataclass(frozen=True)
@@ -740,3 +743,29 @@ def _tight(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
         span = slice(start, start + ROWS_AT_ONCE)
         within += float(np.sum((values[span] - means[labels[span]]) ** 2))
     return means, within
+
+
+def nearest_few(
+    queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
+
+    All points are compared where they are few. Of many, only those in the cells of an inverted file that
+    are nearest to the query: a nearest point in another cell is missed. Places beyond what was found have
+    distance infinity and number -1.
+    """
+    faiss = _faiss()
+    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
+    if len(points) <= FEW_POINTS:
+        index = faiss.IndexFlatL2(points.shape[1])
+    else:
+        cells = min(MOST_CELLS, round(CELLS_PER_ROOT * len(points) ** 0.5))
+        quantizer = faiss.IndexFlatL2(points.shape[1])
+        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:cells])
+        quantizer.add(points[centres])  # as good as k-means for this, and for nothing
+        index = faiss.IndexIVFFlat(quantizer, points.shape[1], cells)
+        index.nprobe = CELLS_VISITED
+        index.train(points[centres])  # only says that the centres stand
+    index.add(points)
+    squares, places = index.search(queries, count)
+    return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places.astype(np.int64)

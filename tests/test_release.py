@@ -65,7 +65,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
     told = capsys.readouterr()
     assert "Not enough evidence" in told.err
     assert told.err.count("\n") == 1
-    assert "P1    Near copies" in told.out
+    assert "P1    Copied windows" in told.out
 
 
 def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_series_that_are_their_training_series_are_over(mine: Run) -> None:
     shutil.rmtree(mine.synthetic)
     with StoreWriter(mine.synthetic, meta) as writer:
         writer.append(np.nan_to_num(data.store.rows(data.rows)))
-    assert "near copies (P1)" in refused(mine, 3)
+    assert "copied windows (P1)" in refused(mine, 3)
 
 
 def test_a_damaged_bank_is_a_mismatch(mine: Run) -> None:

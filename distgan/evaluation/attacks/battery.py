@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from distgan.evaluation.attacks import copies, inference, membership
+from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.attacks.scene import Scene
 
@@ -57,6 +57,12 @@ class Attack:
 def _noted(attack: Callable[[Scene], tuple[Measured, str]], scene: Scene) -> Found:
     measured, note = attack(scene)
     return Found(measured, note=note)
+
+
+def _fragments(
+    attack: Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]], scene: Scene
+) -> Found:
+    return Found(*attack(scene))
 
 
 def _auc(scores: str, scene: Scene) -> Found:
@@ -121,14 +127,23 @@ def _audit(scene: Scene) -> Found:
 AUC, FEW, FEWER = 0.60, 0.03, 0.01
 NEAREST, DENSITY = "Nearest synthetic series", "Density ratio"
 BATTERY = (
-    Attack("P1", "Near copies", "copied members above chance", 0, OURS, partial(_noted, copies.near)),
     Attack(
-        "P2",
-        "Copies shifted in time or scaled",
-        "copied members above chance",
+        "P1",
+        "Copied windows",
+        "members found minus non-members",
         0,
         OURS,
-        partial(_noted, copies.shifted),
+        partial(_fragments, fragments.search_exact),
+        "alarm",
+    ),
+    Attack(
+        "P2",
+        "Near copies of windows",
+        "members found minus non-members",
+        0,
+        OURS,
+        partial(_fragments, fragments.search_near),
+        "alarm",
     ),
     Attack(
         "P3",

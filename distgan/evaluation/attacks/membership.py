@@ -31,7 +31,7 @@ def auc(scene: Scene, scores: Scores) -> tuple[Measured, Exposed]:
 
 
 def found_at(scene: Scene, scores: Scores, false_rate: float) -> Measured:
-    return rates.hits_at(*of_owners(scene, scores), false_rate)
+    return rates.hits_at(*of_owners(scene, scores), false_rate, scene.rng("ties of the scores"))
 
 
 def over_all_series(scene: Scene, scores: Scores) -> Measured:
@@ -49,11 +49,11 @@ def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
     groups = {"all": tuple(np.ones(number, bool) for number in size), **scene.exposures}
     error = rates.ERROR / len(attacks) / len(groups)
     order = [scene.rng("audited members").permutation(number) for number in size]
-    proved = []
+    rng, proved = scene.rng("ties of the audit"), []
     for name, chosen in groups.items():
         picked = [places[keep[places]] for places, keep in zip(order, chosen)]
         bound = max(
-            rates.audit(inside[picked[0]], outside[picked[1]], scene.delta, GUESSES, error)
+            rates.audit(inside[picked[0]], outside[picked[1]], scene.delta, GUESSES, error, rng)
             for inside, outside in (of_owners(scene, scores) for scores in attacks)
         )
         proved.append((name, Measured.exactly(bound, min(map(len, picked)))))

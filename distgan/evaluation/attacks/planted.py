@@ -13,6 +13,8 @@ import numpy as np
 from distgan import clustering, draws
 from distgan.anonymity.dp import mechanism
 from distgan.evaluation import tracing
+from distgan.evaluation.attacks import fragment_leaks
+from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.scene import Array, Scene, Side
 
 NUMBERS = 8  # of a home
@@ -235,6 +237,47 @@ def noisy_bank(population: Population, noise: float) -> Scene:
     )
 
 
+def read_by_meters(scene: Scene) -> Scene:
+    """The scene as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
+    of the homes, and 10 % of the days empty, with zeros.
+    """
+    rng = scene.rng("meters")
+
+    def read(series: Array) -> Array:
+        length = series.shape[1]
+        quiet = rng.random((len(series), 1, 1)) < 0.4
+        night = (np.arange(length) % STEPS_PER_DAY < STEPS_PER_DAY // 4)[None, :, None]
+        standby = 0.003 + 0.001 * rng.integers(0, 2, series.shape)
+        days = rng.random((len(series), -(-length // STEPS_PER_DAY), 1)) < 0.1
+        empty = np.repeat(days, STEPS_PER_DAY, axis=1)[:, :length]
+        values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
+        return np.round(values, 3).astype(np.float32)
+
+    members, strangers = (
+        replace(side, series=read(side.series)) for side in (scene.members, scene.strangers)
+    )
+    return replace(
+        scene,
+        members=members,
+        strangers=strangers,
+        reference=read(scene.reference),
+        synthetic=read(scene.synthetic),
+    )
+
+
+def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], Scene]:
+    """So many of the synthetic series, one at least, are fragments of members' series."""
+
+    def leak(population: Population) -> Scene:
+        scene, rng = population.scene, population.scene.rng("planted fragments")
+        made = scene.synthetic.copy()
+        count = max(1, round(share * len(made)))
+        made[:count] = kind(scene.members.series, count, STEPS_PER_DAY, rng)
+        return replace(scene, synthetic=made)
+
+    return leak
+
+
 Leak = Callable[[Population], Scene]
 IN_SERIES: dict[str, Leak] = {
     "1 % copies": some_copied(lambda copied, rng: copied),
@@ -245,6 +288,10 @@ IN_SERIES: dict[str, Leak] = {
     "1 % copies of a quarter of a series": some_copied(lambda copied, rng: copied, 0.5, 0.75),
     "1 % copies of one channel": one_channel_copied,
     "a memorising generator": memorising,
+}
+IN_FRAGMENTS: dict[str, Leak] = {
+    f"1 % {name}": some_fragments(kind)
+    for name, kind in {**fragment_leaks.EXACT, **fragment_leaks.NEAR}.items()
 }
 IN_BANK: dict[str, Leak] = {
     "singleton groups": singletons,

@@ -55,44 +55,66 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
     return Measured(value, low, high, sure, len(inside))
 
 
-def hits_at(inside: np.ndarray, outside: np.ndarray, false_rate: float) -> Measured:
+def break_ties(
+    inside: np.ndarray, outside: np.ndarray, rng: np.random.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ranks of both sides' scores together, 0 the lowest, equal scores in random order.
+
+    An order that favours one side would be a finding: scores that say nothing are all equal.
+    """
+    scores = np.concatenate([inside, outside])
+    lot = (rng or np.random.default_rng(0)).permutation(len(scores))
+    ranks = np.empty(len(scores), np.int64)
+    ranks[np.lexsort((lot, scores))] = np.arange(len(scores))
+    return ranks[: len(inside)], ranks[len(inside) :]
+
+
+def hits_at(
+    inside: np.ndarray, outside: np.ndarray, false_rate: float, rng: np.random.Generator | None = None
+) -> Measured:
     """Members found at a threshold that `false_rate` of the strangers pass (rounded down).
 
     With few strangers many more may really pass it, up to a rate f'. At f an attacker who drops all but
-    f / f' of the alarms at random still finds that part of the members: so much is sure.
+    f / f' of the alarms at random still finds that part of the members: so much is sure. Equal scores are put
+    in random order.
     """
+    inside, outside = break_ties(inside, outside, rng)
     allowed = int(false_rate * len(outside))
-    threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -np.inf
+    threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -1
     found = rate(int((inside > threshold).sum()), len(inside))
     really = clopper_pearson(allowed, len(outside), ERROR / TESTS)[1]
     return replace(found, sure=found.sure * min(1.0, false_rate / really))
 
 
-def wilson(hits: int, n: int, deviations: float = NORMAL) -> tuple[float, float]:
-    """Centre and half width of the score interval (Wilson 1927)."""
-    z = deviations
-    return (hits + z * z / 2) / (n + z * z), z / (n + z * z) * math.sqrt(hits * (n - hits) / n + z * z / 4)
-
-
 def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measured:
-    """What an attack on members gains over the same one on strangers: (r − c) / (1 − c), at least 0.
+    """Return what an attack on members gains over the same one on non-members: (r - c) / (1 - c), at least 0.
 
-    Rates and half widths after Wilson, the error carried on to first order, as Anonymeter does (Giomi et al.
-    2023).
+    The statistic is Anonymeter's (Giomi et al. 2023). Its interval is that of two exact ones: r and c
+    each have Clopper and Pearson's limits, and the changes that either limit makes are squared and added
+    (MOVER: Zou and Donner 2008). No count makes it degenerate: at none or all of n the limits still stand
+    off. Where every non-member is hit, 1 - c is 0: the value is 0, and the interval says how little is
+    known.
     """
 
-    def risk(deviations: float) -> tuple[float, float]:
-        (success, width), (control, control_width) = (
-            wilson(hits, n, deviations),
-            wilson(control_hits, control_n, deviations),
-        )
-        rest = max(1 - control, 1e-9)
-        value = (success - control) / rest
-        return value, math.hypot(width / rest, (1 - success) / rest**2 * control_width)
+    def risk(success: float, control: float) -> float:
+        return (success - control) / (1 - control) if control < 1 else -math.inf if success < 1 else 0.0
 
-    (value, width), (sure, sure_width) = risk(NORMAL), risk(NORMAL_SURE)
-    low, value, high = (min(max(each, 0.0), 1.0) for each in (value - width, value, value + width))
-    return Measured(value, low, high, max(sure - sure_width, 0.0), n)
+    def interval(error: float) -> tuple[float, float]:
+        (least, most), (control_least, control_most) = (
+            clopper_pearson(hits, n, error),
+            clopper_pearson(control_hits, control_n, error),
+        )
+        if control == 1:
+            return 0.0, risk(most, control_least)
+        below = math.hypot(value - risk(least, control), value - risk(success, control_most))
+        above = math.hypot(risk(most, control) - value, risk(success, control_least) - value)
+        return value - below, value + above
+
+    success, control = hits / n, control_hits / control_n
+    value = risk(success, control)
+    (low, high), (sure, _) = interval(ERROR), interval(ERROR / TESTS)
+    value, low, high, sure = (min(max(each, 0.0), 1.0) for each in (value, low, high, sure))
+    return Measured(value, low, high, sure, n)
 
 
 def epsilon_bound(guesses: int, right: int, entities: int, delta: float, error: float = ERROR) -> float:
@@ -118,14 +140,20 @@ def epsilon_bound(guesses: int, right: int, entities: int, delta: float, error: 
 
 
 def audit(
-    inside: np.ndarray, outside: np.ndarray, delta: float, guesses: Sequence[int], error: float
+    inside: np.ndarray,
+    outside: np.ndarray,
+    delta: float,
+    guesses: Sequence[int],
+    error: float,
+    rng: np.random.Generator | None = None,
 ) -> float:
     """The best bound on ε from guessing that the highest scores are members'; each try has its part of the
-    error. Equal numbers on both sides: a fair coin, which the split by owners has thrown.
+    error. Equal numbers on both sides: a fair coin, which the split by owners has thrown. Equal scores are
+    guessed at in random order.
     """
     size = min(len(inside), len(outside))
-    scores = np.concatenate([inside[:size], outside[:size]])
-    order = np.argsort(-scores, kind="stable")
+    ranks = np.concatenate(break_ties(inside[:size], outside[:size], rng))
+    order = np.argsort(-ranks)
     tries = [number for number in guesses if number <= size]
     return max(
         (

@@ -1,0 +1,62 @@
+"""The fragment attack: do windows of members stand in the release more often than windows of non-members?
+
+    search_exact(scene)   P1: windows value for value, on grids, in the order of their values; at every offset
+    search_near(scene)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps
+
+Both search windows of every length from a day to the whole series, without knowing who is a member, and count
+whom they find by owner (`evidence`).
+"""
+
+from collections.abc import Callable, Sequence
+
+from distgan.evaluation.attacks.fragments.evidence import Look, measure_difference
+from distgan.evaluation.attacks.fragments.exact import find_exact
+from distgan.evaluation.attacks.fragments.near import FIRST, find_near
+from distgan.evaluation.attacks.fragments.windows import collect_rows
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Scene
+
+ATTACKS = 2  # which share the false alarms
+Groups = list[tuple[str, Measured]]
+
+
+def search_exact(scene: Scene) -> tuple[Measured, Groups, str]:
+    """P1: members found value for value minus non-members; by transform and window length; a note."""
+    rows = collect_rows(scene)
+    looks = find_exact(rows, scene.rng("surprise of windows"))
+    return _summarise(looks, rows.sizes, ATTACKS * len(looks))
+
+
+def search_near(scene: Scene) -> tuple[Measured, Groups, str]:
+    """P2: members found nearly minus non-members; by transform and window length; a note."""
+    rows = collect_rows(scene)
+    looks, searched = find_near(rows, scene.rng("windows of the near search"))
+    measured, groups, note = _summarise(looks, rows.sizes, ATTACKS * len(FIRST) * len(looks))
+    if searched < 1:
+        note += f"; of the longest list of windows {searched:.0%} were drawn and searched"
+    return measured, groups, note
+
+
+def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tuple[Measured, Groups, str]:
+    """The look that proves most, the worst by transform and by length, and what it is in words."""
+    if not looks:
+        return Measured.exactly(0.0, sizes[0]), [], "series too short for a window"
+    found = [(look, measure_difference(look, sizes, tries)) for look in looks]
+    worst, measured = max(found, key=_proved)
+    groups: Groups = []
+    names: tuple[Callable[[Look], str], ...] = (lambda look: look.transform, lambda look: look.length)
+    for name_of in names:
+        for name in dict.fromkeys(map(name_of, looks)):
+            groups.append((name, max((each for each in found if name_of(each[0]) == name), key=_proved)[1]))
+    members, others = worst.found
+    note = f"{worst.transform}, windows of a {worst.length}: {members} members and {others} non-members found"
+    note += f" (worst of {len(looks)} looks)"
+    if worst.sure:
+        note += f"; {worst.sure} of them beyond chance one by one"
+    if not members + others:
+        note = f"nobody found in {len(looks)} looks"
+    return measured, groups, note
+
+
+def _proved(found: tuple[Look, Measured]) -> tuple[float, float]:
+    return found[1].sure, found[1].value

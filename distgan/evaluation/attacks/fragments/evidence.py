@@ -1,0 +1,63 @@
+"""What the owners found among members and among non-members prove: the difference and its exact interval.
+
+Which owners were trained on is decided by lot, and nothing in the search knows the sides. If the release
+says nothing of its members, each owner found is therefore a member with the members' share of all owners,
+whatever the search looks like, samples or misses (a permutation test). Given a + b owners found, a is at
+most as spread as a binomial number of that share, so that Clopper and Pearson's interval is exact or too
+wide.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan.evaluation.attacks.rates import Measured, clopper_pearson
+
+Array = np.ndarray
+
+FALSE_ALARMS = 0.01  # chance that an honest release is refused by any look of a fragment attack
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: under one transform, in windows of one length.
+
+    Attributes:
+        found: [members, non-members] found.
+        sure: members of whom one alone is a leak, since chance does not explain it.
+    """
+
+    transform: str
+    length: str
+    found: tuple[int, int]
+    sure: int = 0
+
+
+def count_sides(side: Array, entities: Array) -> tuple[int, int]:
+    """Distinct entities of each side: [E] sides, any entities -> (members, non-members)."""
+    distinct = np.unique(side[np.unique(entities)], return_counts=True)
+    counts = dict(zip(distinct[0].tolist(), distinct[1].tolist()))
+    return counts.get(0, 0), counts.get(1, 0)
+
+
+def measure_difference(look: Look, sizes: tuple[int, int], looks: int) -> Measured:
+    """Members found minus as many non-members as would be found among so many, with the exact interval.
+
+    Args:
+        sizes: members and non-members that were searched.
+        looks: looks among which this one may be the worst (Bonferroni).
+    """
+    members, others = look.found
+    number, ratio = members + others, sizes[0] / max(sizes[1], 1)
+
+    def difference(share: float) -> float:
+        return number * (share - (1 - share) * ratio)
+
+    if not number:
+        return Measured.exactly(float(look.sure), sizes[0])
+    low, high = (difference(share) for share in clopper_pearson(members, number))
+    surely = difference(clopper_pearson(members, number, 2 * FALSE_ALARMS / max(looks, 1))[0])
+    value = members - others * ratio
+    if look.sure:  # each of them stands for itself
+        low, high, surely = (max(each, float(look.sure)) for each in (low, high, surely))
+    return Measured(value, low, high, surely, sizes[0])

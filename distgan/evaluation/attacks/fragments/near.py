@@ -1,0 +1,168 @@
+"""Does a window of the release lie nearer to one real owner than to any other, and is that owner a member?
+
+Every window of the release is looked up among the windows of all owners, members and non-members alike
+(`pictures`, FAISS). What counts is the ratio of the distance to the nearest owner and to the next: a copy
+is far nearer to one owner than to all others (the ratio test of Lowe 2004), while a window that many have
+is as near to the next, so common shapes do not count. An owner's score is the least ratio of all its
+windows.
+
+The search does not know the sides, so among the owners with the least ratios members and non-members are
+alike frequent unless the release tells of its members. One or few owners are a leak where ratios as small
+as theirs are not to be expected of so many non-members, by the power law of those.
+
+Why not a matrix profile (stumpy): it compares one series with one other, in L² steps a pair; 10,000 x 20,000
+pairs of 2190 steps are 10^15, and numba would be one more heavy library.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import chi2, poisson
+
+from distgan import clustering
+from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
+from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
+from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
+from distgan.evaluation.attacks.rates import clopper_pearson
+from distgan.evaluation.attacks.scene import Array
+
+MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
+NEIGHBOURS = 8
+FEWEST_RANKED = 16  # steps of a window of ranks
+FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
+TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
+FEWEST_IN_TAIL = 10
+STEEPEST = (
+    12.0  # exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd
+)
+SURE = 0.01  # error of the power law's exponent
+MOST_SURE = 12  # members that are tried one after another
+NOTHING = 0.04  # a distance below which windows are as good as equal: those `exact` judges by information
+SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
+
+
+@dataclass(frozen=True)
+class Way:
+    """One transform: how real rows and released rows are changed, and from how many days on it is tried."""
+
+    name: str
+    real: Callable[[Array, int], Array]
+    made: Callable[[Array, int], Array]
+    rank: bool = False
+    fewest_days: float = 0.0
+
+
+def _same(rows: Array, day: int) -> Array:
+    return rows
+
+
+def _differences(rows: Array, day: int) -> Array:
+    return np.diff(rows, axis=1)
+
+
+def _half_days(rows: Array, day: int) -> Array:
+    return smooth(rows, day // 2)
+
+
+def _two_days(rows: Array, day: int) -> Array:
+    return smooth(rows, 2 * day)
+
+
+WAYS = (
+    Way("scaled, noisy", _same, _same),
+    Way("negated", _same, lambda rows, day: -rows),
+    Way("reversed", _same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
+    Way("monotone", _same, _same, rank=True),
+    Way("low-pass", _half_days, _half_days, fewest_days=3),
+    Way("strong low-pass", _two_days, _two_days, fewest_days=14),
+    Way("differences", _differences, _same),
+    Way("sums", _same, _differences),
+)
+
+
+def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
+    """Search every transform: a look for each window length, and the least share of windows that was
+    drawn.
+    """
+    looks: list[Look] = []
+    searched = 1.0
+    lengths = window_lengths(rows.length, rows.day)
+    indexed: dict[tuple[object, bool, int], Points] = {}
+    for name, steps in lengths.items():
+        indexed.clear()
+        for way in WAYS:
+            if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
+                continue
+            key = (way.real, way.rank, steps)
+            if key not in indexed:
+                indexed[key] = _points(way.real(rows.real, rows.day), steps, rows.day, way, MOST_REAL, rng)
+            made = _points(way.made(rows.synthetic, rows.day), steps, rows.day, way, MOST_MADE, rng)
+            searched = min(searched, made.share, indexed[key].share)
+            ratios = owner_ratios(made, indexed[key], rows)
+            looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
+    return looks, searched
+
+
+def _points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
+    return make_points(rows, min(steps, rows.shape[1]), day, rank=way.rank, most=most, rng=rng)
+
+
+def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
+    """Each entity's least ratio of distances, infinity where it is nobody's nearest: [E]."""
+    found = np.full(len(rows.side), np.inf)
+    if not len(made.values) or not len(real.values):
+        return found
+    count = min(NEIGHBOURS, len(real.values))
+    distance, place = clustering.nearest_few(made.values, real.values, count)
+    entity = np.where(place < 0, -1, rows.entities[real.rows[place]])
+    other = entity != entity[:, :1]
+    next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)
+    beyond = distance[np.arange(len(distance)), next_one]
+    beyond = np.where(np.isfinite(beyond), beyond, 2.0)  # no two points of unit length are farther apart
+    ratio = np.maximum(distance[:, 0], NOTHING) / np.maximum(beyond, NOTHING)
+    known = entity[:, 0] >= 0
+    np.minimum.at(found, entity[known, 0], ratio[known])
+    return found
+
+
+def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
+    """The look at the owners with the least ratios: so many that they prove most. Ties are in random
+    order.
+    """
+    telling = (side < MIXED) & (ratios < SAME)
+    sure = count_sure(ratios[telling & (side == 0)], ratios[telling & (side == 1)], int((side == 0).sum()))
+    members = side[telling][np.lexsort((rng.random(int(telling.sum())), ratios[telling]))] == 0
+    share = float((side == 0).sum() / max((side < MIXED).sum(), 1))
+    tried = [(int(members[:first].sum()), first) for first in FIRST if first <= len(members)]
+    found, first = max(tried, key=lambda each: _above(each[0], each[1], share), default=(0, 0))
+    if sure > _above(found, first, share):
+        return Look("", "", (sure, 0), sure)
+    return Look("", "", (found, first - found), sure)
+
+
+def _above(found: int, first: int, share: float) -> float:
+    """Members above what chance explains of the first owners, at the lower end of the interval."""
+    return first * (clopper_pearson(found, first, FALSE_ALARMS)[0] - share)
+
+
+def count_sure(members: Array, others: Array, number: int) -> int:
+    """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
+
+    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the
+    members' is beyond chance, if j or more so small are expected too rarely.
+    """
+    others = np.sort(others)
+    tail = max(FEWEST_IN_TAIL, round(TAIL * len(others)))
+    if len(others) <= tail:
+        return 0
+    edge = others[tail]
+    logs = np.log(edge / np.maximum(others[:tail], NOTHING))
+    exponent = tail / max(logs.sum(), 1e-9) * chi2.ppf(SURE, 2 * tail) / (2 * tail)
+    exponent = min(exponent, STEEPEST)
+    least = np.sort(members)[:MOST_SURE]
+    least = least[least < others[0]]
+    expected = number * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent
+    chance = poisson.sf(np.arange(len(least)), expected)
+    beyond = np.flatnonzero(chance < FALSE_ALARMS / 100 / MOST_SURE)
+    return int(beyond[-1]) + 1 if len(beyond) else 0

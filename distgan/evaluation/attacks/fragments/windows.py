@@ -1,0 +1,122 @@
+"""The real and the released series as rows, and the windows that the fragment attack looks at.
+
+A row is one channel of one series: a copied channel is then found whatever the others do, also where it
+stands in another channel. Shapes: n rows, L steps, w steps of a window. NaN where missing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from distgan.evaluation.attacks.fragments import hashes
+from distgan.evaluation.attacks.scene import Array, Scene
+
+FEWEST_STEPS = 6  # of a window: four hours a step makes a day of six
+MOST_SHORT = 24  # steps of the shortest exact window, however fine the steps are
+VALUES_AT_ONCE = 2**22
+MIXED = 2  # the side of an entity that has series on both sides
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All real rows and all released ones.
+
+    Attributes:
+        real, synthetic: [n, L], [m, L] float32.
+        entities: [n] the entity behind each real row. Owners whose whole series are the same values are one.
+        side: [E] of each entity: 0 member, 1 non-member, 2 both.
+        day: steps of a day, at least 6.
+    """
+
+    real: Array
+    synthetic: Array
+    entities: Array
+    side: Array
+    day: int
+
+    @property
+    def length(self) -> int:
+        return self.real.shape[1]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Entities that are members, and non-members."""
+        return int((self.side == 0).sum()), int((self.side == 1).sum())
+
+
+def collect_rows(scene: Scene) -> Rows:
+    """Return the rows of a scene."""
+    sides = (scene.members, scene.strangers)
+    real = np.concatenate([_split_channels(side.series) for side in sides])
+    channels = scene.synthetic.shape[2]
+    owners = np.concatenate(
+        [
+            np.repeat(sides[0].owners, channels),
+            np.repeat(sides[1].owners, channels) + sides[0].num_owners,
+        ]
+    )
+    is_stranger = np.arange(sides[0].num_owners + sides[1].num_owners) >= sides[0].num_owners
+    entity_of = _merge_equal_owners(real, owners, len(is_stranger))
+    members = np.bincount(entity_of[~is_stranger], minlength=entity_of.max() + 1) > 0
+    others = np.bincount(entity_of[is_stranger], minlength=entity_of.max() + 1) > 0
+    side = np.where(members & others, MIXED, others.astype(np.int64))
+    day = max(FEWEST_STEPS, round(scene.steps_per_day))
+    return Rows(real, _split_channels(scene.synthetic), entity_of[owners], side, min(day, real.shape[1]))
+
+
+def _split_channels(series: Array) -> Array:
+    """[n, L, C] -> [n·C, L] float32, the channels of a series one after the other."""
+    rows = np.moveaxis(np.asarray(series, np.float32), 2, 1)
+    return np.ascontiguousarray(rows.reshape(-1, series.shape[1]))
+
+
+def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
+    """The entity of each owner, [count]: owners with an equal, complete, telling row are one entity."""
+    telling = ~np.isnan(real).any(axis=1)
+    for span in row_blocks(real):
+        block = real[span]
+        changes = (np.diff(block, axis=1) != 0).sum(axis=1)
+        telling[span] &= changes >= real.shape[1] // 8
+    rows = np.flatnonzero(telling)
+    keys = np.empty(len(rows), np.uint64)
+    for first in range(0, len(rows), 1024):
+        chosen = rows[first : first + 1024]
+        mixed = hashes.mix(real[chosen].view(np.uint32).astype(np.uint64))
+        keys[first : first + 1024] = hashes.hash_prefixes(mixed)[:, -1]
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    pairs = owners[rows[order[same]]], owners[rows[order[same + 1]]]
+    graph = coo_matrix((np.ones(len(same)), pairs), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def row_blocks(rows: Array) -> Iterator[slice]:
+    """Slices of the rows, of about four million values each."""
+    step = max(1, VALUES_AT_ONCE // max(rows.shape[1], 1))
+    return (slice(first, first + step) for first in range(0, len(rows), step))
+
+
+def window_lengths(length: int, day: int) -> dict[str, int]:
+    """Name -> steps, from a day to the whole series; equal ones once."""
+    wanted = {
+        "day": day,
+        "half week": round(3.5 * day),
+        "week": 7 * day,
+        "month": round(30.4 * day),
+        "quarter": length // 4,
+        "half": length // 2,
+        "whole": length,
+    }
+    found: dict[str, int] = {}
+    for name, steps in sorted(wanted.items(), key=lambda item: item[1]):
+        if FEWEST_STEPS <= steps <= length and steps not in found.values():
+            found[name] = steps
+    return found
+
+
+def short_window(day: int) -> int:
+    """Steps of the shortest window that is compared exactly: a quarter of a day, within bounds."""
+    return min(max(day // 4, FEWEST_STEPS), MOST_SHORT)

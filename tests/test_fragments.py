@@ -1,0 +1,245 @@
+"""Fragments of members' readings are found in every disguise; honest releases, coarse ones too, pass."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from distgan.evaluation.attacks import fragment_leaks, fragments, planted, rates
+from distgan.evaluation.attacks.fragments import evidence, hashes
+from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
+from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
+from distgan.evaluation.attacks.planted import Population
+from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.attacks.scene import Scene, Side
+
+OWNERS, LENGTH, DAY = 200, 336, 24
+Attack = Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return Population.of(OWNERS, LENGTH, seed=5).scene
+
+
+def leaked(scene: Scene, kind: fragment_leaks.Kind, count: int = 4) -> Scene:
+    """The scene with so many released series of a kind."""
+    made = scene.synthetic.copy()
+    made[:count] = kind(scene.members.series, count, DAY, np.random.default_rng(0))
+    return replace(scene, synthetic=made)
+
+
+def surely(attack: Attack, scene: Scene) -> float:
+    measured, groups, _ = attack(scene)
+    return max([measured.sure, *(each.sure for _, each in groups)])
+
+
+# --------------------------------------------------------------------------------------- what must be found
+
+
+@pytest.mark.parametrize("kind", fragment_leaks.EXACT)
+def test_values_that_stand_in_the_release_are_found(scene: Scene, kind: str) -> None:
+    """Four released series of 200."""
+    assert surely(fragments.search_exact, leaked(scene, fragment_leaks.EXACT[kind])) >= 1
+
+
+QUICK = ("scaled noisy days of other members", "noisy logarithms", "low-pass of a quarter of a day")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in fragment_leaks.NEAR],
+)
+def test_near_copies_are_found(scene: Scene, kind: str) -> None:
+    assert surely(fragments.search_near, leaked(scene, fragment_leaks.NEAR[kind])) >= 1
+
+
+@pytest.mark.parametrize("kind", ["copies", "days of other members", "reversed", "ranks"])
+def test_one_series_of_hundreds_is_enough(scene: Scene, kind: str) -> None:
+    assert surely(fragments.search_exact, leaked(scene, fragment_leaks.EXACT[kind], 1)) >= 1
+
+
+def test_one_day_is_enough(scene: Scene) -> None:
+    """A single member's 24 hours stand once in all the release, at another hour."""
+    made = scene.synthetic.copy()
+    made[7, 101:125] = scene.members.series[3, 50:74]
+    measured, _, note = fragments.search_exact(replace(scene, synthetic=made))
+    assert measured.sure == measured.value == 1 and "1 members and 0 non-members" in note
+
+
+def test_one_channel_is_enough(scene: Scene) -> None:
+    """Also where it stands in another channel."""
+    wide = [
+        np.concatenate([side, side[::-1]], axis=2)
+        for side in (scene.members.series, scene.strangers.series, scene.synthetic)
+    ]
+    made = wide[2].copy()
+    made[0, :48, 1] = scene.members.series[9, 60:108, 0]
+    two = Scene(Side.of(wide[0]), Side.of(wide[1]), wide[1][:0], made, DAY)
+    assert fragments.search_exact(two)[0].sure == 1
+
+
+# ----------------------------------------------------------------------------------- what must not be found
+
+
+def test_honest_series_are_no_copies(scene: Scene) -> None:
+    for attack in (fragments.search_exact, fragments.search_near):
+        assert surely(attack, scene) <= 0
+
+
+def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
+    coarse = planted.read_by_meters(scene)
+    for attack in (fragments.search_exact, fragments.search_near):
+        assert surely(attack, coarse) <= 0
+    assert (
+        surely(fragments.search_exact, leaked(coarse, fragment_leaks.EXACT["days of other members"], 1)) >= 1
+    )
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_a_release_of_one_value_copies_nobody(scene: Scene, value: float) -> None:
+    """Half of the real homes have empty weeks, too."""
+    emptied = [side.series.copy() for side in (scene.members, scene.strangers)]
+    for series in emptied:
+        series[::2, :168] = value
+    flat = np.full_like(scene.synthetic, value)
+    bare = replace(scene, members=Side.of(emptied[0]), strangers=Side.of(emptied[1]), synthetic=flat)
+    assert fragments.search_exact(bare)[0] == fragments.search_near(bare)[0] == Measured(0, 0, 0, 0, OWNERS)
+
+
+def test_patterns_that_non_members_have_too_tell_nothing(scene: Scene) -> None:
+    """A week of one profile, value for value, in every tenth home of both sides and in the release."""
+    profile = scene.reference[0, :168]
+    sides = [side.series.copy() for side in (scene.members, scene.strangers)]
+    for series in sides:
+        series[::10, :168] = profile
+    made = scene.synthetic.copy()
+    made[:5, 50:218] = profile
+    same = replace(scene, members=Side.of(sides[0]), strangers=Side.of(sides[1]), synthetic=made)
+    for attack in (fragments.search_exact, fragments.search_near):
+        assert surely(attack, same) <= 0
+
+
+def test_the_sides_are_judged_alike(scene: Scene) -> None:
+    """Copies of as many non-members excuse members'; of non-members alone they are none of members."""
+    made = scene.synthetic.copy()
+    made[:8] = scene.strangers.series[:8]
+    for attack in (fragments.search_exact, fragments.search_near):
+        assert surely(attack, replace(scene, synthetic=made)) <= 0
+    made[8:16] = scene.members.series[:8]
+    assert surely(fragments.search_exact, replace(scene, synthetic=made)) <= 0
+
+
+def test_an_owner_counts_once_and_a_double_is_no_other_owner(scene: Scene) -> None:
+    """One home under two ids is one entity, and its copy is not excused by its double."""
+    members = scene.members.series.copy()
+    members[1] = members[0]
+    made = scene.synthetic.copy()
+    made[:3] = members[0]
+    double = replace(scene, members=replace(scene.members, series=members), synthetic=made)
+    assert collect_rows(double).sizes == (OWNERS - 1, OWNERS)
+    assert fragments.search_exact(double)[0].sure == 1
+    assert surely(fragments.search_near, double) >= 1
+
+
+# ---------------------------------------------------------------------------------------------------- parts
+
+
+def test_fingerprints_are_equal_where_windows_are() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 3, (5, 60)).astype(np.float32)
+    codes = hashes.code_bits(rows)
+    found = hashes.hash_windows(hashes.hash_prefixes(hashes.mix(codes)), 7)
+    windows = np.lib.stride_tricks.sliding_window_view(rows, 7, axis=1).reshape(-1, 7)
+    keys = found.reshape(-1)
+    same = (windows[:, None] == windows[None]).all(axis=2)
+    assert found.shape == (5, 54) and same.sum() > len(keys)
+    assert ((keys[:, None] == keys[None]) == same).all()
+
+
+def test_orders_are_the_same_under_increasing_maps_only() -> None:
+    rows = np.random.default_rng(0).standard_normal((3, 50)).astype(np.float32)
+    codes = hashes.code_order(rows)
+    assert (hashes.code_order(np.exp(rows)) == codes).all()
+    assert (hashes.code_order(-rows) != codes).all()
+
+
+def test_lengths_go_from_a_day_to_the_whole() -> None:
+    assert list(window_lengths(8760, 24).values()) == [24, 84, 168, 730, 2190, 4380, 8760]
+    assert list(window_lengths(2190, 6).values()) == [6, 21, 42, 182, 548 - 1, 1095, 2190]
+    assert list(window_lengths(96, 96).values()) == [24, 48, 96]
+
+
+def test_the_difference_has_an_exact_interval() -> None:
+    """Sixteen of sixteen, by lot, is one in 65,536; the interval of 10 against 10 holds 0."""
+    look = evidence.Look("", "", (16, 0))
+    assert evidence.measure_difference(look, (100, 100), 1).sure > 0
+    assert evidence.measure_difference(look, (100, 100), 1000).sure <= 0
+    even = evidence.measure_difference(evidence.Look("", "", (10, 10)), (100, 100), 1)
+    assert even.low < 0 == even.value < even.high
+    unequal = evidence.measure_difference(evidence.Look("", "", (30, 10)), (300, 100), 1)
+    assert unequal.value == pytest.approx(0) and unequal.low < 0 < unequal.high
+
+
+def test_false_alarms_of_the_difference_are_as_rare_as_said() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(40, 0.5, 4000)
+    alarms = [
+        evidence.measure_difference(evidence.Look("", "", (int(hits), 40 - int(hits))), (1, 1), 1).sure > 0
+        for hits in np.unique(drawn)
+    ]
+    rate = np.array(alarms)[np.unique(drawn, return_inverse=True)[1]].mean()
+    assert rate <= evidence.FALSE_ALARMS
+
+
+def test_equal_ratios_favour_nobody() -> None:
+    """All as near, or nobody nearer to one than to another: sides fall as they would by lot."""
+    rng, side = np.random.default_rng(0), np.repeat([0, 1], 500)
+    look = judge_ratios(np.full(1000, 0.5), side, rng)
+    assert evidence.measure_difference(look, (500, 500), 6).sure <= 0
+    assert judge_ratios(np.ones(1000), side, rng).found == (0, 0)
+
+
+def test_a_power_law_is_no_proof_of_copies() -> None:
+    """Ratios of both sides from one heavy-tailed law: hardly ever sure; one far below all is."""
+    rng = np.random.default_rng(0)
+    draws = rng.random((200, 2, 300)) ** 0.25
+    assert sum(count_sure(members, others, 300) for members, others in draws) == 0
+    assert count_sure(np.append(draws[0, 0], 1e-4), draws[0, 1], 301) == 1
+
+
+# --------------------------------------------------------------------------------- ties and exact intervals
+
+
+def test_scores_that_say_nothing_prove_no_epsilon() -> None:
+    """Ties were in the members' favour once: ε of 5.4 for nothing."""
+    proved = [
+        rates.audit(
+            np.zeros(1000), np.zeros(1000), 1e-6, (30, 100, 300, 1000), 0.05, np.random.default_rng(seed)
+        )
+        for seed in range(20)
+    ]
+    assert np.median(proved) == 0 and max(proved) < 1
+    assert rates.audit(np.ones(1000), np.zeros(1000), 1e-6, (30, 100, 300, 1000), 0.05) > 5
+
+
+def test_ties_are_found_as_often_as_false_alarms_are_made() -> None:
+    found = rates.hits_at(np.zeros(2000), np.zeros(2000), 0.05)
+    assert found.value == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(("hits", "control"), [(0, 0), (0, 50), (100, 0), (100, 50), (50, 0), (100, 99)])
+def test_residual_risks_have_an_interval_at_the_ends(hits: int, control: int) -> None:
+    found = rates.residual_risk(hits, 100, control, 100)
+    assert found.sure <= found.low <= found.value <= found.high
+    assert found.high - found.low > 0.01 or (hits, control) == (0, 50)
+
+
+def test_residual_risks_cover_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    for success, control in ((0.01, 0.0), (0.3, 0.2), (0.99, 0.5), (0.08, 0.01)):
+        truth = (success - control) / (1 - control)
+        drawn = zip(rng.binomial(150, success, 300).tolist(), rng.binomial(150, control, 300).tolist())
+        found = [rates.residual_risk(hit, 150, other, 150) for hit, other in drawn]
+        assert np.mean([each.low <= truth <= each.high for each in found]) >= 0.93
