@@ -33,7 +33,7 @@ Read = Callable[[Array], Array]  # rows [n] -> float32 [n, L, C]
 
 MAX_RESIDUAL = 0.02  # 1 - r² of the matched half: noise of a tenth of the deviations in both, say
 MAX_OWN_RESIDUAL = 0.25  # of the variance of the series' own part
-LEAST_DEGREES = 8.0  # of freedom of the own part
+LEAST_DEGREES = 6.0  # of freedom of the own part
 CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
 EQUAL = 1e-6  # smallest residual that float32 tells apart
 MATCHED = 0.5  # of the series, at least
@@ -44,7 +44,7 @@ MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
 LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
 NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
-PAIRS_AT_LEAST = 20_000  # of few series, all pairs are candidates
+PAIRS_AT_LEAST = 4_000  # of few series, all pairs are candidates
 CANDIDATES = 8  # of a series by its windows
 
 MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one
@@ -174,7 +174,7 @@ def find_by_windows(population: Population) -> Candidates:
         swap = rows[here] > rows[there]
         here, there = np.where(swap, there, here), np.where(swap, here, there)
         lag = times[there] - times[here]
-        keys.append(np.unique((rows[here] * size + rows[there]) * 2 * length + lag + length))
+        keys.append((rows[here] * size + rows[there]) * 2 * length + lag + length)
     return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius)
 
 
@@ -322,7 +322,10 @@ def best_lags(population: Population, first: Array, second: Array) -> Candidates
     zero = np.zeros(len(first), np.int64)
     flags = [np.zeros(len(first), bool), np.ones(len(first), bool), np.zeros(len(first), bool)]
     return Candidates.join(
-        [Candidates(first, second, lag, flag) for lag, flag in zip([lags[0], lags[1] - 1, zero], flags)]
+        [
+            Candidates(first, second, lag, flag)
+            for lag, flag in zip([lags[0], -lags[1] % population.length, zero], flags)
+        ]
     )
 
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"config", "layers", "losses", "errors", "files", "draws", "levels", "runs", "schedules", "progress"},
     {"models", "data", "clustering", "parallel", "privacy"},
-    {"objectives", "conditions", "evaluation"},
+    {"objectives", "conditions", "evaluation", "near_copies"},
     {"engine", "plan"},
     {"stages"},
     {"train"},

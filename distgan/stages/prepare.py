@@ -27,7 +27,8 @@ from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import left_out_windows, open_series, refuse_shared_owners, samples
+from distgan.stages.common import left_out_windows, open_series, owner_codes, refuse_shared_owners, samples
+from distgan.stages.owners import describe_merged, merge
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,27 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     with workplace(folder.series.with_name(".series.parts")) as place:
         found, splits = read(settings, place)
         stored = write(found, folder, settings.data.store)
-    write_table(private_table(folder.series), found.entities, found.owners, list(splits), found.labels)
+    entities, owners, merged = found.entities, found.owners, 0
+    if "bank" in settings.stages:
+        entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
+    if merged:
+        splits = ingest.split(owners, settings.data.splits, settings.seed)
+    write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
     data, windows = cut(settings, folder, splits)
     fit_scaler(settings, folder, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
-    owners = {name: len({o for o, s in zip(found.owners, splits) if s == name}) for name in counts}
+    people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
     length, channels = stored.axis.length, len(stored.channels)
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
-        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(owners.values())} "
-        f"owners{left_out}{windows}{copied(found.copies)}{lost(stored)}",
+        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(people.values())} "
+        f"owners{left_out}{windows}{describe_merged(merged)}{lost(stored)}",
         "series": counts,
-        "owners": owners,
+        "owners": people,
         "left_out": found.left_out,
         "copies": found.copies,
+        "merged_owners": merged,
     }
 
 
@@ -104,9 +111,12 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     Raises:
         UserError: nothing varies, or values lie below `data.scaling.lower_bound`.
     """
-    rows = samples(data, read_table(private_table(folder.series)), "train", folder)
+    table = read_table(private_table(folder.series))
+    rows = samples(data, table, "train", folder)
     watched = Watched(data.part(rows), settings.data.scaling.lower_bound, settings.data.store.dtype)
-    scaler = Scaler.fit(watched, settings.data.scaling)
+    scaler = Scaler.fit(
+        watched, settings.data.scaling, owner_codes(table, data, rows), settings.bank.min_members
+    )
     watched.refuse_below()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     if isinstance(data, Windows):
@@ -158,13 +168,6 @@ class Watched:
                 f"data.scaling.lower_bound {self.bound:g}, the lowest {self.lowest:g}, and generated series "
                 "would be cut off there; lower it, or leave it out"
             )
-
-
-def copied(copies: int) -> str:
-    """Twins of one series may fall into training and hold-out, and count twice in a group."""
-    if not copies:
-        return ""
-    return f"; {copies} series {'is an exact copy' if copies == 1 else 'are exact copies'} of another owner's"
 
 
 def lost(meta: Meta) -> str:
