@@ -742,7 +742,7 @@ def _tight(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
     return means, within
 
 
-# ---------------------------------------------------------------------------------------------------- neighbours
+# ------------------------------------------------------------------------------------------------- neighbours
 
 EXACT_POINTS = 20_000  # up to here every distance is computed
 POINTS_PER_LIST = 256  # of an inverted file, beyond

@@ -223,7 +223,7 @@ def describe_windows(
 
 
 def held(values: Array) -> Array:
-    """[n, L] with gaps at the last measured value, or the first where none came before; 0 for an empty one."""
+    """[n, L] with gaps at the last measured value, or the first one before that; 0 for an empty one."""
     measured = ~np.isnan(values)
     steps = np.arange(values.shape[1])
     latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
@@ -388,7 +388,7 @@ def calendar_waves(length: int, steps_per_day: float) -> Array:
     return np.stack(waves, axis=1)
 
 
-# ------------------------------------------------------------------------------------------------ confirmation
+# ----------------------------------------------------------------------------------------------- confirmation
 
 
 def _pairs_at_once(population: Population) -> int:
@@ -415,14 +415,15 @@ def confirm(population: Population, common: Common, candidates: Candidates) -> A
         part = matched.take(likely)
         shapes = [unit(values[likely]) for values in (first, second)]
         parts = [(whole, common.own_part(whole)) for whole in shapes]
-        parts[1] = tuple(align(each, candidates, likely) for each in parts[1])
+        whole, own = (align(each, candidates, likely) for each in parts[1])
+        parts[1] = (whole, own)
         pairs = 2 * np.log10(population.size) + np.log10(population.length)
         found[likely] = part.share_of_channels(part.tells(parts, pairs))
     return found
 
 
 def align(values: Array, candidates: Candidates, chosen: Array | slice = slice(None)) -> Array:
-    """The second series of each pair where the first stands: reversed if asked, then moved back by the lag."""
+    """Bring the second series of each pair to the first: reversed if asked, then moved by the lag."""
     length = values.shape[1]
     time = np.arange(length)[None]
     lag, reverse = candidates.lag[chosen][:, None], candidates.reverse[chosen][:, None]

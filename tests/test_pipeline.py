@@ -560,9 +560,7 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert folder.done("prepare")
 
 
-def test_prepare_merges_the_owners_of_near_copies(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_prepare_merges_the_owners_of_near_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are on one side of the split and count as one entity; under privacy.epsilon they are refused."""
     values = np.random.default_rng(0).gamma(2, size=(60, 336))
     values[4] = values[40]

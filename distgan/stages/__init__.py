@@ -21,8 +21,9 @@ from distgan.files import write_text
 from distgan.models.classical import FAMILIES
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages import bank, cluster, encode, encoder, evaluate, gan, generate, prepare
+from distgan.stages import bank, binding, cluster, encode, encoder, evaluate, gan, generate, prepare
 from distgan.stages.common import left_out_windows
+from distgan.stages.release_ledger import ReleaseLedger
 
 STAGES = {
     "prepare": prepare,
@@ -99,6 +100,7 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
             print(f"{name:<9} done already: {record['summary']}", flush=True)
         return
     parallel.on_main(lambda: begin(name, settings, folder))
+    read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
@@ -106,7 +108,14 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
 
     facts = work() if name in TOGETHER else parallel.on_main(work)
     seconds, token = time.monotonic() - started, tokens(settings)[name]
-    parallel.on_main(lambda: folder.finish(name, token=token, seconds=round(seconds, 1), **facts))
+
+    def record() -> None:
+        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
+        if name == "gan":
+            facts["releases"] = ReleaseLedger.open(folder).head()
+        folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
+
+    parallel.on_main(record)
     if parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
 
