@@ -35,6 +35,7 @@ MAX_RESIDUAL = 0.02  # 1 - r² of the matched half: noise of a tenth of the devi
 MAX_OWN_RESIDUAL = 0.25  # of the variance of the series' own part
 LEAST_DEGREES = 6.0  # of freedom of the own part
 CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
+HOPELESS = 0.5  # residual after one step of a fit, above which the fit is given up
 EQUAL = 1e-6  # smallest residual that float32 tells apart
 MATCHED = 0.5  # of the series, at least
 
@@ -46,6 +47,7 @@ NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
 PAIRS_AT_LEAST = 4_000  # of few series, all pairs are candidates
 CANDIDATES = 8  # of a series by its windows
+HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
 MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one
 VALUES_AT_ONCE = 4_000_000
@@ -312,21 +314,22 @@ def unit(values: Array) -> Array:
 
 
 def best_lags(population: Population, first: Array, second: Array) -> Candidates:
-    """Where each pair correlates best, as it stands and with the second reversed; and at lag 0."""
+    """Where each pair correlates best, as it stands and with the second reversed, and lag 0; where the
+    correlation is so low that not even a half can be a copy, none.
+    """
     one, other = (fft.rfft(unit(population.read(rows)), axis=1) for rows in (first, second))
-    lags = []
-    for spectrum in (other, other.conj()):  # the conjugate is of the series reversed, but for a step
-        products = (one.conj() * spectrum).sum(axis=2)
-        curve = fft.irfft(products, n=population.length, axis=1)
-        lags.append(np.abs(curve).argmax(axis=1))
-    zero = np.zeros(len(first), np.int64)
-    flags = [np.zeros(len(first), bool), np.ones(len(first), bool), np.zeros(len(first), bool)]
-    return Candidates.join(
-        [
-            Candidates(first, second, lag, flag)
-            for lag, flag in zip([lags[0], -lags[1] % population.length, zero], flags)
-        ]
-    )
+    found = []
+    for spectrum, reverse in ((other, False), (other.conj(), True)):  # the conjugate: of the series reversed
+        products = (one.conj() * spectrum).sum(axis=2) / population.channels
+        curve = np.abs(fft.irfft(products, n=population.length, axis=1))
+        best = curve.argmax(axis=1)
+        lags = [-best % population.length] if reverse else [best, np.zeros_like(best)]
+        heights = [curve.max(axis=1), curve[:, 0]]
+        for lag, height in zip(lags, heights):
+            keep = height >= (WHOLE_CORRELATION if reverse else HALF_CORRELATION)
+            flags = np.full(int(keep.sum()), reverse)
+            found.append(Candidates(first[keep], second[keep], lag[keep], flags))
+    return Candidates.join(found)
 
 
 # --------------------------------------------------------------------------------------------- what is common
@@ -468,14 +471,17 @@ class Match:
         starts = [np.ones(number, bool)]
         starts += [np.arange(number) // -(-number // 4) == quarter for quarter in range(4)]
         for start in starts:
+            rows = np.arange(len(sums))
             chosen = np.broadcast_to(start[None, :, None], sums.shape[:3])
-            for _ in range(3):
-                slope, offset = regress(sums, chosen)
-                chosen = least_half(sums, slope, offset, half)
-            residual = unexplained(sums, chosen)
-            better = residual < best
-            best = np.where(better, residual, best)
-            blocks = np.where(better[:, None], chosen, blocks)
+            for limit in (HOPELESS, np.inf, np.inf):  # the first step leaves few
+                slope, offset = regress(sums[rows], chosen)
+                chosen = least_half(sums[rows], slope, offset, half[rows])
+                residual = unexplained(sums[rows], chosen)
+                hopeful = residual.min(axis=1) <= limit
+                rows, chosen, residual = rows[hopeful], chosen[hopeful], residual[hopeful]
+            better = residual < best[rows]
+            best[rows] = np.where(better, residual, best[rows])
+            blocks[rows] = np.where(better[:, None], chosen, blocks[rows])
         measured = np.minimum(*((~np.isnan(each)).sum(axis=1) for each in (first, second)))
         best[sums[..., 0].sum(axis=1) < MATCHED * measured] = np.inf
         varies = [

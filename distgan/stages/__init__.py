@@ -109,13 +109,13 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
     facts = work() if name in TOGETHER else parallel.on_main(work)
     seconds, token = time.monotonic() - started, tokens(settings)[name]
 
-    def record() -> None:
+    def finish() -> None:
         facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
         if name == "gan":
             facts["releases"] = ReleaseLedger.open(folder).head()
         folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
 
-    parallel.on_main(record)
+    parallel.on_main(finish)
     if parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
 

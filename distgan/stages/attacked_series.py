@@ -49,8 +49,8 @@ class AttackedSeries:
         sample = draw_sample(settings, folder, parallel, len(candidate))
         counts = {"candidate": len(candidate), "earlier": len(earlier), "sample": len(sample)}
         note = (
-            f"Attacked were the {len(candidate):,} series to be released, {len(earlier):,} of earlier attempts "
-            f"and a sample of {len(sample):,} more from the same generator."
+            f"Attacked were the {len(candidate):,} series to be released, {len(earlier):,} of earlier "
+            f"attempts and a sample of {len(sample):,} more from the same generator."
         )
         if left_out:
             note += (

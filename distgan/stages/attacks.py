@@ -42,7 +42,7 @@ def attacked(
     parallel: Parallel,
     *,
     most: int,
-    target: Target = Target(),  # noqa: B008 (frozen)
+    target: Target = Target(),
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any] | None:
     """The battery's result for a run; None if nobody was held out to compare with.

@@ -15,8 +15,7 @@ from typing import Any
 from distgan import conditions, config
 from distgan.data.store import private_table
 from distgan.engine import checkpoint
-from distgan.errors import Mismatch, UserError
-from distgan.files import read_json
+from distgan.errors import Mismatch
 from distgan.runs import Run
 from distgan.stages.common import inputs_of, left_out_windows
 
@@ -116,8 +115,8 @@ def audit_chain(settings: config.Config, folder: Run) -> list[str]:
             raise Mismatch(f"{folder.record(stage)} is missing; run distgan train again")
         if not isinstance(record.get("digests"), Mapping):
             raise Mismatch(
-                f"{folder.record(stage)} does not say what the stage {stage} read and made; remove it and run "
-                "distgan train again"
+                f"{folder.record(stage)} does not say what the stage {stage} read and made; remove it and "
+                "run distgan train again"
             )
         compare(stage, record["digests"], now)
         lines.append(describe_stage(stage))
@@ -136,8 +135,8 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
         for name in names:
             if found.get(name) != now[name]:
                 raise Mismatch(
-                    f"{ARTEFACTS[name].title} of the run {'are' if ARTEFACTS[name].title.endswith('s') else 'is'} "
-                    f"not what the stage {stage} {verb}; restore it, or run distgan train again from that stage"
+                    f"{ARTEFACTS[name].title}: not what the stage {stage} {verb}; restore the file, or run "
+                    "distgan train again from that stage"
                 )
 
 
@@ -161,19 +160,6 @@ def audit_checkpoint(folder: Run) -> None:
     now = inputs_of(folder, folder.bank / conditions.TENSORS, folder.clusters / "members.safetensors")
     if saved.facts.get("inputs") != now:
         raise Mismatch(
-            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, another split, "
-            "scaler or bank than the run now has; restore them, or train again in another run_dir"
+            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, another "
+            "split, scaler or bank than the run now has; restore them, or train again in another run_dir"
         )
-
-
-def recorded_output(folder: Run, stage: str, name: str) -> str:
-    """The digest of what a stage has made, from its record.
-
-    Raises:
-        UserError: the stage has no record of it.
-    """
-    record = read_json(folder.need(folder.record(stage), stage))
-    found = record.get("digests", {}).get("made", {}).get(name)
-    if not isinstance(found, str):
-        raise UserError(f"{folder.record(stage)} does not say what was made; run distgan train again")
-    return found

@@ -52,7 +52,7 @@ def merge(
             "privacy.epsilon protects one owner, and a person under several ids would be protected less: "
             "name each person's series as one owner's, or leave the copies out"
         )
-    before = {}
+    before: dict[str, set[str]] = {}
     for new, old in zip(names, owners):
         before.setdefault(new, set()).add(old)
     joined = [new if len(before[new]) > 1 else entity for entity, new in zip(entities, names, strict=True)]
@@ -80,7 +80,7 @@ def audit_owners(folder: Run) -> str:
     if len(pairs):
         merged = len(set(table.owners)) - len(set(merge_owners(table.owners.tolist(), pairs)))
         raise Mismatch(
-            f"{private_table(folder.series)} counts {merged} owners too many: their series are near copies of "
-            "another owner's; run distgan train again from the stage prepare, in another run_dir"
+            f"{private_table(folder.series)} counts {merged} owners too many: their series are near copies "
+            "of another owner's; run distgan train again, from the stage prepare on, in another run_dir"
         )
     return f"owners: {len(set(table.owners)):,}, none with a near copy of another's series"

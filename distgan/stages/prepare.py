@@ -1,7 +1,7 @@
 """Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,9 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     with workplace(folder.series.with_name(".series.parts")) as place:
         found, splits = read(settings, place)
         stored = write(found, folder, settings.data.store)
-    entities, owners, merged = found.entities, found.owners, 0
+    entities: Sequence[str] = found.entities
+    owners: Sequence[str] = found.owners
+    merged = 0
     if "bank" in settings.stages:
         entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
     if merged:

@@ -2,9 +2,9 @@
 
 First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
 code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
-evidence), on the series together with what has left before and a sample of the generator. The verdict is always
-written beside the run; the release folder only if all holds, whole or not at all. Every attempt that came to
-the attacks is remembered in `releases.jsonl`.
+evidence), on the series together with what has left before and a sample of the generator. The verdict is
+always written beside the run; the release folder only if all holds, whole or not at all. Every attempt that
+came to the attacks is remembered in `releases.jsonl`.
 """
 
 import datetime

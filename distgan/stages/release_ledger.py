@@ -21,6 +21,7 @@ from distgan.runs import Run
 from distgan.stages.binding import digest_series
 
 RELEASED, REFUSED = "released", "refused"
+FIELDS = {"verdict", "exit_code", "series", "weights", "split", "seed", "count", "time", "before"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ReleaseLedger:
         for number, line in enumerate(self._lines()):
             try:
                 entry = json.loads(line)
-                follows = entry["before"] == before and isinstance(entry["verdict"], str)
+                follows = entry["before"] == before and set(entry) >= FIELDS
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
                 follows = False
             if not follows:
@@ -85,7 +86,8 @@ class ReleaseLedger:
         for entry in entries:
             if entry["verdict"] == RELEASED and digest_of_copy(self.copy_of(entry)) != entry["series"]:
                 raise Mismatch(
-                    f"{self.copy_of(entry)} is not what was released on {entry['time']}; restore it from a copy"
+                    f"{self.copy_of(entry)} is not what was released on {entry['time']}; restore it from a "
+                    "copy"
                 )
         released = sum(entry["verdict"] == RELEASED for entry in entries)
         return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none forgotten"
