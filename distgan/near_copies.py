@@ -45,7 +45,7 @@ MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
 LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
 NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
-PAIRS_AT_LEAST = 4_000  # of few series, all pairs are candidates
+PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
 CANDIDATES = 8  # of a series by its windows
 HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
@@ -497,17 +497,23 @@ class Match:
             parts: of either series, standardised and aligned: the whole and its own part, [P, L, C] each.
             log_pairs: log10 of the number of pairs and lags that were looked at.
         """
-        count = np.maximum(self.steps.sum(axis=1, keepdims=True), 1)
         degrees, share = np.inf, np.inf
         for whole, own in parts:
-            mean = (whole * self.steps).sum(axis=1, keepdims=True) / count
-            energy = np.square((whole - mean) * self.steps).sum(axis=1)
-            inside = own * self.steps
+            energy, inside = (self._deviations(each) for each in (whole, own))
             degrees = np.minimum(degrees, np.minimum(degrees_in_time(inside), degrees_in_spectrum(inside)))
-            share = np.minimum(share, np.square(inside).sum(axis=1) / np.maximum(energy, 1e-12))
+            part = np.square(inside).sum(axis=1) / np.maximum(np.square(energy).sum(axis=1), 1e-12)
+            share = np.minimum(share, part)
         relative = np.maximum(self.residual, EQUAL) / np.maximum(share, 1e-12)
-        beyond = log_pairs + degrees / 2 * np.log10(np.maximum(relative, EQUAL)) < np.log10(CHANCE)
+        # That D independent numbers agree up to a part of their variance has a chance of part^(D/2), and the
+        # better half was chosen, of 2^D choices.
+        beyond = log_pairs + degrees / 2 * np.log10(np.maximum(4 * relative, EQUAL)) < np.log10(CHANCE)
         return (relative <= MAX_OWN_RESIDUAL) & (degrees >= LEAST_DEGREES) & beyond
+
+    def _deviations(self, values: Array) -> Array:
+        """From the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
+        count = np.maximum(self.steps.sum(axis=1, keepdims=True), 1)
+        mean = (values * self.steps).sum(axis=1, keepdims=True) / count
+        return (values - mean) * self.steps
 
 
 def block_edges(length: int) -> Array:
