@@ -22,7 +22,10 @@ from safetensors.numpy import save as tensors_to_bytes
 from scipy.special import ndtri
 from torch import Tensor
 
-from distgan import config, draws, levels, privacy
+from distgan import config, draws, levels
+from distgan.anonymity.dp import contributions, mechanism
+from distgan.anonymity.dp.bank import Budget, Sums
+from distgan.anonymity.dp.ledger import Head
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_json, read_tensors, whole_folder, write_json, write_tensors
 from distgan.levels import level_and_spread, steadiness_and_size
@@ -731,15 +734,28 @@ class _Group(_Strict):
     owners: int | None = None
 
 
+class LedgerHead(_Strict):
+    """Where the ledger of private releases ended when the bank was made: it may only have grown since."""
+
+    lines: int = Field(ge=1)
+    digest: str = Field(pattern="^[0-9a-f]{32}$")
+
+
 class Promise(_Strict):
     """What a differentially private bank promises to every entity, and with how much noise."""
 
+    mechanism: Literal["discrete Gaussian"] = "discrete Gaussian"
     epsilon: float
     delta: float
-    multiplier: float  # of the normal noise of all releases together, in sensitivities
+    multiplier: float  # of the noise of all releases together, in sensitivities
     tracing_bound: float  # AUC that no attack on the bank exceeds
     clip: float
     insecure: bool
+    ledger: LedgerHead
+
+    @property
+    def head(self) -> Head:
+        return Head(self.ledger.lines, self.ledger.digest)
 
 
 class _Manifest(_Strict):
@@ -812,13 +828,13 @@ def _inspected(folder: Path, required: config.Bank | None) -> tuple[_Manifest | 
 
 
 def _broken_promise(promise: Promise) -> list[str]:
-    """A promise whose noise does not give its ε and δ."""
+    """A promise whose noise does not give its ε and δ, less the part of δ that the grid takes."""
     if not (promise.multiplier > 0 and promise.epsilon > 0):
         return ["the promise of privacy has no noise"]
-    delta = privacy.gaussian_delta(promise.epsilon, promise.multiplier)
-    bound = privacy.tracing_bound(promise.multiplier)
+    delta = mechanism.gaussian_delta(promise.epsilon, promise.multiplier)
+    bound = mechanism.tracing_bound(promise.multiplier)
     found = []
-    if not delta <= promise.delta * (1 + 1e-6):
+    if not delta <= promise.delta * (1 - mechanism.RESERVE) * (1 + 1e-6):
         found.append(
             f"its noise gives delta {delta:.2g} at epsilon {promise.epsilon:g}, not {promise.delta:.2g}"
         )
@@ -888,38 +904,52 @@ def _breaches(group: _Group, fewest: int, manifest: _Manifest, settings: config.
 # -------------------------------------------------------------------------------------- differential privacy
 
 
-def private_bank(
-    sums: privacy.Sums, variances: np.ndarray, settings: config.Bank, budget: privacy.Budget
-) -> tuple[Bank, np.ndarray]:
-    """The bank of noisy sums, and which cells it keeps [k] bool. Nothing here looks at the entities again.
+def kept_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
+    """Return which cells count enough entities after noise for a group: [k] bool.
 
-    Cells of too few entities after noise, for the floor or for `max_share` of their number, are left out.
-    Weights are equal: what one entity can change is bounded by the cut-off and hidden by noise, not by its
-    share of the load.
+    Enough is the minimum group size, and what `max_share` needs of entities that all weigh the same.
 
     Raises:
-        UserError: no cell is left.
+        UserError: no cell does.
     """
     channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
     fewest = max(
         floor(settings, released_numbers(dim, channels)), math.ceil(1 / settings.max_share - TOLERANCE)
     )
-    sizes = np.floor(sums.counts).astype(np.int64)
-    keeps = sizes >= fewest
-    if not keeps.any():
+    sizes = np.floor(sums.counts)
+    if not (sizes >= fewest).any():
         raise UserError(
-            f"after noise the largest of {len(sizes)} groups counts {max(sizes)} entities, below the floor "
-            f"of {fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
+            f"after noise the largest of {len(sizes)} groups counts {max(sizes):.0f} entities, below the "
+            f"minimum of {fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
         )
-    counts, sizes = sums.counts[keeps, None], sizes[keeps]
-    means = sums.points[keeps] / counts
-    means *= np.minimum(1, budget.radius / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-30))
+    return sizes >= fewest
+
+
+def private_bank(
+    sums: Sums, variances: np.ndarray, settings: config.Bank, budget: Budget, head: Head
+) -> Bank:
+    """Make the bank of the kept cells of noisy sums. Nothing here looks at the entities again.
+
+    Weights are equal: what one entity can change is bounded by clipping and hidden by noise, not by its share
+    of the load.
+
+    Args:
+        variances: [K], of the points along the directions, from the released moments.
+        head: of the ledger, when the sums had been drawn.
+
+    Raises:
+        UserError: no cell is kept.
+    """
+    keeps = kept_cells(sums, settings)
+    channels = sums.attributes.shape[1] // 4
+    counts, sizes = sums.counts[keeps, None], np.floor(sums.counts[keeps]).astype(np.int64)
+    means = contributions.clip_rows(sums.points[keeps] / counts, 1.0) * budget.radius
     centre = (means * counts).sum(axis=0) / counts.sum()
     values = np.clip(sums.attributes[keeps] / counts, -1, 1).reshape(-1, 2, channels, 2)
-    low, high = privacy.ranges(budget.settings)
+    low, high = contributions.ranges(budget.settings)
     half = (high - low) / 2
     deviation = np.sqrt(np.maximum(values[:, 1] - values[:, 0] ** 2, 0)) * half
-    bank = Bank(
+    return Bank(
         conditions=((means - centre) / np.sqrt(variances)).astype(np.float32),
         sizes=sizes,
         effective=sizes,
@@ -930,43 +960,45 @@ def private_bank(
         largest_share=1 / sizes,
         lowered=np.zeros(len(sizes), np.int64),
         settings=settings,
-        promise=promise(budget),
+        promise=promise(budget, head),
     )
-    return bank, keeps
 
 
-def promise(budget: privacy.Budget) -> Promise:
-    multiplier = privacy.together([budget.directions_multiplier, budget.sums_multiplier])
+def promise(budget: Budget, head: Head) -> Promise:
+    multiplier = mechanism.together([budget.directions_multiplier, budget.sums_multiplier])
     return Promise(
         epsilon=budget.epsilon,
-        delta=budget.settings.delta,
+        delta=budget.delta,
         multiplier=multiplier,
-        tracing_bound=privacy.tracing_bound(multiplier),
+        tracing_bound=mechanism.tracing_bound(multiplier),
         clip=budget.radius,
         insecure=budget.settings.insecure_seed is not None,
+        ledger=LedgerHead(lines=head.lines, digest=head.digest),
     )
 
 
-def private_members(
-    points: np.ndarray,
-    cells: np.ndarray,
-    keeps: np.ndarray,
-    entities: np.ndarray,
-    loads: np.ndarray,
-    bank: Bank,
-) -> Members:
-    """Who trains on which condition: the own cell's, or the nearest where that was left out.
+def groups_of_cells(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: Bank) -> np.ndarray:
+    """Return the group that an entity trains on, or would: its cell's, or the nearest where that was left
+    out.
 
     Args:
-        points: [n, K] of each series its entity's narrow latent.
+        points: [n, K] of each series its entity's point.
         cells: [n] in 0 .. k-1.
-        keeps: [k] bool.
+        keeps: [k] bool, see `kept_cells`.
+
+    Returns: [n] int64.
     """
     groups = (np.cumsum(keeps) - 1)[cells]
     lost = np.flatnonzero(~keeps[cells])
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
-    for row in lost:
-        groups[row] = int(np.argmin(np.sum((means - points[row]) ** 2, axis=1)))
+    groups[lost] = contributions.nearest_cells(points[lost], means)
+    return groups
+
+
+def private_members(
+    points: np.ndarray, groups: np.ndarray, entities: np.ndarray, loads: np.ndarray, bank: Bank
+) -> Members:
+    """Return who trains on which condition, in `groups_of_cells`."""
     weights = 1 / np.bincount(groups, minlength=bank.num_groups)[groups]
     return Members(points, groups, entities.astype(np.int64), loads, weights)
 

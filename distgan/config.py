@@ -253,7 +253,10 @@ class Data(Section):
         0.05, "series with a larger share of missing values are left out, and counted", ge=0, lt=1
     )
     unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
-    splits: Splits = key(Splits(), "shares of owners; an owner's series never part")
+    splits: Splits = key(
+        Splits(),
+        "shares of owners; a hash of the id, keyed by `seed`, decides, so one more owner moves no other",
+    )
     windows: Windows = key(Windows(), "train on windows of the series, a view that costs no disk")
     store: Storing = key(Storing(), "how the run keeps the series on disk")
     buffer_mib: int | None = key(

@@ -61,6 +61,11 @@ class Run:
         return self.folder / "privacy-ledger.jsonl"
 
     @property
+    def noisy_sums(self) -> Path:
+        """What every private release gave, and where the ledger ended: never drawn again, always reused."""
+        return self.folder / "privacy"
+
+    @property
     def gan(self) -> Path:
         return self.folder / "gan"
 

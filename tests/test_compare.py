@@ -39,9 +39,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_files_get_a_report_that_says_what_is_not_known(judged: Path) -> None:
     content = json.loads((judged / "out" / "report.json").read_text())
     facts, n = content["facts"], content["fidelity"]["n"]
-    assert (n["train"], n["holdout"], n["reference"], n["synthetic"]) == (14, 4, 2, 9)
+    assert (n["train"], n["holdout"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
     assert facts["unit"] == "kWh" and facts["groups"] is None and len(facts["unknown"]) == 2
-    assert facts["splits"]["train"] == {"series": 14, "entities": 14, "owners": 14}
+    assert facts["splits"]["train"] == {"series": 13, "entities": 13, "owners": 13}
     text = (judged / "out" / "report.html").read_text()
     assert "What is not known" in text and "never trained on" not in text
     assert not list((judged / "out").rglob("*.zarr"))
@@ -54,7 +54,7 @@ def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
         pd.read_csv(judged / name).iloc[:, 1:].to_numpy("f4").T[..., None]
         for name in ("real.csv", "made.csv")
     ]
-    splits = evaluate_files.ingest.split(
+    splits = evaluate_files.assign_splits(
         [f"home-{i:03d}" for i in range(20)], evaluate_files.config.Splits(), 0
     )
     real = {name: frames[0][splits == name] for name in ("train", "holdout", "reference")}

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     {"config", "layers", "losses", "errors", "files", "draws", "levels", "runs", "schedules", "progress"},
-    {"models", "data", "clustering", "parallel", "privacy"},
+    {"models", "data", "clustering", "parallel", "anonymity"},
     {"objectives", "conditions", "evaluation", "near_copies"},
     {"engine", "plan"},
     {"stages"},
@@ -34,7 +34,8 @@ HOMES = {
     "yaml": {"config"},
     "zarr": {"data.store"},
     "faiss": {"clustering"},
-    "dp_accounting": {"privacy"},
+    "dp_accounting": {"anonymity.dp.mechanism"},
+    "opendp": {"anonymity.dp.mechanism"},
     "accelerate": {"parallel"},
     "deepspeed": {"parallel.zero"},
     "bokeh": {"evaluation.interactive"},

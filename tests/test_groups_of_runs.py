@@ -12,11 +12,15 @@ import pytest
 from conftest import ROOT, TINY, population
 
 from distgan import cli, config
-from distgan.conditions import Bank, verify
+from distgan.anonymity.dp.mechanism import SLACK
+from distgan.conditions import Bank, Members, verify
 from distgan.data.store import LatentStore
-from distgan.privacy import Ledger
+from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import encode
+from distgan.stages.bank import placed
+from distgan.stages.common import TrainingData
+from distgan.stages.private import open_ledger
 from distgan.train import main
 
 CHEAP = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]
@@ -135,10 +139,10 @@ def test_a_private_bank_is_accounted_from_latents_to_bank(
 ) -> None:
     run = changed(encoded, many_homes, tmp_path, *PRIVATE)
     assert verify(run.bank) == []
-    released = Ledger(run.ledger).released()
-    assert [entry["name"] for entry in released] == ["directions", "groups"]
-    assert released[-1]["epsilon_so_far"] == pytest.approx(4, rel=1e-3)
-    assert not released[-1]["insecure"]
+    drawn = open_ledger(run).draws()
+    assert [entry["name"] for entry in drawn] == ["directions", "groups"]
+    assert drawn[-1]["epsilon_so_far"] == pytest.approx(4, rel=SLACK)
+    assert not drawn[-1]["insecure"]
     assert "(4, 1e-05)-differentially private" in run.done("bank")["summary"]
     sizes = Bank.load(run.bank).sizes
     assert sizes.min() >= 21  # as they count after noise
@@ -157,10 +161,59 @@ def test_a_private_stage_run_again_spends_nothing(
     run.record("bank").unlink()
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 0
     assert before == ((run.bank / "bank.safetensors").read_bytes(), run.ledger.read_text())
-    (run.clusters / "sums.safetensors").unlink()
+    shutil.rmtree(run.clusters)  # all of it follows from the moments that were drawn
+    assert main(arguments(many_homes, run.folder, "cluster,bank", *PRIVATE)) == 0
+    assert before == ((run.bank / "bank.safetensors").read_bytes(), run.ledger.read_text())
+    (run.noisy_sums / "groups.safetensors").unlink()
     run.record("bank").unlink()
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
     assert "spend the budget twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["privacy.epsilon=8", "privacy.clip=1.5", "privacy.directions_share=0.4"])
+def test_other_settings_of_privacy_draw_nothing_more(
+    encoded: Run, many_homes: Path, tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even in a run whose other traces are gone."""
+    run = changed(encoded, many_homes, tmp_path, *PRIVATE, stages="cluster")
+    run.record("cluster").unlink()
+    shutil.rmtree(run.clusters)
+    assert main(arguments(many_homes, run.folder, "cluster", *PRIVATE, change)) == 5
+    assert "were drawn with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", ["bank", "done", "privacy"])
+def test_a_run_whose_ledger_was_deleted_draws_nothing_more(
+    encoded: Run, many_homes: Path, tmp_path: Path, left: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as one file of the run remembers it."""
+    run = changed(encoded, many_homes, tmp_path, *PRIVATE)
+    run.ledger.unlink()
+    run.record("bank").unlink()
+    for name, path in (("bank", run.bank), ("privacy", run.noisy_sums)):
+        if name != left:
+            shutil.rmtree(path)
+    assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
+    assert "lines were cut off, or it was deleted" in capsys.readouterr().err
+
+
+def test_members_and_non_members_become_points_by_the_same_arithmetic(
+    encoded: Run, many_homes: Path, tmp_path: Path
+) -> None:
+    """The members' series taken for non-members' are clipped, projected and placed where the members are."""
+    tight = [*PRIVATE, "privacy.clip=0.7"]  # most latents are longer
+    run = changed(encoded, many_homes, tmp_path, *tight)
+    settings = config.load(run.config)
+    bank, members = Bank.load(run.bank), Members.load(run.clusters / "members.safetensors")
+    parallel = Parallel(settings.engine)
+    try:
+        points, groups = placed(settings, run, parallel, TrainingData.open(run), members, bank)
+    finally:
+        parallel.close()
+    lengths = np.linalg.norm(LatentStore.open(run.latents).mean(), axis=1)
+    assert np.mean(lengths > 0.7) > 0.5
+    np.testing.assert_allclose(points, members.points, atol=1e-5)
+    assert np.mean(groups == members.groups) > 0.99
 
 
 def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
@@ -173,7 +226,7 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
     assert "after noise the largest of 2 groups" in said[0] and said[0] == said[1]
-    assert [entry["name"] for entry in Ledger(run.ledger).released()] == ["directions", "groups"]
+    assert [entry["name"] for entry in open_ledger(run).draws()] == ["directions", "groups"]
 
 
 def test_inspect_tells_sizes_bounds_and_draws_a_private_map(

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.ingest import Raw, _digests, opened, read, split
+from distgan.data.ingest import Raw, _digests, opened, read
 from distgan.data.store import Axis, Meta, StoreWriter, private_table, write_table
 from distgan.errors import UserError
 
@@ -468,31 +468,6 @@ def test_series_that_are_copies_of_others_are_counted(tmp_path: Path) -> None:
         assert opened(config.Data(source=str(tmp_path / name)), tmp_path / "parts").copies == copies
     zeros = np.array([[0.0, 1.0, np.nan], [-0.0, 1.0, -np.nan], [0.0, 1.0, 0.0]], np.float32)
     assert len(np.unique(_digests(zeros[:, :, None]))) == 2
-
-
-def test_split_never_parts_an_owner_and_is_the_same_each_time() -> None:
-    owners = [f"home{i % 50}" for i in range(150)]
-    sides = split(owners, config.Splits(), seed=1)
-    assert all(
-        len({side for owner, side in zip(owners, sides) if owner == name}) == 1 for name in set(owners)
-    )
-    counts = {side: int((sides[:50] == side).sum()) for side in ("train", "holdout", "reference")}
-    assert counts == {"train": 35, "holdout": 10, "reference": 5}
-    shuffled = np.random.default_rng(0).permutation(150)
-    np.testing.assert_array_equal(split([owners[i] for i in shuffled], config.Splits(), 1), sides[shuffled])
-    assert (split(owners, config.Splits(), seed=2) != sides).any()
-
-
-@pytest.mark.parametrize("count", [3, 4, 5, 9, 10, 11])
-def test_every_split_gets_an_owner(count: int) -> None:
-    sides = split([str(i) for i in range(count)], config.Splits(), 0)
-    assert set(sides) == {"train", "holdout", "reference"}
-
-
-def test_too_few_owners_are_one_line() -> None:
-    with pytest.raises(UserError, match="2 owners of series are too few"):
-        split(["a", "b", "a"], config.Splits(), 0)
-    assert set(split(["a"], config.Splits(train=1.0, holdout=0.0, reference=0.0), 0)) == {"train"}
 
 
 # -------------------------------------------------------------------------------------------------- real data

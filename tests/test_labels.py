@@ -70,7 +70,7 @@ def test_a_promise_of_privacy_to_a_part_of_a_person_is_refused_at_once(
     assert not (tmp_path / "run" / "series.zarr").exists()
     assert main([*command, "--stages", "prepare"]) == 0
     assert main([*command, "privacy.epsilon=4", "--stages", "prepare,encoder,encode,cluster"]) == 2
-    assert "63 entities are of 21 owners here" in capsys.readouterr().err
+    assert "42 entities are of 14 owners here" in capsys.readouterr().err
 
 
 def test_a_block_of_series_without_a_chosen_one_is_not_read(

@@ -93,7 +93,7 @@ def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) 
 
 def test_splits_are_by_entity_and_nothing_is_fitted_beyond_train(run: Run) -> None:
     table = read_table(private_table(run.series))
-    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [42, 12, 6]
+    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [43, 13, 4]
     assert len(set(table.entities)) == 60
 
 
@@ -127,9 +127,9 @@ def test_of_large_sets_only_what_is_compared_is_read(
 
     monkeypatch.setattr(evaluate, "measured", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
-    assert seen == {"train": 10, "holdout": 10, "reference": 6, "synthetic": 10}
+    assert seen == {"train": 10, "holdout": 10, "reference": 4, "synthetic": 10}
     told = json.loads(again.scores.read_text())["fidelity"]
-    assert [told["n"][name] for name in seen] == [42, 12, 6, 12]
+    assert [told["n"][name] for name in seen] == [43, 13, 4, 12]
     assert max(row["n"] for row in told["rows"]) == 10
 
 
@@ -307,7 +307,7 @@ def test_a_stage_without_its_input_names_the_stage_to_run(
 def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(homes_csv, tmp_path / "run", "--dry-run")) == 0
     told = capsys.readouterr().out
-    assert "42 series to train on" in told and "parameters for 20 steps" in told
+    assert "43 series to train on" in told and "parameters for 20 steps" in told
     assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +316,7 @@ def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.
     [
         (["data.source=nowhere.csv"], "nowhere.csv"),
         (["encoder.patch=400"], "336 steps, fewer than encoder.patch 400"),
-        (["bank.min_members=50"], "42"),
+        (["bank.min_members=50"], "43"),
         (["train.batch_size=0"], "train.batch_size"),
     ],
 )
@@ -395,7 +395,7 @@ def test_the_entry_works_as_a_script_uninstalled_and_from_elsewhere(homes_csv: P
     )
     done = launched("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "42 series to train on" in done.stdout
+    assert "43 series to train on" in done.stdout
 
 
 def test_accelerate_launch_as_typed_from_another_directory(homes_csv: Path, tmp_path: Path) -> None:
@@ -462,8 +462,8 @@ def test_every_training_latent_is_clustered(run: Run) -> None:
     """The seeds cluster 500 generated series of one person."""
     groups = np.load(run.clusters / "groups.npy")
     manifest = json.loads((run.bank / "manifest.json").read_text())
-    assert len(groups) == 42
-    assert sum(group["size"] for group in manifest["groups"]) == 42
+    assert len(groups) == 43
+    assert sum(group["size"] for group in manifest["groups"]) == 43
     assert min(group["size"] for group in manifest["groups"]) >= 21
 
 

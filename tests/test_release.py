@@ -12,7 +12,9 @@ import pytest
 import torch
 from conftest import TINY
 
-from distgan import cli, conditions, config, draws, errors, privacy, stages
+from distgan import cli, conditions, config, draws, errors, stages
+from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity.dp.ledger import Query
 from distgan.data.store import Store, StoreWriter, private_table, read_table
 from distgan.evaluation.attacks import planted
 from distgan.files import read_json, read_tensors, write_tensors, write_text
@@ -21,6 +23,7 @@ from distgan.runs import Run
 from distgan.stages import attacked_series, attacks, binding, evaluate, generate, owners, release
 from distgan.stages.attacked_series import AttackedSeries
 from distgan.stages.common import TrainingData, of_a_finished_run
+from distgan.stages.private import audit_ledger, open_ledger
 from distgan.stages.release_ledger import ReleaseLedger
 from distgan.train import main
 
@@ -64,7 +67,7 @@ def refused(run: Run, expected: int) -> str:
 
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """What was verified is printed, the attempt is remembered, and no id stands in the verdict."""
-    assert "42 members against 12 strangers" in refused(mine, 4)
+    assert "43 members against 13 strangers" in refused(mine, 4)
     told = capsys.readouterr()
     assert "Not enough evidence" in told.err
     assert told.err.count("\n") == 1
@@ -326,20 +329,28 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     private = config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0)
     settings = config.load(mine.config).model_copy(update={"privacy": private})
     with pytest.raises(errors.Mismatch, match="do not agree"):
-        release.audit_ledger(settings, mine)
-    budget = privacy.Budget.of(private, 4, 42)
-    bank = conditions.Bank.load(mine.bank)
-    replace(bank, promise=conditions.promise(budget)).save(mine.bank)
-    with pytest.raises(errors.Mismatch, match="no line"):
-        release.audit_ledger(settings, mine)
-    ledger = privacy.Ledger(mine.ledger)
-    with ledger.spending("directions", budget, budget.directions_multiplier, "latents"):
-        pass
-    with pytest.raises(errors.Mismatch, match="adds up to"):
-        release.audit_ledger(settings, mine)
-    with ledger.spending("groups", budget, budget.sums_multiplier, "latents"):
-        pass
-    release.audit_ledger(settings, mine)
+        audit_ledger(settings, mine)
+    budget, bank = Budget(private, 4), conditions.Bank.load(mine.bank)
+    multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
+
+    def promise_of_the_head() -> None:
+        replace(bank, promise=conditions.promise(budget, open_ledger(mine).head())).save(mine.bank)
+
+    for name, multiplier in multipliers.items():
+        query = Query(name, multiplier, "data", "settings")
+        open_ledger(mine).draw(query, budget, lambda: {"sums": np.zeros(1)})
+        promise_of_the_head()
+        if name == "directions":
+            with pytest.raises(errors.Mismatch, match="adds up to"):
+                audit_ledger(settings, mine)
+    audit_ledger(settings, mine)
+    lax = settings.model_copy(update={"privacy": private.model_copy(update={"epsilon": 16.0})})
+    with pytest.raises(errors.Mismatch, match="are not the bank's"):
+        audit_ledger(lax, mine)
+    for damage in (lambda path: path.write_text(path.read_text()[:-9]), Path.unlink):
+        damage(mine.ledger)
+        with pytest.raises(errors.Mismatch, match="lines were cut off, or it was deleted"):
+            audit_ledger(settings, mine)
 
 
 def test_another_config_than_the_series_were_made_with_is_a_mismatch(mine: Run) -> None:
@@ -395,7 +406,7 @@ def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     some = attacks.part(data, run, "train", 10, seed=0)
     assert (some.num_series, len(set(some.rows))) == (10, 10)
     assert set(some.rows) <= set(data.rows)
-    assert attacks.part(data, run, "train", 42, seed=0) is data
+    assert attacks.part(data, run, "train", 43, seed=0) is data
 
 
 @pytest.mark.parametrize(
@@ -422,15 +433,23 @@ def test_a_run_without_series_is_told_which_stage(mine: Run, capsys: pytest.Capt
     assert "--stages generate" in capsys.readouterr().err
 
 
+PRIVATE = ["privacy.epsilon=2", "privacy.delta=1e-6", "privacy.log_size_range=[-3, 3]"]
+
+
 @pytest.mark.slow
-def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
-    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README."""
+@pytest.mark.parametrize(
+    "private", [(), PRIVATE, [*PRIVATE, "privacy.clip=0.8"]], ids=["plain", "private", "clipped"]
+)
+def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[str]) -> None:
+    """6,800 made homes, half of them held out, through the real stages: verdict, series, manifest, README;
+    also under differential privacy, and where it clips most latents.
+    """
     rng = np.random.default_rng(5)
     homes = planted.series(planted.homes(6800, rng), 168, rng)[..., 0]
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",
-        "data.splits={train: 0.45, holdout: 0.45, reference: 0.1}",
+        "data.splits={train: 0.46, holdout: 0.46, reference: 0.08}",
         "data.scaling={transform: log1p, lower_bound: 0}",
         "encoder={patch: 24, width: 16, depth: 1, heads: 2, latent_dim: 4, steps: 60, batch_size: 64}",
         "bank.condition_dim=2",
@@ -438,6 +457,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
         "model=gaussian",
         "generate={count: 600, batch_size: 200, format: csv}",
         "engine.threads=1",
+        *private,
     ]
     folder, place = tmp_path / "run", tmp_path / "out" / "release"
     assert main(["--run-dir", str(folder), *settings, *UNNAMED]) == 0
@@ -454,4 +474,10 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path) -> None:
     assert told["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
     assert "What is not promised" in (place / "README.txt").read_text()
     assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
+    if private:
+        tracing = {each["id"]: each for each in told["privacy"]["attacks"]}["P6b"]
+        assert tracing["high"] < tracing["limit"] < 0.63
+        assert read_json(place / "bank-manifest.json")["privacy"]["ledger"]["lines"] == 4
+        (folder / "privacy-ledger.jsonl").unlink()
+        assert code("release", folder, "--to", tmp_path / "again") == 5
     assert code("release", folder, "--to", place) == 2  # never written over

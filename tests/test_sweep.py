@@ -73,6 +73,25 @@ def test_a_mistaken_space_is_one_line(
     assert "\n" not in str(mistake.value)
 
 
+def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) -> None:
+    for space, refused in (
+        (RATE, ""),
+        (
+            {"train.clip": {"choice": [0.5, 1]}, "bank.condition_dim": {"choice": [1, 2]}},
+            r"bank\.condition_dim",
+        ),
+        ({"privacy.clip": {"choice": [1.0, 2.0]}}, r"privacy\.clip"),
+    ):
+        plain = settings(tmp_path, space)
+        made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
+        sweep.refuse_many_draws(plain, trial.shared_stages(plain))
+        if refused:
+            with pytest.raises(UserError, match=f"searches {refused}, from which the bank follows"):
+                sweep.refuse_many_draws(made, trial.shared_stages(made))
+        else:
+            sweep.refuse_many_draws(made, trial.shared_stages(made))
+
+
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"'fidelty' is not known; one of fidelity, tracing, metrics\.NAME"):
         scores.check(["fidelty"], 0)

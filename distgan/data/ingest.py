@@ -21,10 +21,9 @@ import fsspec
 import numpy as np
 import pandas as pd
 
-from distgan import config, draws
+from distgan import config
 from distgan.data.grid import DAY, float32, regular, seconds_of
 from distgan.data.store import (
-    SPLITS,
     Axis,
     Meta,
     Store,
@@ -185,38 +184,6 @@ def _labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -
     if len(kept) < len(source.entities):
         left_out["another label"] = len(source.entities) - len(kept)
     return kept
-
-
-def split(owners: Sequence[str], shares: config.Splits, seed: int) -> np.ndarray:
-    """`train`, `holdout` or `reference` for each series, so that an owner's series never part.
-
-    Raises:
-        UserError: there are fewer owners than splits.
-    """
-    names = np.array(sorted(set(owners)))
-    wanted = np.array([shares.train, shares.holdout, shares.reference])
-    if len(names) < np.count_nonzero(wanted):
-        given = ", ".join(f"{name} {share:g}" for name, share in zip(SPLITS, wanted))
-        raise UserError(
-            f"{len(names)} owners of series are too few for the splits {given}: each needs one owner "
-            "at least; give more series, or set a share of data.splits to 0"
-        )
-    counts = _largest_remainder(wanted, len(names))
-    order = draws.generator(seed, 0, "split").permutation(len(names))
-    sides = dict(zip(names[order].tolist(), np.repeat(SPLITS, counts).tolist()))
-    return np.array([sides[owner] for owner in owners])
-
-
-def _largest_remainder(shares: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near shares * total that sum to it; at least 1 where a share is not 0."""
-    exact = shares / shares.sum() * total
-    counts = np.floor(exact + 1e-9).astype(int)
-    for side in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
-        counts[side] += 1
-    for side in np.flatnonzero((shares > 0) & (counts == 0)):
-        counts[np.argmax(counts)] -= 1
-        counts[side] += 1
-    return counts
 
 
 # ---------------------------------------------------------------------------------------------------- sources

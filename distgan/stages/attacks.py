@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distgan import config, draws, models, privacy
+from distgan import config, draws, models
+from distgan.anonymity import dp
 from distgan.conditions import Bank, Members
 from distgan.data.store import Store, private_table, read_table
 from distgan.engine import checkpoint
@@ -95,7 +96,7 @@ def claims(bank: Bank) -> list[str]:
         f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
         "with noise; all have the same weight, and no limit is set on what share of the load one carries."
     )
-    return [means, privacy.COVERED, privacy.NOT_COVERED]
+    return [means, dp.COVERED, dp.NOT_COVERED]
 
 
 def kept_tracing(folder: Run) -> list[tracing.Attack]:

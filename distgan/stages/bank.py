@@ -7,17 +7,22 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from distgan import clustering, conditions, config, privacy
+from distgan import clustering, conditions, config
+from distgan.anonymity.dp import bank as private_sums
+from distgan.anonymity.dp import contributions
+from distgan.anonymity.dp.bank import Budget, Sums
 from distgan.conditions import Bank, Members, Projection
+from distgan.errors import UserError
 from distgan.evaluation import tracing
 from distgan.files import read_json, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
-from distgan.stages.common import TrainingData, latents_digest, owners_of
+from distgan.stages.common import TrainingData, owners_of
+from distgan.stages.encode import embed
 from distgan.stages.encoder import load_encoder
 from distgan.stages.prepare import Shape
+from distgan.stages.private import head_facts, open_ledger, query_of
 
 TRACING = "tracing.json"
 
@@ -33,7 +38,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     attacks = traced(settings, folder, parallel, data, bank)
     print("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series", flush=True)
     save_attacks(folder, attacks)
-    return {"summary": said(bank, settings) + (f"; {promised(bank)}" if bank.promise else "")}
+    summary = said(bank, settings) + (f"; {promised(bank)}" if bank.promise else "")
+    return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})
 
 
 def plain(
@@ -65,24 +71,42 @@ def private(
     """The bank under differential privacy. Noise is drawn once: what fails after that, or is cut off, goes on
     from the same noisy sums.
     """
-    ledger, entities = privacy.Ledger(folder.ledger), data.entity_codes
-    noisy = folder.clusters / "sums.safetensors"
-    facts = read_json(folder.clusters / "clusters.json")
-    latent_dim, num_entities = settings.encoder.latent_dim, int(entities.max()) + 1
-    budget = privacy.Budget.of(settings.privacy, latent_dim, num_entities)
+    facts, ledger = private_facts(folder), open_ledger(folder)
+    entities, budget = data.entity_codes, Budget(settings.privacy, settings.encoder.latent_dim)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
-    source = latents_digest(folder)
-    if not ledger.kept("groups", noisy, source):
-        with ledger.spending("groups", budget, budget.sums_multiplier, source):
-            values = privacy.attribute_means(data.attributes, entities, settings.privacy)
-            sums = privacy.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
-            sums.save(noisy)
-    sums = privacy.Sums.load(noisy)
-    bank, keeps = conditions.private_bank(sums, np.array(facts["variances"]), settings.bank, budget)
-    members = conditions.private_members(points, cells, keeps, entities, loads(data), bank)
+
+    def draw() -> dict[str, np.ndarray]:
+        values = contributions.attribute_means(data.attributes, entities, settings.privacy)
+        noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
+        return noisy.tensors()
+
+    projection = Projection.load(folder.clusters / "projection.safetensors")
+    query = query_of(
+        folder,
+        "groups",
+        budget,
+        budget.sums_multiplier,
+        directions=projection.directions.tolist(),
+        centroids=facts["centroids"],
+    )
+    sums = Sums.of_tensors(ledger.draw(query, budget, draw))
+    bank = conditions.private_bank(sums, np.array(facts["variances"]), settings.bank, budget, ledger.head())
+    keeps = conditions.kept_cells(sums, settings.bank)
+    groups = conditions.groups_of_cells(points, cells, keeps, bank)
+    members = conditions.private_members(points, groups, entities, loads(data), bank)
     members.save(folder.clusters / "members.safetensors")
     bank.save(folder.bank)
     return bank
+
+
+def private_facts(folder: Run) -> dict[str, Any]:
+    """Return what the cluster stage has noted of a private partition."""
+    facts: dict[str, Any] = read_json(folder.clusters / "clusters.json")
+    if "cells" not in facts:
+        raise UserError(
+            f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
+        )
+    return facts
 
 
 # ------------------------------------------------------------------------------------------ tracing, tried
@@ -126,22 +150,30 @@ def placed(
     members: Members,
     bank: Bank,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Narrow points of strangers [n, K], and the group [n] of the member that each is most like."""
+    """Points of non-members [n, K], and the group [n] that each would be in.
+
+    Under a promise of privacy all series of an entity have one point and one group, made as members' are.
+    Else a group is that of the member that is most like.
+    """
     projection = Projection.load(folder.clusters / "projection.safetensors")
-    points = projection(latents(settings, folder, parallel, others))
-    if bank.promise is not None:
-        points = privacy.entity_means(points, np.arange(len(points)), bank.promise.clip)
-    return points, members.groups[clustering.nearest(points, members.points)]
+    found = latents(settings, folder, parallel, others)
+    if bank.promise is None:
+        points = projection(found)
+        return points, members.groups[clustering.nearest(points, members.points)]
+    codes = others.entity_codes
+    points = contributions.entity_points(found, codes, projection.directions, bank.promise.clip)[codes]
+    cells = contributions.nearest_cells(points, np.array(private_facts(folder)["centroids"], np.float32))
+    keeps = conditions.kept_cells(Sums.of_tensors(open_ledger(folder).read("groups")), bank.settings)
+    return points, conditions.groups_of_cells(points, cells, keeps, bank)
 
 
-@torch.inference_mode()
 def latents(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> np.ndarray:
     """Means of the latents of some series, not kept: [n, d]."""
     encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
     size, found = settings.encoder.batch_size, []
     for first in range(0, data.num_series, size):
         series, mask = data.scaled(first, first + size)
-        found.append(encoder(series.to(parallel.device), mask.to(parallel.device))[0].cpu().numpy())
+        found.append(embed(encoder, series, mask, size, parallel.device)[0])
     return np.concatenate(found)
 
 

@@ -13,18 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from distgan import clustering, conditions, config, draws, privacy
+from distgan import clustering, conditions, config, draws
+from distgan.anonymity.dp import bank as private_sums
+from distgan.anonymity.dp import contributions
+from distgan.anonymity.dp.bank import Budget, Moments
 from distgan.clustering import Choice, Clustering
 from distgan.conditions import Projection
 from distgan.data.store import LatentStore, Store
 from distgan.errors import UserError
 from distgan.evaluation import plots
-from distgan.files import read_json, whole_folder, write_bytes, write_json
+from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel import Parallel
 from distgan.progress import Progress
 from distgan.runs import Run
-from distgan.stages.common import TrainingData, latents_digest, owners_of, refuse_shared_owners
+from distgan.stages.common import TrainingData, owners_of, refuse_shared_owners
 from distgan.stages.prepare import Shape
+from distgan.stages.private import head_facts, open_ledger, query_of
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
 BLOCKS = 64  # to share, where the latents suffice; the same ones whatever the number of processes
@@ -273,51 +277,52 @@ def private(settings: config.Config, folder: Run) -> Facts:
     """Groups under differential privacy: directions from a private release, cells that never saw the data.
 
     The cells are those of k-means on draws from a normal distribution with the released mean and variances,
-    so they cost nothing more. Series of one entity go together, where the mean of their cut-off latents lies.
+    so they cost nothing more. Series of one entity go together, where the mean of their clipped latents lies.
+    A stage that was cut off goes on from the moments that were drawn.
     """
     store = LatentStore.open(folder.need(folder.latents, "encode"))
     data = TrainingData.open(folder)
-    entities = data.entity_codes
-    refuse_shared_owners(entities, owners_of(data, folder))
+    refuse_shared_owners(data.entity_codes, owners_of(data, folder))
     channels = Store.open(folder.need(folder.series, "prepare")).channels
     floor = group_floor(settings, channels)
-    budget = privacy.Budget.of(settings.privacy, store.dim, int(entities.max()) + 1)
+    budget = Budget(settings.privacy, store.dim)
     budget.check(floor, channels)
-    records = privacy.entity_means(store.mean(), entities, budget.radius)
-    ledger = privacy.Ledger(folder.ledger)
-    source = latents_digest(folder)
-    if not ledger.kept("directions", folder.clusters, source):
-        with ledger.spending("directions", budget, budget.directions_multiplier, source):
-            moments = privacy.noisy_moments(records, budget)
-            save_private(settings, folder, records, entities, moments, floor)
-    facts = read_json(folder.clusters / "clusters.json")
+    latents, ledger = store.mean(), open_ledger(folder)
+
+    def draw() -> dict[str, np.ndarray]:
+        records = contributions.entity_means(latents, data.entity_codes, budget.radius)
+        return private_sums.noisy_moments(records, budget).tensors()
+
+    query = query_of(folder, "directions", budget, budget.directions_multiplier)
+    moments = Moments.of_tensors(ledger.draw(query, budget, draw))
+    budget.check_delta(moments.count)
+    facts = save_private(settings, folder, latents, data.entity_codes, moments)
     return facts | {
+        "ledger": head_facts(ledger.head()),
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
 
 
 def save_private(
-    settings: config.Config,
-    folder: Run,
-    records: np.ndarray,
-    entities: np.ndarray,
-    moments: tuple[np.ndarray, np.ndarray],
-    floor: int,
-) -> None:
-    """From noisy mean and covariance on nothing more is spent: directions, cells, and who lies where.
+    settings: config.Config, folder: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
+) -> Facts:
+    """From noisy moments on nothing more is spent: directions, cells, and who lies where.
 
-    Points are not moved to the mean: their length is bounded where they are.
+    How many cells there are goes by the noisy count. Points are not moved to the mean: their length is
+    bounded where they are.
     """
-    mean, covariance = moments
+    channels = Store.open(folder.series).channels
+    floor, radius = group_floor(settings, channels), Budget(settings.privacy, latents.shape[1]).radius
+    mean, covariance = moments.mean_and_covariance(radius)
     directions, explained = conditions.principal(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
-    variances = privacy.variances_along(covariance, directions)
+    variances = private_sums.variances_along(covariance, directions)
     count = settings.clusters.count
-    cells = count if isinstance(count, int) else max(1, len(records) // (2 * floor))
+    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * floor))
     centroids = partition(projection(mean[None])[0], variances, cells, settings.seed)
-    points = projection(records)
-    found = clustering.nearest(points, centroids)
+    points = contributions.entity_points(latents, entities, directions, radius)
+    found = contributions.nearest_cells(points, centroids)
     facts = {
         "cells": cells,
         "floor": floor,
@@ -326,6 +331,7 @@ def save_private(
         "centroids": centroids.tolist(),
     }
     save(folder, projection, points[entities], found[entities], None, facts)
+    return facts
 
 
 def partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distgan import config
 from distgan.data.store import LatentStore, LatentWriter
@@ -93,8 +94,22 @@ def write_part(
     with LatentWriter(place, chosen.latent_dim) as writer:
         for first in range(rows.start, rows.stop, chosen.batch_size):
             series, mask = data.scaled(first, min(first + chosen.batch_size, rows.stop))
-            mean, logvar = encoder(series.to(device), mask.to(device))
-            writer.append(mean.cpu().numpy(), logvar.cpu().numpy())
+            writer.append(*embed(encoder, series, mask, chosen.batch_size, device))
+
+
+@torch.inference_mode()
+def embed(
+    encoder: Encoder, series: Tensor, mask: Tensor, size: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and log-variances of at most `size` series: (B, L, C), (B, L, C) -> [B, d] each.
+
+    A shorter batch is filled up with its last series: kernels go by the batch's size, and a series' latent
+    must not change, not even in its last bits, with how many others there are (anonymity/dp).
+    """
+    count = len(series)
+    rows = torch.arange(size).clamp(max=count - 1)
+    mean, logvar = encoder(series[rows].to(device), mask[rows].to(device))
+    return mean[:count].cpu().numpy(), logvar[:count].cpu().numpy()
 
 
 def join(parts: list[Path], path: Path, dim: int) -> None:

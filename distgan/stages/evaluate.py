@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import distgan
-from distgan import config, draws, privacy
+from distgan import config, draws
+from distgan.anonymity import dp
 from distgan.conditions import Bank
 from distgan.data.store import SPLITS, Meta, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
@@ -154,7 +155,7 @@ def facts(
             tracing_limit=settings.bank.max_tracing_auc,
             attacks=kept(folder.clusters / TRACING) or [],
             promise="" if bank.promise is None else f"The bank is {promised(bank)}.",
-            covered=[] if bank.promise is None else [privacy.COVERED, privacy.NOT_COVERED],
+            covered=[] if bank.promise is None else [dp.COVERED, dp.NOT_COVERED],
             study=bank.settings.study,
         ),
         settings=tree,

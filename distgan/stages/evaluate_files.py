@@ -10,6 +10,7 @@ import numpy as np
 import distgan
 from distgan import config
 from distgan.data import ingest
+from distgan.data.splits import assign_splits
 from distgan.data.store import SPLITS, Meta
 from distgan.errors import UserError
 from distgan.evaluation import fidelity, pictures, report
@@ -44,7 +45,7 @@ def run(arguments: Sequence[str]) -> str:
         for source in (options.real, options.synthetic)
     )
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
-    splits = ingest.split(real.owners, settings.data.splits, settings.seed)
+    splits = assign_splits(real.owners, settings.data.splits, settings.seed)
     sets = {name: real.values[splits == name] for name in SPLITS}
     counts = {name: counted(real, splits == name) for name in SPLITS}
     owners = {name: split.owners for name, split in counts.items()}

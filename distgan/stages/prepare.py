@@ -11,6 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.data import ingest
 from distgan.data.scaling import Scaler
+from distgan.data.splits import assign_splits
 from distgan.data.store import (
     SPLITS,
     Form,
@@ -53,7 +54,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     if "bank" in settings.stages:
         entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
     if merged:
-        splits = ingest.split(owners, settings.data.splits, settings.seed)
+        splits = assign_splits(owners, settings.data.splits, settings.seed)
     write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
     data, windows = cut(settings, folder, splits)
     fit_scaler(settings, folder, data)
@@ -185,8 +186,9 @@ def read(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarra
             protected is not all that an owner has.
     """
     found = ingest.opened(settings.data, place)
-    splits = ingest.split(found.owners, settings.data.splits, settings.seed)
-    if settings.privacy.epsilon is not None:  # the cluster stage would, after the encoder's training
+    public = settings.privacy.epsilon is None
+    splits = assign_splits(found.owners, settings.data.splits, settings.seed, suggest=public)
+    if not public:  # the cluster stage would, after the encoder's training
         refuse_shared_owners(found.entities, found.owners)
     whole = found.meta.axis.length
     length = settings.data.windows.length or whole

@@ -33,10 +33,28 @@ def sweep(argv: Sequence[str] | None = None) -> None:
     from distgan.sweep import scores, trial
 
     scores.check(settings.sweep.objectives, settings.evaluate.critic_steps)
+    refuse_many_draws(settings, trial.shared_stages(settings))
     if options.dry_run:
         print(describe(settings, trial.looks(settings), trial.shared_stages(settings)))
     else:
         run(settings, Run(Path(settings.run_dir)))
+
+
+def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
+    """Refuse a search in which every trial would draw a private bank of its own.
+
+    Raises:
+        UserError: it would: ε is spent by each, and choosing one by its scores by real series spends more.
+    """
+    if settings.privacy.epsilon is not None and "bank" not in shared:
+        later = {*config.DEPENDS["gan"]}
+        searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
+        raise UserError(
+            f"sweep.space searches {searched}, from which the bank follows, so every trial would spend "
+            f"privacy.epsilon {settings.privacy.epsilon:g} again; search keys of {', '.join(sorted(later))} "
+            f"alone, "
+            "or leave privacy.epsilon out"
+        )
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from distgan import clustering, draws, privacy
+from distgan import clustering, draws
+from distgan.anonymity.dp import mechanism
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks.scene import Array, Scene, Side
 
@@ -92,7 +93,7 @@ def with_bank(
 
 def bound(released: int, members: float) -> float:
     """Φ(√(d/k)/√2) of the tracing attack on a mean of k latents: as of normal noise √(k/d) wide."""
-    return privacy.tracing_bound((members / released) ** 0.5)
+    return mechanism.tracing_bound((members / released) ** 0.5)
 
 
 def traced(
@@ -219,8 +220,8 @@ def wide_probes(population: Population) -> Scene:
 
 def noisy_bank(population: Population, noise: float) -> Scene:
     """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
-    multiplier = privacy.noise_multiplier(EPSILON, DELTA)
-    promised = privacy.tracing_bound(multiplier)
+    multiplier = mechanism.noise_multiplier(EPSILON, DELTA)
+    promised = mechanism.tracing_bound(multiplier)
     scene, members, strangers = population.scene, population.members, population.strangers
     number = len(members) // 30
     inside, beside = (np.arange(len(side)) % number for side in (members, strangers))

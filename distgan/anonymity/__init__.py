@@ -1,0 +1,1 @@
+"""What keeps people apart from what is released."""

@@ -1,0 +1,300 @@
+"""The ledger of private releases: what has been drawn, and so is spent, whatever happened after.
+
+A draw is made in four steps, each whole or not at all and on disk before the next: the noisy sums go to a
+pending file; a line `started` with their digest goes to the ledger; the file gets its final name; a line
+`released` follows. From the first line on the draw is spent. A later call finds that line and uses these very
+sums again, by their digest, or refuses. Sums that were pending without a line have been used by nobody and
+are drawn anew.
+
+Every line has the hash of the one before it, so nothing can be changed or taken from the middle. That the end
+was cut off, the whole was deleted, or an older copy was put back is found by the *head*: the number of lines
+and the last one's hash, which stands beside the results, in the bank's manifest and in the records of the
+stages. A line has 32 random bytes, so that a head that leaves in a manifest tells nothing of what the line
+says. A ledger counts what is drawn in its own run folder: a copy of the folder may reuse what was drawn, and
+draws nothing more.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from safetensors.numpy import load as tensors_from_bytes
+from safetensors.numpy import save as tensors_to_bytes
+
+from distgan.anonymity.dp import mechanism
+from distgan.anonymity.dp.bank import Budget
+from distgan.errors import Mismatch, writing
+from distgan.files import read_json, sync, write_bytes, write_json
+
+HEAD = "head.json"
+ELSEWHERE = "restore it from a backup, or choose another run_dir and count both"
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The end of a ledger: how many lines it has, and the hash of the last one."""
+
+    lines: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked, so that the answer to another question is never taken for it."""
+
+    name: str  # directions or groups
+    multiplier: float  # of the noise, in sensitivities
+    data: str  # a digest of the series and latents
+    settings: str  # a digest of all that decides what is summed, and with how much noise
+
+
+class Ledger:
+    """Every private release of a run, a line of JSON each.
+
+    Args:
+        path: the ledger's file.
+        results: the folder of the noisy sums and of the head.
+        witnesses: heads that other files of the run hold, each with the place that holds it.
+
+    Raises (any method):
+        Mismatch: a line was changed or is missing.
+    """
+
+    def __init__(self, path: Path, results: Path, witnesses: Sequence[tuple[Path, Head]] = ()) -> None:
+        self.path, self.results, self.witnesses = path, results, witnesses
+
+    # ------------------------------------------------------------------------------------------- what it says
+
+    def entries(self) -> list[dict[str, Any]]:
+        found, before = [], ""
+        for number, line in enumerate(self._lines()):
+            try:
+                entry = json.loads(line)
+                follows = entry["before"] == before
+            except (json.JSONDecodeError, KeyError, TypeError):
+                follows = False
+            if not follows:
+                raise Mismatch(f"{self.path} line {number + 1} was changed; what was spent cannot be known")
+            found.append(entry)
+            before = _digest(line)
+        return found
+
+    def draws(self) -> list[dict[str, Any]]:
+        """Return a line of every draw, finished or not: all of them are spent."""
+        return [entry for entry in self.entries() if entry["state"] == "started"]
+
+    def head(self) -> Head:
+        lines = self._lines()
+        return Head(len(lines), _digest(lines[-1]) if lines else "")
+
+    def verify_head(self, head: Head, place: Path) -> None:
+        """Check that the ledger goes on from a head that `place` holds.
+
+        Raises:
+            Mismatch: it is shorter, or another.
+        """
+        lines = self._lines()
+        if len(lines) < head.lines:
+            raise Mismatch(
+                f"{place} was made when {self.path} had {head.lines} lines, and it has {len(lines)}: lines "
+                f"were "
+                f"cut off, or it was deleted, so what was spent cannot be known; {ELSEWHERE}"
+            )
+        if head.lines and _digest(lines[head.lines - 1]) != head.digest:
+            raise Mismatch(
+                f"{place} was made when line {head.lines} of {self.path} was another: it was replaced, so "
+                f"what "
+                f"was spent cannot be known; {ELSEWHERE}"
+            )
+
+    def verify(self) -> None:
+        """Check the chain, all heads, and that every result that lies there has its line.
+
+        Raises:
+            Mismatch: one of them does not hold.
+        """
+        known = {entry["name"] for entry in self.entries()}
+        beside = self.results / HEAD
+        if beside.exists():
+            self.verify_head(read_head(read_json(beside), beside), beside)
+        for place, head in self.witnesses:
+            self.verify_head(head, place)
+        for result in sorted(self.results.glob("*.safetensors")):
+            if result.stem not in known:
+                raise Mismatch(f"{result} lies there, and {self.path} has no line of it; {ELSEWHERE}")
+
+    def audit(self, multiplier: float, head: Head, place: Path) -> None:
+        """Check that what was drawn adds up to what the bank in `place` claims.
+
+        Args:
+            multiplier: of the noise of all releases together, in sensitivities.
+
+        Raises:
+            Mismatch: it does not, or the ledger is not the bank's.
+        """
+        self.verify()
+        if not head.lines:
+            raise Mismatch(f"the manifest of {place} names no line of {self.path}; make the bank again")
+        self.verify_head(head, place)
+        drawn = mechanism.together([entry["multiplier"] for entry in self.draws()])
+        if abs(drawn - multiplier) > 1e-6 * multiplier:
+            raise Mismatch(
+                f"{self.path} adds up to noise of {drawn:.4g} sensitivities, and the bank promises "
+                f"{multiplier:.4g}"
+            )
+        for entry in self.draws():
+            self._kept(entry)
+
+    # ------------------------------------------------------------------------------------- drawing
+
+    def draw(self, query: Query, budget: Budget, make: Callable[[], Tensors]) -> Tensors:
+        """Return the noisy sums of a query: those drawn before, or new ones, which are spent from then on.
+
+        Raises:
+            Mismatch: they were drawn of other data or with other settings, or are gone, or more than the
+            budget would be spent.
+        """
+        self.verify()
+        before = [entry for entry in self.draws() if entry["name"] == query.name]
+        if before:
+            return self._again(before[-1], query)
+        entry = self._entry(query, budget)
+        content = tensors_to_bytes({name: np.ascontiguousarray(array) for name, array in make().items()})
+        entry["result"] = hashlib.sha256(content).hexdigest()
+        self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_bytes(self._pending(query.name), content, private=True)
+        self._append({**entry, "state": "started"})
+        self._publish(entry)
+        return tensors_from_bytes(content)
+
+    def read(self, name: str) -> Tensors:
+        """Return the noisy sums of the last draw of that name.
+
+        Raises:
+            Mismatch: there is none, or they are gone.
+        """
+        before = [entry for entry in self.draws() if entry["name"] == name]
+        if not before:
+            raise Mismatch(f"{self.path} has no line of {name}; {ELSEWHERE}")
+        return tensors_from_bytes(self._kept(before[-1]))
+
+    def _again(self, entry: dict[str, Any], query: Query) -> Tensors:
+        for part, what in (("data", "of other series or latents"), ("settings", "with other settings")):
+            if entry[part] != asdict(query)[part]:
+                raise Mismatch(
+                    f"{self.path} says that {query.name} were drawn {what} than the run now has; a second "
+                    f"draw "
+                    "would spend the budget twice: restore them, or choose another run_dir and count both"
+                )
+        content = self._kept(entry)
+        if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
+            self._publish(entry)
+        return tensors_from_bytes(content)
+
+    def _kept(self, entry: dict[str, Any]) -> bytes:
+        """Return the very sums of a draw, from their final or their pending file."""
+        for path in (self._result(entry["name"]), self._pending(entry["name"])):
+            content = path.read_bytes() if path.exists() else b""
+            if hashlib.sha256(content).hexdigest() == entry["result"]:
+                return content
+        raise Mismatch(
+            f"{self.path} says that {entry['name']} were drawn, but {self._result(entry['name'])} is gone "
+            f"or was "
+            f"changed; a second draw would spend the budget twice: {ELSEWHERE}"
+        )
+
+    def _entry(self, query: Query, budget: Budget) -> dict[str, Any]:
+        """Return a new draw's line, if the budget has room for it."""
+        before = self.draws()
+        epsilon = mechanism.spent([*(each["multiplier"] for each in before), query.multiplier], budget.delta)
+        if epsilon > budget.epsilon * (1 + mechanism.SLACK):
+            raise Mismatch(
+                f"{self.path}: with {query.name}, epsilon {epsilon:.3g} would be spent, above "
+                f"privacy.epsilon "
+                f"{budget.epsilon:g}; choose another run_dir and count both"
+            )
+        if before and before[0]["inode"] != self.path.stat().st_ino:
+            raise Mismatch(
+                f"{self.path} is a copy, and the folder that it was copied from may draw {query.name}, too; "
+                f"run "
+                "that stage there, or choose another run_dir and count both"
+            )
+        return {
+            **asdict(query),
+            "delta": budget.delta,
+            "epsilon_so_far": epsilon,
+            "unit": "entity, added or removed with all its series",
+            "insecure": budget.settings.insecure_seed is not None,
+        }
+
+    def _publish(self, entry: dict[str, Any]) -> None:
+        """Give the pending sums their final name, and note that."""
+        result, pending = self._result(entry["name"]), self._pending(entry["name"])
+        if pending.exists():
+            os.replace(pending, result)
+            sync(self.results)
+        line = {
+            name: value for name, value in entry.items() if name not in ("before", "time", "nonce", "inode")
+        }
+        self._append({**line, "state": "released"})
+
+    def _result(self, name: str) -> Path:
+        return self.results / f"{name}.safetensors"
+
+    def _pending(self, name: str) -> Path:
+        return self.results / f".{name}.pending"
+
+    # --------------------------------------------------------------------------------------- lines
+
+    def _lines(self) -> list[str]:
+        """Whole lines; one that a kill cut off in the middle counts as not written."""
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self.entries()  # the chain holds up to here
+        lines = self._lines()
+        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
+            more = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "inode": os.fstat(file.fileno()).st_ino,
+                "nonce": secrets.token_hex(32),
+                "before": _digest(lines[-1]) if lines else "",
+            }
+            file.truncate(sum(len(line.encode()) + 1 for line in lines))
+            _write_line(file, json.dumps({**entry, **more}) + "\n")
+            os.fsync(file.fileno())
+        sync(self.path.parent)
+        write_json(self.results / HEAD, asdict(self.head()), private=True)
+
+
+def read_head(content: Any, place: Path) -> Head:
+    """
+    Raises:
+        Mismatch: `content` of the file `place` is no head.
+    """
+    try:
+        return Head(int(content["lines"]), str(content["digest"]))
+    except (KeyError, TypeError, ValueError):
+        raise Mismatch(f"{place} does not say where the ledger of privacy ended; {ELSEWHERE}") from None
+
+
+def _write_line(file: IO[str], line: str) -> None:
+    file.write(line)
+    file.flush()
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()[:32]
