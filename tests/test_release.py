@@ -18,7 +18,6 @@ from distgan.anonymity.dp.ledger import Query
 from distgan.data.store import Store, StoreWriter, private_table, read_table
 from distgan.evaluation.attacks import planted
 from distgan.files import read_json, read_tensors, write_tensors, write_text
-from distgan.near_copies import merge_owners
 from distgan.runs import Run
 from distgan.stages import attacked_series, attacks, binding, evaluate, generate, owners, release
 from distgan.stages.attacked_series import AttackedSeries
@@ -78,7 +77,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "owners: 60, none",
     ):
         assert line in told.out, line
-    assert verdict(mine)["privacy"]["attacked"] == {"candidate": 12, "earlier": 0, "sample": 30}
+    assert verdict(mine)["privacy"]["attacked"] == {"candidate": 12, "earlier": 0, "sample": 31}
     (entry,) = ReleaseLedger.open(mine).entries()
     assert (entry["verdict"], entry["exit_code"], entry["count"]) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
@@ -133,12 +132,12 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     settings = repeat_members(mine, monkeypatch)
     assert "near copies (P1)" in refused(mine, 3)
     chosen = AttackedSeries.gather(settings, mine, of_a_finished_run(settings))
-    assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 30}
+    assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 31}
     other = settings.with_values({"generate.seed": 5, "generate.count": 2}, "test")
     write_text(mine.config, other.to_yaml())
     stages.run(other, mine, ("generate",))
     chosen = AttackedSeries.gather(other, mine, of_a_finished_run(other))
-    assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 40}  # what was refused is not forgotten
+    assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 41}  # what was refused is not forgotten
     data = TrainingData.open(mine)
     members = data.store.rows(data.rows)
     assert max(np.nanmax(np.abs(members - made), axis=(1, 2)).min() for made in chosen.values) < 1e-4
@@ -209,7 +208,7 @@ def widen_scaler(mine: Run) -> None:
 
 def put_another_bank(mine: Run) -> None:
     bank = conditions.Bank.load(mine.bank)
-    replace(bank, conditions=bank.conditions[::-1].copy()).save(mine.bank)
+    replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +248,7 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
     """340 homes under 20 ids each are 340 owners."""
     assert "owners: 60" in owners.audit_owners(mine)
     store = Store.open(mine.series)
-    values, meta, table = store.rows(np.arange(60)), store.meta, read_table(private_table(mine.series))
+    values, meta = store.rows(np.arange(60)), store.meta
     values[20:40] = 1.2 * values[:20] + 0.1
     values[40:] = np.roll(values[:20], 7, axis=1)
     shutil.rmtree(mine.series)
@@ -257,8 +256,6 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
         writer.append(values)
     with pytest.raises(errors.Mismatch, match="counts 40 owners too many"):
         owners.audit_owners(mine)
-    pairs = owners.near_copies(Store.open(mine.series), table.owners)
-    assert len(set(merge_owners(table.owners.tolist(), pairs))) == 20
 
 
 # --------------------------------------------------------------------------------- the ledger of releases
@@ -273,7 +270,7 @@ def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
     stages.run(other, mine, ("generate",))
     release.remember({"exit_code": 4}, other, mine)
     chosen = AttackedSeries.gather(other, mine, of_a_finished_run(other))
-    assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 37}
+    assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
     np.testing.assert_array_equal(chosen.values[5:17], first)
     again = AttackedSeries.gather(other, mine, of_a_finished_run(other))
     np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
