@@ -203,7 +203,10 @@ class Data(Section):
     )
     date_format: str | None = key(
         None,
-        "of times in text: a strptime format such as '%d/%m/%Y %H:%M', or dmy, mdy or ymd; by default found",
+        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
+        "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
+        "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
+        "default found",
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
         None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
@@ -268,6 +271,17 @@ class Data(Section):
     scaling: Scaling = key(
         Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
     )
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_form(cls, form: str | None) -> str | None:
+        known = r"dmy|mdy|ymd|excel|.*%.*|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
+        if form is not None and not re.fullmatch(known, form):
+            raise ValueError(
+                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, daycode:2009-01-01:30min, "
+                "periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
+            )
+        return form
 
     @field_validator("timezone")
     @classmethod

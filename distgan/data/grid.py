@@ -1,13 +1,11 @@
-"""Time stamps as they come, and the regular axis that series need: order, gaps, zones, resampling."""
+"""The regular axis that series need: its step, order, gaps, resampling."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from distgan.data.store import Axis
 from distgan.errors import UserError
@@ -28,30 +26,104 @@ class Grid:
         return elapsed // self.axis.step_seconds
 
 
+def common_step(times: np.ndarray) -> int:
+    """Return the most common difference of rising `times`, in seconds."""
+    steps, counts = np.unique(np.diff(times.astype("M8[s]")).astype(np.int64), return_counts=True)
+    return int(steps[np.argmax(counts)])
+
+
+def off_grid(times: np.ndarray, step: int) -> np.ndarray:
+    """Return which times lie beside the grid of `step` seconds that holds the most of them: bool [n]."""
+    phases = times.astype("M8[s]").astype(np.int64) % step
+    values, counts = np.unique(phases, return_counts=True)
+    return np.asarray(phases != values[np.argmax(counts)])
+
+
+def calendar_months(times: np.ndarray) -> int | None:
+    """Return the step in months of rising times that fall on one day of their months, on at least half of
+    them; None of all others.
+    """
+    months = times.astype("M8[M]")
+    inside, index = times - months.astype("M8[s]"), months.astype(np.int64)
+    from_end = (months + 1).astype("M8[s]") - times
+    if len(times) < 2 or (len(set(inside.tolist())) > 1 and len(set(from_end.tolist())) > 1):
+        return None
+    gaps, counts = np.unique(np.diff(index), return_counts=True)
+    step = int(gaps[np.argmax(counts)])
+    if step < 1 or ((index - index[0]) % step).any():
+        return None
+    return step if (index[-1] - index[0]) // step + 1 <= 2 * len(times) else None
+
+
 def regular(times: np.ndarray, source: str) -> Grid:
-    """The regular axis of rising `times`.
+    """Return the regular axis of rising `times`: datetime64[s] [n].
 
     Raises:
-        UserError: the stamps lie on no regular grid.
+        UserError: the stamps lie on no regular grid, or on less than half of it.
     """
     if len(times) < 2:
         raise UserError(f"{source} has {len(times)} time; two at least make a series")
     elapsed = (times - times[0]).astype(np.int64)
-    step = Counter(np.diff(elapsed).tolist()).most_common(1)[0][0]
-    off = np.flatnonzero(elapsed % step)
-    if len(off):
-        raise UserError(
-            f"{source}: times are not equally spaced: {times[off[0]]} is no multiple of {step} s "
-            f"after {times[0]}; resample it to a regular step (data.resample.step)"
-        )
+    step = common_step(times)
+    if off_grid(times, step).any():
+        raise UserError(f"{source}: {_unequal(times, step)}")
     length = int(elapsed[-1] // step) + 1
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
         raise UserError(
-            f"{source}: {length - len(times)} of {length} stamps are missing, most between {times[widest]} "
-            f"and {times[widest + 1]}; check these dates"
+            f"{source}: {length - len(times)} of {length} stamps are missing in steps of {duration(step)}, "
+            f"most between {times[widest]} and {times[widest + 1]}; check the order of day and month there "
+            "(data.date_format), or choose longer steps (data.resample.step)"
         )
-    return Grid(Axis(str(times[0]), int(step), length, leap_days=True), length - len(times))
+    return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
+
+
+def _unequal(times: np.ndarray, step: int) -> str:
+    """Say how times that are not equally spaced lie, and which setting helps."""
+    months = calendar_months(times)
+    if months is not None:
+        what = "one month" if months == 1 else f"{months} months"
+        return (
+            f"times are {what} apart, from {times[0]} to {times[-1]}: months differ in length, and a series "
+            "has steps of equal length; give daily or hourly readings, or the values alone as an NPY array, "
+            "whose steps are only counted"
+        )
+    beside = off_grid(times, step)
+    first = int(np.flatnonzero(beside)[0])
+    whole = closest_step(float(np.median(np.diff(times).astype(np.int64))))
+    advice = f"set data.resample.step={duration(whole)}, the nearest usual step"
+    phases = times.astype(np.int64) % whole
+    largest = int(np.minimum(phases, whole - phases).max())
+    if 0 < largest <= whole // 10:
+        return (
+            f"times are not equally spaced: they lie up to {largest} s beside steps of {duration(whole)}, "
+            f"first {times[first]}; {advice}"
+        )
+    return (
+        f"times are not equally spaced: {times[first]} is no multiple of {step} s after the others, as "
+        f"are {int(beside.sum())} of {len(times)} times; correct them, or {advice}"
+    )
+
+
+USUAL_STEPS = [
+    *(1, 2, 5, 10, 15, 20, 30),
+    *(60 * minutes for minutes in (1, 2, 3, 5, 6, 10, 12, 15, 20, 30)),
+    *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12)),
+    *(DAY * days for days in (1, 7, 30, 91, 365)),
+]
+
+
+def closest_step(seconds: float) -> int:
+    """Return the usual length of a step, by ratio, that is closest to `seconds`."""
+    return min(USUAL_STEPS, key=lambda usual: max(usual / max(seconds, 1), seconds / usual))
+
+
+def duration(seconds: int) -> str:
+    """Write a number of seconds as data.resample.step takes it: `30min`."""
+    for unit, length in (("d", DAY), ("h", 3600), ("min", 60)):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
 
 
 def resampled(times: np.ndarray, step: int, source: str) -> Grid:
@@ -106,46 +178,3 @@ def refuse_disorder(codes: np.ndarray, times: np.ndarray, lines: np.ndarray, nam
 def float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which data.unusable then handles
         return values.astype(np.float32)
-
-
-# ------------------------------------------------------------------------------------------------- time zones
-
-
-def twofold(times: np.ndarray, zone: str) -> np.ndarray:
-    """Which local times stand twice on the clock, at the end of daylight saving time."""
-    unique, where = np.unique(times, return_inverse=True)
-    index = pd.DatetimeIndex(unique)
-    early, late = (_localized(index, np.full(len(index), summer), zone, None) for summer in (True, False))
-    return np.asarray(early != late)[where]
-
-
-def in_standard_time(times: np.ndarray, second: np.ndarray, zone: str, utc: bool, source: str) -> np.ndarray:
-    """Local (or UTC) times -> the zone's standard time all year, so that no hour is missing or stands twice.
-
-    Args:
-        second: of times that stand twice on the clock, which are the later ones.
-
-    Raises:
-        UserError: a local time does not exist in the zone (a clock put forward skips it).
-    """
-    instants = pd.DatetimeIndex(times)
-    if not utc:
-        instants = _localized(instants, ~second, zone, source).tz_localize(None)
-    moment = pd.Timestamp(instants[0], tz="UTC").tz_convert(zone)
-    standard = moment.utcoffset() - moment.dst()
-    return (instants + standard).to_numpy().astype("M8[s]")
-
-
-def _localized(
-    index: pd.DatetimeIndex, summer: np.ndarray, zone: str, source: str | None
-) -> pd.DatetimeIndex:
-    """UTC of local times. Without `source`, times that do not exist are taken as the next that does."""
-    missing: Any = "shift_forward" if source is None else "NaT"
-    found = index.tz_localize(zone, ambiguous=summer, nonexistent=missing).tz_convert("UTC")
-    if source is not None and found.isna().any():
-        never = index[np.flatnonzero(found.isna())[0]]
-        raise UserError(
-            f"{source}: {never} does not exist in {zone}, where the clock is put forward then; "
-            "are the times UTC or standard time? then leave data.timezone out"
-        )
-    return found

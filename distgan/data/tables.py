@@ -7,7 +7,6 @@ of a date is right, and where the readings lie in time, is decided once all part
 import csv
 import io
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,24 +18,17 @@ import pandas as pd
 import pyarrow.parquet as parquet
 
 from distgan import config
-from distgan.data.grid import (
-    Grid,
-    float32,
-    in_standard_time,
-    refuse_disorder,
-    regular,
-    resampled,
-    seconds_of,
-    twofold,
-)
+from distgan.data.formats.times import Where, encode_times, find_time_columns, read_times
+from distgan.data.grid import Grid, float32, refuse_disorder, regular, resampled, seconds_of
 from distgan.data.store import Meta
 from distgan.data.work import Work, forget, in_parallel
+from distgan.data.zones import NONE_SEEN, mark_second_pass, standard_offset, to_standard_time
 from distgan.errors import UserError
 
 SEPARATORS = (",", ";", "\t", "|")
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+(?:[eE][+-]?\d+)?)\s*$"
-CLOCK = r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
 PART_BYTES = 16 << 20  # of a CSV, parsed at a time by each thread
+HEAD = 1000  # rows that tell which columns hold the times
 NO_MARK, COMMA, POINT = 0, 1, 2  # how decimals are written
 
 
@@ -59,12 +51,16 @@ class Columns:
     """What the columns of a table are, decided on its first lines."""
 
     names: list[str]
-    time: str
+    times: list[str]  # one, or a date and a clock time
     entity: str | None  # of a long table
 
     @property
+    def time(self) -> str:
+        return " ".join(self.times)
+
+    @property
     def values(self) -> list[str]:
-        return [name for name in self.names if name not in (self.time, self.entity)]
+        return [name for name in self.names if name not in (*self.times, self.entity)]
 
 
 @dataclass(frozen=True)
@@ -273,10 +269,6 @@ def _parse_csv(
     return frame
 
 
-def _holds_times(column: pd.Series) -> bool:
-    return pd.api.types.is_datetime64_any_dtype(column)
-
-
 def _texts(frame: pd.DataFrame) -> Iterator[str]:
     return (name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name]))
 
@@ -317,77 +309,26 @@ def _columns(path: Path, pieces: list[Piece], settings: config.Data, per_file: b
     """Decided on the first piece; whether a table is long, on the first and the last."""
     frame = pieces[0].read()
     names = list(frame.columns)
-    time = _time_column(frame, pieces[0].file, settings)
+    times = find_time_columns(frame.head(HEAD), settings, pieces[0].file)
     for position, name in enumerate(names, start=1):
-        if not name and name != time:
+        if not name and name not in times:
             raise UserError(f"{path}: column {position} has no name; name it or remove it")
     if per_file:
-        return Columns(names, time, None)
+        return Columns(names, times, None)
     layout = settings.layout
     if layout == "auto":  # in a long table each stamp stands once for every id
-        stamps = frame[time] if len(pieces) == 1 else pd.concat([frame[time], pieces[-1].read()[time]])
-        layout = "long" if settings.entity or stamps.nunique() <= len(stamps) / 2 else "wide"
-        if layout == "long" and settings.entity is None:
-            _refuse_split_times(frame, time, next(name for name in names if name != time), path)
+        parts = [frame] if len(pieces) == 1 else [frame, pieces[-1].read()]
+        stamps = {text for part in parts for text in encode_times(part, times)[1]}
+        layout = "long" if settings.entity or len(stamps) <= sum(map(len, parts)) / 2 else "wide"
     if layout == "wide":
-        return Columns(names, time, None)
-    rest = [name for name in names if name != time]
+        return Columns(names, times, None)
+    rest = [name for name in names if name not in times]
     entity = settings.entity or rest[0]
     if entity not in rest:
         raise UserError(f"data.entity {entity!r} is no column of {path}; it has {', '.join(rest[:6])}")
     if len(rest) < 2:
         raise UserError(f"{path}: a long table needs id, time and value columns; it has no values")
-    return Columns(names, time, entity)
-
-
-def _refuse_split_times(frame: pd.DataFrame, time: str, entity: str, path: Path) -> None:
-    """A date that stands once for every hour is no table of readings of 24 entities."""
-    for date, clock in ((time, entity), (entity, time)):
-        if _are_clock_times(frame[clock]) and _are_dates(frame[date]):
-            raise UserError(
-                f"{path}: date and time stand in two columns, {date!r} and {clock!r}; join them into one "
-                f"timestamp column (2013-01-01 00:00), or set data.layout=long if {entity!r} holds ids"
-            )
-
-
-def _are_clock_times(column: pd.Series) -> bool:
-    """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
-    found = pd.Series(column.dropna().unique())
-    if not pd.api.types.is_numeric_dtype(found):
-        return len(found) > 0 and bool(
-            found.astype(str).str.fullmatch(rf"\s*{CLOCK}(\s*[-–]\s*{CLOCK})?\s*").all()
-        )
-    named = re.search(r"(^|[^a-z])(time|clock|hours?|hr)([^a-z]|$)", str(column.name).lower())
-    of_the_day = found.isin(range(25)).all() or found.isin(range(0, 2401, 100)).all()  # 6, or 600
-    return named is not None and bool(of_the_day)
-
-
-def _are_dates(column: pd.Series) -> bool:
-    """Times that are all midnight."""
-    found = pd.Series(column.dropna().unique())
-    if pd.api.types.is_numeric_dtype(found) or not len(found):
-        return False
-    if not _holds_times(found):
-        found = pd.to_datetime(found, errors="coerce", format="mixed", utc=True)
-    return bool(_holds_times(found) and (found == found.dt.normalize()).all())
-
-
-def _time_column(frame: pd.DataFrame, path: Path, settings: config.Data) -> str:
-    if settings.timestamp is not None:
-        if settings.timestamp not in frame.columns:
-            names = ", ".join(map(str, frame.columns[:6]))
-            raise UserError(
-                f"data.timestamp {settings.timestamp!r} is no column of {path}; it has {names}, …"
-            )
-        return settings.timestamp
-    for name in sorted(_texts(frame), key=lambda name: not _holds_times(frame[name])):
-        head = frame[name].dropna().head(20)
-        if not _holds_times(head) and not head.astype(str).str.contains(r"\d[-/.:]\d").any():
-            continue  # 0012 is an id
-        read = pd.to_datetime(head, errors="coerce", format="mixed", utc=True).notna()
-        if read.mean() > 0.5:  # a bad stamp among them is named later
-            return name
-    raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); name one with data.timestamp")
+    return Columns(names, times, entity)
 
 
 # ---------------------------------------------------------------------------------------------------- parsing
@@ -434,7 +375,10 @@ def _part(
             f"{path} has the columns {', '.join(map(str, frame.columns[:6]))}, and the first file "
             f"{', '.join(columns.names[:6])}; all files need the same"
         )
-    stamps, stamp_codes = _written_times(frame[columns.time], path, first_line)
+    stamp_codes, stamps = encode_times(frame, columns.times)
+    if (stamp_codes < 0).any():
+        row = int(np.argmax(stamp_codes < 0))
+        raise UserError(f"{path} line {row + first_line}: no time in column {columns.time!r}")
     numbers = _numbers(frame[columns.values], path, first_line)
     facts = {"rows": len(frame), "stamps": stamps, "mark": frame.attrs.get("mark", NO_MARK)}
     if not long:
@@ -444,16 +388,6 @@ def _part(
     else:
         ids, id_codes = _written_ids(frame[columns.entity], path, first_line)
     return facts | {"ids": ids}, {"stamps": stamp_codes, "ids": id_codes, "values": numbers}
-
-
-def _written_times(column: pd.Series, path: Path, first_line: int) -> tuple[list[str], np.ndarray]:
-    if pd.api.types.is_numeric_dtype(column):
-        raise UserError(f"{path}: column {column.name!r} holds numbers, not times such as 2013-01-01 00:00")
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna())[0])
-        raise UserError(f"{path} line {row + first_line}: no time in column {column.name!r}")
-    codes, stamps = pd.factorize(column)
-    return [str(stamp) for stamp in stamps], codes.astype(np.int32)
 
 
 def _written_ids(column: pd.Series, path: Path, first_line: int) -> tuple[list[str], np.ndarray]:
@@ -483,60 +417,6 @@ def _numbers(frame: pd.DataFrame, path: Path, first_line: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------- stamps and grids
 
 
-def _read_stamps(
-    texts: list[str], column: str, path: Path, settings: config.Data, line_of: Callable[[int], int]
-) -> np.ndarray:
-    """Stamps as written -> datetime64[us], local or, where a time zone is given, still to be placed.
-
-    A single UTC offset is dropped, unless data.timezone says what to make of it. Fractions of a second are
-    for data.resample.step alone: the steps of an axis are whole seconds.
-    """
-    written = pd.Series(texts, name=column)
-    day_first = re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d{4}", texts[0]) is not None
-    candidates = [_stamps(written, order, settings) for order in ((False, True) if day_first else (False,))]
-    readable = [stamps for stamps in candidates if not isinstance(stamps, Exception)]
-    if not readable:
-        parsed = pd.to_datetime(written, errors="coerce", format="mixed", utc=True)
-        bad = np.flatnonzero(parsed.isna())
-        if not len(bad):
-            raise UserError(
-                f"{path}: column {column!r} mixes UTC offsets or kinds of times; write all in one"
-                + ("" if settings.timezone else ", or set data.timezone")
-            )
-        raise UserError(
-            f"{path} line {line_of(int(bad[0]))}, column {column!r}: {texts[bad[0]]!r} is not a time"
-        )
-    found = min(readable, key=lambda stamps: len(np.unique(np.diff(np.unique(stamps)))))
-    split = np.flatnonzero(found != found.astype("M8[s]"))
-    if len(split) and settings.resample.step is None:
-        raise UserError(
-            f"{path} line {line_of(int(split[0]))}, column {column!r}: {texts[split[0]]!r} has a fraction of "
-            "a second, and steps are whole seconds; set data.resample.step, e.g. to 1s"
-        )
-    return found
-
-
-def _stamps(column: pd.Series, day_first: bool, settings: config.Data) -> np.ndarray | Exception:
-    year_first = re.match(r"\s*\d{4}-", str(column.iloc[0])) is not None
-    utc = settings.timezone is not None and _has_offset(str(column.iloc[0]))
-    try:
-        with warnings.catch_warnings():  # where pandas would guess the order anew for each row
-            warnings.simplefilter("error", UserWarning)
-            form = "ISO8601" if year_first else None
-            parsed = pd.to_datetime(column, dayfirst=day_first, format=form, utc=utc)
-        parsed = parsed.dt.tz_localize(None) if parsed.dt.tz is not None else parsed
-    except (ValueError, AttributeError, OverflowError, UserWarning) as error:
-        return error
-    return parsed.to_numpy().astype("M8[us]")
-
-
-def _has_offset(text: str) -> bool:
-    return re.search(r"\d\s*(Z|[+-]\d\d:?\d\d)$", text.strip()) is not None
-
-
-NONE_SEEN = np.empty((0, 2), np.int64)
-
-
 class _Parts:
     """What both layouts share: the parts, their stamps each once, and where these lie in time."""
 
@@ -550,9 +430,14 @@ class _Parts:
         if path.suffix.lower() == ".parquet":
             self.first_lines -= 1
         texts = list(dict.fromkeys(stamp for facts in self.facts for stamp in facts["stamps"]))
-        times = _read_stamps(texts, columns.time, path, settings, lambda bad: self._line_of(texts[bad]))
-        self.utc = settings.timezone is not None and _has_offset(texts[0])
-        self.time_of = dict(zip(texts, times.tolist()))
+        where = Where(path, lambda bad: self._line_of(texts[bad]))
+        times = read_times(texts, columns.time, settings, where)
+        self.utc, self.notes = times.utc, list(times.notes)
+        self.time_of = dict(zip(texts, times.values.tolist()))
+        self.span = times.values.min(), times.values.max()
+        if settings.timezone is not None:
+            _, note = standard_offset(settings.timezone, *self.span)
+            self.notes += [note] if note else []
 
     def _line_of(self, text: str) -> int:
         """The first line with a stamp."""
@@ -572,26 +457,21 @@ class _Parts:
         return self.first_lines[number] + np.arange(self.facts[number]["rows"])
 
     def seconds(self, times: np.ndarray, keys: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which times are the second of two that stand alike on the clock of one key, and all that may be.
-
-        `seen` holds those of earlier parts, each a key and its time: int64 [n, 2].
-        """
-        second = np.zeros(len(times), dtype=bool)
+        """Which times are of the second pass of a repeated hour, and the repeated hours seen so far."""
         zone = self.settings.timezone
         if zone is None or self.utc:
-            return second, seen
-        doubtful = np.flatnonzero(twofold(times, zone))
-        marks = np.stack([keys[doubtful], times[doubtful].astype(np.int64)], axis=1)
-        every = pd.DataFrame(np.concatenate([seen, marks]))
-        later = every.duplicated().to_numpy()
-        second[doubtful] = later[len(seen) :]
-        return second, every[~later].to_numpy()
+            return np.zeros(len(times), dtype=bool), seen
+        try:
+            return mark_second_pass(times, keys, seen, zone)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
 
     def placed(self, times: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Whole seconds, in the zone's standard time if a zone is given: datetime64[s]."""
         if self.settings.timezone is None:
             return times.astype("M8[s]")
-        return in_standard_time(times, second, self.settings.timezone, self.utc, str(self.path))
+        zone, source = self.settings.timezone, str(self.path)
+        return to_standard_time(times, second, zone, self.utc, source, self.span)
 
     def grid(self, times: np.ndarray) -> Grid:
         """The regular axis of all `times`, as they are or resampled."""
@@ -604,9 +484,12 @@ class _Parts:
 
     def meta(self, grid: Grid, channels: tuple[str, ...]) -> Meta:
         zone = self.settings.timezone
-        clock = "as in the source" if zone is None else f"standard time of {zone} all year"
+        local = "UTC" if self.utc else "as in the source"
+        clock = local if zone is None else f"standard time of {zone} all year"
         provenance: dict[str, Any] = {"source": self.path.name, "clock": clock}
         provenance["missing_stamps"] = grid.filled
+        if self.notes:
+            provenance["times"] = "; ".join(self.notes)
         if self.settings.resample.step is not None:
             provenance["resampled"] = f"{self.settings.resample.method} over {self.settings.resample.step}"
         return Meta(grid.axis, channels, self.settings.units, provenance, {})

@@ -1,0 +1,325 @@
+"""Which column of a table, or which columns together, hold its times; and their cells as text."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from distgan import config
+from distgan.data.formats.intervals import split_intervals
+from distgan.data.formats.time_numbers import NUMBER, SPREADSHEET, are_compact_dates, are_numbers, find_unit
+from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
+from distgan.errors import UserError
+
+SAMPLE = 50  # different values of a column that are looked at
+PARTS = ("year", "month", "day", "hour", "minute", "second")  # columns that make up a time together
+NAMED = re.compile(
+    r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute)([^a-z]|$)"
+    r"|time$|date$|timestamp|datetime"
+)
+CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
+CLOCK_NAME = re.compile(r"(^|[^a-z])(time|clock|hours?|hr|he)([^a-z]|$)")
+PERIOD_NAME = re.compile(r"(period|interval|slot|half.?hour|(^|[^a-z])(hh|sp)([^a-z]|$))")
+
+
+def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
+    """Return the time column, or the columns that make up a time together, such as a date and a clock time.
+
+    Args:
+        head: the first rows of a table, with its columns' names.
+
+    Raises:
+        UserError: no column holds times, several do, or data.columns.time names none.
+    """
+    asked = settings.columns.time or getattr(settings, "timestamp", None)
+    if asked is not None:
+        names = [asked] if isinstance(asked, str) else list(asked)
+        key = "data.columns.time" if settings.columns.time else "data.timestamp"
+        for name in names:
+            if name not in head.columns:
+                shown = ", ".join(map(str, head.columns[:6]))
+                raise UserError(f"{key} {name!r} is no column of {path}; it has {shown}, …")
+        if len(names) > 2 and not _are_parts(names):
+            raise UserError(
+                f"{key} names {len(names)} columns; name one, a date and a clock column, or columns called "
+                f"{', '.join(PARTS[:4])}"
+            )
+        undecided = len(names) == 1 and settings.time_unit is None and settings.date_format is None
+        if (
+            undecided
+            and pd.api.types.is_float_dtype(head[names[0]])
+            and not _are_numeric_times(head[names[0]])
+        ):
+            raise UserError(
+                f"{path}: {key} {names[0]!r} holds numbers that are no times; set data.time_unit or "
+                "data.date_format, or name another column"
+            )
+        return names
+    taken = _taken(settings)
+    free = [name for name in head.columns if name not in taken]
+    parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
+    if _are_parts(parts) and _parts_in_range(head, parts):
+        return parts
+    found = [name for name in free if looks_like_times(head[name], settings)]
+    found = found or [name for name in free if _are_numeric_times(head[name])]
+    found = [name for name in found if head[name].nunique() > 1] or found
+    if len(found) > 1:
+        found = _without_dates_of(head, found)
+    if not found:
+        raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
+    if len(found) > 1:
+        raise UserError(
+            f"{path}: columns {found[0]!r} and {found[1]!r} both hold times; name the one to read with "
+            "data.columns.time, and leave the other out with data.columns.ignore"
+        )
+    clock = _clock_beside(head, found[0], free, settings, path)
+    return found if clock is None else [found[0], clock]
+
+
+def _advice(head: pd.DataFrame, free: list[str]) -> str:
+    """Say what a table without times may have instead, and which setting reads it."""
+    for name in free:
+        texts = _sample(head[name])
+        if texts and all(MONTHLY.fullmatch(text) and not re.match(NUMBER, text) for text in texts):
+            return (
+                f"column {name!r} names months, quarters or years ({texts[0]!r}), of unequal length, and "
+                "a series has equal steps; give daily or hourly readings, or the values alone as an "
+                "NPY array, whose steps are only counted"
+            )
+    for name in free:
+        texts = _sample(head[name])
+        if NAMED.search(str(name)) and texts and are_numbers(tidy(texts)):
+            return (
+                f"column {name!r} holds numbers ({texts[0]}): set data.columns.time={name}, and "
+                "data.date_format=excel for a spreadsheet's days, daycode:2009-01-01:30min for "
+                "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
+            )
+    return (
+        "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
+    )
+
+
+def _taken(settings: config.Data) -> set[str]:
+    """Columns that the settings say are something else."""
+    columns = settings.columns
+    ids = (columns.id,) if isinstance(columns.id, str) else columns.id or ()
+    entity = getattr(settings, "entity", None)
+    return {
+        *ids,
+        *columns.attributes,
+        *columns.ignore,
+        *(columns.values or ()),
+        *([entity] if entity else []),
+    }
+
+
+def _are_parts(names: list[str]) -> bool:
+    called = [str(name).strip().lower() for name in names]
+    return len(called) >= 3 and called == list(PARTS[: len(called)])
+
+
+def _parts_in_range(head: pd.DataFrame, names: list[str]) -> bool:
+    limits = ((1900, 2100), (1, 12), (1, 31), (0, 24), (0, 59), (0, 59))
+    for name, (low, high) in zip(names, limits):
+        numbers = pd.to_numeric(head[name], errors="coerce").dropna()
+        if not len(numbers) or not numbers.between(low, high).all():
+            return False
+    return True
+
+
+def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
+    """Whether most values are dates, with or without a clock time, in the form that the settings name."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return True
+    named = NAMED.search(str(values.name)) is not None
+    form = settings.date_format or ""
+    if not named and "%" not in form and _begins_with_number(values):
+        return False
+    texts = _sample(values)
+    if not texts:
+        return False
+    if "%" in form:
+        try:
+            found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce", utc="%z" in form)
+        except ValueError as error:
+            raise UserError(f"data.date_format {form!r} is no strptime format ({error})") from None
+        return bool(found.notna().mean() > 0.5)
+    cells = tidy(texts)
+    if are_numbers(cells):
+        if form == "excel" or form.startswith("daycode:"):
+            numbers = pd.to_numeric(pd.Series(texts))
+            return named and bool(
+                numbers.between(1_00 if form != "excel" else SPREADSHEET[0], 9_999_999).all()
+            )
+        return named and (settings.time_unit is not None or _are_numeric_times(values))
+    if not any(re.search(r"\d.?\d", text) for text in texts):
+        return False
+    fields = read_fields(cells)
+    if fields is not None and fields.matched.mean() > 0.5:  # a bad stamp among them is named later
+        return True
+    return any(
+        (start := read_fields(halves.start)) is not None and start.matched.mean() > 0.5
+        for halves in split_intervals(cells)
+    )
+
+
+def _begins_with_number(values: pd.Series) -> bool:
+    """A quick look that spares a table of thousands of value columns a thorough one."""
+    if pd.api.types.is_numeric_dtype(values):
+        return True
+    first = next((cell for cell in values.head(SAMPLE) if isinstance(cell, str)), "")
+    return re.match(NUMBER, first.strip()) is not None
+
+
+def _are_numeric_times(values: pd.Series) -> bool:
+    """Whole numbers of the size of times since 1970, or dates such as 20130101, that rise at times."""
+    texts = _sample(values)
+    cells = tidy(texts)
+    if not texts or not are_numbers(cells) or pd.api.types.is_bool_dtype(values):
+        return False
+    if are_compact_dates(cells):
+        return True
+    numbers = pd.to_numeric(pd.Series(texts)).to_numpy(np.float64)
+    return find_unit(numbers) is not None and len(texts) > 1
+
+
+def _sample(values: pd.Series) -> list[str]:
+    there = values.dropna()
+    if not len(there):
+        return []
+    different = there.unique()[:SAMPLE]
+    if all(isinstance(cell, str) for cell in different):
+        return [cell.strip() for cell in different]
+    return _as_texts(pd.Series(different, name=values.name)).tolist()
+
+
+def _as_texts(values: pd.Series) -> pd.Series:
+    """Cells as they were written; whole numbers without a point, NaN where empty."""
+    missing = values.isna()
+    if pd.api.types.is_float_dtype(values):
+        whole = missing.all() or (np.mod(values[~missing], 1) == 0).all()
+        texts = values.astype("Int64").astype(str) if whole else values.map(lambda value: repr(float(value)))
+    else:
+        texts = values.astype(str)
+    return texts.where(~missing)
+
+
+# ---------------------------------------------------------------------------------------- date and clock time
+
+
+def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
+    """Leave out columns of dates that only repeat the day of another column's times."""
+    days = {name: _as_texts(head[name]).dropna().str.strip().str[:10] for name in found}
+    whole = [name for name in found if not _are_dates(head[name])]
+    if len(whole) != 1:
+        return found
+    rest = [name for name in found if name != whole[0] and not days[name].equals(days[whole[0]])]
+    return [*whole, *rest]
+
+
+def _are_dates(values: pd.Series) -> bool:
+    """Times that are all midnight."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        there = values.dropna()
+        return bool((there == there.dt.normalize()).all())
+    fields = read_fields(tidy([re.sub(MIDNIGHT, "", text) for text in _sample(values)]))
+    return fields is not None and bool(fields.matched.all()) and fields.clock == "none"
+
+
+MIDNIGHT = r"(?i)[T ](0{1,2}:00(:00([.,]0+)?)?|12:00(:00)? ?AM)$"
+
+
+def _clock_beside(
+    head: pd.DataFrame, date: str, free: list[str], settings: config.Data, path: Path
+) -> str | None:
+    """The column of clock times or hours that belongs to a column of dates; None if there is none."""
+    if not _are_dates(head[date]):
+        return None
+    others = [name for name in free if name != date]
+    clocks = [name for name in others if _are_clock_times(head[name])]
+    periods = [name for name in others if _are_periods(head[name])]
+    if len(others) < 3 and settings.layout == "long" and not settings.columns.id:
+        clocks = [
+            name for name in clocks if not _are_numbers(head[name])
+        ]  # the only column that can be the id
+    if len(clocks) > 1:
+        raise UserError(
+            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name the date and the "
+            "clock with data.columns.time, and leave the other out with data.columns.ignore"
+        )
+    if clocks and head.duplicated(date).any():
+        return clocks[0]
+    if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
+        raise UserError(
+            f"{path}: column {periods[0]!r} seems to number the periods of the days of {date!r}; set "
+            f"data.columns.time=[{date},{periods[0]}] and data.date_format=periods:30min with their length"
+        )
+    return periods[0] if periods and (settings.date_format or "").startswith("periods:") else None
+
+
+def _are_numbers(values: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(values) or are_numbers(tidy(_sample(values)))
+
+
+def _are_clock_times(values: pd.Series) -> bool:
+    """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
+    named = CLOCK_NAME.search(str(values.name).lower()) is not None
+    if pd.api.types.is_numeric_dtype(values) and not named:
+        return False
+    texts = _sample(values)
+    if not texts:
+        return False
+    if not are_numbers(tidy(texts)):
+        return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
+    found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
+    of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
+    return named and bool(of_the_day and len(found) > 1)
+
+
+def _are_periods(values: pd.Series) -> bool:
+    """Numbers 1 to 48, or another count, in a column that is named for periods."""
+    if PERIOD_NAME.search(str(values.name).lower()) is None:
+        return False
+    found = pd.to_numeric(values, errors="coerce").dropna().unique()
+    whole = len(found) > 1 and (np.mod(found, 1) == 0).all()
+    return bool(whole and found.min() >= 1 and found.max() <= 100)
+
+
+def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """Return the times of all rows as one text each, NaN where a part is missing."""
+    places, texts = encode_times(frame, columns)
+    return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
+
+
+def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
+    is missing), and these texts in order of first appearance.
+
+    A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
+    """
+    parts = [pd.factorize(frame[name]) for name in columns]
+    codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
+    for part, unique in parts:
+        codes = codes * (len(unique) + 1) + part + 1
+        missing |= part < 0
+    places = np.full(len(frame), -1, np.int32)
+    places[~missing], kept = pd.factorize(codes[~missing])
+    texts: list[pd.Series] = []
+    for name, (_, unique) in reversed(list(zip(columns, parts))):
+        kept, rest = np.divmod(kept, len(unique) + 1)
+        cells = _as_texts(pd.Series(unique, name=name)).str.strip()
+        texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
+    return places, _joined(texts).tolist()
+
+
+def _joined(texts: list[pd.Series]) -> pd.Series:
+    if len(texts) == 1:
+        return texts[0]
+    if len(texts) == 2:
+        date = texts[0].str.replace(MIDNIGHT, "", regex=True)
+        return date + " " + texts[1].str.replace(r"^0 days ", "", regex=True)
+    joined = texts[0] + "-" + texts[1] + "-" + texts[2]
+    for place, text in enumerate(texts[3:]):
+        joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)
+    return joined

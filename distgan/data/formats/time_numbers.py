@@ -1,0 +1,192 @@
+"""Times that are numbers: seconds since 1970, days of a spreadsheet, day codes, dates without marks."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distgan.data.formats.stamps import DAY, Parsed, Stamps
+from distgan.data.grid import seconds_of
+from distgan.data.zones import both_instants
+from distgan.errors import UserError
+
+NUMBER = r"^[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?$"
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+FIRST, LAST = 315_532_800, 4_102_444_800  # 1980 and 2100, in seconds: what a stamp may plausibly mean
+EARLIEST = -2_208_988_800  # 1900
+COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
+PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
+SPREADSHEET = (20_000, 80_000)  # days of 1954 to 2119 since 1899-12-30
+
+
+def are_numbers(texts: pa.Array) -> bool:
+    return len(texts) > 0 and pc.all(pc.match_substring_regex(texts, NUMBER)).as_py()
+
+
+def are_compact_dates(texts: pa.Array) -> bool:
+    """Whether all are digits of a date of 1900 to 2100, year first, alone or with hour, minute and second."""
+    lengths = pc.unique(pc.utf8_length(texts)).to_pylist()
+    if len(lengths) != 1 or lengths[0] not in COMPACT:
+        return False
+    clock = ("", "([01][0-9]|2[0-4])", "[0-5][0-9]", "[0-5][0-9]")[: lengths[0] // 2 - 3]
+    pattern = "^(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])" + "".join(clock) + "$"
+    return bool(pc.all(pc.match_substring_regex(texts, pattern)).as_py())
+
+
+def find_unit(numbers: np.ndarray) -> str | None:
+    """Return the unit in which all numbers, since 1970, are times of 1980 to 2100; None if there is none."""
+    low, high = float(numbers.min()), float(numbers.max())
+    for unit, factor in PER_SECOND.items():
+        if low >= FIRST * factor and high <= LAST * factor:
+            return unit
+    return None
+
+
+def read_epoch(texts: pa.Array, unit: str | None, stamps: Stamps) -> Parsed:
+    """Read numbers since 1970-01-01 UTC.
+
+    Raises:
+        UserError: the numbers are of no plausible size and no unit is given, or they have lost digits.
+    """
+    plain = pc.match_substring_regex(texts, "[eE]")
+    stamps.refuse_first(
+        np.asarray(plain), "has lost digits in a spreadsheet's short form; export all digits of the times"
+    )
+    whole, part = (pc.struct_field(pc.extract_regex(texts, PARTS), [name]) for name in ("whole", "part"))
+    numbers = np.asarray(pc.cast(whole, pa.float64()))
+    found = unit or find_unit(numbers)
+    if found is None:
+        raise _what_numbers(numbers, stamps)
+    stamps.refuse_first(
+        (numbers < EARLIEST * PER_SECOND[found]) | (numbers > LAST * PER_SECOND[found]),
+        f"is no time of the years 1900 to 2100 in {found} since 1970 (data.time_unit); set another unit",
+    )
+    scale = 1_000_000 // PER_SECOND[found] if found != "ns" else 0
+    digits = len("1000000") - len(str(PER_SECOND[found])) if found != "ns" else 0  # of a fraction, to us
+    values = np.asarray(pc.cast(whole, pa.int64()))
+    if found == "ns":
+        fine = values // 1000 + (values % 1000 != 0)
+    else:
+        padded = pc.utf8_slice_codeunits(pc.utf8_rpad(part, digits, "0"), 0, digits) if digits else None
+        below = np.asarray(pc.cast(padded, pa.int64())) if padded is not None else np.zeros_like(values)
+        negative = np.asarray(pc.starts_with(texts, "-"))
+        fine = values * scale + np.where(negative, -below, below)
+    notes = [f"times are numbers of {found} since 1970-01-01 UTC"]
+    return Parsed(fine.astype("M8[us]"), utc=True, notes=notes)
+
+
+def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
+    """Say what numbers that are no times since 1970 may be, and how to have them read."""
+    low, high = float(numbers.min()), float(numbers.max())
+    if low >= 1900 and high <= 2101:
+        return stamps.refuse(
+            0, "names a year without month and day; give daily or hourly readings with their dates"
+        )
+    if low < 2_000_000 and high < 2_000_000 and low >= 700_000:
+        return stamps.refuse(
+            0, "is a number of days as MATLAB counts them; export the times as text (2013-01-01 00:00)"
+        )
+    if SPREADSHEET[0] // 2 <= low and high <= SPREADSHEET[1]:
+        return stamps.refuse(
+            0,
+            "may be a day of a spreadsheet or a day code; set data.date_format=excel for days since "
+            "1899-12-30, or e.g. data.date_format='daycode:2009-01-01:30min' for day number and half hour",
+        )
+    return stamps.refuse(
+        0,
+        "is a number of unknown unit; set data.time_unit=s, ms, us or ns for times since 1970-01-01 UTC, "
+        "data.date_format for another form (%d%m%Y, %y%m%d, excel, daycode:2009-01-01:30min), or name "
+        "another column with data.columns.time",
+    )
+
+
+def read_spreadsheet(texts: pa.Array, stamps: Stamps) -> Parsed:
+    """Read days since 1899-12-30 with the time as their fraction, to the whole second.
+
+    Raises:
+        UserError: a stamp is no such number, or has too few decimals for a second.
+    """
+    numbers = pd.to_numeric(pd.Series(texts.to_pylist()), errors="coerce").to_numpy(np.float64)
+    stamps.refuse_first(
+        ~((numbers >= 1) & (numbers <= SPREADSHEET[1])),
+        "is no day since 1899-12-30 (data.date_format=excel); correct it, or leave data.date_format out",
+    )
+    decimals = [len(text.partition(".")[2]) for text in texts.to_pylist()]
+    seconds, longest = numbers * DAY, max(decimals)
+    if longest >= 5:
+        exact = np.abs(seconds - np.round(seconds)) <= max(DAY * 10.0**-longest, 1e-4)
+    else:
+        exact = numbers * 16 % 1 == 0  # 0.0625 days are 1.5 hours; other short fractions were rounded
+    stamps.refuse_first(
+        ~exact, "has too few decimals to be a time to the second; export at least 5, or the times as text"
+    )
+    origin = np.datetime64("1899-12-30", "s")
+    return Parsed((origin + np.round(seconds).astype(np.int64)).astype("M8[us]"))
+
+
+# ---------------------------------------------------------------------------------------- numbered periods
+
+
+def read_day_codes(texts: pa.Array, form: str, zone: str | None, stamps: Stamps) -> Parsed:
+    """Read day numbers with the number of the period in their last digits, as `19501`: day 195, period 1.
+
+    Raises:
+        UserError: the setting or a stamp has another form, or a period lies beyond its day.
+    """
+    match = re.fullmatch(r"daycode:(\d{4}-\d\d-\d\d):(\w+)", form)
+    origin = pd.to_datetime(match[1], errors="coerce") if match else pd.NaT
+    step = seconds_of(match[2]) if match else None
+    if pd.isna(origin) or not step or DAY % step:
+        raise UserError(
+            f"data.date_format {form!r} is no day code; write daycode:DATE:STEP with the date of day 1 and a "
+            "step that divides a day, e.g. daycode:2009-01-01:30min"
+        )
+    digits = max(2, len(str(DAY // step)))
+    whole = np.asarray(pc.match_substring_regex(texts, rf"^[0-9]{{{digits + 1},9}}$"))
+    stamps.refuse_first(~whole, f"is no day code: a day number and {digits} digits of the period are wanted")
+    codes = np.asarray(pc.cast(texts, pa.int64()))
+    days = np.datetime64(origin.date(), "D") + (codes // 10**digits - 1)
+    stamps.refuse_first(codes < 10**digits, "is day 0; day numbers begin at 1")
+    return place_periods(days, codes % 10**digits, step, zone, stamps)
+
+
+def place_periods(
+    days: np.ndarray, number: np.ndarray, step: int, zone: str | None, stamps: Stamps
+) -> Parsed:
+    """Return where numbered periods of days begin; period 1 begins at midnight.
+
+    With a zone, periods are counted in real time from local midnight (23 to 25 hours a day), and the times
+    are UTC; without, a day has 24 hours.
+
+    Args:
+        days: datetime64[D] [n]. number: of the period, from 1, [n]. step: its length in seconds.
+
+    Raises:
+        UserError: a period is beyond the end of its day, or a long day lacks its last periods.
+    """
+    usual = DAY // step
+    stamps.refuse_first(number < 1, "has period 0; periods count from 1")
+    if zone is None:
+        stamps.refuse_first(
+            number > usual,
+            f"has a period beyond {usual}, as a day has when the clock is put back; set data.timezone, e.g. "
+            "to Europe/Dublin: periods are then counted from local midnight",
+        )
+        starts = days.astype("M8[us]") + (number - 1) * np.timedelta64(step, "s")
+        return Parsed(starts, notes=[f"periods of {step} s are counted from midnight, 1 to {usual}"])
+    unique, where = np.unique(days, return_inverse=True)
+    midnight, _ = both_instants(unique.astype("M8[us]"), zone)
+    following, _ = both_instants((unique + 1).astype("M8[us]"), zone)
+    lengths = (following - midnight).astype("m8[s]").astype(np.int64) // step
+    advice = f"in {zone}; if every day has {usual} periods of clock time, leave data.timezone out"
+    stamps.refuse_first(number > lengths[where], f"lies beyond the end of its day {advice}")
+    last = np.zeros(len(unique), np.int64)
+    np.maximum.at(last, where, number)
+    stamps.refuse_first(
+        (lengths[where] > usual) & (last[where] == usual),
+        f"lies on a day on which the clock is put back, and periods above {usual} are missing {advice}",
+    )
+    starts = midnight[where] + (number - 1) * np.timedelta64(step, "s")
+    return Parsed(starts, utc=True, notes=[f"periods of {step} s are counted from local midnight in {zone}"])
