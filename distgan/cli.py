@@ -2,9 +2,9 @@
 
 distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, as distgan/train.py does
 distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
-distgan generate  RUN [key.sub=value ...]                          synthetic series from a trained run
+distgan generate  RUN [--out PATH [--force]] [key.sub=value ...]   synthetic series from a trained run
 distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
-distgan evaluate  --real FILE --synthetic FILE [--out FOLDER]      the same of any two files
+distgan evaluate  --real FILE --synthetic FILE [--out FOLDER] [--align sum|mean]   the same of any two files
 distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
 distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
 distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
@@ -17,26 +17,52 @@ distgan inspect   RUN/bank                                         what a bank o
 distgan reference                                                  every setting, as a Markdown table
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from itertools import chain
-from math import inf
 from pathlib import Path
 
 from distgan import __version__, config, errors
+from distgan.arguments import (
+    OfRun,
+    parse_compare,
+    parse_denoise,
+    parse_evaluate_files,
+    parse_export,
+    parse_generate,
+    parse_plan,
+    parse_release,
+    parse_run,
+)
 from distgan.errors import UserError
+from distgan.files import private_files
+from distgan.preflight import check_free, check_order, refuse_absent
 from distgan.runs import Run
-from distgan.sweep import sweep
-from distgan.train import train
+
+
+def train(arguments: Sequence[str]) -> None:
+    from distgan.train import train as train_run
+
+    train_run(arguments)
 
 
 def prepare(arguments: Sequence[str]) -> None:
-    train([*arguments, "--stages", "prepare"])
+    train([*arguments, "--stages", "prepare"] if arguments else [])
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    from distgan.sweep import sweep as search
+
+    search(arguments)
 
 
 def generate(arguments: Sequence[str]) -> None:
-    _stage_of_run("generate", arguments)
+    given, place = parse_generate(arguments)
+    _run_stage("generate", given)
+    if place is not None:
+        from distgan.stages.generate import export_to
+
+        print(export_to(given.settings, given.folder, place))
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -46,14 +72,16 @@ def evaluate(arguments: Sequence[str]) -> None:
         place = arguments.index("--task")
         evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])
     elif any(argument.startswith("--") for argument in arguments):
+        parse_evaluate_files(arguments)
         from distgan.stages import evaluate_files
 
         print(evaluate_files.run(arguments), end="")
     else:
-        _stage_of_run("evaluate", arguments)
+        _run_stage("evaluate", parse_run("evaluate", arguments))
 
 
 def compare(arguments: Sequence[str]) -> None:
+    parse_compare(arguments)
     from distgan.stages import compare
 
     print(compare.run(arguments), end="")
@@ -62,63 +90,44 @@ def compare(arguments: Sequence[str]) -> None:
 def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
     if list(task) != ["classification"]:
         raise UserError(f"--task {' '.join(task)!r} is no task; the one there is: classification")
-    settings, folder = _run_of("evaluate", arguments)
+    given = parse_run("evaluate", arguments)
     from distgan.stages.classify import classify
 
-    print(classify(folder, settings))
+    print(classify(given.folder, given.settings))
 
 
-def _stage_of_run(stage: str, arguments: Sequence[str]) -> None:
-    settings, folder = _run_of(stage, arguments)
+def _run_stage(stage: str, given: OfRun) -> None:
+    check_order(given.settings, given.folder, (stage,))
+    check_free(given.folder)
     from distgan import stages
 
-    stages.run(settings, folder, (stage,))
-
-
-def _run_of(stage: str, arguments: Sequence[str]) -> tuple[config.Config, Run]:
-    """A run folder and the config that it holds, under the overrides."""
-    if not arguments or "=" in arguments[0]:
-        raise UserError(f"distgan {stage} needs a run folder, e.g. distgan {stage} runs/demo {stage}.seed=1")
-    folder = Run(Path(arguments[0]))
-    if not folder.config.exists():
-        raise UserError(
-            f"{folder.folder} is no run folder (no config.yaml); train one with distgan train --config …"
-        )
-    settings = config.load(folder.config, arguments[1:])
-    return settings.model_copy(update={"run_dir": str(folder.folder)}), folder
+    stages.run(given.settings, given.folder, (stage,))
 
 
 def denoise(arguments: Sequence[str]) -> None:
-    if len(arguments) != 3:
-        raise UserError(
-            "distgan denoise needs a run, series and a place, e.g. runs/nr_gan noisy.csv clean.csv"
-        )
+    folder, source, place = parse_denoise(arguments)
     from distgan.stages.denoise import denoise as filter_series
 
-    print(filter_series(Run(Path(arguments[0])), arguments[1], Path(arguments[2])))
+    print(filter_series(folder, source, place))
 
 
 def release(arguments: Sequence[str]) -> None:
-    if len(arguments) not in (1, 3) or arguments[1:2] not in ([], ["--to"]):
-        raise UserError("distgan release needs a run folder, e.g. distgan release runs/demo --to release/")
-    folder = Run(Path(arguments[0]))
+    folder, place = parse_release(arguments)
     from distgan.stages.release import run
 
-    print(run(folder, Path(arguments[2]) if len(arguments) == 3 else folder.folder / "release"))
+    print(run(folder, place))
 
 
 def export(arguments: Sequence[str]) -> None:
-    if len(arguments) not in (1, 2):
-        raise UserError("distgan export needs a run folder, e.g. distgan export runs/demo weights/")
-    folder = Run(Path(arguments[0]))
-    if not folder.folder.is_dir():
-        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
+    folder, place = parse_export(arguments)
     from distgan.engine.export import export as write
 
-    print(write(folder, Path(arguments[1]) if len(arguments) == 2 else None))
+    print(write(folder, place))
 
 
 def inspect(arguments: Sequence[str]) -> None:
+    if arguments and not arguments[0].startswith("-"):
+        refuse_absent(arguments[0], "distgan inspect")
     from distgan.stages import inspect_bank, inspect_store
 
     banks = [path for path in map(Path, arguments) if inspect_bank.is_bank(path)]
@@ -126,8 +135,10 @@ def inspect(arguments: Sequence[str]) -> None:
 
 
 def plan(arguments: Sequence[str]) -> None:
-    options = _plan_options(arguments)
+    options = parse_plan(arguments)
     settings = config.load(options.config, options.overrides)
+    if not options.length:
+        check_order(settings, Run(Path(settings.run_dir)), ("prepare",))
     from distgan import plan as planner
     from distgan.parallel import Parallel
     from distgan.plan import devices
@@ -142,39 +153,6 @@ def plan(arguments: Sequence[str]) -> None:
         series = planner.Series(found.length, found.channels, found.train)
     device = devices.given(device, options.efficiency)
     print(planner.told(settings, series, number, device, options.price))
-
-
-def _plan_options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan plan", description="Memory, time and cost of the gan stage, before a launch."
-    )
-    parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
-    parser.add_argument("--devices", default="auto", help="e.g. 8xH100-80GB; auto measures this machine")
-    parser.add_argument("--price", type=float, help="of a device-hour")
-    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products alone reach")
-    parser.add_argument("--length", type=int, help="steps of a series; by default the data are looked at")
-    parser.add_argument("--channels", type=int, help="with --length; by default 1")
-    parser.add_argument("--series", type=int, help="with --length: number of training series")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    options = parser.parse_intermixed_args(arguments)
-    refuse_nonsense(options)
-    return options
-
-
-def refuse_nonsense(options: argparse.Namespace) -> None:
-    """
-    Raises:
-        UserError: a number of `distgan plan` means nothing, or not by itself.
-    """
-    names = ("length", "channels", "series", "price", "efficiency")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
-    for name, value in given.items():
-        if not 0 < value < inf:
-            raise UserError(f"--{name} {value} must be a number above 0; or leave it out")
-        if name == "efficiency" and value > 1:
-            raise UserError(f"--efficiency {value:g} must be a share of the peak, at most 1, e.g. 0.5")
-        if name in ("channels", "series") and "length" not in given:
-            raise UserError(f"--{name} {value} needs --length; without both, the data are looked at")
 
 
 def reference(arguments: Sequence[str]) -> None:
@@ -197,7 +175,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 
-EXPLAINED = ("train", "prepare", "sweep", "plan", "compare")  # by their own parsers
+EXPLAINED = ("train", "prepare", "generate", "sweep", "plan", "compare")  # by their own parsers
 
 
 def command(arguments: Sequence[str]) -> None:
@@ -211,11 +189,12 @@ def command(arguments: Sequence[str]) -> None:
     elif arguments[0] in VERBS:
         VERBS[arguments[0]](arguments[1:])
     else:
-        raise UserError(f"{arguments[0]!r} is no command; one of {', '.join(VERBS)}")
+        raise UserError(f"{arguments[0][:80]!r} is no command; one of {', '.join(VERBS)}")
 
 
 def main() -> int:
-    return errors.answer(lambda: command(sys.argv[1:]))
+    with private_files():
+        return errors.answer(lambda: command(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from distgan.errors import UserError
+from distgan.errors import UserError, reading
+from distgan.files import check_path, read_text
 
 LENGTHS = (  # of `train`: how long, how often and how patiently, not what is learned
     "steps",
@@ -142,9 +143,6 @@ class Scaling(Section):
     method: Literal["standard", "minmax"] = key(
         "standard", "per-series level and spread: mean and deviation (then asinh), or middle and half range"
     )
-    lower_bound: float | None = key(
-        None, "generated values below this are raised to it (0 for loads and counts)"
-    )
 
 
 class Columns(Section):
@@ -172,6 +170,9 @@ class Bounds(Section):
     def _order(self) -> "Bounds":
         if self.lower is not None and self.upper is not None and not self.lower < self.upper:
             raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        both = self.lower is not None and self.upper is not None
+        if self.integer and both and math.ceil(self.lower or 0) > math.floor(self.upper or 0):
+            raise ValueError(f"no whole number lies between lower {self.lower:g} and upper {self.upper:g}")
         return self
 
 
@@ -756,6 +757,11 @@ class Generate(Section):
     seed: int = key(0, "of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
+    layout: Literal["auto", "wide", "long"] = key(
+        "auto",
+        "of an exported table: wide (a column per series) or long (columns id, timestamp and one per "
+        "channel); auto is wide for one channel and long for several",
+    )
 
 
 class Evaluate(Section):
@@ -1099,6 +1105,10 @@ _Loader.add_implicit_resolver(
 
 
 def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = len(node.value.lstrip("+-0"))
+    if digits > 100:
+        line = node.start_mark.line + 1
+        raise UserError(f"line {line}: {node.value[:20]}… has {digits} digits; whole numbers have 64 bits")
     return int(node.value)  # YAML 1.1 would read 0123 as octal
 
 
@@ -1120,31 +1130,89 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
+LARGEST = 1 << 18  # bytes of a config; the shipped ones have less than 6,000
+DEEPEST = 32  # levels of a config; the tree has 5
+LONGEST_CHAIN = 16  # files of `base:`
+OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
 def _parse(text: str) -> Any:
-    if any(isinstance(token, yaml.AnchorToken | yaml.AliasToken) for token in yaml.scan(text)):
-        raise UserError("anchors and aliases are not read here; write the value out")
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    """Return what a YAML text holds.
 
-
-def _read_tree(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's settings over those of its `base:` (a path beside the file)."""
-    if path.resolve() in seen:
-        raise UserError(f"{path}: base leads in a circle")
+    Raises:
+        UserError, yaml.YAMLError: it is not YAML as configs have it, or nests too deep to be one.
+    """
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+            raise UserError("anchors and aliases are not read here; write the value out")
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > DEEPEST:
+            line = token.start_mark.line + 1
+            raise UserError(f"line {line}: nests deeper than {DEEPEST} levels; no setting lies so deep")
     try:
-        tree = _parse(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"no config at {path}; the shipped ones are in configs/") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; --config takes a YAML file") from None
-    except (UnicodeDecodeError, yaml.YAMLError, UserError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
-    tree = {} if tree is None else _named(tree)
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except (UserError, yaml.YAMLError):
+        raise
+    except Exception as error:  # what a wrong !!tag makes of PyYAML's constructors
+        raise UserError(f"a value does not fit its !!tag ({type(error).__name__}: {error})") from None
+
+
+def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the file's settings over those of its `base:` (a path beside the file)."""
+    check_path(str(path), "the config's path")
+    with reading(path):
+        place = os.path.realpath(path)
+    if place in seen:
+        raise UserError(f"{path}: base leads in a circle")
+    if len(seen) == LONGEST_CHAIN:
+        raise UserError(f"{path}: base goes on for more than {LONGEST_CHAIN} files; merge some")
+    if not os.path.lexists(path):
+        raise UserError(f"no config at {path}; the shipped ones are in configs/")
+    text = read_text(path, LARGEST)
+    if not text.strip():
+        raise UserError(f"{path} is empty; a config has a line at least, e.g. run_dir: runs/default")
+    try:
+        tree = _parse(text)
+    except (yaml.YAMLError, UserError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())[:500]}") from None
+    tree = {} if tree is None else _named(_renamed(tree, str(path)))
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
     if base is None:
         return _with_model(tree)
-    return _merge(_read_tree(path.parent / str(base), (*seen, path.resolve())), tree)
+    return _merge(_read_tree(path.parent / str(base), (*seen, place)), tree)
+
+
+def _renamed(tree: Any, where: str) -> Any:
+    """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
+
+    Raises:
+        UserError: both are given and differ.
+    """
+    data = tree.get("data") if isinstance(tree, dict) else None
+    scaling = data.get("scaling") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(scaling, dict) or "lower_bound" not in scaling:
+        return tree
+    older, bounds = scaling["lower_bound"], data.get("bounds", {})
+    if not isinstance(bounds, dict):
+        return tree
+    newer = bounds.get("lower")
+    if older is not None and newer is not None and older != newer:
+        raise UserError(
+            f"{where}: data.scaling.lower_bound {older!r:.40} and data.bounds.lower {newer!r:.40} are two "
+            "names of one setting and differ; keep data.bounds.lower alone"
+        )
+    rest = {name: value for name, value in scaling.items() if name != "lower_bound"}
+    lower = {"lower": older if newer is None else newer}
+    return {**tree, "data": {**data, "scaling": rest, "bounds": {**bounds, **lower}}}
 
 
 def _named(tree: Any) -> Any:
@@ -1172,12 +1240,16 @@ def _merge(base: Any, over: Any) -> Any:
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
-        raise UserError(f"{text!r} is not key.sub=value")
+        raise UserError(f"{text[:80]!r} is not key.sub=value")
+    if dotted.count(".") > DEEPEST:
+        raise UserError(f"unknown key {dotted[:80]!r}…: no setting lies so deep")
     try:
         nested: Any = _parse(value)
     except yaml.YAMLError:
         nested = value
-    merged: dict[str, Any] = _merge(tree, _named(_nested(dotted.strip(), nested)))
+    except UserError as error:
+        raise UserError(f"{dotted[:80]}: {error}") from None
+    merged: dict[str, Any] = _merge(tree, _named(_renamed(_nested(dotted.strip(), nested), dotted)))
     return merged
 
 
@@ -1194,7 +1266,7 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
-    tree = _read_tree(Path(path)) if path else _with_model({})
+    tree = _with_model({}) if path is None else _read_tree(check_path(os.fspath(path), "--config"))
     for text in overrides:
         tree = _override(tree, text)
     return from_tree(tree, where=str(path or "config"))
@@ -1205,13 +1277,43 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _named(_lists_to_tuples(tree))
+    tree = _named(_renamed(_lists_to_tuples(tree), where))
     if isinstance(tree, dict):
         tree = _with_model(tree)
     try:
-        return Config.model_validate(tree)
+        settings = Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{where}: {_explain(error)}") from None
+    _check_paths(settings)
+    _check_sizes(settings.model_dump(), "")
+    return settings
+
+
+def _check_sizes(value: Any, name: str) -> None:
+    """
+    Raises:
+        UserError: a whole number does not fit 64 bits.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_sizes(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, tuple):
+        for inner in value:
+            _check_sizes(inner, name)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UserError(f"{name} is {value}; whole numbers have 64 bits, use a smaller one")
+
+
+def _check_paths(settings: Config) -> None:
+    """
+    Raises:
+        UserError: a path of the settings is empty, or none that a file system takes.
+    """
+    check_path(settings.run_dir, "run_dir")
+    if "://" not in settings.data.source:
+        check_path(settings.data.source, "data.source")
+    if settings.engine.offload.path is not None:
+        check_path(str(settings.engine.offload.path), "engine.offload.path")
 
 
 def _lists_to_tuples(tree: Any) -> Any:
@@ -1229,6 +1331,8 @@ def _unknown(dotted: str, known: Iterable[str]) -> str:
     """What is said of a key that is none, with the nearest that is."""
     if dotted in known:
         return f"unknown key {dotted!r}: another model has it"
+    if len(dotted) > 100:
+        return f"unknown key {dotted[:80]!r}…"
     near = difflib.get_close_matches(dotted, list(known), n=1, cutoff=0.5)
     last = dotted.rpartition(".")[2]
     near = near or [name for name in known if name.rpartition(".")[2] == last][:1]
@@ -1254,7 +1358,8 @@ def _explain(error: ValidationError) -> str:
     rule = mistake["msg"].removeprefix("Value error, ")
     if mistake["type"] == "value_error":
         return (f"{dotted}: " if dotted else "") + rule + more
-    return f"{dotted} is {mistake['input']!r}: {rule[0].lower()}{rule[1:]}{more}"
+    shown = f"{mistake['input']!r:.100}"
+    return f"{dotted} is {shown}: {rule[0].lower()}{rule[1:]}{more}"
 
 
 # -------------------------------------------------------------------------------------------------- reference

@@ -6,11 +6,18 @@ else; anything that is not a `UserError` is a mistake of ours and keeps its trac
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # a scheduler's, a closed terminal's, a scheduler's
+BROKEN_PIPE = 141  # as a shell counts a program that SIGPIPE ended
 
 
 class UserError(ValueError):
@@ -61,6 +68,56 @@ class Stopped(UserError):
     exit_code = 75
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked a command to end. Like Ctrl-C it passes all `except Exception`, and cleans up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+
+
+@contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusals to read `path` into one-line errors.
+
+    Raises:
+        UserError: the file is missing, forbidden, not a file, has an impossible name, or cannot be read.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{_short(path)} is missing") from None
+    except OSError as error:
+        raise UserError(f"cannot read {_short(path)}: {error.strerror or error}") from error
+    except ValueError as error:  # NUL, or half a character
+        raise UserError(f"cannot read {_short(path)}: {error}") from None
+
+
+@contextmanager
+def parsing(path: Path | str, remedy: str = "restore it from a copy") -> Iterator[None]:
+    """Turn what a damaged record makes of its reader into a one-line error: a record is a file that distgan
+    wrote, and whose content is not what distgan writes.
+
+    Raises:
+        UserError: the block raised KeyError, TypeError, ValueError, … while it took the record apart.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        what = f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}"
+        raise UserError(f"{path} is damaged, or was not written by distgan ({what}); {remedy}") from None
+
+
+def _short(path: Path | str) -> str:
+    """A path as it fits into a line."""
+    text = ascii(str(path))[1:-1] if "\0" in str(path) else str(path)
+    return text if len(text) <= 200 else f"{text[:80]}…{text[-40:]}"
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write `path` into one-line errors.
@@ -72,34 +129,99 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DiskFull(
                 f"disk full while writing {path}; free some space and run the same command again"
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+        if error.errno in UNUSABLE:
             raise UserError(
-                f"cannot write {path}: {error.strerror}; choose another place (run_dir=PATH of a run)"
+                f"cannot write {_short(path)}: {error.strerror}; choose another place (run_dir=PATH of a run)"
             ) from error
         raise
 
 
+UNUSABLE = (
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EINVAL,
+    errno.ENXIO,
+)  # a place that cannot be read or written, whatever the program does
+
+
 def answer(main: Callable[[], None]) -> int:
-    """Run `main` and give the exit code; a `UserError` becomes one line on standard error, other ranks'
-    marked.
+    """Run `main` and return the exit code; a `UserError` becomes one line on standard error, other ranks'
+    marked. SIGTERM, SIGHUP and SIGUSR1 end it in order, as Ctrl-C does: what is temporary is removed.
     """
+    _print_any_text()
     try:
-        main()
+        with _stoppable():
+            main()
+            sys.stdout.flush()
     except UserError as error:
-        rank = os.environ.get("RANK", "0")
-        line = " ".join(str(error).split())
-        print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
+        _say(str(error))
         if isinstance(error, Deserted):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
+    except Interrupted as error:
+        _say(f"stopped by {error.name}; the same command again goes on from what is saved")
+        return Stopped.exit_code
     except KeyboardInterrupt:
-        print("distgan: interrupted; the same command again goes on from what is saved", file=sys.stderr)
+        _say("interrupted; the same command again goes on from what is saved")
         return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in (*UNUSABLE, *FULL) or error.filename is None:
+            raise
+        _say(f"cannot use {_short(os.fsdecode(error.filename))}: {error.strerror}")
+        return DiskFull.exit_code if error.errno in FULL else UserError.exit_code
     return 0
+
+
+def _say(text: str) -> None:
+    rank, line = os.environ.get("RANK", "0"), " ".join(text.split())
+    print(f"distgan: {line}" if rank == "0" else f"distgan (process {rank}): {line}", file=sys.stderr)
+
+
+def _print_any_text() -> None:
+    """Print UTF-8 into files and pipes whatever the locale; a terminal gets escapes for what it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):  # a stream of another kind, as in a notebook
+            stream.reconfigure(  # type: ignore[union-attr]
+                encoding=None if stream.isatty() else "utf-8", errors="backslashreplace"
+            )
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Inside, the signals raise `Interrupted`, once: the clean-up is not interrupted again. A signal that is
+    ignored (SIGHUP under nohup) stays ignored.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in listening:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    if threading.current_thread() is not threading.main_thread():  # Python lets only the main thread listen
+        yield
+        return
+    listening = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in listening:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in listening:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def leave(code: int) -> NoReturn:

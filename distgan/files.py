@@ -1,20 +1,82 @@
-"""Files and folders that are either whole or absent: temporary name, sync to disk, rename."""
+"""Files and folders that are either whole or absent: temporary name, sync to disk, rename. Text is UTF-8,
+whatever the locale; what a command writes is readable by its owner alone, until `publish` says otherwise.
+"""
 
 import contextlib
+import glob
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as tensors_from_bytes
-from safetensors.numpy import save as tensors_to_bytes
+from distgan.errors import UserError, reading, writing
 
-from distgan.errors import UserError, writing
+if TYPE_CHECKING:
+    import numpy as np
+
+LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, of Linux
+_user_umask: int | None = None  # while `private_files` has another
+
+
+@contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Inside, files are created with mode 0600 and folders with 0700, by whichever library."""
+    global _user_umask
+    before, outermost = os.umask(0o077), _user_umask is None
+    if outermost:
+        _user_umask = before
+    try:
+        yield
+    finally:
+        os.umask(before)
+        if outermost:
+            _user_umask = None
+
+
+def publish(place: Path) -> None:
+    """Give a file, or a folder with all that it holds, the modes that the user's umask asks for."""
+    mask = _user_umask
+    if mask is None:
+        mask = os.umask(0o077)
+        os.umask(mask)
+    inside = place.rglob("*") if place.is_dir() else ()
+    for path in (place, *inside):
+        if not path.is_symlink():
+            os.chmod(path, (0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def make_private(place: Path) -> None:
+    """Take other users' access to a file or folder away, if it is there and ours."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # not ours: its owner decides
+        mode = stat.S_IMODE(place.stat().st_mode)
+        if mode & 0o077:
+            os.chmod(place, mode & 0o700)
+
+
+def check_path(text: str, name: str) -> Path:
+    """Return the path that a user gave as the setting or argument `name`.
+
+    Raises:
+        UserError: it is empty, holds NUL, or is longer than a file system takes.
+    """
+    if not text.strip():
+        raise UserError(f"{name} is empty; give a path")
+    if "\0" in text:
+        raise UserError(f"{name} {text[:80]!a} holds a NUL character, which no path can")
+    try:
+        parts = [len(os.fsencode(part)) for part in text.split("/")]
+    except UnicodeEncodeError:
+        raise UserError(f"{name} {text[:80]!a} holds what this system's file names cannot") from None
+    if max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
+        raise UserError(
+            f"{name} {text[:40]}… is too long: a path has at most {LONGEST_PATH} bytes and each name in it "
+            f"{LONGEST_NAME}; choose a shorter one"
+        )
+    return Path(text)
 
 
 def sync(path: Path) -> None:
@@ -26,30 +88,47 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part; a private one is readable
-    by its owner alone (mode 0600), from its first byte on.
+@contextlib.contextmanager
+def whole_file(path: Path, *, private: bool = False) -> Iterator[Path]:
+    """Give a temporary path to write; on success the file is synced and renamed to `path`, on failure it is
+    removed. A private one has mode 0600 from its first byte on.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{_stem(path)}.{uuid.uuid4().hex[:8]}.tmp")
         try:
-            with open(temporary, "wb", opener=_for_owner if private else None) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+            yield temporary
+            sync(temporary)
             os.replace(temporary, path)
             sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def _for_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _stem(path: Path) -> str:
+    """As much of a name as leaves room for what a temporary name adds."""
+    return os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - 20])
+
+
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; a private one is readable
+    by its owner alone (mode 0600), from its first byte on.
+    """
+    with whole_file(path, private=private) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:
-    write_bytes(path, text.encode(), private=private)
+    write_bytes(path, text.encode("utf-8"), private=private)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add to a file that grows by lines."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(text)
 
 
 def write_json(path: Path, content: Any, *, private: bool = False) -> None:
@@ -58,47 +137,126 @@ def write_json(path: Path, content: Any, *, private: bool = False) -> None:
     write_text(path, text, private=private)
 
 
+def read_bytes(path: Path, largest: int | None = None) -> bytes:
+    """Read a file whole.
+
+    Raises:
+        UserError: it is missing, cannot be read, is a folder, pipe or device (which might never end), or has
+            more than `largest` bytes.
+    """
+    with reading(path):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = KINDS.get(stat.S_IFMT(mode), "something else")
+            raise UserError(f"{path} is {kind}; a file is needed here")
+        with open(path, "rb") as file:
+            content = file.read() if largest is None else file.read(largest + 1)
+    if largest is not None and len(content) > largest:
+        raise UserError(f"{path} has more than {largest:,} bytes; it is no such file")
+    return content
+
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def read_text(path: Path, largest: int | None = None) -> str:
+    """Read a UTF-8 file whole, without a byte order mark.
+
+    Raises:
+        UserError: as `read_bytes`, or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path, largest).decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not a text in UTF-8 (byte {error.start + 1}); save it in UTF-8, or it is another file"
+        ) from None
+
+
 def read_json(path: Path) -> Any:
     """
     Raises:
         UserError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not readable JSON ({error}); it was damaged or is another file") from None
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        said = "too deep" if isinstance(error, RecursionError) else str(error)
+        raise UserError(
+            f"{path} is not readable JSON ({said}); it was damaged, restore it from a copy, or it is another "
+            "file"
+        ) from None
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file that grows by lines; none of no file nor of lines that a kill tore."""
-    found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            found.append(json.loads(line))
+def read_record(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that holds at least `keys`.
+
+    Raises:
+        UserError: the file is missing, or is no such object.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or any(key not in found for key in keys):
+        wanted = ", ".join(keys) or "an object"
+        raise UserError(
+            f"{path} is damaged, or was not written by distgan (it must hold {wanted}); restore it from "
+            "a copy, or remove it and run again what made it"
+        )
     return found
 
 
-def write_tensors(path: Path, tensors: dict[str, np.ndarray], *, private: bool = False) -> None:
-    """Arrays by name, as safetensors, which takes what lies behind an array's first number: a view is copied
-    before.
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file that grows by lines; none of no file nor of lines that a kill
+    tore.
     """
+    found = []
+    for line in read_bytes(path).splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.loads(line)
+            found += [content] if isinstance(content, dict) else []
+    return found
+
+
+def write_tensors(path: Path, tensors: "dict[str, np.ndarray]", *, private: bool = False) -> None:
+    """Write arrays by name, as safetensors, which takes what lies behind an array's first number: a view is
+    copied before.
+    """
+    import numpy as np
+    from safetensors.numpy import save as tensors_to_bytes
+
     whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     write_bytes(path, tensors_to_bytes(whole), private=private)
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     """
     Raises:
         UserError: the file is missing or is not safetensors.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as tensors_from_bytes
+
+    content = read_bytes(path)
     try:
-        return tensors_from_bytes(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except SafetensorError as error:
+        return tensors_from_bytes(content)
+    except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not readable ({error}); it was damaged or is another file") from None
+
+
+def remove_litter(folder: Path) -> None:
+    """Remove what killed writers left in `folder`; the caller holds it, so that no writer lives."""
+    for litter in folder.glob(".*.tmp"):
+        if litter.is_dir() and not litter.is_symlink():
+            shutil.rmtree(litter, ignore_errors=True)
+        else:
+            litter.unlink(missing_ok=True)
 
 
 def refuse_standing(place: Path) -> None:
@@ -106,10 +264,12 @@ def refuse_standing(place: Path) -> None:
     Raises:
         UserError: something stands at `place`, where a command of the user would write.
     """
-    if place.exists():
-        raise UserError(
-            f"{place} stands already, and nothing is written over; remove it first or choose another place"
-        )
+    with reading(place):
+        if os.path.lexists(place):
+            raise UserError(
+                f"{place} stands already, and nothing is written over; remove it first or choose another "
+                "place"
+            )
 
 
 @contextlib.contextmanager
@@ -122,7 +282,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for litter in path.parent.glob(f".{path.name}.*.tmp"):
+        for litter in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             shutil.rmtree(litter, ignore_errors=True)
         _settle(path)
         temporary = _litter(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from distgan.errors import UserError, writing
-from distgan.files import read_json, write_json
+from distgan.files import read_record, write_json
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ class Run:
         """TensorBoard events, one folder a stage."""
         return self.folder / "logs"
 
+    @property
+    def private(self) -> tuple[Path, ...]:
+        """What only the data's owner may read, and what could be learned from it."""
+        parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
+        more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
+        table = self.series.with_name(f"{self.series.stem}.private.csv")
+        return (*parts, *more, self.folder / "done", table)
+
     def metrics(self, stage: str) -> Path:
         """One JSON object a line, one line a report of `stage`'s training."""
         return self.folder / stage / "metrics.jsonl"
@@ -114,7 +122,7 @@ class Run:
     def done(self, stage: str) -> dict[str, Any] | None:
         """What `stage` recorded when it finished, or None while it has not."""
         path = self.record(stage)
-        return read_json(path) if path.exists() else None
+        return read_record(path) if path.exists() else None
 
     def finish(self, stage: str, **facts: Any) -> None:
         """Record `stage` as done, with a few facts worth showing."""
@@ -138,7 +146,7 @@ class Run:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+")  # noqa: SIM115 (held open: it is the lock)
+            file = open(self.folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held open: it is the lock)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

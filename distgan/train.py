@@ -17,6 +17,8 @@ import argparse
 from collections.abc import Sequence
 
 from distgan import config, errors
+from distgan.files import check_path, private_files
+from distgan.preflight import check_free, check_order
 from distgan.runs import Run
 
 
@@ -24,7 +26,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="distgan train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, help="YAML file; the shipped ones are in configs/")
+    parser.add_argument("--config", help="YAML file; the shipped ones are in configs/")
     parser.add_argument("--run-dir", help="run folder, over the config's run_dir")
     parser.add_argument("--stages", help=f"only these, separated by commas: {','.join(config.STAGES)}")
     parser.add_argument("--dry-run", action="store_true", help="print config and stages; write nothing")
@@ -33,8 +35,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def settings_of(options: argparse.Namespace) -> config.Config:
+    """
+    Raises:
+        UserError: the config or an override is wrong, or --run-dir is no path.
+    """
     settings = config.load(options.config, options.overrides)
-    return settings.model_copy(update={"run_dir": options.run_dir}) if options.run_dir else settings
+    if options.run_dir is None:
+        return settings
+    check_path(options.run_dir, "--run-dir")
+    return settings.model_copy(update={"run_dir": options.run_dir})
 
 
 def stage_names(text: str | None) -> tuple[str, ...]:
@@ -42,7 +51,7 @@ def stage_names(text: str | None) -> tuple[str, ...]:
     Raises:
         UserError: a name is no stage.
     """
-    names = tuple(name.strip() for name in text.split(",")) if text else config.STAGES
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else config.STAGES
     for name in names:
         if name not in config.STAGES:
             raise errors.UserError(
@@ -52,18 +61,24 @@ def stage_names(text: str | None) -> tuple[str, ...]:
 
 
 def train(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
+    given = sys.argv[1:] if argv is None else argv
+    options = arguments(given or ["--help"])
     settings, names = settings_of(options), stage_names(options.stages)
+    folder = Run(Path(settings.run_dir))
+    check_order(settings, folder, settings.stages if names == config.STAGES else names)
+    if not options.dry_run:
+        check_free(folder)
     from distgan import stages  # heavy: only once the config is known to be good
 
     if options.dry_run:
         stages.describe(settings, names)
     else:
-        stages.run(settings, Run(Path(settings.run_dir)), names)
+        stages.run(settings, folder, names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return errors.answer(lambda: train(argv))
+    with private_files():
+        return errors.answer(lambda: train(argv))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,23 @@ def test_numbers_read_as_people_write_them(tmp_path: Path) -> None:
     assert settings.run_dir == "12:30"
 
 
+def test_the_older_name_of_the_lower_bound_means_the_new_one(tmp_path: Path) -> None:
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("data: {bounds: {lower: 0, upper: 9}}\n")
+    mine.write_text("base: base.yaml\ndata: {scaling: {lower_bound: 2}}\n")
+    assert config.load(mine).data.bounds == config.Bounds(lower=2, upper=9)
+    assert config.load(mine, ["data.scaling.lower_bound=null"]).data.bounds.lower is None
+    assert config.load(mine, ["data.bounds.lower=1"]).data.bounds.lower == 1
+    assert config.load(None, ["data.scaling.lower_bound=0"]).data.bounds.lower == 0
+    mine.write_text("data: {scaling: {lower_bound: 0}, bounds: {lower: 0}}\n")
+    assert config.load(mine).data.bounds.lower == 0
+    mine.write_text("data: {scaling: {lower_bound: 0}, bounds: {lower: 1}}\n")
+    with pytest.raises(UserError, match="two names of one setting and differ"):
+        config.load(mine)
+    with pytest.raises(UserError, match="no whole number lies between"):
+        config.load(None, ["data.bounds={lower: 0.2, upper: 0.8, integer: true}"])
+
+
 def test_base_file_override_in_that_order(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("seed: 1\ntrain: {steps: 10, batch_size: 4}\n")
     (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrain: {steps: 20}\n")

@@ -8,7 +8,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
-    {"config", "layers", "losses", "errors", "files", "draws", "levels", "runs", "schedules", "progress"},
+    {
+        "config",
+        "layers",
+        "losses",
+        "errors",
+        "files",
+        "csvtext",
+        "draws",
+        "levels",
+        "arguments",
+        "preflight",
+        "runs",
+        "schedules",
+        "progress",
+    },
     {"models", "data", "clustering", "parallel", "anonymity"},
     {"objectives", "conditions", "evaluation", "near_copies"},
     {"engine", "plan"},
@@ -21,12 +35,15 @@ FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 GROUND_ORDER = [
     "errors",
     "files",
+    "csvtext",
     "draws",
     "levels",
     "schedules",
     "progress",
     "runs",
     "config",
+    "preflight",
+    "arguments",
     "layers",
     "losses",
 ]  # within floor 0

@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY
 from test_zoo import LABELS, SMALL, a_batch, built, one_of_two, play, small, trained_on
 
 import distgan
-from distgan import cli, clustering, conditions, config, models
+from distgan import cli, clustering, conditions, config, errors, models
 from distgan.conditions import Bank, Conditioner, Members
 from distgan.data import ingest
 from distgan.data.loader import Batch
@@ -240,6 +241,24 @@ def test_the_table_the_bank_and_the_samples_have_labels(run: Run) -> None:
     made = Store.open(run.synthetic).rows(np.arange(40))
     assert header == "label" and len(lines) == 40
     assert ((made.mean((1, 2)) < 10) == (np.array(lines) == "run")).all()  # levels go with the label
+
+
+def test_an_export_has_its_readme_and_labels_and_replaces_only_by_force(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "made.csv"
+    command = ["generate", str(run.folder), "--out", str(place), "generate.layout=long"]
+    assert errors.answer(lambda: cli.command(command)) == 0
+    made, found = Store.open(run.synthetic).rows(np.arange(40)), pd.read_csv(place)
+    np.testing.assert_array_equal(found.iloc[:, 2].to_numpy(np.float32), made.ravel())
+    labels = (tmp_path / "made.labels.csv").read_text(encoding="utf-8").split()
+    assert labels == run.synthetic_labels.read_text(encoding="utf-8").split()
+    assert "made.labels.csv" in (tmp_path / "made.README.txt").read_text(encoding="utf-8")
+    place.write_text("mine")
+    assert errors.answer(lambda: cli.command(command)) == 2
+    assert "--force" in capsys.readouterr().err and place.read_text() == "mine"
+    assert errors.answer(lambda: cli.command([*command, "--force"])) == 0
+    assert len(pd.read_csv(place)) == made.size
 
 
 def test_samples_of_a_label_or_a_group(run: Run) -> None:

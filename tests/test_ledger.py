@@ -331,10 +331,60 @@ def test_a_changed_line_is_found(tmp_path: Path, line: int) -> None:
     place, _ = spent_run(tmp_path)
     path = place / "ledger.jsonl"
     lines = path.read_text().splitlines()
-    lines[line] = lines[line].replace("multiplier", "multiplied")
+    lines[line] = lines[line].replace('"data": "data"', '"data": "date"')
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(Mismatch, match=f"line {line + 2} was changed"):
         ledger_of(place).entries()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "[" * 50_000,
+        '{"before": ""}',
+        "1" * 5000,
+        '{"before": "", "x": ' + "9" * 5000 + "}",
+    ],
+)
+def test_what_is_no_line_is_one_line_of_refusal(tmp_path: Path, line: str) -> None:
+    (tmp_path / "ledger.jsonl").write_text(f"{line}\n")
+    with pytest.raises(Mismatch, match="line 1 was changed"):
+        drawn(tmp_path, GROUPS, never)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"[]", b'{"lines": "x"}', b'{"lines": null, "digest": ""}']
+)
+def test_a_damaged_head_is_one_line_of_refusal(tmp_path: Path, content: bytes) -> None:
+    place, _ = spent_run(tmp_path)
+    (place / "privacy" / "head.json").write_bytes(content)
+    with pytest.raises(Mismatch, match="does not say where the ledger of privacy ended"):
+        drawn(place, GROUPS, never)
+
+
+def test_a_byte_that_is_no_text_is_a_changed_line(tmp_path: Path) -> None:
+    place, _ = spent_run(tmp_path)
+    path = place / "ledger.jsonl"
+    content = bytearray(path.read_bytes())
+    content[40] = 0xFF
+    path.write_bytes(content)
+    with pytest.raises(Mismatch, match="was changed"):
+        drawn(place, GROUPS, never)
+
+
+def test_a_stale_pending_file_never_takes_the_place_of_what_was_drawn(tmp_path: Path) -> None:
+    first = drawn(tmp_path)
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])  # as if killed before the last line,
+    (tmp_path / "privacy" / "head.json").unlink()  # and head
+    other = ledgers.tensors_to_bytes({"sums": np.array([99.0])})
+    (tmp_path / "privacy" / ".groups.pending").write_bytes(other)
+    assert drawn(tmp_path, GROUPS, never) == first
+    assert published(tmp_path) == {first}
 
 
 def test_a_changed_last_line_is_found_by_the_head(tmp_path: Path) -> None:

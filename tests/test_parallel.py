@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,9 +28,10 @@ from distgan import config, draws
 from distgan.engine import checkpoint, loop
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
-from distgan.parallel import Adam, Parallel, Trainee
+from distgan.parallel import Adam, Parallel, Trainee, messages
 from distgan.runs import Run
 
+LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
 STEPS, GLOBAL_BATCH, LENGTH, NOISE, SEED = 10, 8, 12, 4, 3
 
 
@@ -146,6 +149,7 @@ def program(out: Path) -> None:
         train(parallel, out / f"spectral-{spectral}", spectral)
     found |= talk(parallel) | stop(parallel, out / "stopped") | diverge(parallel, out / "diverged")
     found["frozen"], found["awaited"] = frozen(parallel), await_main()
+    found |= {"intruded": intruded(parallel), "listening": listening(), "odd": odd(parallel)}
     (out / f"found-{parallel.rank}.json").write_text(json.dumps(found))
     parallel.close()
 
@@ -224,6 +228,70 @@ def await_main() -> list[str]:
         return [first, hasty.share("met")]
 
 
+def intruded(parallel: Parallel) -> dict[str, Any]:
+    """Rank 1 waits for rank 0's work while somebody without the token writes into the store."""
+    with parallel.together():
+        heartbeat: Any = parallel._heartbeat
+        parallel.barrier()
+        genuine = heartbeat._store.get("0")
+        forged = [b"99 99 99 " + b"0" * 64, genuine.replace(b" ", b"9 ", 1), b"", b"x" * 10_000, b"1 1 1"]
+        other = heartbeat._store.get("1")  # signed, of another process
+
+        def intrude() -> None:
+            for number in range(40):
+                heartbeat._store.set("0", [*forged, other, genuine][number % 7].decode())
+                heartbeat._store.set("done", "99")
+                heartbeat._store.set("met", "words")
+                time.sleep(0.05)
+
+        if parallel.rank == 1:
+            threading.Thread(target=intrude, daemon=True).start()
+        started = time.monotonic()
+        done = parallel.on_main(lambda: time.sleep(2.5) or "done")
+        waited = time.monotonic() - started
+        parallel.barrier()
+        return {"done": done, "waited": waited, "silent": heartbeat.silent()}
+
+
+def listening() -> list[str]:
+    """Addresses, as the kernel writes them, on which this process listens."""
+    links = (os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    tables = [Path("/proc/net", name).read_text(encoding="utf-8") for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return [row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes]
+
+
+def odd(parallel: Parallel) -> list[Any]:
+    """What JSON needs help with, and what it may not take."""
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os._exit, (3,)
+
+    found = [
+        parallel.share((np.float32(0.5), {"a": [np.int64(3), None]})),
+        parallel.share("ä" * 70_000) == "ä" * 70_000,
+    ]
+    if parallel.is_main:
+        try:
+            messages.pack(Trap())
+        except TypeError as error:
+            found.append(str(error))
+    return found
+
+
+def hand_launched(out: Path) -> None:
+    """What a process finds that no launcher but the environment has joined."""
+    parallel = Parallel(config.Engine())
+    with parallel.together():
+        parallel.barrier()
+        text = json.dumps({"listening": listening(), "world_size": parallel.world_size})
+        (out / f"found-{parallel.rank}.json").write_text(text)
+        parallel.barrier()
+    parallel.close()
+
+
 def unlaunched() -> dict[str, str]:
     """The environment without what a launcher has set in it."""
     ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -291,6 +359,56 @@ def test_words_between_processes(two: Path) -> None:
 
 def test_processes_wait_for_one_that_works_while_it_beats(two: Path) -> None:
     assert [words["awaited"] for words in found(two)] == [["done", "met"], ["done", "met"]]
+
+
+def test_an_intruder_in_the_store_ends_no_wait(two: Path) -> None:
+    for words in found(two):
+        assert words["intruded"]["done"] == "done" and words["intruded"]["waited"] > 2.4
+        assert words["intruded"]["silent"] == []
+
+
+def test_two_processes_of_one_machine_listen_on_loopback_alone(two: Path) -> None:
+    for words in found(two):
+        assert words["listening"] and set(words["listening"]) == {LOOPBACK}
+
+
+def test_words_are_json_and_never_code(two: Path) -> None:
+    first, second = (words["odd"] for words in found(two))
+    assert first[:2] == second == [[0.5, {"a": [3, None]}], True]
+    assert "Trap cannot be told" in first[2]
+
+
+@pytest.mark.parametrize(
+    "tokens", [("secret", "secret"), pytest.param(("secret", "other"), marks=pytest.mark.slow)]
+)
+def test_processes_without_a_launcher(tmp_path: Path, tokens: tuple[str, str]) -> None:
+    """Rank 0's own store is on loopback, too, and another token is noticed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path), "by hand"],
+            env={
+                **unlaunched(),
+                **shared,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "DISTGAN_TOKEN": token,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, token in enumerate(tokens)
+    ]
+    said = [child.communicate(timeout=200)[1] for child in children]
+    if tokens[0] != tokens[1]:
+        assert all("has another DISTGAN_TOKEN" in text for text in said)
+        return
+    assert [child.returncode for child in children] == [0, 0], said
+    for words in found(tmp_path):
+        assert words["world_size"] == 2 and set(words["listening"]) == {LOOPBACK}
 
 
 def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(two: Path) -> None:
@@ -406,4 +524,4 @@ def test_state_survives_a_file(alone: Parallel, tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     assert not dist.is_initialized()
-    program(Path(sys.argv[1]))
+    (hand_launched if "by hand" in sys.argv else program)(Path(sys.argv[1]))

@@ -267,7 +267,9 @@ def test_batches_are_checked_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cuts = ["engine.micro_batch=5", "encoder.batch_size=10", "train.batch_size=8"]
-    assert main(arguments(Path("nowhere.csv"), tmp_path / "run", *cuts)) == 2
+    unread = tmp_path / "unread.csv"
+    unread.write_text("no series")
+    assert main(arguments(unread, tmp_path / "run", *cuts)) == 2
     assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
     assert "timegan looks at the whole batch" in capsys.readouterr().err
@@ -554,8 +556,12 @@ def test_a_lower_bound_above_training_values_is_refused(
     command += ["data.store.dtype=float16", *more]
     assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
     told = capsys.readouterr().err
-    assert "% of the training values are below data.scaling.lower_bound 0.5, the lowest 0.0" in told
+    assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in told
     assert told.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
+    assert main([*command, "data.bounds.upper=3"]) == 2
+    assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
+    assert main([*command, "data.bounds.integer=true"]) == 2
+    assert "% of the training values are no whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
     assert folder.done("prepare")
 

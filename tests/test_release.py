@@ -242,6 +242,11 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     assert attacked_series.agree(store.rows(rows), again).all()
     assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
     assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()
+    counts = np.random.default_rng(0).integers(0, 2, (2, 300, 1)).astype(np.float32)
+    other = counts.copy()
+    other[0, :3] += 1
+    other[1, :30] += 1
+    assert attacked_series.agree(other, counts, integer=True).tolist() == [True, False]
 
 
 def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:

@@ -54,15 +54,15 @@ def test_the_bound_is_no_single_owners_number() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((60, 200, 1)).astype(np.float32)
     owners = np.arange(60) // 2
-    calm = Scaler.fit([values], config.Scaling(), owners, least=15).bound
+    calm = Scaler.fit([values], config.Scaling(), owners=owners, least=15).bound
     wild = values.copy()
     wild[:28, 7] = 40 + np.arange(28)[:, None]  # 14 owners of 30
-    assert Scaler.fit([wild], config.Scaling(), owners, least=15).bound == calm
+    assert Scaler.fit([wild], config.Scaling(), owners=owners, least=15).bound == calm
     wild[:30, 7] = 40  # a 15th
-    assert Scaler.fit([wild], config.Scaling(), owners, least=15).bound > calm
+    assert Scaler.fit([wild], config.Scaling(), owners=owners, least=15).bound > calm
     assert (2 * np.log2(calm)) == pytest.approx(round(2 * np.log2(calm)))  # on the public grid
-    few = Scaler.fit([wild[:8]], config.Scaling(), owners[:8], least=15).bound  # 4 owners in all
-    assert few == Scaler.fit([wild[:8]], config.Scaling(), owners[:8], least=4).bound
+    few = Scaler.fit([wild[:8]], config.Scaling(), owners=owners[:8], least=15).bound  # 4 owners in all
+    assert few == Scaler.fit([wild[:8]], config.Scaling(), owners=owners[:8], least=4).bound
 
 
 def test_attributes_are_mean_and_deviation_of_measured_values() -> None:
@@ -74,11 +74,34 @@ def test_attributes_are_mean_and_deviation_of_measured_values() -> None:
 
 def test_only_the_lower_bound_clips() -> None:
     values = series()
-    scaler = Scaler.fit([values], config.Scaling(lower_bound=0.0))
+    scaler = Scaler.fit([values], config.Scaling(), config.Bounds(lower=0.0))
     attributes = scaler.attributes(values)
     wild = np.full_like(values, 3.0)
     assert (scaler.restore(wild, attributes) > np.nanmax(values, axis=1, keepdims=True)).all()
     assert scaler.restore(-wild, attributes).min() == 0
+
+
+@pytest.mark.parametrize(("transform", "method"), ALL)
+def test_bounds_hold_exactly_and_whole_numbers_are_whole(transform: str, method: str) -> None:
+    values = np.clip(np.abs(series()), 0, 100.25)
+    limits = config.Bounds(lower=0.0, upper=100.25)
+    scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method), limits)
+    attributes = scaler.attributes(values)
+    wild = np.random.default_rng(0).normal(0, 0.5, values.shape).astype(np.float32)
+    wild[0, :3] = np.nan
+    restored = scaler.restore(wild, attributes)
+    assert np.nanmin(restored) == 0 and np.nanmax(restored) == np.float32(100.25)
+    assert np.isnan(restored[0, :3]).all()
+    levelled = scaler.levelled(
+        torch.from_numpy(np.nan_to_num(wild)), torch.ones(wild.shape), torch.from_numpy(attributes)
+    )
+    seen = scaler.restore(levelled.numpy(), attributes)  # what the discriminator sees lies within them, too
+    unbounded = replace(scaler, lower_bound=None, upper_bound=None)
+    np.testing.assert_allclose(seen, unbounded.restore(levelled.numpy(), attributes), atol=1e-2)
+    whole = replace(scaler, integer=True, lower_bound=0.5).restore(wild, attributes)
+    there = whole[~np.isnan(whole)]
+    assert (there == np.rint(there)).all() and there.min() == 1 and there.max() == 100
+    assert Scaler.from_dict(scaler.to_dict()) == scaler
 
 
 @pytest.mark.parametrize("lower_bound", [None, 0.0])
@@ -87,8 +110,8 @@ def test_levelling_leaves_real_series_as_they_are(
     transform: str, method: str, lower_bound: float | None
 ) -> None:
     values = series() if lower_bound is None else np.abs(series())
-    settings = config.Scaling(transform=transform, method=method, lower_bound=lower_bound)
-    scaler = Scaler.fit([values], settings)
+    settings = config.Scaling(transform=transform, method=method)
+    scaler = Scaler.fit([values], settings, config.Bounds(lower=lower_bound))
     attributes = scaler.attributes(values)
     shapes = torch.from_numpy(scaler.scale(values, attributes))
     mask = (~shapes.isnan()).float()
@@ -114,7 +137,7 @@ def test_levelled_shapes_have_the_level_and_spread_that_they_are_to_get(transfor
 
 def test_what_the_lower_bound_cuts_off_keeps_its_gradient() -> None:
     values = np.abs(series())
-    scaler = Scaler.fit([values], config.Scaling(lower_bound=0.0))
+    scaler = Scaler.fit([values], config.Scaling(), config.Bounds(lower=0.0))
     attributes = scaler.attributes(values)
     attributes[..., 0] = attributes[..., 1] / 10  # nearly half of a shape lies below zero
     shapes = (0.1 * torch.randn(20, 200, 2, generator=torch.Generator().manual_seed(0))).requires_grad_()
@@ -132,7 +155,7 @@ def test_what_the_lower_bound_cuts_off_keeps_its_gradient() -> None:
 def test_levelling_survives_wild_flat_and_unmeasured_shapes() -> None:
     values = np.abs(series())
     for method in ("standard", "minmax"):
-        scaler = Scaler.fit([values], config.Scaling(method=method, lower_bound=0.0))
+        scaler = Scaler.fit([values], config.Scaling(method=method), config.Bounds(lower=0.0))
         attributes = torch.from_numpy(scaler.attributes(values))
         for shapes in (torch.full((20, 200, 2), 1e4), torch.zeros(20, 200, 2), -1e4 * torch.rand(20, 200, 2)):
             shapes.requires_grad_()

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.export import fold_channels
 from distgan.data.grid import DAY, float32, regular, seconds_of
 from distgan.data.store import (
     Axis,
@@ -41,6 +42,7 @@ from distgan.data.tables import (
 )
 from distgan.data.work import Work, sha256, workplace
 from distgan.errors import UserError, writing
+from distgan.preflight import refuse_absent
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
@@ -192,19 +194,6 @@ NPZ_KEYS = ("ids", "channels", "freq", "t0", "label", "label_names", "owner", "s
 READERS = (".csv", ".txt", ".tsv", ".parquet", ".npy", ".npz")
 
 
-def refuse_absent(source: str) -> None:
-    """
-    Raises:
-        UserError: a source on this machine is not there.
-    """
-    here = source != "auckland" and "://" not in source
-    if here and not Path(source).expanduser().exists():
-        raise UserError(
-            f"data.source {source} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a store "
-            "or a URL"
-        )
-
-
 def _read_source(settings: config.Data, place: Path) -> Source:
     if settings.source == "auckland":
         return _auckland()
@@ -224,7 +213,7 @@ def _read_source(settings: config.Data, place: Path) -> Source:
         return _npz(path, settings, work)
     source = (parquet_source if suffix == ".parquet" else csv_source)(path, settings, work)
     source.meta.provenance["sha256"] = sha256(path)
-    return source
+    return fold_channels(source)
 
 
 def _folder(path: Path, settings: config.Data, place: Path) -> Source:
@@ -275,7 +264,7 @@ def _fetch(system: Any, remote: str, target: Path) -> None:
     """One file, a block at a time, unless this version of it is there already."""
     version = target.with_name(f".{target.name}.version")
     now = f"{system.size(remote)} {system.ukey(remote)}"
-    if target.exists() and version.exists() and version.read_text() == now:
+    if target.exists() and version.exists() and version.read_text(encoding="utf-8") == now:
         return
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +272,7 @@ def _fetch(system: Any, remote: str, target: Path) -> None:
         with system.open(remote, "rb") as source, open(part, "wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
         part.replace(target)
-        version.write_text(now)
+        version.write_text(now, encoding="utf-8")
 
 
 def _auckland() -> Source:

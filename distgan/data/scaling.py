@@ -5,7 +5,7 @@ condition and given back on output. Statistics are float64; series stay float32.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -65,12 +65,15 @@ class Scaler:
     unit: float
     bound: float
     lower_bound: float | None
+    upper_bound: float | None = None
+    integer: bool = False
 
     @classmethod
     def fit(
         cls,
         blocks: Iterable[np.ndarray],
         settings: config.Scaling,
+        bounds: config.Bounds | None = None,
         owners: np.ndarray | None = None,
         least: int = 1,
     ) -> Self:
@@ -79,6 +82,7 @@ class Scaler:
         Args:
             blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or `store.part(rows)`, not
                 a generator.
+            bounds: public limits of the values, which restored series keep.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
                 each series has its own.
             least: owners that must reach the bound's |z| before it is rounded up.
@@ -88,7 +92,11 @@ class Scaler:
         """
         assert not isinstance(blocks, Iterator), "blocks are walked twice; pass a list or store.part(rows)"
         unit = _typical(blocks) if settings.transform == "log1p" else 1.0
-        scaler = cls(settings.transform, settings.method, unit, 1.0, settings.lower_bound)
+        scaler = cls(settings.transform, settings.method, unit, 1.0, None)
+        if bounds is not None:
+            scaler = replace(
+                scaler, lower_bound=bounds.lower, upper_bound=bounds.upper, integer=bounds.integer
+            )
         if settings.method == "minmax":
             return scaler
         largest = []
@@ -99,7 +107,7 @@ class Scaler:
         if not 0 < reached.max(initial=0.0) < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
         bound = _anonymous(reached, np.arange(len(reached)) if owners is None else owners, least)
-        return cls(settings.transform, settings.method, unit, bound, settings.lower_bound)
+        return replace(scaler, bound=bound)
 
     @property
     def _reach(self) -> float:
@@ -148,7 +156,7 @@ class Scaler:
         return standardised
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """The inverse of `scale`; only `lower_bound` clips."""
+        """The inverse of `scale`; then only `lower_bound` and `upper_bound` clip, and `integer` rounds."""
         transformed = np.array(scaled, np.float32)
         if self.method == "standard":
             transformed *= np.float32(self._reach)
@@ -156,11 +164,22 @@ class Scaler:
         transformed *= attributes[:, None, :, 1].astype(np.float32)
         transformed += attributes[:, None, :, 0].astype(np.float32)
         values = TRANSFORMS[self.transform][1](transformed, self.unit)
-        return values if self.lower_bound is None else np.maximum(values, np.float32(self.lower_bound))
+        return self._within_bounds(values)
+
+    def _within_bounds(self, values: np.ndarray) -> np.ndarray:
+        """Values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""
+        lower, upper = self.lower_bound, self.upper_bound
+        if self.integer:
+            values = np.rint(values)
+            lower = None if lower is None else float(np.ceil(lower))
+            upper = None if upper is None else float(np.floor(upper))
+        if lower is not None:
+            values = np.maximum(values, np.float32(lower))
+        return values if upper is None else np.minimum(values, np.float32(upper))
 
     def levelled(self, shapes: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
         """Generated shapes, made what scaled series are by construction: of level 0 and spread 1 where they
-        are measured, nowhere below `lower_bound` or further out than any training value. So a restored series
+        are measured, nowhere beyond the bounds or further out than any training value. So a restored series
         has exactly the level and spread that it was to get, but for what is cut off, and the discriminator
         sees it as it will be released. What is cut keeps its gradient. Scaled training series stay as they
         are.
@@ -176,20 +195,21 @@ class Scaler:
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
             shapes_BLC = _filling(shapes_BLC, mask)
-        lowest_B1C = self._lowest(attributes.float())[:, None]
-        cut_BLC = torch.maximum(shapes_BLC, lowest_B1C).clamp(max=1)
+        lowest_B1C = self._scaled_bound(self.lower_bound, -1, attributes.float())[:, None]
+        highest_B1C = self._scaled_bound(self.upper_bound, 1, attributes.float())[:, None]
+        cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return _passed(shapes_BLC, cut_BLC).to(shapes.dtype)
 
-    def _lowest(self, attributes: Tensor) -> Tensor:
-        """Where `lower_bound` lies on the networks' scale, and -1 at least: (B, C, 2) -> (B, C)."""
+    def _scaled_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
+        """Where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
         level, spread = attributes.unbind(-1)
-        if self.lower_bound is None:
-            return torch.full_like(level, -1)
-        bound = float(TRANSFORMS[self.transform][0](np.array(self.lower_bound, np.float32), self.unit))
-        lowest = (bound - level) / spread
+        if bound is None:
+            return torch.full_like(level, end)
+        transformed = float(TRANSFORMS[self.transform][0](np.array(bound, np.float32), self.unit))
+        place = (transformed - level) / spread
         if self.method == "standard":
-            lowest = torch.asinh(lowest) / self._reach
-        return lowest.clamp(-1, 1)
+            place = torch.asinh(place) / self._reach
+        return place.clamp(-1, 1)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -31,8 +31,9 @@ import torch
 import zarr
 from zarr.codecs import BloscCodec, BloscShuffle, Crc32cCodec, GzipCodec, ZstdCodec
 
-from distgan.errors import UserError, writing
-from distgan.files import read_json, whole_folder, write_json, write_text
+from distgan.csvtext import format_csv, unescape_cell
+from distgan.errors import UserError, parsing, writing
+from distgan.files import read_json, read_record, read_text, whole_folder, write_json, write_text
 
 FORMAT = 1
 CHUNK_ROWS = 256
@@ -304,7 +305,7 @@ def _alone(path: Path) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "a+")  # noqa: SIM115 (held open: it is the lock)
+        file = open(lock, "ab+")  # noqa: SIM115 (held open: it is the lock)
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -633,14 +634,22 @@ def _open(path: Path, kind: str) -> dict[str, Rows]:
     manifest = read_json(path / "manifest.json")
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest(manifest):
         raise UserError(f"damaged store: {path / 'manifest.json'} fails its own checksum; {AGAIN}")
-    if manifest["format"] != FORMAT:
-        raise UserError(f"{path} has format {manifest['format']}; this version of distgan reads {FORMAT}")
-    if manifest["kind"] != kind:
-        raise UserError(f"{path} is a store of {manifest['kind']}, not of {kind}")
-    for name, crc in manifest["files"].items():
-        if not (path / name).is_file() or _crc((path / name).read_bytes()).hex() != crc:
-            raise UserError(f"damaged store: {path / name} is missing or not what was written; {AGAIN}")
-    return {name: _array(path / name, entry) for name, entry in manifest["arrays"].items()}
+    with parsing(path / "manifest.json", AGAIN):
+        if manifest["format"] != FORMAT:
+            raise UserError(f"{path} has format {manifest['format']}; this version of distgan reads {FORMAT}")
+        if manifest["kind"] != kind:
+            raise UserError(f"{path} is a store of {manifest['kind']}, not of {kind}")
+        for name, crc in manifest["files"].items():
+            if not (path / name).is_file() or _crc((path / name).read_bytes()).hex() != crc:
+                raise UserError(f"damaged store: {path / name} is missing or not what was written; {AGAIN}")
+        return {name: _array(path / name, entry) for name, entry in manifest["arrays"].items()}
+
+
+def _rows_of(path: Path) -> int:
+    """Series of a store, by its manifest."""
+    place = path / "manifest.json"
+    with parsing(place, AGAIN):
+        return int(read_record(place, "arrays")["arrays"]["values"]["rows"])
 
 
 def _array(folder: Path, entry: dict[str, Any]) -> Rows:
@@ -796,7 +805,8 @@ class Store:
         """
         path = Path(path)
         values = _open(path, "series")["values"]
-        meta = Meta.from_dict(read_json(path / "zarr.json")["attributes"]["distgan"])
+        with parsing(path / "zarr.json", AGAIN):
+            meta = Meta.from_dict(read_json(path / "zarr.json")["attributes"]["distgan"])
         return cls(path, values, meta)
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -993,12 +1003,9 @@ def write_table(
     labels: Sequence[str] | None = None,
 ) -> None:
     """Write the table of a store, private."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    more = {} if labels is None else {"label": labels}
-    table.writerow([*COLUMNS, *more])
-    table.writerows(zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True))
-    write_text(path, text.getvalue(), private=True)
+    more = {} if labels is None else {"label": [str(label) for label in labels]}
+    rows = zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True)
+    write_text(path, format_csv([*COLUMNS, *more], rows), private=True)
 
 
 def read_table(path: Path) -> Table:
@@ -1006,12 +1013,14 @@ def read_table(path: Path) -> Table:
     Raises:
         UserError: it is missing, damaged, or a row has no known split.
     """
+    if not path.exists():
+        raise UserError(f"{path} is missing; it names the entity and split of each series")
+    text = read_text(path)
+    if text and not text.endswith("\n"):
+        raise UserError(f"{path} ends in the middle of a line; it was cut off, {AGAIN}")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = list(csv.reader(file))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; it names the entity and split of each series") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
         raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
     columns = lines[0] if lines else []
     if columns not in (COLUMNS, [*COLUMNS, "label"]):
@@ -1020,7 +1029,10 @@ def read_table(path: Path) -> Table:
         if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
             raise UserError(
                 f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(SPLITS)}, "
-                f"found {','.join(line)}"
+                f"found {','.join(line)[:80]}; {AGAIN}"
             )
+    store = path.with_name(f"{path.name.removesuffix('.private.csv')}.zarr")
+    if (store / "manifest.json").exists() and len(lines) - 1 != (rows := _rows_of(store)):
+        raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
-    return Table(*(np.array(column, dtype=str) for column in values[1:]))
+    return Table(*(np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]))

@@ -48,9 +48,9 @@ class Work:
     def done(self, name: str) -> bool:
         """Whether a part is there and whole: its arrays have their checksums."""
         try:
-            crcs = json.loads((self.folder / f"{name}.json").read_text())["crcs"]
+            crcs = json.loads((self.folder / f"{name}.json").read_bytes())["crcs"]
             found = {key: _crc(self.folder / f"{name}.{key}.npy") for key in crcs}
-        except (OSError, ValueError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return False
         return bool(found == crcs)
 

@@ -24,7 +24,7 @@ from distgan.engine.ema import average_of
 from distgan.engine.telemetry import Telemetry
 from distgan.engine.watch import CollapseWatch
 from distgan.errors import Diverged, Stopped, UserError
-from distgan.files import read_json, write_json
+from distgan.files import read_record, write_json
 from distgan.objectives.base import Objective, Phase
 from distgan.parallel import Parallel, Trainee
 from distgan.runs import Run
@@ -428,7 +428,7 @@ class Training:
         if found is not None:
             self.take(found)
             path = self.folder / ROLLBACKS
-            self.rollbacks = read_json(path)["rollbacks"] if path.exists() else 0
+            self.rollbacks = read_record(path, "rollbacks")["rollbacks"] if path.exists() else 0
 
     def agreed(self) -> checkpoint.Checkpoint | None:
         """Rank 0 finds the newest whole checkpoint; the others read and verify the same one."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from distgan.errors import writing
-from distgan.files import write_bytes
+from distgan.files import append_text, write_bytes
 from distgan.parallel import Parallel
 from distgan.runs import Run
 
@@ -120,10 +120,7 @@ class Telemetry:
 
     def _write(self, step: int, metrics: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "a") as file:
-                file.write(json.dumps({"step": step, **finite}) + "\n")
+        append_text(self.path, json.dumps({"step": step, **finite}) + "\n")
         if self.events is not None:
             self.events.numbers(step, metrics)
 

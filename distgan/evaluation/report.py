@@ -39,8 +39,9 @@ from distgan.evaluation.usefulness import REAL as TRAINED_ON_REAL
 from distgan.evaluation.usefulness import SYNTHETIC as TRAINED_ON_SYNTHETIC
 from distgan.evaluation.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
 from distgan.files import write_json, write_text
+from distgan.preflight import REPORT_SCHEMA
 
-SCHEMA = "distgan.report/2"
+SCHEMA = REPORT_SCHEMA
 HEADLINE = (  # the numbers of the first screen: of each line the first that there is
     ("critic", "acf_short"),
     ("spectrum", "value_distance"),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import Deserted, UserError
+from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ class Parallel:
         if brought:
             _tell_environment()
         patience = timedelta(seconds=settings.timeout)
-        _meet_again(patience)
+        meeting.meet(patience)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision="no",
@@ -85,6 +86,7 @@ class Parallel:
         torch.backends.cudnn.allow_tf32 = False
         # Messages between the processors: they wait for no device, so a step ends without a synchronisation.
         self._control = dist.new_group(backend="gloo", timeout=patience) if self.world_size > 1 else None
+        self._token = messages.agree_on_token(self._control) if self.world_size > 1 else b""
 
     @property
     def is_main(self) -> bool:
@@ -159,7 +161,7 @@ class Parallel:
         if self.world_size == 1 or self._heartbeat is not None:
             yield
             return
-        self._heartbeat = Heartbeat(self.rank, self.world_size)
+        self._heartbeat = Heartbeat(self.rank, self.world_size, self._token)
         try:
             yield
         except (RuntimeError, ConnectionError) as error:
@@ -210,12 +212,11 @@ class Parallel:
         return bool(self.largest(int(flag)))
 
     def share(self, thing: T) -> T:
-        """Rank 0's `thing`, on every rank (pickled: between processes of one run only)."""
+        """Return rank 0's `thing`, which JSON can hold, on every rank."""
         if self.world_size == 1:
             return thing
-        things = [thing]
-        dist.broadcast_object_list(things, src=0, group=self._control)
-        return things[0]
+        told: T = messages.broadcast(thing, self.is_main, self._control)
+        return told
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 while the others wait; all get its result, or all raise its error. Inside
@@ -235,11 +236,11 @@ class Parallel:
                 self._heartbeat.work_done()
             else:
                 self._heartbeat.await_work(self.settings.timeout)
-        problem = self.share(None if error is None else _portable(error))
+        problem = self.share(None if error is None else messages.pack_error(error))
         if error is not None:
             raise error
         if problem is not None:
-            raise problem
+            raise messages.unpack_error(problem)
         return self.share(result)
 
     def broadcast(self, tensors: list[Tensor]) -> None:
@@ -454,13 +455,6 @@ def _persistent_buffers(network: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in network.named_buffers() if name in saved}
 
 
-def _portable(error: Exception) -> Exception:
-    """The error as another process can raise it: ours keep their kind, others their text."""
-    if isinstance(error, UserError):
-        return type(error)(str(error))
-    return RuntimeError(f"rank 0 failed: {type(error).__name__}: {error}")
-
-
 def _refuse_contradictions(settings: config.Engine) -> None:
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # `no` is what a bare launch sets: silence
     if asked not in ("no", settings.precision):
@@ -505,31 +499,6 @@ def _is_desertion(error: Exception) -> bool:
     words = str(error).lower()
     signs = ("connection closed", "connection reset", "timed out waiting", "socket", "broken pipe", "gloo/")
     return any(sign in words for sign in signs)
-
-
-def _meet_again(patience: timedelta) -> None:
-    """After a restart by torchrun, join the process group under keys of this attempt.
-
-    Its store lives through all attempts (torch 2.13) and has the addresses of the processes that died: who
-    reads one of those waits for it in vain. Accelerate finds the group and uses it.
-    """
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if dist.is_initialized() or attempt == "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return
-    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, world_size, is_master=False, timeout=patience)
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "nccl"
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore(f"attempt {attempt}", store),
-        rank=rank,
-        world_size=world_size,
-        timeout=patience,
-    )
 
 
 def _tell_environment() -> None:

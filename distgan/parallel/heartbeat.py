@@ -1,44 +1,63 @@
-"""Who is still there: every process counts up a number in the store where all met. Whoever loses another
-process looks whose number stands still; whoever waits for others' work waits on while they count.
+"""Who is still there: every process keeps three counts (beats, work done, meetings reached) in the store
+where all met, signed with the launch's token. Whoever loses another process looks whose beats stand still;
+whoever waits for others' work waits on while they beat. What is not signed, or counts back, is as if it were
+not there: whoever else writes into the store can neither end a wait nor keep a dead process alive.
 """
 
 import contextlib
+import hashlib
+import hmac
 import itertools
 import threading
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.distributed as dist
 
 EVERY = 0.5  # seconds between two beats
 LATE = 4.0  # seconds in which a living process beats, however busy its machine
 PATIENCE = 10.0  # seconds for the store to answer
+ABSENT = "-"  # what `compare_set` gives for a key that is not there; unlike `get`, it waits for none
+LONGEST = 256  # bytes of a message
 _numbered = itertools.count()  # heartbeats of this process: all processes start them in the same order
+
+
+class Counts(NamedTuple):
+    """What a process has counted so far; no count ever falls."""
+
+    beats: int = 0
+    done: int = 0  # pieces of work, by rank 0
+    met: int = 0  # meetings that the process has come to
 
 
 class Heartbeat:
     """Beats in a thread of its own until `stop`, unless its process dies or is stopped by a signal."""
 
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.rank, self.world_size = rank, world_size
+    def __init__(self, rank: int, world_size: int, token: bytes) -> None:
+        self.rank, self.world_size, self._token = rank, world_size, token
         store = dist.distributed_c10d._get_default_store()  # torch has no public name for it
-        self._store = dist.PrefixStore(f"distgan/heartbeat {next(_numbered)}", store)
+        self._name = f"distgan/heartbeat {next(_numbered)}"
+        self._store = dist.PrefixStore(self._name, store)
+        self._own = Counts()
+        self._heard = {rank: Counts() for rank in range(world_size)}
         self._pieces = self._meetings = 0
-        self._stopped = threading.Event()
+        self._lock, self._stopped = threading.Lock(), threading.Event()
         threading.Thread(target=self._beat, daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def silent(self) -> list[int] | None:
-        """Ranks whose number stands still for LATE seconds; None where the store itself does not answer."""
+        """Ranks whose beats stand still for LATE seconds; None where the store itself does not answer."""
         found: list[list[int]] = []
 
         def look() -> None:
             with contextlib.suppress(RuntimeError, ConnectionError):
-                before = self._numbers()
+                before = self._listen()
                 if not self._stopped.wait(LATE):
-                    now = self._numbers()
-                    found.append([rank for rank, number in now.items() if number == before[rank]])
+                    now = self._listen()
+                    found.append([rank for rank in now if now[rank].beats == before[rank].beats])
 
         reader = threading.Thread(target=look, daemon=True)
         reader.start()
@@ -46,8 +65,8 @@ class Heartbeat:
         return found[0] if found else None
 
     def work_done(self) -> None:
-        """Rank 0 tells the others that it has done one more piece of work."""
-        self._store.add("done", 1)
+        """Tell the others that rank 0 has done one more piece of work."""
+        self._tell(done=1)
 
     def await_work(self, timeout: float) -> None:
         """Wait until rank 0 has done its next piece of work, however long it takes.
@@ -56,7 +75,7 @@ class Heartbeat:
             ConnectionError: a process has not beaten for `timeout` seconds.
         """
         self._pieces += 1
-        self._await("done", self._pieces, timeout)
+        self._await(lambda: self._heard[0].done >= self._pieces, timeout)
 
     def meet(self, timeout: float) -> None:
         """Wait until all processes are here, however long it takes.
@@ -65,36 +84,65 @@ class Heartbeat:
             ConnectionError: a process has not beaten for `timeout` seconds.
         """
         self._meetings += 1
-        self._store.add("met", 1)
-        self._await("met", self._meetings * self.world_size, timeout)
+        self._tell(met=1)
+        self._await(lambda: all(self._heard[rank].met >= self._meetings for rank in self._others), timeout)
 
-    def _await(self, counter: str, wanted: int, timeout: float) -> None:
-        """Wait until the counter is there.
+    @property
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self.world_size) if rank != self.rank]
+
+    def _await(self, arrived: Callable[[], bool], timeout: float) -> None:
+        """Wait until it is so.
 
         Raises:
             ConnectionError: a process has not beaten for `timeout` seconds.
         """
-        heard: dict[int, tuple[bytes, float]] = {}
+        heard = {rank: (-1, time.monotonic()) for rank in self._others}
         pause = 0.001
-        while self._store.add(counter, 0) < wanted:
-            time.sleep(pause)
-            pause, now = min(2 * pause, EVERY), time.monotonic()
-            for rank, beat in self._numbers().items():
-                if rank not in heard or heard[rank][0] != beat:
-                    heard[rank] = beat, now
-                if now - heard[rank][1] > timeout:
+        while True:
+            for rank, counts in self._listen().items():
+                if counts.beats != heard[rank][0]:
+                    heard[rank] = counts.beats, time.monotonic()
+                elif time.monotonic() - heard[rank][1] > timeout:
                     raise ConnectionError(f"process {rank} beats no more")
+            if arrived():
+                return
+            time.sleep(pause)
+            pause = min(2 * pause, EVERY)
 
     def _beat(self) -> None:
-        number = 0
         with contextlib.suppress(RuntimeError, ConnectionError):  # a dead store is noticed by whoever looks
             while not self._stopped.is_set():
-                number += 1
-                self._store.set(str(self.rank), str(number))
+                self._tell(beats=1)
                 self._stopped.wait(EVERY)
 
-    def _numbers(self) -> dict[int, bytes]:
-        others = [rank for rank in range(self.world_size) if rank != self.rank]
-        return {
-            rank: self._store.get(str(rank)) if self._store.check([str(rank)]) else b"" for rank in others
-        }
+    def _tell(self, **more: int) -> None:
+        """Raise some of this process's counts, for all to see."""
+        with self._lock:
+            raised = {name: getattr(self._own, name) + number for name, number in more.items()}
+            self._own = self._own._replace(**raised)
+            self._store.set(str(self.rank), self._sign(self.rank, self._own))
+
+    def _listen(self) -> dict[int, Counts]:
+        """What the others have counted, as far as it is signed."""
+        for rank in self._others:
+            message = self._store.compare_set(str(rank), ABSENT, ABSENT)
+            counts = self._verify(rank, message)
+            if counts is not None:
+                self._heard[rank] = Counts(*map(max, self._heard[rank], counts))
+        return {rank: self._heard[rank] for rank in self._others}
+
+    def _sign(self, rank: int, counts: Counts) -> str:
+        told = " ".join(map(str, counts))
+        seal = hmac.new(self._token, f"{self._name} {rank} {told}".encode(), hashlib.sha256)
+        return f"{told} {seal.hexdigest()}"
+
+    def _verify(self, rank: int, message: bytes) -> Counts | None:
+        """The counts of a message, or None where `rank` did not write it for this heartbeat."""
+        if len(message) > LONGEST:
+            return None
+        parts = message.split(b" ")
+        if len(parts) != len(Counts._fields) + 1 or not all(part.isdigit() for part in parts[:-1]):
+            return None
+        counts = Counts(*map(int, parts[:-1]))
+        return counts if hmac.compare_digest(self._sign(rank, counts).encode(), message) else None

@@ -90,15 +90,19 @@ def available(parallel: Parallel) -> float:
 
 
 def _meminfo() -> float:
-    lines = Path("/proc/meminfo").read_text().splitlines()
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
 
 
 def _container(root: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes left under the container's limit, if it has one."""
     try:
-        limit = (root / "memory.max").read_text().strip()
-        return float("inf") if limit == "max" else float(limit) - float((root / "memory.current").read_text())
+        limit = (root / "memory.max").read_text(encoding="utf-8").strip()
+        return (
+            float("inf")
+            if limit == "max"
+            else float(limit) - float((root / "memory.current").read_text(encoding="utf-8"))
+        )
     except (OSError, ValueError):
         return float("inf")
 

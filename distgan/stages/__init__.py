@@ -4,8 +4,6 @@ A stage that runs takes the records of all later ones away: what a record tells 
 from what the stages before it have made last.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
-from distgan.data import ingest
 from distgan.data.store import private_table
 from distgan.errors import UserError
-from distgan.evaluation import report
-from distgan.files import write_text
+from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.models.classical import FAMILIES
 from distgan.parallel import Parallel
+from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
 from distgan.runs import Run
 from distgan.stages import bank, binding, cluster, encode, encoder, evaluate, gan, generate, prepare
 from distgan.stages.common import left_out_windows
@@ -47,7 +44,7 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     names = had(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        with parallel.together(), opened(settings, folder, parallel):
+        with private_files(), parallel.together(), opened(settings, folder, parallel):
             due = tuple(name for name in names if finished(name, settings, folder) is None)
             check_batches(settings, parallel.share(due), parallel)
             for name in names:
@@ -97,7 +94,7 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
     record = parallel.share(finished(name, settings, folder))
     if record is not None:
         if parallel.is_main:
-            print(f"{name:<9} done already: {record['summary']}", flush=True)
+            print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
         return
     parallel.on_main(lambda: begin(name, settings, folder))
     read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
@@ -126,16 +123,10 @@ def begin(name: str, settings: config.Config, folder: Run) -> None:
     Raises:
         UserError: a stage before it is not done with these settings, or the source of all is gone.
     """
-    place = settings.stages.index(name)
-    for earlier in settings.stages[:place]:
-        if current(earlier, settings, folder) is None:
-            raise UserError(
-                f"{name} builds on {earlier}, which is not done in {folder.folder} with these settings; run "
-                f"that stage first (--stages {earlier})"
-            )
+    check_earlier(name, settings, folder)
     if name == "prepare":  # whose source may be gone for good, while series are still to be generated
-        ingest.refuse_absent(settings.data.source)
-    for later in settings.stages[place:]:
+        refuse_absent(settings.data.source)
+    for later in settings.stages[settings.stages.index(name) :]:
         folder.record(later).unlink(missing_ok=True)
 
 
@@ -143,12 +134,6 @@ def finished(name: str, settings: config.Config, folder: Run) -> dict[str, Any] 
     """As `current`, and None where something that the stage makes is gone."""
     whole = all(path.exists() for path in made_by(name, settings, folder))
     return current(name, settings, folder) if whole else None
-
-
-def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
-    """A stage's record, or None where it is not done with these settings."""
-    record = folder.done(name)
-    return record if record is not None and record["token"] == tokens(settings)[name] else None
 
 
 def made_by(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
@@ -167,21 +152,6 @@ def made_by(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]
     }[name]
 
 
-def tokens(settings: config.Config) -> dict[str, str]:
-    """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
-    own: dict[str, Any] = {
-        "gan": settings.train.steps,
-        "generate": settings.generate.model_dump(mode="json"),
-        "evaluate": [report.SCHEMA, settings.evaluate.model_dump(mode="json")],
-    }
-    chain, so_far = {}, []
-    for name, identity in settings.identities.items():
-        so_far.append(own.get(name))
-        content = json.dumps([identity, so_far], sort_keys=True)
-        chain[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
-    return chain
-
-
 @contextmanager
 def opened(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator[None]:
     """Hold the run folder, with the resolved config in it.
@@ -193,31 +163,15 @@ def opened(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator
     def claim() -> None:
         if folder.config.exists():
             refuse_another(config.load(folder.config), settings, folder)
+        for place in folder.private:
+            make_private(place)
+        remove_litter(folder.folder)
         write_text(folder.config, settings.to_yaml())
 
     with ExitStack() as held:
         parallel.on_main(lambda: held.enter_context(folder.lock()) and None)
         parallel.on_main(claim)
         yield
-
-
-def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -> None:
-    """
-    Raises:
-        UserError: a stage that is done, or has begun, depends on a setting that is another now.
-    """
-    now = settings.identities
-    for stage, identity in saved.identities.items():
-        if identity != now[stage] and (folder.done(stage) or folder.checkpoints(stage).exists()):
-            break
-    else:
-        return
-    old, new = saved.flat(), settings.flat()
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
-    raise UserError(
-        f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "
-        f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH or remove that folder"
-    )
 
 
 def describe(settings: config.Config, names: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from distgan.anonymity import dp
 from distgan.conditions import Bank, Members
 from distgan.data.store import Store, private_table, read_table
 from distgan.engine import checkpoint
+from distgan.errors import parsing
 from distgan.evaluation import tracing
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.attacks.scene import Embed, Scene, Side
@@ -103,7 +104,8 @@ def kept_tracing(folder: Run) -> list[tracing.Attack]:
     path = folder.clusters / TRACING
     fields = tracing.Attack.__dataclass_fields__
     told = read_json(path) if path.exists() else []
-    return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+    with parsing(path):
+        return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
 
 
 # ------------------------------------------------------------------------------------------------- who is who

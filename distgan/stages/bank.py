@@ -15,7 +15,7 @@ from distgan.anonymity.dp.bank import Budget, Sums
 from distgan.conditions import Bank, Members, Projection
 from distgan.errors import UserError
 from distgan.evaluation import tracing
-from distgan.files import read_json, write_json
+from distgan.files import read_record, write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages.common import TrainingData, owners_of
@@ -101,7 +101,7 @@ def private(
 
 def private_facts(folder: Run) -> dict[str, Any]:
     """Return what the cluster stage has noted of a private partition."""
-    facts: dict[str, Any] = read_json(folder.clusters / "clusters.json")
+    facts = read_record(folder.clusters / "clusters.json")
     if "cells" not in facts:
         raise UserError(
             f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"

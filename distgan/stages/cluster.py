@@ -87,7 +87,12 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
     if settings.privacy.epsilon is not None:
         return parallel.on_main(lambda: private(settings, folder))
     parallel.on_main(lambda: fresh(work_folder(folder)))
-    facts = shared(settings, folder, parallel)
+    try:
+        facts = shared(settings, folder, parallel)
+    except BaseException:
+        if parallel.is_main:  # the others are going down as well, and need it no more
+            shutil.rmtree(work_folder(folder), ignore_errors=True)
+        raise
     parallel.on_main(lambda: shutil.rmtree(work_folder(folder)))
     return facts
 

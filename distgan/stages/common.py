@@ -18,8 +18,8 @@ from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store import Meta, Store, Table, private_table, read_table
 from distgan.data.windows import Windows
-from distgan.errors import UserError
-from distgan.files import read_json, write_bytes
+from distgan.errors import UserError, parsing
+from distgan.files import read_record, write_bytes
 from distgan.parallel import Parallel
 from distgan.runs import Run
 
@@ -33,16 +33,19 @@ def open_series(folder: Run) -> Store | Windows:
         UserError: the run has no store yet, or it is damaged.
     """
     store = Store.open(folder.need(folder.series, "prepare"))
-    chosen = read_json(folder.need(folder.scaler, "prepare")).get("windows")
-    return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
+    chosen = read_record(folder.need(folder.scaler, "prepare")).get("windows")
+    with parsing(folder.scaler):
+        return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
 
 
 def inputs_of(folder: Run, *more: Path) -> str:
     """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not of
     words about them, as whose data they are.
     """
-    scaler = {name: value for name, value in read_json(folder.scaler).items() if name != "meta"}
-    values = read_json(folder.series / "manifest.json")["arrays"]["values"]
+    scaler = {name: value for name, value in read_record(folder.scaler).items() if name != "meta"}
+    manifest = folder.series / "manifest.json"
+    with parsing(manifest):
+        values = read_record(manifest, "arrays")["arrays"]["values"]
     content = hashlib.sha256(json.dumps([scaler, values], sort_keys=True).encode())
     for place in (private_table(folder.series), left_out_windows(folder), *more):
         if place.exists():
@@ -170,8 +173,10 @@ class TrainingData:
 
 def read_scaler(folder: Run) -> tuple[Scaler, Meta]:
     """How to undo the scaling, and the axis, channels and units of the series."""
-    tree = read_json(folder.need(folder.scaler, "prepare"))
-    return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])
+    place = folder.need(folder.scaler, "prepare")
+    with parsing(place, "remove it and run the same command again"):
+        tree = read_record(place, "scaler", "meta")
+        return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])
 
 
 def save_network(network: nn.Module, path: Path) -> None:

@@ -1,13 +1,13 @@
 """Runs side by side: their report.json -> a table for the terminal, and compare.html."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from distgan.arguments import parse_compare
 from distgan.errors import UserError
 from distgan.evaluation import compare
-from distgan.files import read_json, write_text
+from distgan.files import read_record, write_text
 from distgan.runs import Run
 
 
@@ -17,14 +17,7 @@ def run(arguments: Sequence[str]) -> str:
     Raises:
         UserError: a report is missing, or the reports do not fit together.
     """
-    parser = argparse.ArgumentParser(
-        prog="distgan compare", description="Put runs of the same data side by side."
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or those of --out")
-    parser.add_argument("--out", type=Path, default=Path("compare.html"), help="the page (%(default)s)")
-    options = parser.parse_args(arguments)
-    if len(options.runs) < 2:
-        raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
+    options = parse_compare(arguments)
     reports = {name: opened(folder) for name, folder in named(options.runs).items()}
     compare.refuse_unlike(reports)
     write_text(options.out, compare.render(reports))
@@ -46,7 +39,4 @@ def named(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def opened(folder: Path) -> dict[str, Any]:
-    if not Run(folder).scores.exists():
-        raise UserError(f"no report.json in {folder}; run distgan evaluate {folder} first")
-    found: dict[str, Any] = read_json(Run(folder).scores)
-    return found
+    return read_record(Run(folder).scores)

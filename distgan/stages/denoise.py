@@ -13,6 +13,7 @@ from torch import nn
 
 from distgan import config
 from distgan.data import ingest
+from distgan.data.export import export
 from distgan.data.scaling import Scaler
 from distgan.data.store import Meta, StoreWriter
 from distgan.data.work import workplace
@@ -21,7 +22,6 @@ from distgan.files import refuse_standing
 from distgan.runs import Run
 from distgan.stages.common import of_a_finished_run, read_scaler
 from distgan.stages.gan import load_generator
-from distgan.stages.generate import export
 
 FORMATS = (".zarr", ".csv", ".parquet")
 

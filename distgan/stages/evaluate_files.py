@@ -3,12 +3,15 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 import distgan
 from distgan import config
+from distgan.arguments import parse_evaluate_files
+from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.splits import assign_splits
 from distgan.data.store import SPLITS, Meta
@@ -19,6 +22,9 @@ from distgan.evaluation.verdict import COPIER, REAL
 from distgan.files import read_json
 from distgan.stages.evaluate import measured
 
+ALIGN = (
+    "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
+)
 UNKNOWN = (
     "How the synthetic series were made: by which model, from which real ones, and whether anything was "
     "averaged before.",
@@ -38,12 +44,14 @@ def run(arguments: Sequence[str]) -> str:
     Raises:
         UserError: a file cannot be read, or the two do not fit together.
     """
-    options = parsed(arguments)
-    settings = config.load(None, options.overrides)
+    options = parse_evaluate_files(arguments)
+    settings: config.Config = options.settings
     real, made = (
         ingest.read(settings.data.model_copy(update={"source": source}))
         for source in (options.real, options.synthetic)
     )
+    if options.align is not None:
+        real, made = aligned(options, settings.data, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
     splits = assign_splits(real.owners, settings.data.splits, settings.seed)
     sets = {name: real.values[splits == name] for name in SPLITS}
@@ -61,16 +69,37 @@ def run(arguments: Sequence[str]) -> str:
     return f"report    {page}\n\n{report.markdown(read_json(scores))}"
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan evaluate", description="Judge a file of synthetic series by a file of real ones."
-    )
-    kinds = "CSV, Parquet, NPY, NPZ, folder or store, as data.source"
-    parser.add_argument("--real", required=True, help=kinds)
-    parser.add_argument("--synthetic", required=True, help="the same, with the same steps")
-    parser.add_argument("--out", type=Path, default=Path("report"), help="folder of the report (%(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of data and evaluate")
-    return parser.parse_intermixed_args(arguments)
+def aligned(
+    options: argparse.Namespace, data: config.Data, real: ingest.Raw, made: ingest.Raw
+) -> tuple[ingest.Raw, ingest.Raw]:
+    """Return both series in the longer of their steps, by sums or means as --align says.
+
+    Raises:
+        UserError: the longer steps are no multiple of the shorter ones.
+    """
+    many = ratio(real.meta, made.meta)
+    if min(many.numerator, many.denominator) > 1:
+        raise UserError(
+            f"--align: steps of {real.meta.axis.step_seconds} s in {options.real} and of "
+            f"{made.meta.axis.step_seconds} s in {options.synthetic} do not divide each other; bring both to "
+            "one step with data.resample.step=…"
+        )
+    if many == 1:
+        return real, made
+    finer = options.real if many > 1 else options.synthetic
+    factor = data.reduce.factor * max(many.numerator, many.denominator)
+    reduce = config.Reduce(factor=factor, method=options.align)
+    read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
+    return (read, made) if many > 1 else (real, read)
+
+
+def ratio(real: Meta, made: Meta) -> Fraction:
+    """Return how many steps of `real` make one of `made`. Where one says nothing about time, the lengths
+    decide.
+    """
+    if real.nominal or made.nominal:
+        return Fraction(real.axis.length, made.axis.length)
+    return Fraction(made.axis.step_seconds, real.axis.step_seconds)
 
 
 def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
@@ -86,13 +115,16 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
     }
     if one.nominal or two.nominal:
         del told["steps of {} s"], told["times from {}"]  # one of them says nothing about time
-    if len(one.channels) == len(two.channels) == 1:
+    if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
+        del told["channels {}"]  # as a table holds them
+    elif len(one.channels) == len(two.channels) == 1:
         del told["channels {}"]  # a name alone makes no difference
     for text, (here, there) in told.items():
         if here != there:
             raise UserError(
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
                 "both must have the same steps, length, channels and times"
+                + (ALIGN if ratio(one, two) != 1 else "")
             )
 
 

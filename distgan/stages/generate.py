@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 import distgan
 from distgan import config, draws
 from distgan.conditions import Bank
+from distgan.data import export
 from distgan.data.scaling import Scaler
-from distgan.data.store import Meta, Store, StoreWriter
-from distgan.errors import writing
-from distgan.files import write_text
+from distgan.data.store import Meta, StoreWriter
+from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_numbers
 from distgan.parallel import Parallel
 from distgan.runs import Run
@@ -27,6 +26,7 @@ from distgan.stages.gan import load_generator
 from distgan.stages.prepare import Shape
 
 TABLES = (".csv", ".parquet")
+NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
@@ -36,15 +36,41 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     with StoreWriter(folder.synthetic, meta) as writer:
         for scaled, attributes in sampled(settings, folder, bank, parallel):
             writer.append(scaler.restore(scaled, attributes))
-    write_labels(settings, folder, bank)
+    if bank.labels:
+        labels = np.asarray(bank.labels)[groups_of(settings.generate, bank)]
+        export.write_labels(folder.synthetic_labels, labels.tolist())
     place = folder.synthetic
     for older in TABLES:  # of series that were made before
         place.with_suffix(older).unlink(missing_ok=True)
+    export.readme_of(place).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
-        place = export(place, place.with_suffix(f".{settings.generate.format}"), "synthetic")
+        place = place.with_suffix(f".{settings.generate.format}")
+        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, folder)
     return {
         "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
     }
+
+
+def export_to(settings: config.Config, folder: Run, place: Path) -> str:
+    """Write the run's synthetic series to `place`, with a README and labels beside it; a line for the user.
+
+    Raises:
+        UserError, DiskFull: the place cannot be written.
+    """
+    made = export.export(folder.need(folder.synthetic, "generate"), place, NAME, settings.generate.layout)
+    if folder.synthetic_labels.exists():
+        write_bytes(export.labels_of(place), read_bytes(folder.synthetic_labels))
+    describe_export(made, settings, folder)
+    return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
+
+
+def describe_export(made: export.Exported, settings: config.Config, folder: Run) -> None:
+    """Write the README of an export; what is known of the clock stands with the scaler."""
+    _, meta = read_scaler(folder)
+    count, labelled = settings.generate.count, folder.synthetic_labels.exists()
+    clock = str(meta.provenance.get("clock", ""))
+    export.write_readme(made, meta, count, clock, credit_of(settings, meta), labelled)
 
 
 def groups_of(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> np.ndarray:
@@ -52,13 +78,6 @@ def groups_of(chosen: config.Generate, bank: Bank, among: np.ndarray | None = No
     groups = np.repeat(np.arange(bank.num_groups), bank.allocate(chosen.count, among))
     draws.generator(chosen.seed, 0, "order of groups").shuffle(groups)
     return groups
-
-
-def write_labels(settings: config.Config, folder: Run, bank: Bank) -> None:
-    """The label of every synthetic series, where groups have one: a table beside the store."""
-    if bank.labels:
-        labels = np.asarray(bank.labels)[groups_of(settings.generate, bank)]
-        write_text(folder.synthetic_labels, "\n".join(["label", *labels, ""]))
 
 
 def sampled(
@@ -137,32 +156,6 @@ def provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
     """
     made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
     return made | {"credit": credit_of(settings, meta)}
-
-
-def export(source: Path, place: Path, name: str) -> Path:
-    """A store as a CSV or Parquet table, one column `name-000001` a series and channel; its place."""
-    store = Store.open(source)
-    channels = store.meta.channels
-    columns = {
-        f"{name}-{row:06d}" + (f" {channel}" if len(channels) > 1 else ""): store.rows(np.array([row]))[
-            0, :, c
-        ]
-        for row in range(store.num_series)
-        for c, channel in enumerate(channels)
-    }
-    table = pd.DataFrame({"timestamp": store.meta.axis.times(), **columns})
-    temporary = place.with_name(f".{place.name}.tmp")
-    with writing(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if place.suffix == ".csv":
-                table.to_csv(temporary, index=False, float_format="%.6g")
-            else:
-                table.to_parquet(temporary)
-            temporary.replace(place)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return place
 
 
 def describe(settings: config.Config, of: Shape) -> str:

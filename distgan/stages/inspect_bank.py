@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from distgan.conditions import TENSORS, Bank, Members, Projection, verify
+from distgan.errors import parsing
 from distgan.evaluation import plots, tracing
 from distgan.files import read_json, write_bytes
 from distgan.runs import Run
@@ -61,7 +62,8 @@ def private_part(run: Run, bank: Bank) -> list[str]:
         return ["no map: the owner's private files do not lie beside this bank"]
     told = read_json(run.clusters / TRACING) if (run.clusters / TRACING).exists() else []
     fields = tracing.Attack.__dataclass_fields__
-    attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+    with parsing(run.clusters / TRACING):
+        attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
     held = Members.load(members)
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     explained = Projection.load(projection).explained

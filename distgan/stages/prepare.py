@@ -112,15 +112,15 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     """Learn the scaler from the training split alone, a block at a time.
 
     Raises:
-        UserError: nothing varies, or values lie below `data.scaling.lower_bound`.
+        UserError: nothing varies, or values lie beyond `data.bounds`.
     """
     table = read_table(private_table(folder.series))
     rows = samples(data, table, "train", folder)
-    watched = Watched(data.part(rows), settings.data.scaling.lower_bound, settings.data.store.dtype)
-    scaler = Scaler.fit(
-        watched, settings.data.scaling, owner_codes(table, data, rows), settings.bank.min_members
-    )
-    watched.refuse_below()
+    bounds = settings.data.bounds
+    watched = Watched(data.part(rows), bounds, settings.data.store.dtype)
+    owners = owner_codes(table, data, rows)
+    scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
+    watched.refuse_beyond()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
@@ -129,47 +129,70 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
 
 @dataclass
 class Watched:
-    """Blocks [n, L, C] as a scaler walks them; the first time, what lies below its bound is counted.
+    """Blocks [n, L, C] as a scaler walks them; the first time, what lies beyond the bounds is counted.
 
     Rounding is no fault: 1e-6 of a series' largest size, and what `dtype` makes of the bound.
     """
 
     blocks: Iterable[np.ndarray]
-    bound: float | None
+    bounds: config.Bounds
     dtype: str
     measured: int = 0
     below: int = 0
+    above: int = 0
+    broken: int = 0  # values that are no whole numbers
     lowest: float = np.inf
+    highest: float = -np.inf
+    fraction: float = 0.0  # one of them
     walked: bool = False
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        looking, self.walked = self.bound is not None and not self.walked, True
+        looking, self.walked = self.bounds != config.Bounds() and not self.walked, True
         for values in self.blocks:
             if looking:
                 self._look(values)
             yield values
 
     def _look(self, values: np.ndarray) -> None:
-        assert self.bound is not None
         there = ~np.isnan(values)
-        size = np.max(np.abs(values), axis=1, keepdims=True, where=there, initial=0)
-        slack = 1e-6 * size + float(np.finfo(self.dtype).eps) * abs(self.bound)
+        size = 1e-6 * np.max(np.abs(values), axis=1, keepdims=True, where=there, initial=0)
+        precision = float(np.finfo(self.dtype).eps)
         self.measured += int(there.sum())
-        self.below += int((values < self.bound - slack).sum())
         self.lowest = min(self.lowest, float(np.min(values, where=there, initial=np.inf)))
+        self.highest = max(self.highest, float(np.max(values, where=there, initial=-np.inf)))
+        lower, upper = self.bounds.lower, self.bounds.upper
+        if lower is not None:
+            self.below += int((values < lower - size - precision * abs(lower)).sum())
+        if upper is not None:
+            self.above += int((values > upper + size + precision * abs(upper)).sum())
+        if self.bounds.integer:
+            broken = np.abs(values - np.rint(values)) > size + precision * np.abs(values)
+            self.broken += int(broken.sum())
+            self.fraction = float(values[broken][0]) if broken.any() else self.fraction
 
-    def refuse_below(self) -> None:
+    def refuse_beyond(self) -> None:
         """
         Raises:
-            UserError: values lie below the bound, at which generated series would be cut off.
+            UserError: values lie beyond the bounds, at which generated series would be cut off, or are no
+                whole numbers, to which generated ones would be rounded.
         """
-        if self.bound is not None and not self.walked:  # minmax learns nothing from them
+        if self.bounds != config.Bounds() and not self.walked:  # minmax learns nothing from them
             deque(self, maxlen=0)
-        if self.below:
+        cut = "and generated series would be cut off there; "
+        for count, key, bound, end, remedy in (
+            (self.below, "lower", self.bounds.lower, f"the lowest {self.lowest:g}", "lower it"),
+            (self.above, "upper", self.bounds.upper, f"the highest {self.highest:g}", "raise it"),
+        ):
+            if count:
+                side = "below" if key == "lower" else "above"
+                raise UserError(
+                    f"{100 * count / self.measured:.2g} % of the training values are {side} "
+                    f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or leave it out"
+                )
+        if self.broken:
             raise UserError(
-                f"{100 * self.below / self.measured:.2g} % of the training values are below "
-                f"data.scaling.lower_bound {self.bound:g}, the lowest {self.lowest:g}, and generated series "
-                "would be cut off there; lower it, or leave it out"
+                f"{100 * self.broken / self.measured:.2g} % of the training values are no whole numbers, "
+                f"e.g. {self.fraction:g}, and data.bounds.integer would round generated ones; leave it out"
             )
 
 

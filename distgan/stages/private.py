@@ -8,8 +8,7 @@ from typing import Any
 from distgan import conditions, config
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Head, Ledger, Query, read_head
-from distgan.errors import Mismatch, UserError
-from distgan.files import read_json
+from distgan.errors import Mismatch
 from distgan.runs import Run
 from distgan.stages.common import inputs_of, latents_digest
 
@@ -22,26 +21,11 @@ def open_ledger(folder: Run) -> Ledger:
     Raises:
         Mismatch: one of them cannot be read.
     """
-    witnesses = []
-    manifest = folder.bank / conditions.MANIFEST
-    if manifest.exists():
-        claim = _content(manifest).get("privacy")
-        if claim is not None:
-            held = claim.get("ledger") if isinstance(claim, dict) else None
-            witnesses.append((manifest, read_head(held, manifest)))
-    for stage in WITNESSES:
-        record = folder.record(stage)
-        if record.exists() and (held := _content(record).get("ledger")) is not None:
-            witnesses.append((record, read_head(held, record)))
+    places: dict[Path, tuple[str, ...]] = {folder.bank / conditions.MANIFEST: ("privacy", "ledger")}
+    places |= {folder.record(stage): ("ledger",) for stage in WITNESSES}
+    heads = [(place, read_head(place, *keys)) for place, keys in places.items() if place.exists()]
+    witnesses = [(place, head) for place, head in heads if head is not None]
     return Ledger(folder.ledger, folder.noisy_sums, witnesses)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except UserError as error:
-        raise Mismatch(str(error)) from None
-    return content if isinstance(content, dict) else {}
 
 
 def head_facts(head: Head) -> dict[str, Any]:

@@ -19,12 +19,13 @@ import numpy as np
 import distgan
 from distgan import conditions, config
 from distgan.conditions import Bank
+from distgan.data.export import export
 from distgan.data.store import Store
 from distgan.data.work import sha256
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report import finite, page
-from distgan.files import refuse_standing, whole_folder, write_json, write_text
+from distgan.files import publish, refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import current
@@ -33,7 +34,6 @@ from distgan.stages.attacks import Target, attacked
 from distgan.stages.bank import traced
 from distgan.stages.binding import ARTEFACTS, audit_chain
 from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
-from distgan.stages.generate import export
 from distgan.stages.owners import audit_owners
 from distgan.stages.private import audit_ledger
 from distgan.stages.release_ledger import REFUSED, RELEASED, ReleaseLedger
@@ -290,7 +290,12 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         inside = Run(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
-            export(inside.synthetic, inside.synthetic.with_suffix(f".{form}"), "synthetic")
+            export(
+                inside.synthetic,
+                inside.synthetic.with_suffix(f".{form}"),
+                "synthetic",
+                settings.generate.layout,
+            )
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
@@ -299,6 +304,7 @@ def fill(place: Path, verdict: dict[str, Any], settings: config.Config, folder: 
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**verdict, "files": sums}, temporary / "verdict")
         write_text(temporary / "README.txt", readme(verdict, settings, folder, form))
+        publish(temporary)
 
 
 def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:

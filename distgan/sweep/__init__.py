@@ -16,14 +16,15 @@ from typing import Any
 
 from distgan import config
 from distgan.errors import Stopped, UserError
-from distgan.files import write_text
+from distgan.files import check_path, write_text
 from distgan.runs import Run
 
 
 def sweep(argv: Sequence[str] | None = None) -> None:
     options = arguments(argv)
     settings = config.load(options.config, options.overrides)
-    if options.run_dir:
+    if options.run_dir is not None:
+        check_path(options.run_dir, "--run-dir")
         settings = settings.model_copy(update={"run_dir": options.run_dir})
     if not settings.sweep.space:
         raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
@@ -61,7 +62,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML file with a section `sweep`")
+    parser.add_argument("--config", required=True, help="YAML file with a section `sweep`")
     parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import optuna
 import ray
@@ -31,7 +31,7 @@ from ray.util import queue as ray_queue
 
 from distgan import config
 from distgan.errors import UserError
-from distgan.files import read_json
+from distgan.files import private_files, read_record
 from distgan.runs import Run
 from distgan.sweep import results
 from distgan.sweep.trial import (
@@ -187,12 +187,17 @@ def plain(value: Any) -> Any:
 
 def _step_of(checkpoint: Any) -> int:
     with checkpoint.as_directory() as place:
-        return read_json(Path(place) / "origin.json")["step"]
+        return read_record(Path(place) / "origin.json", "step")["step"]
 
 
 def _looks_of(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Look]:
     """The trial's looks, trained by this process or by a group of workers."""
-    with open(trial.path("console.log"), "a") as log, contextlib.redirect_stdout(log):
+    with private_files(), open(trial.path("console.log"), "a", encoding="utf-8") as log:
+        yield from _writing_to(log, trial, steps, chosen)
+
+
+def _writing_to(log: TextIO, trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Look]:
+    with contextlib.redirect_stdout(log):
         if chosen.resources.workers == 1:
             yield from go_on(trial, steps, chosen.objectives)
         else:
@@ -248,6 +253,11 @@ def run_worker(job: Mapping[str, Any]) -> None:
     trial = Trial(Path(job["folder"]))
     if is_main:
         wait_until_free(trial.run)
+    with private_files():
+        _go_on_and_tell(trial, job, is_main)
+
+
+def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
     for look in go_on(trial, job["steps"], job["objectives"], is_main):
         if is_main:
             job["found"].put(vars(look))

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from distgan import config
-from distgan.errors import UserError, writing
-from distgan.files import read_json, read_lines, write_bytes, write_text
+from distgan.errors import UserError, parsing, writing
+from distgan.files import read_lines, read_record, write_bytes, write_text
 from distgan.runs import Run
 from distgan.sweep.scores import WORST
 from distgan.sweep.trial import RECORD, Look
@@ -61,12 +61,16 @@ def read(home: Run, steps: int, part: str = "trials") -> list[Result]:
     """All trials in the order they began; `steps` is the length of a whole one."""
     states = _states(home)
     records = sorted(
-        ((read_json(path), path.parent) for path in (home.folder / part).glob(f"*/{RECORD}")),
+        (
+            (read_record(path, "started", "looks", "values"), path.parent)
+            for path in (home.folder / part).glob(f"*/{RECORD}")
+        ),
         key=lambda found: found[0]["started"],
     )
     results = []
     for number, (record, folder) in enumerate(records, 1):
-        looks = [Look(**look) for look in record["looks"]]
+        with parsing(folder / RECORD):
+            looks = [Look(**look) for look in record["looks"]]
         state = states.get(folder.name, "running")
         if state == "ended" and looks and looks[-1].step < steps and not looks[-1].lost:
             state = "stopped"
@@ -88,7 +92,7 @@ def note(home: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
     place = home.folder / STATES
     torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
-    with writing(home.folder), open(place, "a") as file:
+    with writing(home.folder), open(place, "a", encoding="utf-8") as file:
         event = json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)})
         file.write(("\n" if torn else "") + event + "\n")
 

@@ -11,7 +11,7 @@ from distgan.errors import UserError
 from distgan.evaluation import verdict
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.scores import BY_NAME, SCORES
-from distgan.files import read_json, read_lines
+from distgan.files import read_lines, read_record
 from distgan.runs import Run
 
 FIDELITY, TRACING, METRICS = "fidelity", "tracing", "metrics."
@@ -51,7 +51,7 @@ def read(run: Run, objectives: Sequence[str]) -> dict[str, float]:
         NoValue: one does not exist for these data, or is not written by this training.
         UserError: one is not finite.
     """
-    report = read_json(run.need(run.scores, "evaluate"))
+    report = read_record(run.need(run.scores, "evaluate"))
     found = {name: _one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
@@ -64,7 +64,7 @@ def gate(run: Run) -> str:
 
     Whether the evidence is enough to release anything is another question, and `release` asks it.
     """
-    report = read_json(run.scores)
+    report = read_record(run.scores, "privacy")
     if report["privacy"] is not None and report["privacy"]["outcome"] == battery.OVER:
         return str(report["privacy"]["sentence"])
     rows = _rows(report)

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from distgan.errors import UserError
-from distgan.files import read_json, write_json
+from distgan.files import read_record, write_json
 from distgan.runs import Run
 
+PREFIX = "distgan-ray-"
 ROOT = Path(__file__).resolve().parents[2]
 ALWAYS = {
     "RAY_AUTH_MODE": "token",
@@ -52,7 +53,7 @@ def prepared(home: Run, address: str | None) -> Iterator[Path | None]:
     with temporary_folder(home.folder / "ray" / "temporary.json") as folder:
         token = folder / "token"
         token.touch(mode=0o600)
-        token.write_text(secrets.token_hex(32))
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         own = {
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: Ray stays on loopback
@@ -69,8 +70,10 @@ def prepared(home: Run, address: str | None) -> Iterator[Path | None]:
 def temporary_folder(note: Path) -> Iterator[Path]:
     """A folder that is removed at the end; by `note` the next sweep finds and removes a killed one's."""
     if note.exists():
-        shutil.rmtree(read_json(note)["folder"], ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix="distgan-ray-"))  # short: names of sockets have 107 bytes at most
+        older = Path(str(read_record(note, "folder")["folder"]))
+        if older.name.startswith(PREFIX):  # a note that somebody changed removes nothing else
+            shutil.rmtree(older, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: names of sockets have 107 bytes at most
     write_json(note, {"folder": str(folder)})
     try:
         yield folder

@@ -18,7 +18,7 @@ from typing import Any
 from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import Deserted, DiskFull, Stopped, UserError
-from distgan.files import read_json, write_json, write_text
+from distgan.files import read_record, write_json, write_text
 from distgan.runs import Run
 from distgan.sweep import scores
 
@@ -116,7 +116,7 @@ class Trial:
 
     @property
     def record(self) -> dict[str, Any]:
-        return read_json(self.path(RECORD))
+        return read_record(self.path(RECORD), "looks", "values")
 
     def write(self, **facts: Any) -> None:
         """Change some facts of the record."""
@@ -192,7 +192,7 @@ def link_stages(shared: Run, run: Run) -> None:
 
 def wait_until_free(run: Run) -> None:
     """Processes of a sweep that was killed let go of their trials some seconds later."""
-    with open(run.folder / ".lock", "a") as file:
+    with open(run.folder / ".lock", "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
@@ -214,7 +214,7 @@ def take_over(trial: Trial, settings: config.Config, values: Mapping[str, Any], 
     Raises:
         UserError: the offer is damaged.
     """
-    origin, name = read_json(place / "origin.json"), trial.run.folder.name
+    origin, name = read_record(place / "origin.json", "trial", "step"), trial.run.folder.name
     step = origin["step"]
     mine = checkpoint.steps(trial.run.checkpoints("gan"))
     if origin["trial"] == name and mine and mine[-1] == step:

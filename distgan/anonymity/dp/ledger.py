@@ -31,10 +31,11 @@ from safetensors.numpy import save as tensors_to_bytes
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.bank import Budget
 from distgan.errors import Mismatch, writing
-from distgan.files import read_json, sync, write_bytes, write_json
+from distgan.files import sync, write_bytes, write_json
 
 HEAD = "head.json"
 ELSEWHERE = "restore it from a backup, or choose another run_dir and count both"
+LINE = {"name", "multiplier", "data", "settings", "result", "state", "inode"}  # that every line has
 Tensors = dict[str, np.ndarray]
 
 
@@ -78,8 +79,8 @@ class Ledger:
         for number, line in enumerate(self._lines()):
             try:
                 entry = json.loads(line)
-                follows = entry["before"] == before
-            except (json.JSONDecodeError, KeyError, TypeError):
+                follows = entry["before"] == before and entry.keys() >= LINE
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 follows = False
             if not follows:
                 raise Mismatch(f"{self.path} line {number + 1} was changed; what was spent cannot be known")
@@ -124,7 +125,9 @@ class Ledger:
         known = {entry["name"] for entry in self.entries()}
         beside = self.results / HEAD
         if beside.exists():
-            self.verify_head(read_head(read_json(beside), beside), beside)
+            head = read_head(beside)
+            assert head is not None
+            self.verify_head(head, beside)
         for place, head in self.witnesses:
             self.verify_head(head, place)
         for result in sorted(self.results.glob("*.safetensors")):
@@ -191,8 +194,8 @@ class Ledger:
             if entry[part] != asdict(query)[part]:
                 raise Mismatch(
                     f"{self.path} says that {query.name} were drawn {what} than the run now has; a second "
-                    f"draw "
-                    "would spend the budget twice: restore them, or choose another run_dir and count both"
+                    "draw would spend the budget twice: restore them, or choose another run_dir and count "
+                    "both"
                 )
         content = self._kept(entry)
         if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
@@ -202,13 +205,11 @@ class Ledger:
     def _kept(self, entry: dict[str, Any]) -> bytes:
         """Return the very sums of a draw, from their final or their pending file."""
         for path in (self._result(entry["name"]), self._pending(entry["name"])):
-            content = path.read_bytes() if path.exists() else b""
-            if hashlib.sha256(content).hexdigest() == entry["result"]:
-                return content
+            if path.exists() and _digest_of(path) == entry["result"]:
+                return path.read_bytes()
         raise Mismatch(
             f"{self.path} says that {entry['name']} were drawn, but {self._result(entry['name'])} is gone "
-            f"or was "
-            f"changed; a second draw would spend the budget twice: {ELSEWHERE}"
+            f"or was changed; a second draw would spend the budget twice: {ELSEWHERE}"
         )
 
     def _entry(self, query: Query, budget: Budget) -> dict[str, Any]:
@@ -218,14 +219,12 @@ class Ledger:
         if epsilon > budget.epsilon * (1 + mechanism.SLACK):
             raise Mismatch(
                 f"{self.path}: with {query.name}, epsilon {epsilon:.3g} would be spent, above "
-                f"privacy.epsilon "
-                f"{budget.epsilon:g}; choose another run_dir and count both"
+                f"privacy.epsilon {budget.epsilon:g}; choose another run_dir and count both"
             )
         if before and before[0]["inode"] != self.path.stat().st_ino:
             raise Mismatch(
                 f"{self.path} is a copy, and the folder that it was copied from may draw {query.name}, too; "
-                f"run "
-                "that stage there, or choose another run_dir and count both"
+                "run that stage there, or choose another run_dir and count both"
             )
         return {
             **asdict(query),
@@ -238,7 +237,7 @@ class Ledger:
     def _publish(self, entry: dict[str, Any]) -> None:
         """Give the pending sums their final name, and note that."""
         result, pending = self._result(entry["name"]), self._pending(entry["name"])
-        if pending.exists():
+        if pending.exists() and _digest_of(pending) == entry["result"]:
             os.replace(pending, result)
             sync(self.results)
         line = {
@@ -256,7 +255,7 @@ class Ledger:
 
     def _lines(self) -> list[str]:
         """Whole lines; one that a kill cut off in the middle counts as not written."""
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -276,14 +275,20 @@ class Ledger:
         write_json(self.results / HEAD, asdict(self.head()), private=True)
 
 
-def read_head(content: Any, place: Path) -> Head:
-    """
+def read_head(place: Path, *keys: str) -> Head | None:
+    """Return the head that a JSON file holds under some keys; None where it has none of the keys, or null.
+
     Raises:
-        Mismatch: `content` of the file `place` is no head.
+        Mismatch: the file is not JSON, or what stands there is no head.
     """
     try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+        for key in keys:
+            content = content.get(key)
+            if content is None:
+                return None
         return Head(int(content["lines"]), str(content["digest"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise Mismatch(f"{place} does not say where the ledger of privacy ended; {ELSEWHERE}") from None
 
 
@@ -294,6 +299,10 @@ def _write_line(file: IO[str], line: str) -> None:
 
 def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(line: str) -> str:

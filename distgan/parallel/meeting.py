@@ -1,0 +1,107 @@
+"""How processes find each other, before Accelerate joins them: on loopback where one machine holds all, and
+under fresh keys after a restart.
+"""
+
+import ipaddress
+import os
+import socket
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from distgan.errors import UserError
+
+INTERFACE = "GLOO_SOCKET_IFNAME"
+
+
+def is_one_machine() -> bool:
+    """Whether the launch that the environment describes has all its processes on this machine."""
+    world_size = os.environ.get("WORLD_SIZE", "1")
+    return world_size != "1" and (
+        os.environ.get("LOCAL_WORLD_SIZE") == world_size or _is_loopback(os.environ.get("MASTER_ADDR", ""))
+    )
+
+
+def stay_on_loopback() -> None:
+    """Let gloo listen on the loopback interface alone where one machine holds all processes, unless the user
+    has named an interface.
+    """
+    if not is_one_machine():
+        return
+    names = [name for _, name in socket.if_nameindex()]
+    for name in ("lo", "lo0"):
+        if name in names:
+            os.environ.setdefault(INTERFACE, name)
+            return
+
+
+def meet(patience: timedelta) -> None:
+    """Join the process group where Accelerate, which joins it otherwise, would do less:
+
+    - After a restart by torchrun, under keys of this attempt. Its store lives through all attempts (torch
+      2.13) and has the addresses of the processes that died: who reads one of those waits for it in vain.
+    - Where rank 0 itself holds the store (no torchrun) and MASTER_ADDR is a loopback address, on a socket
+      that only this machine reaches. torch's own listens on all interfaces.
+
+    Accelerate finds the group and uses it.
+    """
+    if dist.is_initialized() or os.environ.get("WORLD_SIZE", "1") == "1":
+        return
+    stay_on_loopback()
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if agent and attempt != "0":
+        _join(dist.PrefixStore(f"attempt {attempt}", _store(patience)), patience)
+    elif not agent and _is_loopback(os.environ.get("MASTER_ADDR", "")):
+        _join(_store(patience, _loopback_socket()), patience)
+
+
+def _store(patience: timedelta, listening: int | None = None) -> dist.TCPStore:
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    world_size = int(os.environ["WORLD_SIZE"])
+    return dist.TCPStore(
+        address, port, world_size, listening is not None, timeout=patience, master_listen_fd=listening
+    )
+
+
+def _loopback_socket() -> int | None:
+    """Return the file descriptor on which rank 0 listens at MASTER_PORT; None on other ranks.
+
+    Raises:
+        UserError: the port is taken.
+    """
+    if os.environ["RANK"] != "0":
+        return None
+    port, address = int(os.environ["MASTER_PORT"]), _address(os.environ["MASTER_ADDR"])
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((address, port))
+        except OSError as error:
+            raise UserError(
+                f"cannot listen on {address}:{port} ({error.strerror}); choose another MASTER_PORT"
+            ) from None
+        listening.listen(128)
+        return listening.detach()
+
+
+def _address(name: str) -> str:
+    return "127.0.0.1" if name == "localhost" else name
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(_address(name)).is_loopback
+    except ValueError:
+        return False
+
+
+def _join(store: dist.Store, patience: timedelta) -> None:
+    backend = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "nccl"
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=patience)

@@ -1,0 +1,131 @@
+"""What a command can refuse before anything heavy is imported: paths, run folders, sources."""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from distgan import config
+from distgan.errors import UserError, reading
+from distgan.files import KINDS, check_path
+from distgan.runs import Run
+
+NAMED = ("auckland",)  # sources that are no path
+REPORT_SCHEMA = "distgan.report/2"
+TRAIN = "train one with distgan train --config CONFIG.yaml"
+
+
+def refuse_absent(source: str, name: str = "data.source") -> None:
+    """
+    Raises:
+        UserError: a source on this machine is not there, or is a pipe or a device, which may never end.
+    """
+    if source in NAMED or "://" in source:
+        return
+    path = check_path(source, name).expanduser()
+    with reading(path):
+        if not path.exists():
+            raise UserError(
+                f"{name} {source} does not exist; give a CSV, Parquet, NPY or NPZ file, a folder, a "
+                "store or a URL"
+            )
+        for each in (path, *(path.iterdir() if path.is_dir() else ())):
+            mode = os.stat(each).st_mode if each.exists() else stat.S_IFREG
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                kind = KINDS.get(stat.S_IFMT(mode), "something else")
+                raise UserError(f"{name} {each} is {kind}; give a file, a folder, a store or a URL")
+
+
+def open_run(text: str, command: str) -> Run:
+    """Return the run folder that a command was given.
+
+    Raises:
+        UserError: it is no path, or no run folder.
+    """
+    folder = check_path(text, f"the run folder of distgan {command}")
+    with reading(folder):
+        if not (folder / "config.yaml").exists():
+            raise UserError(f"{folder} is no run folder (no config.yaml); {TRAIN}")
+    return Run(folder)
+
+
+def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+    """A stage's record, or None where it is not done with these settings."""
+    record = folder.done(name)
+    return record if record is not None and record.get("token") == tokens(settings)[name] else None
+
+
+def tokens(settings: config.Config) -> dict[str, str]:
+    """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
+    own: dict[str, Any] = {
+        "gan": settings.train.steps,
+        "generate": settings.generate.model_dump(mode="json"),
+        "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
+    }
+    chain, so_far = {}, []
+    for name, identity in settings.identities.items():
+        so_far.append(own.get(name))
+        content = json.dumps([identity, so_far], sort_keys=True)
+        chain[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return chain
+
+
+def check_earlier(name: str, settings: config.Config, folder: Run) -> None:
+    """
+    Raises:
+        UserError: a stage before `name` is not done with these settings.
+    """
+    for earlier in settings.stages[: settings.stages.index(name)]:
+        if current(earlier, settings, folder) is None:
+            raise UserError(
+                f"{name} builds on {earlier}, which is not done in {folder.folder} with these settings; run "
+                f"that stage first (--stages {earlier})"
+            )
+
+
+def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -> None:
+    """
+    Raises:
+        UserError: a stage that is done, or has begun, depends on a setting that is another now.
+    """
+    now = settings.identities
+    for stage, identity in saved.identities.items():
+        if identity != now[stage] and (folder.done(stage) or folder.checkpoints(stage).exists()):
+            break
+    else:
+        return
+    old, new = saved.flat(), settings.flat()
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
+    raise UserError(
+        f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "
+        f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH or remove that folder"
+    )
+
+
+def check_order(settings: config.Config, folder: Run, names: Sequence[str]) -> None:
+    """Refuse what the run folder alone shows to be impossible for the stages `names`.
+
+    Raises:
+        UserError: the folder is of another config, the source is absent, or a stage before the first one
+            has not been done.
+    """
+    with reading(folder.folder):
+        if folder.config.exists():
+            refuse_another(config.load(folder.config), settings, folder)
+        first = next((name for name in names if name in settings.stages), None)
+        if first == "prepare" and not folder.record(first).exists():
+            refuse_absent(settings.data.source)
+        if first is not None:
+            check_earlier(first, settings, folder)
+
+
+def check_free(folder: Run) -> None:
+    """
+    Raises:
+        UserError: another process works in the run folder.
+    """
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"  # processes of one launch would meet each other here
+    if alone and folder.folder.is_dir():
+        folder.lock().close()

@@ -1,0 +1,129 @@
+"""What leaves as a table comes back with equal values: wide and long, CSV and Parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import cli, config, errors
+from distgan.csvtext import unescape_cell
+from distgan.data import export, ingest
+from distgan.data.export import fold_channels
+from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.tables import Source
+from distgan.stages import evaluate_files
+
+CHANNELS = {1: ("kWh",), 3: ("temp in", "wind", "=cmd(0)")}
+
+
+def store(path: Path, channels: tuple[str, ...], series: int = 30, length: int = 24 * 14) -> np.ndarray:
+    """Write a store of hourly series with every kind of float32 and a few gaps; its values."""
+    rng = np.random.default_rng(0)
+    values = rng.lognormal(0, 6, (series, length, len(channels))).astype(np.float32)
+    values[2, 5:9, 0] = np.nan
+    values[3, 7] = [1e-30, 16777217, 0.1][: len(channels)]
+    meta = Meta(Axis("2013-01-07T00:00:00", 3600, length, leap_days=True), channels, "kWh", {}, {})
+    with StoreWriter(path, meta) as writer:
+        writer.append(values)
+    return values
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("layout", ["wide", "long", "auto"])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_a_table_comes_back_with_equal_values(
+    tmp_path: Path, channels: int, layout: str, suffix: str
+) -> None:
+    values = store(tmp_path / "s.zarr", CHANNELS[channels])
+    made = export.export(tmp_path / "s.zarr", tmp_path / f"out{suffix}", "synthetic", layout)
+    assert made.layout == (layout if layout != "auto" else "long" if channels > 1 else "wide")
+    found = ingest.read(config.Data(source=str(made.place), unusable="drop"))
+    np.testing.assert_array_equal(found.values, values)
+    assert found.entities == [f"synthetic-{row:06d}" for row in range(30)]
+    if channels > 1:
+        assert tuple(map(unescape_cell, found.meta.channels)) == CHANNELS[channels]
+    assert (found.meta.axis.start, found.meta.axis.step_seconds) == ("2013-01-07T00:00:00", 3600)
+
+
+def test_a_long_table_in_other_hands(tmp_path: Path) -> None:
+    values = store(tmp_path / "s.zarr", CHANNELS[3])
+    export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "long")
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert list(table.columns) == ["id", "timestamp", "temp in", "wind", "'=cmd(0)"]
+    np.testing.assert_array_equal(table.iloc[:, 2:].to_numpy(np.float32).reshape(values.shape), values)
+
+
+def test_columns_that_are_no_channels_of_series_stay_as_they_are() -> None:
+    meta = Meta(Axis("2013-01-07T00:00:00", 3600, 2), ("value",), "", {}, {})
+    for names in (
+        ["a-000001 x", "a-000002 x"],
+        ["a-000001 x", "a-000001 y", "a-000002 x"],
+        ["a-000001 x", "a-000001 y", "a-000002 y", "a-000002 x"],
+        ["a-000001 x", "a-000001 x"],
+        ["home 1", "home 2"],
+    ):
+        source = Source(lambda first, last: np.zeros((last - first, 2, 1)), names, list(names), meta)
+        if len(set(names)) == len(names):
+            assert fold_channels(source) is source
+
+
+def test_the_readme_says_columns_units_and_times(tmp_path: Path) -> None:
+    store(tmp_path / "s.zarr", CHANNELS[3])
+    meta = Store.open(tmp_path / "s.zarr").meta
+    made = export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic")
+    export.write_readme(made, meta, 30, "local time (Europe/London)", "Homes,\nall of them", True)
+    text = (tmp_path / "out.README.txt").read_text(encoding="utf-8")
+    for words in (
+        "temp in",
+        "kWh",
+        "2013-01-07T00:00:00",
+        "3600 s",
+        "Europe/London",
+        "out.labels.csv",
+        "long",
+    ):
+        assert words in text, text
+    assert "Homes, all of them\n" in text
+
+
+# --------------------------------------------------------------------------------------------- evaluate
+
+
+def hourly(path: Path, step: int, scale: float = 1.0) -> Path:
+    """Homes' loads as CSV, summed over `step` hours."""
+    rng = np.random.default_rng(step)
+    hours = np.arange(24 * 28)
+    rhythm = 1.2 + np.sin(2 * np.pi * hours[:, None] / 24 + rng.uniform(0, 1, 40))
+    values = (scale * rhythm * rng.gamma(8, 1 / 8, (len(hours), 40))).reshape(-1, step, 40).sum(1)
+    table = pd.DataFrame(values, columns=[f"home-{home}" for home in range(40)])
+    table.insert(0, "timestamp", pd.date_range("2013-01-07", periods=len(values), freq=f"{step}h"))
+    table.to_csv(path, index=False)
+    return path
+
+
+def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, made = hourly(tmp_path / "real.csv", 1), hourly(tmp_path / "made.csv", 4)
+    arguments = ["--real", str(real), "--synthetic", str(made), "--out", str(tmp_path / "report")]
+    assert errors.answer(lambda: cli.command(["evaluate", *arguments])) == 2
+    said = capsys.readouterr().err
+    assert "--align sum" in said and said.count("\n") == 1
+    options = evaluate_files.parse_evaluate_files([*arguments, "--align", "sum"])
+    both = [ingest.read(config.Data(source=str(path))) for path in (real, made)]
+    one, two = evaluate_files.aligned(options, options.settings.data, both[0], both[1])
+    evaluate_files.refuse_unlike("a", one.meta, "b", two.meta)
+    np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).sum(2), rtol=1e-5)
+    options = evaluate_files.parse_evaluate_files([*arguments, "--align", "mean"])
+    two, one = evaluate_files.aligned(options, options.settings.data, both[1], both[0])
+    other = evaluate_files.parse_evaluate_files(
+        ["--real", str(made), "--synthetic", str(real), "--align", "mean"]
+    )
+    two, one = evaluate_files.aligned(other, other.settings.data, both[1], both[0])
+    np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).mean(2), rtol=1e-5)
+
+
+def test_steps_that_do_not_divide_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    real, made = hourly(tmp_path / "real.csv", 2), hourly(tmp_path / "made.csv", 3)
+    arguments = ["evaluate", "--real", str(real), "--synthetic", str(made), "--align", "sum"]
+    assert errors.answer(lambda: cli.command(arguments)) == 2
+    assert "do not divide each other" in capsys.readouterr().err
