@@ -769,3 +769,45 @@ def nearest_few(
     index.add(points)
     squares, places = index.search(queries, count)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places.astype(np.int64)
+
+
+# ------------------------------------------------------------------------------------------------- neighbours
+
+EXACT_POINTS = 20_000  # up to here every distance is computed
+POINTS_PER_LIST = 256  # of an inverted file, beyond
+PROBED_LISTS = 8
+
+
+def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest other points of every point, by Euclidean distance.
+
+    Up to `EXACT_POINTS` the search is exhaustive. Beyond, an inverted file (k-means lists, of which the
+    `PROBED_LISTS` nearest are searched) keeps the work below n^1.5: a neighbour across the border of two far
+    lists may then be missed.
+
+    Args:
+        points: [n, d].
+        count: neighbours of each, at most n - 1.
+
+    Returns:
+        Squared distances and places, [n, count] each; inf and -1 where there are fewer.
+    """
+    faiss = _faiss()
+    points = np.ascontiguousarray(points, np.float32)
+    count = max(1, min(count, len(points) - 1))
+    if len(points) <= EXACT_POINTS:
+        index = faiss.IndexFlatL2(points.shape[1])
+    else:
+        lists = max(1, min(int(4 * len(points) ** 0.5), len(points) // POINTS_PER_LIST))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(points.shape[1]), points.shape[1], lists)
+        index.nprobe = PROBED_LISTS
+        index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, 8, 64
+        index.train(points)
+    index.add(points)
+    distances, places = index.search(points, count + 1)
+    own = places == np.arange(len(points))[:, None]
+    distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    distances, places = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
+    places[~np.isfinite(distances)] = -1
+    return distances, places

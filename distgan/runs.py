@@ -79,6 +79,16 @@ class Run:
         return self.folder / "synthetic.labels.csv"
 
     @property
+    def release_ledger(self) -> Path:
+        """Every attempt to release series of this run; lines are only ever added."""
+        return self.folder / "releases.jsonl"
+
+    @property
+    def released(self) -> Path:
+        """Copies of the series that have left, which later releases are attacked with. Private."""
+        return self.folder / "releases"
+
+    @property
     def report(self) -> Path:
         return self.folder / "report.html"
 

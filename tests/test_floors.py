@@ -24,7 +24,7 @@ FLOORS = [
         "progress",
     },
     {"models", "data", "clustering", "parallel", "anonymity"},
-    {"objectives", "conditions", "evaluation"},
+    {"objectives", "conditions", "evaluation", "near_copies"},
     {"engine", "plan"},
     {"stages"},
     {"train"},

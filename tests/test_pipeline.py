@@ -566,10 +566,23 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert folder.done("prepare")
 
 
-def test_prepare_tells_of_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_merges_the_owners_of_near_copies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are on one side of the split and count as one entity; under privacy.epsilon they are refused."""
     values = np.random.default_rng(0).gamma(2, size=(60, 336))
     values[4] = values[40]
+    values[7] = 3 * np.roll(values[50], 30) + 2
     np.save(tmp_path / "a.npy", values)
-    assert main(arguments(tmp_path / "a.npy", tmp_path / "run", "--stages", "prepare")) == 0
-    assert "; 1 series is an exact copy of another owner's" in capsys.readouterr().out
-    assert Run(tmp_path / "run").done("prepare")["copies"] == 1
+    command = arguments(tmp_path / "a.npy", tmp_path / "run", "--stages", "prepare")
+    assert main([*command, "privacy.epsilon=8", "privacy.delta=1e-3"]) == 2
+    assert "2 of 60 owners have series that are near copies" in capsys.readouterr().err
+    assert main(command) == 0
+    assert "; 2 owners have series that are near copies of another owner's" in capsys.readouterr().out
+    run = Run(tmp_path / "run")
+    record = run.done("prepare")
+    assert (record["copies"], record["merged_owners"], sum(record["owners"].values())) == (1, 2, 58)
+    table = read_table(private_table(run.series))
+    for one, other in ((4, 40), (7, 50)):
+        assert table.owners[one] == table.owners[other]
+        assert table.entities[one] == table.entities[other]
+        assert table.splits[one] == table.splits[other]
+    assert len(set(table.owners)) == len(set(table.entities)) == 58

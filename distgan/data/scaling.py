@@ -51,9 +51,13 @@ FLAT = 1e-3  # a generated shape of less spread is taken for flat, and not blown
 class Scaler:
     """Per series and channel: z = (t(x) - level) / spread, and for `standard` asinh(z) / asinh(bound).
 
-    `unit` is the typical size of a value (log1p divides by it); `bound` the largest |z| of the training
-    series, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
-    not squeeze all others into a corner of the range. Holdout series may lie beyond.
+    `unit` is the typical size of a value (log1p divides by it); `bound` the |z| that the training series
+    reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
+    not squeeze all others into a corner of the range.
+
+    Generated series are cut off at `bound`, so it must not be one person's number: it is the next power of √2
+    at or above the largest |z| that a minimum number of owners reach (`_anonymous`). The extremes of fewer
+    owners, and of held-out series, may lie beyond; the networks then see them a little outside [-1, 1].
     """
 
     transform: str
@@ -66,11 +70,22 @@ class Scaler:
 
     @classmethod
     def fit(
-        cls, blocks: Iterable[np.ndarray], settings: config.Scaling, bounds: config.Bounds | None = None
+        cls,
+        blocks: Iterable[np.ndarray],
+        settings: config.Scaling,
+        bounds: config.Bounds | None = None,
+        owners: np.ndarray | None = None,
+        least: int = 1,
     ) -> Self:
-        """Learn `unit` and `bound` from the training series: blocks [n, L, C], NaN = missing, one at a time.
+        """Learn `unit` and `bound` from the training series.
 
-        `blocks` is walked once or twice: a list or `store.part(rows)`, not a generator.
+        Args:
+            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or `store.part(rows)`, not
+                a generator.
+            bounds: public limits of the values, which restored series keep.
+            owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
+                each series has its own.
+            least: owners that must reach the bound's |z| before it is rounded up.
 
         Raises:
             UserError: there are no measured values.
@@ -84,12 +99,14 @@ class Scaler:
             )
         if settings.method == "minmax":
             return scaler
-        bound = 0.0
+        largest = []
         for values in blocks:
             standardised = scaler._standardised(values, scaler.attributes(values), None)
-            bound = max(bound, float(np.nanmax(np.abs(standardised), initial=0.0)))
-        if not 0 < bound < np.inf:
+            largest.append(np.nanmax(np.abs(standardised), axis=(1, 2), initial=0.0))
+        reached = np.concatenate(largest)
+        if not 0 < reached.max(initial=0.0) < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
+        bound = _anonymous(reached, np.arange(len(reached)) if owners is None else owners, least)
         return replace(scaler, bound=bound)
 
     @property
@@ -220,6 +237,19 @@ def _filling(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
     low = torch.where(mask > 0, shapes_BLC, 1).amin(1, keepdim=True)
     high = torch.where(mask > 0, shapes_BLC, -1).amax(1, keepdim=True)
     return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
+
+
+def _anonymous(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
+    """The largest |z| that at least `least` owners reach (all, where there are fewer), rounded up to a power
+    of √2: of each series [n], [n] owners -> a number that no single owner decides.
+
+    Owners whose series do not vary reach nothing and do not count.
+    """
+    of_owner = np.zeros(int(owners.max()) + 1)
+    np.maximum.at(of_owner, owners, reached)
+    ranked = np.sort(of_owner[of_owner > 0])[::-1]
+    shared = float(ranked[min(least, len(ranked)) - 1])
+    return float(2.0 ** (np.ceil(2 * np.log2(shared) - 1e-9) / 2))
 
 
 def _typical(blocks: Iterable[np.ndarray]) -> float:

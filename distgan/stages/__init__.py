@@ -18,8 +18,9 @@ from distgan.models.classical import FAMILIES
 from distgan.parallel import Parallel
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
 from distgan.runs import Run
-from distgan.stages import bank, cluster, encode, encoder, evaluate, gan, generate, prepare
+from distgan.stages import bank, binding, cluster, encode, encoder, evaluate, gan, generate, prepare
 from distgan.stages.common import left_out_windows
+from distgan.stages.release_ledger import ReleaseLedger
 
 STAGES = {
     "prepare": prepare,
@@ -108,6 +109,7 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
             print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
         return
     parallel.on_main(lambda: begin(name, settings, folder))
+    read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
@@ -115,7 +117,14 @@ def take(name: str, settings: config.Config, folder: Run, parallel: Parallel) ->
 
     facts = work() if name in TOGETHER else parallel.on_main(work)
     seconds, token = time.monotonic() - started, tokens(settings)[name]
-    parallel.on_main(lambda: folder.finish(name, token=token, seconds=round(seconds, 1), **facts))
+
+    def finish() -> None:
+        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
+        if name == "gan":
+            facts["releases"] = ReleaseLedger.open(folder).head()
+        folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
+
+    parallel.on_main(finish)
     if parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
 

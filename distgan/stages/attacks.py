@@ -1,7 +1,7 @@
 """What a run gives to the attacks: real series by owners, encoder, bank, networks, synthetic series."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,20 +28,29 @@ from distgan.stages.gan import labels_known
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is attacked, where it is not what lies in the run's folder: synthetic series [n, L, C], and the
+    attack on the bank as it was run.
+    """
+
+    synthetic: np.ndarray | None = None
+    traced: list[tracing.Attack] | None = None
+
+
 def attacked(
     settings: config.Config,
     folder: Run,
     parallel: Parallel,
     *,
     most: int,
-    traced: list[tracing.Attack] | None = None,
+    target: Target = Target(),
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any] | None:
     """The battery's result for a run; None if nobody was held out to compare with.
 
     Args:
         most: owners of each side, at most.
-        traced: the attack on the bank; by default as the bank stage has run it.
     """
     bank = Bank.load(folder.need(folder.bank, "bank"))
     sides = {
@@ -60,10 +69,10 @@ def attacked(
         Side.of(members, owners[0], inside),
         Side.of(strangers, owners[1], beside),
         reference,
-        synthetic.rows(np.arange(synthetic.num_series)),
+        synthetic.rows(np.arange(synthetic.num_series)) if target.synthetic is None else target.synthetic,
         synthetic.meta.axis.steps_per_day,
         embed=embedding(settings, folder, parallel, sides["train"]),
-        traced=kept_tracing(folder) if traced is None else traced,
+        traced=kept_tracing(folder) if target.traced is None else target.traced,
         static_auc=float(max(bank.tracing_auc)),
         tracing_limit=min(bank.settings.max_tracing_auc, MOST_TRACING),
         promised_auc=None if promise is None else promise.tracing_bound,

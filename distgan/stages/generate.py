@@ -3,17 +3,19 @@ opened.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import distgan
 from distgan import config, draws
 from distgan.conditions import Bank
 from distgan.data import export
+from distgan.data.scaling import Scaler
 from distgan.data.store import Meta, StoreWriter
 from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_numbers
@@ -90,21 +92,62 @@ def sampled(
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = settings.generate
-    generator = load_generator(settings, folder, length).to(parallel.device).eval()
-    scaler, _ = read_scaler(folder)
-    noise_dim = noise_numbers(generator)
-    groups = groups_of(chosen, bank, among)
-    attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
-    conditions = torch.from_numpy(bank.given(groups, attributes)).to(parallel.device)
+    sampler = Sampler.load(settings, folder, bank, parallel, among, length)
     for first in range(0, chosen.count, chosen.batch_size):
-        part = slice(first, min(first + chosen.batch_size, chosen.count))
-        samples = torch.arange(part.start, part.stop, device=parallel.device)
-        noise = draws.normal(chosen.seed, 0, "generation", samples, (noise_dim,))
-        with torch.inference_mode():
-            series = generator(noise, conditions[part])
-            told = torch.from_numpy(attributes[part]).to(parallel.device)
-            series = scaler.levelled(series, torch.ones_like(series), told)
-        yield series.float().cpu().numpy(), attributes[part]
+        yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
+
+
+def regenerate(
+    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel, rows: np.ndarray
+) -> np.ndarray:
+    """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
+
+    Every series has its own random numbers, keyed by its number, so others need not be generated.
+    """
+    sampler = Sampler.load(settings, folder, bank, parallel)
+    size = settings.generate.batch_size
+    parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
+    return np.concatenate([sampler.scaler.restore(*part) for part in parts])
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A run's generator with what every series to come is given: condition and attributes by row."""
+
+    generator: nn.Module
+    scaler: Scaler
+    seed: int
+    conditions: np.ndarray  # [count, K]
+    attributes: np.ndarray  # [count, C, 2]
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls,
+        settings: config.Config,
+        folder: Run,
+        bank: Bank,
+        parallel: Parallel,
+        among: np.ndarray | None = None,
+        length: int | None = None,
+    ) -> "Sampler":
+        """Draw groups and attributes of all `generate.count` series, and load the generator."""
+        chosen = settings.generate
+        generator = load_generator(settings, folder, length).to(parallel.device).eval()
+        groups = groups_of(chosen, bank, among)
+        attributes = bank.draw_attributes(groups, draws.generator(chosen.seed, 0, "levels"))
+        given = bank.given(groups, attributes)
+        return cls(generator, read_scaler(folder)[0], chosen.seed, given, attributes, parallel.device)
+
+    @torch.inference_mode()
+    def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled series and attributes of some rows: (n, L, C), (n, C, 2)."""
+        samples = torch.from_numpy(rows).to(self.device)
+        noise = draws.normal(self.seed, 0, "generation", samples, (noise_numbers(self.generator),))
+        series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
+        told = torch.from_numpy(self.attributes[rows]).to(self.device)
+        series = self.scaler.levelled(series, torch.ones_like(series), told)
+        return series.float().cpu().numpy(), self.attributes[rows]
 
 
 def provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from distgan.files import write_json
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import inspect_source, preflight
-from distgan.stages.common import left_out_windows, open_series, samples
+from distgan.stages.common import left_out_windows, open_series, owner_codes, samples
+from distgan.stages.owners import describe_merged, merge
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,32 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         refuse_suspicions(suspicions, settings.data.source)
         found.meta = with_suspicions(found.meta, suspicions)
         stored = write(found, folder, settings.data.store)
-    write_table(private_table(folder.series), found.entities, found.owners, list(splits), found.labels)
+    entities: Sequence[str] = found.entities
+    owners: Sequence[str] = found.owners
+    merged = 0
+    if "bank" in settings.stages:
+        entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
+    if merged:
+        splits = assign_splits(owners, settings.data.splits, settings.seed)
+        found.entities, found.owners = list(entities), list(owners)
+        preflight.refuse_early(settings, found, splits)
+    write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
     data, windows = cut(settings, folder, splits)
     fit_scaler(settings, folder, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
-    owners = {name: len({o for o, s in zip(found.owners, splits) if s == name}) for name in counts}
+    people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
     length, channels = stored.axis.length, len(stored.channels)
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
-        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(owners.values())} "
-        f"owners{left_out}{windows}{copied(found.copies)}{lost(stored)}",
+        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(people.values())} "
+        f"owners{left_out}{windows}{describe_merged(merged)}{lost(stored)}",
         "series": counts,
-        "owners": owners,
+        "owners": people,
         "left_out": found.left_out,
         "copies": found.copies,
         "suspicions": [each.to_dict() for each in suspicions],
+        "merged_owners": merged,
     }
 
 
@@ -130,10 +141,12 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     Raises:
         UserError: nothing varies, or values lie beyond `data.bounds`.
     """
-    rows = samples(data, read_table(private_table(folder.series)), "train", folder)
+    table = read_table(private_table(folder.series))
+    rows = samples(data, table, "train", folder)
     bounds = settings.data.bounds
     watched = Watched(data.part(rows), bounds, settings.data.store.dtype)
-    scaler = Scaler.fit(watched, settings.data.scaling, bounds)
+    owners = owner_codes(table, data, rows)
+    scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     if isinstance(data, Windows):
@@ -208,13 +221,6 @@ class Watched:
                 f"{100 * self.broken / self.measured:.2g} % of the training values are no whole numbers, "
                 f"e.g. {self.fraction:g}, and data.bounds.integer would round generated ones; leave it out"
             )
-
-
-def copied(copies: int) -> str:
-    """Twins of one series may fall into training and hold-out, and count twice in a group."""
-    if not copies:
-        return ""
-    return f"; {copies} series {'is an exact copy' if copies == 1 else 'are exact copies'} of another owner's"
 
 
 def lost(meta: Meta) -> str:

@@ -1,8 +1,10 @@
 """The gate: a run's synthetic series leave its folder only if every promise holds and every attack fails.
 
-First what the files promise of themselves (exit code 5 if they do not fit), then rules that no setting lifts,
-then the attacks (3: over a limit, 4: too little evidence). The verdict is always written beside the run; the
-release folder only if all holds, whole or not at all.
+First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
+code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
+evidence), on the series together with what has left before and a sample of the generator. The verdict is
+always written beside the run; the release folder only if all holds, whole or not at all. Every attempt that
+came to the attacks is remembered in `releases.jsonl`.
 """
 
 import datetime
@@ -11,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import distgan
 from distgan import conditions, config
@@ -25,10 +29,14 @@ from distgan.files import publish, refuse_standing, whole_folder, write_json, wr
 from distgan.parallel import Parallel
 from distgan.runs import Run
 from distgan.stages import current
-from distgan.stages.attacks import attacked
+from distgan.stages.attacked_series import AttackedSeries, audit_generated
+from distgan.stages.attacks import Target, attacked
 from distgan.stages.bank import traced
+from distgan.stages.binding import ARTEFACTS, audit_chain
 from distgan.stages.common import TrainingData, credit_of, of_a_finished_run, read_scaler
+from distgan.stages.owners import audit_owners
 from distgan.stages.private import audit_ledger
+from distgan.stages.release_ledger import REFUSED, RELEASED, ReleaseLedger
 
 SCHEMA = "distgan.verdict/1"
 STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
@@ -40,14 +48,20 @@ CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
 
 @dataclass(frozen=True)
 class Check:
-    """A promise, and why it does not hold ("" if it does)."""
+    """A promise, why it does not hold ("" if it does), and what was verified, a line each."""
 
     name: str
     broken: str
     exit_code: int
+    verified: tuple[str, ...] = ()
 
     def told(self) -> dict[str, Any]:
-        return {"name": self.name, "holds": not self.broken, "text": self.broken}
+        return {
+            "name": self.name,
+            "holds": not self.broken,
+            "text": self.broken,
+            "verified": list(self.verified),
+        }
 
 
 def run(folder: Run, place: Path) -> str:
@@ -67,6 +81,8 @@ def run(folder: Run, place: Path) -> str:
         with folder.lock():
             verdict = judge(settings, folder, parallel)
             save(verdict, folder.folder / "release-verdict")
+            if verdict["privacy"]:
+                remember(verdict, settings, folder)
             if verdict["exit_code"]:
                 where = folder.folder / "release-verdict.html"
                 raise ERRORS[verdict["exit_code"]](f"{verdict['sentence']} Nothing was released; see {where}")
@@ -80,26 +96,68 @@ def run(folder: Run, place: Path) -> str:
 
 
 def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    """Checks in order, each group only if the ones before hold; what was found, ready for JSON."""
-    checks, attacks = [], None
-    for group in (integrity, rules):
-        checks += group(settings, folder)
-        if any(check.broken for check in checks):
-            break
-    else:
-        attacks = attack(settings, folder, parallel)
+    """Checks in order, each only if the ones before hold; what was found, ready for JSON."""
+    checks, attacks, note = examine(settings, folder, parallel), None, ""
     broken = [check for check in checks if check.broken]
+    if not broken:
+        chosen = AttackedSeries.gather(settings, folder, parallel)
+        print(note := chosen.note, flush=True)
+        attacks = attack(settings, folder, parallel, chosen.values)
+        if attacks is not None:
+            attacks = {**attacks, "attacked": chosen.counts}
     code = broken[0].exit_code if broken else CODES[attacks["outcome"]] if attacks else 4
     return {
         "schema": SCHEMA,
         "exit_code": code,
         "sentence": sentence(broken, attacks),
+        "attacked": note,
         "checks": [check.told() for check in checks],
         "privacy": attacks,
         "run": settings.identity,
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "maker": f"distgan {distgan.__version__}",
     }
+
+
+def examine(settings: config.Config, folder: Run, parallel: Parallel) -> list[Check]:
+    """Integrity, up to the first promise that does not hold; then all rules. Each is printed."""
+    found = []
+    for name, work in integrity(settings, folder, parallel):
+        found.append(audited(name, work))
+        if found[-1].broken:
+            return found
+    return found + rules(settings, folder)
+
+
+def audited(name: str, work: Callable[[], Any]) -> Check:
+    """Run one audit and print what it verified."""
+    try:
+        told = work()
+    except UserError as error:
+        return Check(name, str(error), 5)
+    lines = tuple([told] if isinstance(told, str) else told)
+    for line in lines:
+        print(f"verified  {line}", flush=True)
+    return Check(name, "", 5, lines)
+
+
+def remember(verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
+    """Add the attempt to the ledger; before series leave, a copy of them is kept."""
+    ledger = ReleaseLedger.open(folder)
+    leaves = not verdict["exit_code"]
+    if leaves:
+        ledger.keep_copy(folder.synthetic)
+    ledger.append(
+        {
+            "verdict": RELEASED if leaves else REFUSED,
+            "exit_code": verdict["exit_code"],
+            "series": ARTEFACTS["synthetic"].digest(folder),
+            "weights": ARTEFACTS["generator"].digest(folder),
+            "split": ARTEFACTS["split"].digest(folder),
+            "seed": settings.generate.seed,
+            "count": settings.generate.count,
+        }
+    )
 
 
 def sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
@@ -110,7 +168,10 @@ def sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
     return str(attacks["sentence"])
 
 
-def attack(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any] | None:
+def attack(
+    settings: config.Config, folder: Run, parallel: Parallel, synthetic: np.ndarray
+) -> dict[str, Any] | None:
+    """The battery on synthetic series [n, L, C] and on the bank."""
     bank = Bank.load(folder.bank)
     tracing = traced(settings, folder, parallel, TrainingData.open(folder), bank, OUTLIERS)
     return attacked(
@@ -118,30 +179,50 @@ def attack(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str
         folder,
         parallel,
         most=MOST_OWNERS,
-        traced=tracing,
+        target=Target(synthetic, tracing),
         progress=lambda line: print(line, flush=True),
     )
 
 
-def integrity(settings: config.Config, folder: Run) -> list[Check]:
-    """Whether manifest, ledger and series are what they say, and of this run."""
+Audit = tuple[str, Callable[[], str | list[str]]]
+
+
+def integrity(settings: config.Config, folder: Run, parallel: Parallel) -> list[Audit]:
+    """Whether manifests, ledgers, series and owners are what they say, belong together and are of this run:
+    names and audits, the quick ones first. An audit returns what it verified, or raises a `UserError`.
+    """
     return [
-        Check("the bank's manifest", refusal(lambda: Bank.load(folder.need(folder.bank, "bank"))), 5),
-        Check("the ledger of privacy", refusal(lambda: audit_ledger(settings, folder)), 5),
-        Check("the synthetic series", refusal(lambda: audit_series(settings, folder)), 5),
+        ("the bank's manifest", lambda: audit_bank(folder)),
+        ("the ledger of privacy", lambda: audit_privacy(settings, folder)),
+        ("the ledger of releases", lambda: ReleaseLedger.open(folder).audit()),
+        ("the synthetic series", lambda: audit_series(settings, folder)),
+        ("what was trained on what", lambda: audit_chain(settings, folder)),
+        ("series of the generator", lambda: audit_generated(settings, folder, parallel)),
+        ("owners are people", lambda: audit_owners(folder)),
     ]
 
 
-def refusal(work: Callable[[], Any]) -> str:
-    """What a user's error says, or nothing."""
-    try:
-        work()
-    except UserError as error:
-        return str(error)
-    return ""
+def audit_bank(folder: Run) -> str:
+    """
+    Raises:
+        UserError: the bank is damaged or missing.
+    """
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    return f"bank: {bank.num_groups} groups, tensors and manifest agree"
 
 
-def audit_series(settings: config.Config, folder: Run) -> None:
+def audit_privacy(settings: config.Config, folder: Run) -> str:
+    """
+    Raises:
+        Mismatch: as `audit_ledger`.
+    """
+    audit_ledger(settings, folder)
+    if settings.privacy.epsilon is None:
+        return "privacy ledger: no differential privacy was promised, and nothing was drawn"
+    return "privacy ledger: what was drawn is what the bank promises, and goes on from the bank's head"
+
+
+def audit_series(settings: config.Config, folder: Run) -> str:
     """
     Raises:
         UserError: a chunk is damaged.
@@ -154,6 +235,7 @@ def audit_series(settings: config.Config, folder: Run) -> None:
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
         raise Mismatch(f"{folder.synthetic} does not say that this run has made it")
+    return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
 def rules(settings: config.Config, folder: Run) -> list[Check]:
@@ -245,6 +327,7 @@ def readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: 
             "What is promised",
             *(f"- {claim}" for claim in claims),
             f"- {verdict['sentence']}",
+            *([f"- {verdict['attacked']}"] if verdict.get("attacked") else []),
             "",
             "What is not promised",
             "- That nobody can ever learn anything about a person behind the data. Attacks that were not",

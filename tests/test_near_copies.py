@@ -1,0 +1,189 @@
+"""Who is the same person: near copies under several ids are found, and nobody else is taken for one."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from distgan import near_copies
+from distgan.clustering import find_neighbours
+from distgan.evaluation.attacks import planted
+from distgan.near_copies import Population, find_near_copies, merge_owners
+
+HOMES, COPIED, LENGTH = 50, 10, 336
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def population(values: np.ndarray, owners: np.ndarray | None = None, steps_per_day: float = 24) -> Population:
+    codes = np.arange(len(values)) if owners is None else owners
+    return Population(lambda rows: values[rows], codes, values.shape[1], values.shape[2], steps_per_day)
+
+
+def homes(count: int = HOMES, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return planted.series(planted.homes(count, rng), LENGTH, rng)
+
+
+def noisy(part: float) -> Change:
+    return lambda x, rng: x + part * x.std(axis=1, keepdims=True) * rng.standard_normal(x.shape)
+
+
+def with_gaps(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.where(rng.random(x.shape) < 0.1, np.nan, x)
+
+
+def rounded(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    unit = 0.2 * x.std(axis=1, keepdims=True)
+    return np.round(x / unit) * unit
+
+
+def with_half(first: int, scale: float = 1.0) -> Change:
+    """Another home's series, but for a bit more than half."""
+
+    def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        other = homes(len(x), seed=7).astype(np.float64)
+        other[:, first : first + 190] = scale * x[:, first : first + 190]
+        return other
+
+    return change
+
+
+def cut_later(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What begins four days later, and goes on after the end."""
+    return np.concatenate([x[:, 96:], homes(len(x), seed=8)[:, :96]], axis=1)
+
+
+CHANGES: dict[str, Change] = {
+    "exact": lambda x, rng: x,
+    "scaled and raised": lambda x, rng: 0.7 * x + 3,
+    "negated": lambda x, rng: 5 - x,
+    "shifted in a circle": lambda x, rng: np.roll(x, 29, axis=1),
+    "cut later": cut_later,
+    "reversed": lambda x, rng: x[:, ::-1],
+    "noise of 3 %": noisy(0.03),
+    "noise of 5 %": noisy(0.05),
+    "rounded": rounded,
+    "gaps": with_gaps,
+    "a long gap": lambda x, rng: np.where(np.arange(LENGTH)[None, :, None] // 100 == 1, np.nan, x),
+    "first half": with_half(0),
+    "last half, scaled": with_half(LENGTH - 190, 1.4),
+    "shifted, scaled, with noise": lambda x, rng: noisy(0.03)(2 * np.roll(x, 24, axis=1), rng),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_near_copies_are_found_and_nothing_else(name: str) -> None:
+    rng = np.random.default_rng(3)
+    originals = homes()
+    copies = CHANGES[name](originals[:COPIED].astype(np.float64), rng).astype(np.float32)
+    found = {tuple(pair) for pair in find_near_copies(population(np.concatenate([originals, copies])))}
+    wanted = {(row, HOMES + row) for row in range(COPIED)}
+    assert len(found & wanted) >= COPIED - 1
+    assert found <= wanted
+
+
+def test_few_people_under_many_ids() -> None:
+    """6 homes under 10 ids each: what is copied often is not taken for what all have in common."""
+    rng = np.random.default_rng(1)
+    values = np.concatenate([noisy(0.03)(homes(6), rng) for _ in range(10)]).astype(np.float32)
+    names = merge_owners([f"id{row:02d}" for row in range(60)], find_near_copies(population(values)))
+    assert len(set(names)) == 6
+
+
+def phases(count: int) -> np.ndarray:
+    """Homes of one daily rhythm, at another hour and of another size: nothing identifies any."""
+    rng = np.random.default_rng(0)
+    time = np.arange(LENGTH)
+    waves = np.sin(2 * np.pi * (time - rng.uniform(0, 24, (count, 1))) / 24)
+    return (rng.uniform(1, 2, (count, 1)) + waves)[..., None].astype(np.float32)
+
+
+def sparse(count: int) -> np.ndarray:
+    """One to three readings that are not zero, as of a holiday home."""
+    rng = np.random.default_rng(0)
+    values = np.zeros((count, LENGTH, 1), np.float32)
+    for row in values:
+        row[rng.choice(LENGTH, rng.integers(1, 4), replace=False)] = rng.integers(1, 3)
+    return values
+
+
+def flat(count: int) -> np.ndarray:
+    values = np.ones((count, LENGTH, 1), np.float32) * np.arange(count)[:, None, None]
+    values[::3, 100:110] = np.nan
+    values[1::3] += 1e-6 * np.random.default_rng(0).standard_normal((len(values[1::3]), LENGTH, 1))
+    values[:4] = 0
+    values[5] = np.nan
+    return values
+
+
+def smooth(count: int) -> np.ndarray:
+    """A common course and a slow one of each home's own: neighbours correlate at 0.97 and more."""
+    rng = np.random.default_rng(0)
+    steps = np.cumsum(rng.standard_normal((count + 1, LENGTH)), axis=1)
+    steps = (steps - steps.mean(axis=1, keepdims=True)) / steps.std(axis=1, keepdims=True)
+    return (steps[:1] + 0.17 * steps[1:])[..., None].astype(np.float32)
+
+
+@pytest.mark.parametrize("make", [homes, phases, sparse, flat, smooth])
+def test_honest_populations_have_none(make: Callable[[int], np.ndarray]) -> None:
+    assert len(find_near_copies(population(make(60)))) == 0
+
+
+def test_smooth_series_with_much_in_common_are_told_apart_from_copies_with_noise() -> None:
+    values = smooth(60)
+    copies = noisy(0.01)(values[:10], np.random.default_rng(5)).astype(np.float32)
+    found = {tuple(pair) for pair in find_near_copies(population(np.concatenate([values, copies])))}
+    assert found == {(row, 60 + row) for row in range(10)}
+
+
+def test_one_shared_channel_of_three_is_no_copy_and_two_are() -> None:
+    """Stations share a weather channel; a person's own channels identify the person."""
+    values = np.concatenate([homes(30, seed) for seed in range(3)], axis=2)
+    shared = values.copy()
+    shared[:4, :, 0] = values[:1, :, 0]
+    assert len(find_near_copies(population(shared))) == 0
+    shared[1, :, 1] = 2 * shared[0, :, 1]
+    assert find_near_copies(population(shared)).tolist() == [[0, 1]]
+
+
+def test_series_of_one_owner_are_no_pair() -> None:
+    values = np.concatenate([homes(20), homes(20)])
+    owners = np.tile(np.arange(20), 2)
+    assert len(find_near_copies(population(values, owners))) == 0
+    assert len(find_near_copies(population(values))) == 20
+
+
+def test_merged_owners_have_the_first_name_and_nobody_else_is_renamed() -> None:
+    owners = ["d", "b", "c", "a", "b", "e"]
+    assert merge_owners(owners, np.array([[0, 1], [4, 2]])) == ["b", "b", "b", "a", "b", "e"]
+    assert merge_owners(owners, np.empty((0, 2), np.int64)) == owners
+
+
+def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many series fewer windows each are taken, and blocks are small; copies are found still."""
+    monkeypatch.setattr(near_copies, "MOST_WINDOWS", 6 * (HOMES + COPIED))
+    monkeypatch.setattr(near_copies, "PAIRS_AT_LEAST", 1)
+    monkeypatch.setattr(near_copies, "VALUES_AT_ONCE", 16 * LENGTH)
+    values = np.concatenate([homes(), (1.5 * np.roll(homes()[:COPIED], 24, axis=1))])
+    read_at_once = []
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        read_at_once.append(len(rows))
+        return values[rows]
+
+    many = Population(read, np.arange(len(values)), LENGTH, 1, 24)
+    assert len(find_near_copies(many)) >= COPIED - 1
+    assert np.median(read_at_once) <= 16
+
+
+def test_neighbours_by_lists_are_those_of_all_distances() -> None:
+    points = np.random.default_rng(0).standard_normal((21_000, 8)).astype(np.float32)
+    points[20_000:] = points[:1000]  # beyond what is searched exhaustively
+    distances, places = find_neighbours(points, 2)
+    assert (distances[20_000:, 0] == 0).all()
+    np.testing.assert_array_equal(places[20_000:, 0], np.arange(1000))
+    few_distances, few = find_neighbours(points[:500], 2)
+    exact = np.linalg.norm(points[:500, None] - points[None, :500], axis=2)
+    np.fill_diagonal(exact, np.inf)
+    np.testing.assert_array_equal(few[:, 0], exact.argmin(axis=1))
+    np.testing.assert_allclose(few_distances[:, 0], exact.min(axis=1) ** 2, rtol=1e-3)
