@@ -183,10 +183,10 @@ def _with_fill(path: Path, view: Path, fill: int) -> zarr.Array:
     for entry in path.iterdir():
         if entry.name != name:
             (view / entry.name).symlink_to(entry.resolve())
-    facts = json.loads((path / name).read_text())
+    facts = json.loads((path / name).read_text(encoding="utf-8"))
     boolean = facts.get("data_type", facts.get("dtype")) in ("bool", "|b1")
     facts["fill_value"] = bool(fill) if boolean else fill
-    (view / name).write_text(json.dumps(facts))
+    (view / name).write_text(json.dumps(facts), encoding="utf-8")
     node = zarr.open(view, mode="r")
     assert isinstance(node, zarr.Array)
     return node
