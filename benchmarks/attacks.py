@@ -22,8 +22,8 @@ from typing import Any
 
 from common import alone, finish, show
 
-from distgan.evaluation.attacks import battery, fragment_leaks, planted
-from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
+from distgan.evaluation.attacks import battery, fragment_leaks, leak_scenarios
+from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 
 HONEST = "honest"
 SHARES, LENGTHS, SEEDS, RELEASES = [1.0, 0.1, 0.01, 0.001], [336, 2190, 8760], 3, 20
@@ -75,7 +75,7 @@ def list_cells(given: argparse.Namespace) -> list[Cell]:
         cells += [(HONEST, 0.0, length, seed) for seed in range(given.honest)]
         for seed in range(given.seeds):
             if length == min(given.lengths):
-                cells += [(kind, planted.SHARE, length, seed) for kind in (*IN_SERIES, *IN_BANK)]
+                cells += [(kind, leak_scenarios.SHARE, length, seed) for kind in (*IN_SERIES, *IN_BANK)]
             cells += [(kind, share, length, seed) for kind in given.kinds for share in given.shares]
     return cells
 
@@ -89,7 +89,7 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     population = make_population(owners, length, seed)
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     if kind == HONEST:
-        scene = planted.read_by_meters(population.scene) if seed % 2 else population.scene
+        scene = leak_scenarios.read_by_meters(population.scene) if seed % 2 else population.scene
         chosen = list(battery.BATTERY) if full else chosen
     elif kind in IN_BANK:
         scene = IN_BANK[kind](population)
@@ -97,7 +97,7 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     elif kind in IN_SERIES:
         scene = IN_SERIES[kind](population)
     else:
-        scene = planted.some_fragments(KINDS[kind], share)(population)
+        scene = leak_scenarios.some_fragments(KINDS[kind], share)(population)
     over = []
     for attack in chosen:
         result = battery.run(scene, [attack])

@@ -17,8 +17,8 @@ import torch
 from common import alone, finish, in_turns, show
 from torch import Tensor, nn
 
-from distgan.layers import Block, attend
-from distgan.plan import devices
+from distgan.models.layers import Block, attend
+from distgan.planning import devices
 
 
 def case(

@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from distgan.anonymity import cluster_sizes, clustering, faiss_backend
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 ROWS_AT_ONCE = 65_536
@@ -69,7 +71,6 @@ def from_disk(path: Path, dim: int) -> Callable[[], Iterator[np.ndarray]]:
 
 
 def ours(points: np.ndarray, k: int, seed: int) -> np.ndarray:
-    from distgan import clustering
 
     spans = range(0, len(points), ROWS_AT_ONCE)
     found = clustering.kmeans(
@@ -158,9 +159,7 @@ def mean_square(points: np.ndarray, centroids: np.ndarray) -> float:
 def measure(method: str, path: Path, dim: int, k: int, seed: int) -> dict[str, float]:
     import sklearn.cluster  # noqa: F401 (so that imports are not timed)
 
-    from distgan import clustering
-
-    with nullcontext() if method.endswith(AS_IT_COMES) else clustering.right_kernels():
+    with nullcontext() if method.endswith(AS_IT_COMES) else faiss_backend.use_right_kernels():
         import faiss
     faiss.omp_get_max_threads()
     points = load_points(path, dim)
@@ -185,7 +184,6 @@ def sgemm() -> dict[str, float]:
 
 def stream(path: Path, dim: int, k: int) -> dict[str, float]:
     """Ours on points that are read from disk at every pass; the peak is of the whole process."""
-    from distgan import clustering
 
     began, clock = time.process_time(), time.perf_counter()
     found = clustering.kmeans(from_disk(path, dim), k, iterations=2, restarts=1, seed=0, device="cpu")
@@ -198,13 +196,15 @@ def grouped(method: str, path: Path, dim: int, k: int, floor: int) -> dict[str, 
     """Groups of at least `floor` points: ours, or k-means-constrained (a minimum-cost flow an iteration)."""
     points = load_points(path, dim)
     if method == OURS:
-        from distgan import clustering
+        pass
     else:
         from k_means_constrained import KMeansConstrained
     before, began = peak_mib(), time.process_time()
     if method == OURS:
         found = clustering.kmeans(lambda: iter([points]), k, iterations=25, restarts=1, seed=0)
-        labels = clustering.groups_of_at_least(points, found, np.arange(len(points)), floor).assignment
+        labels = cluster_sizes.dissolve_small_clusters(
+            points, found, np.arange(len(points)), floor
+        ).assignment
     else:
         labels = KMeansConstrained(k, size_min=floor, n_init=1, max_iter=5, random_state=0).fit_predict(
             points
@@ -277,7 +277,6 @@ def median(runs: list[dict[str, float]], what: str) -> float:
 def summary(
     rows: int, dim: int, k: int, peak: float, runs: dict[str, list[dict[str, float]]]
 ) -> dict[str, Any]:
-    from distgan import clustering
 
     if OURS not in runs:
         return {"benchmark": "clustering", "rows": rows, "dim": dim, "k": k, "runs": runs}

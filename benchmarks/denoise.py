@@ -24,11 +24,11 @@ from common import ROOT, finish, show
 from scipy import signal
 
 from distgan import config, train
+from distgan.commands.denoise import filter_series
 from distgan.models.nr_gan import Generator
-from distgan.runs import Run
-from distgan.stages.common import read_scaler
-from distgan.stages.denoise import filtered
-from distgan.stages.gan import load_generator
+from distgan.pipeline.train_gan import load_generator
+from distgan.pipeline.training_data import read_scaler
+from distgan.run import Run
 
 RATE = 360  # samples a second
 KINDS = ("noise", "wander", "both")
@@ -120,7 +120,7 @@ def trained(run: Run) -> Denoiser:
     settings = config.load(run.config)
     network, (scaler, _) = load_generator(settings, run).eval(), read_scaler(run)
     assert isinstance(network, Generator)
-    return lambda noisy: filtered(noisy[..., None].astype(np.float32), network, scaler)[..., 0]
+    return lambda noisy: filter_series(noisy[..., None].astype(np.float32), network, scaler)[..., 0]
 
 
 # ----------------------------------------------------------------------------------------------------- scores

@@ -33,7 +33,7 @@ def homes(count: int, length: int, seed: int) -> np.ndarray:
 
 
 def case(rows: int, length: int) -> dict[str, Any]:
-    from distgan.evaluation import fidelity, usefulness
+    from distgan.evaluation.metrics import fidelity, utility
 
     names = ("train", "holdout", "reference", "synthetic")
     sets = {name: homes(rows, length, seed) for seed, name in enumerate(names)}
@@ -41,7 +41,7 @@ def case(rows: int, length: int) -> dict[str, Any]:
     results = fidelity.evaluate(**sets, steps_per_day=STEPS_PER_DAY, max_series=rows)
     scored = time.perf_counter()
     sets.pop("reference")
-    useful = usefulness.evaluate(**sets, steps_per_day=STEPS_PER_DAY)
+    useful = utility.evaluate(**sets, steps_per_day=STEPS_PER_DAY)
     assert useful is not None
     like = sum(kind == "real" for kind in results["standing"].values())
     return {

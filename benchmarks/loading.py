@@ -29,10 +29,12 @@ from common import alone, finish, show
 
 from distgan import config
 from distgan.data import ingest
+from distgan.data.ingest_cache import run_in_parallel
 from distgan.data.loader import Batch, Loader
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Meta, ParallelStoreWriter, Store, StoreWriter
-from distgan.data.work import in_parallel
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import ParallelStoreWriter, StoreWriter
 from distgan.models.vae import VAE
 from distgan.objectives.vae import VariationalAutoencoder
 
@@ -192,7 +194,7 @@ def read_table(source: Path, target: Path) -> dict[str, float]:
     found = ingest.opened(config.Data(source=str(source)), target.with_suffix(".parts"))
     with ParallelStoreWriter(target, found.meta, found.num_series) as writer:
         shards = writer.layout.shards
-        in_parallel(
+        run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*writer.layout.span(shard))),
             range(shards),
             shards,

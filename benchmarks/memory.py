@@ -37,7 +37,8 @@ def work(smoke: bool) -> None:
 
     from distgan import config
     from distgan.models import multiscale
-    from distgan.parallel import Adam, Parallel
+    from distgan.parallel.optimized_network import Adam
+    from distgan.parallel.processes import Parallel
 
     for stage in STAGES:
         tiny = ["model.generator.width=16", "model.patch=6"]

@@ -47,15 +47,15 @@ def case(length: int, overrides: list[str], repeats: int) -> dict[str, Any]:
     """
     import torch
 
-    from distgan import config, plan
-    from distgan.parallel import Parallel
-    from distgan.plan import devices, memory
+    from distgan import config
+    from distgan.parallel.processes import Parallel
+    from distgan.planning import devices, memory, report
 
     settings = config.load(None, [*overrides, f"engine.threads={torch.get_num_threads()}"])
     taken = stepped(settings, length, repeats)
     peak = peak_gib()
-    number, device = devices.parse("auto", lambda: Parallel(settings.engine))
-    found = plan.option(settings, plan.Series(length, 1), number, device)
+    number, device = devices.parse_device("auto", lambda: Parallel(settings.engine))
+    found = report.make_option(settings, report.Series(length, 1), number, device)
     batches = memory.BATCHES * 2 * 4 * settings.train.batch_size * length / memory.GIB  # of the loader
     return {
         "planned_gib": found.need.device - batches,
@@ -70,8 +70,8 @@ def stepped(settings: Any, length: int, repeats: int) -> float:
     """CPU seconds of the best of a few steps, as the rates are those of the best of a few tries."""
     from steps import Stepper
 
-    from distgan.parallel import Parallel
-    from distgan.plan.devices import seconds
+    from distgan.parallel.processes import Parallel
+    from distgan.planning.devices import seconds
 
     train = Stepper(settings, length, Parallel(settings.engine))
     return seconds(train, train.parallel.device, repeats)

@@ -38,7 +38,7 @@ def work(engine: str, name: str, port: int, smoke: bool) -> None:
     """One process: train as often as the starter says, and tell it series per second of each turn."""
     import torch
 
-    from distgan.parallel import Parallel
+    from distgan.parallel.processes import Parallel
 
     settings = settings_of(engine, smoke)
     parallel = Parallel(settings.engine)
@@ -73,10 +73,10 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     """The default game on made-up conditions."""
     import torch
 
-    from distgan.engine.loop import Rate, Schedule, Training
+    from distgan.engine.trainer import Rate, Schedule, Training
     from distgan.models import multiscale
     from distgan.objectives.adversarial import Adversarial
-    from distgan.parallel import Adam
+    from distgan.parallel.optimized_network import Adam
 
     torch.manual_seed(0)
     networks = multiscale.build(settings.model, length, 1, 8)

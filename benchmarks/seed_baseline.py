@@ -148,7 +148,7 @@ def ours(length: int, batch: int, repeats: int, overrides: list[str]) -> dict[st
     """The same step by the project's own objective, update and average."""
     from steps import stepper
 
-    from distgan.layers import Transformer
+    from distgan.models.layers import Transformer
 
     step = stepper([*overrides, f"train.batch_size={batch}"], length)
     generator = step.networks["generator"]

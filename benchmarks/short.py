@@ -29,18 +29,18 @@ from common import finish, show
 from scipy import stats
 from torch import Tensor, nn
 
-from distgan import config, draws, models
+from distgan import config, models, rng
 from distgan.data.loader import Batch
-from distgan.data.order import Shuffled
-from distgan.engine.loop import fit
-from distgan.evaluation.critics import STRONG_UNITS, discriminative, predictive, units_of
+from distgan.data.shuffle import Shuffled
+from distgan.engine.trainer import fit
+from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
 from distgan.files import read_json, write_json
 from distgan.models.classical import Fitted
-from distgan.objectives import game
+from distgan.objectives import make_objective
 from distgan.objectives.adversarial import Levelled
-from distgan.parallel import Parallel
-from distgan.runs import Run
-from distgan.stages.gan import first_adam, schedule
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.train_gan import first_adam, make_schedule
+from distgan.run import Run
 
 WINDOW = 24
 SCORES = ("discriminative", "discriminative_32", "predictive")
@@ -314,12 +314,12 @@ def trained(
     """The networks' sampler after their training, which goes on from where it was left in `folder`."""
     channels = told_BLC.shape[2]
     parallel = Parallel(settings.engine)
-    plan = schedule(settings, tuple(networks))
+    plan = make_schedule(settings, tuple(networks))
     trainees = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
-    objective = game(
+    objective = make_objective(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
         condition=lambda batch: no_condition(len(batch.rows), settings, channels),
@@ -336,11 +336,11 @@ def trained(
         seed=settings.seed,
         facts=facts,
     )
-    return models.sampler(settings, averages)
+    return models.join_sampler(settings, averages)
 
 
 def no_condition(count: int, settings: config.Config, channels: int) -> Tensor:
-    return torch.zeros(count, models.condition_numbers(settings, channels))
+    return torch.zeros(count, models.condition_width(settings, channels))
 
 
 @torch.inference_mode()
@@ -348,7 +348,7 @@ def sampled(generator: nn.Module, count: int, settings: config.Config, channels:
     parts = []
     for first in range(0, count, 512):
         samples = torch.arange(first, min(first + 512, count))
-        noise = draws.normal(settings.seed, 0, "short", samples, (models.noise_numbers(generator),))
+        noise = rng.keyed_normal(settings.seed, 0, "short", samples, (models.noise_width(generator),))
         parts.append(generator(noise, no_condition(len(samples), settings, channels)).float())
     return torch.cat(parts)
 
@@ -357,7 +357,7 @@ def scored(
     real: np.ndarray, made: np.ndarray, seed: int, steps: int, runs: tuple[int, int]
 ) -> dict[str, float]:
     """The three scores; `runs` of the discriminative and of the predictive networks."""
-    units = units_of(real.shape[2])
+    units = hidden_units(real.shape[2])
     small = [
         discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
         for run in range(runs[0])

@@ -10,11 +10,12 @@ from torch import nn
 
 from distgan import config, models
 from distgan.data.loader import Batch
-from distgan.engine.ema import average_of
-from distgan.layers import checkpoint_activations
-from distgan.objectives import game
+from distgan.engine.ema import make_average
+from distgan.models.layers import checkpoint_activations
+from distgan.objectives import make_objective
 from distgan.objectives.base import Phase
-from distgan.parallel import Adam, Parallel, Trainee
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.processes import Parallel
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Stepper:
     channels: int = 1
     step: int = 0
     networks: dict[str, nn.Module] = field(default_factory=dict)
-    trainees: dict[str, Trainee] = field(default_factory=dict)
+    trainees: dict[str, OptimizedNetwork] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -41,16 +42,16 @@ class Stepper:
         self.series = 0.3 * torch.randn(shape, device=device)
         self.mask = torch.ones_like(self.series)
         condition = torch.randn(
-            self.batch_size, models.condition_numbers(self.settings, self.channels), device=device
+            self.batch_size, models.condition_width(self.settings, self.channels), device=device
         )
-        self.objective = game(
+        self.objective = make_objective(
             self.settings,
             {name: trainee.network for name, trainee in self.trainees.items()},
             condition=lambda batch: condition[: len(batch.sample)],
             across=self.parallel.mean,
             dtype=self.parallel.dtype,
         )
-        self.averages = [average_of(self.trainees[name]) for name in self.objective.averaged]
+        self.averages = [make_average(self.trainees[name]) for name in self.objective.averaged]
 
     def batch(self) -> Batch:
         place = torch.arange(self.batch_size)

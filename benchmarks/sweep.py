@@ -21,8 +21,9 @@ from typing import Any
 from common import ROOT, finish, show
 
 from distgan import config
-from distgan.runs import Run
-from distgan.sweep import make_shared, results
+from distgan.run import Run
+from distgan.sweep import results
+from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
 SMALL = [

@@ -25,9 +25,11 @@ from steps import Stepper, stepper
 
 from distgan.data.loader import Batch, Loader
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Meta, Store, StoreWriter
-from distgan.plan.devices import seconds
-from distgan.plan.trace import ATTENTION, CONVOLUTION, MATRIX, counted
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
+from distgan.planning.devices import seconds
+from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
 
 
 def matmul_rate(device: torch.device, size: int) -> float:
@@ -109,7 +111,7 @@ def communication(train: Stepper, repeats: int) -> float:
 def flops_of(train: Stepper) -> float:
     """Of one step, over all processes; recomputed activations count."""
     size = train.parallel.micro_batch(train.settings.train.batch_size)
-    work = counted(train.settings, train.length, train.channels, size)
+    work = trace_step(train.settings, train.length, train.channels, size)
     return work.calculated(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
 
 

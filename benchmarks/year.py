@@ -33,10 +33,11 @@ import numpy as np
 import pandas as pd
 from common import ROOT, finish, show
 
-from distgan.data.store import Store, private_table, read_table
-from distgan.evaluation import verdict
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.evaluation.report import verdict
 from distgan.files import read_json
-from distgan.runs import Run
+from distgan.run import Run
 
 LONDON = "lcl_london_2013_hourly.npz"
 ENCODER = [  # conditions and groups are ours in the seeds' recipe, too: what is compared is the GAN
@@ -97,7 +98,7 @@ def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     rows = {row["name"]: row for row in report["rows"]}
     real = rows[verdict.REAL]
     return {
-        name: {family: verdict.closeness(row, real, [family]) for family in FAMILIES}
+        name: {family: verdict.average_closeness(row, real, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 

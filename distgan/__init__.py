@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-    from distgan.stages.trained import Trained
+    from distgan.api import Trained
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ def load(run: str | os.PathLike[str]) -> Trained:
     """
     from pathlib import Path
 
-    from distgan.runs import Run
-    from distgan.stages.trained import Trained
+    from distgan.api import Trained
+    from distgan.run import Run
 
     return Trained.open(Run(Path(run)))

@@ -13,7 +13,7 @@ from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import check_path, refuse_standing
 from distgan.preflight import open_run, refuse_absent
-from distgan.runs import Run
+from distgan.run import Run
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 

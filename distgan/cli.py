@@ -38,7 +38,7 @@ from distgan.arguments import (
 from distgan.errors import UserError
 from distgan.files import private_files
 from distgan.preflight import check_free, check_order, refuse_absent
-from distgan.runs import Run
+from distgan.run import Run
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ def prepare(arguments: Sequence[str]) -> None:
 
 
 def sweep(arguments: Sequence[str]) -> None:
-    from distgan.sweep import sweep as search
+    from distgan.sweep.runner import sweep as search
 
     search(arguments)
 
@@ -61,7 +61,7 @@ def generate(arguments: Sequence[str]) -> None:
     given, place = parse_generate(arguments)
     _run_stage("generate", given)
     if place is not None:
-        from distgan.stages.generate import export_to
+        from distgan.pipeline.generate import export_to
 
         print(export_to(given.settings, given.folder, place))
 
@@ -74,7 +74,7 @@ def evaluate(arguments: Sequence[str]) -> None:
         evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])
     elif any(argument.startswith("--") for argument in arguments):
         parse_evaluate_files(arguments)
-        from distgan.stages import evaluate_files
+        from distgan.commands import evaluate_files
 
         print(evaluate_files.run(arguments), end="")
     else:
@@ -83,7 +83,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def compare(arguments: Sequence[str]) -> None:
     parse_compare(arguments)
-    from distgan.stages import compare
+    from distgan.commands import compare
 
     print(compare.run(arguments), end="")
 
@@ -92,7 +92,7 @@ def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
     if list(task) != ["classification"]:
         raise UserError(f"--task {' '.join(task)!r} is no task; the one there is: classification")
     given = parse_run("evaluate", arguments)
-    from distgan.stages.classify import classify
+    from distgan.commands.classify import classify
 
     print(classify(given.folder, given.settings))
 
@@ -100,21 +100,21 @@ def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
 def _run_stage(stage: str, given: OfRun) -> None:
     check_order(given.settings, given.folder, (stage,))
     check_free(given.folder)
-    from distgan import stages
+    from distgan.pipeline import runner
 
-    stages.run(given.settings, given.folder, (stage,))
+    runner.run(given.settings, given.folder, (stage,))
 
 
 def denoise(arguments: Sequence[str]) -> None:
     folder, source, place = parse_denoise(arguments)
-    from distgan.stages.denoise import denoise as filter_series
+    from distgan.commands.denoise import denoise as filter_series
 
     print(filter_series(folder, source, place))
 
 
 def release(arguments: Sequence[str]) -> None:
     folder, place = parse_release(arguments)
-    from distgan.stages.release import run
+    from distgan.commands.release import run
 
     print(run(folder, place))
 
@@ -129,7 +129,8 @@ def export(arguments: Sequence[str]) -> None:
 def inspect(arguments: Sequence[str]) -> None:
     if arguments and not arguments[0].startswith("-"):
         refuse_absent(arguments[0], "distgan inspect")
-    from distgan.stages import inspect_bank, inspect_source, inspect_store
+    from distgan.commands import inspect_bank, inspect_store
+    from distgan.pipeline import source_summary
 
     paths = [Path(argument) for argument in arguments]
     banks = [path for path in paths if inspect_bank.is_bank(path)]
@@ -139,7 +140,7 @@ def inspect(arguments: Sequence[str]) -> None:
     elif not arguments or (of_store and not {"--json", "--config"} & {*arguments}):
         print(inspect_store.run(arguments))
     else:
-        print(inspect_source.run(arguments))
+        print(source_summary.run(arguments))
 
 
 def plan(arguments: Sequence[str]) -> None:
@@ -147,20 +148,20 @@ def plan(arguments: Sequence[str]) -> None:
     settings = config.load(options.config, options.overrides)
     if not options.length:
         check_order(settings, Run(Path(settings.run_dir)), ("prepare",))
-    from distgan import plan as planner
-    from distgan.parallel import Parallel
-    from distgan.plan import devices
+    from distgan.parallel.processes import Parallel
+    from distgan.planning import devices
+    from distgan.planning import report as planner
 
-    number, device = devices.parse(options.devices, lambda: Parallel(settings.engine))
+    number, device = devices.parse_device(options.devices, lambda: Parallel(settings.engine))
     if options.length:
         series = planner.Series(options.length, options.channels or 1, options.series or 0)
     else:
-        from distgan.stages import prepare
+        from distgan.pipeline import prepare
 
-        found = prepare.shape(settings, Run(Path(settings.run_dir)))
+        found = prepare.find_shape(settings, Run(Path(settings.run_dir)))
         series = planner.Series(found.length, found.channels, found.train)
-    device = devices.given(device, options.efficiency)
-    print(planner.told(settings, series, number, device, options.price))
+    device = devices.with_efficiency(device, options.efficiency)
+    print(planner.format_plan(settings, series, number, device, options.price))
 
 
 def reference(arguments: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import KINDS, check_path
-from distgan.runs import Run
+from distgan.run import Run
 
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/2"

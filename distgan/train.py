@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from distgan import config, errors
 from distgan.files import check_path, private_files
 from distgan.preflight import check_free, check_order
-from distgan.runs import Run
+from distgan.run import Run
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -68,12 +68,12 @@ def train(argv: Sequence[str] | None = None) -> None:
     check_order(settings, folder, settings.stages if names == config.STAGES else names)
     if not options.dry_run:
         check_free(folder)
-    from distgan import stages  # heavy: only once the config is known to be good
+    from distgan.pipeline import runner  # heavy: only once the config is known to be good
 
     if options.dry_run:
-        stages.describe(settings, names)
+        runner.describe(settings, names)
     else:
-        stages.run(settings, folder, names)
+        runner.run(settings, folder, names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,10 +31,10 @@ import torch  # noqa: E402
 from test_checkpoint import is_whole, state_of  # noqa: E402
 
 from distgan import config  # noqa: E402
-from distgan.engine import checkpoint, loop  # noqa: E402
+from distgan.engine import checkpoint, trainer  # noqa: E402
 from distgan.errors import answer  # noqa: E402
-from distgan.parallel import Parallel  # noqa: E402
-from distgan.runs import Run  # noqa: E402
+from distgan.parallel.processes import Parallel  # noqa: E402
+from distgan.run import Run  # noqa: E402
 
 NUMBERS = 20_000  # of a tensor in a drilled checkpoint: about 250 kB a file
 PR_SET_PDEATHSIG = 1
@@ -231,7 +231,7 @@ def rank(folder: Path, steps: int, begins: Callable[[int, torch.Tensor], None] =
     game = two.Game({name: trainee.network for name, trainee in trainees.items()})
     schedule = two.replace(two.schedule(), steps=steps, report_every=100, checkpoint_every=20)
     loader = two.Loader(parallel.rank, parallel.world_size, begins)
-    loop.fit(game, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=two.SEED)
+    trainer.fit(game, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=two.SEED)
     parallel.close()
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import battery, features, planted, rates
+from distgan.evaluation.attacks import battery, features, leak_scenarios, rates
+from distgan.evaluation.attacks.attack_data import Scene, Side, both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
-from distgan.evaluation.attacks.planted import IN_BANK, IN_SERIES, Population
+from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Scene, Side, both_ways
 
 LENGTH = 168
 
@@ -56,7 +56,7 @@ def test_a_leak_in_the_bank_fails(many: Population, name: str) -> None:
 
 
 def test_a_private_bank_with_all_its_noise_passes(many: Population) -> None:
-    assert battery.run(planted.noisy_bank(many, 1.0), only("P6", "P6a", "P6b"))["outcome"] == "pass"
+    assert battery.run(leak_scenarios.noisy_bank(many, 1.0), only("P6", "P6a", "P6b"))["outcome"] == "pass"
 
 
 def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
@@ -224,7 +224,7 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
 
 def test_secrets_of_every_channel(few: Population) -> None:
     """The second channel tells its owner's use; a channel that is the same for all has no secret."""
-    scene = planted.with_channel(few.scene)
+    scene = leak_scenarios.with_channel(few.scene)
     assert battery.run(scene, only("P8"))["attacks"][0]["value"] < 0.05
     made = scene.synthetic.copy()
     made[..., 1] = scene.members.series[..., 1]

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config, models
-from distgan.data.augmentation import draw, none
+from distgan.data.augmentation import draw_augmentation, no_augmentation
 from distgan.data.loader import Batch
-from distgan.data.store import Axis
+from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
-from distgan.objectives import game
+from distgan.objectives import make_objective
 from distgan.objectives.adversarial import Adversarial
-from distgan.stages.gan import steps_per_day
+from distgan.pipeline.train_gan import steps_per_day
 
 ALL = {"day_shift": True, "week_shift": True, "jitter": 0.3, "cutout": 0.4, "crop": 0.4}
 EACH = [{name: value} for name, value in ALL.items()] + [ALL]
@@ -22,7 +22,7 @@ SAMPLES = torch.arange(400)
 
 
 def drawn(change: dict[str, float], samples: Tensor = SAMPLES, step: int = 3):  # type: ignore[no-untyped-def]
-    return draw(config.Augment(probability=0.5, **change), 0, step, samples, L, DAY)
+    return draw_augmentation(config.Augment(probability=0.5, **change), 0, step, samples, L, DAY)
 
 
 def series(samples: Tensor = SAMPLES) -> Tensor:
@@ -34,7 +34,7 @@ def test_off_by_default_and_never_certain() -> None:
     with pytest.raises(UserError, match="probability"):
         config.load(None, ["objective.augment.probability=1.0"])
     values = series()
-    assert torch.equal(none(SAMPLES, L).series(values), values)
+    assert torch.equal(no_augmentation(SAMPLES, L).series(values), values)
 
 
 @pytest.mark.parametrize("change", EACH, ids=lambda change: "+".join(change))
@@ -75,7 +75,7 @@ def test_draws_belong_to_the_sample_whatever_the_number_of_processes(change: dic
 
 
 def test_it_is_differentiable() -> None:
-    augmentation = draw(config.Augment(probability=0.5, **ALL), 0, 3, SAMPLES[:6], 48, 3)
+    augmentation = draw_augmentation(config.Augment(probability=0.5, **ALL), 0, 3, SAMPLES[:6], 48, 3)
     values = torch.randn(6, 48, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(augmentation.series, values)
 
@@ -127,7 +127,7 @@ def test_the_discriminator_sees_real_and_generated_changed_alike_and_gaps_betray
     game, critic, generator = objective(ALL)
     game.discriminator_loss(batch())["loss"].backward()
     real, fake = critic.shown[0].chunk(2)
-    expected = draw(game.settings.augment, 0, 5, batch().sample, L, DAY)
+    expected = draw_augmentation(game.settings.augment, 0, 5, batch().sample, L, DAY)
     assert torch.equal(real, expected.series(batch().series))
     assert torch.equal(real == 0, fake == 0) and (real == 0).float().mean() > 0.1
     critic.shown.clear()
@@ -146,12 +146,12 @@ def test_feature_matching_compares_what_the_discriminator_sees() -> None:
     ]
     settings = config.load(None, own)
     networks = models.build(settings, L, 2)
-    played = game(settings, networks, condition=lambda batch: torch.zeros(8, 10))
+    played = make_objective(settings, networks, condition=lambda batch: torch.zeros(8, 10))
     shown = []
     networks["discriminator"].features = lambda series: shown.append(series) or series.mean(1)
     networks["discriminator"].judge = lambda features: features[:, :1]
     played.generator_loss(batch())
-    drawn = draw(settings.objective.augment, 0, 5, batch().sample, L, 24)
+    drawn = draw_augmentation(settings.objective.augment, 0, 5, batch().sample, L, 24)
     assert torch.equal(shown[1], drawn.series(batch().series))
 
 

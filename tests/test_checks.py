@@ -14,7 +14,7 @@ from distgan.data.checks.survey import SAMPLE_VALUES, Survey
 from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id, refuse_suspicions
 from distgan.data.cleaning import clean_blocks, difference, mask_edge_zeros
 from distgan.data.formats.understood import Understood
-from distgan.data.store import Axis, Meta
+from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError
 
 HOMES, HOURS, DAY = 20, 24 * 28, 24

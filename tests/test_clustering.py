@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgan import clustering
-from distgan.clustering import Clustering, choose_device, groups_of_at_least, kmeans
+from distgan.anonymity import cluster_count, clustering, faiss_backend, sampling
+from distgan.anonymity.cluster_sizes import dissolve_small_clusters
+from distgan.anonymity.clustering import Clustering, kmeans
+from distgan.anonymity.faiss_backend import choose_device
 from distgan.errors import UserError
 
 
@@ -138,7 +140,7 @@ def test_every_process_hears_of_a_nan_on_one() -> None:
 def test_the_sample_counts_repeats_and_takes_each_value_once() -> None:
     values = mixture(50)
     points = values[np.random.default_rng(0).integers(50, size=5000)]
-    sample = clustering._Sample(20, seed=3)
+    sample = sampling._Sample(20, seed=3)
     for block in in_blocks(points, 64)():
         sample.offer(block)
     sample.settle()
@@ -174,14 +176,14 @@ def test_spherical_compares_directions_only() -> None:
     joint = np.unique(np.stack([one.assignment, other.assignment]), axis=1)
     assert joint.shape[1] == 4  # the same partition, whatever the lengths
     np.testing.assert_allclose(np.linalg.norm(one.centroids, axis=1), 1, rtol=1e-5)
-    groups = groups_of_at_least(points, one, np.arange(600), 200)
+    groups = dissolve_small_clusters(points, one, np.arange(600), 200)
     np.testing.assert_allclose(np.linalg.norm(groups.centroids, axis=1), 1, rtol=1e-5)
 
 
 def test_a_cluster_without_members_is_seeded_again() -> None:
     sample = np.array([[0.0], [1.0], [9.0], [10.0]], np.float32)
     centroids = np.array([[0.5], [50.0], [60.0]], np.float32)
-    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, clustering._index("cpu", 1))
+    assert clustering._reseed(centroids, np.array([4, 0, 0]), sample, faiss_backend._index("cpu", 1))
     assert centroids[1] == 10.0
     assert centroids[2] in (0.0, 1.0, 9.0)
 
@@ -238,7 +240,7 @@ def apart(parts: int, each: int = 60) -> np.ndarray:
 @pytest.mark.parametrize("criterion", ["silhouette", "elbow"])
 def test_both_criteria_find_clear_parts(criterion: str) -> None:
     told = {"seed": 0, "reduce": lambda array: array, "iterations": 20, "restarts": 1}
-    choice = clustering.choose_count(in_blocks(apart(6)), 2, 13, criterion, **told)
+    choice = cluster_count.choose_count(in_blocks(apart(6)), 2, 13, criterion, **told)
     assert choice.count == 6
     assert np.all(np.diff(choice.inertia) <= 0.05 * choice.inertia[0])
 
@@ -249,17 +251,17 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
     points = mixture(500)
     found = cluster(points, 5, iterations=200)
     expected = silhouette_score(points, found.assignment)
-    assert clustering.mean_silhouette(points, found.centroids) == pytest.approx(expected, abs=1e-4)
-    assert clustering.mean_silhouette(points, found.centroids[:1]) == 0
+    assert cluster_count.mean_silhouette(points, found.centroids) == pytest.approx(expected, abs=1e-4)
+    assert cluster_count.mean_silhouette(points, found.centroids[:1]) == 0
 
 
 def test_the_choice_is_the_same_on_two_processes() -> None:
     points = apart(4)
     told = {"seed": 3, "iterations": 10, "restarts": 1}
-    one = clustering.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, **told)
+    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, **told)
     ranks, parts = Ranks(2), (points[:50], points[50:])
     found = ranks.run(
-        lambda rank: clustering.choose_count(
+        lambda rank: cluster_count.choose_count(
             in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), **told
         )
     )
@@ -270,8 +272,8 @@ def test_the_choice_is_the_same_on_two_processes() -> None:
 
 def test_the_elbow_is_the_bend() -> None:
     counts = np.array([2, 4, 8, 16, 32])
-    assert clustering.elbow(counts, np.array([100.0, 60, 20, 18, 16])) == 2
-    assert clustering.elbow(counts, np.ones(5)) == 0
+    assert cluster_count.find_elbow(counts, np.array([100.0, 60, 20, 18, 16])) == 2
+    assert cluster_count.find_elbow(counts, np.ones(5)) == 0
 
 
 def test_seeding_in_rounds_is_nearly_as_good_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +312,9 @@ def test_a_gpu_finds_what_the_cpu_finds() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    clustering._faiss.cache_clear()
+    faiss_backend._faiss.cache_clear()
     yield
-    clustering._faiss.cache_clear()
+    faiss_backend._faiss.cache_clear()
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -378,9 +380,9 @@ def test_groups_always_hold_the_floor(case: tuple[np.ndarray, np.ndarray], k: in
     num_entities = len(np.unique(entities))
     if num_entities < floor:
         with pytest.raises(UserError, match=f"{num_entities} entities are fewer than the {floor}"):
-            groups_of_at_least(points, before, entities, floor)
+            dissolve_small_clusters(points, before, entities, floor)
         return
-    found = groups_of_at_least(points, before, entities, floor)
+    found = dissolve_small_clusters(points, before, entities, floor)
     assert found.assignment.shape == (len(points),)
     assert found.sizes.sum() == len(points)
     for number in range(len(found.sizes)):
@@ -394,7 +396,7 @@ def test_groups_always_hold_the_floor(case: tuple[np.ndarray, np.ndarray], k: in
 def test_groups_that_hold_already_stay() -> None:
     points = mixture(2000)
     before = cluster(points, 8)
-    after = groups_of_at_least(points, before, np.arange(2000), int(before.sizes.min()))
+    after = dissolve_small_clusters(points, before, np.arange(2000), int(before.sizes.min()))
     np.testing.assert_array_equal(before.assignment, after.assignment)
     assert after.loss == pytest.approx(0, abs=1e-9)
 
@@ -404,14 +406,14 @@ def test_windows_of_one_home_count_once() -> None:
     entities = np.concatenate([np.full(50, 7), np.arange(100, 150)])
     before = cluster(points, 2)
     assert len(before.sizes) == 2
-    assert len(groups_of_at_least(points, before, entities, 2).sizes) == 1
+    assert len(dissolve_small_clusters(points, before, entities, 2).sizes) == 1
 
 
 def test_grouping_costs_little_and_says_how_much() -> None:
     points = mixture(4000, parts=40)
     floor = 25
     before = cluster(points, 4000 // floor)
-    after = groups_of_at_least(points, before, np.arange(4000), floor)
+    after = dissolve_small_clusters(points, before, np.arange(4000), floor)
     total = np.sum((points - points.mean(axis=0)) ** 2)
     assert before.sizes.min() < floor <= after.sizes.min()
     assert after.loss == pytest.approx((after.inertia - before.inertia) / total, rel=1e-2)
@@ -430,14 +432,14 @@ for library in threadpoolctl.threadpool_info():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found = [line.split() for line in done.stdout.splitlines()]
     theirs = {kernels for kernels, of_faiss in found if of_faiss == "True" and kernels != "None"}
-    newer = {kernels for kernels, of_faiss in found if of_faiss == "False"} & set(clustering.KERNELS)
+    newer = {kernels for kernels, of_faiss in found if of_faiss == "False"} & set(faiss_backend.KERNELS)
     if not theirs or not newer:
         pytest.skip("faiss or numpy multiplies with another library than OpenBLAS")
-    assert theirs == {clustering.KERNELS[kernels] for kernels in newer}
+    assert theirs == {faiss_backend.KERNELS[kernels] for kernels in newer}
 
 
 def test_a_choice_of_kernels_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(clustering.CHOICE_OF_KERNELS, "Nehalem")
-    with clustering.right_kernels():
-        assert os.environ[clustering.CHOICE_OF_KERNELS] == "Nehalem"
-    assert os.environ[clustering.CHOICE_OF_KERNELS] == "Nehalem"
+    monkeypatch.setenv(faiss_backend.CHOICE_OF_KERNELS, "Nehalem")
+    with faiss_backend.use_right_kernels():
+        assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"
+    assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"

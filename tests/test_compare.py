@@ -10,10 +10,11 @@ import pytest
 from conftest import population
 
 from distgan import cli
+from distgan.commands import evaluate_files
 from distgan.errors import UserError
-from distgan.evaluation import compare, fidelity, report
-from distgan.evaluation.verdict import COPIER, MODEL
-from distgan.stages import evaluate_files
+from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.report import comparison, writer
+from distgan.evaluation.report.verdict import COPIER, MODEL
 
 DAYS = 14
 
@@ -105,10 +106,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, holdout, honest = series[:10], series[10:20], series[20:]
     for name, made, steps in (("honest", honest, 100), ("copier", train, 200)):
         results = fidelity.evaluate(train, holdout, made, steps_per_day=24)
-        facts = report.Facts(
+        facts = writer.Facts(
             name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"}
         )
-        report.write(place / name / "report.html", place / name / "report.json", results, facts, [])
+        writer.write(place / name / "report.html", place / name / "report.json", results, facts, [])
     return place
 
 
@@ -133,7 +134,7 @@ def test_runs_stand_side_by_side(
 
 def test_the_same_numbers_as_in_the_reports(runs: list[Path]) -> None:
     reports = {run.name: json.loads((run / "report.json").read_text()) for run in runs}
-    for line in compare.lines(reports):
+    for line in comparison.make_lines(reports):
         for cell, content in zip(line["runs"], reports.values()):
             row = next(row for row in content["fidelity"]["rows"] if row["name"] == MODEL)
             assert cell["value"] == row["values"][line["name"]]

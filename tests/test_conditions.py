@@ -15,25 +15,21 @@ from hypothesis import strategies as st
 from scipy import stats
 from test_clustering import Ranks
 
-from distgan import config, levels
-from distgan.conditions import (
-    Bank,
-    Conditioner,
+from distgan import config
+from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
+from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.conditioning import Conditioner
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
+from distgan.anonymity.groups import (
     Members,
-    Projection,
     capped_weights,
     effective_members,
     effective_owners,
-    floor,
-    make_bank,
-    narrow,
-    released_numbers,
-    settle,
-    tracing_auc,
-    verify,
+    merge_small_groups,
 )
+from distgan.anonymity.manifest import find_violations
+from distgan.anonymity.projection import Projection, fit_projection
 from distgan.errors import Mismatch, UserError
-from distgan.levels import level_and_spread, steadiness_and_size
 
 SLACK = 1 + 1e-11
 
@@ -65,7 +61,7 @@ def bank_of(settings: config.Bank | None = None, **changes: Any) -> Bank:
 def members_of(settings: config.Bank | None = None, **changes: Any) -> Members:
     data = household_data(**changes)
     channels = data.pop("attributes").shape[1]
-    return settle(**data, settings=settings or settings_of(), channels=channels)
+    return merge_small_groups(**data, settings=settings or settings_of(), channels=channels)
 
 
 # ------------------------------------------------------------------------------------------------- floor
@@ -74,19 +70,19 @@ def members_of(settings: config.Bank | None = None, **changes: Any) -> Members:
 @pytest.mark.parametrize(("released", "members"), [(12, 41), (16, 54), (128, 432), (2, 15)])
 def test_floor_keeps_tracing_below_its_limit_and_is_the_smallest(released: int, members: int) -> None:
     settings = settings_of()
-    assert floor(settings, released) == members
+    assert minimum_group_size(settings, released) == members
     assert tracing_auc(released, members) <= settings.max_tracing_auc
     if members > settings.min_members:
         assert tracing_auc(released, members - 1) > settings.max_tracing_auc
 
 
 def test_floor_is_never_below_min_members() -> None:
-    assert floor(settings_of(min_members=100), 12) == 100
-    assert floor(settings_of(max_tracing_auc=0.999), 12) == 15
+    assert minimum_group_size(settings_of(min_members=100), 12) == 100
+    assert minimum_group_size(settings_of(max_tracing_auc=0.999), 12) == 15
 
 
 def test_released_numbers_count_the_condition_and_the_attributes() -> None:
-    assert released_numbers(8, 1) == 12
+    assert count_released_numbers(8, 1) == 12
     assert bank_of(channels=3).released == 2 + 4 * 3
 
 
@@ -110,7 +106,7 @@ def test_a_simulated_attack_succeeds_as_the_formula_says(released: int, members:
 def test_narrow_finds_the_principal_directions() -> None:
     rng = np.random.default_rng(0)
     latents = (rng.standard_normal((500, 6)) * [9, 5, 3, 0.1, 0.1, 0.1] + 4).astype(np.float32)
-    projection = narrow(latents, 3)
+    projection = fit_projection(latents, 3)
     assert projection.explained > 0.99
     np.testing.assert_allclose(projection.directions.T @ projection.directions, np.eye(3), atol=1e-5)
     points = projection(latents)
@@ -122,7 +118,7 @@ def test_narrow_finds_the_principal_directions() -> None:
 
 def test_narrow_does_not_depend_on_the_order_and_can_be_kept(tmp_path: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
-    one, other = narrow(latents, 2), narrow(latents[::-1], 2)
+    one, other = fit_projection(latents, 2), fit_projection(latents[::-1], 2)
     np.testing.assert_allclose(one.directions, other.directions, atol=1e-5)
     one.save(tmp_path / "projection.safetensors")
     kept = Projection.load(tmp_path / "projection.safetensors")
@@ -140,7 +136,7 @@ def test_narrow_does_not_depend_on_the_order_and_can_be_kept(tmp_path: Path) -> 
 )
 def test_narrow_refuses_unusable_latents(latents: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        narrow(latents, 2)
+        fit_projection(latents, 2)
 
 
 # ----------------------------------------------------------------------------------------------- weights
@@ -254,7 +250,9 @@ def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -
         assert "\n" not in str(error)
         return
     channels = data["attributes"].shape[1]
-    members = settle(data["points"], data["loads"], data["groups"], settings, channels, data["entities"])
+    members = merge_small_groups(
+        data["points"], data["loads"], data["groups"], settings, channels, data["entities"]
+    )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     for group in range(bank.num_groups):
         inside = members.groups == group
@@ -275,7 +273,9 @@ def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -
 
 def test_settled_groups_stay_settled() -> None:
     members = members_of(groups=30, n=900)
-    again = settle(members.points, members.loads, members.groups, settings_of(), 1, members.entities)
+    again = merge_small_groups(
+        members.points, members.loads, members.groups, settings_of(), 1, members.entities
+    )
     np.testing.assert_array_equal(members.groups, again.groups)
     np.testing.assert_array_equal(members.weights, again.weights)
 
@@ -335,7 +335,7 @@ def test_statistics_are_those_of_the_weighted_group() -> None:
     data = household_data(channels=2)
     bank = make_bank(**data, settings=settings_of())
     data_without = {key: value for key, value in data.items() if key != "attributes"}
-    members = settle(**data_without, settings=settings_of(), channels=2)
+    members = merge_small_groups(**data_without, settings=settings_of(), channels=2)
     inside = members.groups == 1
     weights = members.weights[inside]
     level, spread = data["attributes"][inside, 1].T
@@ -352,7 +352,7 @@ def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
     drawn = bank.draw_attributes(groups, np.random.default_rng(1))
     assert drawn.shape == (len(groups), 2, 2)
     assert drawn[..., 1].min() > 0
-    third = steadiness_and_size(drawn[groups == 2])
+    third = asinh_ratio_and_log_rms(drawn[groups == 2])
     np.testing.assert_allclose(third.mean(0), bank.attributes_mean[2], atol=0.02)
     np.testing.assert_allclose(third.std(0), bank.attributes_std[2], rtol=0.05)
     np.testing.assert_array_equal(drawn, bank.draw_attributes(groups, np.random.default_rng(1)))
@@ -362,7 +362,7 @@ def test_a_few_drawn_levels_cover_their_distribution_evenly() -> None:
     bank = bank_of()
     groups = np.arange(60) % bank.num_groups
     for seed in range(5):
-        drawn = steadiness_and_size(bank.draw_attributes(groups, np.random.default_rng(seed)))
+        drawn = asinh_ratio_and_log_rms(bank.draw_attributes(groups, np.random.default_rng(seed)))
         for group in range(bank.num_groups):
             spread = bank.attributes_std[group]
             off = np.abs(drawn[groups == group].mean(0) - bank.attributes_mean[group])
@@ -387,7 +387,7 @@ def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None
 def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviation: float) -> None:
     normal = np.random.default_rng(0).standard_normal((200_000, 2))
     mean = np.broadcast_to([1.5, -2.0], normal.shape)
-    steadiness, size = levels.drawn(mean, np.full(normal.shape, deviation), normal).T
+    steadiness, size = draw_ratio_and_log_rms(mean, np.full(normal.shape, deviation), normal).T
     np.testing.assert_allclose([steadiness.mean(), size.mean()], [1.5, -2.0], atol=0.02)
     np.testing.assert_allclose([steadiness.std(), size.std()], deviation, rtol=0.01, atol=0.002)
     if deviation == 0.6:
@@ -399,7 +399,7 @@ def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviati
 @given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))
 def test_steadiness_and_size_are_undone(level: float, spread: float) -> None:
     attributes = np.array([[level, spread]])
-    again = level_and_spread(steadiness_and_size(attributes))
+    again = location_and_scale(asinh_ratio_and_log_rms(attributes))
     np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-12 + 1e-9 * abs(level))
 
 
@@ -435,7 +435,7 @@ def test_a_saved_bank_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.largest_share, bank.largest_share)
     np.testing.assert_array_equal(kept.lowered, bank.lowered)
     assert kept.settings == bank.settings
-    assert verify(tmp_path / "bank") == []
+    assert find_violations(tmp_path / "bank") == []
 
 
 def test_saving_twice_gives_equal_bytes(tmp_path: Path) -> None:
@@ -499,7 +499,7 @@ def test_every_forged_manifest_is_found(
 ) -> None:
     bank_of().save(tmp_path / "bank")
     edit(tmp_path / "bank" / "manifest.json", change)
-    assert any(message in violation for violation in verify(tmp_path / "bank"))
+    assert any(message in violation for violation in find_violations(tmp_path / "bank"))
     with pytest.raises(Mismatch, match="run the same command again") as caught:
         Bank.load(tmp_path / "bank")
     assert caught.value.exit_code == 5
@@ -524,7 +524,7 @@ def test_not_a_number_never_passes(tmp_path: Path) -> None:
     bank_of().save(tmp_path / "bank")
     path = tmp_path / "bank" / "manifest.json"
     edit(path, lambda manifest: manifest["groups"][0].update(largest_share=float("nan")))
-    assert verify(tmp_path / "bank")
+    assert find_violations(tmp_path / "bank")
 
 
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
@@ -537,23 +537,23 @@ def test_every_flipped_bit_of_the_tensors_is_found(
     content = bytearray((folder / "bank.safetensors").read_bytes())
     content[place % len(content)] ^= 1 << bit
     (folder / "bank.safetensors").write_bytes(content)
-    assert verify(folder)
+    assert find_violations(folder)
 
 
 def test_missing_and_foreign_files_are_found(tmp_path: Path) -> None:
-    assert verify(tmp_path) == [f"{tmp_path / 'manifest.json'} is missing"]
+    assert find_violations(tmp_path) == [f"{tmp_path / 'manifest.json'} is missing"]
     bank_of().save(tmp_path / "bank")
     (tmp_path / "bank" / "members.csv").write_text("home 7")
-    assert verify(tmp_path / "bank") == ["members.csv does not belong in a bank"]
+    assert find_violations(tmp_path / "bank") == ["members.csv does not belong in a bank"]
     (tmp_path / "bank" / "bank.safetensors").unlink()
-    assert "is missing" in verify(tmp_path / "bank")[0]
+    assert "is missing" in find_violations(tmp_path / "bank")[0]
 
 
 def test_stricter_limits_can_be_asked_of_a_bank(tmp_path: Path) -> None:
     bank_of().save(tmp_path / "bank")
-    assert verify(tmp_path / "bank", required=settings_of()) == []
-    assert verify(tmp_path / "bank", required=settings_of(min_members=5000))
-    assert verify(tmp_path / "bank", required=settings_of(max_share=0.001))
+    assert find_violations(tmp_path / "bank", required=settings_of()) == []
+    assert find_violations(tmp_path / "bank", required=settings_of(min_members=5000))
+    assert find_violations(tmp_path / "bank", required=settings_of(max_share=0.001))
 
 
 def test_members_are_kept_for_the_owner_alone(tmp_path: Path) -> None:
@@ -627,7 +627,7 @@ def test_every_part_keeps_the_floor_and_the_share() -> None:
     data["loads"] = np.random.default_rng(1).lognormal(0, 1.5, 400)
     settings = settings_of()
     bank = make_bank(**data, settings=settings)
-    members = settle(data["points"], data["loads"], data["groups"], settings, 1)
+    members = merge_small_groups(data["points"], data["loads"], data["groups"], settings, 1)
     conditioner = Conditioner(bank, members, training="subset")
     in_order = np.lexsort([members.entities, members.groups])
     for seed in range(50):
@@ -657,10 +657,10 @@ def test_a_study_of_probes_does_what_the_seeds_do_and_is_refused(tmp_path: Path)
     bank = study_of("probes", tmp_path, probes=4)
     assert min(bank.sizes) < 15
     assert max(bank.effective) <= 4
-    assert "for study only (bank.training probes)" in verify(tmp_path / "bank")[0]
+    assert "for study only (bank.training probes)" in find_violations(tmp_path / "bank")[0]
     owned = dataclasses.replace(bank, owners=tuple(map(int, bank.sizes)))  # more than its four probes
     owned.save(tmp_path / "owned")
-    assert len(verify(tmp_path / "owned")) == len(verify(tmp_path / "bank"))
+    assert len(find_violations(tmp_path / "owned")) == len(find_violations(tmp_path / "bank"))
     wide = settings_of(training="probes", condition_dim=1000, min_members=1)
     assert bank_of(wide, dim=1000, groups=6).conditions.shape == (6, 1000)
 
@@ -687,7 +687,7 @@ def test_leave_one_out_gives_its_left_out_member_away(tmp_path: Path) -> None:
     left_out = n * mean - (n - 1) * (found * bank.scale + bank.centre)
     np.testing.assert_allclose(left_out, members.points[3], atol=1e-3)
     bank.save(tmp_path / "bank")
-    assert "never release" in verify(tmp_path / "bank")[0]
+    assert "never release" in find_violations(tmp_path / "bank")[0]
 
 
 def test_two_processes_narrow_as_one_does() -> None:
@@ -695,9 +695,11 @@ def test_two_processes_narrow_as_one_does() -> None:
     blocks = [(rng.standard_normal((100, 5)) * [5, 3, 1, 1, 1] + 2).astype(np.float32) for _ in range(6)]
     ranks = Ranks(2)
     found = ranks.run(
-        lambda rank: narrow(lambda: iter(blocks[:2] if rank == 0 else blocks[2:]), 3, ranks.total(rank))
+        lambda rank: fit_projection(
+            lambda: iter(blocks[:2] if rank == 0 else blocks[2:]), 3, ranks.total(rank)
+        )
     )
-    one = narrow(lambda: iter(blocks), 3)
+    one = fit_projection(lambda: iter(blocks), 3)
     for each in found:
         assert isinstance(each, Projection)
         np.testing.assert_array_equal(each.directions, one.directions)

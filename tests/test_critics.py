@@ -9,9 +9,11 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 from test_fidelity import PER_DAY, homes, row, scores
 
-from distgan.evaluation import critics, fidelity, floors, kernels, verdict
-from distgan.evaluation.scores import BY_NAME, frechet, mmd
-from distgan.evaluation.traits import standardise
+from distgan.evaluation import baselines
+from distgan.evaluation.metrics import c2st, fidelity, kernels
+from distgan.evaluation.metrics.descriptors import standardise
+from distgan.evaluation.metrics.scores import BY_NAME, frechet, mmd
+from distgan.evaluation.report import verdict
 
 
 def of(target: np.ndarray, candidate: np.ndarray, name: str = "critic", **owners: np.ndarray) -> float:
@@ -73,7 +75,7 @@ def test_gaps_alone_tell_the_critic_nothing():
 
 def test_the_two_sides_of_a_critic_share_no_owner():
     owner = np.array([3, 3, 1, 3, 2, 2, 9, 1])
-    one, two = critics._halves(owner)
+    one, two = c2st._halves(owner)
     assert sorted([*one, *two]) == list(range(8))
     assert not set(owner[one]) & set(owner[two])
     assert abs(len(one) - len(two)) <= 2
@@ -95,8 +97,8 @@ def test_ridge_is_that_of_scikit_learn():
     for columns in (4, 100):
         features = rng.standard_normal((30, columns)) + 0.6 * signs[:, None] * rng.standard_normal(columns)
         features -= features.mean(0)
-        theirs = RidgeClassifierCV(alphas=critics.ALPHAS).fit(features, signs)
-        np.testing.assert_allclose(critics.ridge(features, signs), theirs.coef_.ravel(), rtol=1e-5, atol=1e-9)
+        theirs = RidgeClassifierCV(alphas=c2st.ALPHAS).fit(features, signs)
+        np.testing.assert_allclose(c2st.ridge(features, signs), theirs.coef_.ravel(), rtol=1e-5, atol=1e-9)
 
 
 def test_a_kernel_is_a_weighted_sum_at_its_places():
@@ -202,8 +204,8 @@ def windows(count: int, channels: int, seed: int, *, phase: float = 0.0) -> np.n
 def test_recurrent_critics_guess_between_equals_and_know_strangers(channels):
     settings = {"units": 8, "steps": 150, "seed": 0}
     real = windows(400, channels, 0)
-    same = critics.discriminative(real, windows(300, channels, 1), **settings)
-    other = critics.discriminative(real, 1 - 0.5 * windows(500, channels, 1), **settings)
+    same = c2st.discriminative(real, windows(300, channels, 1), **settings)
+    other = c2st.discriminative(real, 1 - 0.5 * windows(500, channels, 1), **settings)
     assert same.value < 0.1 and same.error == pytest.approx(math.sqrt(0.25 / 120))
     assert other.value > 0.45
 
@@ -211,28 +213,28 @@ def test_recurrent_critics_guess_between_equals_and_know_strangers(channels):
 def test_recurrent_critics_learn_nothing_from_gaps():
     real, made = windows(400, 2, 0), windows(400, 2, 1)
     real[:, 5:9] = np.nan
-    assert critics.discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
+    assert c2st.discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
 
 
 def test_a_forecaster_of_noise_is_worse_than_one_of_the_process():
     settings = {"units": 8, "steps": 200, "seed": 0}
     real = windows(200, 3, 0)
-    good = critics.predictive(real, windows(200, 3, 1), **settings)
+    good = c2st.predictive(real, windows(200, 3, 1), **settings)
     noise = np.random.default_rng(0).random(real.shape).astype(np.float32)
-    assert good.value < 0.7 * critics.predictive(real, noise, **settings).value
+    assert good.value < 0.7 * c2st.predictive(real, noise, **settings).value
 
 
 def test_a_single_channel_with_gaps_is_predicted_from_its_own_past():
     real = windows(50, 1, 0)
     real[:, 3] = np.nan
     real[4] = np.nan
-    found = critics.predictive(real, real, units=1, steps=2, seed=0)
+    found = c2st.predictive(real, real, units=1, steps=2, seed=0)
     assert 0 < found.value < 1 and found.error > 0
 
 
 def test_a_recurrent_network_is_the_published_one():
     """h = u h + (1 - u) c with gates that start open by 1, as TensorFlow's GRUCell, in numpy."""
-    network = critics.Recurrent(2, 3, torch.Generator().manual_seed(0))
+    network = c2st.Recurrent(2, 3, torch.Generator().manual_seed(0))
     weights = {name: value.detach().numpy() for name, value in network.named_parameters()}
     x = np.random.default_rng(0).random((5, 7, 2)).astype(np.float32)
     h, sigmoid = np.zeros((5, 3)), lambda v: 1 / (1 + np.exp(-v))
@@ -248,13 +250,13 @@ def test_a_recurrent_network_is_the_published_one():
 
 
 def test_units_are_defined_for_a_univariate_series():
-    assert [critics.units_of(channels) for channels in (1, 2, 6, 28)] == [1, 1, 3, 14]
+    assert [c2st.hidden_units(channels) for channels in (1, 2, 6, 28)] == [1, 1, 3, 14]
 
 
 def test_short_series_get_recurrent_scores_where_they_are_asked_for():
     sets = windows(24, 2, 0), windows(12, 2, 1), windows(24, 2, 2), windows(12, 2, 3)
-    assert critics.recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
-    assert critics.recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
+    assert c2st.recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
+    assert c2st.recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
     results = fidelity.evaluate(*sets, steps_per_day=1, critic_steps=4)
     json.dumps(results, allow_nan=False)
     for name in ("discriminative", "discriminative_32", "predictive"):
@@ -270,7 +272,7 @@ def test_short_series_get_recurrent_scores_where_they_are_asked_for():
 def test_floors_are_what_they_say():
     train = homes(40, seed=1)
     train[3, 100:150] = np.nan
-    made = {name: make() for name, make in floors.makers(train, 25, PER_DAY, 0).items()}
+    made = {name: make() for name, make in baselines.make_baselines(train, 25, PER_DAY, 0).items()}
     assert set(made) | {verdict.MODEL, verdict.REAL} == set(verdict.ROWS)
     noise = (made[verdict.NOISY_COPIER] - train)[0]
     assert noise.std() == pytest.approx(0.05 * train[0].std(), rel=0.05)
@@ -284,15 +286,15 @@ def test_floors_are_what_they_say():
 
 def test_floors_of_a_seed_are_the_same_and_of_few_series_fewer():
     train = homes(9, seed=1)
-    one, two = (floors.makers(train, 5, PER_DAY, 3) for _ in range(2))
+    one, two = (baselines.make_baselines(train, 5, PER_DAY, 3) for _ in range(2))
     assert all(np.array_equal(one[name](), two[name]()) for name in one)
-    assert verdict.PCA_GMM not in floors.makers(train[:5], 5, PER_DAY, 3)
-    assert verdict.SHUFFLED_DAYS not in floors.makers(train, 5, 1.0, 3)
+    assert verdict.PCA_GMM not in baselines.make_baselines(train[:5], 5, PER_DAY, 3)
+    assert verdict.SHUFFLED_DAYS not in baselines.make_baselines(train, 5, 1.0, 3)
 
 
 def test_the_spectrum_floor_has_the_spectrum_and_days_keep_the_day():
     train, target = homes(60, seed=1), homes(40)
-    made = {name: make() for name, make in floors.makers(train, 40, PER_DAY, 0).items()}
+    made = {name: make() for name, make in baselines.make_baselines(train, 40, PER_DAY, 0).items()}
     found = {name: scores(target, values, train) for name, values in made.items()}
     assert found[verdict.GAUSSIAN]["spectrum"] < 0.3 * found[verdict.SHUFFLED]["spectrum"]
     assert found[verdict.SHUFFLED_DAYS]["daily_profile"] < 0.3 * found[verdict.SHUFFLED]["daily_profile"]
@@ -302,7 +304,7 @@ def test_the_spectrum_floor_has_the_spectrum_and_days_keep_the_day():
 
 def test_the_verdict_says_when_a_baseline_is_as_good():
     train, holdout = homes(40, seed=1), homes(14, seed=2)
-    poor = floors.makers(train, 40, PER_DAY, 0)[verdict.MEAN_CURVE]()
+    poor = baselines.make_baselines(train, 40, PER_DAY, 0)[verdict.MEAN_CURVE]()
     told = fidelity.evaluate(train, holdout, poor, homes(12, seed=4), steps_per_day=PER_DAY)["verdict"]
     assert any(s["tone"] == "bad" and "baseline without a network" in s["text"] for s in told)
     assert any(s["tone"] == "bad" and "convolution critic is right about" in s["text"] for s in told)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from distgan.csvtext import CONTROLS, NUMBER, escape_cell, format_csv, unescape_cell
 from distgan.data import export
-from distgan.data.store import Axis, Meta, StoreWriter, read_table, write_table
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.private_table import read_table, write_table
+from distgan.data.store.writer import StoreWriter
 
 NASTY = st.text(alphabet="=+-@';\\nrtu0a1 \n\t\r5,\"\0\u2028\u202e\ud800＝", max_size=8)
 DANGEROUS = ["=HYPERLINK(1)", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "'=1", "a;=1", "＝1", "-"]

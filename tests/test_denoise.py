@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from test_zoo import built, one_of_two, small, trained_on
 
 import distgan
-from distgan import cli, draws, errors
+from distgan import cli, errors, rng
 from distgan.data.loader import Batch
-from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from distgan.models.nr_gan import series, spectra
-from distgan.objectives.nr_gan import NoiseReduction, partners
+from distgan.objectives.nr_gan import NoiseReduction, pair_with_noisy
 from distgan.train import main
 
 
@@ -80,7 +82,7 @@ def test_losses_by_hand() -> None:
     d = F.softplus(-d_real).mean() + F.softplus(d_fake).mean()
     assert objective.discriminator_loss(batch)["loss"].item() == pytest.approx(d.item(), rel=1e-4)
     content, identity = ((filtered - x)[rows].abs().mean() for rows in (noisy, clean))
-    loudness = 3 * draws.uniform(0, 0, "loudness", batch.sample, (1, 1))[clean] - 1.5
+    loudness = 3 * rng.keyed_uniform(0, 0, "loudness", batch.sample, (1, 1))[clean] - 1.5
     both = x[clean] + loudness * (x - filtered)[noisy]
     gain = 1 / both.abs().amax(1, keepdim=True)
     recombined = (networks["generator"](gain * both) - gain * x[clean]).abs().mean()
@@ -115,8 +117,8 @@ def test_a_batch_in_parts_is_the_batch() -> None:
 
 
 def test_each_clean_series_has_a_noisy_partner() -> None:
-    assert partners(torch.tensor([1.0, 0, 1, 1, 0, 1]))[[0, 2, 3, 5]].tolist() == [1, 4, 1, 4]
-    assert partners(torch.ones(3)).tolist() == [0, 1, 2]
+    assert pair_with_noisy(torch.tensor([1.0, 0, 1, 1, 0, 1]))[[0, 2, 3, 5]].tolist() == [1, 4, 1, 4]
+    assert pair_with_noisy(torch.ones(3)).tolist() == [0, 1, 2]
 
 
 def test_noise_is_taken_off_series_that_were_never_seen_clean() -> None:

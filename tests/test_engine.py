@@ -15,14 +15,15 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
-from distgan import config, draws
-from distgan.engine import checkpoint, loop, telemetry
+from distgan import config, rng
+from distgan.engine import checkpoint, telemetry, trainer
+from distgan.engine.collapse_monitor import CollapseMonitor
 from distgan.engine.ema import Average, decay
-from distgan.engine.watch import CollapseWatch
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
-from distgan.parallel import Adam, Parallel, Trainee
-from distgan.runs import Run
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 STEPS, BATCH, LENGTH, SEED = 20, 4, 6, 5
 
@@ -46,7 +47,9 @@ class Loader:
         step = first_step
         try:
             while True:
-                series = torch.from_numpy(draws.generator(SEED, step, "data").random((BATCH, LENGTH))).float()
+                series = torch.from_numpy(
+                    rng.keyed_generator(SEED, step, "data").random((BATCH, LENGTH))
+                ).float()
                 self.trouble(step, series)
                 yield Batch(series, step)
                 step += 1
@@ -88,7 +91,7 @@ def parallel() -> Parallel:
     return Parallel(config.Engine(threads=1))
 
 
-def make(parallel: Parallel) -> dict[str, Trainee]:
+def make(parallel: Parallel) -> dict[str, OptimizedNetwork]:
     torch.manual_seed(0)
 
     def network(outputs: int) -> nn.Module:
@@ -98,8 +101,8 @@ def make(parallel: Parallel) -> dict[str, Trainee]:
     return {name: parallel.prepare(name, network, Adam(1e-2)) for name, network in networks.items()}
 
 
-def rates(step: int) -> dict[str, loop.Rate]:
-    return {"critic": loop.Rate(1e-2 / (1 + step), 0.9 + 0.004 * step)}
+def rates(step: int) -> dict[str, trainer.Rate]:
+    return {"critic": trainer.Rate(1e-2 / (1 + step), 0.9 + 0.004 * step)}
 
 
 def train(
@@ -108,7 +111,7 @@ def train(
     trainees = make(parallel)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
     fields = ("report_every", "sample_every", "checkpoint_every", "clip", "max_skips", "max_rollbacks")
-    schedule = loop.Schedule(
+    schedule = trainer.Schedule(
         steps,
         BATCH,
         rates,
@@ -117,7 +120,7 @@ def train(
         | {name: options.pop(name) for name in fields if name in options},
     )
     run = Run(folder)
-    return loop.fit(
+    return trainer.fit(
         game, trainees, loader or Loader(), parallel, schedule, run=run, stage="gan", seed=SEED, **options
     )
 
@@ -202,7 +205,7 @@ def test_checkpoints_beside_the_training_are_the_same(
     parallel: Parallel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: a stop and a resume, each with the last checkpoint whole on the disk."""
-    monkeypatch.setattr(loop, "has_idle_cpu", lambda device: True)
+    monkeypatch.setattr(trainer, "has_idle_cpu", lambda device: True)
 
     def stop(step: int, series: Tensor) -> None:
         if step == 7:
@@ -244,9 +247,11 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
         train(parallel, tmp_path, steps=2)
     network = nn.Linear(2, 2)
     stranger = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
-    schedule = loop.Schedule(5, BATCH, rates)
+    schedule = trainer.Schedule(5, BATCH, rates)
     with pytest.raises(UserError, match="is of other networks"):
-        loop.fit(Game({}), stranger, Loader(), parallel, schedule, run=Run(tmp_path), stage="gan", seed=SEED)
+        trainer.fit(
+            Game({}), stranger, Loader(), parallel, schedule, run=Run(tmp_path), stage="gan", seed=SEED
+        )
 
 
 # ---------------------------------------------------------------------------------------------------- signals
@@ -333,7 +338,7 @@ def test_trouble_that_lasts_rolls_back_to_lower_rates(
     assert "back to step 5 at 0.25 x the learning rates (rollback 2 of 2)" in caplog.text
     assert last(tmp_path).step == STEPS
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
-    assert json.loads((Run(tmp_path).checkpoints("gan") / loop.ROLLBACKS).read_text()) == {"rollbacks": 2}
+    assert json.loads((Run(tmp_path).checkpoints("gan") / trainer.ROLLBACKS).read_text()) == {"rollbacks": 2}
 
 
 @pytest.mark.parametrize(
@@ -348,7 +353,7 @@ def test_trouble_that_stays_ends_the_run(parallel: Parallel, tmp_path: Path, pla
 
 
 def test_collapse_is_said_once_it_lasts() -> None:
-    watch = CollapseWatch(speaks=False)
+    watch = CollapseMonitor(speaks=False)
     fine, alike = {"d/spread": 0.8, "d/accuracy": 0.6}, {"d/spread": 0.01, "d/accuracy": 0.6}
     assert [len(watch.look(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
     assert watch.look(5, fine) == []
@@ -368,8 +373,8 @@ def test_when_a_phase_is_due() -> None:
 def test_rates_reach_adam(parallel: Parallel, tmp_path: Path) -> None:
     trainees = make(parallel)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
-    run, schedule = Run(tmp_path), loop.Schedule(3, BATCH, rates)
-    loop.fit(game, trainees, Loader(), parallel, schedule, run=run, stage="gan", seed=SEED)
+    run, schedule = Run(tmp_path), trainer.Schedule(3, BATCH, rates)
+    trainer.fit(game, trainees, Loader(), parallel, schedule, run=run, stage="gan", seed=SEED)
     (critic,), (generator,) = (trainees[name].adam.param_groups for name in ("critic", "generator"))
     assert critic["lr"] == 1e-2 / 3 and critic["betas"] == (0.0, 0.9 + 0.004 * 2)
     assert generator["lr"] == 1e-2 and generator["betas"] == (0.0, 0.99)
@@ -436,7 +441,7 @@ def test_the_figure_of_a_line_is_the_mean_since_the_last(parallel: Parallel, tmp
 def test_the_console_line() -> None:
     means = {"d/loss": 1.0, "d/d": 0.84, "d/gradient_norm": 9.0, "g/loss": -0.11, "g/gradient_norm": 2.0}
     metrics = {"series_per_second": 1930.4, "data_share": 0.031, "peak_memory_gib": 21.44}
-    assert telemetry.line(means, metrics) == "d 0.84  g -0.11  1,930 series/s  21.4 GiB  data 3%"
+    assert telemetry.format_line(means, metrics) == "d 0.84  g -0.11  1,930 series/s  21.4 GiB  data 3%"
 
 
 def test_a_terminal_gets_a_bar(

@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 
 from distgan import cli, config, errors
+from distgan.commands import evaluate_files
 from distgan.csvtext import unescape_cell
 from distgan.data import export, ingest
 from distgan.data.export import fold_channels
-from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.data.tables import Source
-from distgan.stages import evaluate_files
 
 CHANNELS = {1: ("kWh",), 3: ("temp in", "wind", "=cmd(0)")}
 

@@ -24,8 +24,8 @@ from distgan.cli import export
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
 from distgan.files import whole_folder
-from distgan.parallel import Parallel
-from distgan.runs import Run
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 
 def test_kills_while_saving_lose_nothing() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, traits, verdict
-from distgan.evaluation.scores import SCORES
-from distgan.evaluation.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
+from distgan.evaluation.metrics import descriptors, fidelity
+from distgan.evaluation.metrics.scores import SCORES
+from distgan.evaluation.report import verdict
+from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
 
 PER_DAY = 24.0
 
@@ -73,13 +74,13 @@ def test_value_distance_is_the_wasserstein_distance():
 def test_autocorrelation_is_that_of_numpy_and_survives_missing_values():
     series = homes(3)
     lags = np.array([1, 24, 100])
-    found = traits.autocorrelation(series, lags)[:, 0]
+    found = descriptors.autocorrelation(series, lags)[:, 0]
     z = (series[..., 0] - series[..., 0].mean(1, keepdims=True)) / series[..., 0].std(1, keepdims=True)
     truth = np.stack([(z[:, lag:] * z[:, :-lag]).mean(1) for lag in lags], 1)
     np.testing.assert_allclose(found, truth, atol=1e-4)
     holes = series.copy()
     holes[np.random.default_rng(0).random(holes.shape) < 0.1] = np.nan
-    np.testing.assert_allclose(traits.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
+    np.testing.assert_allclose(descriptors.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
 
 
 def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
@@ -97,7 +98,7 @@ def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
 def test_line_and_band_powers_are_shares_of_variance():
     hours = np.arange(24 * 42)
     tone = (5 + np.sin(2 * np.pi * hours / 24))[None, :, None].astype(np.float32)
-    found = traits.describe(tone, traits.make_ruler(tone, PER_DAY))
+    found = descriptors.compute_descriptors(tone, descriptors.make_reference_grid(tone, PER_DAY))
     assert found.lines[0, 0, 0] == pytest.approx(1, abs=1e-3)  # day
     assert found.lines[0, 0, 1:] == pytest.approx(0, abs=1e-3)  # half day, week
     assert found.bands.sum() == pytest.approx(1, abs=1e-3)
@@ -107,11 +108,11 @@ def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
     train = homes(20)
     rng = np.random.default_rng(0)
     copy = 2 * train[:5] * rng.normal(1, 0.01, train[:5].shape)
-    parts = [traits.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
-    assert traits.nearest(parts[0], parts[2]).max() < 0.05
-    assert traits.nearest(parts[1], parts[2]).min() > 0.3
-    assert traits.nearest(parts[2], parts[2]).max() < 1e-3
-    assert traits.nearest(parts[2], parts[2], same=True).min() > 0.3
+    parts = [descriptors.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
+    assert descriptors.nearest(parts[0], parts[2]).max() < 0.05
+    assert descriptors.nearest(parts[1], parts[2]).min() > 0.3
+    assert descriptors.nearest(parts[2], parts[2]).max() < 1e-3
+    assert descriptors.nearest(parts[2], parts[2], same=True).min() > 0.3
 
 
 @pytest.fixture(scope="module")
@@ -171,23 +172,25 @@ def test_a_wild_series_does_not_make_a_set_like_real_by_its_own_noise():
 
 def test_without_a_reference_split_the_holdout_is_halved():
     holdout = homes(9)
-    target, real = fidelity.sides(holdout, 0)
+    target, real = fidelity.split_sides(holdout, 0)
     assert (len(target), len(real)) == (5, 4)
     both = np.concatenate([target, real])
     assert {s.tobytes() for s in both} == {s.tobytes() for s in holdout}
-    assert fidelity.sides(holdout, 0, homes(6, seed=1))[0] is holdout
+    assert fidelity.split_sides(holdout, 0, homes(6, seed=1))[0] is holdout
 
 
 def test_no_owner_is_the_target_and_the_real_row():
     holdout, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
-    target, real = fidelity.sides(holdout, 0, owners=owners)
-    who = fidelity.sides(owners, 0, owners=owners)
+    target, real = fidelity.split_sides(holdout, 0, owners=owners)
+    who = fidelity.split_sides(owners, 0, owners=owners)
     assert (len(target), len(real)) == (14, 14) and not set(who[0]) & set(who[1])
     np.testing.assert_array_equal(target[5], holdout[owners == who[0][5]][5])
     uneven = np.repeat([0, 1, 2], [1, 2, 25])
-    assert all(len(side) for side in fidelity.sides(uneven, 0, owners=uneven))
-    assert [len(side) for side in fidelity.sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
-    for one, other in zip(fidelity.sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.sides(owners, 3)):
+    assert all(len(side) for side in fidelity.split_sides(uneven, 0, owners=uneven))
+    assert [len(side) for side in fidelity.split_sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
+    for one, other in zip(
+        fidelity.split_sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.split_sides(owners, 3)
+    ):
         np.testing.assert_array_equal(one, other)  # an owner a series: as if nobody owned any
 
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import fragment_leaks, fragments, planted, rates
+from distgan.evaluation.attacks import fragment_leaks, fragments, leak_scenarios, rates
+from distgan.evaluation.attacks.attack_data import Scene, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
 from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
-from distgan.evaluation.attacks.planted import Population
+from distgan.evaluation.attacks.leak_scenarios import Population
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Scene, Side
 
 OWNERS, LENGTH, DAY = 200, 336, 24
 Attack = Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]]
@@ -89,7 +89,7 @@ def test_honest_series_are_no_copies(scene: Scene) -> None:
 
 
 def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
-    coarse = planted.read_by_meters(scene)
+    coarse = leak_scenarios.read_by_meters(scene)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, coarse) <= 0
     assert (

@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from distgan import config
 from distgan.data.ingest import read
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 
 COUNT = int(os.environ.get("DISTGAN_FUZZ", "60"))

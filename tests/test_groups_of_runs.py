@@ -12,15 +12,17 @@ import pytest
 from conftest import ROOT, TINY, population
 
 from distgan import cli, config
+from distgan.anonymity.bank import Bank
 from distgan.anonymity.dp.mechanism import SLACK
-from distgan.conditions import Bank, Members, verify
-from distgan.data.store import LatentStore
-from distgan.parallel import Parallel
-from distgan.runs import Run
-from distgan.stages import encode
-from distgan.stages.bank import placed
-from distgan.stages.common import TrainingData
-from distgan.stages.private import open_ledger
+from distgan.anonymity.groups import Members
+from distgan.anonymity.manifest import find_violations
+from distgan.data.store.latents import LatentStore
+from distgan.parallel.processes import Parallel
+from distgan.pipeline import encode
+from distgan.pipeline.build_bank import assign_non_members
+from distgan.pipeline.private_ledger import open_ledger
+from distgan.pipeline.training_data import TrainingData
+from distgan.run import Run
 from distgan.train import main
 
 CHEAP = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]
@@ -74,7 +76,7 @@ def test_an_interrupted_encode_goes_on(
     again: list[Path] = []
     monkeypatch.setattr(encode, "write_part", lambda place, *rest: (again.append(place), write(place, *rest)))
     assert main(arguments(many_homes, run.folder, "encode")) == 0
-    parts = len(encode.plan(LatentStore.open(run.latents).num_series, 8, run.folder))
+    parts = len(encode.plan_parts(LatentStore.open(run.latents).num_series, 8, run.folder))
     assert len(again) == parts - 2  # two were whole, one was damaged
     assert f"2 of {parts} parts were there already" in run.done("encode")["summary"]
     one, other = LatentStore.open(encoded.latents), LatentStore.open(run.latents)
@@ -84,7 +86,7 @@ def test_an_interrupted_encode_goes_on(
 
 
 def test_parts_do_not_depend_on_processes_and_are_whole_batches() -> None:
-    parts = list(encode.plan(1000, 32, Path("x")).values())
+    parts = list(encode.plan_parts(1000, 32, Path("x")).values())
     assert [row for part in parts for row in part] == list(range(1000))
     assert len(parts) >= encode.FEWEST_PARTS
     assert all(len(part) % 32 == 0 for part in parts[:-1])
@@ -126,7 +128,7 @@ def test_the_seeds_probes_are_a_config_and_never_a_release(
     assert (shipped.bank.training, shipped.bank.probes, shipped.bank.condition_dim) == ("probes", 4, 1000)
     study = ["bank.training=probes", "bank.min_members=1", "clusters.count=30"]
     run = changed(encoded, many_homes, tmp_path, *study, stages="cluster,bank,gan,generate")
-    assert "for study only" in verify(run.bank)[0]
+    assert "for study only" in find_violations(run.bank)[0]
     assert len(Bank.load(run.bank).sizes) == 30
     assert "never to be released" in run.done("bank")["summary"]
 
@@ -138,7 +140,7 @@ def test_a_private_bank_is_accounted_from_latents_to_bank(
     encoded: Run, many_homes: Path, tmp_path: Path
 ) -> None:
     run = changed(encoded, many_homes, tmp_path, *PRIVATE)
-    assert verify(run.bank) == []
+    assert find_violations(run.bank) == []
     drawn = open_ledger(run).draws()
     assert [entry["name"] for entry in drawn] == ["directions", "groups"]
     assert drawn[-1]["epsilon_so_far"] == pytest.approx(4, rel=SLACK)
@@ -207,7 +209,7 @@ def test_members_and_non_members_become_points_by_the_same_arithmetic(
     bank, members = Bank.load(run.bank), Members.load(run.clusters / "members.safetensors")
     parallel = Parallel(settings.engine)
     try:
-        points, groups = placed(settings, run, parallel, TrainingData.open(run), members, bank)
+        points, groups = assign_non_members(settings, run, parallel, TrainingData.open(run), members, bank)
     finally:
         parallel.close()
     lengths = np.linalg.norm(LatentStore.open(run.latents).mean(), axis=1)

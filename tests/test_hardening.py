@@ -19,10 +19,13 @@ from conftest import TINY
 
 from distgan import cli, errors, files
 from distgan.config import DEEPEST, load
-from distgan.data.store import Axis, Meta, Store, StoreWriter, private_table, read_table, write_table
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.private_table import private_table, read_table, write_table
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import Diverged, UserError
-from distgan.runs import Run
-from distgan.stages.common import read_scaler
+from distgan.pipeline.training_data import read_scaler
+from distgan.run import Run
 from distgan.train import main
 
 ROOT = Path(__file__).resolve().parents[1]

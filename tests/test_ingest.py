@@ -14,7 +14,9 @@ import pytest
 
 from distgan import config
 from distgan.data.ingest import Raw, _digests, opened, read
-from distgan.data.store import Axis, Meta, StoreWriter, private_table, write_table
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.private_table import private_table, write_table
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -10,9 +10,13 @@ from conftest import ROOT
 from PIL import Image
 
 from distgan import cli
-from distgan.data.store import Axis, Form, Meta, Store, StoreWriter, private_table, write_table
+from distgan.commands.inspect_store import run
+from distgan.data.store.format import Form
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.private_table import private_table, write_table
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
-from distgan.stages.inspect_store import run
 
 
 def store(path: Path, form: Form | None = None) -> np.ndarray:

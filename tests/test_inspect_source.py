@@ -10,14 +10,15 @@ import pytest
 from conftest import TINY, population
 
 from distgan import cli, config
+from distgan.anonymity.groups import merge_small_groups
 from distgan.data import ingest
 from distgan.data.formats.understood import Understood
 from distgan.data.splits import assign_splits
-from distgan.data.store import Store
+from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation import report
-from distgan.runs import Run
-from distgan.stages import inspect_source, preflight, prepare
+from distgan.evaluation.report import writer
+from distgan.pipeline import early_checks, prepare, source_summary
+from distgan.run import Run
 from distgan.train import train
 
 HOMES = 60
@@ -72,7 +73,7 @@ def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_inspect_looks_at_what_prepare_would_refuse(tmp_path: Path) -> None:
     table = population(4, 24 * 7)
     table.iloc[1::2, 1:] = np.nan
-    said = inspect_source.run([str(write(tmp_path / "gaps.csv", table))])
+    said = source_summary.run([str(write(tmp_path / "gaps.csv", table))])
     assert "refused    no usable series" in said and "4 more than 5 % missing" in said
     assert "error      step: 4 of 4 series measure only one in 2 steps" in said
 
@@ -109,16 +110,16 @@ def test_what_a_reader_understood_is_said() -> None:
         off_grid_ignored=1,
         notes=["two files were skipped"],
     )
-    assert inspect_source._understood_lines(understood) == [
+    assert source_summary._understood_lines(understood) == [
         "layout     long (separator ';', header line 2, decimal ',')",
         "columns    time: time; id: meter; values: kwh, kvar, v, a, … (5 in all)",
         "times      %d/%m/%Y",
         "rows       3 equal readings merged, 1 rows between steps ignored, 1 rows skipped",
         "note       two files were skipped",
     ]
-    assert inspect_source._understood_lines(None) == []
+    assert source_summary._understood_lines(None) == []
     wide = Understood(layout="wide", value_columns=["home-1", "home-2"], units_row={"home-1": "kWh"})
-    assert inspect_source._understood_lines(wide)[1:] == ["columns    values: ho…, ho…", "units row  kWh"]
+    assert source_summary._understood_lines(wide)[1:] == ["columns    values: ho…, ho…", "units row  kWh"]
 
 
 # ------------------------------------------------------------------------------------------------- prepare
@@ -147,10 +148,10 @@ def test_the_report_has_a_section_on_the_data() -> None:
         "shared": "3 of 60 series",
         "advice": "set it",
     }
-    template = report.page("report.html.jinja")
+    template = writer.load_template("report.html.jinja")
     source = Path(str(template.filename)).read_text()
     section = source[source.index("{% if facts.noticed %}") : source.index("{% if facts.groups %}")]
-    page = template.environment.from_string(section).render(facts=report.Facts("a", noticed=[each]))
+    page = template.environment.from_string(section).render(facts=writer.Facts("a", noticed=[each]))
     for words in ("What was noticed about the data", "leading zeros", "3 of 60 series", "set it"):
         assert words in page
 
@@ -182,7 +183,7 @@ def opened(path: Path, place: Path, *overrides: str) -> tuple[config.Config, ing
 def refusal(path: Path, place: Path, *overrides: str) -> str:
     """The refusal of a source with these settings, empty where there is none."""
     try:
-        preflight.refuse_early(*opened(path, place, *overrides))
+        early_checks.refuse_early(*opened(path, place, *overrides))
     except UserError as error:
         assert "\n" not in str(error)
         return str(error)
@@ -239,7 +240,6 @@ def test_a_few_entities_with_most_of_the_load_are_refused(tmp_path: Path) -> Non
 
 def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
     """The same loads, weights and minimum size as `conditions.settle` uses at the end."""
-    from distgan import conditions
 
     table = population(HOMES, 24 * 7)
     rng = np.random.default_rng(0)
@@ -248,11 +248,11 @@ def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
         scaled.iloc[:, 1:] *= rng.lognormal(0, spread, HOMES)
         path = write(tmp_path / "homes.csv", scaled)
         settings, found, splits = opened(path, tmp_path)
-        training = preflight.Training.of(settings, found, splits)
+        training = early_checks.Training.of(settings, found, splits)
         points = rng.normal(size=(len(training.loads), 2))
         try:
             groups = np.zeros(len(points), np.int64)
-            conditions.settle(points, training.loads, groups, settings.bank, 1, training.entities)
+            merge_small_groups(points, training.loads, groups, settings.bank, 1, training.entities)
             settled = True
         except UserError:
             settled = False
@@ -297,5 +297,5 @@ def test_a_dry_run_refuses_what_training_would(tmp_path: Path) -> None:
         train(["--dry-run", *common, "engine.micro_batch=3"])
     train(["--dry-run", *common])
     assert not (tmp_path / "run").exists()
-    shape = prepare.shape(config.load(None, common), Run(tmp_path / "run"))
+    shape = prepare.find_shape(config.load(None, common), Run(tmp_path / "run"))
     assert shape.train + shape.holdout + shape.reference == HOMES

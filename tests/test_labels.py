@@ -11,17 +11,21 @@ from conftest import TINY
 from test_zoo import LABELS, SMALL, a_batch, built, one_of_two, play, small, trained_on
 
 import distgan
-from distgan import cli, clustering, conditions, config, errors, models
-from distgan.conditions import Bank, Conditioner, Members
+from distgan import cli, config, errors, models
+from distgan.anonymity import clustering, faiss_backend, manifest
+from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.conditioning import Conditioner
+from distgan.anonymity.groups import Members, merge_small_groups
 from distgan.data import ingest
 from distgan.data.loader import Batch
-from distgan.data.store import Store, private_table, read_table
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation import classification
-from distgan.evaluation.classification import Labelled
+from distgan.evaluation.metrics import classification
+from distgan.evaluation.metrics.classification import Labelled
 from distgan.files import read_json
-from distgan.runs import Run
-from distgan.stages.cluster import by_label
+from distgan.pipeline.cluster import form_groups_by_label
+from distgan.run import Run
 from distgan.train import main
 
 
@@ -117,8 +121,8 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     groups = np.arange(120) % 2 + 2 * (np.arange(120) // 30)  # far too small ones
     attributes = np.stack([rng.random((120, 1)), 1 + rng.random((120, 1))], axis=-1)
     loads = np.ones(120)
-    bank = conditions.make_bank(points, attributes, loads, groups, settings, labels=labels)
-    members = conditions.settle(points, loads, groups, settings, 1, labels=labels)
+    bank = make_bank(points, attributes, loads, groups, settings, labels=labels)
+    members = merge_small_groups(points, loads, groups, settings, 1, labels=labels)
     for group, label in enumerate(bank.labels):
         assert set(labels[members.groups == group]) == {label}
     assert bank.label_names == ("a", "b") and min(bank.effective) >= bank.floor
@@ -128,7 +132,7 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     among = np.asarray(bank.labels) == "a"
     assert bank.allocate(10, among)[~among].sum() == 0 and bank.allocate(10, among).sum() == 10
     with pytest.raises(UserError, match="all series labelled 'c' together make no group"):
-        conditions.settle(
+        merge_small_groups(
             points, loads, np.append(groups[:-1], 99), settings, 1, labels=np.append(labels[:-1], "c")
         )
 
@@ -138,9 +142,9 @@ def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
     found = clustering.kmeans(lambda: iter([points]), 12, iterations=10, restarts=1, seed=0, device="cpu")
-    found = replace(found, assignment=clustering.nearest(points, found.centroids))
-    free = by_label(points, found, np.arange(240), labels, 2)
-    dear = by_label(points, found, np.arange(240), labels, 50)
+    found = replace(found, assignment=faiss_backend.nearest_centroid(points, found.centroids))
+    free = form_groups_by_label(points, found, np.arange(240), labels, 2)
+    dear = form_groups_by_label(points, found, np.arange(240), labels, 50)
     assert 0 <= free.loss < 0.05 < dear.loss < 1
 
 
@@ -151,8 +155,8 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
     points = rng.standard_normal((80, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(80) % 2]
     attributes = np.stack([rng.random((80, 1)), 1 + rng.random((80, 1))], axis=-1)
-    members = conditions.settle(points, np.ones(80), np.arange(80) % 2, settings, 1, labels=labels)
-    bank = conditions.make_bank(
+    members = merge_small_groups(points, np.ones(80), np.arange(80) % 2, settings, 1, labels=labels)
+    bank = make_bank(
         points, attributes, members.loads, members.groups, settings, members.entities, labels=labels
     )
     rows = torch.arange(12)
@@ -193,7 +197,7 @@ def test_the_shape_of_each_label_is_learned_by_heart(
     for label in (0, 1):  # a sample with an odd number has the first label
         told = torch.eye(2)[label].expand(50, 2)
         with torch.no_grad():
-            made = generator(torch.randn(50, models.noise_numbers(generator)), told)[..., 0]
+            made = generator(torch.randn(50, models.noise_width(generator)), told)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
 
@@ -233,7 +237,7 @@ def test_the_table_the_bank_and_the_samples_have_labels(run: Run) -> None:
     table = read_table(private_table(run.series))
     assert table.labels is not None and set(table.labels) == {"run", "walk"}
     bank = Bank.load(run.bank)
-    assert bank.label_names == ("run", "walk") and conditions.verify(run.bank) == []
+    assert bank.label_names == ("run", "walk") and manifest.find_violations(run.bank) == []
     members = Members.load(run.clusters / "members.safetensors")
     training = table.labels[table.rows("train")]
     assert all(set(training[members.groups == g]) == {bank.labels[g]} for g in range(bank.num_groups))
@@ -319,7 +323,7 @@ def test_one_owner_has_no_interval() -> None:
     alone = Labelled(test.series, test.labels, np.zeros(60, int))
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
     assert found["rows"]["gain"]["low"] is None
-    assert classification.table(found).count("one owner: no interval") == 5
+    assert classification.format_table(found).count("one owner: no interval") == 5
 
 
 def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

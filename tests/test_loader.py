@@ -11,7 +11,9 @@ import torch
 from distgan import config
 from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 
 ROWS = np.array([0, 2, 3, 5, 6, 7, 9, 11, 12, 13, 14])  # of 15: the training list

@@ -7,17 +7,9 @@ import torch
 from torch import Tensor
 
 from distgan import config, models
-from distgan.layers import twice_differentiable
-from distgan.losses import (
-    LOSSES,
-    evidence_lower_bound,
-    exact,
-    finite_difference,
-    interpolated,
-    masked_mean,
-    mode_seeking,
-    moment_distance,
-)
+from distgan.models.layers import twice_differentiable
+from distgan.objectives.losses import LOSSES, evidence_lower_bound, masked_mean, mode_seeking, moment_distance
+from distgan.objectives.penalties import exact, finite_difference, interpolated
 
 REAL, FAKE = torch.tensor([[2.0], [0.0]]), torch.tensor([[-1.0], [1.0]])
 

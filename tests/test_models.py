@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config, models
-from distgan.layers import (
+from distgan.models.layers import (
     PatchHead,
     Transformer,
     checkpoint_activations,
@@ -15,7 +15,7 @@ from distgan.layers import (
     twice_differentiable,
     upsample,
 )
-from distgan.models.multiscale import folded, readings, spectrogram
+from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 
@@ -65,7 +65,7 @@ def test_readings_have_the_mean_spread_and_skewness_that_tokens_tell() -> None:
     torch.manual_seed(0)
     told = torch.tensor([[0.3, 0.8, 0.4], [-1.0, 0.5, 0.0]]).repeat(1, 2)[None]  # two channels alike
     told = told[..., [0, 3, 1, 4, 2, 5]]
-    made = readings(told.expand(200_000, 2, 6), torch.randn(200_000, 2, 2)).double()
+    made = sample_readings(told.expand(200_000, 2, 6), torch.randn(200_000, 2, 2)).double()
     for step, (m, s, k) in enumerate([(0.3, 0.8, 0.4), (-1.0, 0.5, 0.0)]):
         centred = made[:, step] - made[:, step].mean(0)
         assert made[:, step].mean(0).tolist() == pytest.approx([m, m], abs=0.01)
@@ -176,7 +176,7 @@ def test_pool_and_upsample_keep_a_constant() -> None:
 
 
 def test_folding_puts_a_period_in_a_row() -> None:
-    picture = folded(torch.arange(50.0).view(1, 50, 1), 24)
+    picture = fold_periods(torch.arange(50.0).view(1, 50, 1), 24)
     assert picture.shape == (1, 1, 3, 24)
     assert picture[0, 0, 1, 0] == 24 and picture[0, 0, 2, 2] == 0
 
@@ -202,7 +202,7 @@ def test_recomputed_activations_change_nothing() -> None:
 
 def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     """The seeds' encoder has neither reconstruction nor KL, and its gradient is thrown away."""
-    from distgan.losses import evidence_lower_bound
+    from distgan.objectives.losses import evidence_lower_bound
 
     torch.manual_seed(0)
     settings = config.load(

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from distgan import near_copies
-from distgan.clustering import find_neighbours
-from distgan.evaluation.attacks import planted
-from distgan.near_copies import Population, find_near_copies, merge_owners
+from distgan.anonymity import copy_candidates, copy_match, copy_pairs, near_copies
+from distgan.anonymity.copy_pairs import Population
+from distgan.anonymity.faiss_backend import find_neighbours
+from distgan.anonymity.near_copies import find_near_copies, merge_owners
+from distgan.evaluation.attacks import leak_scenarios
 
 HOMES, COPIED, LENGTH = 50, 10, 336
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -21,7 +22,7 @@ def population(values: np.ndarray, owners: np.ndarray | None = None, steps_per_d
 
 def homes(count: int = HOMES, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return planted.series(planted.homes(count, rng), LENGTH, rng)
+    return leak_scenarios.series(leak_scenarios.homes(count, rng), LENGTH, rng)
 
 
 def noisy(part: float) -> Change:
@@ -161,9 +162,11 @@ def test_merged_owners_have_the_first_name_and_nobody_else_is_renamed() -> None:
 
 def test_memory_and_lists_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of very many series fewer windows each are taken, and blocks are small; copies are found still."""
-    monkeypatch.setattr(near_copies, "MOST_WINDOWS", 6 * (HOMES + COPIED))
-    monkeypatch.setattr(near_copies, "PAIRS_AT_LEAST", 1)
-    monkeypatch.setattr(near_copies, "VALUES_AT_ONCE", 16 * LENGTH)
+    limits = {"MOST_WINDOWS": 6 * (HOMES + COPIED), "PAIRS_AT_LEAST": 1, "VALUES_AT_ONCE": 16 * LENGTH}
+    for module in (copy_pairs, copy_candidates, copy_match, near_copies):
+        for name, value in limits.items():
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
     values = np.concatenate([homes(), (1.5 * np.roll(homes()[:COPIED], 24, axis=1))])
     read_at_once = []
 

@@ -11,24 +11,28 @@ from hypothesis import strategies as st
 
 from distgan import config
 from distgan.data import store as stores
+from distgan.data.calendar import calendar_features
 from distgan.data.loader import Loader
-from distgan.data.order import Buffered, Order, Shuffled
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Form, Meta, Store, StoreWriter
-from distgan.data.times import features
+from distgan.data.shuffle import Buffered, Shuffle, Shuffled
+from distgan.data.store import format
+from distgan.data.store.format import Form
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 
 SHARDS = st.lists(st.integers(0, 9), min_size=1, max_size=60).map(np.array)
 
 
 @st.composite
-def orders(draw: st.DrawFn) -> Order:
+def orders(draw: st.DrawFn) -> Shuffle:
     shards, seed = draw(SHARDS), draw(st.integers(0, 2**32))
     at_once = draw(st.one_of(st.none(), st.integers(1, 11)))
     return Shuffled(len(shards), seed) if at_once is None else Buffered(shards, at_once, seed)
 
 
 @given(order=orders(), epoch=st.integers(0, 10**9))
-def test_each_epoch_holds_every_series_once(order: Order, epoch: int) -> None:
+def test_each_epoch_holds_every_series_once(order: Shuffle, epoch: int) -> None:
     first = epoch * order.num_series
     seen = order(np.arange(first, first + order.num_series))
     np.testing.assert_array_equal(np.sort(seen), np.arange(order.num_series))
@@ -40,7 +44,7 @@ def test_each_epoch_holds_every_series_once(order: Order, epoch: int) -> None:
     worlds=st.tuples(st.sampled_from([1, 2, 3, 4, 6, 12]), st.sampled_from([1, 2, 3, 4, 6, 12])),
 )
 def test_ranks_of_any_world_share_each_batch_and_none_twice(
-    order: Order, step: int, worlds: tuple[int, int]
+    order: Shuffle, step: int, worlds: tuple[int, int]
 ) -> None:
     """Training starts in one world, stops anywhere, goes on in another: the samples are the same."""
     batch = 12
@@ -133,14 +137,14 @@ def test_a_buffered_loader_resumes_anywhere_in_any_world(first: int, world_size:
 def _plain_store(tmp_path_factory: pytest.TempPathFactory) -> None:
     values = np.random.default_rng(0).normal(5, 2, (157, 24, 1)).astype(np.float32)
     path = tmp_path_factory.mktemp("plain") / "series.zarr"
-    before = stores.CHUNK_ROWS, stores.SHARD_BYTES
-    stores.CHUNK_ROWS, stores.SHARD_BYTES = 4, 812
+    before = format.CHUNK_ROWS, format.SHARD_BYTES
+    format.CHUNK_ROWS, format.SHARD_BYTES = 4, 812
     try:
         meta = Meta(Axis("2019-01-01T00:00:00", 3600, 24), ("a",), "kWh", {}, {})
         with StoreWriter(path, meta) as writer:
             writer.append(values)
     finally:
-        stores.CHUNK_ROWS, stores.SHARD_BYTES = before
+        format.CHUNK_ROWS, format.SHARD_BYTES = before
     test_a_buffered_loader_resumes_anywhere_in_any_world.store = Store.open(path)  # type: ignore[attr-defined]
 
 
@@ -156,7 +160,7 @@ def test_attributes_are_learned_once_and_as_those_of_the_whole(store: Store) -> 
 
 def test_calendar_features_are_points_on_circles() -> None:
     times = np.arange("2019-12-30T00", "2021-01-04T00", dtype="M8[h]").astype("M8[s]")
-    found = features(times)
+    found = calendar_features(times)
     assert found.shape == (len(times), 6) and found.dtype == np.float32
     np.testing.assert_allclose(found[:, ::2] ** 2 + found[:, 1::2] ** 2, 1, atol=1e-6)
     noon, midnight = found[12], found[0]
@@ -171,7 +175,7 @@ def test_calendar_features_are_points_on_circles() -> None:
 
 
 def test_the_buffer_is_a_number_of_shards(tmp_path: Path) -> None:
-    from distgan.stages.common import TrainingData
+    from distgan.pipeline.training_data import TrainingData
 
     meta = Meta(Axis("2019-01-01T00:00:00", 3600, 2190), ("a",), "", {}, {})
     with StoreWriter(tmp_path / "a.zarr", meta) as writer:

@@ -24,12 +24,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from distgan import config, draws
-from distgan.engine import checkpoint, loop
+from distgan import config, rng
+from distgan.engine import checkpoint, trainer
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
-from distgan.parallel import Adam, Parallel, Trainee, messages
-from distgan.runs import Run
+from distgan.parallel import messages
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
 STEPS, GLOBAL_BATCH, LENGTH, NOISE, SEED = 10, 8, 12, 4, 3
@@ -57,7 +59,7 @@ class Loader:
         step = first_step
         while True:
             sample = torch.arange(GLOBAL_BATCH)[self.rank :: self.world_size]
-            phase = draws.uniform(SEED, step, "data", sample, (1,))
+            phase = rng.keyed_uniform(SEED, step, "data", sample, (1,))
             series = torch.sin(torch.linspace(0, 6, LENGTH) + 6 * phase)
             self.trouble(step, series)
             yield Batch(series, sample, step)
@@ -93,7 +95,7 @@ class Game:
         ]
 
     def fake(self, batch: Batch, purpose: str) -> Tensor:
-        noise = draws.normal(SEED, batch.step, purpose, batch.sample, (NOISE,))
+        noise = rng.keyed_normal(SEED, batch.step, purpose, batch.sample, (NOISE,))
         return self.networks["generator"](noise)
 
     def critic_loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -111,15 +113,15 @@ class Game:
         return {"loss": nn.functional.softplus(real - fake).mean()}
 
 
-def make(parallel: Parallel, spectral: bool) -> dict[str, Trainee]:
+def make(parallel: Parallel, spectral: bool) -> dict[str, OptimizedNetwork]:
     torch.manual_seed(SEED + parallel.rank)  # as if ranks were built differently: rank 0's weights are taken
     generator = nn.Sequential(nn.Linear(NOISE, 16), nn.ReLU(), nn.Linear(16, LENGTH))
     networks = {"generator": generator, "critic": Critic(spectral)}
     return {name: parallel.prepare(name, network, Adam(1e-2, 0.5, 0.9)) for name, network in networks.items()}
 
 
-def schedule(**changes: Any) -> loop.Schedule:
-    usual = loop.Schedule(
+def schedule(**changes: Any) -> trainer.Schedule:
+    usual = trainer.Schedule(
         steps=STEPS, batch_size=GLOBAL_BATCH, rates=lambda step: {}, decay=lambda step: 0.9, clip=0.3
     )
     return replace(usual, report_every=1, checkpoint_every=100, max_skips=4, **changes)
@@ -129,7 +131,7 @@ def train(parallel: Parallel, folder: Path, spectral: bool, loader: Loader | Non
     trainees = make(parallel, spectral)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
     loader = loader or Loader(parallel.rank, parallel.world_size)
-    loop.fit(game, trainees, loader, parallel, schedule(), run=Run(folder), stage="gan", seed=SEED)
+    trainer.fit(game, trainees, loader, parallel, schedule(), run=Run(folder), stage="gan", seed=SEED)
     return folder
 
 

@@ -18,15 +18,16 @@ from conftest import ROOT, TINY
 from safetensors.torch import load_file
 
 from distgan import cli, config
-from distgan.conditions import verify
-from distgan.data.store import Store, private_table, read_table
+from distgan.anonymity.manifest import find_violations
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
 from distgan.engine.telemetry import Telemetry
 from distgan.errors import DiskFull
-from distgan.evaluation import verdict
+from distgan.evaluation.report import verdict
 from distgan.files import read_tensors, write_tensors
-from distgan.parallel import Parallel
-from distgan.runs import Run
-from distgan.stages import evaluate
+from distgan.parallel.processes import Parallel
+from distgan.pipeline import evaluate
+from distgan.run import Run
 from distgan.train import main
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
@@ -77,7 +78,7 @@ def test_every_stage_leaves_its_files(run: Run) -> None:
         run.config,
     )
     assert [place.name for place in places if not place.exists()] == []
-    assert verify(run.bank) == []
+    assert find_violations(run.bank) == []
 
 
 def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) -> None:
@@ -119,7 +120,7 @@ def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
 def test_of_large_sets_only_what_is_compared_is_read(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    again, measured, seen = copy(run, tmp_path / "run"), evaluate.measured, {}
+    again, measured, seen = copy(run, tmp_path / "run"), evaluate.compute_scores, {}
 
     def watched(sets: dict[str, np.ndarray], made: np.ndarray, *rest: object) -> object:
         seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
@@ -473,10 +474,10 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
     """The seeds release what they drew from one person's latent. Beside the means stand levels and spreads,
     and none of them is any home's own.
     """
-    from distgan.conditions import Bank
-    from distgan.parallel import Parallel
-    from distgan.stages import generate
-    from distgan.stages.common import TrainingData, read_scaler
+    from distgan.anonymity.bank import Bank
+    from distgan.parallel.processes import Parallel
+    from distgan.pipeline import generate
+    from distgan.pipeline.training_data import TrainingData, read_scaler
 
     settings, bank = config.load(run.config), Bank.load(run.bank)
     seen = []
@@ -489,7 +490,7 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
 
     generate.load_generator = watched
     try:
-        list(generate.sampled(settings, run, bank, Parallel(settings.engine)))
+        list(generate.sample_batches(settings, run, bank, Parallel(settings.engine)))
     finally:
         generate.load_generator = load
     conditions = np.concatenate(seen)
@@ -504,10 +505,10 @@ def test_samples_have_the_level_and_spread_that_they_were_told(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However wild the generator is, and never further out than training values."""
-    from distgan.conditions import Bank
-    from distgan.parallel import Parallel
-    from distgan.stages import generate
-    from distgan.stages.common import read_scaler
+    from distgan.anonymity.bank import Bank
+    from distgan.parallel.processes import Parallel
+    from distgan.pipeline import generate
+    from distgan.pipeline.training_data import read_scaler
 
     load = generate.load_generator
 
@@ -519,7 +520,7 @@ def test_samples_have_the_level_and_spread_that_they_were_told(
     settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
     for used in (load, wild):
         monkeypatch.setattr(generate, "load_generator", used)
-        for scaled, told in generate.sampled(settings, run, bank, Parallel(settings.engine)):
+        for scaled, told in generate.sample_batches(settings, run, bank, Parallel(settings.engine)):
             assert np.abs(scaled).max() <= 1
             found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, told))
             np.testing.assert_allclose(found, told, rtol=0.05, atol=0.05 * told[..., 1].max())

@@ -9,22 +9,22 @@ import pytest
 import torch
 from conftest import ROOT
 
-from distgan import cli, config, models, plan
+from distgan import cli, config, models
 from distgan.errors import UserError
-from distgan.layers import checkpoint_activations
-from distgan.objectives import game
-from distgan.parallel import Parallel
-from distgan.plan import devices, memory
-from distgan.plan.trace import (
+from distgan.models.layers import checkpoint_activations
+from distgan.objectives import make_objective
+from distgan.parallel.processes import Parallel
+from distgan.planning import devices, memory, report
+from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
     MATRIX,
     Imagined,
     Trace,
-    batch_of,
-    counted,
+    count_parameters,
     due_share,
-    sizes_of,
+    make_batch,
+    trace_step,
 )
 
 LENGTH, SERIES = 96, 8
@@ -80,7 +80,7 @@ def test_flops_are_those_of_the_formula(loss: str) -> None:
         tall = [math.ceil(tokens / s.ratio) for s in chosen.scales for _ in range(s.depth)]
         return sum(4 * series * n**2 * chosen.width for n in tall)
 
-    work = counted(settings, LENGTH, 1, SERIES)
+    work = trace_step(settings, LENGTH, 1, SERIES)
     judged = 2 * SERIES + 4 * SERIES // 4  # real and generated; both at two places for the penalty's quarter
     expected = generator_attention(SERIES) + 3.5 * attention(judged)  # the discriminator's phase
     expected += 3.5 * generator_attention(SERIES) + 3.5 * attention(SERIES)  # the generator's
@@ -118,20 +118,20 @@ def test_products_of_a_block_are_those_of_the_formula() -> None:
 def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> None:
     """The same bytes alive at the worst moment, and the same products, as on the CPU."""
     settings = config.load(None, [*keys, "engine.threads=1"]) if "model=" in " ".join(keys) else small(*keys)
-    planned = counted(settings, LENGTH, 1, SERIES)
+    planned = trace_step(settings, LENGTH, 1, SERIES)
     torch.manual_seed(0)
     networks = models.build(settings, LENGTH, 1)
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
-    condition = torch.zeros(SERIES, models.condition_numbers(settings, 1))
-    objective = game(settings, networks, condition=lambda batch: condition)
+    condition = torch.zeros(SERIES, models.condition_width(settings, 1))
+    objective = make_objective(settings, networks, condition=lambda batch: condition)
     peak = products = 0.0
     for phase in objective.phases:
         for name, network in networks.items():
             network.requires_grad_(name == phase.network)
-        batch = batch_of(SERIES, LENGTH, 1, "cpu")
+        batch = make_batch(SERIES, LENGTH, 1, "cpu")
         with Trace("cpu") as trace:
             torch.autograd.backward(phase.loss(batch)["loss"])
         peak = max(peak, trace.peak)
@@ -146,18 +146,18 @@ def test_a_step_reads_nothing_back_from_the_device() -> None:
     for kind in ("finite_difference", "exact", "interpolated"):
         loss = "wgangp-mode" if kind == "interpolated" else "relativistic"
         settings = small(*keys, f"objective.penalty.kind={kind}", f"objective.loss={loss}")
-        assert counted(settings, LENGTH, 1, 4).peak > 0
+        assert trace_step(settings, LENGTH, 1, 4).peak > 0
 
 
 @pytest.mark.parametrize("family", ["timegan", "crnn_gan"])
 def test_recurrent_networks_are_counted_over_few_steps(family: str) -> None:
     """What is worked out from 2 and 4 steps is what 6 steps take."""
-    from distgan.plan import trace
+    from distgan.planning import trace
 
     settings = config.load(ROOT / "configs" / f"{family}.yaml")
     plain = settings.model_copy(update={"engine": config.Engine()})
-    six = trace._counted(plain.model_dump_json(), 6, 1, 4)
-    planned = counted(settings, 6, 1, 4)
+    six = trace._trace_cached(plain.model_dump_json(), 6, 1, 4)
+    planned = trace_step(settings, 6, 1, 4)
     assert math.isclose(planned.calculated(MATRIX), six.calculated(MATRIX), rel_tol=0.02)
     assert math.isclose(planned.peak, six.peak, rel_tol=0.05)
 
@@ -171,7 +171,7 @@ def test_a_phase_counts_for_its_share_of_the_steps() -> None:
 
 def test_series_between_and_beyond_two_counts() -> None:
     settings = small()
-    few, more, most = (counted(settings, LENGTH, 1, series) for series in (8, 16, 32))
+    few, more, most = (trace_step(settings, LENGTH, 1, series) for series in (8, 16, 32))
     line = few.at(32, more)
     assert np.allclose(line.flops, most.flops) and np.allclose(line.bytes, most.bytes)
     assert math.isclose(line.peak, most.peak, rel_tol=1e-3)
@@ -181,12 +181,12 @@ def test_series_between_and_beyond_two_counts() -> None:
 
 
 def test_memory_by_stage_is_arithmetic() -> None:
-    sizes = sizes_of(small(), LENGTH, 1)
+    sizes = count_parameters(small(), LENGTH, 1)
     numbers, generator = sum(sizes.values()), sizes["generator"]
 
     def parts(*keys: str) -> tuple[float, ...]:
         settings = small(*keys)
-        found = memory.need(settings, Imagined(settings.engine, 4), LENGTH, 1)
+        found = memory.estimate_need(settings, Imagined(settings.engine, 4), LENGTH, 1)
         return tuple(x * memory.GIB for x in (found.weights, found.gradients, found.optimiser, found.average))
 
     assert np.allclose(parts(), (4 * numbers, 4 * numbers, 8 * numbers, 4 * generator))
@@ -196,27 +196,27 @@ def test_memory_by_stage_is_arithmetic() -> None:
     half = parts("engine.zero=3", "engine.precision=bf16")
     assert np.allclose(half, (numbers / 2, numbers / 2, 3 * numbers, generator))
     settings = small("engine.zero=2", "engine.offload.optimizer=cpu")
-    away = memory.need(settings, Imagined(settings.engine, 4), LENGTH, 1)
+    away = memory.estimate_need(settings, Imagined(settings.engine, 4), LENGTH, 1)
     assert away.optimiser == 0 and np.isclose(away.offloaded * memory.GIB, 3 * numbers + generator)
 
 
 def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = small("train.batch_size=64")
     parallel = Parallel(settings.engine)
-    estimate = memory.check(settings, parallel, LENGTH, 1)
-    assert estimate == memory.need(settings, parallel, LENGTH, 1)
+    estimate = memory.check_memory(settings, parallel, LENGTH, 1)
+    assert estimate == memory.estimate_need(settings, parallel, LENGTH, 1)
     monkeypatch.setattr(memory, "available", lambda parallel: estimate.device - 0.5 * estimate.activations)
     with pytest.raises(
         UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
     ) as missing:
-        memory.check(settings, parallel, LENGTH, 1)
+        memory.check_memory(settings, parallel, LENGTH, 1)
     assert "\n" not in str(missing.value)
     monkeypatch.setattr(memory, "available", lambda parallel: 0.01)
     with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
-        memory.check(settings, parallel, LENGTH, 1)
+        memory.check_memory(settings, parallel, LENGTH, 1)
     recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])
     with pytest.raises(UserError, match=r"GiB are missing; use more processes"):  # zero=3 it cannot have
-        memory.check(recurrent, Imagined(recurrent.engine, 2), LENGTH, 1)
+        memory.check_memory(recurrent, Imagined(recurrent.engine, 2), LENGTH, 1)
 
 
 # ---------------------------------------------------------------------------------------------- time, choice
@@ -225,17 +225,17 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages_are_those_of_ring_and_zero() -> None:
     count, world = 1000, 4
     part = 3 / 4
-    assert plan.traffic(small(), count, 0, 1, 1, 1.0, 4.0) == (0.0, 0.0)
-    assert plan.traffic(small(), count, 0, world, 3, 1.0, 4.0) == (2 * part * 4 * count, 1.0)
-    assert plan.traffic(small(), count, 2, world, 3, 1.0, 4.0)[0] == (3 + 1) * part * 4 * count
+    assert report.step_traffic(small(), count, 0, 1, 1, 1.0, 4.0) == (0.0, 0.0)
+    assert report.step_traffic(small(), count, 0, world, 3, 1.0, 4.0) == (2 * part * 4 * count, 1.0)
+    assert report.step_traffic(small(), count, 2, world, 3, 1.0, 4.0)[0] == (3 + 1) * part * 4 * count
     half = small("engine.precision=bf16", "engine.zero=3")
-    assert plan.traffic(half, count, 3, world, 3, 1.0, 4.0)[0] == (3 + 12) * part * 2 * count
+    assert report.step_traffic(half, count, 3, world, 3, 1.0, 4.0)[0] == (3 + 12) * part * 2 * count
 
 
 def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -> None:
-    settings, of = small("train.batch_size=512"), plan.Series(LENGTH, 1)
+    settings, of = small("train.batch_size=512"), report.Series(LENGTH, 1)
     slow = replace(H100, wide=1e11, bandwidth=1e10)
-    found = [plan.option(settings, of, count, slow) for count in (1, 8, 64)]
+    found = [report.make_option(settings, of, count, slow) for count in (1, 8, 64)]
     seconds = [one.step.seconds for one in found]
     assert seconds[0] > 4 * seconds[1] and found[0].step.sent == 0 < found[1].step.sent
     speeds = [one.series_per_second / one.devices for one in found]
@@ -243,34 +243,34 @@ def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -
 
 
 def test_the_recommended_settings_fit_and_load() -> None:
-    settings, of = small("train.batch_size=64", "engine.micro_batch=4"), plan.Series(LENGTH, 1)
-    chosen = plan.best(settings, of, 4, H100)
-    assert chosen is not None and chosen.micro_batch == 16 and plan.fits(chosen.need, H100)
-    text = plan.overrides(settings, chosen)
+    settings, of = small("train.batch_size=64", "engine.micro_batch=4"), report.Series(LENGTH, 1)
+    chosen = report.choose_best(settings, of, 4, H100)
+    assert chosen is not None and chosen.micro_batch == 16 and report.fits(chosen.need, H100)
+    text = report.format_overrides(settings, chosen)
     assert "engine.micro_batch=16" in text
     loaded = config.load(None, [*SMALL, "train.batch_size=64", *text.split()])
     assert Imagined(loaded.engine, 4).micro_batch(64) == 16
     tight = replace(H100, memory=chosen.need.device - 0.5 * chosen.need.activations)
-    smaller = plan.best(settings, of, 4, tight)
-    assert smaller is not None and plan.fits(smaller.need, tight)
-    assert plan.best(settings, of, 4, replace(H100, memory=0.5)) is None
+    smaller = report.choose_best(settings, of, 4, tight)
+    assert smaller is not None and report.fits(smaller.need, tight)
+    assert report.choose_best(settings, of, 4, replace(H100, memory=0.5)) is None
 
 
 def test_the_recommended_settings_are_the_fastest_of_the_table() -> None:
     """In half precision ZeRO 1 sends half of what no ZeRO does."""
-    settings, of = small("train.batch_size=16", "engine.precision=bf16"), plan.Series(LENGTH, 1)
+    settings, of = small("train.batch_size=16", "engine.precision=bf16"), report.Series(LENGTH, 1)
     slow = replace(H100, link=1e8)
-    chosen = plan.best(settings, of, 4, slow)
-    table = plan.stages_table(settings, of, 4, slow).splitlines()[2:]
+    chosen = report.choose_best(settings, of, 4, slow)
+    table = report.format_stages(settings, of, 4, slow).splitlines()[2:]
     assert chosen is not None and chosen.settings.engine.zero == 1 and chosen.micro_batch == 4
     assert f"{chosen.step.seconds:.3g}" == min((row.split()[-1] for row in table), key=float)
 
 
 def test_settings_that_contradict_are_no_option() -> None:
     settings = small("objective.penalty.kind=exact")
-    assert plan.with_engine(settings, zero=2).engine.zero == 2
+    assert report.with_engine(settings, zero=2).engine.zero == 2
     with pytest.raises(UserError, match="differentiates the discriminator twice"):
-        plan.with_engine(settings, zero=3)
+        report.with_engine(settings, zero=3)
 
 
 # --------------------------------------------------------------------------------------------------- words
@@ -291,12 +291,12 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
     ):
         assert word in text, word
     rows = re.findall(r"^ +([\d,]+) .*%", text, flags=re.MULTILINE)
-    assert [int(row.replace(",", "")) for row in rows][-10:] == list(plan.COUNTS)
+    assert [int(row.replace(",", "")) for row in rows][-10:] == list(report.COUNTS)
     assert "Recommended: " in text and "More devices stop paying where" in text
 
 
 def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    number, device = devices.parse("auto", lambda: Parallel(config.Engine(threads=1)))
+    number, device = devices.parse_device("auto", lambda: Parallel(config.Engine(threads=1)))
     assert device.measured and number >= 1
     assert 1e9 < device.wide < 1e16 and 1e8 < device.bandwidth < 1e14 and 1e-8 < device.launch < 1e-2
     assert all(0 < share < 2 for share in device.shares)

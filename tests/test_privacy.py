@@ -15,14 +15,18 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 from test_conditions import household_data
 
-from distgan import conditions, config, draws
+from distgan import config
+from distgan.anonymity import private_bank as private_bank_module
+from distgan.anonymity.bank import Bank
 from distgan.anonymity.dp import contributions, mechanism
 from distgan.anonymity.dp.bank import Budget, Moments, Sums, noisy_moments, noisy_sums
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.dp.mechanism import UNIT, Noise
-from distgan.conditions import Bank, verify
+from distgan.anonymity.manifest import find_violations
+from distgan.anonymity.private_bank import kept_cells
 from distgan.data.splits import assign_splits
 from distgan.errors import UserError
+from distgan.rng import keyed_generator
 
 HEAD = Head(4, "0" * 32)
 FIVE = 5  # deviations: what chance reaches once in two million
@@ -288,7 +292,9 @@ def test_a_delta_that_gives_somebody_away_is_refused() -> None:
 def test_no_group_of_the_minimum_size_is_refused() -> None:
     sums = Sums(np.array([3.0, -2.0]), np.zeros((2, 2)), np.zeros((2, 4)))
     with pytest.raises(UserError, match="the largest of 2 groups counts 3 entities, below the minimum of 21"):
-        conditions.private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget_of(), HEAD)
+        private_bank_module.make_private_bank(
+            sums, np.ones(2), config.Bank(condition_dim=2), budget_of(), HEAD
+        )
 
 
 # -------------------------------------------------------------------------------------------------- banks
@@ -300,7 +306,7 @@ def private_bank(seed: int = 0, n: int = 600, **changes: Any) -> Bank:
     records = contributions.entity_means(data["points"], np.arange(n), budget.radius)
     values = contributions.attribute_means(data["attributes"], np.arange(n), budget.settings)
     sums = noisy_sums(records, values, data["groups"], 3, budget)
-    return conditions.private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget, HEAD)
+    return private_bank_module.make_private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget, HEAD)
 
 
 def test_a_private_bank_is_near_the_exact_one() -> None:
@@ -319,7 +325,7 @@ def test_a_private_bank_is_near_the_exact_one() -> None:
 
 def test_a_private_bank_proves_its_promise_and_a_forged_one_is_found(tmp_path: Path) -> None:
     private_bank(insecure_seed=None).save(tmp_path / "bank")
-    assert verify(tmp_path / "bank") == []
+    assert find_violations(tmp_path / "bank") == []
     kept = Bank.load(tmp_path / "bank").promise
     assert kept is not None
     assert kept.tracing_bound == pytest.approx(norm.cdf(1 / (1.99 * math.sqrt(2))), abs=0.002)
@@ -333,21 +339,21 @@ def test_a_private_bank_proves_its_promise_and_a_forged_one_is_found(tmp_path: P
         ({"ledger": {"lines": 0, "digest": "0" * 32}}, "privacy.ledger.lines"),
     ):
         path.write_text(json.dumps(honest | {"privacy": honest["privacy"] | forged}))
-        assert any(violation in found for found in verify(tmp_path / "bank")), forged
+        assert any(violation in found for found in find_violations(tmp_path / "bank")), forged
 
 
 def test_a_private_bank_keeps_no_cell_too_small_for_the_largest_share(tmp_path: Path) -> None:
     sums = Sums(np.array([30.0, 18.5, 80.0]), np.zeros((3, 1)), np.zeros((3, 4)))
     settings = config.Bank(condition_dim=1, max_share=0.05)
-    bank = conditions.private_bank(sums, np.ones(1), settings, budget_of(), HEAD)
-    assert conditions.kept_cells(sums, settings).tolist() == [True, False, True]
+    bank = private_bank_module.make_private_bank(sums, np.ones(1), settings, budget_of(), HEAD)
+    assert kept_cells(sums, settings).tolist() == [True, False, True]
     bank.save(tmp_path / "bank")
     assert Bank.load(tmp_path / "bank").sizes.tolist() == [30, 80]
 
 
 def test_repeatable_noise_never_passes_for_private(tmp_path: Path) -> None:
     private_bank(seed=1).save(tmp_path / "bank")
-    assert "can be repeated" in verify(tmp_path / "bank")[0]
+    assert "can be repeated" in find_violations(tmp_path / "bank")[0]
 
 
 # ------------------------------------------------------------------------------------------------ attacks
@@ -462,7 +468,7 @@ def flat(sums: Sums) -> np.ndarray:
 
 def permuted(names: list[str]) -> np.ndarray:
     """The split as it was: sorted ids, permuted anew for every database, then cut by the shares."""
-    order = draws.generator(0, 0, "split").permutation(len(names))
+    order = keyed_generator(0, 0, "split").permutation(len(names))
     train = set(np.array(sorted(names))[order[: round(0.7 * len(names))]].tolist())
     return np.array(["train" if name in train else "holdout" for name in names])
 

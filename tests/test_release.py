@@ -12,18 +12,24 @@ import pytest
 import torch
 from conftest import TINY
 
-from distgan import cli, conditions, config, draws, errors, stages
+from distgan import cli, config, errors
+from distgan.anonymity import manifest, private_bank
+from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Query
-from distgan.data.store import Store, StoreWriter, private_table, read_table
-from distgan.evaluation.attacks import planted
+from distgan.commands import attacked_series, release
+from distgan.commands.attacked_series import AttackedSeries
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
+from distgan.evaluation.attacks import leak_scenarios
 from distgan.files import read_json, read_tensors, write_tensors, write_text
-from distgan.runs import Run
-from distgan.stages import attacked_series, attacks, binding, evaluate, generate, owners, release
-from distgan.stages.attacked_series import AttackedSeries
-from distgan.stages.common import TrainingData, of_a_finished_run
-from distgan.stages.private import audit_ledger, open_ledger
-from distgan.stages.release_ledger import ReleaseLedger
+from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
+from distgan.pipeline.private_ledger import audit_ledger, open_ledger
+from distgan.pipeline.release_ledger import ReleaseLedger
+from distgan.pipeline.training_data import TrainingData, open_for_inference
+from distgan.rng import keyed_normal
+from distgan.run import Run
 from distgan.train import main
 
 CREDIT = "Homes of Our Town, CC BY 4.0"
@@ -89,7 +95,9 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     write_text(mine.synthetic_labels, "label\nwalk\n")
     privacy = {"claims": [], "attacks": [], "others": [], "evidence": {}, "outcome": "pass", "sentence": ""}
     said = {"privacy": privacy, "sentence": "", "maker": "", "run": "", "made": "", "attacked": ""}
-    release.fill(tmp_path / "out", {**said, "checks": [], "exit_code": 0}, config.load(mine.config), mine)
+    release.write_release(
+        tmp_path / "out", {**said, "checks": [], "exit_code": 0}, config.load(mine.config), mine
+    )
     name = mine.synthetic_labels.name
     assert (tmp_path / "out" / name).read_text() == "label\nwalk\n"
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
@@ -98,7 +106,7 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
 
 def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
     """Entities may be years of one counter, or recordings of one patient."""
-    bank = conditions.Bank.load(mine.bank)
+    bank = Bank.load(mine.bank)
     assert bank.owners == tuple(bank.effective)
     replace(bank, owners=(bank.floor - 1,) * bank.num_groups).save(mine.bank)
     assert f"a mean is of {bank.floor - 1} effective owners, below the floor" in broken_rule(mine)
@@ -118,25 +126,25 @@ def test_whose_data_it_is_stands_with_what_leaves(run: Run) -> None:
     settings = config.load(run.config)
     assert Store.open(run.synthetic).meta.provenance["credit"] == CREDIT
     said = {"privacy": {"claims": []}, "sentence": "", "maker": "", "run": "", "made": ""}
-    assert f"The real data: {CREDIT}\n" in release.readme(said, settings, run, "csv")
+    assert f"The real data: {CREDIT}\n" in release.format_readme(said, settings, run, "csv")
     table = read_table(private_table(run.series))
     meta = Store.open(run.series).meta
-    assert evaluate.facts(settings, run, meta, table, {}).credit == CREDIT
+    assert evaluate.collect_facts(settings, run, meta, table, {}).credit == CREDIT
     later = settings.with_values({"data.credit": "Another"})  # told after `prepare`
-    assert "The real data: Another\n" in release.readme(said, later, run, "csv")
-    assert evaluate.facts(later, run, meta, table, {}).credit == "Another"
+    assert "The real data: Another\n" in release.format_readme(said, later, run, "csv")
+    assert evaluate.collect_facts(later, run, meta, table, {}).credit == "Another"
 
 
 def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator that repeats what it was trained on, though all files fit."""
     settings = repeat_members(mine, monkeypatch)
     assert "copied windows (P1)" in refused(mine, 3)
-    chosen = AttackedSeries.gather(settings, mine, of_a_finished_run(settings))
+    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
     assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 31}
     other = settings.with_values({"generate.seed": 5, "generate.count": 2}, "test")
     write_text(mine.config, other.to_yaml())
-    stages.run(other, mine, ("generate",))
-    chosen = AttackedSeries.gather(other, mine, of_a_finished_run(other))
+    runner.run(other, mine, ("generate",))
+    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
     assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 41}  # what was refused is not forgotten
     data = TrainingData.open(mine)
     members = data.store.rows(data.rows)
@@ -157,13 +165,13 @@ def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
         return (noise[:, 0].double() * 1e6).long().abs() % len(series)
 
     def draw(self: generate.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        noise = draws.normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
+        noise = keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
         return self.generator(noise, noise).numpy(), attributes[which(noise).numpy()]
 
     monkeypatch.setattr(generate, "load_generator", lambda *given: Repeating())
     monkeypatch.setattr(generate.Sampler, "draw", draw)
     mine.record("generate").unlink()
-    stages.run(settings, mine, ("generate",))
+    runner.run(settings, mine, ("generate",))
     return settings
 
 
@@ -207,7 +215,7 @@ def widen_scaler(mine: Run) -> None:
 
 
 def put_another_bank(mine: Run) -> None:
-    bank = conditions.Bank.load(mine.bank)
+    bank = Bank.load(mine.bank)
     replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
 
 
@@ -236,9 +244,9 @@ def test_files_that_do_not_belong_together_are_a_mismatch(
 
 def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run) -> None:
     settings = config.load(run.config)
-    store, parallel = Store.open(run.synthetic), of_a_finished_run(settings)
+    store, parallel = Store.open(run.synthetic), open_for_inference(settings)
     rows = np.array([7, 2, 11])
-    again = generate.regenerate(settings, run, conditions.Bank.load(run.bank), parallel, rows)
+    again = generate.regenerate(settings, run, Bank.load(run.bank), parallel, rows)
     assert attacked_series.agree(store.rows(rows), again).all()
     assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
     assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()
@@ -272,12 +280,12 @@ def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
     first = Store.open(mine.synthetic).rows(np.arange(12))
     other = settings.with_values({"generate.seed": 1, "generate.count": 5}, "test")
     write_text(mine.config, other.to_yaml())
-    stages.run(other, mine, ("generate",))
+    runner.run(other, mine, ("generate",))
     release.remember({"exit_code": 4}, other, mine)
-    chosen = AttackedSeries.gather(other, mine, of_a_finished_run(other))
+    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
     assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
     np.testing.assert_array_equal(chosen.values[5:17], first)
-    again = AttackedSeries.gather(other, mine, of_a_finished_run(other))
+    again = AttackedSeries.gather(other, mine, open_for_inference(other))
     np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
     files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
     assert not files
@@ -315,7 +323,7 @@ def test_a_ledger_of_releases_that_forgets_is_a_mismatch(
 
 
 def test_a_damaged_bank_is_a_mismatch(mine: Run) -> None:
-    tensors = mine.bank / conditions.TENSORS
+    tensors = mine.bank / manifest.TENSORS
     tensors.write_bytes(tensors.read_bytes()[:-1] + b"\1")
     assert "the bank's manifest: " in refused(mine, 5)
     assert verdict(mine)["privacy"] is None
@@ -332,11 +340,11 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     settings = config.load(mine.config).model_copy(update={"privacy": private})
     with pytest.raises(errors.Mismatch, match="do not agree"):
         audit_ledger(settings, mine)
-    budget, bank = Budget(private, 4), conditions.Bank.load(mine.bank)
+    budget, bank = Budget(private, 4), Bank.load(mine.bank)
     multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
 
     def promise_of_the_head() -> None:
-        replace(bank, promise=conditions.promise(budget, open_ledger(mine).head())).save(mine.bank)
+        replace(bank, promise=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
 
     for name, multiplier in multipliers.items():
         query = Query(name, multiplier, "data", "settings")
@@ -376,9 +384,7 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, training="probes", min_members=2)
-    bank = conditions.make_bank(
-        rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 2, settings
-    )
+    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 2, settings)
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("for study only" in check.broken for check in release.rules(config.load(mine.config), mine))
@@ -388,9 +394,7 @@ def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, min_members=3, max_tracing_auc=0.95)
-    bank = conditions.make_bank(
-        rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 8, settings
-    )
+    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 8, settings)
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("below the floor" in check.broken for check in release.rules(config.load(mine.config), mine))
@@ -405,10 +409,10 @@ def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
 
 def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     data = TrainingData.open(run, ("train",))
-    some = attacks.part(data, run, "train", 10, seed=0)
+    some = attack.sample_owners(data, run, "train", 10, seed=0)
     assert (some.num_series, len(set(some.rows))) == (10, 10)
     assert set(some.rows) <= set(data.rows)
-    assert attacks.part(data, run, "train", 43, seed=0) is data
+    assert attack.sample_owners(data, run, "train", 43, seed=0) is data
 
 
 @pytest.mark.parametrize(
@@ -447,7 +451,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     also under differential privacy, and where it clips most latents.
     """
     rng = np.random.default_rng(5)
-    homes = planted.series(planted.homes(6800, rng), 168, rng)[..., 0]
+    homes = leak_scenarios.series(leak_scenarios.homes(6800, rng), 168, rng)[..., 0]
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",

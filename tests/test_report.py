@@ -12,9 +12,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from distgan.errors import UserError
-from distgan.evaluation import fidelity, interactive, pictures, plots, report, usefulness, verdict
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.attacks.scene import Scene, Side
+from distgan.evaluation.attacks.attack_data import Scene, Side
+from distgan.evaluation.metrics import fidelity, utility
+from distgan.evaluation.plots import catalogue, interactive, population, style, training
+from distgan.evaluation.plots import values as values_module
+from distgan.evaluation.plots.series import sample_sheet
+from distgan.evaluation.plots.values import levels
+from distgan.evaluation.report import verdict, writer
 
 HOURS = 24 * 35
 
@@ -27,9 +32,9 @@ def homes(count: int, seed: int = 0, steps: int = HOURS) -> np.ndarray:
     )
 
 
-def view(steps: int = HOURS, step_seconds: int = 3600) -> plots.View:
+def view(steps: int = HOURS, step_seconds: int = 3600) -> style.View:
     times = np.datetime64("2019-01-01T00:00:00") + np.arange(steps) * np.timedelta64(step_seconds, "s")
-    return plots.View(times, 86400 / step_seconds, "kWh", 0, "load")
+    return style.View(times, 86400 / step_seconds, "kWh", 0, "load")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def written(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     real, synthetic = homes(8, 2), homes(12, 3)
     results = fidelity.evaluate(homes(12, 1), real, synthetic, steps_per_day=24)
-    drawn = pictures.drawn(real, synthetic, view(), real_curves=True)
+    drawn = catalogue.draw_all(real, synthetic, view(), real_curves=True)
     attack = {
         "exposure": "smallest groups",
         "meaning": "the quarter with the fewest",
@@ -45,22 +50,22 @@ def written(tmp_path_factory) -> Path:
     }
     attack |= {"entities": 9, "strangers": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
     promise = "The bank is (2, 1e-06)-differentially private."
-    groups = report.Groups(
+    groups = writer.Groups(
         [20, 18], [19.0, 17.5], [0.61, 0.63], 16, 0.65, [attack], promise, ["Covered: the bank."], study=True
     )
-    facts = report.Facts(
+    facts = writer.Facts(
         "demo <run>",
         start="2019-01-01T00:00:00",
         step_seconds=3600,
         length=HOURS,
-        splits={"train": report.Split(12, 12, 4)},
+        splits={"train": writer.Split(12, 12, 4)},
         left_out={"too many gaps": 2},
         groups=groups,
         settings={"train.steps": 10, "rate": float("nan")},
         credit="Data: somebody, CC BY 4.0",
     )
     page, scores, shown = folder / "report.html", folder / "report.json", drawn.pictures
-    report.write(page, scores, results, facts, shown, first=drawn.first, explorer=drawn.explorer)
+    writer.write(page, scores, results, facts, shown, first=drawn.first, explorer=drawn.explorer)
     return folder
 
 
@@ -134,7 +139,7 @@ def test_the_page_says_what_it_must(written):
 
 def test_the_json_has_a_schema_and_no_nan(written):
     content = json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
-    assert content["schema"] == report.SCHEMA
+    assert content["schema"] == writer.SCHEMA
     assert content["facts"]["settings"]["rate"] is None
     assert content["privacy"] is None and content["usefulness"] is None
     assert len(content["headline"]) == 5 and all(number["text"] for number in content["headline"])
@@ -144,8 +149,8 @@ def test_the_json_has_a_schema_and_no_nan(written):
 
 def test_every_part_of_the_json_is_described(written):
     content = json.loads((written / "report.json").read_text())
-    described = set(re.findall(r"\w+", report.__doc__))
-    useful = usefulness.evaluate(homes(9), homes(5, 1), homes(9, 2), steps_per_day=24)
+    described = set(re.findall(r"\w+", writer.__doc__))
+    useful = utility.evaluate(homes(9), homes(5, 1), homes(9, 2), steps_per_day=24)
     sides = (Side.of(homes(9)), Side.of(homes(5, 1)))
     attacked = battery.run(Scene(*sides, homes(5, 3), homes(9, 2), 24), battery.BATTERY[:1])
     for part in (content, content["fidelity"], useful, attacked):
@@ -154,7 +159,7 @@ def test_every_part_of_the_json_is_described(written):
 
 def test_facts_have_no_place_for_an_id():
     with pytest.raises(TypeError):
-        report.Facts("run", entities=["home 1"])  # type: ignore[call-arg]
+        writer.Facts("run", entities=["home 1"])  # type: ignore[call-arg]
 
 
 @pytest.fixture(scope="module")
@@ -163,16 +168,16 @@ def few() -> dict:
 
 
 def test_a_bare_report_of_few_series_is_written(few, tmp_path):
-    report.write(tmp_path / "a.html", tmp_path / "a.json", few, report.Facts("small"), [])
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, writer.Facts("small"), [])
     assert "small" in (tmp_path / "a.html").read_text()
     assert "<script" not in (tmp_path / "a.html").read_text()  # nothing to draw: no library either
-    assert "| model |" in report.markdown(json.loads((tmp_path / "a.json").read_text()))
+    assert "| model |" in writer.format_markdown(json.loads((tmp_path / "a.json").read_text()))
 
 
 def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
-    splits = {"train": report.Split(95, 95, 10)}
-    facts = report.Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
-    report.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, [])
+    splits = {"train": writer.Split(95, 95, 10)}
+    facts = writer.Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, [])
     assert (
         "Learned from 1,659 windows of 95 real series, judged against 1 of 394"
         in (tmp_path / "a.html").read_text()
@@ -183,7 +188,7 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "folder"
     with pytest.raises(UserError, match="cannot write"):
-        report.write(place / "a.html", place / "a.json", few, report.Facts("x"), [])
+        writer.write(place / "a.html", place / "a.json", few, writer.Facts("x"), [])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +207,7 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     ],
 )
 def test_numbers_read_well(value, text):
-    assert report.number(value) == text
+    assert writer.format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -218,7 +223,7 @@ def test_numbers_read_well(value, text):
 def test_pictures_of_any_series(count, steps, step_seconds, channels):
     real, synthetic = (np.repeat(homes(n, n, steps), channels, 2) for n in (count, count + 1))
     real[0, :3] = np.nan
-    made = pictures.of(real, synthetic, view(steps, step_seconds))
+    made = catalogue.select_pictures(real, synthetic, view(steps, step_seconds))
     assert interactive.explorer(real, synthetic, view(steps, step_seconds))
     assert len({picture.name for picture in made}) == len(made) >= 6
     assert all(isinstance(picture.figure, Figure) for picture in made)
@@ -227,11 +232,11 @@ def test_pictures_of_any_series(count, steps, step_seconds, channels):
 
 def test_pictures_of_negative_values_and_constants():
     real, synthetic = homes(5) - 3, np.zeros_like(homes(4))
-    assert pictures.of(real, synthetic, view())
+    assert catalogue.select_pictures(real, synthetic, view())
 
 
 def test_the_same_picture_has_the_same_bytes():
-    one, two = (plots.render(plots.levels(homes(5), homes(5, 1), view()), "svg") for _ in range(2))
+    one, two = (style.render(levels(homes(5), homes(5, 1), view()), "svg") for _ in range(2))
     assert one == two
 
 
@@ -239,9 +244,9 @@ def test_losses_draws_numbers_and_leaves_out_clocks():
     lines = [
         {"step": i, "d": 1 / i, "g": float("nan"), "series_per_second": 9.0, "note": "x"} for i in range(1, 9)
     ]
-    figure = plots.losses({"gan": lines, "encoder": []})
+    figure = training.losses({"gan": lines, "encoder": []})
     assert [axis.get_title("left") for axis in figure.axes if axis.get_visible()] == ["gan · d"]
-    assert isinstance(plots.losses({}), Figure)
+    assert isinstance(training.losses({}), Figure)
 
 
 def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
@@ -259,44 +264,46 @@ def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
 
 
 def test_the_elbow_and_the_map_draw():
-    figure = plots.elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
+    figure = population.elbow([2, 4, 8], [9.0, 4.0, 3.0], [0.2, 0.5, 0.3], "silhouette", 4)
     assert len(figure.axes) == 2
     points, labels = np.random.default_rng(0).standard_normal((60, 3)), np.arange(60) % 4
-    assert "4 groups" in plots.latent_map(points, labels, np.zeros((4, 3)), explained=0.7).axes[0].get_title(
-        "left"
-    )
-    assert plots.latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
+    assert "4 groups" in population.latent_map(points, labels, np.zeros((4, 3)), explained=0.7).axes[
+        0
+    ].get_title("left")
+    assert population.latent_map(points[:, :1], labels, np.zeros((4, 1))).axes
 
 
 def test_groups_and_sample_sheet_draw():
-    assert len(plots.groups([5, 9], floor=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
-    assert len(plots.groups([5, 9], floor=4).axes) == 1
-    assert len(plots.sample_sheet(homes(3), view()).axes) == 6
+    assert len(population.groups([5, 9], floor=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
+    assert len(population.groups([5, 9], floor=4).axes) == 1
+    assert len(sample_sheet(homes(3), view()).axes) == 6
 
 
 def test_counts_are_binned_by_whole_numbers():
     counts = np.random.default_rng(0).geometric(0.01, (5, HOURS, 1)).astype("f4") - 1
-    bars = plots.values(counts, counts, view()).axes[0].patches
+    bars = values_module.values(counts, counts, view()).axes[0].patches
     edges = bars[0].get_data().edges
     assert np.array_equal(edges % 1, np.full(len(edges), 0.5)) and np.all(np.diff(edges) >= 1)
 
 
 def test_nothing_on_the_page_depends_on_real_series_that_may_not_be_shown():
-    steps, few = 24 * 14, pictures.FEWEST - 1
+    steps, few = 24 * 14, catalogue.FEWEST - 1
     real, synthetic, look = homes(few, 2, steps), homes(4, 3, steps), view(steps)
     one, two = (
-        pictures.drawn(series, synthetic, look, real_curves=False) for series in (real, real[::-1] * 3)
+        catalogue.draw_all(series, synthetic, look, real_curves=False) for series in (real, real[::-1] * 3)
     )
     assert one.explorer["series"]["real"] == [] and len(one.explorer["series"]["synthetic"]) == 4
     assert [picture.name for picture in one.pictures] == ["samples", "weeks", "sizes", "carpets", "levels"]
     for here, there in zip([one.first, *one.pictures], [two.first, *two.pictures]):
-        assert plots.render(here.figure, dpi=40) == plots.render(there.figure, dpi=40), here.name
+        assert style.render(here.figure, dpi=40) == style.render(there.figure, dpi=40), here.name
         assert "held-out" not in json.dumps(here.live)
 
 
 def test_enough_real_series_are_shown_together_where_single_ones_may_not():
     steps = 24 * 14
-    made = pictures.of(homes(pictures.FEWEST, 2, steps), homes(4, 3, steps), view(steps), real_curves=False)
+    made = catalogue.select_pictures(
+        homes(catalogue.FEWEST, 2, steps), homes(4, 3, steps), view(steps), real_curves=False
+    )
     names = [picture.name for picture in made]
     assert "profiles" in names and "spectrum" in names and "embedding" not in names
 
@@ -306,7 +313,7 @@ def test_the_series_to_choose_from_are_the_series():
     series[0, 5] = np.nan
     for packed, row in zip(
         interactive.explorer(series[:0], series, view())["series"]["synthetic"],
-        plots.pick(series, 3, 0, "synthetic"),
+        style.pick_rows(series, 3, 0, "synthetic"),
     ):
         parts = np.frombuffer(base64.b64decode(packed["values"]), "<u2").astype(float)
         parts[parts == 65535] = np.nan
@@ -358,7 +365,7 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
         "others": [{**ATTACK, "id": "P9", "value": None, "note": "needs the networks"}],
         "claims": ["Not a proof."],
     }
-    report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, writer.Facts("small"), [])
     text, content = (tmp_path / "a.html").read_text(), json.loads((tmp_path / "a.json").read_text())
     assert Page(text).open == []
     for words in (
@@ -382,7 +389,7 @@ def test_a_page_without_intervals_says_so(few, tmp_path):
     rows = [{**row, "low": None, "high": None} for row in USEFULNESS["rows"]]
     gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
     results = {**few, "usefulness": {**USEFULNESS, "rows": rows, "gaps": gaps}}
-    report.write(tmp_path / "a.html", tmp_path / "a.json", results, report.Facts("small"), [])
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, writer.Facts("small"), [])
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text
 

@@ -9,7 +9,7 @@ import pytest
 from distgan import config
 from distgan.data.splits import assign_splits
 from distgan.errors import UserError
-from distgan.stages import prepare
+from distgan.pipeline import prepare
 
 OWNERS = [f"home{number}" for number in range(400)]
 ALL = config.Splits(train=1.0, holdout=0.0, reference=0.0)
@@ -42,7 +42,7 @@ def test_preparing_one_owner_more_leaves_the_others_where_they_were(tmp_path: Pa
         path = tmp_path / f"{count}.npz"
         np.savez(path, x=values[80 - count :], ids=np.array([f"home{n}" for n in range(80 - count, 80)]))
         settings = config.load(None, [f"data.source={path}", "encoder.patch=12", "model.patch=12"])
-        found, splits = prepare.read(settings, tmp_path / "parts")
+        found, splits = prepare.read_source(settings, tmp_path / "parts")
         rows = found.rows(0, found.num_series)[splits == "train"]
         trained.append(dict(zip(np.array(found.owners)[splits == "train"], rows)))
     fewer, more = trained

@@ -16,19 +16,12 @@ import zarr
 from conftest import ROOT
 
 from distgan.data import store as stores
-from distgan.data.store import (
-    Axis,
-    Form,
-    LatentStore,
-    LatentWriter,
-    Layout,
-    Meta,
-    ParallelStoreWriter,
-    Rows,
-    Store,
-    StoreWriter,
-    write_shard,
-)
+from distgan.data.store import format, private_table
+from distgan.data.store.format import Form, Layout
+from distgan.data.store.latents import LatentStore, LatentWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Rows, Store
+from distgan.data.store.writer import ParallelStoreWriter, StoreWriter, write_shard
 from distgan.errors import UserError
 
 
@@ -80,8 +73,8 @@ def test_the_layout_of_years_has_whole_chunks_in_shards_below_32_mib() -> None:
     for length in (24, 2190, 8760, 17520, 61368):
         layout = Layout.fit((length, 1))
         size = layout.shard_chunks * (layout.stride + 16) + 4
-        assert size <= stores.SHARD_BYTES
-        assert layout.chunk_rows == min(256, stores.SHARD_BYTES // (4 * length))
+        assert size <= format.SHARD_BYTES
+        assert layout.chunk_rows == min(256, format.SHARD_BYTES // (4 * length))
     assert Layout.fit((20_000_000, 1)).shard_rows == 1
 
 
@@ -239,10 +232,10 @@ def test_latents_come_back(tmp_path: Path, small_shards: None) -> None:
 
 
 def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:
-    path = stores.private_table(tmp_path / "series.zarr")
+    path = private_table.private_table(tmp_path / "series.zarr")
     assert path.name == "series.private.csv"
-    stores.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "holdout"])
-    table = stores.read_table(path)
+    private_table.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "holdout"])
+    table = private_table.read_table(path)
     assert table.entities.tolist() == ["a, b", 'c"d', "e"] and table.owners.tolist() == ["o", "o", "p"]
     assert table.rows("train").tolist() == [0, 1] and table.rows("reference").tolist() == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -254,7 +247,7 @@ def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:
 def test_a_damaged_private_table_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError):
-        stores.read_table(tmp_path / "t.csv")
+        private_table.read_table(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 
 from distgan import config
 from distgan.data import ingest, tables
+from distgan.data.formats import csv_pieces
 from distgan.data.ingest import Raw, read
-from distgan.data.store import Axis, Meta, Store, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from distgan.progress import Progress
 from distgan.train import main
@@ -45,7 +48,7 @@ def melted(table: pd.DataFrame, by: str = "home") -> pd.DataFrame:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many parts of a file and many blocks of series."""
-    monkeypatch.setattr(tables, "PART_BYTES", 4000)
+    monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 4000)
     monkeypatch.setattr(ingest, "BLOCK_BYTES", 4000)
 
 
@@ -126,14 +129,14 @@ def contents(path: Path) -> dict[str, bytes]:
 
 def prepare(source: Path, run: Path, slow: float = 0.0) -> None:
     """The prepare stage in parts of 20 kB, with a pause after each."""
-    tables.PART_BYTES = 20_000
-    parsed = tables._part
+    csv_pieces.PIECE_BYTES = 20_000
+    parsed = tables.read_rows
 
     def slower(*args: object) -> object:
         time.sleep(slow)
         return parsed(*args)  # type: ignore[arg-type]
 
-    tables._part = slower  # type: ignore[assignment]
+    tables.read_rows = slower  # type: ignore[assignment]
     os._exit(main(["--run-dir", str(run), f"data.source={source}", *TINY, "--stages", "prepare"]))
 
 
@@ -194,7 +197,7 @@ def test_parts_are_opened_one_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         columns=[f"{home:03d}" for home in range(60)],
     )
     table.to_csv(tmp_path / "a.csv")
-    monkeypatch.setattr(tables, "PART_BYTES", 42_000)  # each part large enough to be mapped
+    monkeypatch.setattr(csv_pieces, "PIECE_BYTES", 42_000)  # each part large enough to be mapped
     found = ingest.opened(config.Data(source=str(tmp_path / "a.csv")), tmp_path / "parts")
     assert len(list((tmp_path / "parts").rglob("*.values.npy"))) > 12
     limits_ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -17,13 +17,13 @@ import pytest
 import yaml
 from conftest import ROOT, TINY
 
-from distgan import config, sweep
+from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import UserError
 from distgan.files import read_json
-from distgan.runs import Run
-from distgan.sweep import results, scores, session, trial
-from distgan.sweep.trial import Look, Trial
+from distgan.run import Run
+from distgan.sweep import ray_session, results, runner, scores, trial
+from distgan.sweep.trial import Evaluation, Trial
 
 RATE = {"train.generator_rate": {"loguniform": [1e-4, 2e-3]}}
 
@@ -84,25 +84,25 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
     ):
         plain = settings(tmp_path, space)
         made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
-        sweep.refuse_many_draws(plain, trial.shared_stages(plain))
+        runner.refuse_many_draws(plain, trial.shared_stages(plain))
         if refused:
             with pytest.raises(UserError, match=f"searches {refused}, from which the bank follows"):
-                sweep.refuse_many_draws(made, trial.shared_stages(made))
+                runner.refuse_many_draws(made, trial.shared_stages(made))
         else:
-            sweep.refuse_many_draws(made, trial.shared_stages(made))
+            runner.refuse_many_draws(made, trial.shared_stages(made))
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
     with pytest.raises(UserError, match=r"'fidelty' is not known; one of fidelity, tracing, metrics\.NAME"):
-        scores.check(["fidelty"], 0)
-    scores.check(["fidelity", "spectrum", "metrics.generator/loss"], 0)
+        scores.check_objectives(["fidelty"], 0)
+    scores.check_objectives(["fidelity", "spectrum", "metrics.generator/loss"], 0)
 
 
 @pytest.mark.parametrize("name", ["discriminative", "discriminative_32", "predictive"])
 def test_an_objective_that_is_not_evaluated_is_refused_at_once(name: str) -> None:
     with pytest.raises(UserError, match=rf"{name} needs evaluate\.critic_steps, e\.g\."):
-        scores.check(["fidelity", name], 0)
-    scores.check(["fidelity", name], 50)
+        scores.check_objectives(["fidelity", name], 0)
+    scores.check_objectives(["fidelity", name], 50)
 
 
 def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
     }
     chosen = settings(tmp_path, space)
     drawn = {"model.name": "multiscale", "model.dropout": 0.2, "train.clip": 1.0}
-    values = trial.active(drawn, chosen)
+    values = trial.active_values(drawn, chosen)
     assert values == {"model.name": "multiscale", "train.clip": 1.0}
     assert chosen.with_values(values).model == config.Multiscale()
-    values = trial.active({**drawn, "model.name": "tts_gan"}, chosen)
+    values = trial.active_values({**drawn, "model.name": "tts_gan"}, chosen)
     assert chosen.with_values(values).model == config.TtsGan(dropout=0.2)
     assert chosen.with_values(values).sweep == config.Sweep()
 
@@ -134,7 +134,7 @@ def test_another_model_brings_its_own_keys(tmp_path: Path) -> None:
     ],
 )
 def test_when_trials_are_scored(tmp_path: Path, chosen: dict[str, Any], steps: list[int]) -> None:
-    assert trial.looks(settings(tmp_path, RATE, "train.steps=900", **chosen)) == steps
+    assert trial.evaluation_steps(settings(tmp_path, RATE, "train.steps=900", **chosen)) == steps
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_stages_before_the_first_searched_key_are_shared(tmp_path: Path, key: st
 def test_optuna_asks_only_for_keys_that_count(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     optuna = pytest.importorskip("optuna")
-    from distgan.sweep import cluster
+    from distgan.sweep import ray_backend
 
     space = {
         "objective.loss": {"choice": ["hinge", "lsgan"]},
@@ -166,7 +166,7 @@ def test_optuna_asks_only_for_keys_that_count(tmp_path: Path) -> None:
     ask = optuna.trial.FixedTrial(
         {"objective.loss[]": 0, "train.batch_size": 6, "model.generator.scales[]": 1}
     )
-    drawn = cluster.suggest(ask, chosen)
+    drawn = ray_backend.suggest_values(ask, chosen)
     assert drawn["objective.loss"] == "hinge" and drawn["train.batch_size"] == 6 and "train.clip" not in drawn
     assert chosen.with_values(drawn).model.generator.scales == (config.Scale(ratio=2, depth=2),)
 
@@ -198,42 +198,47 @@ def report(
 def test_fidelity_is_the_mean_share_beside_the_bar(tmp_path: Path) -> None:
     real = {"spectrum": 1.0, "acf_short": 0.2, "copies": 0.0}
     run = report(Run(tmp_path), {"spectrum": 3.0, "acf_short": 0.2, "copies": 0.0}, real)
-    assert scores.read(run, ["fidelity"])["fidelity"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert scores.read_objectives(run, ["fidelity"])["fidelity"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     run = report(Run(tmp_path), {"spectrum": 3.0, "acf_short": 0.0, "copies": 0.0}, real, noise=1.0)
-    found = scores.read(run, ["fidelity", "spectrum", "tracing"])
+    found = scores.read_objectives(run, ["fidelity", "spectrum", "tracing"])
     assert found == pytest.approx({"fidelity": (3 / 6 + 0) / 2, "spectrum": 3.0, "tracing": 0.61})
 
 
 def test_what_no_trial_can_have_is_told_from_what_one_lacks(tmp_path: Path) -> None:
     run = report(Run(tmp_path), {}, {"spectrum": 1.0})
     with pytest.raises(scores.NoValue, match="channels has no value for these data"):
-        scores.read(run, ["channels"])
+        scores.read_objectives(run, ["channels"])
     with pytest.raises(UserError, match="spectrum has no value for this trial") as one:
-        scores.read(run, ["spectrum"])
+        scores.read_objectives(run, ["spectrum"])
     assert not isinstance(one.value, scores.NoValue)
     for lines, there in (("", "none"), ('{"step": 5, "generator/loss": null}\n', r"metrics\.generator/loss")):
         run.metrics("gan").parent.mkdir(exist_ok=True)
         run.metrics("gan").write_text(lines)
         with pytest.raises(scores.NoValue, match=f"metrics.generator/los is not written .*{there}$"):
-            scores.read(run, ["metrics.generator/los"])
+            scores.read_objectives(run, ["metrics.generator/los"])
 
 
 def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
     values = {"spectrum": 0.1, "nearness": 1.0}
-    assert scores.gate(report(Run(tmp_path), {**values, "copies": 0.0}, {"nearness": 0.9})) == ""
-    why = scores.gate(report(Run(tmp_path), {**values, "copies": 0.25}, {"nearness": 0.9}))
+    assert scores.privacy_failure(report(Run(tmp_path), {**values, "copies": 0.0}, {"nearness": 0.9})) == ""
+    why = scores.privacy_failure(report(Run(tmp_path), {**values, "copies": 0.25}, {"nearness": 0.9}))
     assert "25.0% near copies" in why
-    assert "0.50 times as far" in scores.gate(report(Run(tmp_path), {"nearness": 0.5}, {"nearness": 0.9}))
+    assert "0.50 times as far" in scores.privacy_failure(
+        report(Run(tmp_path), {"nearness": 0.5}, {"nearness": 0.9})
+    )
     told = {"outcome": "over", "sentence": "P4 is over its limit."}
     clean = {**values, "copies": 0.0}
-    assert scores.gate(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=told)) == told["sentence"]
+    assert (
+        scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=told))
+        == told["sentence"]
+    )
     few = {"outcome": "insufficient", "sentence": "Too few to tell."}
-    assert scores.gate(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""
-    assert Look(5, {"spectrum": 0.1}, why).counted == {"spectrum": scores.WORST}
+    assert scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""
+    assert Evaluation(5, {"spectrum": 0.1}, why).counted == {"spectrum": scores.WORST}
 
 
 def result(number: int, one: float, two: float, step: int = 9, gate: str = "") -> results.Result:
-    look = Look(step, {"fidelity": one, "tracing": two}, gate)
+    look = Evaluation(step, {"fidelity": one, "tracing": two}, gate)
     return results.Result(number, Path(str(number)), {}, [look], "ended")
 
 
@@ -249,8 +254,11 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
     assert results.best(found[2:4], ["fidelity"], 9).number == 3
     with pytest.raises(UserError, match=r"no trial .* counts \(copies\)"):
         results.best(found[3:4], ["fidelity"], 9)
-    assert [one.number for one in results.front(found, ["fidelity", "tracing"])] == [3]
-    assert [one.number for one in results.front([*found[:2], found[4]], ["fidelity", "tracing"])] == [1, 2]
+    assert [one.number for one in results.pareto_front(found, ["fidelity", "tracing"])] == [3]
+    assert [one.number for one in results.pareto_front([*found[:2], found[4]], ["fidelity", "tracing"])] == [
+        1,
+        2,
+    ]
 
 
 def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path) -> None:
@@ -258,7 +266,7 @@ def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path)
     lines = [json.dumps({"trial": name, "state": state, "time": when}) for name, state, when in events]
     (tmp_path / results.STATES).write_text("\n".join(lines) + '\n{"trial": "a", "sta')
     assert results.seconds_spent(Run(tmp_path)) == 17
-    results.note(Run(tmp_path), "a", "stopped")  # on a line of its own
+    results.record_state(Run(tmp_path), "a", "stopped")  # on a line of its own
     assert results._states(Run(tmp_path)) == {"": "begun", "a": "stopped"}
 
 
@@ -267,10 +275,10 @@ def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path)
 
 @pytest.mark.parametrize("mode", ["disabled", "k8s"])
 def test_ray_without_its_token_is_refused(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    monkeypatch.setattr(session, "find_spec", lambda name: True)
+    monkeypatch.setattr(ray_session, "find_spec", lambda name: True)
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     with pytest.raises(UserError, match=f"RAY_AUTH_MODE={mode}"):
-        session.require()
+        ray_session.require_ray()
 
 
 def test_without_ray_one_line_names_the_extra(tmp_path: Path) -> None:
@@ -287,7 +295,7 @@ def test_without_ray_one_line_names_the_extra(tmp_path: Path) -> None:
 def test_the_environment_is_as_before_and_a_killed_sweeps_files_are_removed(tmp_path: Path) -> None:
     before = dict(os.environ)
     home = Run(tmp_path / "sweep")
-    with session.prepared(home, None) as first:
+    with ray_session.prepare_environment(home, None) as first:
         assert first is not None
         assert oct((first / "token").stat().st_mode)[-3:] == "600"
         (home.folder / "ray" / "kept.json").write_text((home.folder / "ray" / "temporary.json").read_text())
@@ -295,7 +303,7 @@ def test_the_environment_is_as_before_and_a_killed_sweeps_files_are_removed(tmp_
     assert not first.exists() and dict(os.environ) == before
     first.mkdir()
     (home.folder / "ray" / "kept.json").rename(home.folder / "ray" / "temporary.json")  # as a kill leaves it
-    with session.prepared(home, None) as second:
+    with ray_session.prepare_environment(home, None) as second:
         assert not first.exists() and second != first
 
 
@@ -314,7 +322,7 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     chosen = settings(
         home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
     )
-    sweep.make_shared(chosen, home / "shared")
+    runner.make_shared(chosen, home / "shared")
     return chosen, home
 
 
@@ -343,14 +351,14 @@ def test_trials_share_stages_and_look_twice_as_one_run_would(shared: tuple[confi
     home = shared[1]
     whole, parts = begin(shared, "whole", 1e-3), begin(shared, "parts", 1e-3)
     assert parts.run.series.is_symlink() and parts.run.series.samefile(home / "shared" / "series.zarr")
-    looks = list(trial.go_on(parts, [3, 6], ["fidelity"]))
+    looks = list(trial.continue_trial(parts, [3, 6], ["fidelity"]))
     assert [look.step for look in looks] == [3, 6]
-    assert looks[1].scores == next(trial.go_on(whole, [6], ["fidelity"])).scores
+    assert looks[1].scores == next(trial.continue_trial(whole, [6], ["fidelity"])).scores
     assert same(weights(whole, 6), weights(parts, 6))
     assert read_json(parts.run.record("prepare")) == read_json(home / "shared" / "done" / "prepare.json")
     # Again: what was looked at is told from the record, with nothing trained.
     written = parts.run.record("gan").stat().st_mtime_ns
-    assert list(trial.go_on(parts, [3, 6], ["fidelity"])) == looks
+    assert list(trial.continue_trial(parts, [3, 6], ["fidelity"])) == looks
     assert parts.run.record("gan").stat().st_mtime_ns == written
 
 
@@ -359,13 +367,13 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
 ) -> None:
     chosen = shared[0]
     donor, taker = begin(shared, "donor", 1e-3), begin(shared, "taker", 2e-4)
-    list(trial.go_on(donor, [3], ["fidelity"]))
-    list(trial.go_on(taker, [3, 6], ["fidelity"]))
+    list(trial.continue_trial(donor, [3], ["fidelity"]))
+    list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
     given = weights(donor, 3)
-    trial.offer(donor, 3, tmp_path)
+    trial.offer_checkpoint(donor, 3, tmp_path)
     values = {"train.generator_rate": 5e-4}
     own = chosen.with_values(values)
-    trial.take_over(taker, own, values, tmp_path)
+    trial.take_over_checkpoint(taker, own, values, tmp_path)
     # Weights of both networks, their optimisers' moments, the average: every bit.
     assert {"generator", "generator.optimiser", "generator.average"} <= given.keys()
     assert {"discriminator", "discriminator.optimiser"} <= given.keys()
@@ -374,7 +382,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     assert checkpoint.load(taker.run.checkpoints("gan"), 3).facts["identity"] == own.identity
     assert [look.step for look in taker.looks] == [3]
     assert taker.record["exchanges"] == [{"step": 3, "of": "donor", "values": values}]
-    list(trial.go_on(taker, [3, 6], ["fidelity"]))
+    list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
     assert (
         taker.settings.train.generator_rate == 5e-4
         and checkpoint.steps(taker.run.checkpoints("gan"))[-1] == 6
@@ -382,31 +390,31 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     assert not same(weights(taker, 6), given)
     # A donor that is ahead: there is nothing to look at in between.
     late = begin(shared, "late", 1e-4)
-    trial.offer(taker, 6, tmp_path / "ahead")
-    trial.take_over(late, own, values, tmp_path / "ahead")
-    assert [look.step for look in trial.go_on(late, [3, 6], ["fidelity"])] == [6]
+    trial.offer_checkpoint(taker, 6, tmp_path / "ahead")
+    trial.take_over_checkpoint(late, own, values, tmp_path / "ahead")
+    assert [look.step for look in trial.continue_trial(late, [3, 6], ["fidelity"])] == [6]
     # Its own newest state changes nothing; a damaged offer is refused.
-    trial.offer(taker, 6, tmp_path / "own")
-    trial.take_over(taker, own, values, tmp_path / "own")
+    trial.offer_checkpoint(taker, 6, tmp_path / "own")
+    trial.take_over_checkpoint(taker, own, values, tmp_path / "own")
     assert [look.step for look in taker.looks] == [3, 6]
     file = next((tmp_path / "step-3").glob("generator.safetensors"))
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="does not match its checksum"):
-        trial.take_over(taker, own, values, tmp_path)
+        trial.take_over_checkpoint(taker, own, values, tmp_path)
 
 
 def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Path]) -> None:
     lost = begin(shared, "lost", 1e30)
-    (look,) = trial.go_on(lost, [3, 6], ["fidelity"])
+    (look,) = trial.continue_trial(lost, [3, 6], ["fidelity"])
     assert look.lost and "not finite" in look.gate
-    assert [*trial.go_on(lost, [3, 6], ["fidelity"])] == [look]
+    assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [look]
 
 
 def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:
     home = shared[1]
     for name in ("channels", "metrics.nosuchthing"):
         found = begin(shared, name, 1e-3)
-        (look,) = trial.go_on(found, [3, 6], [name])
+        (look,) = trial.continue_trial(found, [3, 6], [name])
         assert look.hopeless and look.lost
         with pytest.raises(UserError, match=f"objectives {name} .*; begin again in a fresh run_dir=PATH"):
             results.refuse_hopeless(Run(home), 6)
@@ -416,12 +424,12 @@ def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config
 
 def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config, Path]) -> None:
     chosen, home = shared
-    sweep.claim(chosen, Run(home))
+    runner.claim_folder(chosen, Run(home))
     free = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"retries": 5})})
-    sweep.claim(free, Run(home))
+    runner.claim_folder(free, Run(home))
     other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"trials": 5})})
     with pytest.raises(UserError, match=r"of another sweep \(sweep\.trials was 12, now 5"):
-        sweep.claim(other, Run(home))
+        runner.claim_folder(other, Run(home))
 
 
 # ------------------------------------------------------------------------------------------- sweeps, with Ray
@@ -521,7 +529,7 @@ def test_two_trials_end_to_end(homes_csv: Path, tmp_path: Path) -> None:
     )
     assert again.returncode == 0, again.stderr
     best = results.best(run.results, ["fidelity"], 20).loss("fidelity")
-    assert scores.read(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
+    assert scores.read_objectives(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
     # Done is done.
     assert run.start().end().count("made") == 0
 
@@ -530,12 +538,12 @@ JOINS = """
 import os, subprocess, sys
 from pathlib import Path
 from distgan import config
-from distgan.runs import Run
-from distgan.sweep import session
-with session.prepared(Run(Path(sys.argv[1])), None) as temporary:
+from distgan.run import Run
+from distgan.sweep import ray_session
+with ray_session.prepare_environment(Run(Path(sys.argv[1])), None) as temporary:
     import ray
-    from distgan.sweep import cluster
-    with cluster.started(config.Sweep(), temporary):
+    from distgan.sweep import ray_backend
+    with ray_backend.start_ray(config.Sweep(), temporary):
         join = [sys.executable, "-c", f"import ray; ray.init({ray.get_runtime_context().gcs_address!r})"]
         theirs = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN_PATH"}
         others = ({"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"})
@@ -640,12 +648,14 @@ def test_a_trial_of_two_workers_is_one_training(homes_csv: Path, tmp_path: Path)
 
 def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     pytest.importorskip("ray")
-    from distgan.sweep import cluster
+    from distgan.sweep import ray_backend
 
     with pytest.raises(UserError, match=r"a trial wants 64 x 4 CPUs and 0 GPUs, and Ray has 2 and 0"):
-        cluster.refuse_too_large(config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0})
+        ray_backend.refuse_too_large(
+            config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0}
+        )
     pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
     with pytest.raises(UserError, match=r"keeps all 4 trials at work, and 2 fit"):
-        cluster.refuse_too_large(pairs, {"CPU": 5.0})
-    assert cluster.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
-    assert cluster.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+        ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
+    assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
+    assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from distgan.conditions import tracing_auc
-from distgan.evaluation import tracing
-from distgan.evaluation.tracing import Attack
+from distgan.anonymity.group_size import tracing_auc
+from distgan.evaluation.attacks import tracing
+from distgan.evaluation.attacks.tracing import Attack
 
 
 def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) -> list[Attack]:

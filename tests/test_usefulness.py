@@ -7,22 +7,22 @@ import pytest
 from sklearn.linear_model import Ridge
 from test_fidelity import homes
 
-from distgan.evaluation import usefulness
-from distgan.evaluation.intervals import over_owners
+from distgan.evaluation.metrics import utility
+from distgan.evaluation.metrics.intervals import over_owners
 
 PER_DAY = 24.0
 
 
 def found(train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, **more) -> tuple[dict, dict]:
-    results = usefulness.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY, **more)
+    results = utility.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY, **more)
     json.dumps(results, allow_nan=False)
     return results, {row["name"]: row for row in results["rows"]}
 
 
 def test_samples_are_weeks_and_the_days_after_them():
     series = homes(2, days=20)
-    task = usefulness.task_of(480, PER_DAY)
-    seen, true, naive, owner = usefulness.samples(series, task)
+    task = utility.choose_task(480, PER_DAY)
+    seen, true, naive, owner = utility.samples(series, task)
     assert len(seen) == 2 * 13 and owner.tolist() == [0] * 13 + [1] * 13
     week, day = series[1, 72 : 72 + 168, 0], series[1, 72 + 168 : 72 + 192, 0]
     spread = series[1].std()
@@ -35,10 +35,10 @@ def test_samples_are_weeks_and_the_days_after_them():
 def test_samples_leave_out_days_with_gaps_and_fill_those_in_weeks():
     series = homes(1, days=20)
     series[0, 24 * 9 + 3] = np.nan
-    task = usefulness.task_of(480, PER_DAY)
-    seen, true, _, _ = usefulness.samples(series, task)
+    task = utility.choose_task(480, PER_DAY)
+    seen, true, _, _ = utility.samples(series, task)
     assert len(seen) == 12 and np.isfinite(seen).all() and np.isfinite(true).all()
-    assert not len(usefulness.samples(np.ones((2, 480, 1), np.float32), task)[0])
+    assert not len(utility.samples(np.ones((2, 480, 1), np.float32), task)[0])
 
 
 def test_quiet_weeks_do_not_drown_the_others():
@@ -54,30 +54,30 @@ def test_quiet_weeks_do_not_drown_the_others():
         return series
 
     rows = found(holidays(1), holidays(2), holidays(3))[1]
-    assert rows[usefulness.REAL]["value"] < 0.95
+    assert rows[utility.REAL]["value"] < 0.95
 
 
 def test_errors_are_those_of_a_ridge_written_out():
     train, holdout = homes(10, seed=1), homes(4, seed=2)
-    task = usefulness.task_of(train.shape[1], PER_DAY)
-    inputs, targets, _, _ = usefulness.samples(train, task)
-    ridge = Ridge(usefulness.ALPHA).fit(inputs, targets)
-    seen, true, naive, owner = usefulness.samples(holdout, task)
+    task = utility.choose_task(train.shape[1], PER_DAY)
+    inputs, targets, _, _ = utility.samples(train, task)
+    ridge = Ridge(utility.ALPHA).fit(inputs, targets)
+    seen, true, naive, owner = utility.samples(holdout, task)
     errors = [
         np.abs(ridge.predict(seen[owner == i]) - true[owner == i]).mean()
         / np.abs(naive[owner == i] - true[owner == i]).mean()
         for i in range(4)
     ]
     rows = found(train, holdout, homes(10, seed=3))[1]
-    assert rows[usefulness.REAL]["value"] == pytest.approx(np.mean(errors), rel=1e-4)
-    assert rows[usefulness.NAIVE]["value"] == 1
+    assert rows[utility.REAL]["value"] == pytest.approx(np.mean(errors), rel=1e-4)
+    assert rows[utility.NAIVE]["value"] == 1
 
 
 def test_a_true_sampler_is_as_useful_as_real_series_and_floors_are_not():
     results, rows = found(homes(40, seed=1), homes(20, seed=2), homes(40, seed=3))
     assert abs(results["gaps"]["synthetic - real"]["value"]) < 0.02
-    assert rows[usefulness.SYNTHETIC]["value"] < 0.85
-    assert rows["shuffled hours"]["value"] > rows[usefulness.SYNTHETIC]["value"] + 0.1
+    assert rows[utility.SYNTHETIC]["value"] < 0.85
+    assert rows["shuffled hours"]["value"] > rows[utility.SYNTHETIC]["value"] + 0.1
     assert results["tone"] == "good"
     for row in rows.values():
         assert row["low"] <= row["value"] <= row["high"]
@@ -104,22 +104,22 @@ def test_white_noise_teaches_nothing_and_is_called_out():
 def test_only_a_sure_loss_is_a_problem(real, gap, low, tone):
     rows = [{"name": "real", "value": real}, {"name": "synthetic", "value": real + gap}]
     gaps = {"synthetic - real": {"value": gap, "low": low, "high": 2 * gap - low}}
-    assert usefulness.sentence({"rows": rows, "gaps": gaps})["tone"] == tone
+    assert utility.format_sentence({"rows": rows, "gaps": gaps})["tone"] == tone
 
 
 def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
     """Of a random walk the step before is all that can be known."""
     rng = np.random.default_rng(0)
     steps = [np.cumsum(rng.standard_normal((n, 240, 1)), 1).astype(np.float32) for n in (40, 20, 40)]
-    results = usefulness.evaluate(*steps, steps_per_day=1)
-    real = next(row["value"] for row in results["rows"] if row["name"] == usefulness.REAL)
+    results = utility.evaluate(*steps, steps_per_day=1)
+    real = next(row["value"] for row in results["rows"] if row["name"] == utility.REAL)
     assert real > 0.99 and results["tone"] in ("good", "note")
 
 
 def test_more_true_series_help_where_real_ones_are_few():
     results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
     assert results["gaps"]["gain"]["low"] > 0
-    assert rows[usefulness.BOTH]["value"] < rows[usefulness.REAL]["value"]
+    assert rows[utility.BOTH]["value"] < rows[utility.REAL]["value"]
 
 
 def test_intervals_are_over_owners():
@@ -129,7 +129,7 @@ def test_intervals_are_over_owners():
     assert (many["n"]["owners"], few["n"]["owners"]) == (24, 3)
     assert few["n"]["samples"] == many["n"]["samples"]
     one, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
-    assert rows[usefulness.SYNTHETIC]["low"] is None and one["tone"] == "note"
+    assert rows[utility.SYNTHETIC]["low"] is None and one["tone"] == "note"
     assert "one owner: no interval" in one["sentence"]
 
 
@@ -156,7 +156,7 @@ def test_an_interval_over_owners_covers_what_it_says(owners):
 def test_any_series_have_a_task(days, per_day, channels, horizon):
     sets = [homes(n, seed=n, days=days, channels=channels) for n in (9, 5, 12)]
     sets[0][0, :50] = np.nan
-    results = usefulness.evaluate(*sets, steps_per_day=per_day)
+    results = utility.evaluate(*sets, steps_per_day=per_day)
     assert results["horizon"] == horizon
     assert all(np.isfinite(row["value"]) for row in results["rows"])
     json.dumps(results, allow_nan=False)
@@ -164,8 +164,8 @@ def test_any_series_have_a_task(days, per_day, channels, horizon):
 
 def test_there_is_no_task_in_a_few_steps_nor_in_constants():
     sets = [homes(n, seed=n)[:, :8] for n in (9, 5, 12)]
-    assert usefulness.evaluate(*sets, steps_per_day=24) is None
+    assert utility.evaluate(*sets, steps_per_day=24) is None
     flat = [np.ones((n, 480, 1), np.float32) for n in (9, 5, 12)]
-    assert usefulness.evaluate(*flat, steps_per_day=24) is None
+    assert utility.evaluate(*flat, steps_per_day=24) is None
     results, rows = found(flat[0], homes(5), flat[2])
-    assert usefulness.REAL not in rows and results["tone"] == "note"
+    assert utility.REAL not in rows and results["tone"] == "note"

@@ -14,11 +14,15 @@ from distgan import config
 from distgan.data import ingest
 from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler
-from distgan.data.store import Axis, Form, Meta, Store, StoreWriter, private_table, read_table
+from distgan.data.store.format import Form
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import StoreWriter
 from distgan.data.windows import Windows
 from distgan.errors import UserError
-from distgan.runs import Run
-from distgan.stages.common import TrainingData
+from distgan.pipeline.training_data import TrainingData
+from distgan.run import Run
 from distgan.train import main
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -86,7 +90,7 @@ def test_windows_longer_than_the_series_are_one_line(stored: tuple[Store, np.nda
 
 
 def test_calendar_features_of_a_batch_are_those_of_its_windows(stored: tuple[Store, np.ndarray]) -> None:
-    from distgan.data.times import features
+    from distgan.data.calendar import calendar_features
 
     windows = Windows(stored[0], 12, 5)
     scaler = Scaler.fit(windows.part(np.arange(windows.num_series)), config.Scaling())
@@ -96,7 +100,7 @@ def test_calendar_features_of_a_batch_are_those_of_its_windows(stored: tuple[Sto
     times = windows.whole_axis.times()
     for row, found in zip(batch.rows.tolist(), batch.calendar.numpy()):
         start = int(windows.starts(np.array([row]))[0])
-        np.testing.assert_array_equal(found, features(times[start : start + 12]))
+        np.testing.assert_array_equal(found, calendar_features(times[start : start + 12]))
     values = windows.rows(batch.rows.numpy())
     scaled = scaler.scale(values, scaler.attributes(values))
     np.testing.assert_array_equal(batch.series.numpy(), np.nan_to_num(scaled))

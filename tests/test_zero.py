@@ -18,21 +18,25 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
+from distgan.parallel import optimized_network
+from distgan.parallel import processes as processes_module
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from test_parallel import launch, unlaunched
 
-from distgan import config, draws, layers
-from distgan import parallel as processes
+from distgan import config, rng
 from distgan.data.loader import Batch
-from distgan.engine import checkpoint, loop
+from distgan.engine import checkpoint, trainer
 from distgan.errors import UserError
-from distgan.models import multiscale
+from distgan.models import layers, multiscale
 from distgan.objectives.adversarial import Adversarial
-from distgan.parallel import Adam, Parallel, Trainee, zero
-from distgan.runs import Run
+from distgan.parallel import zero
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 STEPS, LONG, GLOBAL_BATCH, LENGTH, SEED, CONDITION = 10, 20, 8, 48, 3, 2
 SMALL = [
@@ -89,10 +93,10 @@ class Loader:
         share = GLOBAL_BATCH // self.world_size
         while True:
             sample = torch.arange(self.rank * share, (self.rank + 1) * share)
-            phase = draws.uniform(SEED, step, "data", sample, (1, 1))
+            phase = rng.keyed_uniform(SEED, step, "data", sample, (1, 1))
             series = 0.4 * torch.sin(torch.linspace(0, 12, LENGTH)[None, :, None] + 6 * phase)
-            series += 0.1 * draws.normal(SEED, step, "noise", sample, (LENGTH, 1))
-            mask = (draws.uniform(SEED, step, "gaps", sample, (LENGTH, 1)) > 0.05).float()
+            series += 0.1 * rng.keyed_normal(SEED, step, "noise", sample, (LENGTH, 1))
+            mask = (rng.keyed_uniform(SEED, step, "gaps", sample, (LENGTH, 1)) > 0.05).float()
             if step in self.spoiled and self.rank == self.world_size - 1:
                 series[0, 0] = float("nan")
             yield Batch(series * mask, mask, sample, sample, step)
@@ -104,7 +108,9 @@ def settings_of(game: str, engine: str, *more: str) -> config.Config:
     return config.load(None, [*SMALL, *GAMES[game], *ENGINES[engine], *extra, *more])
 
 
-def make(parallel: Parallel, settings: config.Config, game: str) -> tuple[Adversarial, dict[str, Trainee]]:
+def make(
+    parallel: Parallel, settings: config.Config, game: str
+) -> tuple[Adversarial, dict[str, OptimizedNetwork]]:
     torch.manual_seed(SEED)
     assert isinstance(settings.model, config.Multiscale)
     with parallel.building():
@@ -158,10 +164,10 @@ def train_with(
     changes: dict[str, Any],
 ) -> dict[str, torch.nn.Module]:
     objective, trainees = make(parallel, settings, game)
-    schedule = loop.Schedule(
+    schedule = trainer.Schedule(
         steps,
         GLOBAL_BATCH,
-        rates=lambda step: {name: loop.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
+        rates=lambda step: {name: trainer.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
         decay=lambda step: 0.9,
         clip=5.0,
         report_every=1,
@@ -170,7 +176,9 @@ def train_with(
     )
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
     schedule = replace(schedule, **changes)
-    return loop.fit(objective, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=SEED)
+    return trainer.fit(
+        objective, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=SEED
+    )
 
 
 SHOWN = ("discriminator/loss", "generator/loss", "discriminator/penalty", "discriminator/gradient_norm")
@@ -271,7 +279,7 @@ def held() -> dict[str, dict[str, int]]:
     return found
 
 
-def shapes(trainee: Trainee) -> list[tuple[int, ...]]:
+def shapes(trainee: OptimizedNetwork) -> list[tuple[int, ...]]:
     return [tuple(getattr(p, "ds_shape", p.shape)) for p in trainee.trainable.values()]
 
 
@@ -280,10 +288,10 @@ def halves(out: Path) -> None:
     from deepspeed.accelerator import get_accelerator
 
     type(get_accelerator()).is_fp16_supported = lambda self: True  # type: ignore[method-assign]
-    processes.computes_fp16 = lambda device: True  # type: ignore[assignment]
+    processes_module.computes_fp16 = lambda device: True  # type: ignore[assignment]
     for name, scale, window, stop in (("fp16", 30, 1000, 2), ("grown", 8, 2, 3)):
-        processes.FIRST_SCALE = zero.FIRST_SCALE = 2.0**scale
-        processes.SCALE_WINDOW = zero.SCALE_WINDOW = window
+        optimized_network.FIRST_SCALE = zero.FIRST_SCALE = 2.0**scale
+        optimized_network.SCALE_WINDOW = zero.SCALE_WINDOW = window
         for engine in SOME:
             for steps in (stop, 2 * stop):
                 train(out / f"{name}-resumed-{engine}", "relativistic", engine, FP16, steps=steps)
@@ -479,12 +487,12 @@ def test_possible_combinations_load() -> None:
 
 
 def test_what_waits_on_disk_is_a_file_without_a_name(tmp_path: Path) -> None:
-    tensor = zero._mapped(tmp_path / "new", 5000)
+    tensor = zero._map_file(tmp_path / "new", 5000)
     assert tensor.shape == (5000,) and not tensor.any() and not list((tmp_path / "new").iterdir())
     assert f"{tmp_path}/new/.offload-" in Path("/proc/self/maps").read_text()
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        zero._mapped(tmp_path / "file", 10)
+        zero._map_file(tmp_path / "file", 10)
 
 
 def test_micro_batches_must_divide() -> None:

@@ -22,17 +22,18 @@ if __name__ == "__main__":
 from conftest import TINY
 
 import distgan
-from distgan import config, draws, models
+from distgan import config, models, rng
 from distgan.data.loader import Batch
-from distgan.data.store import Store
-from distgan.engine import checkpoint, loop
+from distgan.data.store.reader import Store
+from distgan.engine import checkpoint, trainer
 from distgan.errors import UserError
-from distgan.losses import of_global_means
 from distgan.models.recurrent import uniform
-from distgan.objectives import game
+from distgan.objectives import make_objective
+from distgan.objectives.losses import of_global_means
 from distgan.objectives.timegan import TimeGAN
-from distgan.parallel import Adam, Parallel
-from distgan.runs import Run
+from distgan.parallel.optimized_network import Adam
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 from distgan.train import main
 
 GENERATOR = ["generator.width=16", "generator.noise_dim=6", "generator.token_noise_dim=2"]
@@ -72,19 +73,19 @@ def ready(name: str, length: int, channels: int) -> nn.Module:
     if hasattr(networks["generator"], "fit"):
         batch = a_batch(12, length, channels)
         networks["generator"].fit(batch.series, batch.mask, SEED)
-    return models.sampler(small(name), networks).eval()
+    return models.join_sampler(small(name), networks).eval()
 
 
 def noise_and_condition(generator: nn.Module, count: int, channels: int = CHANNELS) -> tuple[Tensor, Tensor]:
-    return torch.randn(count, models.noise_numbers(generator)), torch.randn(count, 2 * channels + 4)
+    return torch.randn(count, models.noise_width(generator)), torch.randn(count, 2 * channels + 4)
 
 
 def a_batch(count: int, length: int, channels: int, step: int = 0, first: int = 0) -> Batch:
     """Waves with gaps, whatever the number of processes: sample i of step s is always the same."""
     sample = torch.arange(first, first + count)
-    phase = draws.uniform(SEED, step, "phase", sample, (1, channels))
+    phase = rng.keyed_uniform(SEED, step, "phase", sample, (1, channels))
     series = 0.8 * torch.sin(torch.linspace(0, 6, length)[None, :, None] + 6 * phase)
-    mask = (draws.uniform(SEED, step, "gaps", sample, (length, channels)) > 0.05).float()
+    mask = (rng.keyed_uniform(SEED, step, "gaps", sample, (length, channels)) > 0.05).float()
     return Batch(series * mask, mask, sample % 5, sample, step)
 
 
@@ -102,7 +103,7 @@ def one_of_two(batch: Batch) -> Tensor:
 
 def play(settings: config.Config, networks: dict[str, nn.Module], *more: Any) -> Any:
     condition = one_of_two if settings.model.name in ("nr_gan", *LABELS) else condition_of
-    return game(settings, networks, condition, *more)
+    return make_objective(settings, networks, condition, *more)
 
 
 class Loader:
@@ -125,10 +126,10 @@ def train(
     networks = built(settings, LENGTH, CHANNELS)
     trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
     objective = play(settings, {key: t.network for key, t in trainees.items()}, parallel.mean)
-    schedule = loop.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
+    schedule = trainer.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)
-    return loop.fit(objective, trainees, loader, parallel, schedule, run=run, stage="gan", seed=SEED)
+    return trainer.fit(objective, trainees, loader, parallel, schedule, run=run, stage="gan", seed=SEED)
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,7 @@ def test_a_curved_mean_has_the_global_gradient() -> None:
 def timegan(*more: str) -> TimeGAN:
     torch.manual_seed(0)
     settings = small("timegan", *more)
-    objective = game(settings, models.build(settings, 10, 2, labels=3), condition_of)
+    objective = make_objective(settings, models.build(settings, 10, 2, labels=3), condition_of)
     assert isinstance(objective, TimeGAN)
     return objective
 
@@ -337,7 +338,7 @@ def test_a_network_that_rests_keeps_its_weights(alone: Parallel, tmp_path: Path)
 def test_crnn_gan_by_hand() -> None:
     torch.manual_seed(0)
     settings = small("crnn_gan", "objective.loss=nonsaturating", "objective.penalty.kind=none")
-    objective = game(settings, models.build(settings, 10, 2), condition_of)
+    objective = make_objective(settings, models.build(settings, 10, 2), condition_of)
     batch = whole_batch()
     pretraining, critic, generator = objective.phases
     fake = objective.networks["generator"](objective.noise(batch, "generator noise"), None)
@@ -397,7 +398,7 @@ def trained_on(
                 adams[phase.network].zero_grad()
                 phase.loss(now)["loss"].backward()
                 adams[phase.network].step()
-    return models.sampler(settings, networks).eval()
+    return models.join_sampler(settings, networks).eval()
 
 
 def patterns(count: int) -> Batch:
@@ -457,7 +458,7 @@ def waves(count: int) -> tuple[Tensor, Batch]:
 
 def distances(sampler: nn.Module, shapes: Tensor, batch: Batch) -> Tensor:
     """Of 400 sampled series from each shape: (400, 2)."""
-    noise = torch.randn(400, models.noise_numbers(sampler))
+    noise = torch.randn(400, models.noise_width(sampler))
     with torch.no_grad():
         made = sampler(noise, condition_of(batch)[:1].expand(400, -1))
     return torch.cdist(made.flatten(1), shapes)
@@ -568,7 +569,7 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     assert not np.array_equal(run.sample(12, seed=1), made)
     with pytest.raises(UserError, match=r"generate\.count"):
         run.sample(0)
-    if models.any_length(name):
+    if models.makes_any_length(name):
         assert run.sample(3, length=400).shape == (3, 400, 1) and len(run.times(400)) == 400
     else:
         with pytest.raises(UserError, match=f"model {name} has weights for each of its 336 steps"):

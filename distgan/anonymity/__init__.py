@@ -1,1 +1,1 @@
-"""What keeps people apart from what is released."""
+"""From latents to released conditions: clusters, groups of a minimum size, the bank, differential privacy."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from distgan import config, draws
+from distgan import config, rng
 
 PURPOSES = ("day shift", "week shift", "jitter", "cutout", "crop")
 
@@ -56,18 +56,18 @@ class Augmentation:
         return (kept_BL & ~hole_BL).to(values_BLC.dtype)[:, :, None]
 
 
-def none(samples: Tensor, length: int) -> Augmentation:
+def no_augmentation(samples: Tensor, length: int) -> Augmentation:
     """The augmentation that changes nothing."""
     zeros_B, ones_B = torch.zeros_like(samples), torch.ones(len(samples), device=samples.device)
     whole_B2 = torch.stack([zeros_B, torch.full_like(samples, length)], dim=1)
     return Augmentation(zeros_B, ones_B, torch.zeros_like(whole_B2), whole_B2)
 
 
-def draw(
+def draw_augmentation(
     settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, steps_per_day: int
 ) -> Augmentation:
     """What happens to the samples (B,) of a step's batch, on their device."""
-    drawn = none(samples, length)
+    drawn = no_augmentation(samples, length)
     if settings.day_shift:
         drawn = replace(
             drawn, shift=_shift(settings, seed, step, samples, length, steps_per_day, "day shift")
@@ -76,25 +76,25 @@ def draw(
         weeks_B = _shift(settings, seed, step, samples, length, 7 * steps_per_day, "week shift")
         drawn = replace(drawn, shift=drawn.shift + weeks_B)
     if settings.jitter:
-        acts_B, share_B, _ = _drawn(settings, seed, step, samples, "jitter")
+        acts_B, share_B, _ = _draw_operation(settings, seed, step, samples, "jitter")
         drawn = replace(drawn, factor=1 + acts_B * settings.jitter * (2 * share_B - 1))
     if settings.cutout:
-        acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "cutout")
+        acts_B, share_B, place_B = _draw_operation(settings, seed, step, samples, "cutout")
         width_B = (acts_B * share_B * settings.cutout * length).long()
         drawn = replace(drawn, hole=_stretch(width_B, place_B, length))
     if settings.crop:
-        acts_B, share_B, place_B = _drawn(settings, seed, step, samples, "crop")
+        acts_B, share_B, place_B = _draw_operation(settings, seed, step, samples, "crop")
         width_B = length - (acts_B * share_B * settings.crop * length).long()
         drawn = replace(drawn, kept=_stretch(width_B, place_B, length))
     return drawn
 
 
-def _drawn(
+def _draw_operation(
     settings: config.Augment, seed: int, step: int, samples: Tensor, purpose: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Whether an operation acts (0 or 1), and two uniform numbers for it: each (B,) float32."""
     assert purpose in PURPOSES
-    numbers_B3 = draws.uniform(seed, step, f"augmentation: {purpose}", samples, (3,))
+    numbers_B3 = rng.keyed_uniform(seed, step, f"augmentation: {purpose}", samples, (3,))
     return (numbers_B3[:, 0] < settings.probability).float(), numbers_B3[:, 1], numbers_B3[:, 2]
 
 
@@ -102,7 +102,7 @@ def _shift(
     settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, period: int, purpose: str
 ) -> Tensor:
     """Whole periods, from one to all but one of those that a series holds: (B,) int64."""
-    acts_B, share_B, _ = _drawn(settings, seed, step, samples, purpose)
+    acts_B, share_B, _ = _draw_operation(settings, seed, step, samples, purpose)
     turns = length // period - 1
     assert turns >= 1, f"{length} steps hold no two periods of {period}"
     return acts_B.long() * (1 + (share_B * turns).long()) * period

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from distgan import config
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 
 EDGE_DAYS = 3
 FEWEST_EDGE = 24  # steps

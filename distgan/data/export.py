@@ -17,7 +17,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from distgan.csvtext import escape_cell, format_csv, unescape_cell
-from distgan.data.store import Meta, Store
+from distgan.data.store.metadata import Meta
+from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.files import whole_file, whole_folder, write_text
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distgan.data.store import Axis
+from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
 
 DAY = 86400

@@ -19,8 +19,8 @@ from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.grid import DAY, float32
-from distgan.data.store import Axis, Meta
-from distgan.data.work import workplace
+from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError
 from distgan.preflight import refuse_absent
 
@@ -89,7 +89,7 @@ def block_rows(source: Source) -> int:
 
 def read(settings: config.Data) -> Raw:
     """All usable series in memory: for small sources. Raises as `opened`."""
-    with workplace(None) as place:
+    with open_cache_folder(None) as place:
         found = opened(settings, place)
         values = found.rows(0, found.num_series)
     return Raw(values, found.entities, found.owners, found.meta, found.left_out)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distgan.data.order import Buffered, Fill, Order, Shuffled
+from distgan.data.calendar import calendar_features
 from distgan.data.scaling import Attributes, Scaler
-from distgan.data.store import Readable
-from distgan.data.times import features
+from distgan.data.shuffle import Buffered, Fill, Shuffle, Shuffled
+from distgan.data.store.reader import Readable
 from distgan.errors import UserError
 
 AHEAD = 2  # batches made while one is trained on
@@ -111,12 +111,12 @@ class Loader:
         self._batch_size = batch_size
         share = batch_size // world_size
         self._sample = np.arange(rank * share, (rank + 1) * share)
-        self._order: Order = Shuffled(len(rows), seed)
+        self._order: Shuffle = Shuffled(len(rows), seed)
         if buffer_shards is not None:
             self._order = Buffered(store.shard_of(self._rows), buffer_shards, seed)
             store.values.kept = 2 * buffer_shards  # a batch may straddle two fillings
         self._filled: tuple[Fill, ...] = ()
-        self._features = features(store.whole_axis.times()) if calendar else None
+        self._features = calendar_features(store.whole_axis.times()) if calendar else None
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""

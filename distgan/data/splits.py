@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from distgan import config
-from distgan.data.store import SPLITS
+from distgan.data.store.private_table import SPLITS
 from distgan.errors import UserError
 
 RANGE = 1 << 64

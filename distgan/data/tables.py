@@ -36,7 +36,7 @@ from distgan.data.formats.rows import Reading, read_rows
 from distgan.data.formats.text import open_as_utf8
 from distgan.data.formats.understood import Understood
 from distgan.data.formats.wide import Wide
-from distgan.data.work import Work, in_parallel
+from distgan.data.ingest_cache import IngestCache, run_in_parallel
 
 __all__ = [
     "Piece",
@@ -66,7 +66,7 @@ class Sampled:
     again: Callable[[str], pd.DataFrame] | None = None  # the sample with another decimal mark
 
 
-def csv_source(path: Path, settings: config.Data, work: Work) -> Source:
+def csv_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Return the series of a text table."""
     return read_table(text_table(path, settings, work.folder), settings, work)
 
@@ -79,7 +79,7 @@ def text_table(path: Path, settings: config.Data, folder: Path) -> Sampled:
     return Sampled(path, list(csv_pieces(dialect)), read_sample(dialect), dialect, again=again)
 
 
-def parquet_source(path: Path, settings: config.Data, work: Work) -> Source:
+def parquet_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Return the series of a Parquet table, read row group by row group."""
     return read_table(table_of(path, "parquet", settings, work.folder), settings, work)
 
@@ -95,7 +95,7 @@ def table_of(path: Path, kind: str, settings: config.Data, folder: Path) -> Samp
 # ---------------------------------------------------------------------------------------------------- parsing
 
 
-def read_table(sampled: Sampled, settings: config.Data, work: Work) -> Source:
+def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> Source:
     """Return the series of a table in pieces.
 
     Raises:
@@ -132,7 +132,7 @@ def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
     return guess(evidence, ways)
 
 
-def _read_pieces(sampled: Sampled, reading: Reading, work: Work) -> Reading:
+def _read_pieces(sampled: Sampled, reading: Reading, work: IngestCache) -> Reading:
     """Parse all pieces and keep them, then those again whose numbers are written otherwise than thought."""
     _parse(sampled, reading, work, lambda facts: facts["table"] == _key(reading.table))
     separator = sampled.dialect.separator if sampled.dialect else None
@@ -156,7 +156,7 @@ def _key(table: Table) -> str:
 def _parse(
     sampled: Sampled,
     reading: Reading,
-    work: Work,
+    work: IngestCache,
     current: Callable[[dict], bool],  # type: ignore[type-arg]
 ) -> None:
     def keep(piece: Piece) -> None:
@@ -172,17 +172,17 @@ def _parse(
         todo = [piece for piece in todo if not current(work.facts(piece.name))]
         if not todo:
             return
-    in_parallel(keep, todo, len(todo), f"reading {sampled.path.name}")
+    run_in_parallel(keep, todo, len(todo), f"reading {sampled.path.name}")
 
 
-def _times_repeat(pieces: list[Piece], work: Work) -> bool:
+def _times_repeat(pieces: list[Piece], work: IngestCache) -> bool:
     """Whether a time stands twice or more as a rule, as in tables of a row a reading."""
     facts = [work.facts(piece.name) for piece in pieces]
     rows = sum(part["rows"] for part in facts)
     return len({stamp for part in facts for stamp in part["stamps"]}) < 0.45 * rows
 
 
-def _understood(sampled: Sampled, reading: Reading, work: Work) -> Understood:
+def _understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:
     table, dialect, marks = reading.table, sampled.dialect, reading.marks or reading.base
     facts = [work.facts(piece.name) for piece in sampled.pieces]
     found = Understood(

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from distgan.data.store import Axis, Meta, Part, Rows, Store
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.reader import Part, Rows, Store
 from distgan.errors import UserError
 
 
@@ -81,20 +82,20 @@ class Windows:
         for first in range(0, len(rows), 64):
             some = np.asarray(rows[first : first + 64])
             values = self.store.rows(some)
-            before = _sums(np.isnan(values).sum(axis=2))
+            before = _cumulative_sums(np.isnan(values).sum(axis=2))
             missing = before[:, firsts + self.length] - before[:, firsts]
-            flat = _flat(values, firsts, self.length).all(axis=2)
+            flat = _is_flat(values, firsts, self.length).all(axis=2)
             bad = (missing > max_missing * self.length * self.channels) | flat
             found.append(self.of(some).reshape(len(some), -1)[bad])
         return np.concatenate(found)
 
 
-def _sums(counts: np.ndarray) -> np.ndarray:
+def _cumulative_sums(counts: np.ndarray) -> np.ndarray:
     """Of the first 0, 1, … L along axis 1: [n, L, …] -> [n, L + 1, …]."""
     return np.concatenate([np.zeros_like(counts[:, :1]), np.cumsum(counts, axis=1)], axis=1)
 
 
-def _flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
+def _is_flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
     """Whether a channel's measured values within a window are all one, or none: [n, L, C] -> [n, w, C] bool.
 
     A value that differs from the measured one before it is a change; the window's first measured value is
@@ -104,7 +105,7 @@ def _flat(values: np.ndarray, firsts: np.ndarray, length: int) -> np.ndarray:
     latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
     earlier = np.concatenate([np.full_like(latest[:, :1], -1), latest[:, :-1]], axis=1)
     held = np.take_along_axis(values, np.maximum(earlier, 0), axis=1)
-    changes = _sums((measured & (earlier >= 0) & (values != held)).astype(np.int32))
+    changes = _cumulative_sums((measured & (earlier >= 0) & (values != held)).astype(np.int32))
     coming = np.where(measured, steps, values.shape[1])
     coming = np.minimum.accumulate(coming[:, ::-1], axis=1)[:, ::-1]  # the first measured step from here on
     ends = (firsts + length)[:, None]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distgan.parallel import Trainee
+from distgan.parallel.optimized_network import OptimizedNetwork
 
 
 def decay(series_seen: int, batch_size: int, half_life: float, ramp: float = 0.05) -> float:
@@ -74,5 +74,5 @@ class SharedAverage:
         self._trainee.scatter(state, self._average)
 
 
-def average_of(trainee: Trainee) -> Average | SharedAverage:
+def make_average(trainee: OptimizedNetwork) -> Average | SharedAverage:
     return SharedAverage(trainee) if trainee.partitioned else Average(trainee.plain)

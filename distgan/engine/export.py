@@ -8,7 +8,7 @@ from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import UserError
 from distgan.files import refuse_standing, whole_folder, write_json, write_text
-from distgan.runs import Run
+from distgan.run import Run
 
 STAGE = "gan"
 AVERAGE = ".average"

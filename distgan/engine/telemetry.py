@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from distgan.errors import writing
 from distgan.files import append_text, write_bytes
-from distgan.parallel import Parallel
-from distgan.runs import Run
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 GIB = 2**30
 QUIET = ("gradient_norm", "spread", "accuracy", "loss_scale")  # in the files only
@@ -89,7 +89,7 @@ class Telemetry:
         metrics = self.parallel.share(metrics)  # rank 0's clock, so that all processes report the same
         if self.parallel.is_main:
             self._write(step, metrics)
-            self._show(step, line(means, metrics))
+            self._show(step, format_line(means, metrics))
         self.values.clear()
         self.seconds = dict.fromkeys(self.seconds, 0.0)
         self.since, self.reported = time.perf_counter(), step
@@ -170,7 +170,7 @@ class Events:
             self.file.flush()
 
 
-def line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
+def format_line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
     """`d 0.84  g -0.11  1,930 series/s  21.4 GiB  data 3%`; a phase's loss only if it shows nothing else."""
     shown = []
     for name, value in means.items():

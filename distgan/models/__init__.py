@@ -35,28 +35,28 @@ def build(settings: config.Config, length: int, channels: int, labels: int = 0) 
     families have more. A condition has `condition_numbers`.
     """
     family = MODELS[settings.model.name]
-    width = condition_numbers(settings, channels, labels)
+    width = condition_width(settings, channels, labels)
     networks: dict[str, nn.Module] = family.build(settings.model, length, channels, width, labels)
     return networks
 
 
-def condition_numbers(settings: config.Config, channels: int, labels: int = 0) -> int:
+def condition_width(settings: config.Config, channels: int, labels: int = 0) -> int:
     """Numbers of a condition: level and spread of every channel, the group's mean, one for each label."""
     return 2 * channels + settings.bank.condition_dim + labels
 
 
-def sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Module:
+def join_sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Module:
     """The trained networks as one that samples: (B, noise_dim), (B, K) -> (B, L, C)."""
     join = getattr(MODELS[settings.model.name], "sampler", None)
     joined: nn.Module = networks["generator"] if join is None else join(networks)
     return joined
 
 
-def any_length(name: str) -> bool:
+def makes_any_length(name: str) -> bool:
     """Whether a family's trained networks make series of another length than they were trained on."""
     return getattr(MODELS[name], "ANY_LENGTH", False)
 
 
-def noise_numbers(generator: nn.Module) -> int:
+def noise_width(generator: nn.Module) -> int:
     """Numbers of noise that a generator takes for a series."""
     return int(generator.noise_dim)  # type: ignore[arg-type]

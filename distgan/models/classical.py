@@ -147,7 +147,9 @@ class Bootstrap(Fitted):
         self.keep(series=series_NLC)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
-        source_BL = pick(noise_BZ, len(self.series)).repeat_interleave(self.block, dim=1)[:, : self.shape[0]]
+        source_BL = pick_rows(noise_BZ, len(self.series)).repeat_interleave(self.block, dim=1)[
+            :, : self.shape[0]
+        ]
         return self.series[source_BL, torch.arange(self.shape[0], device=noise_BZ.device)]
 
 
@@ -171,14 +173,14 @@ class ClusterMean(Fitted):
         self.keep(series=series_NLC[np.argsort(labels, kind="stable")], starts=starts.astype(np.int64))
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
-        first_B = pick(noise_BZ[:, 0], len(self.series))
+        first_B = pick_rows(noise_BZ[:, 0], len(self.series))
         cluster_B = torch.searchsorted(self.starts, first_B, right=True) - 1
         start_B, end_B = self.starts[cluster_B], self.starts[cluster_B + 1]
-        member_BM = start_B[:, None] + pick(noise_BZ[:, 1:], (end_B - start_B)[:, None])
+        member_BM = start_B[:, None] + pick_rows(noise_BZ[:, 1:], (end_B - start_B)[:, None])
         return self.series[member_BM].mean(1)
 
 
-def pick(normal: Tensor, count: int | Tensor) -> Tensor:
+def pick_rows(normal: Tensor, count: int | Tensor) -> Tensor:
     """Standard normal numbers to places in 0 … count - 1, each as likely."""
     return (uniform(normal.double()) * count).long().clamp(max=count - 1)  # type: ignore[arg-type]
 

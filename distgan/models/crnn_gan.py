@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear
+from distgan.models.layers import Linear
 from distgan.models.recurrent import Recurrent, uniform
 
 ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step

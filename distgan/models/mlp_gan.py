@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear
+from distgan.models.layers import Linear
 
 SLOPE = 0.1
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import (
+from distgan.models.layers import (
     Conv2d,
     Linear,
     PatchEmbedding,
@@ -78,10 +78,10 @@ class Generator(nn.Module):
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
-        return torch.tanh(readings(self.head(merged_BND), reading_BE.unflatten(1, self.shape)))
+        return torch.tanh(sample_readings(self.head(merged_BND), reading_BE.unflatten(1, self.shape)))
 
 
-def readings(told_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
+def sample_readings(told_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
     """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and noise
     (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell more
     about one another than real ones do.
@@ -123,7 +123,7 @@ class PictureCritic(nn.Module):
         return picture_BCRW.mean((2, 3))
 
 
-def folded(series_BLC: Tensor, period: int) -> Tensor:
+def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     """Write the series row by row, a period a row (HiFi-GAN): (B, L, C) -> (B, C, ⌈L/period⌉, period)."""
     missing = -series_BLC.shape[1] % period
     padded_BCL = F.pad(series_BLC.transpose(1, 2), (0, missing))
@@ -162,7 +162,7 @@ class Discriminator(nn.Module):
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
         tokens_BND = self.embed(series_BLC)
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
-        pictures = [folded(series_BLC, period) for period in self.periods]
+        pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [spectrogram(series_BLC, window) for window in self.windows]
         features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]

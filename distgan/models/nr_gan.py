@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Conv1d, Linear
+from distgan.models.layers import Conv1d, Linear
 
 SLOPE = 0.2
 

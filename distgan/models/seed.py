@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from distgan import config
-from distgan.layers import Linear, PatchEmbedding, attend, pool, upsample
+from distgan.models.layers import Linear, PatchEmbedding, attend, pool, upsample
 
 
 class LayerNorm(nn.LayerNorm):

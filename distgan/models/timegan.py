@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear, label_of
+from distgan.models.layers import Linear, label_of
 from distgan.models.recurrent import Recurrent, uniform
 
 ANY_LENGTH = True  # noise comes step by step, and no weight belongs to a step
@@ -39,7 +39,7 @@ class Stack(nn.Module):
         return self.head(self.body(x_BLI))
 
 
-def at_every_step(x_BLI: Tensor, label_BM: Tensor) -> Tensor:
+def apply_each_step(x_BLI: Tensor, label_BM: Tensor) -> Tensor:
     """A series' label beside each of its steps: (B, L, I), (B, M) -> (B, L, I + M)."""
     label_BLM = label_BM[:, None].expand(-1, x_BLI.shape[1], -1)
     return torch.cat([x_BLI, label_BLM.to(x_BLI.dtype)], dim=2)
@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
         self.recovery = Stack(settings.width, channels, settings.layers, settings)
 
     def embed(self, series_BLC: Tensor, label_BM: Tensor) -> Tensor:
-        return self.embedder(at_every_step((series_BLC + 1) / 2, label_BM)).sigmoid()
+        return self.embedder(apply_each_step((series_BLC + 1) / 2, label_BM)).sigmoid()
 
     def recover(self, latent_BLH: Tensor) -> Tensor:
         return 2 * self.recovery(latent_BLH).sigmoid() - 1
@@ -80,7 +80,7 @@ class Generator(nn.Module):
 
     def forward(self, noise_BZ: Tensor, label_BM: Tensor) -> Tensor:
         noise_BLN = uniform(noise_BZ).unflatten(1, self.shape)
-        return self.generator(at_every_step(noise_BLN, label_BM)).sigmoid()
+        return self.generator(apply_each_step(noise_BLN, label_BM)).sigmoid()
 
 
 class Discriminator(nn.Module):
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
         self.stack = Stack(settings.width + labels, 1, settings.layers, settings)
 
     def forward(self, latent_BLH: Tensor, label_BM: Tensor) -> Tensor:
-        return self.stack(at_every_step(latent_BLH, label_BM))[..., 0].float()
+        return self.stack(apply_each_step(latent_BLH, label_BM))[..., 0].float()
 
 
 class Sampler(nn.Module):

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import UserError
-from distgan.layers import Linear, label_of
 from distgan.models import tts_gan
+from distgan.models.layers import Linear, label_of
 from distgan.models.seed import LayerNorm
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear
+from distgan.models.layers import Linear
 from distgan.models.seed import Block, LayerNorm, Tokens
 
 

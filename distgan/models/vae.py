@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, positions
+from distgan.models.layers import Linear, PatchEmbedding, PatchHead, RMSNorm, Transformer, positions
 
 
 class Encoder(nn.Module):

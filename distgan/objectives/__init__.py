@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.models import noise_numbers
-from distgan.objectives.adversarial import Adversarial, Condition, Levelled, as_made
+from distgan.models import noise_width
+from distgan.objectives.adversarial import Adversarial, Condition, Levelled, keep_level
 from distgan.objectives.base import Objective
 from distgan.objectives.crnn_gan import CrnnGAN
 from distgan.objectives.nr_gan import NoiseReduction
@@ -22,7 +22,7 @@ GAMES: dict[str, type[Adversarial]] = {
 }
 
 
-def game(
+def make_objective(
     settings: config.Config,
     networks: dict[str, nn.Module],
     condition: Condition,
@@ -30,12 +30,12 @@ def game(
     dtype: torch.dtype = torch.float32,
     steps_per_day: int = 24,
     real_condition: Condition | None = None,
-    levelled: Levelled = as_made,
+    levelled: Levelled = keep_level,
 ) -> Objective:
     """The objective of the family that `model.name` names. Arguments as of `Adversarial`."""
     return GAMES.get(settings.model.name, Adversarial)(
         networks,
-        noise_dim=noise_numbers(networks["generator"]),
+        noise_dim=noise_width(networks["generator"]),
         condition=condition,
         real_condition=real_condition,
         settings=settings.objective,

@@ -10,27 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distgan import config, draws
-from distgan.data.augmentation import draw
+from distgan import config, rng
+from distgan.data.augmentation import draw_augmentation
 from distgan.data.loader import Batch
-from distgan.layers import twice_differentiable, without_dropout
-from distgan.losses import (
-    LOSSES,
-    exact,
-    finite_difference,
-    interpolated,
-    masked_mean,
-    mode_seeking,
-    moment_distance,
-)
+from distgan.models.layers import twice_differentiable, without_dropout
 from distgan.objectives.base import Phase
-from distgan.schedules import cosine
+from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance
+from distgan.objectives.penalties import exact, finite_difference, interpolated
+from distgan.objectives.schedules import cosine
 
 Condition = Callable[[Batch], Tensor]
 Levelled = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def as_made(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+def keep_level(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
     """Levelled by nothing."""
     return series_BLC
 
@@ -67,7 +60,7 @@ class Adversarial:
         dtype: torch.dtype = torch.float32,
         steps_per_day: int = 24,
         family: config.Section | None = None,
-        levelled: Levelled = as_made,
+        levelled: Levelled = keep_level,
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
         self.noise_dim, self.condition = noise_dim, condition
@@ -101,7 +94,7 @@ class Adversarial:
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         beside = self.beside(batch.series, real_BK)
-        return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
+        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
 
     @staticmethod
     def health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -139,7 +132,7 @@ class Adversarial:
         if self.settings.moments:
             distance = moment_distance(fake_BLC, batch.series, batch.mask, self.across)
             beside = {**beside, "moments": self.settings.moments * distance}
-        return {"loss": sum(beside.values(), loss), **shown, **_detached(beside)}
+        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
 
     def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
         """What a family adds to both losses, by name: of real series to the discriminator's, of generated
@@ -153,7 +146,7 @@ class Adversarial:
 
     def noise(self, batch: Batch, purpose: str) -> Tensor:
         shape, device = (self.noise_dim,), batch.series.device
-        return draws.normal(self.seed, batch.step, purpose, batch.sample, shape, device)
+        return rng.keyed_normal(self.seed, batch.step, purpose, batch.sample, shape, device)
 
     def fake(self, batch: Batch, condition_BK: Tensor, purpose: str) -> Tensor:
         """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
@@ -168,7 +161,7 @@ class Adversarial:
         if not settings.on:
             return batch, fake_BLC
         length = batch.series.shape[1]
-        drawn = draw(settings, self.seed, batch.step, batch.sample, length, self.steps_per_day)
+        drawn = draw_augmentation(settings, self.seed, batch.step, batch.sample, length, self.steps_per_day)
         drawn = drawn.to(batch.series.device)
         seen = replace(batch, series=drawn.series(batch.series), mask=drawn.mask(batch.mask))
         return seen, drawn.series(fake_BLC)
@@ -214,7 +207,7 @@ class Adversarial:
         """One number for each chosen series, which stand at `samples` of the global batch."""
         network, settings, device = self.networks["discriminator"], self.settings.penalty, real.device
         if settings.kind == "interpolated":
-            share_B = draws.uniform(self.seed, batch.step, "interpolation", samples, (), device)
+            share_B = rng.keyed_uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
                 between = torch.lerp(conditions[1], conditions[0], share_B[:, None])
                 return interpolated(network, real, fake, between, mask, share_B, settings.target)
@@ -226,7 +219,7 @@ class Adversarial:
             shape = tuple(both.shape[1:])
             ways = ("real direction", "fake direction")
             direction = torch.cat(
-                [draws.normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
+                [rng.keyed_normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
             )
             values = finite_difference(network, both, conditions_BK, direction * both_mask, settings.sigma)
         real_B, fake_B = values.chunk(2)
@@ -247,5 +240,5 @@ class Adversarial:
         return slice(0, 1), torch.zeros(1, device=device)
 
 
-def _detached(values: dict[str, Tensor]) -> dict[str, Tensor]:
+def _detach(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in values.items()}

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from distgan.data.loader import Batch
-from distgan.losses import LOSSES
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
+from distgan.objectives.losses import LOSSES
 
 
 class CrnnGAN(Adversarial):
@@ -44,7 +44,7 @@ class CrnnGAN(Adversarial):
         return {"loss": error, "error": error.detach()}
 
     def shown(self, loss: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        return super().shown(loss, real, fake) | entropies(real, fake)
+        return super().shown(loss, real, fake) | cross_entropies(real, fake)
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
         condition_BK, critic = self.condition(batch), self.networks["discriminator"]
@@ -58,10 +58,10 @@ class CrnnGAN(Adversarial):
         loss = fooled
         if self.family.feature_matching:
             loss = (fake_features.float() - real_features.float()).square().mean()
-        return {"loss": loss, "g": fooled.detach(), **entropies(real, fake.detach())}
+        return {"loss": loss, "g": fooled.detach(), **cross_entropies(real, fake.detach())}
 
 
-def entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+def cross_entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     """What freezing compares: the mean cross entropy of a verdict, of either side."""
     plain = LOSSES["nonsaturating"]
     return {

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distgan import draws
+from distgan import rng
 from distgan.data.loader import Batch
-from distgan.losses import masked_mean
 from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.losses import masked_mean
 
 
 class NoiseReduction(Adversarial):
@@ -94,15 +94,15 @@ class NoiseReduction(Adversarial):
         """|G(g(x + a n)) - g x| for the clean series x, each with the noise of a noisy one: (B, L, C)."""
         device, clean_BLC = batch.series.device, self.clean_values(batch)
         loudness_B11 = (
-            3 * draws.uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1), device) - 1.5
+            3 * rng.keyed_uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1), device) - 1.5
         )
-        noise_BLC = loudness_B11 * noise_BLC[partners(clean_BLC.amax((1, 2)))]
+        noise_BLC = loudness_B11 * noise_BLC[pair_with_noisy(clean_BLC.amax((1, 2)))]
         both_BLC = (batch.series + noise_BLC) * clean_BLC
         gain_B1C = 1 / both_BLC.abs().amax(1, keepdim=True).clamp(min=1e-3)
         return (self.filtered(gain_B1C * both_BLC) - gain_B1C * batch.series).abs()
 
 
-def partners(clean_B: Tensor) -> Tensor:
+def pair_with_noisy(clean_B: Tensor) -> Tensor:
     """For each series a noisy one, in turn; itself where all are clean: (B,) -> (B,) int64."""
     noisy_first_B = torch.argsort((clean_B > 0).int(), stable=True)
     count = (clean_B == 0).sum()

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distgan.data.loader import Batch
-from distgan.layers import label_of
-from distgan.losses import moment_distance, of_global_means
+from distgan.models.layers import label_of
 from distgan.objectives.adversarial import Adversarial
 from distgan.objectives.base import Phase
+from distgan.objectives.losses import moment_distance, of_global_means
 
 
 class TimeGAN(Adversarial):
@@ -119,12 +119,12 @@ class TimeGAN(Adversarial):
         """E(H_{t+1} - S(H)_t)² over steps that are measured."""
         told_BLH = self.networks["generator"].supervise(latent_BLH)
         error_BL = (latent_BLH[:, 1:].float() - told_BLH[:, :-1].float()).square().mean(2)
-        whole_BL = whole_steps(batch)
+        whole_BL = mask_whole_steps(batch)
         return self.mean(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
 
     def verdict(self, batch: Batch, latent_BLH: Tensor, label_BM: Tensor, real: float) -> Tensor:
         """Binary cross entropy of the discriminator's logits over steps that are measured."""
-        whole_BL = whole_steps(batch)
+        whole_BL = mask_whole_steps(batch)
         hidden_BLH = latent_BLH * whole_BL[..., None].to(latent_BLH.dtype)
         logits_BL = self.networks["discriminator"](hidden_BLH, label_BM)
         target_BL = torch.full_like(logits_BL, real)
@@ -136,6 +136,6 @@ class TimeGAN(Adversarial):
         return of_global_means(lambda value: (value + 1e-12).sqrt(), mean, self.across)
 
 
-def whole_steps(batch: Batch) -> Tensor:
+def mask_whole_steps(batch: Batch) -> Tensor:
     """1 where all channels of a step are measured: (B, L)."""
     return batch.mask.amin(2)

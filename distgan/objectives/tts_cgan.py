@@ -6,7 +6,7 @@ generator      its loss + w E -ln p(label | G(z, label)) of generated ones
 
 from torch import Tensor
 
-from distgan.layers import label_of
+from distgan.models.layers import label_of
 from distgan.objectives.adversarial import Adversarial
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from distgan import config, draws
+from distgan import config, rng
 from distgan.data.loader import Batch
-from distgan.losses import evidence_lower_bound
 from distgan.objectives.base import Phase
+from distgan.objectives.losses import evidence_lower_bound
 
 
 class VariationalAutoencoder:
@@ -29,7 +29,7 @@ class VariationalAutoencoder:
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         shape, device = (self.settings.latent_dim,), batch.series.device
-        noise_BZ = draws.normal(self.seed, batch.step, "latent", batch.sample, shape, device)
+        noise_BZ = rng.keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
         series, mask = batch.series.to(self.dtype), batch.mask.to(self.dtype)
         reconstruction, mean, logvar = self.networks["vae"](series, mask, noise_BZ)
         return evidence_lower_bound(

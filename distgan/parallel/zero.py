@@ -22,23 +22,23 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distgan.errors import UserError, writing
-from distgan.parallel import (
+from distgan.parallel.optimized_network import (
     FIRST_SCALE,
     SCALE_WINDOW,
     Adam,
-    Parallel,
-    Trainee,
-    _adam,
-    _bytes,
+    OptimizedNetwork,
+    _count_bytes,
+    _make_adam,
     _persistent_buffers,
 )
+from distgan.parallel.processes import Parallel
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 SMALL = 100_000  # numbers; up to this, a stage-3 parameter stays whole between its uses
 BUCKET = 50_000_000  # numbers; DeepSpeed's own 500 million are 2 GB a network
 
 
-class ZeroTrainee(Trainee):
+class ZeroNetwork(OptimizedNetwork):
     """One network under a DeepSpeed engine of stage 1, 2 or 3.
 
     This process's part of the float32 weights, of each moment and of each average is a list of flat tensors
@@ -50,14 +50,14 @@ class ZeroTrainee(Trainee):
     def __init__(self, name: str, network: nn.Module, optimizer: Adam, parallel: Parallel) -> None:
         self.name, self.parallel, self.zero = name, parallel, parallel.stage(name)
         assert all(p.requires_grad for p in network.parameters()), f"{name} has parameters that came frozen"
-        self._twin = _hollow(network)  # what `whole` fills
+        self._twin = _make_meta_copy(network)  # what `whole` fills
         deepspeed = _deepspeed(parallel)
         settings = _settings(parallel, self.zero)
         if self.zero == 3:
-            _share_out(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
+            _partition(network, parallel, deepspeed.zero.Init(config_dict_or_path=settings))
         else:
             parallel.place(network)
-        adam = _adam(list(network.parameters()), optimizer)
+        adam = _make_adam(list(network.parameters()), optimizer)
         self.engine: Any = deepspeed.initialize(model=network, optimizer=adam, config=settings)[0]
         self.plain = self.network = self.engine.module
         self.trainable = dict(self.plain.named_parameters())
@@ -70,7 +70,7 @@ class ZeroTrainee(Trainee):
         self._disk = parallel.settings.offload.path
         if self._disk is not None:
             for flat in self._flats():
-                flat.data = _mapped(Path(self._disk), flat.numel()).copy_(flat.data)
+                flat.data = _map_file(Path(self._disk), flat.numel()).copy_(flat.data)
         self._forget_moments()
         gather = self.zero == 3 and parallel.settings.gather_penalty and name == "discriminator"
         self._whole_in_backward = deepspeed.zero.GatheredParameters if gather else None
@@ -189,7 +189,7 @@ class ZeroTrainee(Trainee):
     def _roomy_device(self) -> torch.device:
         """This process's, or the CPU where the whole network does not fit beside what is there."""
         device = self.parallel.device
-        needed = _bytes([*self._twin.parameters(), *self._twin.buffers()])
+        needed = _count_bytes([*self._twin.parameters(), *self._twin.buffers()])
         fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
         return device if fits else torch.device("cpu")
 
@@ -205,7 +205,11 @@ class ZeroTrainee(Trainee):
         weights = [p.ds_tensor for p in parameters] if self.zero == 3 else parameters
         states = [self._adam_states(flat) for flat in self._flats()]
         moments = [state[moment] for state in states if state for moment in MOMENTS]
-        return {"weights": _bytes(weights), "master": _bytes(self.parts), "moments": _bytes(moments)}
+        return {
+            "weights": _count_bytes(weights),
+            "master": _count_bytes(self.parts),
+            "moments": _count_bytes(moments),
+        }
 
     # ---------------------------------------------------------------------------------------- save, load
 
@@ -270,7 +274,9 @@ class ZeroTrainee(Trainee):
 
     def _blank(self, flat: Any) -> Tensor:
         """Zeros for one moment, where moments live."""
-        return torch.zeros_like(flat.data) if self._disk is None else _mapped(Path(self._disk), flat.numel())
+        return (
+            torch.zeros_like(flat.data) if self._disk is None else _map_file(Path(self._disk), flat.numel())
+        )
 
     @torch.no_grad()
     def _show_weights(self) -> None:
@@ -296,7 +302,7 @@ class ZeroTrainee(Trainee):
         self._steady = int(state["steps"])
 
 
-def _hollow(network: nn.Module) -> nn.Module:
+def _make_meta_copy(network: nn.Module) -> nn.Module:
     """A copy without memory: parameters and buffers of the same shapes on the meta device."""
     memo: dict[int, Any] = {}
     for tensor in (*network.parameters(), *network.buffers()):
@@ -305,7 +311,7 @@ def _hollow(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def _share_out(network: nn.Module, parallel: Parallel, init: Any) -> None:
+def _partition(network: nn.Module, parallel: Parallel, init: Any) -> None:
     """Cut rank 0's parameters among the processes, a module's own at a time: besides its shares, a process
     other than rank 0 never holds more of a hollow network (`Parallel.building`) than one module.
     """
@@ -320,7 +326,7 @@ def _share_out(network: nn.Module, parallel: Parallel, init: Any) -> None:
     parallel.broadcast(list(network.buffers()))
 
 
-def _mapped(folder: Path, numbers: int) -> Tensor:
+def _map_file(folder: Path, numbers: int) -> Tensor:
     """Float32 zeros in a file that the system reads and writes as they are used; it goes with the process.
 
     Raises:

@@ -1,13 +1,13 @@
 """The best trial and the config itself again, on fresh seeds: a search picks what was lucky, too."""
 
 from distgan import config
-from distgan.runs import Run
-from distgan.sweep import make_shared
+from distgan.run import Run
 from distgan.sweep.results import BEST, CONFIRM, DEFAULT, Result, best_config
+from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
 
-def prepare(settings: config.Config, home: Run, found: Result) -> list[str]:
+def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> list[str]:
     """Folders `confirm/NAME`, ready to be trained; a fresh seed draws its own splits, weights and noise.
 
     Returns:

@@ -14,23 +14,23 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.inspection import permutation_importance
 
 from distgan import config
-from distgan.data.store import Store
+from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation.plots import (
+from distgan.evaluation.plots.series import sample_sheet
+from distgan.evaluation.plots.style import (
     FAINT,
     OTHERS,
     REAL,
     SYNTHETIC,
     WIDTH,
     Picture,
-    sample_sheet,
-    styled,
-    view_of,
+    apply_style,
+    make_view,
 )
-from distgan.evaluation.report import number, page
+from distgan.evaluation.report.writer import format_number, load_template
 from distgan.files import write_text
-from distgan.runs import Run
-from distgan.stages.common import read_scaler
+from distgan.pipeline.training_data import read_scaler
+from distgan.run import Run
 from distgan.sweep import results
 from distgan.sweep.results import Result
 from distgan.sweep.scores import WORST
@@ -49,8 +49,8 @@ def write(home: Run, settings: config.Config) -> None:
     objectives, steps = settings.sweep.objectives, settings.train.steps
     found = results.read(home, steps)
     best = results.best(found, objectives, steps)
-    again = results.confirmed(home, objectives, steps)
-    text = page("page.html.jinja", Path(__file__).parent).render(
+    again = results.read_confirmations(home, objectives, steps)
+    text = load_template("page.html.jinja", Path(__file__).parent).render(
         name=home.folder.name,
         settings=settings,
         results=found,
@@ -58,14 +58,17 @@ def write(home: Run, settings: config.Config) -> None:
         objectives=objectives,
         steps=steps,
         keys=list(settings.sweep.space),
-        again={label: {n: results.spread(losses[n]) for n in objectives} for label, losses in again.items()},
+        again={
+            label: {n: results.format_spread(losses[n]) for n in objectives}
+            for label, losses in again.items()
+        },
         seconds=results.seconds_spent(home),
-        pictures=pictures(found, best, settings),
+        pictures=draw_pictures(found, best, settings),
     )
     write_text(home.folder / NAME, text)
 
 
-def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
+def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:
     objective, space = settings.sweep.objectives[0], settings.sweep.space
     counted = [result for result in found if result.loss(objective) < WORST]
     drawn = [
@@ -75,7 +78,7 @@ def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> 
             f"A line a trial, through its values to its last {objective}: dark is better, orange best; "
             "thin lines were stopped early.",
             "Parallel coordinates of the searched keys and the objective.",
-            parallel(counted, best, space, objective),
+            draw_parallel(counted, best, space, objective),
         ),
         Picture(
             "history",
@@ -83,10 +86,10 @@ def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> 
             f"Left: {objective} of each trial at its looks. Right: of trials in their order, and the best so "
             "far.",
             "Curves of the objective over steps, and over trials.",
-            history(counted, best, objective),
+            draw_history(counted, best, objective),
         ),
     ]
-    if (shares := importance(counted, space, objective)) is not None:
+    if (shares := key_importance(counted, space, objective)) is not None:
         drawn.append(
             Picture(
                 "importance",
@@ -94,7 +97,7 @@ def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> 
                 f"How much shuffling a key spoils a forest's prediction of {objective}, at the first look "
                 f"which {len(counted)} trials reached. With so few, a hint.",
                 "Bars of the importance of each key.",
-                bars(shares),
+                draw_bars(shares),
             )
         )
     if len(settings.sweep.objectives) > 1:
@@ -104,32 +107,32 @@ def pictures(found: Sequence[Result], best: Result, settings: config.Config) -> 
                 "The Pareto front",
                 "Orange: no other trial is as good in both and better in one.",
                 "Scatter of the two objectives with the front.",
-                front(found, settings.sweep.objectives),
+                draw_front(found, settings.sweep.objectives),
             )
         )
     for result in sorted(counted, key=lambda result: result.loss(objective))[:SHOWN]:
-        if (sheet := samples(result)) is not None:
-            title = f"Trial {result.number}: {objective} {number(result.loss(objective), 3)}"
+        if (sheet := draw_samples(result)) is not None:
+            title = f"Trial {result.number}: {objective} {format_number(result.loss(objective), 3)}"
             alt = f"Two synthetic series of trial {result.number}, whole and a week."
             drawn.append(Picture(f"trial-{result.number}", title, "Two synthetic series.", alt, sheet))
     return drawn
 
 
-def samples(result: Result) -> Figure | None:
+def draw_samples(result: Result) -> Figure | None:
     """Two synthetic series of a trial; None where it is too old or too young to have any."""
     run = Run(result.folder)
     try:
         store, (_, meta) = Store.open(run.need(run.synthetic, "generate")), read_scaler(run)
     except UserError:
         return None
-    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), view_of(meta), count=2)
+    return sample_sheet(store.rows(np.arange(min(2, store.num_series))), make_view(meta), count=2)
 
 
 # ---------------------------------------------------------------------------------------------------- figures
 
 
-@styled
-def parallel(
+@apply_style
+def draw_parallel(
     found: Sequence[Result], best: Result, space: dict[str, config.Dimension], objective: str
 ) -> Figure:
     """One axis a key, and the objective last."""
@@ -148,7 +151,7 @@ def parallel(
         axis.plot(range(len(heights)), heights, color=colour, lw=width, marker="o", ms=3)
     for place, column in enumerate(columns):
         _ticks(axis, place, column.ticks())
-    _ticks(axis, len(columns), [(0.0, number(low, 3)), (1.0, number(high, 3))])
+    _ticks(axis, len(columns), [(0.0, format_number(low, 3)), (1.0, format_number(high, 3))])
     names = [column.name.replace(".", ".\n") for column in columns]
     axis.set_xticks(range(len(columns) + 1), [*names, objective], fontsize=7.5)
     axis.set_yticks([])
@@ -177,14 +180,14 @@ class Column:
     def __init__(self, name: str, dimension: config.Dimension) -> None:
         self.name, (self.way, self.found) = name, dimension.way
         self.listed = self.way in ("choice", "grid")
-        self.labels = [results.as_text(value) if self.listed else f"{value:g}" for value in self.found]
+        self.labels = [results.format_value(value) if self.listed else f"{value:g}" for value in self.found]
 
     def height(self, value: Any) -> float:
         """NaN where the key was not searched."""
         if value is None:
             return np.nan
         if self.listed:
-            return self.labels.index(results.as_text(value)) / max(1, len(self.labels) - 1)
+            return self.labels.index(results.format_value(value)) / max(1, len(self.labels) - 1)
         low, high = self.found
         if self.way == "loguniform":
             return float(np.log(value / low) / np.log(high / low))
@@ -194,8 +197,8 @@ class Column:
         return list(zip(np.linspace(0, 1, len(self.labels)).tolist(), self.labels))
 
 
-@styled
-def history(found: Sequence[Result], best: Result, objective: str) -> Figure:
+@apply_style
+def draw_history(found: Sequence[Result], best: Result, objective: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for result in found:
@@ -214,8 +217,8 @@ def history(found: Sequence[Result], best: Result, objective: str) -> Figure:
     return figure
 
 
-@styled
-def bars(shares: dict[str, float]) -> Figure:
+@apply_style
+def draw_bars(shares: dict[str, float]) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.6 + 0.3 * len(shares)), layout="constrained")
     axis = figure.subplots()
     names = sorted(shares, key=lambda name: shares[name])
@@ -224,12 +227,12 @@ def bars(shares: dict[str, float]) -> Figure:
     return figure
 
 
-@styled
-def front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
+@apply_style
+def draw_front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
     figure = Figure(figsize=(0.6 * WIDTH, 3.4), layout="constrained")
     axis = figure.subplots()
     kept = [result for result in found if max(result.losses.values(), default=WORST) < WORST]
-    chosen = sorted(results.front(kept, objectives), key=lambda result: result.loss(objectives[0]))
+    chosen = sorted(results.pareto_front(kept, objectives), key=lambda result: result.loss(objectives[0]))
     one, two = objectives
     axis.plot([r.loss(one) for r in kept], [r.loss(two) for r in kept], "o", color=REAL, ms=4)
     axis.step(
@@ -243,7 +246,7 @@ def front(found: Sequence[Result], objectives: Sequence[str]) -> Figure:
     return figure
 
 
-def importance(
+def key_importance(
     found: Sequence[Result], space: dict[str, config.Dimension], objective: str
 ) -> dict[str, float] | None:
     """Share of each key, at the look that every trial reached; None where there are too few trials to say.

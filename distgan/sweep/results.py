@@ -15,9 +15,9 @@ import pandas as pd
 from distgan import config
 from distgan.errors import UserError, parsing, writing
 from distgan.files import read_lines, read_record, write_bytes, write_text
-from distgan.runs import Run
+from distgan.run import Run
 from distgan.sweep.scores import WORST
-from distgan.sweep.trial import RECORD, Look
+from distgan.sweep.trial import RECORD, Evaluation
 
 BEGUN = "begun"  # of the sweep itself, each time that its command is run
 STATES = "states.jsonl"  # what became of trials, a line an event
@@ -32,7 +32,7 @@ class Result:
     number: int
     folder: Path
     values: dict[str, Any]
-    looks: list[Look]
+    looks: list[Evaluation]
     state: str = "running"
     exchanges: list[dict[str, Any]] = field(default_factory=list)
 
@@ -70,7 +70,7 @@ def read(home: Run, steps: int, part: str = "trials") -> list[Result]:
     results = []
     for number, (record, folder) in enumerate(records, 1):
         with parsing(folder / RECORD):
-            looks = [Look(**look) for look in record["looks"]]
+            looks = [Evaluation(**look) for look in record["looks"]]
         state = states.get(folder.name, "running")
         if state == "ended" and looks and looks[-1].step < steps and not looks[-1].lost:
             state = "stopped"
@@ -88,7 +88,7 @@ def refuse_hopeless(home: Run, steps: int) -> None:
         raise UserError(f"{look.gate}; begin again in a fresh run_dir=PATH")
 
 
-def note(home: Run, name: str, state: str) -> None:
+def record_state(home: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
     place = home.folder / STATES
     torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
@@ -124,7 +124,7 @@ def best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Re
     return min(whole or scored, key=lambda result: result.loss(objectives[0]))
 
 
-def front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
+def pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> list[Result]:
     """The trials that no other beats in one objective without losing in another."""
 
     def beats(one: Result, other: Result) -> bool:
@@ -158,7 +158,7 @@ def yaml_of(own: config.Config, found: Result, objectives: Sequence[str]) -> str
     return "\n".join([*lines, tree]) + "\n"
 
 
-def spread(losses: Sequence[float]) -> str:
+def format_spread(losses: Sequence[float]) -> str:
     """`0.412 ± 0.013 (0.40, 0.41, 0.43)`: mean, deviation and all."""
     if not losses:
         return "–"
@@ -169,7 +169,7 @@ def spread(losses: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------------------------------ files
 
 
-def frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
+def make_frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
     """A row a look: trial, state, values, losses as measured, and why they do not count."""
     rows = [
         {
@@ -188,11 +188,11 @@ def frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     for name in table.columns:  # Parquet wants one type a column: what is not all numbers is written as words
         if not table[name].map(lambda value: isinstance(value, int | float)).all():
-            table[name] = table[name].map(as_text)
+            table[name] = table[name].map(format_value)
     return table
 
 
-def as_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -201,7 +201,7 @@ def write(home: Run, settings: config.Config) -> Result:
     objectives, steps = settings.sweep.objectives, settings.train.steps
     results = read(home, steps)
     found = best(results, objectives, steps)
-    write_bytes(home.folder / "trials.parquet", frame(results, objectives).to_parquet(index=False))
+    write_bytes(home.folder / "trials.parquet", make_frame(results, objectives).to_parquet(index=False))
     own = best_config(settings, found, str(home.folder / BEST))
     write_text(home.folder / "best.yaml", yaml_of(own, found, objectives))
     hyper_parameters(home, results)
@@ -217,7 +217,7 @@ def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
         if place.exists() or not result.looks or result.state == "running":
             continue
         values = {
-            name: value if isinstance(value, int | float) else as_text(value)
+            name: value if isinstance(value, int | float) else format_value(value)
             for name, value in result.values.items()
         }
         with SummaryWriter(str(place)) as writer:
@@ -230,7 +230,7 @@ def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
 # ------------------------------------------------------------------------------------------------------ table
 
 
-def table(results: Sequence[Result], objectives: Sequence[str], steps: int) -> str:
+def format_table(results: Sequence[Result], objectives: Sequence[str], steps: int) -> str:
     """One line a trial, as wide as it must be."""
     keys = list(dict.fromkeys(name for result in results for name in result.values))
     rows = [["trial", "state", "step", *objectives, "s", *(_short(key, keys) for key in keys)]]
@@ -257,7 +257,7 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def line(result: Result, objectives: Sequence[str], steps: int) -> str:
+def format_line(result: Result, objectives: Sequence[str], steps: int) -> str:
     """`trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
     losses = " ".join(f"{name} {result.looks[-1].scores[name]:.4g}" for name in objectives if result.looks)
     keys = list(result.values)
@@ -275,7 +275,7 @@ class LiveTable:
 
     def show(self, results: Sequence[Result], objectives: Sequence[str], steps: int) -> None:
         if sys.stdout.isatty():
-            text = table(results, objectives, steps)
+            text = format_table(results, objectives, steps)
             print((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text, flush=True)
             self.height = text.count("\n") + 1
             return
@@ -283,28 +283,29 @@ class LiveTable:
             now = result.state, result.step
             if self.told.get(result.folder.name) != now:
                 self.told[result.folder.name] = now
-                print(line(result, objectives, steps), flush=True)
+                print(format_line(result, objectives, steps), flush=True)
 
 
-def summary(home: Run, settings: config.Config) -> str:
+def format_summary(home: Run, settings: config.Config) -> str:
     """The table, the best trial, and what fresh seeds say."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
     results = read(home, steps)
     found = best(results, objectives, steps)
-    lines = [table(results, objectives, steps), ""]
+    lines = [format_table(results, objectives, steps), ""]
     lines.append(f"best      trial {found.number}: {home.folder / 'best.yaml'}")
     if len(objectives) > 1:
-        numbers = ", ".join(str(result.number) for result in front(results, objectives))
+        numbers = ", ".join(str(result.number) for result in pareto_front(results, objectives))
         lines.append(f"front     trials {numbers}: none is beaten in both objectives")
-    again = confirmed(home, objectives, steps)
+    again = read_confirmations(home, objectives, steps)
     for name in objectives:
         lines += [
-            f"{label:<9} {name} on fresh seeds: {spread(losses[name])}" for label, losses in again.items()
+            f"{label:<9} {name} on fresh seeds: {format_spread(losses[name])}"
+            for label, losses in again.items()
         ]
     return "\n".join(lines)
 
 
-def confirmed(home: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
+def read_confirmations(home: Run, objectives: Sequence[str], steps: int) -> dict[str, dict[str, list[float]]]:
     """The losses on fresh seeds: best or default -> objective -> a loss a seed."""
     found: dict[str, dict[str, list[float]]] = {}
     for result in read(home, steps, CONFIRM):

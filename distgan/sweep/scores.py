@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distgan.errors import UserError
-from distgan.evaluation import verdict
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.report import verdict
 from distgan.files import read_lines, read_record
-from distgan.runs import Run
+from distgan.run import Run
 
 FIDELITY, TRACING, METRICS = "fidelity", "tracing", "metrics."
 WORST = (
@@ -24,7 +24,7 @@ class NoValue(UserError):
     """An objective that no trial of the sweep can have a value for."""
 
 
-def check(objectives: Sequence[str], critic_steps: int) -> None:
+def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
     """
     Args:
         critic_steps: `evaluate.critic_steps`.
@@ -44,7 +44,7 @@ def check(objectives: Sequence[str], critic_steps: int) -> None:
             )
 
 
-def read(run: Run, objectives: Sequence[str]) -> dict[str, float]:
+def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
     """The objectives of a run that has been evaluated.
 
     Raises:
@@ -59,7 +59,7 @@ def read(run: Run, objectives: Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def gate(run: Run) -> str:
+def privacy_failure(run: Run) -> str:
     """Why the run's series fail a point limit of privacy; empty where they fail none.
 
     Whether the evidence is enough to release anything is another question, and `release` asks it.
@@ -68,7 +68,7 @@ def gate(run: Run) -> str:
     if report["privacy"] is not None and report["privacy"]["outcome"] == battery.OVER:
         return str(report["privacy"]["sentence"])
     rows = _rows(report)
-    return verdict.too_near(rows[verdict.MODEL], rows)
+    return verdict.explain_nearness(rows[verdict.MODEL], rows)
 
 
 def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
@@ -83,7 +83,7 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
             )
-        return verdict.closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
+        return verdict.average_closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
     if all(row["values"].get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)

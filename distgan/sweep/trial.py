@@ -19,7 +19,7 @@ from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import Deserted, DiskFull, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
-from distgan.runs import Run
+from distgan.run import Run
 from distgan.sweep import scores
 
 RECORD = "trial.json"
@@ -28,7 +28,7 @@ LATER = ("gan", "generate", "evaluate")  # stages that every trial makes itself
 
 
 @dataclass(frozen=True)
-class Look:
+class Evaluation:
     """What a trial scored after so many steps: losses by objective, and why they do not count, if so."""
 
     step: int
@@ -48,12 +48,12 @@ class Look:
         return dict.fromkeys(self.scores, scores.WORST) if self.gate else self.scores
 
 
-def lost(step: int, objectives: Sequence[str], why: str) -> Look:
+def failed_evaluations(step: int, objectives: Sequence[str], why: str) -> Evaluation:
     """Of values that cannot be trained."""
-    return Look(step, dict.fromkeys(objectives, scores.WORST), why)
+    return Evaluation(step, dict.fromkeys(objectives, scores.WORST), why)
 
 
-def looks(settings: config.Config) -> list[int]:
+def evaluation_steps(settings: config.Config) -> list[int]:
     """The steps at which a trial is scored; the last is the end of its training."""
     chosen, end = settings.sweep, settings.train.steps
     first = chosen.interval or max(1, end // 9)
@@ -80,7 +80,7 @@ def is_active(dimension: config.Dimension, values: Mapping[str, Any]) -> bool:
     return all(values.get(other) in allowed for other, allowed in dimension.when.items())
 
 
-def active(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
+def active_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
     """The drawn values that count: those whose `when` holds."""
     fixed, kept = settings.flat(), dict[str, Any]()
     for name, dimension in settings.sweep.space.items():
@@ -124,16 +124,16 @@ class Trial:
         write_json(self.path(RECORD), {**old, **facts})
 
     @property
-    def looks(self) -> list[Look]:
-        return [Look(**look) for look in self.record["looks"]]
+    def looks(self) -> list[Evaluation]:
+        return [Evaluation(**look) for look in self.record["looks"]]
 
-    def keep(self, look: Look) -> None:
+    def keep(self, look: Evaluation) -> None:
         self.write(looks=[vars(found) for found in [*self.looks, look]])
 
 
-def go_on(
+def continue_trial(
     trial: Trial, steps: Sequence[int], objectives: Sequence[str], is_main: bool = True
-) -> Iterator[Look]:
+) -> Iterator[Evaluation]:
     """Train to each of `steps` and score; looks that the folder has already are given again, not redone.
 
     All processes of a trial go on together; rank 0 keeps the record. A trial that diverges, or whose values
@@ -158,7 +158,7 @@ def go_on(
         except (Deserted, DiskFull, Stopped):
             raise
         except UserError as error:
-            look = lost(step, objectives, str(error))
+            look = failed_evaluations(step, objectives, str(error))
             look = replace(look, hopeless=isinstance(error, scores.NoValue))
         look = replace(look, seconds=round(time.monotonic() - started, 1))
         if is_main:
@@ -168,16 +168,16 @@ def go_on(
             return
 
 
-def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Look:
+def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Evaluation:
     """The pipeline up to `step`, as `train.py` goes it but for the pictures, and what its report says."""
-    from distgan import stages  # heavy
+    from distgan.pipeline import runner  # heavy
 
     settings = trial.settings
     length = settings.train.model_copy(update={"steps": step})
     report = settings.evaluate.model_copy(update={"pictures": False})  # ten times the time of the scores
     settings = settings.model_copy(update={"train": length, "evaluate": report})
-    stages.run(settings, trial.run, config.STAGES)
-    return Look(step, scores.read(trial.run, objectives), scores.gate(trial.run))
+    runner.run(settings, trial.run, config.STAGES)
+    return Evaluation(step, scores.read_objectives(trial.run, objectives), scores.privacy_failure(trial.run))
 
 
 def link_stages(shared: Run, run: Run) -> None:
@@ -199,14 +199,16 @@ def wait_until_free(run: Run) -> None:
 # --------------------------------------------------------------------------------------------------- exchange
 
 
-def offer(trial: Trial, step: int, place: Path) -> None:
+def offer_checkpoint(trial: Trial, step: int, place: Path) -> None:
     """Put the checkpoint of `step` where another trial can take it up: networks, optimisers, averages."""
     source = trial.run.checkpoints("gan") / f"step-{step}"
     shutil.copytree(source, place / source.name)
     write_json(place / "origin.json", {"trial": trial.run.folder.name, "step": step})
 
 
-def take_over(trial: Trial, settings: config.Config, values: Mapping[str, Any], place: Path) -> None:
+def take_over_checkpoint(
+    trial: Trial, settings: config.Config, values: Mapping[str, Any], place: Path
+) -> None:
     """Go on from an offered checkpoint, with this trial's own values: what it trained itself is dropped.
 
     Every byte is held against the manifest on the way. A trial that meets its own newest state keeps it.

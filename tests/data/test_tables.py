@@ -10,7 +10,8 @@ import pytest
 
 from distgan import config
 from distgan.data.formats.pieces import Source
-from distgan.data.ingest import _read_source, read
+from distgan.data.formats.sources import read_source
+from distgan.data.ingest import read
 from distgan.errors import UserError
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
@@ -23,7 +24,7 @@ def case(name: str) -> Path:
 
 
 def load(path: Path, place: Path, **settings: Any) -> Source:
-    return _read_source(config.Data.model_validate({"source": str(path)} | frozen(settings)), place / "work")
+    return read_source(config.Data.model_validate({"source": str(path)} | frozen(settings)), place / "work")
 
 
 def frozen(settings: Any) -> Any:
@@ -395,7 +396,6 @@ def test_marks_that_the_file_leaves_open(tmp_path: Path, kind: str) -> None:
 
 def test_thousands_in_a_later_piece_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("distgan.data.formats.csv_pieces.PIECE_BYTES", 4000)
-    monkeypatch.setattr("distgan.data.formats.csv_pieces.csv_pieces.__defaults__", (4000,))
     days = pd.date_range("2013-01-01", periods=900)
     cells = [f"{n},5" for n in range(899)] + ["1.234,5"]
     text = "time;a\n" + "".join(f"{day:%Y-%m-%d};{cell}\n" for day, cell in zip(days, cells))
@@ -539,7 +539,7 @@ def test_a_row_a_day(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_wide_table_of_many_pieces_is_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distgan.data.formats.csv_pieces.csv_pieces.__defaults__", (3000,))
+    monkeypatch.setattr("distgan.data.formats.csv_pieces.PIECE_BYTES", 3000)
     times = pd.date_range("2013-01-01", periods=500, freq="h", name="time")
     table = pd.DataFrame(np.random.default_rng(0).gamma(2, size=(500, 4)).round(3), times, list("abcd"))
     table.to_csv(tmp_path / "wide.csv")

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.data.loader import Batch
-from distgan.engine.loop import Rate, Schedule, fit
+from distgan.engine.trainer import Rate, Schedule, fit
 from distgan.objectives.adversarial import Adversarial
-from distgan.parallel import Adam, Parallel
-from distgan.runs import Run
+from distgan.parallel.optimized_network import Adam
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
 
 LENGTH, NOISE, BATCH, STEPS = 32, 8, 16, 60
 

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from distgan import config
+from distgan.anonymity.attributes import asinh_ratio_and_log_rms
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.errors import UserError
-from distgan.levels import steadiness_and_size
 
 COUNT_WEIGHT = 4  # a count of moments is in steps of so many entities: noise on it costs the directions less
 ROWS_AT_ONCE = 16_384
@@ -108,7 +108,7 @@ def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: conf
         UserError: a location or scale is not finite.
     """
     low, high = ranges(settings)
-    values = (steadiness_and_size(attributes) - low) / (high - low) * 2 - 1
+    values = (asinh_ratio_and_log_rms(attributes) - low) / (high - low) * 2 - 1
     if np.isnan(values).any():
         raise UserError("locations or scales of the series hold NaN; run the prepare stage again")
     values = np.clip(values, -1, 1).reshape(len(values), -1)

@@ -33,7 +33,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-from distgan import draws
+from distgan import rng
 from distgan.errors import UserError
 
 UNIT = 1 << 30  # grid steps in a length of 1
@@ -113,7 +113,7 @@ class Noise:
 
     def __init__(self, insecure_seed: int | None = None) -> None:
         self._insecure = (
-            None if insecure_seed is None else draws.generator(insecure_seed, 0, "insecure noise")
+            None if insecure_seed is None else rng.keyed_generator(insecure_seed, 0, "insecure noise")
         )
         if insecure_seed is None:
             try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distgan.data.store import Axis, Meta
+from distgan.data.store.metadata import Axis, Meta
 
 HOUR = 3600
 MOST_YEARS = 8

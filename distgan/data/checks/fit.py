@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from distgan import config
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 
 DAY = 86400
 SECONDS = {

@@ -13,7 +13,7 @@ import numpy as np
 
 from distgan.data.checks import series
 from distgan.data.checks.clock import ClockChanges
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 
 TILE_VALUES = 1 << 18  # looked at together: they stay in the processor's cache
 PLACES = 256  # of a series that the first tests look at

@@ -15,7 +15,7 @@ from distgan import config
 from distgan.data.checks import fit
 from distgan.data.checks.survey import Channel, Survey, Tally
 from distgan.data.formats.understood import Understood
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 Severity = Literal["error", "warning", "hint", "accepted"]

@@ -20,8 +20,8 @@ import numpy as np
 from distgan import config
 from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
 from distgan.data.grid import float32, seconds_of
-from distgan.data.store import Axis, Meta
-from distgan.data.work import Work, forget, rows_of, sha256
+from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of, sha256
+from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError, writing
 
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
@@ -74,7 +74,7 @@ class StoredArray:
 # ------------------------------------------------------------------------------------------------ NPY and NPZ
 
 
-def npy_source(path: Path, settings: config.Data, work: Work) -> Source:
+def npy_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """[series, steps] or [series, steps, channels] of an NPY file.
 
     Raises:
@@ -83,7 +83,7 @@ def npy_source(path: Path, settings: config.Data, work: Work) -> Source:
     return array_source(path, path, settings, work, Facts())
 
 
-def npz_source(path: Path, settings: config.Data, work: Work) -> Source:
+def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
     (a class of each, or its place in label_names), owner or subject [n] (who is behind each).
 
@@ -167,7 +167,7 @@ def _refuse_other(values: Any, path: Path) -> None:
         )
 
 
-def array_source(path: Path, named: Path, settings: config.Data, work: Work, facts: Facts) -> Source:
+def array_source(path: Path, named: Path, settings: config.Data, work: IngestCache, facts: Facts) -> Source:
     """Series from the NPY file `path`, that messages call `named`.
 
     Raises:
@@ -310,4 +310,4 @@ def put(matrix: np.memmap, axes: tuple[str, ...], index: Index, values: np.ndarr
     target = tuple(place[axis] for axis in ("id", "time", "channel"))
     found = float32(np.transpose(values, order))
     matrix[target] = found if found.ndim == 3 else found[:, :, None]
-    forget(matrix)
+    drop_pages(matrix)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import regular
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 

@@ -190,9 +190,9 @@ def line_at(dialect: Dialect, place: int) -> int:
     return lines
 
 
-def csv_pieces(dialect: Dialect, size: int = PIECE_BYTES) -> Iterator[Piece]:
-    """Yield pieces of about `size` bytes that end with a line."""
-    for number, (start, stop) in enumerate(_spans(dialect.file, dialect.start, size)):
+def csv_pieces(dialect: Dialect) -> Iterator[Piece]:
+    """Yield pieces of about `PIECE_BYTES` that end with a line."""
+    for number, (start, stop) in enumerate(_spans(dialect.file, dialect.start, PIECE_BYTES)):
         yield Span(dialect, start, stop).piece(number)
 
 

@@ -23,8 +23,8 @@ from distgan.data.formats.layout import find_table, listed, with_numbers
 from distgan.data.formats.parquet_pieces import has_no_rows
 from distgan.data.formats.pieces import Piece, Source, refuse_twice
 from distgan.data.formats.time_columns import find_time_columns
+from distgan.data.ingest_cache import IngestCache
 from distgan.data.tables import Sampled, read_table, table_of
-from distgan.data.work import Work
 from distgan.errors import UserError
 
 SAMPLED_FILES = 16
@@ -157,7 +157,7 @@ def dataset_source(
             the file and the setting that decides.
     """
     files, empty = _unpacked(dataset, settings, place)
-    work = Work(place / "parts", key([found.path for _, found in files]))
+    work = IngestCache(place / "parts", key([found.path for _, found in files]))
     parts = [_sampled(number, member, found, work) for number, (member, found) in enumerate(files)]
     settings = parts[0].found.settings
     lone = len(parts) == 1 and not parts[0].member.keys and settings.layout != "per_file"
@@ -211,7 +211,7 @@ def _has_no_rows(path: Path) -> bool:
     return len(start) < 1 << 16 and len([line for line in start.splitlines() if line.strip()]) < 2
 
 
-def _sampled(number: int, member: Member, found: Unpacked, work: Work) -> Part:
+def _sampled(number: int, member: Member, found: Unpacked, work: IngestCache) -> Part:
     kind = kind_of(found.path)
     if kind not in ("text", "parquet"):
         raise UserError(

@@ -18,8 +18,8 @@ from distgan.data.formats import arrays, cf
 from distgan.data.formats.arrays import Index
 from distgan.data.formats.pieces import Source, first_line_of, refuse_twice
 from distgan.data.grid import regular
-from distgan.data.store import Axis, Meta
-from distgan.data.work import Work, forget, rows_of
+from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of
+from distgan.data.store.metadata import Axis, Meta
 from distgan.data.zones import standard_offset
 from distgan.errors import UserError
 
@@ -81,7 +81,7 @@ class Roles:
 # ----------------------------------------------------------------------------------------------- from outside
 
 
-def container_source(container: Container, settings: config.Data, work: Work) -> Source:
+def container_source(container: Container, settings: config.Data, work: IngestCache) -> Source:
     """The series of a group or a file with named dimensions.
 
     Raises:
@@ -116,7 +116,9 @@ def container_source(container: Container, settings: config.Data, work: Work) ->
     return Source(block, ids, list(ids), meta)
 
 
-def array_source(container: Container, variable: Variable, settings: config.Data, work: Work) -> Source:
+def array_source(
+    container: Container, variable: Variable, settings: config.Data, work: IngestCache
+) -> Source:
     """One array without names of dimensions: [series, steps] or [series, steps, channels].
 
     Raises:
@@ -402,7 +404,7 @@ def _reader(
     roles: Roles,
     shape: tuple[int, int, int],
     missing: np.ndarray,
-    work: Work,
+    work: IngestCache,
     entity_wise: bool,
 ) -> Callable[[int, int], np.ndarray]:
     """Rows [n, T, C] of all variables: straight from the file where whole series lie together there, else
@@ -487,7 +489,7 @@ def _transpose(
         channel = slice(0, 1) if entity_wise else slice(number, number + 1)
         depth = where[roles.channel] if roles.channel is not None else channel
         target[(*ids, where[roles.time], depth)] = values
-        forget(matrix)
+        drop_pages(matrix)
 
 
 def _on_axis(

@@ -10,7 +10,7 @@ from distgan.data.formats.pace import Pace, least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import Grid, float32
-from distgan.data.work import forget, rows_of
+from distgan.data.ingest_cache import drop_pages, rows_of
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
 
@@ -228,10 +228,10 @@ class Long(Parts):
                     unique = np.unique(rows[twice], return_index=True)[1]
                     self._put(rows[twice[unique]], readings[twice[unique]], dealt)
                     twice = np.delete(twice, unique)
-                forget(matrix)
+                drop_pages(matrix)
                 return
         self._put(rows, readings, dealt)
-        forget(matrix)
+        drop_pages(matrix)
 
     def _rows(self, tracks: np.ndarray, places: np.ndarray, dealt: Dealt) -> np.ndarray:
         """The row of the array for each reading."""
@@ -303,7 +303,7 @@ class Long(Parts):
             wanted = set(range(first, last))
             numbers = [number for number in range(len(self.names)) if there[number] & wanted]
             matrix[first:last] = self._merged(numbers, first, last, grid, dealt)
-            forget(matrix)
+            drop_pages(matrix)
         if self.tally.conflicting and self.settings.duplicates == "error":
             track, time = self.tally.first
             lines = self._lines_of(track, lambda when, exact: exact == time)

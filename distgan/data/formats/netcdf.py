@@ -14,7 +14,7 @@ from distgan.data.formats.arrays import Index
 from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.formats.zarrs import ACCEPT_UNWRITTEN
-from distgan.data.work import Work
+from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
 
 ENGINES = {b"\x89HDF\r\n\x1a\n": "h5netcdf", b"CDF\x01": "scipy", b"CDF\x02": "scipy"}
@@ -27,7 +27,7 @@ FILLS: dict[str, float] = {
 }
 
 
-def netcdf_source(path: Path, settings: config.Data, work: Work) -> Source:
+def netcdf_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """The series of a file's variables.
 
     Raises:

@@ -14,8 +14,8 @@ from distgan.data.formats.rows import Reading
 from distgan.data.formats.times import Where, read_times
 from distgan.data.formats.understood import Understood
 from distgan.data.grid import Grid, common_step, off_grid, regular, resampled, seconds_of
-from distgan.data.store import Meta
-from distgan.data.work import Work
+from distgan.data.ingest_cache import IngestCache
+from distgan.data.store.metadata import Meta
 from distgan.data.zones import mark_second_pass, standard_offset, to_standard_time
 from distgan.errors import UserError
 
@@ -26,7 +26,7 @@ class Parsed:
 
     path: Path
     pieces: list[Piece]
-    work: Work
+    work: IngestCache
     reading: Reading
     understood: Understood = field(default_factory=Understood)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from distgan.data.formats.understood import Understood
-from distgan.data.store import Meta
+from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
 

@@ -19,9 +19,10 @@ from distgan.data.formats.datasets import Dataset, dataset_source
 from distgan.data.formats.netcdf import netcdf_source
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.formats.zarrs import is_zarr, zarr_source
-from distgan.data.store import Store, private_table, read_table
+from distgan.data.ingest_cache import IngestCache, sha256
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
 from distgan.data.tables import csv_source, parquet_source
-from distgan.data.work import Work, sha256
 from distgan.errors import UserError, writing
 from distgan.preflight import is_pattern, match_files, refuse_absent
 
@@ -52,12 +53,12 @@ def read_source(settings: config.Data, place: Path) -> Source:
 def _read(path: Path, settings: config.Data, place: Path) -> Source:
     if path.is_dir():
         return _folder(path, settings, place)
-    kind, work = kind_of(path), Work(place / "parts", _key(settings, [path]))
+    kind, work = kind_of(path), IngestCache(place / "parts", _key(settings, [path]))
     source = FILES[kind](path, settings, work)
     return fold_channels(source) if kind in ("text", "parquet") else source
 
 
-FILES: dict[str, Callable[[Path, config.Data, Work], Source]] = {
+FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
     "text": csv_source,
     "parquet": parquet_source,
     "npy": npy_source,
@@ -70,7 +71,9 @@ def _folder(path: Path, settings: config.Data, place: Path) -> Source:
     if (path / "manifest.json").exists():
         return store_source(path)
     if is_zarr(path):
-        return zarr_source(path, settings, Work(place / "parts", _key(settings, sorted(path.iterdir()))))
+        return zarr_source(
+            path, settings, IngestCache(place / "parts", _key(settings, sorted(path.iterdir())))
+        )
     inside = [folder for folder in path.iterdir() if folder.is_dir() and is_zarr(folder)]
     if inside and not any(file.is_file() for file in path.iterdir()):  # unpacked from an archive
         return _folder(inside[0], settings, place)

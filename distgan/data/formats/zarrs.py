@@ -17,7 +17,7 @@ from distgan.data.formats import arrays, cf, labelled
 from distgan.data.formats.arrays import Index
 from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
-from distgan.data.work import Work
+from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
 
 MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -28,7 +28,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).exists() for name in MARKS)
 
 
-def zarr_source(path: Path, settings: config.Data, work: Work) -> Source:
+def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """The series of an array, or of a group's arrays with named dimensions.
 
     Raises:
@@ -54,7 +54,7 @@ def zarr_source(path: Path, settings: config.Data, work: Work) -> Source:
     return labelled.container_source(container, settings, work)
 
 
-def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: Work) -> Source:
+def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestCache) -> Source:
     """An array by itself; its dimensions, if they have names, are described by its neighbours."""
     variable = variable_of(path, node)
     labelled.refuse_other(path, variable)

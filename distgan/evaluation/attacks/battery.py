@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Literal
 
 from distgan.evaluation.attacks import copies, fragments, inference, membership
+from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Scene
 
 SCHEMA = "distgan.privacy/1"
 EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from distgan.evaluation.attacks.attack_data import Array, Pair, Scene, Side, both_ways
 from distgan.evaluation.attacks.rates import NORMAL, NORMAL_SURE, Measured
-from distgan.evaluation.attacks.scene import Array, Pair, Scene, Side, both_ways
 
 SPLITS_AGAIN = 400
 

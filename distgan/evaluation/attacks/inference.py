@@ -7,8 +7,8 @@ members that success on strangers does not explain. Formulas after Anonymeter (G
 import numpy as np
 
 from distgan.evaluation.attacks import features, rates
+from distgan.evaluation.attacks.attack_data import Array, Scene, both_ways
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Array, Scene, both_ways
 
 CLOSE = 0.05  # a guess within 5 % is right
 FEWEST = 10  # targets on either side whom the commonest guess is wrong for; of fewer a secret tells nothing

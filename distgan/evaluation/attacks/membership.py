@@ -2,10 +2,9 @@
 
 import numpy as np
 
-from distgan.evaluation import tracing
-from distgan.evaluation.attacks import rates
+from distgan.evaluation.attacks import rates, tracing
+from distgan.evaluation.attacks.attack_data import Array, Scene
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Array, Scene
 
 GUESSES = (30, 100, 300, 1000)  # of the audit
 FEWEST = 20  # on either side, to say anything of an exposure

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy.stats import beta, binom
 
-from distgan.evaluation import tracing
+from distgan.evaluation.attacks import tracing
 
 ERROR = 0.05
 TESTS = 40  # more than the intervals of a battery

@@ -9,12 +9,12 @@ whom they find by owner (`evidence`).
 
 from collections.abc import Callable, Sequence
 
+from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.fragments.evidence import Look, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near
 from distgan.evaluation.attacks.fragments.windows import collect_rows
 from distgan.evaluation.attacks.rates import Measured
-from distgan.evaluation.attacks.scene import Scene
 
 ATTACKS = 2  # which share the false alarms
 Groups = list[tuple[str, Measured]]

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import Look, count_sides
 from distgan.evaluation.attacks.fragments.families import Family, list_families
 from distgan.evaluation.attacks.fragments.matching import Matches, match_windows, visit_rows
 from distgan.evaluation.attacks.fragments.surprise import MOST_SAMPLED, Surprise
 from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, short_window, window_lengths
-from distgan.evaluation.attacks.scene import Array
 
 FEWEST_ORDERED = 16  # steps of a window of orders
 MOST_MATCHES = 4_000_000  # windows that are followed to longer lengths

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.windows import Rows
-from distgan.evaluation.attacks.scene import Array
 
 Change = Callable[[Array], Array]  # [n, L] -> [n · f, L'], the f rows of each one after the other
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.families import Change, Family
 from distgan.evaluation.attacks.fragments.windows import row_blocks
-from distgan.evaluation.attacks.scene import Array
 
 PLACES = range(16, 29)  # log2 of a filter's size: at most 256 MiB
 PLACES_PER_KEY = 8

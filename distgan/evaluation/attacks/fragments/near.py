@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import chi2, poisson
 
-from distgan import clustering
+from distgan.anonymity import faiss_backend
+from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
 from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
 from distgan.evaluation.attacks.rates import clopper_pearson
-from distgan.evaluation.attacks.scene import Array
 
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
@@ -114,7 +114,7 @@ def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
     if not len(made.values) or not len(real.values):
         return found
     count = min(NEIGHBOURS, len(real.values))
-    distance, place = clustering.nearest_few(made.values, real.values, count)
+    distance, place = faiss_backend.nearest_few(made.values, real.values, count)
     entity = np.where(place < 0, -1, rows.entities[real.rows[place]])
     other = entity != entity[:, :1]
     next_one = np.where(other.any(axis=1), other.argmax(axis=1), count - 1)

@@ -15,8 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from scipy.stats import rankdata
 
+from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments.windows import VALUES_AT_ONCE, row_blocks
-from distgan.evaluation.attacks.scene import Array
 
 NUMBERS = 48  # of a point
 KNOWN = 0.7  # share of its steps that a window must have

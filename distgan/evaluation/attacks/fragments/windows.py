@@ -11,8 +11,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from distgan.evaluation.attacks.attack_data import Array, Scene
 from distgan.evaluation.attacks.fragments import hashes
-from distgan.evaluation.attacks.scene import Array, Scene
 
 FEWEST_STEPS = 6  # of a window: four hours a step makes a day of six
 MOST_SHORT = 24  # steps of the shortest exact window, however fine the steps are

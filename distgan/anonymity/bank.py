@@ -1,0 +1,314 @@
+"""The bank: one released mean per group of entities. Where the anonymity rests.
+
+What leaves the data owner's house for the generator are group means of narrow latents, with group statistics
+of level and spread. Behind each stand at least `floor` effective entities, none with more than `max_share`
+of the group's load, and no mean equals a latent. This is aggregation, not proof: `tracing_auc` says what an
+attacker can still do.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save as tensors_to_bytes
+from scipy.special import ndtri
+from torch import Tensor
+
+from distgan import config
+from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
+from distgan.anonymity.groups import (
+    Members,
+    _deviation,
+    _labels_of_groups,
+    _largest_share,
+    _lowered,
+    _Records,
+    _round_down,
+    _weighted_sums,
+    effective_members,
+    merge_small_groups,
+)
+from distgan.anonymity.manifest import _TENSORS, MANIFEST, SCHEMA, TENSORS, DPGuarantee, _inspect
+from distgan.errors import Mismatch, UserError
+from distgan.files import read_tensors, whole_folder, write_json
+from distgan.rng import keyed_generator
+
+SMALLEST_VARIANCE = 1e-6  # of steadiness and of size: below it all series are taken as alike
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All conditions, with what `generate` needs to draw from them. No ids, no value of any single entity.
+
+    Level and spread of a series are kept as steadiness and size (levels.py), per channel.
+    """
+
+    conditions: np.ndarray  # [G, K] float32, standardised by centre and scale
+    sizes: np.ndarray  # [G] int64, distinct entities
+    effective: np.ndarray  # [G] int64, 1/Σw² rounded down
+    attributes_mean: np.ndarray  # [G, C, 2] float32, of (steadiness, size)
+    attributes_std: np.ndarray  # [G, C, 2] float32
+    centre: np.ndarray  # [K] float32, mean of all narrow latents
+    scale: np.ndarray  # [K] float32, their deviation
+    largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity, rounded up
+    lowered: np.ndarray  # [G] int64, entities with less than full weight
+    settings: config.Bank
+    promise: "DPGuarantee | None" = None  # differential privacy, if the bank was made so
+    labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
+    owners: tuple[int, ...] = ()  # effective owners of each group's entities, of which one may have several
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(sorted(set(self.labels)))
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """What the networks are given of each group: its condition, and 1 at the place of its label (last):
+        [G, K + labels] float32.
+        """
+        if not self.labels:
+            return self.conditions
+        at = np.asarray(self.labels)[:, None] == np.asarray(self.label_names)
+        return np.concatenate([self.conditions, at.astype(np.float32)], axis=1)
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def released(self) -> int:
+        """Numbers released per group."""
+        return count_released_numbers(self.conditions.shape[1], self.attributes_mean.shape[1])
+
+    @property
+    def floor(self) -> int:
+        return minimum_group_size(self.settings, self.released)
+
+    @property
+    def tracing_auc(self) -> np.ndarray:
+        """[G] success of the best tracing attack on each group's mean."""
+        return np.array([tracing_auc(self.released, members) for members in self.effective])
+
+    def allocate(self, count: int, among: np.ndarray | None = None) -> np.ndarray:
+        """How many of `count` series each group gets, in proportion to its size: [G] int64. `among` [G] bool
+        leaves some groups out.
+
+        Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
+        first.
+        """
+        sizes = self.sizes if among is None else np.where(among, self.sizes, 0)
+        total = int(sizes.sum())
+        products = sizes.astype(object) * count  # Python's integers: exact at any size
+        shares = np.array([product // total for product in products], np.int64)
+        remainders = np.array([product % total for product in products], np.int64)
+        first = np.argsort(-remainders, kind="stable")[: count - int(shares.sum())]
+        shares[first] += 1
+        return shares
+
+    def attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Level and spread of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2] float64.
+
+        Steadiness and size have the group's means and deviations.
+        """
+        mean, deviation = self.attributes_mean[groups], self.attributes_std[groups]
+        return location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
+
+    def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Level and spread of a set of new series: [n] groups -> [n, C, 2] float64.
+
+        A Latin hypercube in every group: each number covers its distribution evenly, so that the totals of a
+        few hundred series are right to a few per cent, where independent draws are off by levels' deviation
+        over the root of their number (London: 5 % with 200 homes).
+        """
+        shape = self.attributes_mean.shape[1:]
+        normal = np.empty((len(groups), *shape))
+        for group in np.unique(groups):
+            inside = np.flatnonzero(groups == group)
+            cells = np.argsort(rng.random((len(inside), *shape)), axis=0)
+            normal[inside] = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / len(inside))
+        return self.attributes(groups, normal)
+
+    @cached_property
+    def _population(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of steadiness and size over all entities, as the groups' statistics tell them:
+        [C, 2] each.
+        """
+        share = self.sizes[:, None, None] / self.sizes.sum()
+        mean = (share * self.attributes_mean).sum(0)
+        within = self.attributes_std.astype(np.float64) ** 2
+        variance = (share * (within + (self.attributes_mean - mean) ** 2)).sum(0)
+        return mean, np.sqrt(np.maximum(variance, SMALLEST_VARIANCE))
+
+    def told(self, attributes: np.ndarray) -> np.ndarray:
+        """What the networks are given of a level and spread: [n, C, 2] -> [n, 2C] float32, of mean 0 and
+        deviation 1 over the population.
+        """
+        mean, deviation = self._population
+        values = (asinh_ratio_and_log_rms(attributes) - mean) / deviation
+        return values.reshape(len(values), -1).astype(np.float32)
+
+    def attributes_told(self, given: Tensor) -> Tensor:
+        """The level and spread that conditions tell: (B, 2C + ...) -> (B, C, 2); the inverse of `told`."""
+        mean, deviation = (
+            torch.from_numpy(values.astype(np.float32)).to(given.device, non_blocking=True)
+            for values in self._population
+        )
+        told = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
+        steadiness, size = told.unbind(-1)
+        return torch.stack([size.exp() * steadiness.tanh(), size.exp() / steadiness.cosh()], dim=-1)
+
+    def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """What the networks are given of series of some groups with a level and spread of their own: [n],
+        [n, C, 2] -> [n, 2C + K + labels] float32.
+        """
+        return np.concatenate([self.told(attributes), self.table[groups]], axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Tensors and a manifest, as a whole folder."""
+        content = tensors_to_bytes({name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS})
+        with whole_folder(folder) as temporary:
+            (temporary / TENSORS).write_bytes(content)
+            write_json(temporary / MANIFEST, self._manifest(hashlib.sha256(content).hexdigest()))
+
+    def _manifest(self, checksum: str) -> dict[str, Any]:
+        groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc)
+        return {
+            "schema": SCHEMA,
+            "study": self.settings.study,
+            "settings": self.settings.model_dump(mode="json"),
+            "channels": self.attributes_mean.shape[1],
+            "released": self.released,
+            "floor": self.floor,
+            "privacy": None if self.promise is None else self.promise.model_dump(mode="json"),
+            "sha256": {TENSORS: checksum},
+            "groups": [
+                {
+                    "size": int(size),
+                    "effective": int(effective),
+                    "lowered": int(lowered),
+                    "largest_share": float(share),
+                    "tracing_auc": float(auc),
+                    **({"label": self.labels[group]} if self.labels else {}),
+                    **({"owners": self.owners[group]} if self.owners else {}),
+                }
+                for group, (size, effective, lowered, share, auc) in enumerate(groups)
+            ],
+        }
+
+    @staticmethod
+    def load(folder: Path) -> "Bank":
+        """
+        A study's bank loads, too; `verify` refuses it.
+
+        Raises:
+            Mismatch: the bank is missing, damaged, or breaks its own promises.
+        """
+        manifest, violations = _inspect(folder, None)
+        if violations or manifest is None:
+            raise Mismatch(
+                f"the bank {folder} does not hold: {violations[0]}; remove that folder and run the same "
+                "command again"
+            )
+        shares = np.array([group.largest_share for group in manifest.groups])
+        lowered = np.array([group.lowered for group in manifest.groups])
+        return Bank(
+            **read_tensors(folder / TENSORS),
+            largest_share=shares,
+            lowered=lowered,
+            settings=manifest.settings,
+            promise=manifest.privacy,
+            labels=tuple(group.label for group in manifest.groups if group.label is not None),
+            owners=tuple(group.owners for group in manifest.groups if group.owners is not None),
+        )
+
+
+def make_bank(
+    points: np.ndarray,
+    attributes: np.ndarray,
+    loads: np.ndarray,
+    groups: np.ndarray,
+    settings: config.Bank,
+    entities: np.ndarray | None = None,
+    seed: int = 0,
+    labels: np.ndarray | None = None,
+) -> Bank:
+    """The bank of `settle`d groups (settled here, if they are not yet).
+
+    Args:
+        points: [n, K] narrow latents.
+        attributes: [n, C, 2] level and spread of each series; spread above 0.
+        loads, groups, entities, labels: as in `settle`.
+        seed: of the choice of probes, in a study of them.
+
+    Raises:
+        UserError: see `settle`; or levels and spreads are unusable.
+    """
+    attributes = np.asarray(attributes, np.float64)
+    if attributes.ndim != 3 or attributes.shape[2] != 2 or len(attributes) != len(points):
+        raise UserError(
+            f"attributes have shape {attributes.shape}; level and spread are [{len(points)}, C, 2]"
+        )
+    if not np.isfinite(attributes).all() or (attributes[..., 1] <= 0).any():
+        raise UserError("levels and spreads must be finite, and spreads above 0; run the prepare stage again")
+    channels = attributes.shape[1]
+    members = merge_small_groups(points, loads, groups, settings, channels, entities, labels)
+    records = _Records.of(members.groups, members.entities, members.loads)
+    record_weights = np.bincount(records.index, weights=members.weights)
+    spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
+    means = _average_groups(members, settings, seed)
+    effective = np.array([effective_members(record_weights[span]) for span in spans])
+    if settings.training == "probes":
+        effective = np.minimum(effective, settings.probes)
+    centre, scale = members.points.mean(axis=0, dtype=np.float64), _deviation(members.points)
+    attributes_mean, attributes_std = _attribute_statistics(attributes, members)
+    shares = np.array([_largest_share(records.loads[span], record_weights[span]) for span in spans])
+    return Bank(
+        conditions=((means - centre) / scale).astype(np.float32),
+        sizes=np.diff(records.starts).astype(np.int64),
+        effective=np.array([_round_down(each) for each in effective], np.int64),
+        attributes_mean=attributes_mean.astype(np.float32),
+        attributes_std=attributes_std.astype(np.float32),
+        centre=centre.astype(np.float32),
+        scale=scale.astype(np.float32),
+        largest_share=_round_shares(shares, settings.max_share),
+        lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
+        settings=settings,
+        labels=() if labels is None else tuple(map(str, _labels_of_groups(members.groups, labels))),
+    )
+
+
+def _average_groups(members: Members, settings: config.Bank, seed: int) -> np.ndarray:
+    """The mean of every group, or of its probes in a study of them: [G, K] float64."""
+    if settings.training != "probes":
+        return _weighted_sums(members.points, members.weights, members.groups)
+    rows = sample_probe_rows(members, settings, seed)
+    return np.stack([members.points[row].mean(axis=0, dtype=np.float64) for row in rows])
+
+
+def _round_shares(shares: np.ndarray, max_share: float) -> np.ndarray:
+    """Shares rounded up to whole per cent, so that they tell no load; at the limit where that was kept."""
+    return np.minimum(np.ceil(shares * 100 - 1e-6) / 100, np.maximum(shares, max_share))
+
+
+def sample_probe_rows(members: Members, settings: config.Bank, seed: int) -> list[np.ndarray]:
+    """The points behind every condition of a study of probes; with repeats where a group has fewer."""
+    found = []
+    for group in range(members.num_groups):
+        inside = np.flatnonzero(members.groups == group)
+        rng = keyed_generator(seed, 0, "bank probes", group)
+        found.append(rng.choice(inside, settings.probes, replace=len(inside) < settings.probes))
+    return found
+
+
+def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted mean and deviation of steadiness and size: [n, C, 2] -> [G, C, 2] each."""
+    values = asinh_ratio_and_log_rms(attributes).reshape(len(attributes), -1)
+    means = _weighted_sums(values, members.weights, members.groups)
+    squares = _weighted_sums((values - means[members.groups]) ** 2, members.weights, members.groups)
+    shape = (len(means), *attributes.shape[1:])
+    return means.reshape(shape), np.sqrt(squares).reshape(shape)

@@ -1,0 +1,75 @@
+"""The number of clusters, by silhouette or elbow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import silhouette_score
+
+from distgan.anonymity.clustering import kmeans
+from distgan.anonymity.faiss_backend import nearest_centroid
+from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
+
+SILHOUETTE_POINTS = 2000  # of which all distances are taken
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What each k that was tried gave, and the k chosen."""
+
+    counts: np.ndarray  # [m] int64, rising
+    inertia: np.ndarray  # [m] over all points
+    silhouette: np.ndarray  # [m] mean over a sample, -1 .. 1
+    criterion: str
+    count: int
+
+
+def choose_count(
+    blocks: Blocks, lowest: int, highest: int, criterion: str, *, seed: int, reduce: Reduce, **told: Any
+) -> Choice:
+    """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
+
+    "silhouette": the k with the highest mean silhouette (Rousseeuw 1987): how much nearer a point is to its
+    own cluster than to the next one, (b - a) / max(a, b). It has an optimum inside the range and does not
+    move when the range does, which the elbow cannot say: hence the default.
+    "elbow": where the inertia bends most over log k, i.e. lies farthest below the straight line between the
+    ends (Satopää et al. 2011, Kneedle). What a notebook's eye does; it depends on the range.
+
+    Silhouettes are those of a sample of the points, the same on any number of processes.
+
+    Args:
+        told: what else `kmeans` is told.
+
+    Raises:
+        UserError: as `kmeans`.
+    """
+    counts = candidate_counts(lowest, highest)
+    spherical = bool(told.get("spherical", False))
+    sample = _sample_points(blocks, SILHOUETTE_POINTS, seed, spherical, reduce)
+    inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
+    for number, k in enumerate(counts):
+        found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
+        inertia[number] = found.inertia
+        silhouette[number] = mean_silhouette(sample, found.centroids)
+    best = int(np.argmax(silhouette)) if criterion == "silhouette" else find_elbow(counts, inertia)
+    return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
+
+
+def candidate_counts(lowest: int, highest: int, most: int = 12) -> np.ndarray:
+    """At most `most` whole numbers from `lowest` to `highest`, evenly in their logarithm."""
+    return np.unique(np.rint(np.geomspace(lowest, highest, most)).astype(np.int64))
+
+
+def find_elbow(counts: np.ndarray, inertia: np.ndarray) -> int:
+    """Position of the point farthest below the line between the ends of inertia over log k."""
+    across = np.log(counts / counts[0]) / np.log(counts[-1] / counts[0])
+    fall = inertia[0] - inertia[-1]
+    up = (inertia - inertia[-1]) / fall if fall > 0 else np.zeros(len(counts))
+    return int(np.argmax(1 - across - up))
+
+
+def mean_silhouette(sample: np.ndarray, centroids: np.ndarray) -> float:
+    """Of a sample [m, d] under the nearest of the centroids; 0 where it all lies in one cluster."""
+    labels = nearest_centroid(sample, centroids)
+    held = len(np.unique(labels))
+    return float(silhouette_score(sample, labels)) if 1 < held < len(sample) else 0.0

@@ -1,0 +1,112 @@
+"""Clusters below the minimum size are dissolved into their neighbours."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from distgan.anonymity.clustering import Clustering, _sums
+from distgan.anonymity.faiss_backend import ROWS_AT_ONCE, nearest_centroid
+from distgan.anonymity.sampling import _directions, _float32
+from distgan.errors import UserError
+
+REFINEMENTS = 3
+
+
+def dissolve_small_clusters(
+    points: np.ndarray, clustering: Clustering, entities: np.ndarray, floor: int
+) -> Clustering:
+    """Dissolve small clusters until each one holds at least `floor` distinct entities, then tighten the rest.
+
+    The smaller half of the clusters below the floor gives its members to their nearest other clusters, again
+    and again. Then points move to the mean that is nearest, as in k-means, as long as that lowers the
+    inertia and the floor holds. An entity's several points (windows of one home) count once in each group.
+
+    Args:
+        points: [n, d] all points of `clustering`.
+        entities: [n] integer code of the entity behind each point.
+
+    Raises:
+        UserError: there are fewer entities than the floor.
+    """
+    codes, num_entities = _codes(entities)
+    if num_entities < floor:
+        raise UserError(
+            f"{num_entities} entities are fewer than the {floor} that one group needs; bring more series, or "
+            "lower bank.condition_dim or bank.min_members"
+        )
+    values = _centre(points, clustering.spherical)
+    labels = _dissolve(values, clustering.assignment.copy(), codes, floor)
+    means, within = _tighten(values, labels)
+    for _ in range(REFINEMENTS):
+        closer = _dissolve(values, nearest_centroid(values, means), codes, floor)
+        closer_means, closer_within = _tighten(values, closer)
+        if closer_within >= within * (1 - 1e-4):
+            break
+        labels, means, within = closer, closer_means, closer_within
+    total = _squares(values)
+    before = _tighten(values, clustering.assignment)[1]
+    centroids = _tighten(_directions(points) if clustering.spherical else points, labels)[0]
+    return replace(
+        clustering,
+        centroids=_directions(centroids) if clustering.spherical else centroids.astype(np.float32),
+        assignment=labels,
+        sizes=np.bincount(labels),
+        inertia=within,
+        loss=(within - before) / total if total > 0 else 0.0,
+    )
+
+
+def total_scatter(points: np.ndarray, spherical: bool = False) -> float:
+    """Sum of squared distances from the mean, of the points or of their directions: [n, d] -> a number."""
+    return _squares(_centre(points, spherical))
+
+
+def _centre(points: np.ndarray, spherical: bool) -> np.ndarray:
+    values = _directions(points) if spherical else _float32(points)
+    return values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def _squares(values: np.ndarray) -> float:
+    return float(np.einsum("nd,nd->", values, values, dtype=float))
+
+
+def _codes(entities: np.ndarray) -> tuple[np.ndarray, int]:
+    """Entities as 0 .. E-1, and E."""
+    unique, codes = np.unique(np.asarray(entities), return_inverse=True)
+    return codes.astype(np.int64), len(unique)
+
+
+def distinct_entities(labels: np.ndarray, codes: np.ndarray, k: int) -> np.ndarray:
+    """How many distinct entities stand behind each label: [n] in 0..k-1, [n] codes from 0 -> [k]."""
+    num_entities = int(codes.max(initial=-1)) + 1
+    if num_entities == len(codes) and len(np.unique(codes)) == num_entities:  # one point each
+        return np.bincount(labels, minlength=k)
+    pairs = np.unique(labels.astype(np.int64) * num_entities + codes)
+    return np.bincount(pairs // num_entities, minlength=k)
+
+
+def _dissolve(values: np.ndarray, labels: np.ndarray, codes: np.ndarray, floor: int) -> np.ndarray:
+    """Labels 0 .. G-1 with at least `floor` distinct entities behind each, from labels with any number."""
+    while True:
+        alive, labels = np.unique(labels, return_inverse=True)
+        counts = distinct_entities(labels, codes, len(alive))
+        small = np.flatnonzero(counts < floor)
+        if not len(small):
+            return labels.astype(np.int64)
+        means = _tighten(values, labels)[0].astype(np.float32)
+        goes = small[np.argsort(counts[small], kind="stable")][: (len(small) + 1) // 2]
+        stays = np.setdiff1d(np.arange(len(alive)), goes)
+        moved = np.flatnonzero(np.isin(labels, goes))
+        labels[moved] = stays[nearest_centroid(values[moved], means[stays])]
+
+
+def _tighten(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Means of the labels 0 .. k-1, [k, d] float64, and the sum of squared distances to them."""
+    k = int(labels.max()) + 1
+    sizes = np.maximum(np.bincount(labels, minlength=k), 1)
+    means = _sums(np.asarray(values, np.float64), labels, k) / sizes[:, None]
+    within = 0.0
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        span = slice(start, start + ROWS_AT_ONCE)
+        within += float(np.sum((values[span] - means[labels[span]]) ** 2))
+    return means, within

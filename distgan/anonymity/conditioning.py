@@ -1,0 +1,96 @@
+"""What the networks are given with each training series."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.groups import TOLERANCE, Members, _Records, _weighted_sums
+from distgan.errors import UserError
+from distgan.rng import keyed_generator, keyed_normal
+
+
+class Conditioner:
+    """What networks are given with the training series of a batch: (B, 2C + K + labels) float32, twice.
+
+    `real` stands beside a series of the data, with its own level and spread: only the discriminator sees it.
+    `drawn` stands beside a generated one: level and spread drawn from its group, for every step anew. The
+    condition proper is the same in both.
+
+    "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
+    for every (seed, step, sample): the shortest part of a random order that keeps the bank's floor and share.
+    The series itself is in that part by chance only. For study: "probes", the mean of a few members, as the
+    seeds do; "leave_one_out", the mean of all others, which gives the left-out member away.
+    """
+
+    def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:
+        if bank.num_groups != members.num_groups:
+            raise UserError(
+                f"the bank has {bank.num_groups} groups and the members {members.num_groups}; "
+                "remove the folders bank and clusters, and run the same command again"
+            )
+        self.bank, self.training, self.seed = bank, training, seed
+        self._fewest = bank.floor
+        self._groups = members.groups
+        if training != "mean":
+            self._records = _Records.of(members.groups, members.entities, members.loads)
+            index = self._records.index
+            self._weights = np.bincount(index, weights=members.weights)
+            sums = _weighted_sums(members.points, np.ones(len(index)), index)
+            self._points = (sums / self._records.points[:, None] - bank.centre) / bank.scale
+
+    def real(self, rows: Tensor, sample: Tensor, step: int, attributes: Tensor) -> Tensor:
+        """
+        Args:
+            rows: [B] int64, training rows.
+            sample: [B] int64, positions in the global batch.
+            attributes: [B, C, 2] their level and spread.
+        """
+        return self._with(attributes.numpy(), rows, sample, step)
+
+    def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+        """Arguments as of `real`."""
+        shape = self.bank.attributes_mean.shape[1:]
+        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
+
+    def _with(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+        groups = self._groups[rows.numpy()]
+        given = self.bank.given(groups, attributes)
+        if self.training != "mean":
+            means = [
+                self._mean(self._part_of(row, group, keyed_generator(self.seed, step, "subset", position)))
+                for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
+            ]
+            first = 2 * attributes.shape[1]
+            given[:, first : first + self.bank.conditions.shape[1]] = np.stack(means)
+        return torch.from_numpy(given)
+
+    def _part_of(self, row: int, group: int, rng: np.random.Generator) -> np.ndarray:
+        """The records that a series trains on: [m]."""
+        if self.training == "subset":
+            return self.part(group, rng)
+        inside = np.arange(self._records.starts[group], self._records.starts[group + 1])
+        if self.training == "probes":
+            probes = self.bank.settings.probes
+            return rng.choice(inside, probes, replace=len(inside) < probes)
+        others = inside[inside != self._records.index[row]]  # leave one out
+        return others if len(others) else inside
+
+    def part(self, group: int, rng: np.random.Generator) -> np.ndarray:
+        """The shortest part of a random order of a group that keeps floor and share: [m] records."""
+        first, last = self._records.starts[group], self._records.starts[group + 1]
+        size, limit = last - first, self.bank.settings.max_share * (1 + TOLERANCE)
+        for count in (4 * self._fewest, size):  # a short beginning nearly always does; groups can be huge
+            order = first + rng.choice(size, min(count, size), replace=False)
+            weights, carried = self._weights[order], self._weights[order] * self._records.loads[order]
+            effective = np.cumsum(weights) ** 2 / np.cumsum(weights**2)
+            keeps = effective >= self._fewest * (1 - TOLERANCE)
+            keeps &= np.maximum.accumulate(carried) <= limit * np.cumsum(carried)
+            if keeps.any():
+                return order[: int(np.argmax(keeps)) + 1]
+        return np.arange(first, last)
+
+    def _mean(self, part: np.ndarray) -> np.ndarray:
+        weights = self._weights[part]
+        return (weights @ self._points[part] / weights.sum()).astype(np.float32)

@@ -1,0 +1,184 @@
+"""Pairs of series that may be near copies: shared windows at one lag, and spectra."""
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import maximum_filter1d
+
+from distgan.anonymity import faiss_backend
+from distgan.anonymity.copy_pairs import (
+    CANDIDATES,
+    HALF_CORRELATION,
+    LIKENESS,
+    MOST_ANCHORS,
+    MOST_WINDOWS,
+    NEIGHBOURS,
+    PAIRS_AT_LEAST,
+    SPECTRUM_BINS,
+    SPECTRUM_NUMBERS,
+    WHOLE_CORRELATION,
+    WINDOW_NUMBERS,
+    WINDOW_POINTS,
+    Array,
+    Candidates,
+    Population,
+    _pairs_at_once,
+    held,
+    unit,
+)
+from distgan.rng import keyed_generator
+
+
+def find_by_windows(population: Population) -> Candidates:
+    """Candidates that share windows around local maxima at one lag."""
+    size, length = population.size, population.length
+    radius = max(4, length // 128)
+    most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
+    keys = []
+    for channel in range(population.channels):
+        rows, times, numbers = describe_windows(population, channel, radius, most)
+        if len(rows) < 2:
+            continue
+        distances, places = faiss_backend.find_neighbours(numbers, NEIGHBOURS, population.seed)
+        lengths = np.einsum("nd,nd->n", numbers, numbers)[:, None]
+        alike = (distances <= LIKENESS * lengths) & (places >= 0)
+        here, there = np.nonzero(alike)[0], places[alike]
+        apart = population.owners[rows[here]] != population.owners[rows[there]]
+        here, there = here[apart], there[apart]
+        swap = rows[here] > rows[there]
+        here, there = np.where(swap, there, here), np.where(swap, here, there)
+        lag = times[there] - times[here]
+        keys.append((rows[here] * size + rows[there]) * 2 * length + lag + length)
+    return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius)
+
+
+def most_met(keys: Array, size: int, length: int, radius: int) -> Candidates:
+    """For each series the `CANDIDATES` pairs and lags that were met most often.
+
+    Noise moves a maximum by a step or two, so lags within a quarter of the window's radius count together.
+    """
+    pairs, lag = np.divmod(keys, 2 * length)
+    coarse, counts, index = _count(pairs * 2 * length + lag // max(1, radius // 4))
+    lags = np.zeros(len(coarse))
+    np.add.at(lags, index, lag - length)
+    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64)
+    pairs = coarse // (2 * length)
+    first, second = np.divmod(pairs, size)
+    keep = np.zeros(len(pairs), bool)
+    for side in (first, second):
+        order = np.lexsort((-counts, side))
+        rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
+        keep[order[rank < CANDIDATES]] = True
+    return Candidates(first[keep], second[keep], lags[keep], np.zeros(int(keep.sum()), bool))
+
+
+def _count(keys: Array) -> tuple[Array, Array, Array]:
+    unique, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return unique, counts, index
+
+
+def describe_windows(
+    population: Population, channel: int, radius: int, most: int
+) -> tuple[Array, Array, Array]:
+    """Windows of one channel around its local maxima: row [m], time of the maximum [m], numbers [m, 32]."""
+    rows, times, numbers = [], [], []
+    for first, values in population.blocks():
+        filled = held(values[..., channel])
+        places, at = local_maxima(filled, np.isnan(values[..., channel]), radius)
+        windows = filled[places[:, None], at[:, None] + np.arange(-2 * radius, 2 * radius)]
+        shapes, height = standardise(windows, 2 * radius)
+        order = np.lexsort((-height, places))
+        rank = np.arange(len(order)) - np.searchsorted(places[order], places[order])
+        chosen = order[(rank < most) & (height[order] > 0)]
+        rows.append(places[chosen] + first)
+        times.append(at[chosen])
+        numbers.append(shorten(shapes[chosen]))
+    return np.concatenate(rows), np.concatenate(times), np.concatenate(numbers)
+
+
+def local_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array]:
+    """Rows and times of values that none within the radius exceeds, whose window is inside and measured."""
+    peak = values >= maximum_filter1d(values, 2 * radius + 1, axis=1, mode="nearest")
+    peak[:, 1:] &= values[:, 1:] > values[:, :-1]  # the first of equals
+    peak[:, : 2 * radius] = False
+    peak[:, max(0, values.shape[1] - 2 * radius) :] = False
+    rows, times = np.nonzero(peak)
+    gaps = np.concatenate([np.zeros((len(values), 1), np.int64), np.cumsum(missing, axis=1)], axis=1)
+    known = gaps[rows, times + 2 * radius] - gaps[rows, times - 2 * radius] <= radius // 2
+    return rows[known], times[known]
+
+
+def standardise(windows: Array, centre: int) -> tuple[Array, Array]:
+    """Windows [m, W] of mean 0 and deviation 1, and their height at the centre (0 for flat ones)."""
+    centred = windows - windows.mean(axis=1, keepdims=True)
+    deviation = centred.std(axis=1, keepdims=True)
+    varies = deviation > 1e-5 * np.abs(windows).max(axis=1, keepdims=True, initial=0)
+    shapes = np.where(varies, centred / np.where(varies, deviation, 1), 0)
+    return shapes, shapes[:, centre]
+
+
+def shorten(shapes: Array) -> Array:
+    """[m, W] -> [m, 32]: low numbers of the cosine transform, of at most 64 points."""
+    steps = shapes.shape[1]
+    points = min(WINDOW_POINTS, steps)
+    edges = np.arange(points) * steps // points
+    pooled = np.add.reduceat(shapes, edges, axis=1) / np.diff(np.append(edges, steps))
+    if not len(pooled):
+        return np.empty((0, WINDOW_NUMBERS), np.float32)
+    numbers = fft.dct(pooled, axis=1, norm="ortho")[:, 1 : WINDOW_NUMBERS + 1]
+    padded = np.zeros((len(numbers), WINDOW_NUMBERS), np.float32)
+    padded[:, : numbers.shape[1]] = numbers
+    return padded
+
+
+def find_by_spectra(population: Population) -> Candidates:
+    """Candidates of which the amplitude spectra are near; the lag is where they correlate best."""
+    size = population.size
+    count = int(np.clip(PAIRS_AT_LEAST // size, 4, size - 1)) if size > 4 else size - 1
+    numbers = describe_spectra(population)
+    places = faiss_backend.find_neighbours(numbers, count, population.seed)[1]
+    first, second = np.repeat(np.arange(size), places.shape[1]), places.reshape(-1)
+    first, second = np.minimum(first, second), np.maximum(first, second)
+    keep = (first >= 0) & (population.owners[first] != population.owners[second])
+    pairs = np.unique(np.stack([first[keep], second[keep]], axis=1), axis=0)
+    parts = [
+        best_lags(population, *pairs[at : at + step].T)
+        for step in [_pairs_at_once(population)]
+        for at in range(0, len(pairs), step)
+    ]
+    empty = np.empty(0, np.int64)
+    return Candidates.join(parts or [Candidates(empty, empty, empty, empty.astype(bool))])
+
+
+def describe_spectra(population: Population) -> Array:
+    """[n, 64]: amplitudes of the lowest frequencies of all channels, after what all have, projected."""
+    bins = min(SPECTRUM_BINS, population.length // 2)
+    rng = keyed_generator(population.seed, 0, "projection of spectra")
+    width = bins * population.channels
+    turn = rng.standard_normal((width, SPECTRUM_NUMBERS), dtype=np.float32) / np.float32(
+        SPECTRUM_NUMBERS**0.5
+    )
+    found = []
+    for _, values in population.blocks():
+        amplitudes = np.abs(fft.rfft(unit(values), axis=1)[:, 1 : bins + 1]).reshape(len(values), -1)
+        found.append(amplitudes / np.maximum(np.linalg.norm(amplitudes, axis=1, keepdims=True), 1e-12) @ turn)
+    numbers = np.concatenate(found)
+    return np.asarray(numbers - numbers.mean(axis=0), np.float32)
+
+
+def best_lags(population: Population, first: Array, second: Array) -> Candidates:
+    """Where each pair correlates best, as it stands and with the second reversed, and lag 0; where the
+    correlation is so low that not even a half can be a copy, none.
+    """
+    one, other = (fft.rfft(unit(population.read(rows)), axis=1) for rows in (first, second))
+    found = []
+    for spectrum, reverse in ((other, False), (other.conj(), True)):  # the conjugate: of the series reversed
+        products = (one.conj() * spectrum).sum(axis=2) / population.channels
+        curve = np.abs(fft.irfft(products, n=population.length, axis=1))
+        best = curve.argmax(axis=1)
+        lags = [-best % population.length] if reverse else [best, np.zeros_like(best)]
+        heights = [curve.max(axis=1), curve[:, 0]]
+        for lag, height in zip(lags, heights):
+            keep = height >= (WHOLE_CORRELATION if reverse else HALF_CORRELATION)
+            flags = np.full(int(keep.sum()), reverse)
+            found.append(Candidates(first[keep], second[keep], lag[keep], flags))
+    return Candidates.join(found)

@@ -1,0 +1,259 @@
+"""Whether a pair of series is a near copy: a robust fit beyond what the population shares."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import fft
+
+from distgan.anonymity.copy_pairs import (
+    CHANCE,
+    COMPONENTS,
+    EQUAL,
+    HOPELESS,
+    LEAST_BLOCK,
+    LEAST_DEGREES,
+    MATCHED,
+    MAX_OWN_RESIDUAL,
+    MAX_RESIDUAL,
+    MOST_BLOCKS,
+    MOST_NET,
+    NET_VALUES,
+    PER_COMPONENT,
+    Array,
+    Candidates,
+    Population,
+    degrees_in_time,
+    unit,
+)
+from distgan.rng import keyed_generator
+
+
+@dataclass(frozen=True)
+class Common:
+    """What a series shares with the others: an orthonormal basis [C, L, q] of channel-wise shapes."""
+
+    basis: Array
+
+    @classmethod
+    def learn(cls, population: Population) -> "Common":
+        """Principal components of a sample without near copies, and the waves of day and week.
+
+        A sample of which no two series are alike keeps a copy that stands under many names from becoming
+        a component, which would hide it.
+        """
+        length, channels = population.length, population.channels
+        most = int(np.clip(NET_VALUES // (length * channels), 16, MOST_NET))
+        rng = keyed_generator(population.seed, 0, "sample of near copies")
+        rows = np.sort(rng.permutation(population.size)[: 2 * most])
+        sample = unit(population.read(rows))
+        net = distinct(sample)[:most]
+        number = min(COMPONENTS, len(net) // PER_COMPONENT)
+        waves = calendar_waves(length, population.steps_per_day)
+        bases = []
+        for channel in range(channels):
+            shapes = sample[net, :, channel].astype(np.float64)
+            gram = shapes @ shapes.T
+            strongest = np.linalg.eigh(gram)[1][:, ::-1][:, :number]
+            bases.append(np.linalg.qr(np.concatenate([waves, shapes.T @ strongest], axis=1))[0])
+        return cls(np.stack(bases).astype(np.float32))
+
+    def own_part(self, shapes: Array) -> Array:
+        """Standardised series -> what is left of each: [n, L, C] both."""
+        told = np.einsum("nlc,clq->ncq", shapes, self.basis, optimize=True)
+        return shapes - np.einsum("ncq,clq->nlc", told, self.basis, optimize=True)
+
+
+def distinct(sample: Array) -> Array:
+    """Places of a greedy choice of series [n, L, C] of which no two are alike at lag 0."""
+    flat = sample.reshape(len(sample), -1)
+    flat = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    alike = np.square(flat @ flat.T) > 1 - MAX_RESIDUAL
+    chosen: list[int] = []
+    for place in range(len(sample)):
+        if not alike[place, chosen].any():
+            chosen.append(place)
+    return np.array(chosen, np.int64)
+
+
+def calendar_waves(length: int, steps_per_day: float) -> Array:
+    """[L, w]: a constant, and the waves of day and week with their first overtones, as far as they fit."""
+    time = np.arange(length)
+    periods = [steps_per_day / k for k in (1, 2, 3, 4)] + [7 * steps_per_day / k for k in (1, 2, 3)]
+    angles = [2 * np.pi * time / period for period in periods if 2 < period <= length / 2]
+    waves = [np.ones(length), *(wave(angle) for angle in angles for wave in (np.cos, np.sin))]
+    return np.stack(waves, axis=1)
+
+
+def confirm(population: Population, common: Common, candidates: Candidates) -> Array:
+    """Which candidates are near copies: [P] bool."""
+    first, second = (population.read(rows) for rows in (candidates.first, candidates.second))
+    aligned = align(second, candidates)
+    matched = Match.fit(first, aligned)
+    likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_RESIDUAL))
+    found = np.zeros(len(first), bool)
+    if len(likely):
+        part = matched.take(likely)
+        shapes = [unit(values[likely]) for values in (first, second)]
+        parts = [(whole, common.own_part(whole)) for whole in shapes]
+        whole, own = (align(each, candidates, likely) for each in parts[1])
+        parts[1] = (whole, own)
+        pairs = 2 * np.log10(population.size) + np.log10(population.length)
+        found[likely] = part.share_of_channels(part.tells(parts, pairs))
+    return found
+
+
+def align(values: Array, candidates: Candidates, chosen: Array | slice = slice(None)) -> Array:
+    """Bring the second series of each pair to the first: reversed if asked, then moved by the lag."""
+    length = values.shape[1]
+    time = np.arange(length)[None]
+    lag, reverse = candidates.lag[chosen][:, None], candidates.reverse[chosen][:, None]
+    source = np.where(reverse, lag - time, time + lag) % length
+    return np.take_along_axis(values, source[:, :, None], axis=1)
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pairs fitted over the better half of their blocks of time.
+
+    Attributes:
+        residual: [P, C] 1 - r² over the chosen blocks, inf where nothing varies or too little is measured.
+        chosen: [P, B, C] bool, the blocks.
+        informative: [P, C] bool, channels in which either series varies at all.
+    """
+
+    residual: Array
+    chosen: Array
+    informative: Array
+    length: int
+
+    @cached_property
+    def steps(self) -> Array:
+        """[P, L, C] bool: the steps of the chosen blocks."""
+        return np.repeat(self.chosen, np.diff(block_edges(self.length)), axis=1)
+
+    def take(self, rows: Array) -> "Match":
+        return Match(self.residual[rows], self.chosen[rows], self.informative[rows], self.length)
+
+    def share_of_channels(self, holds: Array) -> Array:
+        """Whether it holds in more than half of the channels that vary, or in the only one: [P, C] -> [P]."""
+        return 2 * (holds & self.informative).sum(axis=1) > np.maximum(self.informative.sum(axis=1), 1)
+
+    @classmethod
+    def fit(cls, first: Array, second: Array) -> "Match":
+        """[P, L, C] twice."""
+        sums = block_sums(first, second)
+        half = (sums[..., 0].sum(axis=1) * MATCHED)[:, None]
+        best, blocks = np.full(first.shape[::2], np.inf), np.zeros(sums.shape[:3], bool)
+        number = sums.shape[1]
+        starts = [np.ones(number, bool)]
+        starts += [np.arange(number) // -(-number // 4) == quarter for quarter in range(4)]
+        for start in starts:
+            rows = np.arange(len(sums))
+            chosen = np.broadcast_to(start[None, :, None], sums.shape[:3])
+            for limit in (HOPELESS, np.inf, np.inf):  # the first step leaves few
+                slope, offset = regress(sums[rows], chosen)
+                chosen = least_half(sums[rows], slope, offset, half[rows])
+                residual = unexplained(sums[rows], chosen)
+                hopeful = residual.min(axis=1) <= limit
+                rows, chosen, residual = rows[hopeful], chosen[hopeful], residual[hopeful]
+            better = residual < best[rows]
+            best[rows] = np.where(better, residual, best[rows])
+            blocks[rows] = np.where(better[:, None], chosen, blocks[rows])
+        measured = np.minimum(*((~np.isnan(each)).sum(axis=1) for each in (first, second)))
+        best[sums[..., 0].sum(axis=1) < MATCHED * measured] = np.inf
+        varies = [
+            np.nanmax(each, axis=1, initial=-np.inf) > np.nanmin(each, axis=1, initial=np.inf)
+            for each in (first, second)
+        ]
+        return cls(best, blocks, varies[0] | varies[1], first.shape[1])
+
+    def tells(self, parts: Sequence[tuple[Array, Array]], log_pairs: float) -> Array:
+        """Whether the likeness is of the series' own parts, and beyond chance: [P, C] bool.
+
+        Args:
+            parts: of either series, standardised and aligned: the whole and its own part, [P, L, C] each.
+            log_pairs: log10 of the number of pairs and lags that were looked at.
+        """
+        degrees, share = np.inf, np.inf
+        for whole, own in parts:
+            energy, inside = (self._deviations(each) for each in (whole, own))
+            degrees = np.minimum(degrees, np.minimum(degrees_in_time(inside), degrees_in_spectrum(inside)))
+            part = np.square(inside).sum(axis=1) / np.maximum(np.square(energy).sum(axis=1), 1e-12)
+            share = np.minimum(share, part)
+        relative = np.maximum(self.residual, EQUAL) / np.maximum(share, 1e-12)
+        # That D independent numbers agree up to a part of their variance has a chance of part^(D/2), and the
+        # better half was chosen, of 2^D choices.
+        beyond = log_pairs + degrees / 2 * np.log10(np.maximum(4 * relative, EQUAL)) < np.log10(CHANCE)
+        return (relative <= MAX_OWN_RESIDUAL) & (degrees >= LEAST_DEGREES) & beyond
+
+    def _deviations(self, values: Array) -> Array:
+        """From the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
+        count = np.maximum(self.steps.sum(axis=1, keepdims=True), 1)
+        mean = (values * self.steps).sum(axis=1, keepdims=True) / count
+        return (values - mean) * self.steps
+
+
+def block_edges(length: int) -> Array:
+    """[B + 1] steps at which blocks of time begin, and the end."""
+    number = int(np.clip(length // LEAST_BLOCK, 1, MOST_BLOCKS))
+    return np.arange(number + 1) * length // number
+
+
+def block_sums(first: Array, second: Array) -> Array:
+    """n, Σa, Σb, Σa², Σab, Σb² of each block, of deviations from the series' means: [P, B, C, 6] float64."""
+    known = ~np.isnan(first) & ~np.isnan(second)
+    count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+    parts = []
+    for each in (first, second):
+        values = np.where(known, each, 0).astype(np.float64)
+        centred = np.where(known, values - values.sum(axis=1, keepdims=True) / count, 0)
+        size = np.sqrt(np.square(centred).sum(axis=1, keepdims=True) / count)
+        parts.append(centred / np.where(size > 0, size, 1))
+    a, b = parts
+    edges = block_edges(first.shape[1])[:-1]
+    return np.stack(
+        [
+            np.add.reduceat(each, edges, axis=1)
+            for each in (known.astype(np.float64), a, b, a * a, a * b, b * b)
+        ],
+        axis=-1,
+    )
+
+
+def regress(sums: Array, chosen: Array) -> tuple[Array, Array]:
+    """Slope and offset of b on a over the chosen blocks: [P, 1, C] each."""
+    n, a, b, aa, ab, _ = np.moveaxis((sums * chosen[..., None]).sum(axis=1, keepdims=True), -1, 0)
+    n = np.maximum(n, 1)
+    variance = aa - a * a / n
+    slope = np.where(variance > 1e-9 * n, (ab - a * b / n) / np.maximum(variance, 1e-300), 0)
+    return slope, (b - slope * a) / n
+
+
+def least_half(sums: Array, slope: Array, offset: Array, half: Array) -> Array:
+    """The blocks of the least mean squared residual that hold half of what both measured: [P, B, C] bool."""
+    n, a, b, aa, ab, bb = np.moveaxis(sums, -1, 0)
+    squared = bb + slope**2 * aa + n * offset**2 - 2 * slope * ab - 2 * offset * b + 2 * slope * offset * a
+    mean = np.where(n > 0, squared / np.maximum(n, 1), np.inf)
+    order = np.argsort(mean, axis=1, kind="stable")
+    before = np.cumsum(np.take_along_axis(n, order, axis=1), axis=1) - np.take_along_axis(n, order, axis=1)
+    chosen = np.zeros(n.shape, bool)
+    np.put_along_axis(chosen, order, before < half, axis=1)
+    return chosen & (n > 0)
+
+
+def unexplained(sums: Array, chosen: Array) -> Array:
+    """1 - r² over the chosen blocks: [P, C]; inf where one of the two does not vary there."""
+    n, a, b, aa, ab, bb = np.moveaxis((sums * chosen[..., None]).sum(axis=1), -1, 0)
+    n = np.maximum(n, 1)
+    of_a, of_b, both = aa - a * a / n, bb - b * b / n, ab - a * b / n
+    varies = (of_a > 1e-6 * n) & (of_b > 1e-6 * n)
+    r2 = np.square(both) / np.where(varies, of_a * of_b, 1)
+    return np.where(varies, np.maximum(1 - r2, 0), np.inf)
+
+
+def degrees_in_spectrum(values: Array) -> Array:
+    """How many independent numbers the power spectrum holds, 2 (Σp)² / Σp²: [n, L, C] -> [n, C]."""
+    power = np.square(np.abs(fft.rfft(values, axis=1)))
+    return 2 * np.square(power.sum(axis=1)) / np.maximum(np.square(power).sum(axis=1), 1e-300)

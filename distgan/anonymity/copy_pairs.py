@@ -1,0 +1,114 @@
+"""Series to compare, and pairs of them that may be copies."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Array = np.ndarray
+Read = Callable[[Array], Array]  # rows [n] -> float32 [n, L, C]
+
+MAX_RESIDUAL = 0.02  # 1 - r² of the matched half: noise of a tenth of the deviations in both, say
+MAX_OWN_RESIDUAL = 0.25  # of the variance of the series' own part
+LEAST_DEGREES = 6.0  # of freedom of the own part
+CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
+HOPELESS = 0.5  # residual after one step of a fit, above which the fit is given up
+EQUAL = 1e-6  # smallest residual that float32 tells apart
+MATCHED = 0.5  # of the series, at least
+
+WINDOW_POINTS, WINDOW_NUMBERS = 64, 32  # a window is resampled to so many points, kept as so many DCT numbers
+MOST_ANCHORS = 64  # of a series and channel
+MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
+LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
+NEIGHBOURS = 8
+SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
+PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
+CANDIDATES = 8  # of a series by its windows
+HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
+
+MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one
+VALUES_AT_ONCE = 4_000_000
+NET_VALUES, MOST_NET = 16_000_000, 512  # of the sample that tells what is common
+COMPONENTS, PER_COMPONENT = 16, 8
+
+
+@dataclass(frozen=True)
+class Population:
+    """The series to compare: `read` gives rows, `owners` [n] int64 says whose they are."""
+
+    read: Read
+    owners: Array
+    length: int
+    channels: int
+    steps_per_day: float
+    seed: int = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.owners)
+
+    def blocks(self, values: int = VALUES_AT_ONCE) -> Iterator[tuple[int, Array]]:
+        """All series in order, (first row, [m, L, C])."""
+        rows = max(1, values // (self.length * self.channels))
+        for first in range(0, self.size, rows):
+            yield first, self.read(np.arange(first, min(first + rows, self.size)))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs of rows with the lag at which they may match: second[t] ~ first[t - lag], circularly."""
+
+    first: Array  # [P] int64
+    second: Array  # [P]
+    lag: Array  # [P] steps
+    reverse: Array  # [P] bool: the second is reversed in time before the shift
+
+    @staticmethod
+    def join(parts: "Sequence[Candidates]") -> "Candidates":
+        """All distinct candidates, in order."""
+        columns = [
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("first", "second", "lag", "reverse")
+        ]
+        unique = np.unique(np.stack([column.astype(np.int64) for column in columns], axis=1), axis=0)
+        return Candidates(unique[:, 0], unique[:, 1], unique[:, 2], unique[:, 3].astype(bool))
+
+
+def changes(values: Array) -> Array:
+    """Steps from one value to the next, 0 where one is missing: [n, L, C] -> [n, L - 1, C]."""
+    return np.nan_to_num(np.diff(values, axis=1))
+
+
+def degrees_in_time(values: Array) -> Array:
+    """How many steps carry the energy, (Σx²)² / Σx⁴: [n, L, C] -> [n, C]."""
+    squares = np.square(values, dtype=np.float64)
+    return np.square(squares.sum(axis=1)) / np.maximum(np.square(squares).sum(axis=1), 1e-300)
+
+
+def held(values: Array) -> Array:
+    """[n, L] with gaps at the last measured value, or the first one before that; 0 for an empty one."""
+    measured = ~np.isnan(values)
+    steps = np.arange(values.shape[1])
+    latest = np.maximum.accumulate(np.where(measured, steps, -1), axis=1)
+    start = np.argmax(measured, axis=1)[:, None]
+    return np.nan_to_num(np.take_along_axis(values, np.where(latest < 0, start, latest), axis=1))
+
+
+def unit(values: Array) -> Array:
+    """Gaps filled, mean 0 and length 1 in every channel: [n, L, C]."""
+    filled = np.stack([held(values[..., c]) for c in range(values.shape[2])], axis=2)
+    filled = filled - filled.mean(axis=1, keepdims=True)
+    return filled / np.maximum(np.sqrt(np.square(filled).sum(axis=1, keepdims=True)), 1e-12)
+
+
+def _pairs_at_once(population: Population) -> int:
+    return max(1, VALUES_AT_ONCE // (4 * population.length * population.channels))
+
+
+def in_chunks(candidates: Candidates, population: Population) -> Iterator[Candidates]:
+    step = _pairs_at_once(population)
+    for at in range(0, len(candidates.first), step):
+        part = slice(at, at + step)
+        yield Candidates(
+            candidates.first[part], candidates.second[part], candidates.lag[part], candidates.reverse[part]
+        )

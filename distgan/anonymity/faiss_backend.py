@@ -1,0 +1,206 @@
+"""The only home of faiss: its import with the right kernels, devices, exact indices."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from distgan.errors import UserError
+
+QUERIES_AT_ONCE = (
+    1024  # faiss' default of 4096 makes blocks of distances that fall out of the cache: a fifth slower
+)
+CHOICE_OF_KERNELS = "OPENBLAS_CORETYPE"
+KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old one has for it
+    "SapphireRapids": "SkylakeX",
+    "Cooperlake": "SkylakeX",
+    "SkylakeX": "SkylakeX",
+    "Zen": "Zen",
+    "Haswell": "Haswell",
+}
+ROWS_AT_ONCE = 65_536
+FEW_POINTS = 4096  # among which the nearest are found by looking at all
+CELLS_PER_ROOT, MOST_CELLS = 4, 4096  # of an inverted file: per square root of its points, and at most
+CELLS_VISITED = 3
+
+
+@cache
+def _faiss() -> Any:
+    """faiss, checked.
+
+    Raises:
+        UserError: it is absent, broken, or two builds overwrote each other.
+    """
+    installed = [name for name in ("faiss-cpu", "faiss-gpu") if _is_installed(name)]
+    remove = "pip uninstall -y faiss-cpu faiss-gpu"
+    if len(installed) > 1:
+        raise UserError(
+            "faiss-cpu and faiss-gpu are both installed and overwrite each other's files; keep one: "
+            f"{remove}, then pip install 'distgan[cpu]' or 'distgan[gpu]'"
+        )
+    try:
+        with use_right_kernels():
+            import faiss
+    except ImportError:
+        raise UserError(
+            "faiss is not installed and clustering needs it; pip install 'distgan[cpu]' (20 MB) or "
+            "'distgan[gpu]' (NVIDIA, 1.5 GB)"
+        ) from None
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"faiss does not load ({error}); {remove}, then pip install 'distgan[cpu]'") from None
+    if not hasattr(faiss, "Clustering"):
+        raise UserError(
+            f"the faiss installation is an empty shell (another build was removed over it); {remove}, then "
+            "pip install 'distgan[cpu]' or 'distgan[gpu]'"
+        )
+    faiss.cvar.distance_compute_blas_query_bs = QUERIES_AT_ONCE
+    return faiss
+
+
+@contextmanager
+def use_right_kernels() -> Iterator[None]:
+    """Around the first import of faiss: its matrix products in the kernels of this processor.
+
+    faiss' wheels bring an OpenBLAS of 2021, which takes a processor that came later (Sapphire Rapids) for a
+    Pentium 4: its products are four times slower there. numpy's OpenBLAS is newer and knows it.
+    """
+    found = {library.get("architecture") for library in threadpool_info()}
+    kernels = next((old for new, old in KERNELS.items() if new in found), None)
+    if kernels is None or CHOICE_OF_KERNELS in os.environ:
+        yield
+        return
+    os.environ[CHOICE_OF_KERNELS] = kernels  # OpenBLAS reads it when it is loaded
+    try:
+        yield
+    finally:
+        del os.environ[CHOICE_OF_KERNELS]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def choose_device(wanted: str = "auto") -> str:
+    """ "auto" (a GPU if faiss can use one), "cpu", or "cuda:N" -> "cpu" or "cuda:N".
+
+    faiss itself falls back to the CPU without a word, so what it can do is asked first.
+
+    Raises:
+        UserError: a GPU is wanted that faiss cannot use.
+    """
+    faiss = _faiss()
+    gpus = faiss.get_num_gpus() if "GPU" in faiss.get_compile_options() else 0
+    if wanted == "auto":
+        return "cuda:0" if gpus else "cpu"
+    if wanted == "cpu":
+        return wanted
+    kind, _, number = wanted.partition(":")
+    if kind != "cuda" or not (number or "0").isdigit():
+        raise UserError(f"clustering device {wanted!r} is unknown; use auto, cpu, or cuda:N")
+    if int(number or 0) >= gpus:
+        raise UserError(
+            f"clustering device {wanted} is not there: faiss sees {gpus} GPUs; use cpu"
+            + ("" if gpus else ", or install 'distgan[gpu]' on a machine with NVIDIA GPUs")
+        )
+    return f"cuda:{int(number or 0)}"
+
+
+def _index(device: str, dim: int) -> Any:
+    """An exact index of centroids on `device`, for squared distances."""
+    faiss = _faiss()
+    if device == "cpu":
+        return faiss.IndexFlatL2(dim)
+    config = faiss.GpuIndexFlatConfig()
+    config.device = int(device.partition(":")[2])
+    return faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), dim, config)
+
+
+def _describe_device(device: str) -> str:
+    if device != "cpu":
+        return f"{device} (faiss)"
+    threads = _faiss().omp_get_max_threads()
+    return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
+
+
+def nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Number of the nearest centroid: [n, d], [k, d] float32 -> [n] int64."""
+    index = _index(choose_device(), values.shape[1])
+    index.add(np.ascontiguousarray(centroids, dtype=np.float32))
+    starts = range(0, len(values), ROWS_AT_ONCE)
+    parts = [index.search(values[start : start + ROWS_AT_ONCE], 1)[1][:, 0] for start in starts]
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def nearest_few(
+    queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
+
+    All points are compared where they are few. Of many, only those in the cells of an inverted file that
+    are nearest to the query: a nearest point in another cell is missed. Places beyond what was found have
+    distance infinity and number -1.
+    """
+    faiss = _faiss()
+    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
+    if len(points) <= FEW_POINTS:
+        index = faiss.IndexFlatL2(points.shape[1])
+    else:
+        cells = min(MOST_CELLS, round(CELLS_PER_ROOT * len(points) ** 0.5))
+        quantizer = faiss.IndexFlatL2(points.shape[1])
+        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:cells])
+        quantizer.add(points[centres])  # as good as k-means for this, and for nothing
+        index = faiss.IndexIVFFlat(quantizer, points.shape[1], cells)
+        index.nprobe = CELLS_VISITED
+        index.train(points[centres])  # only says that the centres stand
+    index.add(points)
+    squares, places = index.search(queries, count)
+    return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places.astype(np.int64)
+
+
+EXACT_POINTS = 20_000  # up to here every distance is computed
+POINTS_PER_LIST = 256  # of an inverted file, beyond
+PROBED_LISTS = 8
+
+
+def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest other points of every point, by Euclidean distance.
+
+    Up to `EXACT_POINTS` the search is exhaustive. Beyond, an inverted file (k-means lists, of which the
+    `PROBED_LISTS` nearest are searched) keeps the work below n^1.5: a neighbour across the border of two far
+    lists may then be missed.
+
+    Args:
+        points: [n, d].
+        count: neighbours of each, at most n - 1.
+
+    Returns:
+        Squared distances and places, [n, count] each; inf and -1 where there are fewer.
+    """
+    faiss = _faiss()
+    points = np.ascontiguousarray(points, np.float32)
+    count = max(1, min(count, len(points) - 1))
+    if len(points) <= EXACT_POINTS:
+        index = faiss.IndexFlatL2(points.shape[1])
+    else:
+        lists = max(1, min(int(4 * len(points) ** 0.5), len(points) // POINTS_PER_LIST))
+        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(points.shape[1]), points.shape[1], lists)
+        index.nprobe = PROBED_LISTS
+        index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, 8, 64
+        index.train(points)
+    index.add(points)
+    distances, places = index.search(points, count + 1)
+    own = places == np.arange(len(points))[:, None]
+    distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
+    order = np.argsort(distances, axis=1, kind="stable")[:, :count]
+    distances, places = np.take_along_axis(distances, order, 1), np.take_along_axis(places, order, 1)
+    places[~np.isfinite(distances)] = -1
+    return distances, places

@@ -1,0 +1,215 @@
+"""The manifest of a bank, and its verification without any data."""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distgan import config
+from distgan.anonymity.dp import mechanism
+from distgan.anonymity.dp.ledger import Head
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
+from distgan.anonymity.groups import TOLERANCE
+from distgan.errors import UserError
+from distgan.files import read_json, read_tensors
+
+SCHEMA = 3
+TENSORS = "bank.safetensors"
+MANIFEST = "manifest.json"
+
+
+_TENSORS = {
+    "conditions": ("float32", "GK"),
+    "sizes": ("int64", "G"),
+    "effective": ("int64", "G"),
+    "attributes_mean": ("float32", "GC2"),
+    "attributes_std": ("float32", "GC2"),
+    "centre": ("float32", "K"),
+    "scale": ("float32", "K"),
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class _Group(_Strict):
+    size: int
+    effective: int
+    lowered: int
+    largest_share: float
+    tracing_auc: float
+    label: str | None = None
+    owners: int | None = None
+
+
+class LedgerHead(_Strict):
+    """Where the ledger of private releases ended when the bank was made: it may only have grown since."""
+
+    lines: int = Field(ge=1)
+    digest: str = Field(pattern="^[0-9a-f]{32}$")
+
+
+class DPGuarantee(_Strict):
+    """What a differentially private bank promises to every entity, and with how much noise."""
+
+    mechanism: Literal["discrete Gaussian"] = "discrete Gaussian"
+    epsilon: float
+    delta: float
+    multiplier: float  # of the noise of all releases together, in sensitivities
+    tracing_bound: float  # AUC that no attack on the bank exceeds
+    clip: float
+    insecure: bool
+    ledger: LedgerHead
+
+    @property
+    def head(self) -> Head:
+        return Head(self.ledger.lines, self.ledger.digest)
+
+
+class _Manifest(_Strict):
+    """All that a manifest may say: an unknown key is a violation, so there is no room for ids."""
+
+    schema_version: Literal[3] = Field(alias="schema")
+    study: bool
+    settings: config.Bank
+    channels: int
+    released: int
+    floor: int
+    privacy: DPGuarantee | None
+    sha256: dict[str, str]
+    groups: list[_Group]
+
+
+def find_violations(folder: Path, required: config.Bank | None = None) -> list[str]:
+    """What the bank in `folder` breaks of its promises, from its two files alone; nothing, if it holds.
+
+    A study's bank and one with repeatable noise always break them.
+
+    Args:
+        required: limits that the bank must keep besides its own, e.g. a regulator's.
+    """
+    manifest, violations = _inspect(folder, required)
+    if manifest is not None and manifest.study:
+        violations.insert(
+            0, f"it is for study only (bank.training {manifest.settings.training}): never release it"
+        )
+    if manifest is not None and manifest.privacy is not None and manifest.privacy.insecure:
+        violations.insert(0, "its noise can be repeated (privacy.insecure_seed): nothing is private")
+    return violations
+
+
+def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | None, list[str]]:
+    try:
+        manifest = _Manifest.model_validate(read_json(folder / MANIFEST))
+        tensors = read_tensors(folder / TENSORS)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return None, [f"{MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}"]
+    except UserError as error:
+        return None, [str(error)]
+    strangers = sorted(path.name for path in folder.iterdir() if path.name not in (MANIFEST, TENSORS))
+    violations = [f"{name} does not belong in a bank" for name in strangers]
+    if manifest.sha256 != {TENSORS: hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest()}:
+        violations.append(f"{TENSORS} does not have the manifest's sha256")
+    if manifest.study != manifest.settings.study:
+        violations.append(f"study is {manifest.study}, and bank.training {manifest.settings.training}")
+    if len({group.label is None for group in manifest.groups}) > 1:
+        violations.append("some groups have a label and some have none")
+    if len({group.owners is None for group in manifest.groups}) > 1:
+        violations.append("of some groups owners are counted and of some not")
+    misshapen = _check_tensors(tensors, manifest)
+    if misshapen:
+        return manifest, violations + misshapen
+    if manifest.privacy is not None:
+        violations += _check_guarantee(manifest.privacy)
+    for settings in [manifest.settings] if required is None else [manifest.settings, required]:
+        fewest = minimum_group_size(settings, manifest.released)
+        if settings is manifest.settings and manifest.floor != fewest:
+            violations.append(f"the floor is {fewest}, and the manifest says {manifest.floor}")
+        for number, group in enumerate(manifest.groups):
+            violations += [
+                f"group {number}: {text}" for text in _check_group(group, fewest, manifest, settings)
+            ]
+    for number, group in enumerate(manifest.groups):
+        told = (group.size, group.effective)
+        if told != (tensors["sizes"][number], tensors["effective"][number]):
+            violations.append(f"group {number}: size or effective members differ from {TENSORS}")
+    return manifest, violations
+
+
+def _check_guarantee(promise: DPGuarantee) -> list[str]:
+    """A promise whose noise does not give its ε and δ, less the part of δ that the grid takes."""
+    if not (promise.multiplier > 0 and promise.epsilon > 0):
+        return ["the promise of privacy has no noise"]
+    delta = mechanism.gaussian_delta(promise.epsilon, promise.multiplier)
+    bound = mechanism.tracing_bound(promise.multiplier)
+    found = []
+    if not delta <= promise.delta * (1 - mechanism.RESERVE) * (1 + 1e-6):
+        found.append(
+            f"its noise gives delta {delta:.2g} at epsilon {promise.epsilon:g}, not {promise.delta:.2g}"
+        )
+    if not math.isclose(bound, promise.tracing_bound, rel_tol=1e-6):
+        found.append(
+            f"its noise bounds tracing at {bound:.4f}, and the manifest says {promise.tracing_bound:.4f}"
+        )
+    return found
+
+
+def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[str]:
+    """Tensors that are missing, unknown, not finite, or not of the type and shape the manifest implies."""
+    if set(tensors) != set(_TENSORS):
+        return [f"{TENSORS} holds {', '.join(sorted(tensors))}; a bank holds {', '.join(sorted(_TENSORS))}"]
+    size = {
+        "G": len(manifest.groups),
+        "K": manifest.settings.condition_dim,
+        "C": manifest.channels,
+        "2": 2,
+    }
+    found = []
+    for name, (dtype, letters) in _TENSORS.items():
+        shape = tuple(size[letter] for letter in letters)
+        if tensors[name].shape != shape or tensors[name].dtype != dtype:
+            found.append(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype} {shape}")
+        elif not np.isfinite(tensors[name]).all():
+            found.append(f"{name} holds NaN or infinity")
+    released = count_released_numbers(manifest.settings.condition_dim, manifest.channels)
+    if manifest.released != released:
+        found.append(f"{released} numbers are released per group, and the manifest says {manifest.released}")
+    return found if manifest.groups else [*found, "there are no groups"]
+
+
+def _check_group(group: _Group, fewest: int, manifest: _Manifest, settings: config.Bank) -> list[str]:
+    """What one group's numbers break. Comparisons say what must hold, so that nothing odd slips through.
+
+    With weights of 1 and, for `lowered` entities, less, (Σw)²/Σw² lies between size − lowered and size.
+    """
+    if not 1 <= group.effective <= group.size:
+        return [f"{group.effective} effective members of {group.size} entities cannot be"]
+    auc = tracing_auc(manifest.released, group.effective)
+    rules = {
+        f"{group.effective} effective members are below the floor of {fewest}": group.effective >= fewest,
+        f"{group.lowered} of {group.size} entities with a lowered weight cannot make {group.effective} "
+        "effective members": (
+            manifest.study or (group.lowered >= 0 and group.size - group.lowered <= group.effective)
+        ),
+        f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are not right": (
+            group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
+        ),
+        f"{group.owners} effective owners of {group.effective} effective members cannot be": (
+            group.owners is None or 1 <= group.owners <= (group.size if manifest.study else group.effective)
+        ),
+        f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
+            manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)
+        ),
+        f"tracing succeeds at {auc:.4f}, and the manifest says {group.tracing_auc:.4f}": (
+            math.isclose(auc, group.tracing_auc, rel_tol=1e-6)
+        ),
+        f"tracing succeeds at {auc:.4f}, above {settings.max_tracing_auc:g}": (
+            manifest.study or auc <= settings.max_tracing_auc + 1e-6
+        ),
+    }
+    return [text for text, holds in rules.items() if not holds]

@@ -1,0 +1,78 @@
+"""Near copies of one series under several owners' names: who is the same person.
+
+Two series are near copies if, after a shift in time, a change of sign or direction, a scale and an offset,
+half of one or more is that of the other up to noise of a few percent. Three steps keep this affordable:
+
+1. *Candidates.* Windows around local maxima, standardised and shortened to a few numbers, meet windows of
+   other owners in a nearest-neighbour search; pairs of series that meet several times at one lag are
+   candidates. So are series whose amplitude spectra are alike, which no circular shift, no scale and no
+   reversal changes. The work grows as n^1.5 and the memory is bounded (`MOST_WINDOWS`).
+2. *Fit.* Of each candidate, blocks of time are fitted by least trimmed squares: the best half decides.
+3. *Information.* What a series has in common with the population (its first principal components, the
+   rhythm of day and week) identifies nobody: the residual must be small against the series' *own* part, and
+   that part must have enough degrees of freedom that chance does not explain the likeness among all pairs and
+   lags. Flat, sparse or purely periodic series are therefore no copies of one another.
+
+Shapes: n series, L steps, C channels, P pairs, B blocks of time. NaN where missing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from distgan.anonymity.copy_candidates import find_by_spectra, find_by_windows
+from distgan.anonymity.copy_match import Common, confirm
+from distgan.anonymity.copy_pairs import (
+    LEAST_DEGREES,
+    Array,
+    Candidates,
+    Population,
+    changes,
+    degrees_in_time,
+    in_chunks,
+)
+
+
+def find_near_copies(population: Population) -> Array:
+    """Return the pairs of rows of different owners that are near copies: int64 [P, 2], first < second."""
+    if len(np.unique(population.owners)) < 2:
+        return np.empty((0, 2), np.int64)
+    equal = find_equal(population)
+    candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
+    common = Common.learn(population)
+    near = [
+        np.stack([part.first, part.second], axis=1)[confirm(population, common, part)]
+        for part in in_chunks(candidates, population)
+    ]
+    pairs = np.concatenate([equal, *near])
+    return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def merge_owners(owners: Sequence[str], pairs: Array) -> list[str]:
+    """Give the owners of near copies one name, the first in the alphabet: [n] names, [P, 2] rows -> [n].
+
+    Everybody else keeps their name, so a split by a keyed hash of the name moves nobody else.
+    """
+    names, codes = np.unique(np.asarray(owners, dtype=str), return_inverse=True)
+    edges = codes[np.asarray(pairs, np.int64).reshape(-1, 2)]
+    graph = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(names), len(names)))
+    component = connected_components(graph, directed=False)[1]
+    first = np.full(component.max() + 1, len(names))
+    np.minimum.at(first, component, np.arange(len(names)))
+    return [str(name) for name in names[first[component[codes]]]]
+
+
+def find_equal(population: Population) -> Array:
+    """Pairs of series that agree bit by bit, each with the next: int64 [P, 2]; informative ones alone."""
+    seen: dict[int, int] = {}
+    found = []
+    for first, values in population.blocks():
+        told = np.flatnonzero(degrees_in_time(changes(values)).max(axis=1) >= LEAST_DEGREES)
+        for place in told.tolist():
+            row, key = first + place, hash(values[place].tobytes())
+            if key in seen and population.owners[seen[key]] != population.owners[row]:
+                found.append((seen[key], row))
+            seen[key] = row
+    return np.array(found, np.int64).reshape(-1, 2)

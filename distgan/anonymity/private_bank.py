@@ -1,0 +1,115 @@
+"""The bank made from noisy sums, and who trains on which of its conditions."""
+
+import math
+
+import numpy as np
+
+from distgan import config
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.dp import contributions, mechanism
+from distgan.anonymity.dp.bank import Budget, Sums
+from distgan.anonymity.dp.ledger import Head
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
+from distgan.anonymity.groups import TOLERANCE, Members
+from distgan.anonymity.manifest import DPGuarantee, LedgerHead
+from distgan.errors import UserError
+
+
+def kept_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
+    """Return which cells count enough entities after noise for a group: [k] bool.
+
+    Enough is the minimum group size, and what `max_share` needs of entities that all weigh the same.
+
+    Raises:
+        UserError: no cell does.
+    """
+    channels, dim = sums.attributes.shape[1] // 4, sums.points.shape[1]
+    fewest = max(
+        minimum_group_size(settings, count_released_numbers(dim, channels)),
+        math.ceil(1 / settings.max_share - TOLERANCE),
+    )
+    sizes = np.floor(sums.counts)
+    if not (sizes >= fewest).any():
+        raise UserError(
+            f"after noise the largest of {len(sizes)} groups counts {max(sizes):.0f} entities, below the "
+            f"minimum of {fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
+        )
+    return sizes >= fewest
+
+
+def make_private_bank(
+    sums: Sums, variances: np.ndarray, settings: config.Bank, budget: Budget, head: Head
+) -> Bank:
+    """Make the bank of the kept cells of noisy sums. Nothing here looks at the entities again.
+
+    Weights are equal: what one entity can change is bounded by clipping and hidden by noise, not by its share
+    of the load.
+
+    Args:
+        variances: [K], of the points along the directions, from the released moments.
+        head: of the ledger, when the sums had been drawn.
+
+    Raises:
+        UserError: no cell is kept.
+    """
+    keeps = kept_cells(sums, settings)
+    channels = sums.attributes.shape[1] // 4
+    counts, sizes = sums.counts[keeps, None], np.floor(sums.counts[keeps]).astype(np.int64)
+    means = contributions.clip_rows(sums.points[keeps] / counts, 1.0) * budget.radius
+    centre = (means * counts).sum(axis=0) / counts.sum()
+    values = np.clip(sums.attributes[keeps] / counts, -1, 1).reshape(-1, 2, channels, 2)
+    low, high = contributions.ranges(budget.settings)
+    half = (high - low) / 2
+    deviation = np.sqrt(np.maximum(values[:, 1] - values[:, 0] ** 2, 0)) * half
+    return Bank(
+        conditions=((means - centre) / np.sqrt(variances)).astype(np.float32),
+        sizes=sizes,
+        effective=sizes,
+        attributes_mean=(low + (values[:, 0] + 1) * half).astype(np.float32),
+        attributes_std=deviation.astype(np.float32),
+        centre=centre.astype(np.float32),
+        scale=np.sqrt(variances).astype(np.float32),
+        largest_share=1 / sizes,
+        lowered=np.zeros(len(sizes), np.int64),
+        settings=settings,
+        promise=make_guarantee(budget, head),
+    )
+
+
+def make_guarantee(budget: Budget, head: Head) -> DPGuarantee:
+    multiplier = mechanism.together([budget.directions_multiplier, budget.sums_multiplier])
+    return DPGuarantee(
+        epsilon=budget.epsilon,
+        delta=budget.delta,
+        multiplier=multiplier,
+        tracing_bound=mechanism.tracing_bound(multiplier),
+        clip=budget.radius,
+        insecure=budget.settings.insecure_seed is not None,
+        ledger=LedgerHead(lines=head.lines, digest=head.digest),
+    )
+
+
+def groups_of_cells(points: np.ndarray, cells: np.ndarray, keeps: np.ndarray, bank: Bank) -> np.ndarray:
+    """Return the group that an entity trains on, or would: its cell's, or the nearest where that was left
+    out.
+
+    Args:
+        points: [n, K] of each series its entity's point.
+        cells: [n] in 0 .. k-1.
+        keeps: [k] bool, see `kept_cells`.
+
+    Returns: [n] int64.
+    """
+    groups = (np.cumsum(keeps) - 1)[cells]
+    lost = np.flatnonzero(~keeps[cells])
+    means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    groups[lost] = contributions.nearest_cells(points[lost], means)
+    return groups
+
+
+def assign_members(
+    points: np.ndarray, groups: np.ndarray, entities: np.ndarray, loads: np.ndarray, bank: Bank
+) -> Members:
+    """Return who trains on which condition, in `groups_of_cells`."""
+    weights = 1 / np.bincount(groups, minlength=bank.num_groups)[groups]
+    return Members(points, groups, entities.astype(np.int64), loads, weights)

@@ -1,0 +1,65 @@
+"""`distgan evaluate RUN --task classification`: what a labelled run's series are worth to a classifier.
+
+As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
+the owners in the holdout and reference splits. The result goes to classification.json.
+"""
+
+import numpy as np
+
+from distgan import config
+from distgan.api import Trained
+from distgan.data.store.private_table import Table, private_table, read_table
+from distgan.data.windows import Windows
+from distgan.errors import UserError
+from distgan.evaluation.metrics import classification
+from distgan.evaluation.metrics.classification import Labelled
+from distgan.files import write_json
+from distgan.pipeline.training_data import open_series, select_rows
+from distgan.rng import keyed_generator
+from distgan.run import Run
+
+DRAWS = 5
+
+
+def classify(folder: Run, settings: config.Config) -> str:
+    """Score the run; returns the table.
+
+    Raises:
+        UserError: the run is not trained, or its groups do not go by label.
+    """
+    trained = Trained.open(folder)
+    if not trained.labels:
+        raise UserError(
+            f"{folder.folder} makes no series of a label: its groups mix them; train with bank.by_label=true"
+        )
+    table = read_table(private_table(folder.series))
+    real = read_labelled_series(folder, table, ("train",), settings)
+    test = read_labelled_series(folder, table, ("holdout", "reference"), settings)
+    made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
+    found = classification.classify(real, made, test)
+    write_json(folder.folder / "classification.json", found)
+    return classification.format_table(found)
+
+
+def read_labelled_series(
+    folder: Run, table: Table, splits: tuple[str, ...], settings: config.Config
+) -> Labelled:
+    """The series of some splits, `evaluate.max_series` of each at most."""
+    data, most = open_series(folder), settings.evaluate.max_series
+    rows = []
+    for split in splits:
+        own = select_rows(data, table, split, folder)
+        rng = keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
+        rows.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
+    chosen = np.concatenate(rows)
+    series = data.series(chosen) if isinstance(data, Windows) else chosen
+    assert table.labels is not None
+    return Labelled(data.rows(chosen), table.labels[series], table.owners[series])
+
+
+def draw_labelled_series(trained: Trained, like: Labelled, seed: int) -> Labelled:
+    """As many series of each label as `like` has."""
+    labels, counts = np.unique(like.labels, return_counts=True)
+    made = [trained.sample(int(count), seed, condition=str(label)) for label, count in zip(labels, counts)]
+    named = np.repeat(labels, counts)
+    return Labelled(np.concatenate(made), named, named)

@@ -1,0 +1,103 @@
+"""A trained `nr_gan` and any series -> the same series, filtered, in their own units and times.
+
+What comes out are the series that went in: real ones stay as private as they were. Of a synthetic store it is
+a filter after generation.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from distgan import config
+from distgan.data import ingest
+from distgan.data.export import export
+from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.scaling import Scaler
+from distgan.data.store.metadata import Meta
+from distgan.data.store.writer import StoreWriter
+from distgan.errors import UserError
+from distgan.files import refuse_standing
+from distgan.pipeline.train_gan import load_generator
+from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.run import Run
+
+FORMATS = (".zarr", ".csv", ".parquet")
+
+
+def denoise(folder: Run, source: str, place: Path) -> str:
+    """Filter the series of `source` (whatever data.source takes) into the file or store `place`.
+
+    Series keep their order; of ids nothing is written. Returns a line that says what was done.
+
+    Raises:
+        UserError: the run is no denoiser, the source cannot be read or has other steps, or the place stands
+            already or has an unknown ending.
+    """
+    if place.suffix not in FORMATS:
+        raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
+    refuse_standing(place)
+    if not folder.config.exists():
+        raise UserError(f"{folder.folder} is no run folder (no config.yaml); train model=nr_gan first")
+    settings = config.load(folder.config)
+    if settings.model.name != "nr_gan":
+        raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
+    parallel = open_for_inference(settings)
+    network = load_generator(settings, folder).to(parallel.device).eval()
+    scaler, meta = read_scaler(folder)
+    with open_cache_folder(None) as parts:
+        found = open_series(source, settings.data, meta, parts)
+        with tempfile.TemporaryDirectory(dir=parts) as temporary:
+            store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
+            with StoreWriter(store, found.meta) as writer:
+                size = settings.generate.batch_size
+                for first in range(0, found.num_series, size):
+                    values = found.rows(first, min(first + size, found.num_series))
+                    writer.append(filter_series(values, network, scaler, parallel.device))
+            if store != place:
+                export(store, place, "filtered")
+    return f"{found.num_series} series filtered: {place}"
+
+
+def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
+    """The series of `source`, read as the run read its own; those in the run's steps already are not reduced.
+    Those that say nothing about time are taken for the run's steps, as all are by a run that learned nothing
+    of time and reduced nothing.
+
+    Raises:
+        UserError: they cannot be read, or have other steps.
+    """
+    all_of_it = {"cut": "whole", "windows": config.Windows(), "labels": None, "max_missing": 1.0}
+    own = {"source": source, "reduce": config.Reduce(), "unusable": "error"}
+    as_it_is = learned.model_copy(update={**all_of_it, **own})
+    found = ingest.opened(as_it_is, parts, flat=True)
+    if (found.meta.nominal and not meta.nominal) or (meta.nominal and learned.reduce.factor == 1):
+        return found
+    if (
+        learned.reduce.factor > 1
+        and found.meta.axis.step_seconds * learned.reduce.factor == meta.axis.step_seconds
+    ):
+        found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
+    if found.meta.axis.step_seconds != meta.axis.step_seconds:
+        raise UserError(
+            f"{source} has steps of {found.meta.axis.step_seconds} s, and the run learned from steps of "
+            f"{meta.axis.step_seconds} s; bring it to those first"
+        )
+    return found
+
+
+@torch.inference_mode()
+def filter_series(
+    values: np.ndarray, network: nn.Module, scaler: Scaler, device: torch.device | str = "cpu"
+) -> np.ndarray:
+    """[n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not vary as
+    it is.
+    """
+    attributes = scaler.attributes(values)
+    scaled = scaler.scale(values, attributes)
+    series = torch.from_numpy(np.nan_to_num(scaled)).to(device)
+    restored = scaler.restore(network(series).float().cpu().numpy(), attributes)
+    flat = np.any(ingest.unusable(values), axis=1, keepdims=True)
+    return np.where(np.isnan(values) | flat, values.astype(np.float32), restored)

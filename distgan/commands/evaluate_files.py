@@ -1,0 +1,170 @@
+"""Two files, of real and of synthetic series -> report.html and report.json, where nothing else is known."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+import distgan
+from distgan import config
+from distgan.arguments import parse_evaluate_files
+from distgan.csvtext import unescape_cell
+from distgan.data import ingest
+from distgan.data.splits import assign_splits
+from distgan.data.store.metadata import Meta
+from distgan.data.store.private_table import SPLITS
+from distgan.errors import UserError
+from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.plots import catalogue
+from distgan.evaluation.plots.style import make_view
+from distgan.evaluation.report import writer
+from distgan.evaluation.report.verdict import COPIER, REAL
+from distgan.files import read_json
+from distgan.pipeline.evaluate import compute_scores
+
+ALIGN = (
+    "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
+)
+UNKNOWN = (
+    "How the synthetic series were made: by which model, from which real ones, and whether anything was "
+    "averaged before.",
+    "Which of the real series were learned from. The file of real ones was split by owner here: “training” "
+    "series only make the copier and the other floors, the hold-out is the measure. A copy of a real series "
+    "is noticed where that series fell into the training split.",
+)
+MEANINGS = {
+    REAL: "other real series of the same file: what a perfect generator would reach",
+    COPIER: "a part of the real series, copied: perfect at imitation, worthless as anonymisation",
+}
+
+
+def run(arguments: Sequence[str]) -> str:
+    """`--real FILE --synthetic FILE [--out FOLDER] [key.sub=value ...]`; the report, for a terminal.
+
+    Raises:
+        UserError: a file cannot be read, or the two do not fit together.
+    """
+    options = parse_evaluate_files(arguments)
+    settings: config.Config = options.settings
+    real, made = (
+        ingest.read(settings.data.model_copy(update={"source": source}))
+        for source in (options.real, options.synthetic)
+    )
+    if options.align is not None:
+        real, made = aligned(options, settings.data, real, made)
+    refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
+    splits = assign_splits(real.owners, settings.data.splits, settings.seed)
+    sets = {name: real.values[splits == name] for name in SPLITS}
+    counts = {name: count_series(real, splits == name) for name in SPLITS}
+    owners = {name: split.owners for name, split in counts.items()}
+    owner_of = {name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED}
+    results = compute_scores(sets, made.values, real.meta, settings.evaluate, owners, owner_of)
+    for row in results["rows"]:
+        row["meaning"] = MEANINGS.get(row["name"], row["meaning"])
+    view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
+    drawn = catalogue.draw_all(sets["holdout"], made.values, view, settings.evaluate.real_curves)
+    page, scores = options.out / "report.html", options.out / "report.json"
+    known = collect_facts(settings, options, real, made, counts)
+    writer.write(page, scores, results, known, drawn.pictures, first=drawn.first, explorer=drawn.explorer)
+    return f"report    {page}\n\n{writer.format_markdown(read_json(scores))}"
+
+
+def aligned(
+    options: argparse.Namespace, data: config.Data, real: ingest.Raw, made: ingest.Raw
+) -> tuple[ingest.Raw, ingest.Raw]:
+    """Return both series in the longer of their steps, by sums or means as --align says.
+
+    Raises:
+        UserError: the longer steps are no multiple of the shorter ones.
+    """
+    many = ratio(real.meta, made.meta)
+    if min(many.numerator, many.denominator) > 1:
+        raise UserError(
+            f"--align: steps of {real.meta.axis.step_seconds} s in {options.real} and of "
+            f"{made.meta.axis.step_seconds} s in {options.synthetic} do not divide each other; bring both to "
+            "one step with data.resample.step=…"
+        )
+    if many == 1:
+        return real, made
+    finer = options.real if many > 1 else options.synthetic
+    factor = data.reduce.factor * max(many.numerator, many.denominator)
+    reduce = config.Reduce(factor=factor, method=options.align)
+    read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
+    return (read, made) if many > 1 else (real, read)
+
+
+def ratio(real: Meta, made: Meta) -> Fraction:
+    """Return how many steps of `real` make one of `made`. Where one says nothing about time, the lengths
+    decide.
+    """
+    if real.nominal or made.nominal:
+        return Fraction(real.axis.length, made.axis.length)
+    return Fraction(made.axis.step_seconds, real.axis.step_seconds)
+
+
+def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
+    """
+    Raises:
+        UserError: steps, lengths, channels or times differ.
+    """
+    told = {
+        "steps of {} s": (one.axis.step_seconds, two.axis.step_seconds),
+        "series of {} steps": (one.axis.length, two.axis.length),
+        "channels {}": (", ".join(one.channels), ", ".join(two.channels)),
+        "times from {}": (one.axis.start, two.axis.start),
+    }
+    if one.nominal or two.nominal:
+        del told["steps of {} s"], told["times from {}"]  # one of them says nothing about time
+    if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
+        del told["channels {}"]  # as a table holds them
+    elif len(one.channels) == len(two.channels) == 1:
+        del told["channels {}"]  # a name alone makes no difference
+    for text, (here, there) in told.items():
+        if here != there:
+            raise UserError(
+                f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "
+                "both must have the same steps, length, channels and times"
+                + (ALIGN if ratio(one, two) != 1 else "")
+            )
+
+
+def count_series(series: ingest.Raw, chosen: np.ndarray) -> writer.Split:
+    people, owners = (set(np.asarray(names)[chosen]) for names in (series.entities, series.owners))
+    return writer.Split(int(chosen.sum()), len(people), len(owners))
+
+
+def collect_facts(
+    settings: config.Config,
+    options: argparse.Namespace,
+    real: ingest.Raw,
+    made: ingest.Raw,
+    counts: dict[str, writer.Split],
+) -> writer.Facts:
+    """What the two files say, and what they do not."""
+    meta, timeless = (
+        real.meta,
+        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
+    )
+    times = [f"Times of the {name} series: the file tells none." for name in timeless]
+    left_out = {
+        f"{name}, {why}": n
+        for name, raw in (("real", real), ("synthetic", made))
+        for why, n in raw.left_out.items()
+    }
+    return writer.Facts(
+        name=Path(options.synthetic).stem,
+        source=Path(options.real).name,
+        unit=meta.units,
+        channels=meta.channels,
+        start=meta.axis.start,
+        step_seconds=meta.axis.step_seconds,
+        length=meta.axis.length,
+        splits=counts,
+        left_out=left_out,
+        unknown=[*UNKNOWN, *times],
+        real_curves=settings.evaluate.real_curves,
+        version=distgan.__version__,
+    )

@@ -1,0 +1,77 @@
+"""What a bank promises and how well, in a few lines, and a map of the latents behind it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.groups import Members
+from distgan.anonymity.manifest import TENSORS, find_violations
+from distgan.anonymity.projection import Projection
+from distgan.errors import parsing
+from distgan.evaluation.attacks import tracing
+from distgan.evaluation.plots import population, style
+from distgan.files import read_json, write_bytes
+from distgan.pipeline.build_bank import TRACING, format_guarantee
+from distgan.run import Run
+
+SHOWN = 12  # groups, smallest first
+
+
+def is_bank(path: Path) -> bool:
+    return (path / TENSORS).exists()
+
+
+def describe(path: Path) -> str:
+    """
+    Raises:
+        Mismatch: the bank is damaged or breaks its own promises.
+    """
+    bank, settings = Bank.load(path), Bank.load(path).settings
+    refused = find_violations(path)
+    covered, plain = int(bank.sizes.sum()), bank.promise is None
+    lines = [
+        f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
+        f"floor {bank.floor}",
+        f"cover      {covered} entities"
+        + (
+            f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
+            if plain
+            else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
+        ),
+        f"condition  {settings.condition_dim} numbers, "
+        f"{bank.released} released per group with level and spread",
+        f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "
+        f"limit {settings.max_tracing_auc:g}",
+        "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
+    ]
+    if bank.promise is not None:
+        lines.append(f"privacy    {format_guarantee(bank)}")
+    order = np.argsort(bank.sizes, kind="stable")[:SHOWN]
+    lines += ["", "group  entities  effective  largest share  tracing bound"]
+    lines += [
+        f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f}"
+        f"  {bank.tracing_auc[group]:>13.3f}"
+        for group in order
+    ]
+    if bank.num_groups > SHOWN:
+        lines.append(f"       and {bank.num_groups - SHOWN} larger ones")
+    return "\n".join([*lines, "", *describe_private_part(Run(path.absolute().parent), bank)])
+
+
+def describe_private_part(run: Run, bank: Bank) -> list[str]:
+    """The attack as it was run and the map, where the owner's files lie beside the bank."""
+    members, projection = run.clusters / "members.safetensors", run.clusters / "projection.safetensors"
+    if not (members.exists() and projection.exists()):
+        return ["no map: the owner's private files do not lie beside this bank"]
+    told = read_json(run.clusters / TRACING) if (run.clusters / TRACING).exists() else []
+    fields = tracing.Attack.__dataclass_fields__
+    with parsing(run.clusters / TRACING):
+        attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+    held = Members.load(members)
+    means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    explained = Projection.load(projection).explained
+    place = run.folder / "bank-map.private.png"
+    picture = population.latent_map(held.points, held.groups, means, explained=explained)
+    write_bytes(place, style.render(picture), private=True)
+    return [*tracing.lines(attacks), f"map        {place} (private: every dot is an entity's latent)"]

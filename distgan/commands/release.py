@@ -1,0 +1,348 @@
+"""The gate: a run's synthetic series leave its folder only if every promise holds and every attack fails.
+
+First what the files promise of themselves, and whether series, weights, bank and split belong together (exit
+code 5 if they do not fit), then rules that no setting lifts, then the attacks (3: over a limit, 4: too little
+evidence), on the series together with what has left before and a sample of the generator. The verdict is
+always written beside the run; the release folder only if all holds, whole or not at all. Every attempt that
+came to the attacks is remembered in `releases.jsonl`.
+"""
+
+import datetime
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import distgan
+from distgan import config
+from distgan.anonymity import manifest
+from distgan.anonymity.bank import Bank
+from distgan.commands.attacked_series import AttackedSeries, audit_generated
+from distgan.data.export import export
+from distgan.data.ingest_cache import sha256
+from distgan.data.store.reader import Store
+from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.report.writer import load_template, make_json_ready
+from distgan.files import publish, refuse_standing, whole_folder, write_json, write_text
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.attack import Target, run_attacks
+from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.build_bank import run_tracing
+from distgan.pipeline.owners import audit_owners
+from distgan.pipeline.private_ledger import audit_ledger
+from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
+from distgan.pipeline.runner import current
+from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
+from distgan.run import Run
+
+SCHEMA = "distgan.verdict/1"
+STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
+MOST_OWNERS = 10_000  # of each side are attacked
+OUTLIERS = 0.2  # as many as an interval needs
+ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
+CODES = {battery.PASS: 0, battery.OVER: 3, battery.INSUFFICIENT: 4}
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise, why it does not hold ("" if it does), and what was verified, a line each."""
+
+    name: str
+    broken: str
+    exit_code: int
+    verified: tuple[str, ...] = ()
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "holds": not self.broken,
+            "text": self.broken,
+            "verified": list(self.verified),
+        }
+
+
+def run(folder: Run, place: Path) -> str:
+    """Release a run's synthetic series to the folder `place`.
+
+    Raises:
+        UserError: it is not a finished run, or `place` stands already.
+        OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
+    """
+    refuse_standing(place)
+    if not folder.config.exists():
+        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
+    folder.need(folder.synthetic, "generate")
+    settings = config.load(folder.config)
+    parallel = open_for_inference(settings)
+    try:
+        with folder.lock():
+            verdict = judge(settings, folder, parallel)
+            save(verdict, folder.folder / "release-verdict")
+            if verdict["privacy"]:
+                remember(verdict, settings, folder)
+            if verdict["exit_code"]:
+                where = folder.folder / "release-verdict.html"
+                raise ERRORS[verdict["exit_code"]](f"{verdict['sentence']} Nothing was released; see {where}")
+            write_release(place, verdict, settings, folder)
+    finally:
+        parallel.close()
+    return f"{verdict['sentence']} Released: {place}"
+
+
+# ------------------------------------------------------------------------------------------------ the verdict
+
+
+def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    """Checks in order, each only if the ones before hold; what was found, ready for JSON."""
+    checks, attacks, note = examine(settings, folder, parallel), None, ""
+    broken = [check for check in checks if check.broken]
+    if not broken:
+        chosen = AttackedSeries.gather(settings, folder, parallel)
+        print(note := chosen.note, flush=True)
+        attacks = attack(settings, folder, parallel, chosen.values)
+        if attacks is not None:
+            attacks = {**attacks, "attacked": chosen.counts}
+    code = broken[0].exit_code if broken else CODES[attacks["outcome"]] if attacks else 4
+    return {
+        "schema": SCHEMA,
+        "exit_code": code,
+        "sentence": format_sentence(broken, attacks),
+        "attacked": note,
+        "checks": [check.told() for check in checks],
+        "privacy": attacks,
+        "run": settings.identity,
+        "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "maker": f"distgan {distgan.__version__}",
+    }
+
+
+def examine(settings: config.Config, folder: Run, parallel: Parallel) -> list[Check]:
+    """Integrity, up to the first promise that does not hold; then all rules. Each is printed."""
+    found = []
+    for name, work in integrity(settings, folder, parallel):
+        found.append(audited(name, work))
+        if found[-1].broken:
+            return found
+    return found + rules(settings, folder)
+
+
+def audited(name: str, work: Callable[[], Any]) -> Check:
+    """Run one audit and print what it verified."""
+    try:
+        told = work()
+    except UserError as error:
+        return Check(name, str(error), 5)
+    lines = tuple([told] if isinstance(told, str) else told)
+    for line in lines:
+        print(f"verified  {line}", flush=True)
+    return Check(name, "", 5, lines)
+
+
+def remember(verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
+    """Add the attempt to the ledger; before series leave, a copy of them is kept."""
+    ledger = ReleaseLedger.open(folder)
+    leaves = not verdict["exit_code"]
+    if leaves:
+        ledger.keep_copy(folder.synthetic)
+    ledger.append(
+        {
+            "verdict": RELEASED if leaves else REFUSED,
+            "exit_code": verdict["exit_code"],
+            "series": ARTEFACTS["synthetic"].digest(folder),
+            "weights": ARTEFACTS["generator"].digest(folder),
+            "split": ARTEFACTS["split"].digest(folder),
+            "seed": settings.generate.seed,
+            "count": settings.generate.count,
+        }
+    )
+
+
+def format_sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
+    if broken:
+        return f"Not to be released: {broken[0].name}: {broken[0].broken}."
+    if attacks is None:
+        return "Not enough evidence: nobody was held out (data.splits.holdout), so nothing can be attacked."
+    return str(attacks["sentence"])
+
+
+def attack(
+    settings: config.Config, folder: Run, parallel: Parallel, synthetic: np.ndarray
+) -> dict[str, Any] | None:
+    """The battery on synthetic series [n, L, C] and on the bank."""
+    bank = Bank.load(folder.bank)
+    tracing = run_tracing(settings, folder, parallel, TrainingData.open(folder), bank, OUTLIERS)
+    return run_attacks(
+        settings,
+        folder,
+        parallel,
+        most=MOST_OWNERS,
+        target=Target(synthetic, tracing),
+        progress=lambda line: print(line, flush=True),
+    )
+
+
+Audit = tuple[str, Callable[[], str | list[str]]]
+
+
+def integrity(settings: config.Config, folder: Run, parallel: Parallel) -> list[Audit]:
+    """Whether manifests, ledgers, series and owners are what they say, belong together and are of this run:
+    names and audits, the quick ones first. An audit returns what it verified, or raises a `UserError`.
+    """
+    return [
+        ("the bank's manifest", lambda: audit_bank(folder)),
+        ("the ledger of privacy", lambda: audit_privacy(settings, folder)),
+        ("the ledger of releases", lambda: ReleaseLedger.open(folder).audit()),
+        ("the synthetic series", lambda: audit_series(settings, folder)),
+        ("what was trained on what", lambda: audit_chain(settings, folder)),
+        ("series of the generator", lambda: audit_generated(settings, folder, parallel)),
+        ("owners are people", lambda: audit_owners(folder)),
+    ]
+
+
+def audit_bank(folder: Run) -> str:
+    """
+    Raises:
+        UserError: the bank is damaged or missing.
+    """
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    return f"bank: {bank.num_groups} groups, tensors and manifest agree"
+
+
+def audit_privacy(settings: config.Config, folder: Run) -> str:
+    """
+    Raises:
+        Mismatch: as `audit_ledger`.
+    """
+    audit_ledger(settings, folder)
+    if settings.privacy.epsilon is None:
+        return "privacy ledger: no differential privacy was promised, and nothing was drawn"
+    return "privacy ledger: what was drawn is what the bank promises, and goes on from the bank's head"
+
+
+def audit_series(settings: config.Config, folder: Run) -> str:
+    """
+    Raises:
+        UserError: a chunk is damaged.
+        Mismatch: the series are not what this run's last `generate` made.
+    """
+    if current("generate", settings, folder) is None:
+        raise Mismatch("the run has changed since they were generated; run distgan generate again")
+    store = Store.open(folder.synthetic)
+    store.verify()
+    origin = store.meta.provenance
+    if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
+        raise Mismatch(f"{folder.synthetic} does not say that this run has made it")
+    return f"synthetic series: {store.num_series:,}, every checksum holds"
+
+
+def rules(settings: config.Config, folder: Run) -> list[Check]:
+    """What no setting lifts."""
+    bank = Bank.load(folder.bank)
+    violations = manifest.find_violations(folder.bank, strictest_settings(bank.settings))
+    storing = settings.model.name in STORING
+    return [
+        Check("the bank's aggregation", violations[0] if violations else "", 3),
+        Check(
+            "a generator without real series",
+            f"model {settings.model.name} keeps real series among its weights" if storing else "",
+            3,
+        ),
+        Check("owners behind each mean", check_owners(bank), 3),
+    ]
+
+
+def check_owners(bank: Bank) -> str:
+    """Where entities are several series of one owner, a mean of enough entities may be of few people. Under a
+    promise of privacy no owner has several.
+    """
+    if bank.promise is not None:
+        return ""
+    if not bank.owners:
+        return "the bank does not count them; remove the folder bank and run the same command again"
+    fewest, floor = min(bank.owners), bank.floor
+    return f"a mean is of {fewest} effective owners, below the floor of {floor}" if fewest < floor else ""
+
+
+def strictest_settings(held: config.Bank) -> config.Bank | None:
+    """The default limits, where the bank's own are laxer; a study is refused anyway."""
+    if held.study:
+        return None
+    share = min(held.max_share, config.Bank().max_share)
+    return config.Bank(condition_dim=held.condition_dim, max_share=share)
+
+
+# ------------------------------------------------------------------------------------------------- the folder
+
+
+def save(verdict: dict[str, Any], place: Path) -> None:
+    """`place`.json and `place`.html."""
+    write_json(place.with_suffix(".json"), make_json_ready(verdict))
+    write_text(
+        place.with_suffix(".html"),
+        load_template("verdict.html.jinja").render(verdict=make_json_ready(verdict)),
+    )
+
+
+def write_release(place: Path, verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
+    """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
+    form = settings.generate.format
+    with whole_folder(place) as temporary:
+        inside = Run(temporary)
+        shutil.copytree(folder.synthetic, inside.synthetic)
+        if form != "zarr":
+            export(
+                inside.synthetic,
+                inside.synthetic.with_suffix(f".{form}"),
+                "synthetic",
+                settings.generate.layout,
+            )
+            shutil.rmtree(inside.synthetic)
+        if folder.synthetic_labels.exists():
+            shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
+        shutil.copy(folder.bank / manifest.MANIFEST, temporary / "bank-manifest.json")
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
+        save({**verdict, "files": sums}, temporary / "verdict")
+        write_text(temporary / "README.txt", format_readme(verdict, settings, folder, form))
+        publish(temporary)
+
+
+def format_readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:
+    """What is here, what is promised and what is not, in plain words."""
+    _, meta = read_scaler(folder)
+    claims = verdict["privacy"]["claims"]
+    labelled = ["synthetic.labels.csv the class of each series, in their order"]
+    credit = find_credit(settings, meta)
+    return "\n".join(
+        [
+            "Synthetic time series",
+            "=====================",
+            "",
+            f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
+            + (f", in {meta.units}" if meta.units else ""),
+            *(labelled if folder.synthetic_labels.exists() else []),
+            "bank-manifest.json  the groups behind the generator's conditions: sizes, shares, tracing bounds",
+            "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
+            "",
+            "What is promised",
+            *(f"- {claim}" for claim in claims),
+            f"- {verdict['sentence']}",
+            *([f"- {verdict['attacked']}"] if verdict.get("attacked") else []),
+            "",
+            "What is not promised",
+            "- That nobody can ever learn anything about a person behind the data. Attacks that were not",
+            "  tried, and attackers who know more, are not covered.",
+            "",
+            "What stays with the data's owner",
+            "- The weights of encoder and discriminator, the checkpoints, latents, clusters, and every file",
+            "  named private. The generator's weights were not attacked either.",
+            *(["", f"The real data: {credit}"] if credit else []),
+            "",
+            f"Made by {verdict['maker']}, run {verdict['run']}, {verdict['made']}.",
+            "",
+        ]
+    )

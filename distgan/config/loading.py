@@ -1,0 +1,272 @@
+"""From YAML and the command line to settings. The only home of YAML."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from distgan.config.base import _lists_to_tuples, _merge, _nested
+from distgan.config.families import MODEL_NAMES
+from distgan.config.reference import reference
+from distgan.config.schema import Config
+from distgan.errors import UserError, reading
+from distgan.files import check_path, read_text
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people read it: `1e-4` is a number, only true/false are booleans, and no key stands twice."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag.rsplit(":", 1)[1] in ("null", "merge")]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+
+def _int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    digits = len(node.value.lstrip("+-0"))
+    if digits > 100:
+        line = node.start_mark.line + 1
+        raise UserError(f"line {line}: {node.value[:20]}… has {digits} digits; whole numbers have 64 bits")
+    return int(node.value)  # YAML 1.1 would read 0123 as octal
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"line {key_node.start_mark.line + 1}: a key is one word, no list or mapping")
+        name, line = key_node.value, key_node.start_mark.line + 1
+        if name in seen:
+            raise UserError(f"line {line}: key {name!r} stands already in line {seen[name]}")
+        seen[name] = line
+    return {
+        loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value
+    }
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+LARGEST = 1 << 18  # bytes of a config; the shipped ones have less than 6,000
+DEEPEST = 32  # levels of a config; the tree has 5
+LONGEST_CHAIN = 16  # files of `base:`
+OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _parse(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    Raises:
+        UserError, yaml.YAMLError: it is not YAML as configs have it, or nests too deep to be one.
+    """
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+            raise UserError("anchors and aliases are not read here; write the value out")
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > DEEPEST:
+            line = token.start_mark.line + 1
+            raise UserError(f"line {line}: nests deeper than {DEEPEST} levels; no setting lies so deep")
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    except (UserError, yaml.YAMLError):
+        raise
+    except Exception as error:  # what a wrong !!tag makes of PyYAML's constructors
+        raise UserError(f"a value does not fit its !!tag ({type(error).__name__}: {error})") from None
+
+
+def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the file's settings over those of its `base:` (a path beside the file)."""
+    check_path(str(path), "the config's path")
+    with reading(path):
+        place = os.path.realpath(path)
+    if place in seen:
+        raise UserError(f"{path}: base leads in a circle")
+    if len(seen) == LONGEST_CHAIN:
+        raise UserError(f"{path}: base goes on for more than {LONGEST_CHAIN} files; merge some")
+    if not os.path.lexists(path):
+        raise UserError(f"no config at {path}; the shipped ones are in configs/")
+    text = read_text(path, LARGEST)
+    if not text.strip():
+        raise UserError(f"{path} is empty; a config has a line at least, e.g. run_dir: runs/default")
+    try:
+        tree = _parse(text)
+    except (yaml.YAMLError, UserError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())[:500]}") from None
+    tree = {} if tree is None else _named(_renamed(tree, str(path)))
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
+    base = tree.pop("base", None)
+    if base is None:
+        return _with_model(tree)
+    return _merge(_read_tree(path.parent / str(base), (*seen, place)), tree)
+
+
+def _renamed(tree: Any, where: str) -> Any:
+    """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
+
+    Raises:
+        UserError: both are given and differ.
+    """
+    data = tree.get("data") if isinstance(tree, dict) else None
+    scaling = data.get("scaling") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(scaling, dict) or "lower_bound" not in scaling:
+        return tree
+    older, bounds = scaling["lower_bound"], data.get("bounds", {})
+    if not isinstance(bounds, dict):
+        return tree
+    newer = bounds.get("lower")
+    if older is not None and newer is not None and older != newer:
+        raise UserError(
+            f"{where}: data.scaling.lower_bound {older!r:.40} and data.bounds.lower {newer!r:.40} are two "
+            "names of one setting and differ; keep data.bounds.lower alone"
+        )
+    rest = {name: value for name, value in scaling.items() if name != "lower_bound"}
+    lower = {"lower": older if newer is None else newer}
+    return {**tree, "data": {**data, "scaling": rest, "bounds": {**bounds, **lower}}}
+
+
+def _named(tree: Any) -> Any:
+    """`model: tts_gan` is short for `model: {name: tts_gan}`."""
+    if isinstance(tree, dict) and isinstance(tree.get("model"), str):
+        return {**tree, "model": {"name": tree["model"]}}
+    return tree
+
+
+def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with its model's name, `multiscale` if it names none."""
+    model = tree.get("model", {})
+    return {**tree, "model": {"name": "multiscale", **model}} if isinstance(model, dict) else tree
+
+
+def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
+    dotted, equals, value = text.partition("=")
+    if not equals or not dotted:
+        raise UserError(f"{text[:80]!r} is not key.sub=value")
+    if dotted.count(".") > DEEPEST:
+        raise UserError(f"unknown key {dotted[:80]!r}…: no setting lies so deep")
+    try:
+        nested: Any = _parse(value)
+    except yaml.YAMLError:
+        nested = value
+    except UserError as error:
+        raise UserError(f"{dotted[:80]}: {error}") from None
+    merged: dict[str, Any] = _merge(tree, _named(_renamed(_nested(dotted.strip(), nested), dotted)))
+    return merged
+
+
+def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The settings of a YAML file (or the defaults) with `key.sub=value` overrides.
+
+    Raises:
+        UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
+        line.
+    """
+    tree = _with_model({}) if path is None else _read_tree(check_path(os.fspath(path), "--config"))
+    for text in overrides:
+        tree = _override(tree, text)
+    return from_tree(tree, where=str(path or "config"))
+
+
+def from_tree(tree: Any, where: str = "config") -> Config:
+    """
+    Raises:
+        UserError: a key, a value or a combination is wrong.
+    """
+    tree = _named(_renamed(_lists_to_tuples(tree), where))
+    if isinstance(tree, dict):
+        tree = _with_model(tree)
+    try:
+        settings = Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error)}") from None
+    _check_paths(settings)
+    _check_sizes(settings.model_dump(), "")
+    return settings
+
+
+def _check_sizes(value: Any, name: str) -> None:
+    """
+    Raises:
+        UserError: a whole number does not fit 64 bits.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_sizes(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, tuple):
+        for inner in value:
+            _check_sizes(inner, name)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise UserError(f"{name} is {value}; whole numbers have 64 bits, use a smaller one")
+
+
+def _check_paths(settings: Config) -> None:
+    """
+    Raises:
+        UserError: a path of the settings is empty, or none that a file system takes.
+    """
+    check_path(settings.run_dir, "run_dir")
+    if "://" not in settings.data.source:
+        check_path(settings.data.source, "data.source")
+    if settings.engine.offload.path is not None:
+        check_path(str(settings.engine.offload.path), "engine.offload.path")
+
+
+def _prefixes(dotted: str) -> list[str]:
+    parts = dotted.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _unknown(dotted: str, known: Iterable[str]) -> str:
+    """What is said of a key that is none, with the nearest that is."""
+    if dotted in known:
+        return f"unknown key {dotted!r}: another model has it"
+    if len(dotted) > 100:
+        return f"unknown key {dotted[:80]!r}…"
+    near = difflib.get_close_matches(dotted, list(known), n=1, cutoff=0.5)
+    last = dotted.rpartition(".")[2]
+    near = near or [name for name in known if name.rpartition(".")[2] == last][:1]
+    return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _explain(error: ValidationError) -> str:
+    """The first mistake in one line: key, value, rule, and the nearest valid key for an unknown one."""
+    mistakes = error.errors()
+    mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
+    path = [str(part) for part in mistake["loc"]]
+    if len(path) > 1 and path[0] == "model" and path[1] in MODEL_NAMES:
+        del path[1]  # pydantic names the chosen alternative in the path
+    dotted = ".".join(path)
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    if mistake["type"] == "extra_forbidden":
+        known = list(dict.fromkeys(part for name, *_ in reference() for part in _prefixes(name)))
+        return f"{_unknown(dotted, known)}{more}"
+    if mistake["type"] == "union_tag_invalid":
+        return (
+            f"model.name {mistake['input'].get('name')!r} is not known; one of {', '.join(MODEL_NAMES)}{more}"
+        )
+    rule = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "value_error":
+        return (f"{dotted}: " if dotted else "") + rule + more
+    shown = f"{mistake['input']!r:.100}"
+    return f"{dotted} is {shown}: {rule[0].lower()}{rule[1:]}{more}"

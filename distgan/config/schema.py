@@ -1,0 +1,239 @@
+"""The whole tree of settings, and what a run's stages depend on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import model_validator
+
+from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
+from distgan.config.base import Section, _merge, _nested, key
+from distgan.config.data import Data
+from distgan.config.families import RECURRENT, Model, Multiscale
+from distgan.config.sweep import Sweep
+from distgan.config.training import Engine, Evaluate, Generate, Objective, Train
+
+LENGTHS = (  # of `train`: how long, how often and how patiently, not what is learned
+    "steps",
+    "report_every",
+    "sample_every",
+    "checkpoint_every",
+    "keep_last",
+    "keep_every",
+    "max_skips",
+    "max_rollbacks",
+)
+FREE = {"train": LENGTHS, "data": ("credit", "accept")}  # keys on which nothing depends that a run learns
+STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
+DEPENDS = {
+    "prepare": ("seed", "data"),
+    "encoder": ("encoder",),
+    "cluster": ("clusters", "bank", "privacy"),
+    "gan": ("model", "objective", "train"),
+}  # the sections that a stage's result depends on, besides those of the stages before it
+
+
+def fixed(name: str) -> bool:
+    """Whether what a run learns depends on this dotted key: it may be searched, and not change in a run."""
+    depended = {section for sections in DEPENDS.values() for section in sections}
+    section, _, rest = name.partition(".")
+    return section in depended and rest not in FREE.get(section, ())
+
+
+class Config(Section):
+    seed: int = key(0, "of weights, splits, order and noise of training", ge=0, lt=2**63)
+    run_dir: str = key("runs/default", "the run folder; the same folder and config resume")
+    data: Data = key(Data(), "what is learned from")
+    encoder: Encoder = key(Encoder(), "the VAE that embeds series")
+    clusters: Clusters = key(Clusters(), "k-means on the latents")
+    bank: Bank = key(Bank(), "groups and their conditions: where the anonymity rests")
+    privacy: Privacy = key(Privacy(), "a formal promise for the bank, in exchange for noise")
+    model: Model = key(Multiscale(), "the generator and discriminator, by name")
+    objective: Objective = key(Objective(), "the losses")
+    train: Train = key(Train(), "the GAN's training")
+    engine: Engine = key(Engine(), "precision and devices; may change between resumes")
+    generate: Generate = key(Generate(), "the synthetic series")
+    evaluate: Evaluate = key(Evaluate(), "the report")
+    sweep: Sweep = key(Sweep(), "a search for better settings; read by `distgan sweep` alone")
+
+    @model_validator(mode="after")
+    def _together(self) -> "Config":
+        if self.bank.condition_dim > self.encoder.latent_dim:
+            raise ValueError(
+                f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
+                f"{self.encoder.latent_dim}; a condition is a narrow part of the latent"
+            )
+        if self.privacy.epsilon is not None:
+            self._private()
+        self._engine_fits()
+        if self.model.name == "tts_cgan" and not self.bank.by_label:
+            raise ValueError("model tts_cgan is conditional on labels; set bank.by_label=true")
+        self._game_fits()
+        if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
+            raise ValueError(
+                f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
+            )
+        before = getattr(self.model, "embedding_steps", 0) + getattr(self.model, "supervised_steps", 0)
+        before += getattr(self.model, "pretraining_steps", 0)
+        if before >= self.train.steps:
+            raise ValueError(
+                f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
+                f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
+            )
+        self._space_fits()
+        return self
+
+    @property
+    def of_whole_batches(self) -> bool:
+        """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
+        return self.model.name in RECURRENT or self.objective.moments > 0
+
+    def _game_fits(self) -> None:
+        """Refuse what a family's own game would not heed."""
+        name, objective, own = self.model.name, self.objective, ("timegan", "nr_gan")
+        if name in own and objective.loss != Objective().loss:
+            raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
+        if name in own and objective.augment.on:
+            raise ValueError(f"model {name} does not augment; leave objective.augment out")
+        if name in (*own, "crnn_gan") and objective.moments:
+            raise ValueError(f"model {name} has a generator's loss of its own; leave objective.moments out")
+        if name == "crnn_gan" and objective.loss == "wgangp-mode":
+            raise ValueError("model crnn_gan has no mode-seeking term; use objective.loss=wgangp")
+
+    def _space_fits(self) -> None:
+        """Every searched key is one, and takes all that may be drawn for it."""
+        space = self.sweep.space
+        before = set(self.flat()) - set(space)
+        for name, dimension in space.items():
+            for other in dimension.when:
+                if other not in before:
+                    from distgan.config.loading import _unknown  # which needs this tree
+
+                    late = f"{other!r}, which stands after it" if other in space else _unknown(other, before)
+                    raise ValueError(f"sweep.space.{name}: `when` asks for {late}")
+            before.add(name)
+            base = {other: values[0] for other, values in dimension.when.items()}
+            for value in dimension.way[1]:
+                self.with_values({**base, name: value}, where="sweep.space")
+            if not fixed(name):
+                raise ValueError(
+                    f"sweep.space: {name} is not what a run learns from or by; it cannot be searched"
+                )
+
+    def with_values(self, values: Mapping[str, Any], where: str = "trial") -> "Config":
+        """These settings, with other values for some dotted keys and nothing to search.
+
+        Raises:
+            UserError: a key, a value or a combination is wrong.
+        """
+        tree = self.model_dump(mode="json")
+        del tree["sweep"]
+        for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
+            tree = _merge(tree, _nested(name, values[name]))
+        from distgan.config.loading import from_tree  # which needs this tree
+
+        return from_tree(tree, where)
+
+    def _recurrent_fits(self) -> None:
+        """Refuse what layers that hold float32 weights cannot."""
+        name, engine = self.model.name, self.engine
+        halved = engine.precision != "fp32" and (engine.zero or engine.discriminator_zero)
+        if name in RECURRENT and halved:
+            raise ValueError(
+                f"model {name} computes in float32, and engine.zero above 0 holds weights in "
+                f"{engine.precision}; use engine.zero=0 or engine.precision=fp32"
+            )
+
+    def _engine_fits(self) -> None:
+        """Refuse what an engine cannot do, before anything is loaded."""
+        self._recurrent_fits()
+        engine, kind = self.engine, self.objective.penalty.kind
+        both = {
+            engine.zero,
+            critic := engine.zero if engine.discriminator_zero is None else engine.discriminator_zero,
+        }
+        if kind in ("exact", "interpolated") and critic == 3 and not engine.gather_penalty:
+            raise ValueError(
+                f"objective.penalty.kind {kind} differentiates the discriminator twice, which engine.zero 3 "
+                "cannot; use engine.discriminator_zero=2, engine.gather_penalty=true or finite_difference"
+            )
+        if kind in ("exact", "interpolated") and critic == 3 and engine.checkpoint_activations:
+            raise ValueError(
+                f"objective.penalty.kind {kind}, engine.zero 3 of the discriminator and "
+                "engine.checkpoint_activations exclude each other; use engine.discriminator_zero=2"
+            )
+        if kind in ("exact", "interpolated") and engine.compile:
+            raise ValueError(
+                f"objective.penalty.kind {kind} differentiates twice, which engine.compile cannot; "
+                "use kind finite_difference or engine.compile=false"
+            )
+        if engine.compile and both != {0}:
+            raise ValueError("engine.compile works with engine.zero 0 only; drop one of the two")
+        if engine.offload.optimizer != "none" and 0 in both:
+            raise ValueError(
+                "engine.offload.optimizer needs engine.zero (and discriminator_zero) of 1, 2 or 3"
+            )
+        if (engine.offload.optimizer == "nvme") != (engine.offload.path is not None):
+            raise ValueError(
+                "engine.offload.optimizer=nvme and engine.offload.path=FOLDER need each other; "
+                "set both, or use engine.offload.optimizer=cpu"
+            )
+        if engine.offload.parameters != "none" and both != {3}:
+            raise ValueError("engine.offload.parameters needs engine.zero (and discriminator_zero) of 3")
+
+    def _private(self) -> None:
+        """What would look at the data beside the accounted releases."""
+        told = {
+            "clusters.count auto": self.clusters.count == "auto",
+            "clusters.spherical true": self.clusters.spherical,
+            f"bank.training {self.bank.training}": self.bank.training != "mean",
+            "bank.by_label true": self.bank.by_label,
+        }
+        for name, true in told.items():
+            if true:
+                raise ValueError(
+                    f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "
+                    "number)"
+                )
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Those that the model has, in order."""
+        return FILTER_STAGES if self.model.name == "nr_gan" else STAGES
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """For each stage, a hash of all that its result depends on; no lengths, credit, engine, outputs."""
+        tree = self.model_dump(mode="json")
+        for section, free in FREE.items():
+            tree[section] = {name: value for name, value in tree[section].items() if name not in free}
+        identity, chain = "", {}
+        for stage in STAGES:
+            own = {section: tree[section] for section in DEPENDS.get(stage, ())}
+            identity = hashlib.sha256(json.dumps([identity, own], sort_keys=True).encode()).hexdigest()[:16]
+            chain[stage] = identity
+        return chain
+
+    @property
+    def identity(self) -> str:
+        """Hash of what a run *is*: data, networks, losses, rates."""
+        return self.identities["gan"]
+
+    def flat(self) -> dict[str, Any]:
+        """Every key with its value: {"train.steps": 1000, ...}."""
+        return _flat(self.model_dump(mode="json"))
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves.update(
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        )
+    return leaves

@@ -1,0 +1,20 @@
+"""Calendar features of time stamps: computed where they are wanted, never stored."""
+
+import numpy as np
+
+FEATURES = 6
+
+
+def calendar_features(times: np.ndarray) -> np.ndarray:
+    """Hour of day, day of week and day of year as points on circles: datetime64[s] [L] -> float32 [L, 6].
+
+    Columns: sine and cosine of the time of day, of the time of week (from Monday 0:00), of the time of year.
+    """
+    seconds = times.astype("M8[s]")
+    day = (seconds - seconds.astype("M8[D]")).astype(np.float64) / 86400
+    weekday = (seconds.astype("M8[D]").astype(np.int64) + 3) % 7  # 1 January 1970 was a Thursday
+    years = seconds.astype("M8[Y]")
+    length = ((years + 1).astype("M8[D]") - years.astype("M8[D]")).astype(np.float64)
+    date = (seconds.astype("M8[D]") - years.astype("M8[D]")).astype(np.float64)
+    turns = 2 * np.pi * np.stack([day, (weekday + day) / 7, (date + day) / length], axis=1)
+    return np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(len(times), FEATURES).astype(np.float32)

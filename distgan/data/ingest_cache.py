@@ -1,0 +1,160 @@
+"""What ingest keeps on disk while it reads: parsed parts of a source, so that memory stays bounded and a
+killed reading goes on where it was. Each part is whole or absent.
+"""
+
+import hashlib
+import json
+import math
+import mmap
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import google_crc32c
+import numpy as np
+
+from distgan.errors import writing
+from distgan.files import read_json, write_json
+from distgan.progress import Progress
+
+Part = TypeVar("Part")
+WORKERS = max(1, min(4, os.cpu_count() or 1))
+
+
+class IngestCache:
+    """A folder of parts of one source, read in one way. Parts of another source or way are thrown away."""
+
+    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
+        self.folder = folder
+        with writing(folder):
+            if folder.exists() and not self._ours(key):
+                shutil.rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            for litter in folder.glob("*.tmp"):
+                litter.unlink()
+            if not (folder / "key.json").exists():
+                write_json(folder / "key.json", key)
+
+    def _ours(self, key: dict[str, Any]) -> bool:
+        path = self.folder / "key.json"
+        return path.exists() and read_json(path) == json.loads(json.dumps(key))
+
+    def done(self, name: str) -> bool:
+        """Whether a part is there and whole: its arrays have their checksums."""
+        try:
+            crcs = json.loads((self.folder / f"{name}.json").read_bytes())["crcs"]
+            found = {key: _crc(self.folder / f"{name}.{key}.npy") for key in crcs}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return False
+        return bool(found == crcs)
+
+    def save(self, name: str, facts: dict[str, Any], **arrays: np.ndarray) -> None:
+        """Keep a part: its arrays, then what is to say of it, which marks it whole."""
+        for key, array in arrays.items():
+            self._whole(f"{name}.{key}.npy", partial(_save, array))
+        crcs = {key: _crc(self.folder / f"{name}.{key}.npy") for key in arrays}
+        self._whole(f"{name}.json", partial(_write, json.dumps(facts | {"crcs": crcs}).encode()))
+
+    def _whole(self, name: str, write: Callable[[IO[bytes]], None]) -> None:
+        temporary = self.folder / f"{name}.{uuid.uuid4().hex[:8]}.tmp"
+        with writing(self.folder):
+            with open(temporary, "wb") as file:
+                write(file)
+            os.replace(temporary, self.folder / name)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.folder / f"{name}.json")
+        return found
+
+    def array(self, name: str, key: str) -> np.ndarray:
+        """An array of a part, mapped: only what is touched is read."""
+        path = self.folder / f"{name}.{key}.npy"
+        return np.load(path, mmap_mode="r") if path.stat().st_size > 1 << 16 else np.load(path)
+
+    def matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
+        """A new array on disk, larger than memory if need be."""
+        path = self.folder / f"{name}.f32"
+        rows = max(1, (16 << 20) // (4 * int(np.prod(shape[1:]))))
+        block = np.full((min(rows, shape[0]), *shape[1:]), fill, np.float32)
+        with writing(self.folder), open(path, "wb") as file:
+            for first in range(0, shape[0], rows):
+                block[: min(rows, shape[0] - first)].tofile(file)
+        return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def _crc(path: Path) -> int:
+    return int(google_crc32c.value(path.read_bytes()))
+
+
+def _save(array: np.ndarray, file: IO[bytes]) -> None:
+    np.save(file, array)
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+@contextmanager
+def open_cache_folder(folder: Path | None) -> Iterator[Path]:
+    """`folder`, kept if the process is killed so that the next one goes on, and removed otherwise; or a
+    temporary one.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="distgan-") as temporary:
+            yield Path(temporary)
+        return
+    try:
+        yield folder
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_pages(matrix: np.memmap) -> None:
+    """Take a mapped array's pages out of this process's memory; the system writes them when it likes."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        matrix._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def rows_of(matrix: np.memmap, first: int, last: int) -> np.ndarray:
+    """Rows of an array on disk, read from the file: its pages would otherwise stay in memory."""
+    size = math.prod(matrix.shape[1:])
+    place = first * size * matrix.dtype.itemsize
+    found = np.fromfile(str(matrix.filename), matrix.dtype, (last - first) * size, offset=place)
+    return found.reshape(last - first, *matrix.shape[1:])
+
+
+def run_in_parallel(
+    do: Callable[[Part], object], parts: Iterable[Part], total: int, what: str, workers: int = WORKERS
+) -> None:
+    """`do(part)` for every part, a few at a time in threads; the first error by order of parts ends it."""
+    waiting: list[Future[object]] = []
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ingest")
+    try:
+        with Progress(what, total, "parts") as progress:
+            for part in parts:
+                waiting.append(pool.submit(do, part))
+                if len(waiting) > workers:
+                    waiting.pop(0).result()
+                    progress.advance()
+            for future in waiting:
+                future.result()
+                progress.advance()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

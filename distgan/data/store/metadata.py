@@ -1,0 +1,62 @@
+"""What the numbers of a store mean: times, channels, units, source."""
+
+from calendar import isleap
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Regular local times: `length` stamps from `start` (ISO 8601, no offset), `step_seconds` apart.
+
+    Without `leap_days` the calendar has no 29 February, as in a store of years cut to 365 days.
+    """
+
+    start: str
+    step_seconds: int
+    length: int
+    leap_days: bool = False
+
+    @property
+    def steps_per_day(self) -> float:
+        return 86400 / self.step_seconds
+
+    def times(self) -> np.ndarray:
+        """datetime64[s] [length]."""
+        times = np.datetime64(self.start, "s") + self.step_seconds * np.arange(self.length).astype("m8[s]")
+        if self.leap_days:
+            return times
+        for year in count(int(self.start[:4])):
+            if np.datetime64(f"{year}-02-28") > times[-1]:
+                return times
+            if isleap(year):
+                times[times >= np.datetime64(f"{year}-02-29", "s")] += np.timedelta64(1, "D")
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What the numbers of a store mean (times, channels, units), their source, and how steps were merged."""
+
+    axis: Axis
+    channels: tuple[str, ...]
+    units: str
+    provenance: dict[str, Any]
+    reduction: dict[str, Any]
+
+    @property
+    def nominal(self) -> bool:
+        """Whether the source told no times, so that the axis only counts."""
+        return str(self.provenance.get("clock", "")).startswith("nominal")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"channels": list(self.channels)}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        return cls(
+            **content | {"axis": Axis(**content["axis"]), "channels": tuple(content["channels"])},
+        )

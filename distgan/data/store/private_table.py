@@ -1,0 +1,83 @@
+"""Who is behind each row of a store, and in which split; never part of a release."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from distgan.csvtext import format_csv, unescape_cell
+from distgan.data.store.reader import _rows_of
+from distgan.data.store.writer import AGAIN
+from distgan.errors import UserError
+from distgan.files import read_text, write_text
+
+SPLITS = ("train", "holdout", "reference")
+COLUMNS = ["row", "entity", "owner", "split"]  # and "label", where the source tells one
+
+
+@dataclass(frozen=True)
+class Table:
+    """Who is behind each row of a store, and on which side of the split. Never part of a release, but for
+    the labels: they are a public class of each series, such as an activity.
+    """
+
+    entities: np.ndarray
+    owners: np.ndarray
+    splits: np.ndarray
+    labels: np.ndarray | None = None
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers (int64) of one split, ascending."""
+        assert split in SPLITS, split
+        return np.flatnonzero(self.splits == split)
+
+
+def private_table(store_path: Path) -> Path:
+    """series.zarr -> series.private.csv, beside the store and not inside it."""
+    return store_path.with_name(f"{store_path.stem}.private.csv")
+
+
+def write_table(
+    path: Path,
+    entities: Sequence[str],
+    owners: Sequence[str],
+    splits: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Write the table of a store, private."""
+    more = {} if labels is None else {"label": [str(label) for label in labels]}
+    rows = zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True)
+    write_text(path, format_csv([*COLUMNS, *more], rows), private=True)
+
+
+def read_table(path: Path) -> Table:
+    """
+    Raises:
+        UserError: it is missing, damaged, or a row has no known split.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is missing; it names the entity and split of each series")
+    text = read_text(path)
+    if text and not text.endswith("\n"):
+        raise UserError(f"{path} ends in the middle of a line; it was cut off, {AGAIN}")
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
+    columns = lines[0] if lines else []
+    if columns not in (COLUMNS, [*COLUMNS, "label"]):
+        raise UserError(f"{path} must begin with the line {','.join(COLUMNS)} (and ,label where told)")
+    for row, line in enumerate(lines[1:]):
+        if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
+            raise UserError(
+                f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(SPLITS)}, "
+                f"found {','.join(line)[:80]}; {AGAIN}"
+            )
+    store = path.with_name(f"{path.name.removesuffix('.private.csv')}.zarr")
+    if (store / "manifest.json").exists() and len(lines) - 1 != (rows := _rows_of(store)):
+        raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
+    values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
+    return Table(*(np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]))

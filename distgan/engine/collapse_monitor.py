@@ -1,0 +1,43 @@
+"""A watch over what goes wrong in a GAN while all numbers are finite: collapse, and a game that is over."""
+
+import logging
+from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
+
+ALIKE = 0.05  # spread of generated series, as a share of the real ones' spread
+DECIDED = 0.995  # share of pairs that the discriminator tells apart
+PATIENCE = 3  # reports in a row
+
+
+class CollapseMonitor:
+    """Warns, each time it sets in, when all generated series are alike or the discriminator has won."""
+
+    def __init__(self, speaks: bool = True) -> None:
+        self.speaks = speaks
+        self.rows = {"alike": 0, "decided": 0}
+
+    def look(self, step: int, metrics: Mapping[str, float]) -> list[str]:
+        """Look at one report's means; gives the warnings that are due."""
+        found: dict[str, str] = {}
+        for name, value in metrics.items():
+            if name.endswith("/spread") and value < ALIKE:
+                found["alike"] = (
+                    f"step {step}: generated series are nearly all alike (they vary {value:.1%} as much as "
+                    "real ones), it has collapsed; lower its rate or raise objective.penalty.weight"
+                )
+            if name.endswith("/accuracy") and value > DECIDED:
+                found["decided"] = (
+                    f"step {step}: the discriminator tells {value:.1%} of pairs apart: the generator learns "
+                    "little; lower train.discriminator_rate or raise objective.penalty.weight"
+                )
+        return [self._warn(found[kind]) for kind in self.rows if self._lasts(kind, kind in found)]
+
+    def _lasts(self, kind: str, seen: bool) -> bool:
+        self.rows[kind] = self.rows[kind] + 1 if seen else 0
+        return self.rows[kind] == PATIENCE
+
+    def _warn(self, words: str) -> str:
+        if self.speaks:
+            log.warning(words)
+        return words

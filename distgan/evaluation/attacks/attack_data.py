@@ -1,0 +1,248 @@
+"""What an attacker has: real series of members and of strangers, the attacker's own, the synthetic ones.
+
+*Members* are owners whose series were trained on; *strangers* were held out before anything was fitted. An
+attack says who of both is a member; what it does better than on strangers is the leak. The unit is the owner:
+all series or windows of an owner are one.
+
+Shapes: n series, L steps, C channels, E owners, D numbers of a description. NaN where missing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from distgan.evaluation.attacks import features, tracing
+from distgan.rng import keyed_generator
+
+Array = np.ndarray
+Embed = Callable[[Array], Array]  # [n, L, C] in original units, NaN where missing -> [n, D]
+
+FARTHEST = 0.2  # of the owners that count as outliers: enough for an interval
+SMALLEST = 0.25  # of the members, in the smallest groups
+ROWS_AT_ONCE = 512
+FIRST = 3  # by products, among which the nearest is found exactly
+DIRECTIONS = 8  # of the descriptions in which densities are compared
+TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Side:
+    """Real series, a code 0 .. E-1 of the owner behind each, and the group of the bank that each is in or
+    would be in.
+    """
+
+    series: Array  # [n, L, C] float32
+    owners: Array  # [n] int64
+    groups: Array | None = None  # [n] int64
+
+    @staticmethod
+    def of(series: Array, owners: Array | None = None, groups: Array | None = None) -> "Side":
+        codes = np.arange(len(series)) if owners is None else np.unique(owners, return_inverse=True)[1]
+        return Side(np.asarray(series, np.float32), codes, groups)
+
+    @property
+    def num_owners(self) -> int:
+        return int(self.owners.max()) + 1 if len(self.owners) else 0
+
+    @property
+    def has_several(self) -> bool:
+        """Whether an owner has more than one series."""
+        return self.num_owners < len(self.owners)
+
+    def highest(self, scores: Array) -> Array:
+        """Each owner's highest score: [n] -> [E]."""
+        best = np.full(self.num_owners, -np.inf)
+        np.maximum.at(best, self.owners, scores)
+        return best
+
+    def mean(self, scores: Array) -> Array:
+        """Each owner's mean: [n] or [n, D] -> [E] or [E, D]."""
+        columns = scores.reshape(len(scores), -1).T
+        sums = np.stack([np.bincount(self.owners, weights=column) for column in columns], axis=1)
+        return (sums / np.bincount(self.owners)[:, None]).reshape(self.num_owners, *scores.shape[1:])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The nearest of each set in the other: distances and places."""
+
+    there: Array  # [n] distance of each of the first to the nearest of the second
+    there_place: Array
+    back: Array  # [m] distance of each of the second to the nearest of the first
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything an attack may use. What several attacks need is worked out once.
+
+    Attributes:
+        reference: the attacker's own real series, of neither side; may be empty.
+        embed: the run's own encoder, which the attacker is taken to have; by default interpretable features.
+        traced: the tracing attack on the bank, by exposure, as it was run.
+        static_auc: the bound of the same attack from group sizes, worst group.
+        tracing_limit: of both.
+        promised_auc, epsilon, delta: what a private bank promises.
+        white_box: name -> scores of the members' and the strangers' series by the run's networks.
+    """
+
+    members: Side
+    strangers: Side
+    reference: Array
+    synthetic: Array
+    steps_per_day: float
+    embed: Embed | None = None
+    traced: Sequence[tracing.Attack] = ()
+    static_auc: float | None = None
+    tracing_limit: float = 0.65
+    promised_auc: float | None = None
+    epsilon: float | None = None
+    delta: float = 1e-6
+    white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
+    seed: int = 0
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        return keyed_generator(self.seed, 0, purpose)
+
+    # --------------------------------------------------------------------------------------- series as rows
+
+    @cached_property
+    def _scale(self) -> tuple[Array, Array]:
+        """Mean and deviation of each channel, of the synthetic series: all that an attacker has for sure."""
+        return (
+            np.asarray(np.nanmean(self.synthetic, axis=(0, 1), dtype=np.float64), np.float32),
+            np.asarray(
+                np.maximum(np.nanstd(self.synthetic, axis=(0, 1), dtype=np.float64), 1e-12), np.float32
+            ),
+        )
+
+    def rows(self, series: Array) -> Array:
+        """[n, L, C] -> [n, L·C] in deviations of the channel; a gap has the series' own mean."""
+        centre, scale = self._scale
+        return ((features.filled(series) - centre) / scale).reshape(len(series), -1)
+
+    @cached_property
+    def to_members(self) -> Pair:
+        """Synthetic series and members' series."""
+        return both_ways(self.rows(self.synthetic), self.rows(self.members.series))
+
+    @cached_property
+    def to_strangers(self) -> Pair:
+        return both_ways(self.rows(self.synthetic), self.rows(self.strangers.series))
+
+    # -------------------------------------------------------------------------------------------- described
+
+    @cached_property
+    def _describing(self) -> tuple[Array, Array]:
+        """Median and quartile distance of the synthetic series' features."""
+        values = features.describe(self.synthetic, self.steps_per_day)
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+        spread = np.where(high > low, high - low, np.maximum(values.std(axis=0), 1e-9))
+        return middle, spread
+
+    def described(self, series: Array) -> Array:
+        """Interpretable features in quartile distances of the synthetic ones', cut off far out: [n, D]."""
+        middle, spread = self._describing
+        return np.clip((features.describe(series, self.steps_per_day) - middle) / spread, -10, 10)
+
+    @cached_property
+    def features(self) -> tuple[Array, Array, Array]:
+        """Of the owners of both sides, their series averaged, and of the synthetic series."""
+        sides = [side.mean(self.described(side.series)) for side in (self.members, self.strangers)]
+        return sides[0], sides[1], self.described(self.synthetic)
+
+    def embedded(self, series: Array) -> Array:
+        return self.described(series) if self.embed is None else np.asarray(self.embed(series), np.float64)
+
+    # ------------------------------------------------------------------------------------------------ scores
+
+    @cached_property
+    def nearness(self) -> tuple[Array, Array]:
+        """Scores of both sides' series: minus the distance to the nearest synthetic one, the black box of
+        GAN-Leaks (Chen et al. 2020).
+        """
+        return -self.to_members.back, -self.to_strangers.back
+
+    @cached_property
+    def density(self) -> tuple[Array, Array]:
+        """log p_synthetic(x) − log p_reference(x), as in DOMIAS (van Breugel et al. 2023).
+
+        Densities are those of the nearest neighbour, p ∝ distance^−D, in the principal directions of what the
+        encoder (or interpretable features) says of a series. Without reference series, p_synthetic alone.
+        """
+        sides = [self.embedded(side.series) for side in (self.members, self.strangers)]
+        made = self.embedded(self.synthetic)
+        turn, centre = _whitened(made)
+        inside, outside, made = ((values - centre) @ turn for values in (*sides, made))
+        scores = [-np.log(both_ways(side, made).there + TINY) for side in (inside, outside)]
+        if len(self.reference):
+            own = (self.embedded(self.reference) - centre) @ turn
+            for score, side in zip(scores, (inside, outside)):
+                score += np.log(both_ways(side, own).there + TINY)
+        return scores[0], scores[1]
+
+    # --------------------------------------------------------------------------------------------- exposures
+
+    @cached_property
+    def exposures(self) -> dict[str, tuple[Array, Array]]:
+        """Who is more exposed than others: name -> which members and which strangers, [E] bool each."""
+        members, strangers, _ = self.features
+        far = [np.linalg.norm(side - np.median(strangers, axis=0), axis=1) for side in (members, strangers)]
+        edge = np.quantile(np.concatenate(far), 1 - FARTHEST)
+        found = {"outliers": (far[0] >= edge, far[1] >= edge)}
+        if self.members.groups is not None and self.strangers.groups is not None:
+            sizes = np.bincount(self.members.groups)
+            order = np.argsort(sizes, kind="stable")
+            reached = np.cumsum(sizes[order]) >= SMALLEST * sizes.sum()
+            small = np.zeros(max(len(sizes), int(self.strangers.groups.max()) + 1), bool)
+            small[order[: int(np.argmax(reached)) + 1]] = True
+            inside = self.members.highest(small[self.members.groups]) > 0
+            outside = self.strangers.highest(small[self.strangers.groups]) > 0
+            found["smallest groups"] = (inside, outside)
+        return found
+
+
+def both_ways(first: Array, second: Array) -> Pair:
+    """Nearest neighbours between two sets of rows [n, D], [m, D] by Euclidean distance, in blocks.
+
+    Products of float32 choose, then the differences themselves are measured: products cancel near a copy.
+    """
+    first, second = (np.ascontiguousarray(rows, np.float32) for rows in (first, second))
+    squares = np.einsum("md,md->m", second, second)
+    there, places = np.full(len(first), np.inf), np.zeros(len(first), np.int64)
+    back, back_places = np.full(len(second), np.inf), np.zeros(len(second), np.int64)
+    if not (len(first) and len(second)):
+        return Pair(there, places, back)
+    for start in range(0, len(first), ROWS_AT_ONCE):
+        block = first[start : start + ROWS_AT_ONCE]
+        distances = squares - 2 * (block @ second.T)
+        distances += np.einsum("nd,nd->n", block, block)[:, None]
+        span = slice(start, start + len(block))
+        there[span], places[span] = _nearest(block, second, distances)
+        nearest = distances.argmin(axis=0)
+        lowest = distances[nearest, np.arange(len(second))]
+        better = lowest < back
+        back[better], back_places[better] = lowest[better], nearest[better] + start
+    for start in range(0, len(second), ROWS_AT_ONCE):
+        span = slice(start, start + ROWS_AT_ONCE)
+        back[span] = np.linalg.norm(first[back_places[span]] - second[span], axis=1)
+    return Pair(there, places, back)
+
+
+def _whitened(values: Array) -> tuple[Array, Array]:
+    """Principal directions of [n, D] in which it has unit variance: [D, d], and the mean."""
+    centre = values.mean(axis=0)
+    _, sizes, vectors = np.linalg.svd((values - centre) / np.sqrt(len(values)), full_matrices=False)
+    keep = (sizes > 1e-6 * max(sizes[0], TINY)) & (np.arange(len(sizes)) < DIRECTIONS)
+    return vectors[keep].T / sizes[keep], centre
+
+
+def _nearest(block: Array, others: Array, distances: Array) -> tuple[Array, Array]:
+    """Distance and place of the nearest of `others`, exact among the few that come first by products."""
+    count = min(FIRST, len(others))
+    few = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    exact = np.linalg.norm(others[few] - block[:, None], axis=2)
+    best = exact.argmin(axis=1)
+    rows = np.arange(len(block))
+    return exact[rows, best], few[rows, best]

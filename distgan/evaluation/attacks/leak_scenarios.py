@@ -1,0 +1,301 @@
+"""The battery's own test: a made population, an honest release of it, and releases with planted leaks.
+
+Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
+draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what
+somebody has done, or could do by mistake; every one must fail the battery, and the honest release must pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from distgan.anonymity import clustering, faiss_backend
+from distgan.anonymity.dp import mechanism
+from distgan.evaluation.attacks import fragment_leaks, tracing
+from distgan.evaluation.attacks.attack_data import Array, Scene, Side
+from distgan.evaluation.attacks.fragment_leaks import Kind
+from distgan.rng import keyed_generator
+
+NUMBERS = 8  # of a home
+STEPS_PER_DAY = 24
+SHARE = 0.01  # of the synthetic series that a leak replaces
+GROUPS = 10
+CANARIES, FAR = 40, 6.0  # homes that are unlike all others, in deviations
+WIDE = 256  # numbers of a wide latent, as the seeds'
+PROBES = 4
+EPSILON, DELTA, TOO_LITTLE = 0.5, 1e-6, 0.1  # of the promise, and the part of its noise that is drawn
+
+
+def homes(count: int, rng: np.random.Generator) -> Array:
+    """[count, 8] standard normal."""
+    return rng.standard_normal((count, NUMBERS))
+
+
+def series(numbers: Array, length: int, rng: np.random.Generator) -> Array:
+    """A draw for each home: [n, 8] -> [n, length, 1] float32, positive, hourly."""
+    size, day, night, week, hour, weekday, noise, memory = numbers.T[:, :, None]
+    time = np.arange(length)[None]
+    daily = np.exp(0.3 * day - 0.5) * np.sin(2 * np.pi * (time - 8 - 2 * hour) / STEPS_PER_DAY)
+    halved = 0.3 * np.exp(0.3 * night) * np.sin(4 * np.pi * (time - 2 * hour) / STEPS_PER_DAY)
+    weekly = 0.2 * week * np.sin(2 * np.pi * (time - 24 * weekday) / (7 * STEPS_PER_DAY))
+    left = rng.standard_normal((len(numbers), length), dtype=np.float32)
+    keep = 0.5 + 0.4 * np.tanh(memory)
+    for step in range(1, length):
+        left[:, step] = keep[:, 0] * left[:, step - 1] + np.sqrt(1 - keep[:, 0] ** 2) * left[:, step]
+    values = np.exp(0.4 * size + daily + halved + weekly + 0.4 * np.exp(0.2 * noise) * left)
+    return values[..., None].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Population:
+    """The made homes of every side, and of the synthetic series of an honest sampler."""
+
+    members: Array  # [n, 8]
+    strangers: Array
+    scene: Scene  # the honest release
+
+    @staticmethod
+    def of(owners: int = 3000, length: int = 336, seed: int = 0) -> "Population":
+        rng = keyed_generator(seed, 0, "made population")
+        made = [homes(count, rng) for count in (owners, owners, owners // 3, owners)]
+        drawn = [series(numbers, length, rng) for numbers in made]
+        scene = Scene(
+            members=Side.of(drawn[0]),
+            strangers=Side.of(drawn[1]),
+            reference=drawn[2],
+            synthetic=drawn[3],
+            steps_per_day=STEPS_PER_DAY,
+            seed=seed,
+        )
+        return Population(made[0], made[1], with_bank(scene, made[0], made[1], GROUPS))
+
+
+def with_bank(
+    scene: Scene, members: Array, strangers: Array, groups: int, heavy: Array | None = None
+) -> Scene:
+    """A bank of k-means on the homes' numbers, with its attack; `heavy` members carry their group alone."""
+    found = clustering.kmeans(lambda: iter([members]), groups, iterations=10, restarts=1, seed=scene.seed)
+    inside = found.assignment
+    beside = faiss_backend.nearest_centroid(strangers, found.centroids)
+    weights = np.ones(len(members))
+    if heavy is not None:
+        weights[heavy] = len(members)
+    weights /= np.bincount(inside, weights=weights)[inside]
+    means = np.stack([np.bincount(inside, weights=weights * column) for column in members.T], axis=1)
+    effective = 1 / np.bincount(inside, weights=weights**2)
+    return replace(
+        scene,
+        members=replace(scene.members, groups=inside),
+        strangers=replace(scene.strangers, groups=beside),
+        traced=traced(members, inside, strangers, beside, means, scene),
+        static_auc=bound(NUMBERS, float(effective.min())),
+    )
+
+
+def bound(released: int, members: float) -> float:
+    """Φ(√(d/k)/√2) of the tracing attack on a mean of k latents: as of normal noise √(k/d) wide."""
+    return mechanism.tracing_bound((members / released) ** 0.5)
+
+
+def traced(
+    members: Array,
+    inside: Array,
+    strangers: Array,
+    beside: Array,
+    means: Array,
+    scene: Scene,
+    averaged: Array | None = None,
+) -> list[tracing.Attack]:
+    return tracing.attack(
+        members,
+        inside,
+        strangers,
+        beside,
+        means,
+        limit=scene.tracing_limit,
+        averaged=averaged,
+        farthest=0.2,
+        seed=scene.seed,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ leaks
+
+
+Change = Callable[[Array, np.random.Generator], Array]
+
+
+def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], Scene]:
+    """One in a hundred synthetic series is a member's, changed, or is so from one part of its length on to
+    another.
+    """
+
+    def leak(population: Population) -> Scene:
+        scene, rng = population.scene, population.scene.rng("planted copies")
+        made = scene.synthetic.copy()
+        count = round(SHARE * len(made))
+        whom = rng.choice(len(scene.members.series), count, replace=False)
+        steps = slice(round(first * made.shape[1]), round(last * made.shape[1]))
+        made[:count, steps] = change(scene.members.series[whom], rng)[:, steps]
+        return replace(scene, synthetic=made)
+
+    return leak
+
+
+def with_channel(scene: Scene) -> Scene:
+    """Every series with a second channel, of a home of its own."""
+    rng = scene.rng("second channel")
+
+    def widened(values: Array) -> Array:
+        return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
+
+    members, strangers = (
+        replace(side, series=widened(side.series)) for side in (scene.members, scene.strangers)
+    )
+    return replace(
+        scene,
+        members=members,
+        strangers=strangers,
+        reference=widened(scene.reference),
+        synthetic=widened(scene.synthetic),
+    )
+
+
+def one_channel_copied(population: Population) -> Scene:
+    """Of two channels, one in a hundred synthetic series has a member's second one."""
+    scene = with_channel(population.scene)
+    made = scene.synthetic.copy()
+    copied = some_copied(lambda copied, rng: copied)(replace(population, scene=scene)).synthetic
+    made[..., 1] = copied[..., 1]
+    return replace(scene, synthetic=made)
+
+
+def with_noise(part: float) -> Change:
+    """Noise of so large a part of each series' deviation."""
+
+    def noisy(copied: Array, rng: np.random.Generator) -> Array:
+        size = part * copied.std(axis=1, keepdims=True)
+        return copied + size * rng.standard_normal(copied.shape, dtype=np.float32)
+
+    return noisy
+
+
+def memorising(population: Population) -> Scene:
+    """A generator that gives back its training series with 1 % of noise."""
+    scene = population.scene
+    rng = scene.rng("memorised")
+    whom = rng.integers(len(scene.members.series), size=len(scene.synthetic))
+    return replace(scene, synthetic=with_noise(0.01)(scene.members.series[whom], rng))
+
+
+def singletons(population: Population) -> Scene:
+    """Many clusters and no floor: some groups are one home."""
+    return with_bank(population.scene, population.members, population.strangers, len(population.members) // 5)
+
+
+def canaries(population: Population) -> Scene:
+    """Homes unlike all others carry their groups: no limit on one entity's share."""
+    members = population.members.copy()
+    rng = population.scene.rng("canaries")
+    whom = rng.choice(len(members), CANARIES, replace=False)
+    directions = rng.standard_normal((CANARIES, NUMBERS))
+    members[whom] = FAR * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return with_bank(population.scene, members, population.strangers, GROUPS, heavy=whom)
+
+
+def wide_probes(population: Population) -> Scene:
+    """What the seeds do: a condition is the mean of four latents as wide as the series."""
+    scene = population.scene
+    members, strangers = (
+        side.series[:, :WIDE, 0].astype(np.float64) for side in (scene.members, scene.strangers)
+    )
+    inside, beside = scene.members.groups, scene.strangers.groups
+    assert inside is not None and beside is not None
+    rng = scene.rng("probes")
+    probes = [rng.choice(np.flatnonzero(inside == group), PROBES) for group in range(int(inside.max()) + 1)]
+    averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
+    means = np.stack([members[rows].mean(axis=0) for rows in probes])
+    attacks = traced(members, inside, strangers, beside, means, scene, averaged)
+    return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
+
+
+def noisy_bank(population: Population, noise: float) -> Scene:
+    """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
+    multiplier = mechanism.noise_multiplier(EPSILON, DELTA)
+    promised = mechanism.tracing_bound(multiplier)
+    scene, members, strangers = population.scene, population.members, population.strangers
+    number = len(members) // 30
+    inside, beside = (np.arange(len(side)) % number for side in (members, strangers))
+    sums = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1)
+    drawn = scene.rng("noise of the bank").standard_normal(sums.shape)
+    radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
+    means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
+    attacks = traced(members, inside, strangers, beside, means, scene)
+    return replace(
+        scene, traced=attacks, epsilon=EPSILON, promised_auc=promised, static_auc=bound(NUMBERS, 30)
+    )
+
+
+def read_by_meters(scene: Scene) -> Scene:
+    """The scene as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
+    of the homes, and 10 % of the days empty, with zeros.
+    """
+    rng = scene.rng("meters")
+
+    def read(series: Array) -> Array:
+        length = series.shape[1]
+        quiet = rng.random((len(series), 1, 1)) < 0.4
+        night = (np.arange(length) % STEPS_PER_DAY < STEPS_PER_DAY // 4)[None, :, None]
+        standby = 0.003 + 0.001 * rng.integers(0, 2, series.shape)
+        days = rng.random((len(series), -(-length // STEPS_PER_DAY), 1)) < 0.1
+        empty = np.repeat(days, STEPS_PER_DAY, axis=1)[:, :length]
+        values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
+        return np.round(values, 3).astype(np.float32)
+
+    members, strangers = (
+        replace(side, series=read(side.series)) for side in (scene.members, scene.strangers)
+    )
+    return replace(
+        scene,
+        members=members,
+        strangers=strangers,
+        reference=read(scene.reference),
+        synthetic=read(scene.synthetic),
+    )
+
+
+def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], Scene]:
+    """So many of the synthetic series, one at least, are fragments of members' series."""
+
+    def leak(population: Population) -> Scene:
+        scene, rng = population.scene, population.scene.rng("planted fragments")
+        made = scene.synthetic.copy()
+        count = max(1, round(share * len(made)))
+        made[:count] = kind(scene.members.series, count, STEPS_PER_DAY, rng)
+        return replace(scene, synthetic=made)
+
+    return leak
+
+
+Leak = Callable[[Population], Scene]
+IN_SERIES: dict[str, Leak] = {
+    "1 % copies": some_copied(lambda copied, rng: copied),
+    "1 % scaled copies": some_copied(lambda copied, rng: np.float32(1.15) * copied),
+    "1 % shifted copies": some_copied(lambda copied, rng: np.roll(copied, STEPS_PER_DAY, axis=1)),
+    "1 % noisy copies": some_copied(with_noise(0.05)),
+    "1 % copies of half a series": some_copied(lambda copied, rng: copied, 0, 0.5),
+    "1 % copies of a quarter of a series": some_copied(lambda copied, rng: copied, 0.5, 0.75),
+    "1 % copies of one channel": one_channel_copied,
+    "a memorising generator": memorising,
+}
+IN_FRAGMENTS: dict[str, Leak] = {
+    f"1 % {name}": some_fragments(kind)
+    for name, kind in {**fragment_leaks.EXACT, **fragment_leaks.NEAR}.items()
+}
+IN_BANK: dict[str, Leak] = {
+    "singleton groups": singletons,
+    "four wide probes": wide_probes,
+    "too little noise for the promise": lambda population: noisy_bank(population, TOO_LITTLE),
+    "canaries carry their groups": canaries,
+}

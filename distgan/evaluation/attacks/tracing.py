@@ -1,0 +1,204 @@
+"""Can somebody tell from the released means who is behind them? The tracing attack, run.
+
+The attacker knows a target's own numbers, whichever group it would be in, and strangers of that group. The
+score is the inner product of the target's and of the released mean's distance from the strangers' mean, both
+in units in which strangers vary alike (Dwork et al. 2015; the best linear test for normal numbers). Who is
+spread over thousands of others hides a leak in a few: so success is told for each exposure, not only over
+all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+from distgan.anonymity.attributes import asinh_ratio_and_log_rms
+
+FEWEST_STRANGERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
+SMALLEST_QUARTER, FARTHEST = 0.25, 0.05
+RIDGE = 1e-3  # of the strangers' mean variance
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Attack:
+    """The attack on one kind of entity: AUC with its 95 % interval (DeLong et al. 1988), 0.5 is guessing."""
+
+    exposure: str
+    meaning: str
+    entities: int
+    strangers: int
+    auc: float
+    low: float
+    high: float
+    limit: float
+
+    @property
+    def verdict(self) -> str:
+        if self.low > self.limit:
+            return "above the limit"
+        return "below the limit" if self.high <= self.limit else "too few to tell"
+
+
+def own_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+    """What is released of a group, of one entity: [n, K], [n, C, 2] -> [n, K + 4C].
+
+    Condition; steadiness and size; their squares, since deviations are released, too.
+    """
+    values = asinh_ratio_and_log_rms(attributes).reshape(len(points), -1)
+    return np.concatenate([points, values, values**2], axis=1).astype(np.float64)
+
+
+def released_numbers(means: np.ndarray, attributes_mean: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """The released means in the same numbers: [G, K], [G, C, 2], [G, C, 2] -> [G, K + 4C]."""
+    first, spread = (
+        array.reshape(len(means), -1).astype(np.float64) for array in (attributes_mean, deviations)
+    )
+    return np.concatenate([means, first, spread**2 + first**2], axis=1)
+
+
+def attack(
+    members: np.ndarray,
+    groups: np.ndarray,
+    strangers: np.ndarray,
+    stranger_groups: np.ndarray,
+    released: np.ndarray,
+    *,
+    limit: float,
+    averaged: np.ndarray | None = None,
+    farthest: float = FARTHEST,
+    seed: int = 0,
+) -> list[Attack]:
+    """The attack by exposure; nothing, if there are too few strangers for any group.
+
+    Args:
+        members: [n, D] each training entity's own numbers; groups: [n] its group.
+        strangers: [m, D] of entities that are in no group; stranger_groups: [m] where each would be.
+        released: [G, D].
+        averaged: [n] bool, who is really in the mean, if not all.
+        farthest: share of the members that counts as outliers.
+    """
+    scores = _scores(members, groups, strangers, stranger_groups, released, seed)
+    if scores is None:
+        return []
+    inside, outside, far_in, far_out = scores
+    known, others = np.isfinite(inside), np.isfinite(outside)
+    small = _in_smallest(groups, len(released))
+    edge = np.quantile(far_in[known], 1 - farthest)
+    far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
+    exposures = [
+        ("all", "every entity behind a released mean", known, others),
+        (
+            "smallest groups",
+            "the quarter of the groups with the fewest",
+            known & small[groups],
+            others & small[stranger_groups],  # scores of other groups have other scales
+        ),
+        (
+            "outliers",
+            f"the {farthest:.0%} farthest from their groups",
+            known & (far_in >= edge),
+            far_strangers,
+        ),
+    ]
+    if averaged is not None:
+        exposures.insert(1, ("averaged", "entities really in the mean", known & averaged, others))
+    return [
+        Attack(name, meaning, int(who.sum()), int(whom.sum()), *auc(inside[who], outside[whom]), limit)
+        for name, meaning, who, whom in exposures
+        if who.any() and whom.any()
+    ]
+
+
+def _scores(
+    members: np.ndarray,
+    groups: np.ndarray,
+    strangers: np.ndarray,
+    stranger_groups: np.ndarray,
+    released: np.ndarray,
+    seed: int,
+) -> tuple[np.ndarray, ...] | None:
+    """Scores of members and strangers, and how far from its group each lies; NaN where not attacked.
+
+    Half of the strangers are the attacker's own, then the other half; nobody is scored by a mean he is in.
+    """
+    number = len(released)
+    held = np.bincount(stranger_groups, minlength=number)
+    usable = held >= FEWEST_STRANGERS
+    if not usable.any():
+        return None
+    order = np.random.default_rng(seed).permutation(len(strangers))
+    half = np.zeros(len(strangers), int)
+    for group in np.flatnonzero(usable):  # each group's strangers alternate between the halves
+        own = order[stranger_groups[order] == group]
+        half[own] = np.arange(len(own)) % 2
+    inside, far_in = np.zeros((2, len(members))), np.zeros((2, len(members)))
+    outside, far_out = np.full(len(strangers), np.nan), np.full(len(strangers), np.nan)
+    for turn in (0, 1):
+        known = usable[stranger_groups] & (half == turn)
+        centres = _group_means(strangers[known], stranger_groups[known], number)
+        turned = _whitening(strangers[known] - centres[stranger_groups[known]])
+        inside[turn], far_in[turn] = _score(members, groups, centres, released, turned)
+        scored = usable[stranger_groups] & (half != turn)
+        outside[scored], far_out[scored] = _score(
+            strangers[scored], stranger_groups[scored], centres, released, turned
+        )
+    lost = ~usable[groups]
+    inside, far_in = inside.mean(axis=0), far_in.mean(axis=0)
+    inside[lost] = far_in[lost] = np.nan
+    return inside, outside, far_in, far_out
+
+
+def _group_means(values: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
+    sizes = np.maximum(np.bincount(groups, minlength=number), 1)
+    sums = [np.bincount(groups, weights=column, minlength=number) for column in values.T]
+    return np.stack(sums, axis=1) / sizes[:, None]
+
+
+def _whitening(centred: np.ndarray) -> np.ndarray:
+    """A matrix that gives centred rows [n, D] unit variance in every direction: [D, D]."""
+    scale = np.maximum(centred.std(axis=0), 1e-12)
+    variances, vectors = np.linalg.eigh(np.cov(centred.T / scale[:, None], ddof=0).reshape(2 * (len(scale),)))
+    ridge = RIDGE * max(float(variances.mean()), 1e-12)
+    return (vectors / np.sqrt(np.maximum(variances, 0) + ridge)) / scale[:, None]
+
+
+def _score(
+    values: np.ndarray, groups: np.ndarray, centres: np.ndarray, released: np.ndarray, turned: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    directions = (released - centres) @ turned
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
+    distance = (values - centres[groups]) @ turned
+    return np.sum(distance * directions[groups], axis=1), np.linalg.norm(distance, axis=1)
+
+
+def _in_smallest(groups: np.ndarray, number: int) -> np.ndarray:
+    """[G] whether a group is of the quarter with the fewest entities, one at least."""
+    order = np.argsort(np.bincount(groups, minlength=number), kind="stable")
+    small = np.zeros(number, bool)
+    small[order[: max(1, int(SMALLEST_QUARTER * number))]] = True
+    return small
+
+
+def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
+    """P(inside > outside) and its 95 % interval."""
+    n, m = len(inside), len(outside)
+    joint = rankdata(np.concatenate([inside, outside]))
+    above = (joint[:n] - rankdata(inside)) / m  # share of strangers below each member
+    below = (joint[n:] - rankdata(outside)) / n  # share of members below each stranger
+    auc = float(above.mean())
+    # with a single one or none that differs nothing is known of the error: never less than one wrong in all
+    least = 1 / (4 * min(n, m) ** 2)
+    error = NORMAL_95 * float(np.sqrt(max(above.var() / n + below.var() / m, least)))
+    return auc, max(0.0, auc - error), min(1.0, auc + error)
+
+
+def lines(attacks: Sequence[Attack]) -> list[str]:
+    """For a terminal, one attack a line."""
+    return [
+        f"tracing   {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
+        f"{each.entities} "
+        f"against {each.strangers} strangers, limit {each.limit:g}: {each.verdict}"
+        for each in attacks
+    ]

@@ -1,0 +1,105 @@
+"""What every table prints beside a model: copies, the mean, shuffles, and generators without a network.
+
+All are made from training series alone. Shapes: n series, L steps, C channels.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from distgan import config
+from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.report.verdict import (
+    CLUSTER_MEAN,
+    COPIER,
+    GAUSSIAN,
+    MEAN_CURVE,
+    NOISY_COPIER,
+    PCA_GMM,
+    SHUFFLED,
+    SHUFFLED_DAYS,
+)
+from distgan.models import classical
+from distgan.rng import keyed_generator, keyed_normal
+
+NOISE = 0.05  # of the noisy copier, in spreads of each series
+FITTED_SERIES = 1000  # that a classical generator is fitted to, at most
+FEWEST_FITTED = 8
+AT_ONCE = 256  # series drawn together
+
+CLASSICAL = {
+    GAUSSIAN: (classical.Gaussian, config.Gaussian()),
+    PCA_GMM: (classical.PcaGmm, config.PcaGmm()),
+    CLUSTER_MEAN: (classical.ClusterMean, config.ClusterMean()),
+}
+
+
+def make_baselines(
+    train: Array, count: int, steps_per_day: float, seed: int
+) -> dict[str, Callable[[], Array]]:
+    """What makes the series of each floor, by row: train [n, L, C] -> [n or count, L, C] each.
+
+    Rows that the data have no room for are left out: days to shuffle, enough series to fit to.
+    """
+    day = round(steps_per_day)
+    rows: dict[str, Callable[[], Array]] = {
+        COPIER: lambda: train,
+        NOISY_COPIER: lambda: add_noise(train, seed),
+        MEAN_CURVE: lambda: np.repeat(mean_curve(train)[None], count, axis=0),
+        SHUFFLED: lambda: shuffle_blocks(train, 1, seed),
+    }
+    if 2 <= day <= train.shape[1] // 2:
+        rows[SHUFFLED_DAYS] = lambda: shuffle_blocks(train, day, seed)
+    if len(train) >= FEWEST_FITTED:
+        rows |= {name: _fit_classical(name, train, count, seed) for name in CLASSICAL}
+    return rows
+
+
+def add_noise(train: Array, seed: int) -> Array:
+    noise = keyed_generator(seed, 0, "floor noise").standard_normal(train.shape, dtype=np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is missing throughout stays missing
+        spread = np.nanstd(train, axis=1, keepdims=True)
+    return np.asarray(train + NOISE * spread * noise, dtype=np.float32)
+
+
+def mean_curve(train: Array) -> Array:
+    """[n, L, C] -> [L, C]; a step that is missing everywhere stays missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(train, axis=0, dtype=np.float64), dtype=np.float32)
+
+
+def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
+    """Every series in blocks of so many steps, in random order; what is left at the end stays there."""
+    rng = keyed_generator(seed, 0, f"floor shuffled {block}")
+    blocks = train.shape[1] // block
+    order = np.arange(train.shape[1])
+    result = np.empty_like(train)
+    for row, series in enumerate(train):
+        order[: blocks * block] = (block * rng.permutation(blocks)[:, None] + np.arange(block)).ravel()
+        result[row] = series[order]
+    return result
+
+
+def _fit_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:
+    """Draws `count` series from the classical generator of that name."""
+
+    def make() -> Array:
+        _, length, channels = train.shape
+        family, settings = CLASSICAL[name]
+        generator = family(length, channels, settings)
+        chosen = keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
+        series = torch.from_numpy(np.asarray(train[np.sort(chosen)], dtype=np.float32))
+        generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
+        parts = []
+        for start in range(0, count, AT_ONCE):
+            places = torch.arange(start, min(start + AT_ONCE, count))
+            noise = keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
+            with torch.inference_mode():
+                parts.append(generator(noise, torch.zeros(len(places), 0)).numpy())
+        return np.concatenate(parts)
+
+    return make

@@ -1,0 +1,1 @@
+"""Scores of synthetic series beside real ones."""

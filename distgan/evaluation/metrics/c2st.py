@@ -1,0 +1,221 @@
+"""Critics: classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
+
+The convolution critic works at any length. TimeGAN's networks (Yoon et al. 2019) are for short series, and
+there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
+
+Shapes: n series, L steps, C channels.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distgan.evaluation.metrics.descriptors import Array, Descriptors
+from distgan.rng import keyed_generator, torch_seed
+
+CRITIC_SERIES = 250  # of each set that a critic is trained on, at most
+ALPHAS = np.logspace(0, 5, 6)
+LEVEL_SHARE = 0.05  # of the critic's squared length that level and spread have; all kernels have the rest
+LONGEST = 256  # steps of series that recurrent networks are shown
+FEWEST = 10  # series of each class
+BATCH, RATE, TEST_SHARE = 128, 1e-3, 0.2  # as published
+RUNS = 3  # of the small network: its accuracy hangs on its seed
+STRONG_UNITS = 32
+
+# ------------------------------------------------------------------------------------- the convolution critic
+
+
+def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:
+    """Balanced accuracy of ridge regression (on the kernels' features, level and spread) on held-out series.
+
+    It is trained on one half of the owners and tested on the other, then the other way round, with as many
+    series of the one set as of the other. NaN if there are too few.
+
+    Args:
+        scale: [C] of the values, to weigh levels with.
+    """
+    features = [_features(traits, scale) for traits in (target, candidate)]
+    halves = [_halves(traits.owner) for traits in (target, candidate)]
+    sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
+    if min(sizes) < 2:
+        return math.nan
+    sides = [[values[rows[side][: sizes[side]]] for values, rows in zip(features, halves)] for side in (0, 1)]
+    return (_accuracy(sides[0], sides[1]) + _accuracy(sides[1], sides[0])) / 2
+
+
+def _features(traits: Descriptors, scale: Array) -> Array:
+    """[n, F]; level and spread are made long enough to count beside hundreds of kernels."""
+    own = [np.arcsinh(traits.level / scale), np.log(traits.spread / scale + 1e-3)]
+    weight = math.sqrt(LEVEL_SHARE * max(traits.kernels.shape[1], 1))
+    return np.concatenate([traits.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
+
+
+def _halves(owner: Array) -> tuple[Array, Array]:
+    """Rows of two sides about equal in size, no owner on both; in the order of the rows."""
+    names, first, codes, sizes = np.unique(owner, return_index=True, return_inverse=True, return_counts=True)
+    side, filled = np.zeros(len(names), int), [0, 0]
+    for name in np.argsort(first):
+        side[name] = int(filled[1] < filled[0])
+        filled[side[name]] += sizes[name]
+    return np.flatnonzero(side[codes] == 0), np.flatnonzero(side[codes] == 1)
+
+
+def _accuracy(train: list[Array], test: list[Array]) -> float:
+    """Of ridge regression on +1 (real) and -1, trained on two equal sets and tested on two others."""
+    features = np.concatenate([values[:CRITIC_SERIES] for values in train]).astype(np.float64)
+    middle = features.mean(0)
+    direction = ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
+    right = [sign * ((values - middle) @ direction) > 0 for sign, values in zip((1, -1), test)]
+    return float(np.mean([np.mean(found) for found in right]))
+
+
+def ridge(centred: Array, signs: Array) -> Array:
+    """Weights [F] of ridge regression of signs [n] that sum to 0 on centred features [n, F].
+
+    Its strength is the one of `ALPHAS` with the least squared leave-one-out error, the intercept refitted.
+    """
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    turned = vectors.T @ signs
+    errors = []
+    for alpha in ALPHAS:
+        share = alpha / (np.maximum(values, 0) + alpha)  # of each direction that is left over
+        left_out = (vectors * share) @ turned / (np.square(vectors) @ share - 1 / len(signs))
+        errors.append(np.square(left_out).mean())
+    alpha = ALPHAS[int(np.argmin(errors))]
+    return centred.T @ (vectors @ (turned / (np.maximum(values, 0) + alpha)))
+
+
+# ----------------------------------------------------------------------------------------- recurrent networks
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score, and its standard error over the series it was tested on."""
+
+    value: float
+    error: float
+
+
+class Recurrent(nn.Module):
+    """A GRU and a linear layer behind its last state, or behind each: (B, L, C) -> (B, 1) or (B, L, 1).
+
+    Starts as TensorFlow's GRUCell does: Glorot's uniform weights, 1 in the biases of both gates.
+    """
+
+    def __init__(self, channels: int, units: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.gru, self.head = nn.GRU(channels, units, batch_first=True), nn.Linear(units, 1)
+        parameter = self.gru.get_parameter
+        with torch.no_grad():
+            for part, outputs in ((slice(0, 2 * units), 2 * units), (slice(2 * units, None), units)):
+                bound = math.sqrt(6 / (channels + units + outputs))
+                for name in ("weight_ih_l0", "weight_hh_l0"):
+                    parameter(name)[part].uniform_(-bound, bound, generator=generator)
+            parameter("bias_ih_l0").zero_()[: 2 * units] = 1
+            parameter("bias_hh_l0").zero_()
+            nn.init.xavier_uniform_(self.head.weight, generator=generator)
+            self.head.bias.zero_()
+
+    def forward(self, series: Tensor, *, last: bool) -> Tensor:
+        states = self.gru(series)[0]
+        return self.head(states[:, -1] if last else states)
+
+
+def hidden_units(channels: int) -> int:
+    """int(dim / 2) as published, where a univariate series would have none."""
+    return max(1, channels // 2)
+
+
+def _train(
+    network: Recurrent, loss: Callable[[Array], Tensor], rows: int, steps: int, rng: np.random.Generator
+) -> None:
+    """Adam on `loss` of random rows, none twice in a batch."""
+    adam = torch.optim.Adam(network.parameters(), RATE)
+    for _ in range(steps):
+        value = loss(rng.permutation(rows)[:BATCH])
+        adam.zero_grad()
+        value.backward()
+        adam.step()
+
+
+def discriminative(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+    """|accuracy - 0.5| on a fifth of the series of a network trained on the others.
+
+    Args:
+        real, made: [n, L, C], [m, L, C] on the same scale, NaN where missing; as many of each are used.
+    """
+    rng = keyed_generator(seed, 0, "discriminative score")
+    count = min(len(real), len(made))
+    one, two = (values[rng.permutation(len(values))[:count]] for values in (real, made))
+    gaps = np.isnan(one) | np.isnan(two)  # the same in both, or the gaps would tell them apart
+    pair = [torch.from_numpy(np.where(gaps, 0, values).astype(np.float32)) for values in (one, two)]
+    training = int((1 - TEST_SHARE) * count)
+    start = torch.Generator().manual_seed(torch_seed(seed, 0, "discriminative score"))
+    network = Recurrent(real.shape[2], units, start)
+
+    def loss(rows: Array) -> Tensor:
+        others = rng.permutation(training)[: len(rows)]
+        logits = network(torch.cat([pair[0][rows], pair[1][others]]), last=True)
+        labels = torch.arange(2).repeat_interleave(len(rows))[:, None]
+        return functional.binary_cross_entropy_with_logits(logits, labels.float())
+
+    _train(network, loss, training, steps, rng)
+    with torch.inference_mode():
+        called_real = [(network(values[training:], last=True) < 0).float().mean().item() for values in pair]
+    accuracy = (called_real[0] + 1 - called_real[1]) / 2
+    return Estimate(abs(accuracy - 0.5), math.sqrt(0.25 / (2 * (count - training))))
+
+
+def predictive(real: Array, made: Array, *, units: int, steps: int, seed: int) -> Estimate:
+    """Mean absolute error on all real series of a network that learned on `made` to predict one step ahead.
+
+    As published, the last channel from all others up to the step before; a single channel from its own past.
+
+    Args:
+        real, made: [n, L, C], [m, L, C] scaled to 0 … 1 by real series, NaN where missing.
+    """
+    rng = keyed_generator(seed, 0, "predictive score")
+    inputs = max(1, real.shape[2] - 1)
+    start = torch.Generator().manual_seed(torch_seed(seed, 0, "predictive score"))
+    network = Recurrent(inputs, units, start)
+
+    def errors(values: Array) -> tuple[Tensor, Tensor]:
+        past = torch.from_numpy(np.nan_to_num(values[:, :-1, :inputs]).astype(np.float32))
+        truth = torch.from_numpy(values[:, 1:, -1:].astype(np.float32))
+        measured = ~truth.isnan()
+        gaps = (torch.sigmoid(network(past, last=False)) - truth.nan_to_num()).abs() * measured
+        return gaps.sum((1, 2)), measured.sum((1, 2))
+
+    def loss(rows: Array) -> Tensor:
+        sums, counts = errors(made[rows])
+        return sums.sum() / counts.sum().clamp(min=1)
+
+    _train(network, loss, len(made), steps, rng)
+    with torch.inference_mode():
+        sums, counts = errors(real)
+    each = (sums / counts)[counts > 0].double()
+    return Estimate(float(each.mean()), float(each.std()) / math.sqrt(max(len(each), 1)))
+
+
+def recurrent_scores(real: Array, made: Array, *, steps: int, seed: int) -> dict[str, Estimate]:
+    """The three recurrent scores by name, or none where series are too long or too few.
+
+    Args:
+        real, made: [n, L, C], [m, L, C]; both are scaled by the extremes of the real ones.
+        steps: updates of the discriminative networks; the predictive one makes 2.5 times as many.
+    """
+    if not steps or not 2 <= real.shape[1] <= LONGEST or min(len(real), len(made)) < FEWEST:
+        return {}
+    low, high = (extreme.reduce(real, axis=(0, 1)) for extreme in (np.fmin, np.fmax))
+    real, made = ((values - low) / np.where(high > low, high - low, 1) for values in (real, made))
+    units = hidden_units(real.shape[2])
+    runs = [discriminative(real, made, units=units, steps=steps, seed=seed + run) for run in range(RUNS)]
+    strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed)
+    small = Estimate(float(np.mean([run.value for run in runs])), runs[0].error)
+    ahead = predictive(real, made, units=units, steps=5 * steps // 2, seed=seed)
+    return {"discriminative": small, "discriminative_32": strong, "predictive": ahead}

@@ -1,0 +1,137 @@
+"""What synthetic series are worth to a classifier: trained on real, synthetic, and both; tested on real ones
+of owners that no training saw.
+
+The classifier is ridge regression on random convolutions (ROCKET, Dempster et al. 2020) and on level and
+spread. Kernels and scales are those of the real training series in every row, so that rows differ in the
+series alone. Intervals are t-intervals of 95 % over owners: series of one owner are alike.
+
+Shapes: n series, L steps, C channels, F features, D draws of synthetic series.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import RidgeClassifierCV
+from sklearn.preprocessing import StandardScaler
+
+from distgan.errors import UserError
+from distgan.evaluation.metrics.descriptors import Array, standardise
+from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
+
+ALPHAS = np.logspace(-1, 4, 6)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Series [n, L, C] in measured units, NaN where missing, with the label and the owner of each [n]."""
+
+    series: Array
+    labels: Array
+    owners: Array
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Features of series: [n, L, C] -> [n, F]."""
+
+    kernels: Kernels
+    scale: Array  # [C] deviation of the real values
+
+    @classmethod
+    def fit(cls, series: Array) -> "Encoder":
+        standard, _, _ = standardise(series)
+        return cls(fit_kernels(standard, 0.0), np.maximum(np.nanstd(series, axis=(0, 1)), 1e-9))
+
+    def __call__(self, series: Array) -> Array:
+        standard, level, spread = standardise(series)
+        mask = ~np.isnan(series).transpose(0, 2, 1)
+        own = [np.arcsinh(level / self.scale), np.log(spread / self.scale + 1e-3)]
+        return np.concatenate([self.kernels.features(standard, mask), *map(np.nan_to_num, own)], axis=1)
+
+
+def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> dict[str, Any]:
+    """Accuracy of the three trainings, and how much synthetic series add to real ones.
+
+    Args:
+        real: series that the generator was trained on.
+        made: draws of synthetic series; each row of the result is a mean over them.
+        test: real series of other owners.
+
+    Raises:
+        UserError: there is only one label, or nothing to test on.
+    """
+    if len(np.unique(real.labels)) < 2 or not len(test.labels):
+        raise UserError(
+            f"classification needs two labels and held-out series; there are "
+            f"{len(np.unique(real.labels))} and {len(test.labels)}"
+        )
+    encoder = Encoder.fit(real.series)
+    features, tested = encoder(real.series), encoder(test.series)
+    drawn = [(encoder(draw.series), draw.labels) for draw in made]
+    truth = test.labels
+    commonest = max(np.unique(real.labels).tolist(), key=lambda label: int((real.labels == label).sum()))
+    right = {  # [n] share of the draws in which each test series was recognised
+        "commonest label": (truth == commonest).astype(float),
+        "real": _score_predictions(features, real.labels, tested, truth),
+        "synthetic": np.mean([_score_predictions(*draw, tested, truth) for draw in drawn], axis=0),
+        "real + synthetic": np.mean(
+            [
+                _score_predictions(
+                    np.concatenate([features, own]), np.concatenate([real.labels, labels]), tested, truth
+                )
+                for own, labels in drawn
+            ],
+            axis=0,
+        ),
+    }
+    right["gain"] = right["real + synthetic"] - right["real"]
+    rows = {
+        name: _interval(values, test.owners, lowest=-1.0 if name == "gain" else 0.0)
+        for name, values in right.items()
+    }
+    return {
+        "labels": sorted(map(str, np.unique(real.labels))),
+        "series": {"real": len(real.labels), "synthetic": len(made[0].labels), "test": len(truth)},
+        "test_owners": len(np.unique(test.owners)),
+        "draws": len(made),
+        "rows": rows,
+    }
+
+
+def _score_predictions(features: Array, labels: Array, tested: Array, truth: Array) -> Array:
+    """Whether each test series is recognised: [n] of 0 and 1."""
+    scaler = StandardScaler().fit(features)
+    model = RidgeClassifierCV(ALPHAS).fit(scaler.transform(features), labels)
+    recognised: Array = (model.predict(scaler.transform(tested)) == truth).astype(float)
+    return recognised
+
+
+def _interval(values: Array, owners: Array, lowest: float = 0.0) -> dict[str, float | None]:
+    """Mean of [n], from `lowest` to 1, with its interval over owners; of one owner there is none."""
+    codes = np.unique(owners, return_inverse=True)[1]
+    found = over_owners(np.bincount(codes, weights=values), np.bincount(codes))
+    low, high = (None, None) if found is None else (max(found[0], lowest), min(found[1], 1.0))
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def format_table(found: dict[str, Any]) -> str:
+    """The result as lines for the console."""
+    series, lines = found["series"], []
+    lines.append(
+        f"accuracy on {series['test']} series of {found['test_owners']} owners never trained on, "
+        f"{len(found['labels'])} labels; 95 % over owners"
+    )
+    for name, row in found["rows"].items():
+        sign = "+" if name == "gain" else ""
+        sure = "one owner: no interval"
+        if row["low"] is not None:
+            sure = f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
+        lines.append(f"  {name:<17} {row['value']:{sign}.3f}  ({sure})")
+    lines.append(
+        f"real: {series['real']} training series; synthetic: {series['synthetic']}, mean over "
+        f"{found['draws']} draws"
+    )
+    return "\n".join(lines)

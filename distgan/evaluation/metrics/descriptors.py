@@ -1,0 +1,386 @@
+"""What is known of a set of series before it is compared: distributions, rhythms, places among features.
+
+Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, sparse
+
+from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
+
+Array = NDArray[Any]
+
+LONG_LAGS_DAYS = (21, 28, 42, 56, 91, 121, 182, 273, 328, 365, 546, 728, 1092)
+NUM_BANDS = 40  # of the spectrum, evenly spaced in log frequency
+NUM_SEASONS = 52  # blocks a record is cut into: weeks, for a year
+DURATION_LEVELS = np.concatenate([[0, 0.001, 0.005], np.linspace(0.01, 0.99, 99), [0.995, 0.999, 1]])
+MONTH_DAYS = 365.25 / 12
+SPACE_DIMS = 12  # principal directions of the feature space in which neighbours are counted
+AT_ONCE = 256  # series that are described together: what that needs in memory
+GRID_VALUES = 2_000_000  # whose quantiles say where distributions are read, at most
+SPACE_SERIES = 4000  # real series that fit the spaces, at most
+
+# ------------------------------------------------------------------------------------------------ descriptors
+
+
+@dataclass(frozen=True)
+class ReferenceGrid:
+    """What is fixed from real series before any candidate is measured."""
+
+    steps_per_day: float
+    length: int
+    value_grid: Array  # [C, G] where distribution functions are read
+    ramp_grid: Array  # [C, G]
+    value_scale: Array  # [C] standard deviation of the real values
+    ramp_scale: Array  # [C]
+    short_lags: Array  # steps, up to two weeks
+    long_lags: Array  # steps, three weeks to years
+    bands: Array  # first frequency of each band, in cycles per record
+    lines: tuple[tuple[str, Array], ...]  # name, frequencies (cycles per record) of the day and week lines
+    kernels: Kernels  # random convolutions
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptors:
+    """What is remembered of each series, [n, …]; the description of a set is a mean over its rows."""
+
+    measured: Array  # [n, C] number of values that are not missing
+    value_cdf: Array  # [n, C, G] share of values at or below the grid
+    ramp_cdf: Array  # [n, C, G]
+    level: Array  # [n, C] mean
+    spread: Array  # [n, C] standard deviation
+    skew: Array  # [n, C] third standardised moment
+    tails: Array  # [n, C] log of the fourth, ln 3 for a Gaussian
+    acf_short: Array  # [n, C, lags]
+    acf_long: Array  # [n, C, lags]
+    bands: Array  # [n, C, bands] share of variance
+    lines: Array  # [n, C, lines] share of variance
+    day: Array  # [n, C, D] mean standardised value by time of day
+    week: Array  # [n, C, W]
+    season: Array  # [n, C, S]
+    months: Array  # [n, C, 2 M] mean and spread of the standardised values in each month of the record
+    duration: Array  # [n, C, levels] sorted standardised values
+    channels: Array  # [n, C(C-1)/2] correlations between channels
+    kernels: Array  # [n, F] what random convolutions see, standardised by real series
+    embedding: Array  # [n, E] the same along its principal directions
+    points: Array  # [n, P] place in the feature space
+    owner: Array  # [n] number of the owner, to keep its series together
+    to_training: Array  # [n] distance to the nearest training series, 0 (same shape) to 2 (mirrored)
+    to_target: Array  # [n] distance to the nearest target series
+    to_own: Array  # [n] distance to the nearest other series of the same set
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    def take(self, rows: Array) -> "Descriptors":
+        return Descriptors(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    @staticmethod
+    def joined(parts: "Sequence[Descriptors]") -> "Descriptors":
+        names = [field.name for field in fields(Descriptors)]
+        return Descriptors(
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        )
+
+
+def standardise(values: Array) -> tuple[Array, Array, Array]:
+    """Each series to mean 0, spread 1: [n, L, C] -> float32 [n, C, L], level [n, C], spread [n, C].
+
+    Missing values and constant series become 0.
+    """
+    series = np.moveaxis(np.asarray(values, dtype=np.float32), 1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # a channel that is missing throughout is NaN, and said so
+        level: Array = np.asarray(np.nanmean(series, axis=-1, dtype=np.float64))
+        centred = series - level[..., None].astype(np.float32)
+        spread: Array = np.asarray(np.sqrt(np.nanmean(np.square(centred), axis=-1, dtype=np.float64)))
+    constant = ~(spread > 1e-6 * np.abs(level))
+    scale = np.where(constant, 1.0, spread)[..., None].astype(np.float32)
+    standard = np.where(np.isnan(centred), np.float32(0), centred / scale)
+    standard[constant] = 0
+    return standard, level, np.where(constant, 0 * spread, spread)
+
+
+def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
+    """Grids, scales, lags and bands from real series [n, L, C]."""
+    n, length, channels = real.shape
+    ramps = np.diff(real, axis=1)
+    values = [real[..., c][~np.isnan(real[..., c])] for c in range(channels)]
+    steps = [ramps[..., c][~np.isnan(ramps[..., c])] for c in range(channels)]
+    fortnight = min(max(round(14 * steps_per_day), 12), int(0.9 * length))  # or a dozen steps
+    long = np.unique(np.round(np.array(LONG_LAGS_DAYS) * steps_per_day).astype(int))
+    first_bands = np.unique(np.round(np.geomspace(1, max(length // 2, 2), NUM_BANDS)).astype(int))
+    cycles = length / steps_per_day  # days in the record
+    lines = [("day", cycles), ("half day", 2 * cycles), ("week", cycles / 7)]
+    return ReferenceGrid(
+        steps_per_day=steps_per_day,
+        length=length,
+        value_grid=np.stack([_grid(v) for v in values]),
+        ramp_grid=np.stack([_grid(v) for v in steps]),
+        value_scale=np.array([_scale(v) for v in values]),
+        ramp_scale=np.array([_scale(v) for v in steps]),
+        short_lags=np.arange(1, fortnight + 1, math.ceil(max(fortnight, 1) / 700)),
+        long_lags=long[(long > fortnight) & (long <= 0.9 * length)],
+        bands=first_bands[first_bands <= length // 2],
+        lines=tuple(
+            (name, _line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
+        ),  # two cycles at least, and below Nyquist
+        kernels=fit_kernels(standardise(real[:: max(1, n // 64)])[0], steps_per_day),
+    )
+
+
+def _scale(values: Array) -> float:
+    spread = float(values.std(dtype=np.float64)) if len(values) else 0.0
+    return spread if spread > 0 else 1.0
+
+
+def _grid(values: Array) -> Array:
+    """Where to read distribution functions: [G] quantiles, even steps, and steps far beyond both ends."""
+    if not len(values):
+        values = np.zeros(1)
+    low, high, scale = float(values.min()), float(values.max()), _scale(values)
+    beyond = scale * np.geomspace(1e-3, 1e4, 60)
+    some = values[:: math.ceil(len(values) / GRID_VALUES)]
+    inside = np.concatenate(
+        [np.quantile(some, np.linspace(0, 1, 402)[1:-1]), np.linspace(low, high, 202)[1:-1]]
+    )
+    return np.concatenate([low - beyond[::-1], [low], np.sort(inside), [high], high + beyond])
+
+
+def _line(frequency: float, length: int) -> Array:
+    nearest = round(frequency)
+    return np.array([f for f in (nearest - 1, nearest, nearest + 1) if 1 <= f <= length // 2])
+
+
+def compute_descriptors(values: Array, ruler: ReferenceGrid) -> Descriptors:
+    """Traits of [n, L, C] series, but for their places and neighbours (see `Measure`)."""
+    starts = range(0, max(len(values), 1), AT_ONCE)
+    return Descriptors.joined([_compute_block(values[start : start + AT_ONCE], ruler) for start in starts])
+
+
+def _compute_block(values: Array, ruler: ReferenceGrid) -> Descriptors:
+    """The same of a block of series."""
+    standard, level, spread = standardise(values)
+    mask = ~np.isnan(np.moveaxis(values, 1, 2))
+    short, long = _autocorrelation(standard, mask, ruler.short_lags, ruler.long_lags)
+    bands, lines = _spectrum(standard, ruler)
+    n, length = len(values), ruler.length
+    per_day = ruler.steps_per_day
+    hours = min(max(round(per_day), 1), 96)
+    time = np.arange(length) + 1e-6
+    day = (time / per_day % 1 * hours).astype(int) if hours >= 2 and length >= 2 * per_day else None
+    fine = 7 * min(hours, 24)
+    week = (time / per_day / 7 % 1 * fine).astype(int) if per_day >= 1 and length >= 14 * per_day else None
+    season = (time * NUM_SEASONS / length).astype(int) if length >= 2 * NUM_SEASONS else None
+    months = int(length / per_day / MONTH_DAYS)
+    month = (
+        np.minimum((time / per_day / MONTH_DAYS).astype(int), months - 1) if 2 <= months < length else None
+    )
+    skew, tails = _moments(standard, mask)
+    blank = np.zeros(n)
+    return Descriptors(
+        measured=mask.sum(-1).astype(np.float64),
+        value_cdf=_distribution(values, ruler.value_grid),
+        ramp_cdf=_distribution(np.diff(values, axis=1), ruler.ramp_grid),
+        level=level,
+        spread=spread,
+        skew=skew,
+        tails=tails,
+        acf_short=short,
+        acf_long=long,
+        bands=bands,
+        lines=lines,
+        day=fold(standard, mask, day, hours),
+        week=fold(standard, mask, week, fine),
+        season=fold(standard, mask, season, NUM_SEASONS),
+        months=_means_and_spreads(standard, mask, month, months),
+        duration=_duration(standard, mask),
+        channels=_channel_correlations(standard),
+        kernels=ruler.kernels.features(standard, mask),
+        embedding=np.zeros((n, 0)),
+        points=np.zeros((n, 0)),
+        owner=np.arange(n),
+        to_training=blank,
+        to_target=blank,
+        to_own=blank,
+    )
+
+
+def _distribution(values: Array, grid: Array) -> Array:
+    """Share of each series' measured values at or below each grid point: [n, L, C], [C, G] -> [n, C, G]."""
+    n, _, channels = values.shape
+    shares = np.zeros((n, channels, grid.shape[1]), dtype=np.float32)
+    ordered = np.sort(values, axis=1)  # NaN last
+    counts = (~np.isnan(values)).sum(1)
+    for i in range(n):
+        for c in range(channels):
+            count = counts[i, c]
+            shares[i, c] = np.searchsorted(ordered[i, :count, c], grid[c], side="right") / max(count, 1)
+    return shares
+
+
+def _autocorrelation(standard: Array, mask: Array, short: Array, long: Array) -> tuple[Array, Array]:
+    """Correlation of each series with itself over measured pairs: [n, C, L] -> 2 x [n, C, lags]."""
+    length = standard.shape[-1]
+    size = fft.next_fast_len(2 * length, real=True)
+
+    def products(signal: Array) -> Array:
+        power = np.square(np.abs(fft.rfft(signal, size, axis=-1)))
+        return fft.irfft(power, size, axis=-1)
+
+    sums = products(standard)
+    pairs: Array = np.broadcast_to(length - np.arange(size, dtype=np.float32), sums.shape)
+    if not mask.all():
+        pairs = products(mask.astype(np.float32))
+
+    def at(lags: Array) -> Array:
+        values = sums[..., lags] / np.maximum(pairs[..., lags], 1)
+        return np.clip(values, -1.5, 1.5)
+
+    return at(short), at(long)
+
+
+def autocorrelation(values: Array, lags: Array) -> Array:
+    """Correlation of each series with itself at the given lags (steps): [n, L, C] -> [n, C, lags]."""
+    return _autocorrelation(standardise(values)[0], ~np.isnan(np.moveaxis(values, 1, 2)), lags, lags[:0])[0]
+
+
+def _spectrum(standard: Array, ruler: ReferenceGrid) -> tuple[Array, Array]:
+    """Share of variance in each band and at each line: [n, C, L] -> [n, C, bands], [n, C, lines]."""
+    power = np.square(np.abs(fft.rfft(standard, axis=-1)))
+    power[..., 0] = 0
+    power /= np.maximum(power.sum(-1, keepdims=True), 1e-12)
+    bands = np.add.reduceat(power, ruler.bands, axis=-1)
+    lines = [power[..., frequencies].sum(-1) for _, frequencies in ruler.lines]
+    return bands, np.stack(lines, -1) if lines else np.zeros((*bands.shape[:2], 0))
+
+
+def fold(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
+    """Mean by position in the period, over measured values: [n, C, L], [L] in 0..size-1 -> [n, C, size]."""
+    n, channels, length = standard.shape
+    if position is None:
+        return np.zeros((n, channels, 0))
+    pick = sparse.csr_array((np.ones(length, np.float32), (np.arange(length), position)), (length, size))
+    sums = standard.reshape(-1, length) @ pick
+    counts = mask.reshape(-1, length).astype(np.float32) @ pick
+    return (sums / np.maximum(counts, 1)).reshape(n, channels, size)
+
+
+def _means_and_spreads(standard: Array, mask: Array, position: Array | None, size: int) -> Array:
+    """Mean and spread by position, side by side: [n, C, L] -> [n, C, 2 size]."""
+    means = fold(standard, mask, position, size)
+    squares = fold(np.square(standard), mask, position, size)
+    return np.concatenate([means, np.sqrt(np.maximum(squares - np.square(means), 0))], -1)
+
+
+def _moments(standard: Array, mask: Array) -> tuple[Array, Array]:
+    """Skewness and log kurtosis of each series: [n, C, L] -> 2 x [n, C]; those of a Gaussian where it is
+    constant.
+    """
+    counts = np.maximum(mask.sum(-1), 1)
+    squares = np.square(standard)  # gaps are 0
+    third, fourth = (np.einsum("ncl,ncl->nc", squares, other) / counts for other in (standard, squares))
+    return third, np.log(np.where(fourth > 0, np.maximum(fourth, 1), 3))
+
+
+def _duration(standard: Array, mask: Array) -> Array:
+    """Each series' load-duration curve, standardised: quantiles of its measured values, [n, C, levels]."""
+    ordered = np.sort(np.where(mask, standard, np.inf), axis=-1)
+    last = np.maximum(mask.sum(-1, keepdims=True) - 1, 0)
+    places = np.round(DURATION_LEVELS * last).astype(int)
+    values = np.take_along_axis(ordered, places, axis=-1)
+    return np.where(np.isfinite(values), values, 0)
+
+
+def _channel_correlations(standard: Array) -> Array:
+    n, channels, length = standard.shape
+    if channels < 2:
+        return np.zeros((n, 0))
+    products = np.einsum("nil,njl->nij", standard, standard, optimize=True) / length
+    first, second = np.triu_indices(channels, 1)
+    return products[:, first, second]
+
+
+# ---------------------------------------------------------------------------------------------- feature space
+
+
+@dataclass(frozen=True)
+class Space:
+    """A compact space of traits, fitted on real series only: shape, rhythm, level and spread weigh alike."""
+
+    centre: Array  # [F]
+    weight: Array  # [F]
+    axes: Array  # [F, P]
+    level_centre: Array  # [C]
+    level_scale: Array  # [C]
+
+    def place(self, traits: Descriptors) -> Array:
+        """[n, P] coordinates."""
+        raw, _ = _features(traits, self.level_centre, self.level_scale)
+        return ((np.nan_to_num(raw, nan=0.0) - self.centre) * self.weight) @ self.axes
+
+
+def _features(traits: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
+    """Features [n, F] and the width of each block."""
+    lags = traits.acf_short.shape[-1]
+    some_lags = np.unique(np.geomspace(1, max(lags, 1), 12).astype(int)) - 1
+    levels = np.linspace(0, len(DURATION_LEVELS) - 1, 11).astype(int)
+    blocks = [
+        np.arcsinh((traits.level - centre) / scale),
+        np.log(traits.spread / scale + 1e-3),
+        traits.duration[..., levels],
+        traits.acf_short[..., some_lags[some_lags < lags]],
+        np.log10(traits.bands + 1e-6),
+        traits.day,
+        traits.season,
+    ]
+    flat = [block.reshape(len(traits), -1) for block in blocks]
+    flat = [block for block in flat if block.shape[1]]
+    return np.concatenate(flat, 1).astype(np.float64), [block.shape[1] for block in flat]
+
+
+def fit_space(traits: Descriptors) -> Space:
+    """Feature space of real traits: every block scaled to unit variance, then principal directions."""
+    centre, scale = np.nanmedian(traits.level, 0), np.nanstd(traits.level, 0)
+    scale = np.where(scale > 0, scale, np.maximum(np.nanmean(traits.spread, 0), 1e-12))
+    raw, widths = _features(traits, centre, scale)
+    raw = np.nan_to_num(raw, nan=0.0)
+    mean = raw.mean(0)
+    totals = np.array([block.var(0).sum() for block in np.split(raw, np.cumsum(widths)[:-1], 1)])
+    weight = np.repeat(1 / np.sqrt(np.where(totals > 1e-12, totals, 1.0)), widths)
+    _, _, directions = np.linalg.svd((raw - mean) * weight, full_matrices=False)
+    return Space(mean, weight, directions[:SPACE_DIMS].T, centre, scale)
+
+
+def nearest(candidates: Array, others: Array, *, same: bool = False, block: int = 256) -> Array:
+    """Distance from each standardised series [n, C, L] to the nearest of `others` [m, C, L]: [n].
+
+    It is sqrt(2 (1 - r)), r the correlation over all channels; inf where there is none. `same` leaves out
+    each series itself.
+    """
+    unit, bank = _unit(candidates), _unit(others)
+    result = np.full(len(unit), np.inf)
+    if len(bank) <= int(same):
+        return result
+    for first in range(0, len(unit), block):
+        products = unit[first : first + block] @ bank.T
+        if same:
+            products[np.arange(len(products)), np.arange(first, first + len(products))] = -np.inf
+        best = products.argmax(1)
+        gaps = unit[first : first + block] - bank[best]  # the difference itself: 1 - r cancels near a copy
+        result[first : first + block] = np.sqrt(np.square(gaps).sum(1))
+    return result
+
+
+def _unit(standard: Array) -> Array:
+    flat = standard.reshape(len(standard), -1)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,374 @@
+"""Scores of synthetic series against real series that no network has seen, each beside its floors.
+
+A score alone says little, so all rows of a table are scored by the same functions against the same target:
+
+    model          the synthetic series
+    real hold-out  other real entities, never trained on: what a perfect generator would reach
+    copier, noisy copier              training series: perfect on fidelity, useless for privacy
+    mean curve                        realistic on average, no diversity
+    shuffled hours, shuffled days     right values, no rhythm
+    Gaussian, PCA+GMM, cluster mean   generators that are fitted without a network
+
+The target is the hold-out. The `real hold-out` row is the reference split (a third set of real entities)
+against it; where that split is too small, the hold-out is cut into two halves, one the target of all rows,
+one the real row. The copier's fidelity is a second draw of the same: training series are real, and
+independent of the target. A model is called like real only when it is no worse than the better of the two.
+Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared at one
+size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
+entities: the spread over random halves of both sets, the same for all rows. Of large sets smaller parts are
+drawn, and the spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
+Of differences between rows it was 1.2 to 3 times the true deviation where that was measured, so "within two
+standard errors" of real series is easier than it sounds.
+
+Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
+not exist for the data (weekly profile of three days) is NaN here and null in the report.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from distgan.errors import UserError
+from distgan.evaluation import baselines
+from distgan.evaluation.metrics.c2st import Estimate, recurrent_scores
+from distgan.evaluation.metrics.descriptors import (
+    SPACE_SERIES,
+    Array,
+    Descriptors,
+    compute_descriptors,
+    fit_space,
+    make_reference_grid,
+    nearest,
+    standardise,
+)
+from distgan.evaluation.metrics.kernels import fit_embedding
+from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
+from distgan.progress import Progress
+from distgan.rng import keyed_generator
+
+VALUE_DRAWS, NOISE_DRAWS = 12, 24
+DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
+NOISE_SERIES = 200  # of each set in a draw for the noise, at most
+SMALLEST_REAL_ROW = 4
+
+Trained = dict[str, Estimate]  # what networks that were trained on the series say, by name of the score
+
+
+def split_sides(
+    holdout: Array, seed: int, reference: Array | None = None, owners: Array | None = None
+) -> tuple[Array, Array]:
+    """The target of all rows and the series of the real row, both never trained on.
+
+    A reference split of fair size is the real row; otherwise the hold-out is cut into halves, and no owner is
+    on both sides unless there is only one. A hold-out of one series is the target, and there is no real row.
+    By default every series has an owner of its own.
+    """
+    if reference is not None and len(reference) >= max(SMALLEST_REAL_ROW, len(holdout) / 3):
+        return holdout, reference
+    owners = np.arange(len(holdout)) if owners is None or len(np.unique(owners)) == 1 else owners
+    _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
+    order = keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
+    place = np.empty(len(first), int)  # of each owner in that order; owners come as in the hold-out
+    place[np.argsort(first)[order]] = np.arange(len(first))
+    reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
+    last = min(int(np.searchsorted(reached, (len(holdout) + 1) // 2)), max(len(first) - 2, 0))
+    rows = np.argsort(place[codes], kind="stable")
+    return holdout[rows[: reached[last]]], holdout[rows[reached[last] :]]
+
+
+class Measure:
+    """Everything that is the same for all rows: ruler, feature space, training and target series.
+
+    Args:
+        train, target: [n, L, C] in original units, NaN where missing.
+        owners: [n] of the target series; series of one owner are kept together where a set is parted.
+    """
+
+    def __init__(
+        self, train: Array, target: Array, steps_per_day: float, owners: Array | None = None
+    ) -> None:
+        real = np.concatenate([target, train])
+        self.ruler = make_reference_grid(real, steps_per_day)
+        self._training = standardise(train)[0]
+        self._target = standardise(target)[0]
+        self._gaps = np.isnan(target)
+        traits = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.ruler)
+        self.space, self.encoder = fit_space(traits), fit_embedding(traits.kernels)
+        self.target = self.traits(target, owners, is_target=True)
+
+    def traits(self, values: Array, owners: Array | None = None, *, is_target: bool = False) -> Descriptors:
+        """All traits of [n, L, C] series; the target's own distances leave out the series itself."""
+        bare = compute_descriptors(self._gapped(values), self.ruler)
+        standard = standardise(values)[0]
+        own = nearest(standard, standard, same=True)
+        kernels = self.encoder.standard(bare.kernels)
+        return replace(
+            bare,
+            kernels=kernels,
+            owner=bare.owner if owners is None else np.asarray(owners),
+            embedding=self.encoder.place(kernels),
+            points=self.space.place(bare),
+            to_training=nearest(standard, self._training),
+            to_target=own if is_target else nearest(standard, self._target),
+            to_own=own,
+        )
+
+    def _gapped(self, values: Array) -> Array:
+        """A set without gaps gets those of the target, or the target's gaps would tell the two apart."""
+        if not self._gaps.any() or np.isnan(values).any():
+            return values
+        rows = np.arange(len(values)) % len(self._gaps)
+        return np.where(self._gaps[rows], np.float32(np.nan), values)
+
+    def scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
+        """Every score of a set against the target, by name."""
+        return {
+            score.name: score.function(target or self.target, candidate, self.ruler)
+            for score in SCORES
+            if score.function is not None
+        }
+
+
+# ------------------------------------------------------------------------------------------------------ table
+
+
+def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: int) -> dict[str, float]:
+    """Scores at `size` series, the mean over random draws of them."""
+    rng = keyed_generator(seed, 0, "fidelity draws")
+    results = []
+    for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
+        target = measure.target.take(rng.permutation(len(measure.target)))
+        results.append(measure.scores(candidate.take(rng.permutation(len(candidate))[:size]), target))
+    return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
+
+
+def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int) -> list[dict[str, float]]:
+    """Scores between random halves of both sets, or smaller parts of large ones; the same parts of the target
+    whatever the candidate.
+    """
+    half = min(len(candidate) // 2, size, NOISE_SERIES)
+    target_half = min(len(measure.target) // 2, NOISE_SERIES)
+    if min(half, target_half) < 2:
+        return []
+    results = []
+    for draw in range(NOISE_DRAWS):
+        target = _part(measure.target.owner, target_half, keyed_generator(seed, draw, "fidelity half target"))
+        rows = _part(candidate.owner, half, keyed_generator(seed, draw, "fidelity half"))
+        results.append(measure.scores(candidate.take(rows), measure.target.take(target)))
+    return results
+
+
+def _part(owner: Array, size: int, rng: np.random.Generator) -> Array:
+    """Rows of random owners, whole, as near to `size` as that gives; of single series where one owner has all
+    or nearly.
+    """
+    _, codes = np.unique(owner, return_inverse=True)
+    place = rng.permutation(int(codes.max()) + 1)  # of each owner in a random order
+    rows = np.argsort(place[codes], kind="stable")
+    reached = np.cumsum(np.bincount(place[codes]))
+    count = int(reached[np.argmin(np.abs(reached - size))])
+    return rows[:count] if 2 <= count < len(rows) else rng.permutation(len(rows))[:size]
+
+
+def _shrinkage(size: int) -> float:
+    """Standard error at `size` series over the spread of draws without replacement: 1 for halves.
+
+    The variance of a mean of b among n is (1/b - 1/n) s², and what is wanted s²/n.
+    """
+    drawn = min(size // 2, NOISE_SERIES)
+    return 1.0 if drawn == size // 2 else math.sqrt(drawn / (size - drawn))
+
+
+def _noise(halves: list[dict[str, float]], trained: Trained, shrinkage: float) -> dict[str, float]:
+    """Standard error of every score over the choice of entities, at most."""
+    names = halves[0] if halves else ()
+    found = {name: shrinkage * float(np.std([half[name] for half in halves])) for name in names}
+    return {**_blank_scores(), **found, **{name: estimate.error for name, estimate in trained.items()}}
+
+
+def _noise_to(
+    row: tuple[list[dict[str, float]], Trained],
+    real: tuple[list[dict[str, float]], Trained],
+    shrinkage: float,
+) -> dict[str, float]:
+    """Standard error, at most, of the difference of losses from those of a row of real series, draw by draw:
+    1.2 to 3 times the true one where that was measured.
+    """
+    found = _blank_scores()
+    for name in row[0][0] if row[0] and real[0] else ():
+        loss = BY_NAME[name].loss
+        found[name] = shrinkage * float(
+            np.std([loss(h[name]) - loss(r[name]) for h, r in zip(row[0], real[0])])
+        )
+    for name in set(row[1]) & set(real[1]):
+        found[name] = math.hypot(row[1][name].error, real[1][name].error)
+    return found
+
+
+def _blank_scores() -> dict[str, float]:
+    return dict.fromkeys(BY_NAME, math.nan)
+
+
+def _choose_rows(count: int, limit: int, seed: int, purpose: str) -> Array:
+    """Which series are compared, in order."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
+
+
+def _check(sets: dict[str, Array | None]) -> None:
+    """
+    Raises:
+        UserError: an empty set, or sets of different lengths or channels.
+    """
+    shapes = {name: np.shape(values) for name, values in sets.items() if values is not None}
+    for name, shape in shapes.items():
+        if len(shape) != 3:
+            raise UserError(f"{name} series have shape {shape}; [series, steps, channels] is expected")
+        if not shape[0]:
+            raise UserError(
+                f"no {name} series to compare with; raise data.splits.{name} or read more entities"
+            )
+        if shape[1:] != shapes["train"][1:]:
+            raise UserError(
+                f"{name} series are {shape[1]} steps x {shape[2]} channels, train series "
+                f"{shapes['train'][1]} x {shapes['train'][2]}; both must come from one run"
+            )
+
+
+TESTED = ("holdout", "reference")  # never trained on
+TOLD = ("name", "title", "group", "better", "best", "meaning")  # of every score, in the answer
+
+
+def evaluate(
+    train: Array,
+    holdout: Array,
+    synthetic: Array,
+    reference: Array | None = None,
+    *,
+    steps_per_day: float,
+    seed: int = 0,
+    max_series: int = 1000,
+    critic_steps: int = 0,
+    owners: dict[str, int] | None = None,
+    owner_of: dict[str, Array] | None = None,
+    floor_sets: dict[str, Array] | None = None,
+) -> dict[str, Any]:
+    """Score the synthetic series and their floors; everything in the answer is ready for JSON (NaN is None).
+
+    Args:
+        train, holdout, synthetic, reference: [n, L, C] in original units, NaN where missing.
+        steps_per_day: 24 for hourly series; may be a fraction.
+        max_series: of each set, at most, are compared.
+        critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
+        owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
+        owner_of: [n] the owner of each series of "holdout" and "reference", by default one each; critics and
+            errors keep all series of an owner together.
+        floor_sets: further rows, by name.
+
+    Raises:
+        UserError: an empty set, or sets that do not fit together.
+    """
+    reference = reference if reference is not None and len(reference) else None
+    given = {"train": train, "holdout": holdout, "reference": reference, "synthetic": synthetic}
+    _check(given)
+    counts = {name: 0 if values is None else len(values) for name, values in given.items()}
+    chosen = {name: _choose_rows(count, max_series, seed, name) for name, count in counts.items()}
+    sets = {
+        name: np.asarray(values, dtype=np.float32)[chosen[name]]
+        for name, values in given.items()
+        if values is not None
+    }
+    who, whose = (_owners(owner_of or {}, name, counts[name])[chosen[name]] for name in TESTED)
+    target, real = split_sides(sets["holdout"], seed, sets.get("reference"), who)
+    owner, real_owner = split_sides(who, seed, whose if "reference" in sets else None, who)
+    measure = Measure(sets["train"], target, steps_per_day, owner)
+    makers: dict[str, Callable[[], Array]] = {
+        MODEL: lambda: sets["synthetic"],
+        REAL: lambda: real,
+        **baselines.make_baselines(sets["train"], len(sets["holdout"]), steps_per_day, seed),
+        **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
+    }
+    traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
+    size = min(len(target), *(len(rows) for rows in traits.values()))
+    table = {
+        "n": {**counts, "target": len(target), "target_owners": len(np.unique(owner)), "compared": size},
+        "owners": owners or {},
+        "real_row": _origin(real, sets.get("reference"), who),
+        "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
+        "rows": _rows(measure, traits, trained, size, seed),
+        "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
+    }
+    return {**table, **judge(table)}
+
+
+def _owners(told: dict[str, Array], name: str, count: int) -> Array:
+    """The owner of each series of a set, by default one each."""
+    return np.asarray(told.get(name, np.arange(count)))
+
+
+def _origin(real: Array, reference: Array | None, owners: Array) -> str:
+    """Where the row of other real series comes from."""
+    if real is reference:
+        return "reference split"
+    if not len(real):
+        return "none"
+    alone = len(np.unique(owners)) == 1
+    return "half of the hold-out" + (", of the same one owner as the target" if alone else "")
+
+
+def _describe_rows(
+    makers: dict[str, Callable[[], Array]],
+    measure: Measure,
+    target: Array,
+    owners: dict[str, Array],
+    critic_steps: int,
+    seed: int,
+) -> tuple[dict[str, Descriptors], dict[str, Trained]]:
+    """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
+    traits: dict[str, Descriptors] = {}
+    trained: dict[str, Trained] = {}
+    with Progress("evaluate: series of", len(makers), "rows") as progress:
+        for name, make in makers.items():
+            if len(values := make()):
+                traits[name] = measure.traits(values, owners.get(name))
+                trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
+            progress.advance()
+    return traits, trained
+
+
+def _rows(
+    measure: Measure, traits: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
+) -> list[dict[str, Any]]:
+    """Values and noise of every row, at `size` series."""
+    halves, values = {}, {}
+    with Progress("evaluate: scores of", len(traits), "rows") as progress:
+        for name, rows in traits.items():
+            halves[name] = _score_halves(measure, rows, size, seed), trained[name]
+            told = {score: estimate.value for score, estimate in trained[name].items()}
+            values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **told}
+            progress.advance()
+    shrinkage = _shrinkage(len(measure.target))
+    return [
+        {
+            "name": name,
+            "meaning": ROWS.get(name, ""),
+            "n": len(rows),
+            "values": _replace_nan(values[name]),
+            "noise": _replace_nan(_noise(*halves[name], shrinkage)),
+            "noise_to": {
+                real: _replace_nan(_noise_to(halves[name], halves.get(real, ([], {})), shrinkage))
+                for real in (REAL, COPIER)
+            },
+        }
+        for name, rows in traits.items()
+    ]
+
+
+def _replace_nan(values: dict[str, float]) -> dict[str, float | None]:
+    return {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}

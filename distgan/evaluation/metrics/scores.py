@@ -1,0 +1,397 @@
+"""The scores, as data (`SCORES`): each compares the traits of a candidate set with those of a target set."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.distance import cdist, pdist
+
+from distgan.evaluation.metrics.c2st import held_out_accuracy
+from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
+
+NEIGHBOURS = 5
+ROWS_AT_ONCE = 512  # of a matrix of distances
+MMD_SERIES = 1000  # of each set whose distances are all taken
+
+Function = Callable[[Descriptors, Descriptors, ReferenceGrid], float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One column of the table. `better` says in which direction; `nearer` means nearer to `best`."""
+
+    name: str
+    title: str
+    group: Literal["values", "rhythm", "diversity", "critics", "copies"]
+    function: Function | None  # of traits; None where a network is trained on the series themselves
+    better: Literal["lower", "higher", "nearer"]
+    best: float
+    meaning: str
+
+    def loss(self, value: float) -> float:
+        """0 at best, growing with how bad `value` is: ratios count alike on both sides of 1."""
+        if self.better == "nearer":
+            return abs(math.log(max(value, 1e-6) / self.best))
+        return abs(value - self.best)
+
+
+def _pooled(cdf: Array, measured: Array) -> Array:
+    weight = measured / np.maximum(measured.sum(0, keepdims=True), 1)
+    return np.einsum("ncg,nc->cg", cdf.astype(np.float64), weight, optimize=True)
+
+
+def _transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
+    """Wasserstein-1 distance of distribution functions [C, G], in units of `scale`, mean over channels."""
+    gaps = np.abs(first - second)
+    return float(np.mean(np.trapezoid(gaps, grid, axis=-1) / scale))
+
+
+def value_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    return _transport(one, two, ruler.value_grid, ruler.value_scale)
+
+
+def value_gap(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    return float(np.abs(one - two).max(-1).mean())
+
+
+def ramp_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    one, two = (_pooled(t.ramp_cdf, t.measured) for t in (target, candidate))
+    return _transport(one, two, ruler.ramp_grid, ruler.ramp_scale)
+
+
+def _across_entities(target: Array, candidate: Array, scale: Array) -> float:
+    """Wasserstein-1 between two small samples of entities [n, C], [m, C]: the mean gap of their quantiles."""
+    levels = (np.arange(200) + 0.5) / 200
+    gaps = np.abs(np.nanquantile(target, levels, axis=0) - np.nanquantile(candidate, levels, axis=0)).mean(0)
+    return float(np.mean(gaps / scale))
+
+
+def _entity_scale(values: Array, ruler: ReferenceGrid) -> Array:
+    spread = np.nanstd(values, axis=0)
+    return np.where(spread > 1e-9 * ruler.value_scale, spread, ruler.value_scale)
+
+
+def level_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return _across_entities(target.level, candidate.level, _entity_scale(target.level, ruler))
+
+
+def spread_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return _across_entities(target.spread, candidate.spread, _entity_scale(target.spread, ruler))
+
+
+def _mean_curve_error(trait: str) -> Function:
+    """Mean absolute difference of the populations' mean curves; NaN where the curve does not exist."""
+
+    def error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+        one, two = getattr(target, trait), getattr(candidate, trait)
+        if not one[0].size:
+            return math.nan
+        return float(np.abs(one.mean(0, dtype=np.float64) - two.mean(0, dtype=np.float64)).mean())
+
+    error.__name__ = f"{trait}_error"
+    return error
+
+
+def _decibels(shares: Array) -> Array:
+    return 10 * np.log10(shares.mean(0, dtype=np.float64) + 1e-7)
+
+
+def spectrum_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    gaps = _decibels(target.bands) - _decibels(candidate.bands)
+    return float(np.sqrt(np.square(gaps).mean()))
+
+
+def line_error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    if not ruler.lines:
+        return math.nan
+    return float(np.abs(_decibels(target.lines) - _decibels(candidate.lines)).mean())
+
+
+def duration_error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    gaps = np.abs(target.duration.mean(0, dtype=np.float64) - candidate.duration.mean(0, dtype=np.float64))
+    return float(np.trapezoid(gaps, DURATION_LEVELS, axis=-1).mean())
+
+
+def _over_entities(trait: str) -> Function:
+    """How differently a number of each entity is spread, in standard deviations between real entities."""
+
+    def distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+        one, two = getattr(target, trait), getattr(candidate, trait)
+        return _across_entities(one, two, np.maximum(np.nanstd(one, axis=0), 1e-2))
+
+    distance.__name__ = f"{trait}_distance"
+    return distance
+
+
+def peak_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    peaks = [np.arcsinh(traits.duration[..., -1]) for traits in (target, candidate)]
+    return _across_entities(peaks[0], peaks[1], np.maximum(np.std(peaks[0], axis=0), 1e-2))
+
+
+def _own_radii(points: Array, k: int) -> Array:
+    """Distance from each point to its k-th neighbour in the same set, [n]; k at most n - 1."""
+    radii = []
+    for first in range(0, len(points), ROWS_AT_ONCE):
+        gaps = cdist(points[first : first + ROWS_AT_ONCE], points)
+        gaps[np.arange(len(gaps)), np.arange(first, first + len(gaps))] = np.inf
+        radii.append(np.partition(gaps, k - 1, axis=1)[:, k - 1])
+    return np.concatenate(radii)
+
+
+def diversity(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    count = min(len(target), len(candidate))  # nearest neighbours come closer in larger sets
+    if count < 2:
+        return math.nan
+    real, made = (_own_radii(traits.points[:count], 1).mean() for traits in (target, candidate))
+    return float(made / max(real, 1e-12))
+
+
+@dataclass(frozen=True)
+class Balls:
+    """How two sets lie in each other's neighbourhoods: balls around points, to their k-th neighbour."""
+
+    k: int
+    around_candidates: Array  # [m] target balls that hold the candidate
+    around_targets: Array  # [n] whether some candidate's ball holds the target
+    covered: Array  # [n] whether the target's own ball holds a candidate
+
+
+@lru_cache(maxsize=1)
+def _balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
+    """None where one set has no neighbours."""
+    k = min(NEIGHBOURS, len(target) - 1, len(candidate) - 1)
+    if k < 1:
+        return None
+    real, made = (_own_radii(traits.points, k) for traits in (target, candidate))
+    around_targets, covered = np.zeros(len(target), bool), np.zeros(len(target), bool)
+    counts = []
+    for first in range(0, len(candidate), ROWS_AT_ONCE):
+        span = slice(first, first + ROWS_AT_ONCE)
+        gaps = cdist(target.points, candidate.points[span])
+        inside = gaps <= real[:, None]
+        counts.append(inside.sum(0))
+        covered |= inside.any(1)
+        around_targets |= (gaps <= made[None, span]).any(1)
+    return Balls(k, np.concatenate(counts), around_targets, covered)
+
+
+def precision(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    balls = _balls(target, candidate)
+    return math.nan if balls is None else float((balls.around_candidates > 0).mean())
+
+
+def recall(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    balls = _balls(target, candidate)
+    return math.nan if balls is None else float(balls.around_targets.mean())
+
+
+def density(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 4
+    return math.nan if balls is None else float(balls.around_candidates.mean() / balls.k)
+
+
+def coverage(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 5
+    return math.nan if balls is None else float(balls.covered.mean())
+
+
+def frechet(one: Array, two: Array) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of points [n, E], [m, E], with n, m >= 2.
+
+    |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁^½ Σ₂ Σ₁^½)^½), Dowson and Landau 1982.
+    """
+    first, second = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (one, two))
+    values, vectors = np.linalg.eigh(first)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
+    return float(np.square(one.mean(0) - two.mean(0)).sum() + np.trace(first) + np.trace(second) - 2 * cross)
+
+
+def mmd(one: Array, two: Array) -> float:
+    """Unbiased squared maximum mean discrepancy of [n, E] and [m, E], n, m >= 2 (Gretton et al. 2012, eq. 3).
+
+    k(x, y) = exp(-|x - y|² / 2 s²), s the median distance in `one`. It can be below 0.
+    """
+    width = 2 * max(float(np.median(pdist(one))), 1e-12) ** 2
+
+    def kernel(gaps: Array) -> float:
+        return float(np.exp(-np.square(gaps) / width).mean())
+
+    return kernel(pdist(one)) + kernel(pdist(two)) - 2 * kernel(cdist(one, two))
+
+
+def context_fid(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
+        return math.nan
+    return frechet(target.embedding, candidate.embedding)
+
+
+def mean_discrepancy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
+        return math.nan
+    return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
+
+
+def critic_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return held_out_accuracy(target, candidate, ruler.value_scale)
+
+
+def _close(target: Descriptors) -> float:
+    """A distance real entities practically never have: half their 5 % quantile to training series."""
+    return 0.5 * float(np.quantile(target.to_training, 0.05))
+
+
+def copies(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return float((candidate.to_training <= max(_close(target), 1e-3)).mean())
+
+
+def repeats(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return float((candidate.to_own <= max(_close(target), 1e-3)).mean())
+
+
+def nearness(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+    return float(np.median(candidate.to_training) / max(np.median(candidate.to_target), 1e-12))
+
+
+SCORES: tuple[Score, ...] = (
+    Score(
+        "value_distance", "Value distribution", "values", value_distance, "lower", 0.0,
+        "how far values must be moved to match the real distribution, in standard deviations (Wasserstein-1)",
+    ),
+    Score(
+        "value_gap", "Largest distribution gap", "values", value_gap, "lower", 0.0,
+        "largest difference between the two distribution functions, 0 to 1 (as in a Kolmogorov–Smirnov test)",
+    ),
+    Score(
+        "level_distance", "Level of entities", "values", level_distance, "lower", 0.0,
+        "how differently the entities' mean values are spread, in standard deviations between real entities",
+    ),
+    Score(
+        "spread_distance", "Spread of entities", "values", spread_distance, "lower", 0.0,
+        "the same for how much each entity varies over time",
+    ),
+    Score(
+        "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
+        "difference of the mean sorted curves, each series at mean 0 and spread 1: peaks and base load",
+    ),
+    Score(
+        "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
+        "how differently the entities' highest values stand out, in standard deviations between entities",
+    ),
+    Score(
+        "skew", "Skewness of entities", "values", _over_entities("skew"), "lower", 0.0,
+        "the same for how lopsided each entity's values are",
+    ),
+    Score(
+        "kurtosis", "Kurtosis of entities", "values", _over_entities("tails"), "lower", 0.0,
+        "the same for how heavy the tails of each entity's values are (log kurtosis)",
+    ),
+    Score(
+        "ramp_distance", "Step-to-step changes", "values", ramp_distance, "lower", 0.0,
+        "how far the distribution of changes from one step to the next is off, in real standard deviations",
+    ),
+    Score(
+        "acf_short", "Autocorrelation to two weeks", "rhythm", _mean_curve_error("acf_short"), "lower", 0.0,
+        "mean difference in how strongly a value resembles the one some hours or days before",
+    ),
+    Score(
+        "acf_long", "Autocorrelation to a year", "rhythm", _mean_curve_error("acf_long"), "lower", 0.0,
+        "the same at selected distances from three weeks on",
+    ),
+    Score(
+        "spectrum", "Spectrum", "rhythm", spectrum_distance, "lower", 0.0,
+        "difference of the power spectra over all time scales, in decibels",
+    ),
+    Score(
+        "lines", "Day and week lines", "rhythm", line_error, "lower", 0.0,
+        "difference of the power that repeats exactly by day, half day and week, in decibels",
+    ),
+    Score(
+        "daily_profile", "Daily profile", "rhythm", _mean_curve_error("day"), "lower", 0.0,
+        "difference between the mean days, each series scaled to mean 0 and spread 1",
+    ),
+    Score(
+        "weekly_profile", "Weekly profile", "rhythm", _mean_curve_error("week"), "lower", 0.0,
+        "difference between the mean weeks, scaled likewise",
+    ),
+    Score(
+        "season", "Course of the year", "rhythm", _mean_curve_error("season"), "lower", 0.0,
+        "difference between the mean courses over the whole record, scaled likewise",
+    ),
+    Score(
+        "months", "Months", "rhythm", _mean_curve_error("months"), "lower", 0.0,
+        "difference of the mean and of the spread in each month of the record, scaled likewise",
+    ),
+    Score(
+        "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
+        "mean difference in how the channels move together",
+    ),
+    Score(
+        "diversity", "Diversity", "diversity", diversity, "nearer", 1.0,
+        "distance to the nearest neighbour in the same set, relative to real series; near 0 is collapse",
+    ),
+    Score(
+        "coverage", "Coverage", "diversity", coverage, "higher", 1.0,
+        "share of real series that have a series of the set in their neighbourhood",
+    ),
+    Score(
+        "recall", "Recall", "diversity", recall, "higher", 1.0,
+        "share of real series that lie among the series of the set",
+    ),
+    Score(
+        "precision", "Precision", "diversity", precision, "higher", 1.0,
+        "share of the set that lies among real series",
+    ),
+    Score(
+        "density", "Density", "diversity", density, "nearer", 1.0,
+        "how many real neighbourhoods a series of the set falls in, relative to what is expected",
+    ),
+    Score(
+        "repeats", "Repeated series", "diversity", repeats, "lower", 0.0,
+        "share of the set that nearly repeats another series of the set",
+    ),
+    Score(
+        "critic", "Convolution critic", "critics", critic_accuracy, "lower", 0.5,
+        "how often a classifier on random convolutions over hours, days and weeks is right about series of "
+        "the set and real ones that it was not trained on; 0.5 is guessing",
+    ),
+    Score(
+        "context_fid", "Fréchet distance", "critics", context_fid, "lower", 0.0,
+        "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
+        "to published Context-FID, whose encoder is trained anew each time",
+    ),
+    Score(
+        "mmd", "Maximum mean discrepancy", "critics", mean_discrepancy, "lower", 0.0,
+        "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
+    ),
+    Score(
+        "discriminative", "Discriminative score", "critics", None, "lower", 0.0,
+        "TimeGAN's: |accuracy - 0.5| of a small recurrent network on held-out series; below 0.02 it says "
+        "nothing",
+    ),
+    Score(
+        "discriminative_32", "Discriminative score, 32 units", "critics", None, "lower", 0.0,
+        "the same with a larger network, which sees what the small one overlooks",
+    ),
+    Score(
+        "predictive", "Predictive score", "critics", None, "lower", 0.0,
+        "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
+        "one step ahead; real series do not reach 0 either",
+    ),
+    Score(
+        "copies", "Near copies of training series", "copies", copies, "lower", 0.0,
+        "share of the set that is far closer to a training series than unseen real series ever are",
+    ),
+    Score(
+        "nearness", "Nearness to training (smoke alarm)", "copies", nearness, "nearer", 1.0,
+        "distance to the nearest training series relative to the nearest held-out one; near 0 means copying, "
+        "while 1 does not prove its absence",
+    ),
+)  # fmt: skip
+
+BY_NAME = {score.name: score for score in SCORES}

@@ -1,0 +1,237 @@
+"""What the synthetic series are good for: a forecaster trained on them, tested on real series it never saw.
+
+The forecaster sees a week and the calendar and predicts the next day: ridge regression, every week centred
+by itself and scaled by the spread of its whole series, so that homes of any level share it. (Scaled by its
+own spread, a quiet week before a loud day weighs so much that a forecaster of real homes lost to the naive
+one.) Where a day has no steps of its own, or the record is short, it sees seven steps and predicts the next.
+Errors are divided by those of the seasonal-naive forecast (the same time a week ago, or the step before): 1
+is no better than that, 0 is perfect.
+
+Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predicted.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from distgan.evaluation import baselines
+from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.report.verdict import COPIER, NOISY_COPIER, ROWS
+from distgan.rng import keyed_generator
+
+WEEK = 7
+MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicted a step ahead
+FEWEST_DAYS = 15
+TRAINING_SAMPLES, SERIES = 20_000, 200  # at most: weeks that are learned from, series of a set
+ALPHA = 10.0
+
+NAIVE, REAL, SYNTHETIC, BOTH = "seasonal naive", "real", "synthetic", "real + synthetic"
+MEANINGS = {
+    NAIVE: "no training: the same time a week ago, or the step before; 1 by definition",
+    REAL: "trained on the real training series",
+    SYNTHETIC: "trained on the synthetic series alone",
+    BOTH: "trained on both together: what synthetic series add",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted from what."""
+
+    horizon: int  # H
+    lag: int  # of the naive forecast
+    per_year: float  # periods of H steps
+
+    @property
+    def context(self) -> int:
+        return WEEK * self.horizon
+
+    def __str__(self) -> str:
+        return "the next day" if self.horizon > 1 else "the next step"
+
+
+def choose_task(length: int, steps_per_day: float) -> Task | None:
+    """The next day from a week, or the next step from seven; None where the record is too short."""
+    day = round(steps_per_day)
+    if 2 <= day <= MOST_STEPS and length >= FEWEST_DAYS * day:
+        return Task(day, WEEK * day, 365.25)
+    return Task(1, 1, 365.25 * steps_per_day) if length >= WEEK + 2 else None
+
+
+def samples(values: Array, task: Task) -> tuple[Array, Array, Array, Array]:
+    """Weeks and the days after them: [n, L, C] -> seen [W, P], true [W, H], naive [W, H], series [W].
+
+    True and naive values are centred by the week before, like what is seen, and all are in spreads of the
+    series. A gap in the week takes its mean; a day with a gap is no sample, nor is any of a series that
+    stands still.
+    """
+    n, length, channels = values.shape
+    periods = length // task.horizon
+    blocks = values[:, : periods * task.horizon].transpose(0, 2, 1).reshape(n * channels, periods, -1)
+    starts = np.arange(periods - WEEK)
+    weeks = blocks[:, starts[:, None] + np.arange(WEEK)].reshape(n * channels, len(starts), task.context)
+    measured = ~np.isnan(weeks)
+    counts = np.maximum(measured.sum(-1, keepdims=True), 1).astype(np.float32)
+    middle = np.where(measured, weeks, 0).sum(-1, keepdims=True) / counts
+    scale, usable = _spread(blocks)
+    true = (blocks[:, WEEK:] - middle) / scale
+    seen = np.where(measured, weeks - middle, 0) / scale
+    first = task.context - task.lag
+    naive = seen[..., first : first + task.horizon]
+    keep = usable & measured.any(-1) & ~np.isnan(true).any(-1)
+    calendar = np.broadcast_to(_calendar(starts + WEEK, task), (n * channels, len(starts), WEEK + 2))
+    series = np.repeat(np.arange(n), channels)[:, None] + np.zeros(len(starts), int)
+    return np.concatenate([seen, calendar], -1)[keep], true[keep], naive[keep], series[keep]
+
+
+def _spread(blocks: Array) -> tuple[Array, Array]:
+    """Deviation of each series, 1 for one that stands still; which do not: [n, T, H] -> [n, 1, 1], [n, 1]."""
+    measured = ~np.isnan(blocks)
+    counts = np.maximum(measured.sum((1, 2), keepdims=True), 1)
+    mean = np.where(measured, blocks, 0).sum((1, 2), keepdims=True, dtype=np.float64) / counts
+    squares = np.where(measured, blocks - mean, 0) ** 2
+    deviation = np.sqrt(squares.sum((1, 2), keepdims=True, dtype=np.float64) / counts).astype(np.float32)
+    varies = deviation > 1e-6 * np.abs(mean) + 1e-30
+    return np.where(varies, deviation, np.float32(1)), varies[..., 0]
+
+
+def _calendar(period: Array, task: Task) -> Array:
+    """Which of seven days, one-hot, and the place in the year as an angle: [T] -> [T, 9]."""
+    angle = 2 * np.pi * period / task.per_year
+    return np.concatenate(
+        [np.eye(WEEK)[period % WEEK], np.sin(angle)[:, None], np.cos(angle)[:, None]], 1
+    ).astype(np.float32)
+
+
+def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
+    """A forecaster of all sets together; None where they hold no whole week and day."""
+    seen, true = [], []
+    for values in sets:
+        inputs, targets, _, _ = samples(_choose_some(values, seed), task)
+        chosen = keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
+        seen.append(inputs[chosen])
+        true.append(targets[chosen])
+    if not sum(map(len, seen)):
+        return None
+    return Ridge(ALPHA).fit(np.concatenate(seen), np.concatenate(true))
+
+
+def _choose_some(values: Array, seed: int) -> Array:
+    values = np.asarray(values, dtype=np.float32)
+    return values[np.sort(keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])]
+
+
+def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
+    """Mean error of every owner that has samples: [W], [W], [n] -> [owners]."""
+    codes = np.unique(owners[series], return_inverse=True)[1]
+    return np.bincount(codes, weights=errors) / np.bincount(codes)
+
+
+def evaluate(
+    train: Array,
+    holdout: Array,
+    synthetic: Array,
+    *,
+    steps_per_day: float,
+    holdout_owners: Array | None = None,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Relative errors on held-out series by what the forecaster was trained on, ready for JSON.
+
+    An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
+    owners weigh alike, and 95 % t-intervals are over them; one owner has none. `gaps` are paired
+    differences: `synthetic - real` is the price of not having the real series, `gain` what synthetic series
+    take off the error of real ones.
+
+    Args:
+        train, holdout, synthetic: [n, L, C] in original units, NaN where missing.
+        holdout_owners: [n] the owner of each held-out series; by default every series has its own.
+
+    Returns:
+        None where series are too short or hold no whole week and day.
+    """
+    task = choose_task(train.shape[1], steps_per_day)
+    if task is None:
+        return None
+    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(holdout))[:SERIES])
+    owners = np.arange(len(holdout)) if holdout_owners is None else np.asarray(holdout_owners)
+    seen, true, naive, series = samples(np.asarray(holdout, np.float32)[rows], task)
+    if not len(seen):
+        return None
+    owners = owners[rows]
+    sets = {REAL: [train], SYNTHETIC: [synthetic], BOTH: [train, synthetic]}
+    made = baselines.make_baselines(train, len(synthetic), steps_per_day, seed)
+    sets |= {name: [make()] for name, make in made.items() if name not in (COPIER, NOISY_COPIER)}
+    base = _by_owner(np.abs(true - naive).mean(1), series, owners)
+    base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
+    errors = {NAIVE: base / base}
+    for name, parts in sets.items():
+        if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
+            wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
+            errors[name] = _by_owner(wrong, series, owners) / base
+    found = _summary(errors, task)
+    found["n"] = {"owners": len(base), "series": len(np.unique(series)), "samples": len(seen)}
+    return {**found, **format_sentence(found)}
+
+
+def _summary(errors: dict[str, Array], task: Task) -> dict[str, Any]:
+    """Means and intervals of the owners' errors, by what was trained on: [owners] each."""
+    owners = len(errors[NAIVE])
+
+    def told(each: Array) -> dict[str, float | None]:
+        low, high = over_owners(each) or (None, None)
+        values = {"value": float(each.mean()), "low": low, "high": high}
+        return {name: None if value is None else round(value, 6) for name, value in values.items()}
+
+    meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
+    pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
+    return {
+        "task": f"{task} of held-out series, by ridge regression on what came before and the calendar",
+        "unit": "the seasonal-naive forecast's error",
+        "horizon": task.horizon,
+        "rows": [
+            {"name": name, "meaning": meanings[name], "n": owners, **told(each)}
+            for name, each in errors.items()
+        ],
+        "gaps": {
+            name: told(errors[one] - errors[two])
+            for name, one, two in pairs
+            if one in errors and two in errors
+        },
+    }
+
+
+def format_sentence(found: dict[str, Any]) -> dict[str, str]:
+    """The finding in plain words: {tone, sentence}."""
+    rows = {row["name"]: row for row in found["rows"]}
+    made, real = rows.get(SYNTHETIC), rows.get(REAL)
+    if made is None or real is None:
+        return {"tone": "note", "sentence": "Too few whole weeks to say what forecasting would gain."}
+    gap = found["gaps"]["synthetic - real"]
+    text = (
+        "Training the forecaster on synthetic instead of real series leaves "
+        f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
+        f"(difference {gap['value']:+.1%}, {_is_significant(gap)})."
+    )
+    if real["value"] >= 1:
+        text += " Real series themselves teach it no more than the naive forecast knows."
+    return {"tone": _tone(gap, 1 - real["value"]), "sentence": text}
+
+
+def _is_significant(gap: dict[str, Any]) -> str:
+    if gap["low"] is None:
+        return "one owner: no interval"
+    return f"95 % interval {gap['low']:+.1%} to {gap['high']:+.1%}"
+
+
+def _tone(gap: dict[str, Any], useful: float) -> str:
+    """By the share that is lost of what real series teach: a problem only where the loss is sure."""
+    if useful <= 0 or gap["low"] is None:
+        return "note"
+    lost = gap["value"] / useful
+    if lost < 0.1:
+        return "good"
+    return "note" if gap["low"] <= 0 else "warn" if lost < 0.5 else "bad"

@@ -1,0 +1,195 @@
+"""Whole series, weeks and carpets, real beside synthetic."""
+
+from typing import Any
+
+import matplotlib.dates as mdates
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from distgan.evaluation.plots.rhythm import WEEKDAYS, _hours
+from distgan.evaluation.plots.style import (
+    INK,
+    REAL,
+    SAME_WEEK,
+    SYNTHETIC,
+    WIDTH,
+    Array,
+    View,
+    _days,
+    _figure,
+    _from_zero,
+    _months,
+    _pad_nan,
+    apply_style,
+    pick_rows,
+)
+
+
+def _year(axis: Axes, values: Array, view: View, colour: str) -> None:
+    """A whole record: each day's range as a band, its mean as a line."""
+    days = _days(values, view.steps_per_day)
+    if days is None or len(days) < 20:
+        axis.plot(view.times, values, color=colour, lw=0.8)
+        return
+    start = view.times[:: round(view.steps_per_day)][: len(days)]
+    low, mean, high = (_pad_nan(function, days, axis=1) for function in (np.nanmin, np.nanmean, np.nanmax))
+    axis.fill_between(start, low, high, color=colour, alpha=0.28, lw=0)
+    axis.plot(start, mean, color=colour, lw=1.0)
+
+
+def week_steps(view: View) -> slice:
+    """The zoomed week: from a Monday (where days are known), the same for every series."""
+    length, steps = len(view.times), round(7 * view.steps_per_day)
+    if steps < 7 or steps * 2 > length:
+        return slice(0, min(length, 200))
+    start = int(SAME_WEEK * length)
+    weekday = (view.times.astype("datetime64[D]").astype(int) + 3) % 7  # 1970-01-01 was a Thursday
+    mondays = np.flatnonzero((weekday == 0) & (np.roll(weekday, 1) != 0))
+    mondays = mondays[(mondays >= start) & (mondays + steps <= length)]
+    start = int(mondays[0]) if len(mondays) else start
+    return slice(start, min(start + steps, length))
+
+
+def _week_axis(axis: Axes, times: Array, day: str | None = "%a\n%-d %b") -> None:
+    """A tick a day, in a format of its own, or its initial."""
+
+    def initial(place: float, _: int | None) -> str:
+        return WEEKDAYS[mdates.num2date(place).weekday()][0]
+
+    if times[-1] - times[0] > np.timedelta64(2, "D"):
+        axis.xaxis.set_major_locator(mdates.DayLocator())
+        axis.xaxis.set_major_formatter(mdates.DateFormatter(day) if day else FuncFormatter(initial))
+        axis.grid(axis="x")
+    else:
+        _months(axis, times)
+    axis.set_xlim(times[0], times[-1])
+
+
+def _side_by_side(
+    real: Array, synthetic: Array, view: View, count: int, height: float, **options: Any
+) -> tuple[Figure, list[tuple[Axes, Array, str]]]:
+    """A column of real and a column of synthetic axes, with the series and the colour of each: [L, C].
+
+    Without real series both columns are synthetic.
+    """
+    halves = np.array_split(synthetic, 2)
+    left, right = (real, synthetic) if len(real) else (halves[0], halves[1] if len(halves[1]) else halves[0])
+    columns = [("real" if len(real) else "left", left), ("synthetic", right)]
+    count = max(1, min(count, len(left), len(right)))
+    figure, axes = _figure(count, 2, 0.5 + height * count, **options)
+    cells = []
+    for place, (name, series) in zip(axes.T, columns):
+        title, colour = (view.real, REAL) if name == "real" else ("Synthetic", SYNTHETIC)
+        place[0].set_title(title, color=colour, weight="bold")
+        rows = pick_rows(series, count, view.seed, name)
+        cells += [(axis, series[row], colour) for axis, row in zip(place, rows)]
+    return figure, cells
+
+
+@apply_style
+def samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -> Figure:
+    """Random series over the whole record: daily range and daily mean."""
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True)
+    for axis, values, colour in cells:
+        _year(axis, values[:, view.channel], view, colour)
+        _from_zero(axis, values[:, view.channel])
+        _months(axis, view.times)
+    figure.supylabel(view.label, fontsize=8.5, color=INK)
+    return figure
+
+
+@apply_style
+def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Figure:
+    """Random series as carpets: a column a day, a row an hour. The eye finds rhythm and repetition."""
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
+    edges = mdates.date2num([view.times[0], view.times[-1]])
+    for axis, values, _ in cells:
+        days = _days(values[:, view.channel], view.steps_per_day)
+        if days is None:
+            days = values[:, view.channel][:, None]
+        top, bottom = _pad_nan(np.nanpercentile, days, [98.5, 1])
+        image = axis.imshow(
+            days.T, aspect="auto", origin="lower", cmap="cividis", vmin=bottom, vmax=top or 1,
+            extent=(edges[0], edges[1], 0, 24), interpolation="antialiased",
+        )  # fmt: skip
+        bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=12)
+        bar.ax.tick_params(labelsize=7)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        axis.xaxis_date()
+        _months(axis, view.times)
+        axis.set_yticks([0, 6, 12, 18, 24])
+    figure.supylabel("hour of the day", fontsize=8.5, color=INK)
+    figure.supxlabel(f"colour: {view.label}, own scale for each series", fontsize=8.5, color=INK)
+    return figure
+
+
+@apply_style
+def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: float = WIDTH) -> Figure:
+    """The same week of random series (those of `samples`), step by step."""
+    steps = week_steps(view)
+    times = view.times[steps]
+    figure, cells = _side_by_side(real, synthetic, view, count, 1.3, sharex=True, width=width)
+    for axis, values, colour in cells:
+        axis.plot(times, values[steps, view.channel], color=colour, lw=1.1, drawstyle="steps-post")
+        _from_zero(axis, values[steps, view.channel])
+        _week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
+    figure.supylabel(view.label, fontsize=8.5, color=INK)
+    return figure
+
+
+SIZES = {"small": 0.2, "middling": 0.5, "large": 0.8}  # shares of the series that use less
+
+
+@apply_style
+def sizes(real: Array, synthetic: Array, view: View) -> Figure:
+    """A small, a middling and a large series of either set: record, week and mean day.
+
+    Chosen by level alone: the series whose mean is at the same place among its set's.
+    """
+    sets = [(view.real, REAL, real)] if len(real) else []
+    sets.append(("Synthetic", SYNTHETIC, synthetic))
+    ratios = [3, 2] * len(sets) + [2]
+    figure, axes = _figure(len(SIZES), len(ratios), 0.4 + 1.45 * len(SIZES), width_ratios=ratios)
+    steps, clock = week_steps(view), np.arange(_hours(view)) * 24 / _hours(view)
+    for place, (name, colour, series) in enumerate(sets):
+        values = view.of(series)
+        order = np.argsort(np.nan_to_num(_pad_nan(np.nanmean, values, axis=1)))
+        for row, share in enumerate(SIZES.values()):
+            chosen = values[order[round(share * (len(order) - 1))]]
+            whole, week, day = axes[row, 2 * place], axes[row, 2 * place + 1], axes[row, -1]
+            _year(whole, chosen, view, colour)
+            _months(whole, view.times)
+            week.plot(view.times[steps], chosen[steps], color=colour, drawstyle="steps-post", lw=1)
+            _week_axis(week, view.times[steps], None)
+            days = _days(chosen, view.steps_per_day)
+            if days is not None:
+                mean = _pad_nan(np.nanmean, days, axis=0)
+                day.step(np.append(clock, 24), np.append(mean, mean[-1]), color=colour, lw=1.4, where="post")
+            _from_zero(whole, chosen)
+            _from_zero(week, chosen[steps])
+        axes[0, 2 * place].set_title(name, color=colour, weight="bold")
+    axes[0, -1].set_title("Mean day")
+    for axis, name in zip(axes[:, 0], SIZES):
+        axis.set_ylabel(name)
+    for axis in axes[:, -1]:
+        _from_zero(axis, np.asarray([line.get_ydata() for line in axis.lines]).ravel())
+        axis.set_xticks(range(0, 25, 12))
+    figure.supylabel(view.label, fontsize=8.5, color=INK)
+    return figure
+
+
+@apply_style
+def sample_sheet(series: Array, view: View, *, count: int = 4) -> Figure:
+    """The first few series, record and week, for a look during training: [n, L, C]."""
+    count = max(1, min(count, len(series)))
+    figure, axes = _figure(count, 2, 0.4 + 1.25 * count, width_ratios=[3, 2])
+    steps = week_steps(view)
+    for (whole, week), values in zip(axes, view.of(series)):
+        _year(whole, values, view, SYNTHETIC)
+        _months(whole, view.times)
+        week.plot(view.times[steps], values[steps], color=SYNTHETIC, drawstyle="steps-post", lw=1)
+        _week_axis(week, view.times[steps])
+    figure.supylabel(view.label, fontsize=8.5, color=INK)
+    return figure

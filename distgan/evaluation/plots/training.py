@@ -1,0 +1,73 @@
+"""Losses over the steps of a training."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from distgan.evaluation.plots.rhythm import Curve
+from distgan.evaluation.plots.style import FAINT, INK, Array, _figure, apply_style
+
+NOT_LOSSES = frozenset(
+    [
+        *(
+            "step",
+            "series",
+            "time",
+            "seconds",
+            "elapsed",
+            "eta",
+            "rank",
+            "stage",
+            "data",
+            "data_share",
+            "data_wait",
+        ),
+        *("series_per_second", "steps_per_second", "peak_memory_gib", "memory_gib"),
+    ]
+)
+
+
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Every number reported more than once that is no clock: name -> [2, lines], steps and values."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        for name, value in record.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and name not in NOT_LOSSES and "step" in record and math.isfinite(value):
+                found.setdefault(name, []).append((float(record["step"]), float(value)))
+    return {name: np.array(pairs).T for name, pairs in found.items() if len(pairs) > 1}
+
+
+def loss_curves(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Curve]:
+    """Numbers of each stage over steps: stage -> lines of its metrics.jsonl."""
+    return [
+        Curve(f"{stage} · {name.replace('_', ' ')}", *curve)
+        for stage, lines in records.items()
+        for name, curve in _curves(lines).items()
+    ]
+
+
+@apply_style
+def losses(records: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = 12) -> Figure:
+    """Training over time, a panel for each number of each stage: stage -> lines of its metrics.jsonl."""
+    panels = loss_curves(records)[:most]
+    columns = min(3, max(len(panels), 1))
+    rows = max(1, math.ceil(len(panels) / columns))
+    figure, axes = _figure(rows, columns, 0.3 + 1.75 * rows)
+    for axis, curve in zip(axes.flat, panels):
+        axis.plot(curve.x, curve.y, color=FAINT, lw=0.8)
+        width = max(1, len(curve.y) // 20)
+        padded = np.pad(curve.y, (width // 2, width - 1 - width // 2), mode="edge")
+        axis.plot(curve.x, np.convolve(padded, np.ones(width) / width, "valid"), color=INK, lw=1.3)
+        axis.set_title(curve.name)
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+        axis.grid()
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    figure.supxlabel("step", fontsize=8.5, color=INK)
+    return figure

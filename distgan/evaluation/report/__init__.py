@@ -1,0 +1,1 @@
+"""The report of a run, its verdict, and the comparison of several."""

@@ -1,0 +1,65 @@
+"""Gradient penalties of the discriminator, each with its equation."""
+
+import torch
+from torch import Tensor
+
+from distgan.objectives.losses import Discriminator
+
+# Penalties return one number a series, (B,), float32: the squared gradient norm, averaged over the heads.
+
+
+def finite_difference(
+    discriminator: Discriminator,
+    series_BLC: Tensor,
+    condition_BK: Tensor,
+    direction_BLC: Tensor,
+    sigma: float,
+) -> Tensor:
+    """(D(x + σε) - D(x))² / σ² with ε ~ N(0, 1), whose mean over ε is ‖∇ₓD(x)‖² + O(σ²) (Lin et al. 2025).
+
+    One forward pass of twice the batch, no double backward: it works with fused attention, recomputed
+    activations and partitioned weights. Float32 throughout: in bfloat16 the difference is rounding noise.
+    """
+    series = series_BLC.float()
+    both = torch.cat([series, series + sigma * direction_BLC.float()])
+    base, moved = discriminator(both, torch.cat([condition_BK, condition_BK]).float()).float().chunk(2)
+    return ((moved - base) / sigma).square().mean(1)
+
+
+def exact(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor, mask_BLC: Tensor) -> Tensor:
+    """‖∇ₓD(x)‖² over measured places, by double backward (R1 and R2: Mescheder et al. 2018). Call inside
+    `twice_differentiable()`.
+    """
+    return _gradient(discriminator, series_BLC, condition_BK, mask_BLC).square().sum((-2, -1)).mean(0)
+
+
+def interpolated(
+    discriminator: Discriminator,
+    real: Tensor,
+    fake: Tensor,
+    condition_BK: Tensor,
+    mask_BLC: Tensor,
+    share_B: Tensor,
+    target: float,
+) -> Tensor:
+    """(‖∇D(x̂)‖ - φ)² / φ² at x̂ between a real and a generated series (WGAN-GP, Gulrajani et al. 2017),
+    over measured places.
+    """
+    share = share_B.float()[:, None, None]
+    between = share * real.float() + (1 - share) * fake.float()
+    gradient = _gradient(discriminator, between, condition_BK, mask_BLC)
+    norm = gradient.square().sum((-2, -1)).add(1e-12).sqrt()
+    return ((norm - target) / target).square().mean(0)
+
+
+def _gradient(
+    discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor, mask_BLC: Tensor
+) -> Tensor:
+    """∇ₓ of every head where the mask is 1, differentiable again: (H, B, L, C)."""
+    series = series_BLC.detach().float().requires_grad_()
+    logits = discriminator(series, condition_BK.float()).float()
+    gradients = [
+        torch.autograd.grad(logits[:, head].sum(), series, create_graph=True)[0]
+        for head in range(logits.shape[1])
+    ]
+    return torch.stack(gradients) * mask_BLC

@@ -1,0 +1,330 @@
+"""Many processes as one: launch, devices, threads, precision and reductions. The only home of Accelerate."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.errors import Deserted, UserError
+from distgan.parallel import meeting, messages
+from distgan.parallel.heartbeat import Heartbeat
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
+
+T = TypeVar("T")
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+OTHER_ENGINES = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+HOW_TO_LAUNCH = "use torchrun, or accelerate launch --multi_gpu --num_processes N (on CPU too)"
+
+
+class Parallel:
+    """This process among all of them. One process needs no launcher and no environment variable.
+
+    A process group that already exists is used as it is (Ray, a notebook's spawn).
+
+    Raises:
+        UserError: the launcher started another number of processes than found each other, or it asks for a
+            precision or an engine that contradicts the settings.
+    """
+
+    def __init__(self, settings: config.Engine) -> None:
+        _refuse_contradictions(settings)
+        brought = dist.is_initialized()
+        if brought:
+            _describe_to_environment()
+        patience = timedelta(seconds=settings.timeout)
+        meeting.meet(patience)
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+        )
+        self.settings = settings
+        self.rank: int = accelerator.process_index
+        self.world_size: int = accelerator.num_processes
+        self.device: torch.device = accelerator.device
+        _refuse_fp16(settings, self.device)
+        self.dtype = PRECISIONS[settings.precision]  # of the networks' arithmetic
+        self._owns_group = dist.is_initialized() and not brought
+        self._check_world()
+        self._heartbeat: Heartbeat | None = None
+        self.lent: list[str] = []  # environment variables set for DeepSpeed
+        self.threads = _choose_threads(settings.threads)
+        torch.set_num_threads(self.threads)
+        # TF32 has the mantissa of fp16: finite differences of a convolution would drown in it.
+        torch.backends.cudnn.allow_tf32 = False
+        # Messages between the processors: they wait for no device, so a step ends without a synchronisation.
+        self._control = dist.new_group(backend="gloo", timeout=patience) if self.world_size > 1 else None
+        self._token = messages.agree_on_token(self._control) if self.world_size > 1 else b""
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def prepare(self, name: str, network: nn.Module, optimizer: Adam) -> "OptimizedNetwork":
+        """`network` on this process's device, with rank 0's weights, and its optimiser.
+
+        The generator and the discriminator are shared out as `engine.zero` says. Other networks, which are
+        small, are whole on every process.
+
+        Raises:
+            UserError: DeepSpeed is needed and not installed.
+        """
+        if self.stage(name) == 0:
+            return OptimizedNetwork(name, network, optimizer, self)
+        from distgan.parallel.zero import ZeroNetwork
+
+        return ZeroNetwork(name, network, optimizer, self)
+
+    def building(self) -> AbstractContextManager[Any]:
+        """Where networks are built before `prepare`. If one is cut among the processes (stage 3), rank 0
+        builds them, in its CPU's memory, and they are hollow elsewhere (torch's meta device).
+        """
+        cut = 3 in (self.stage("generator"), self.stage("discriminator"))
+        return torch.device("meta") if cut and not self.is_main else nullcontext()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """`network` on this process's device with rank 0's numbers; it may come in hollow."""
+        tensors = [*network.parameters(), *network.buffers()]
+        hollow = any(tensor.is_meta for tensor in tensors)
+        network = network.to_empty(device=self.device) if hollow else network.to(self.device)
+        self.broadcast([*network.parameters(), *network.buffers()])
+        return network
+
+    def stage(self, name: str) -> int:
+        """Of ZeRO, for the network called `name`."""
+        everyone, critic = self.settings.zero, self.settings.discriminator_zero
+        if name == "discriminator" and critic is not None:
+            return critic
+        return everyone if name in ("generator", "discriminator") else 0
+
+    def micro_batch(self, batch_size: int, key: str = "train.batch_size") -> int:
+        """Series per forward pass of this process, of a global batch of `batch_size`, which the config calls
+        `key`.
+
+        Raises:
+            UserError: it does not divide among the processes, or their shares into micro-batches.
+        """
+        if batch_size % self.world_size:
+            raise UserError(
+                f"{key} {batch_size} is not a multiple of {self.world_size} processes; use "
+                f"{_nearest_multiples(batch_size, self.world_size)}"
+            )
+        share, wanted = batch_size // self.world_size, self.settings.micro_batch
+        if wanted is None or wanted >= share:
+            return share
+        if share % wanted:
+            raise UserError(
+                f"{key} {batch_size} is not a multiple of engine.micro_batch {wanted} x {self.world_size} "
+                f"processes; use {_nearest_multiples(batch_size, wanted * self.world_size)}"
+            )
+        return wanted
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside, what the death or silence of another process makes of a message becomes one line.
+
+        Raises:
+            Deserted: a message to or from another process failed; names it.
+        """
+        if self.world_size == 1 or self._heartbeat is not None:
+            yield
+            return
+        self._heartbeat = Heartbeat(self.rank, self.world_size, self._token)
+        try:
+            yield
+        except (RuntimeError, ConnectionError) as error:
+            if not _is_desertion(error):
+                raise
+            self._owns_group = False  # leaving a broken group may wait for ever
+            raise Deserted(
+                f"process {self.rank} of {self.world_size} "
+                f"{_describe_loss(self._heartbeat.silent(), self.settings.timeout)}. "
+                "The last checkpoint stands: run the same command again"
+            ) from error
+        finally:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Mean over processes, without a gradient; any shape, on the device, exact for equal values."""
+        if self.world_size == 1:
+            return tensor.detach()
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total / self.world_size
+
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Sum over processes in float64, any shape."""
+        total = torch.tensor(np.asarray(values, dtype=np.float64))
+        if self.world_size > 1:
+            dist.all_reduce(total, group=self._control)
+        return total.numpy()
+
+    def barrier(self) -> None:
+        """Wait for all others: inside `together` however long they work, elsewhere `engine.timeout`."""
+        if self._heartbeat is not None:
+            self._heartbeat.meet(self.settings.timeout)
+        elif self.world_size > 1:
+            dist.barrier(group=self._control)
+
+    def largest(self, number: int) -> int:
+        """The largest of all processes' numbers, without touching the device."""
+        if self.world_size == 1:
+            return number
+        found = torch.tensor(number)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self._control)
+        return int(found)
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        return bool(self.largest(int(flag)))
+
+    def share(self, thing: T) -> T:
+        """Return rank 0's `thing`, which JSON can hold, on every rank."""
+        if self.world_size == 1:
+            return thing
+        told: T = messages.broadcast(thing, self.is_main, self._control)
+        return told
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do `work` on rank 0 while the others wait; all get its result, or all raise its error. Inside
+        `together` they wait however long it takes, elsewhere `engine.timeout`.
+        """
+        if self.world_size == 1:
+            return work()
+        result: Any = None
+        error: Exception | None = None
+        if self.is_main:
+            try:
+                result = work()
+            except Exception as caught:
+                error = caught
+        if self._heartbeat is not None:
+            if self.is_main:
+                self._heartbeat.work_done()
+            else:
+                self._heartbeat.await_work(self.settings.timeout)
+        problem = self.share(None if error is None else messages.pack_error(error))
+        if error is not None:
+            raise error
+        if problem is not None:
+            raise messages.unpack_error(problem)
+        return self.share(result)
+
+    def broadcast(self, tensors: list[Tensor]) -> None:
+        """Give every rank the values of rank 0, in place."""
+        if self.world_size == 1 or not tensors:
+            return
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):  # one message for each type
+            group = [tensor.detach() for tensor in tensors if tensor.dtype == dtype]
+            message = torch.cat([tensor.reshape(-1) for tensor in group])
+            dist.broadcast(message, src=0)
+            pieces = message.split([tensor.numel() for tensor in group])
+            for tensor, piece in zip(group, pieces, strict=True):
+                tensor.copy_(piece.view_as(tensor))
+
+    def close(self) -> None:
+        """Leave the process group, if it was started here."""
+        if self._owns_group and dist.is_initialized():
+            dist.destroy_process_group()
+        while self.lent:
+            os.environ.pop(self.lent.pop(), None)
+
+    def _check_world(self) -> None:
+        launched = int(os.environ.get("WORLD_SIZE", 1))
+        if launched != self.world_size:
+            raise UserError(
+                f"the launcher started {launched} processes but this one sees {self.world_size}, "
+                f"so each would train alone; {HOW_TO_LAUNCH}"
+            )
+        # `accelerate launch --cpu --num_processes 2` starts one process, and leaves an address alone.
+        variables = ("ACCELERATE_MIXED_PRECISION", "MASTER_ADDR")
+        if "WORLD_SIZE" not in os.environ and all(name in os.environ for name in variables):
+            raise UserError(
+                f"accelerate launch was asked for several processes and started one; {HOW_TO_LAUNCH}"
+            )
+
+
+def _nearest_multiples(number: int, unit: int) -> str:
+    """The multiples of `unit` next to a number."""
+    lower = number // unit * unit
+    return f"{lower} or {lower + unit}" if lower else f"{unit}"
+
+
+def _refuse_contradictions(settings: config.Engine) -> None:
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # `no` is what a bare launch sets: silence
+    if asked not in ("no", settings.precision):
+        raise UserError(
+            f"accelerate launch asks for mixed_precision {asked} and the config for engine.precision "
+            f"{settings.precision}; drop the launcher's, the config decides"
+        )
+    for variable, engine in OTHER_ENGINES.items():
+        if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
+            raise UserError(
+                f"accelerate launch asks for {engine}; drop that from the launch, the config decides"
+            )
+
+
+def computes_fp16(device: torch.device) -> bool:
+    """Whether half-precision training makes sense there: on a CPU it is hundreds of times slower."""
+    return device.type != "cpu"
+
+
+def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
+    if settings.precision == "fp16" and not computes_fp16(device):
+        raise UserError(
+            f"engine.precision fp16 needs a GPU and this process has a {device.type}; "
+            "use engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
+        )
+
+
+def _describe_loss(silent: list[int] | None, timeout: int) -> str:
+    """What happened to whom, after the heartbeats: ranks that are silent, none, or None without an answer."""
+    if silent is None:  # the store is in rank 0, or in the launcher beside it
+        return f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, where all meet"
+    if not silent:
+        return f"waited {timeout} s for another one, which lives and hangs"
+    ranks = ", ".join(map(str, silent))
+    return f"lost process{'es' if len(silent) > 1 else ''} {ranks}, dead or without a word for {timeout} s"
+
+
+def _is_desertion(error: Exception) -> bool:
+    """torch has no type of its own for it on every backend: gloo says it in words."""
+    if isinstance(error, dist.DistError | ConnectionError):
+        return True
+    words = str(error).lower()
+    signs = ("connection closed", "connection reset", "timed out waiting", "socket", "broken pipe", "gloo/")
+    return any(sign in words for sign in signs)
+
+
+def _describe_to_environment() -> None:
+    """Accelerate believes the environment alone: describe to it the process group that is there."""
+    os.environ["RANK"], os.environ["WORLD_SIZE"] = str(dist.get_rank()), str(dist.get_world_size())
+    here = torch.cuda.current_device() if torch.cuda.is_available() else dist.get_rank()
+    os.environ.setdefault("LOCAL_RANK", str(here))
+
+
+def _choose_threads(wanted: int | None) -> int:
+    """Threads of this process: the setting, else OMP_NUM_THREADS, else its share of the cores it may use."""
+    if wanted:
+        return wanted
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0 and (local == 1 or told != "1"):
+        return int(told)  # torchrun writes 1 for several processes unasked: that one is no wish of the user's
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // local)

@@ -1,0 +1,1 @@
+"""The stages of a run: each reads files of the run folder and writes others."""

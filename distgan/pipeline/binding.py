@@ -1,0 +1,166 @@
+"""Which files each stage read and made, by digest, and whether they are still those.
+
+Every stage's record (`done/STAGE.json`) holds the SHA-256 of what it read, taken before it began, and of what
+it made. `release` follows the chain from the synthetic series back to the split: series <- weights, bank,
+scaler <- split. Somebody who controls every file of a run, records and checkpoints included, can forge all of
+it; what this notices is a file that was swapped, edited or mixed up without the whole chain.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.anonymity import manifest
+from distgan.data.store.private_table import private_table
+from distgan.engine import checkpoint
+from distgan.errors import Mismatch
+from distgan.pipeline.training_data import fingerprint_inputs, left_out_windows
+from distgan.run import Run
+
+Digest = Callable[[Run], str]
+
+
+def digest_files(*paths: Path) -> str:
+    """SHA-256 of the contents of files, those that are absent left out, in order."""
+    content = hashlib.sha256()
+    for path in paths:
+        if path.exists():
+            content.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+    return content.hexdigest()
+
+
+def digest_series(path: Path) -> str:
+    """Of a store: its manifest has a checksum of every shard, which is verified when the shard is read."""
+    return digest_files(path / "manifest.json")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What a stage makes, as a person would call it, and how it is digested."""
+
+    title: str
+    stage: str
+    digest: Digest
+
+
+ARTEFACTS: dict[str, Artefact] = {
+    "series": Artefact("the real series", "prepare", lambda run: digest_series(run.series)),
+    "split": Artefact(
+        "the split table",
+        "prepare",
+        lambda run: digest_files(private_table(run.series), left_out_windows(run)),
+    ),
+    "scaler": Artefact("the scaler", "prepare", lambda run: digest_files(run.scaler)),
+    "encoder": Artefact(
+        "the encoder's weights", "encoder", lambda run: digest_files(run.encoder / "vae.safetensors")
+    ),
+    "latents": Artefact("the latents", "encode", lambda run: digest_series(run.latents)),
+    "bank": Artefact(
+        "the bank",
+        "bank",
+        lambda run: digest_files(run.bank / manifest.MANIFEST, run.bank / manifest.TENSORS),
+    ),
+    "members": Artefact(
+        "the members of the groups",
+        "bank",
+        lambda run: digest_files(run.clusters / "members.safetensors"),
+    ),
+    "generator": Artefact(
+        "the generator's weights", "gan", lambda run: digest_files(run.gan / "generator.safetensors")
+    ),
+    "synthetic": Artefact("the synthetic series", "generate", lambda run: digest_series(run.synthetic)),
+    "labels": Artefact("the synthetic labels", "generate", lambda run: digest_files(run.synthetic_labels)),
+}
+DATA = ("series", "split", "scaler")
+READ: dict[str, tuple[str, ...]] = {
+    "prepare": (),
+    "encoder": DATA,
+    "encode": (*DATA, "encoder"),
+    "cluster": (*DATA, "latents"),
+    "bank": (*DATA, "encoder", "latents"),
+    "gan": (*DATA, "bank", "members"),
+    "generate": ("split", "scaler", "bank", "generator"),
+}
+
+
+def digest_inputs(stage: str, folder: Run) -> dict[str, str]:
+    """What a stage is about to read, by name."""
+    return {name: ARTEFACTS[name].digest(folder) for name in READ.get(stage, ())}
+
+
+def digest_outputs(stage: str, folder: Run) -> dict[str, str]:
+    """What a stage has made, by name."""
+    return {name: each.digest(folder) for name, each in ARTEFACTS.items() if each.stage == stage}
+
+
+def audit_chain(settings: config.Config, folder: Run) -> list[str]:
+    """Compare every artefact of the run with what the records of its stages say, back from the series.
+
+    Returns:
+        What was verified, a line each.
+
+    Raises:
+        Mismatch: an artefact is not the one that a stage made or read; names both.
+    """
+    lines = []
+    now = {name: each.digest(folder) for name, each in ARTEFACTS.items()}
+    for stage in [stage for stage in READ if stage in settings.stages]:
+        record = folder.done(stage)
+        if record is None:
+            raise Mismatch(f"{folder.record(stage)} is missing; run distgan train again")
+        if not isinstance(record.get("digests"), Mapping):
+            raise Mismatch(
+                f"{folder.record(stage)} does not say what the stage {stage} read and made; remove it and "
+                "run distgan train again"
+            )
+        compare(stage, record["digests"], now)
+        lines.append(describe_stage(stage))
+    audit_checkpoint(folder)
+    return lines
+
+
+def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """
+    Raises:
+        Mismatch: a digest of the stage's record is missing or another than the artefact's.
+    """
+    made = [name for name, each in ARTEFACTS.items() if each.stage == stage]
+    for verb, names in (("made", made), ("read", READ[stage])):
+        found = recorded.get(verb, {})
+        for name in names:
+            if found.get(name) != now[name]:
+                raise Mismatch(
+                    f"{ARTEFACTS[name].title}: not what the stage {stage} {verb}; restore the file, or run "
+                    "distgan train again from that stage"
+                )
+
+
+def describe_stage(stage: str) -> str:
+    """A line of what the record of one stage shows."""
+    titles = [each.title for each in ARTEFACTS.values() if each.stage == stage]
+    read = [ARTEFACTS[name].title for name in READ[stage]]
+    made = f"{' and '.join(titles)} as the stage made them" if titles else ""
+    told = f"from {', '.join(read)} as they are now" if read else ""
+    return f"{stage}: {', '.join(part for part in (made, told) if part)}"
+
+
+def audit_checkpoint(folder: Run) -> None:
+    """
+    Raises:
+        Mismatch: the newest checkpoint of the generator says it was trained on other data, split or bank.
+    """
+    saved = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: False)
+    if saved is None:
+        return
+    now = fingerprint_inputs(folder, folder.bank / manifest.TENSORS, folder.clusters / "members.safetensors")
+    if saved.facts.get("inputs") != now:
+        raise Mismatch(
+            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, another "
+            "split, scaler or bank than the run now has; restore them, or train again in another run_dir"
+        )

@@ -1,0 +1,244 @@
+"""clusters/ -> bank/: one condition a group, with the group's levels and spreads. No id, no member's value.
+
+Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
+"""
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from distgan import config
+from distgan.anonymity import faiss_backend, private_bank
+from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
+from distgan.anonymity.dp import bank as private_sums
+from distgan.anonymity.dp import contributions
+from distgan.anonymity.dp.bank import Budget, Sums
+from distgan.anonymity.groups import Members, effective_owners, merge_small_groups
+from distgan.anonymity.projection import Projection
+from distgan.errors import UserError
+from distgan.evaluation.attacks import tracing
+from distgan.files import read_record, write_json
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.encode import embed
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
+from distgan.pipeline.train_encoder import load_encoder
+from distgan.pipeline.training_data import TrainingData, read_owners
+from distgan.run import Run
+
+TRACING = "tracing.json"
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    clusters = folder.need(folder.clusters, "cluster")
+    points, groups = np.load(clusters / "points.npy"), np.load(clusters / "groups.npy")
+    data = TrainingData.open(folder)
+    if settings.privacy.epsilon is not None:
+        bank = build_private_bank(settings, folder, data, points, groups)
+    else:
+        bank = build_plain_bank(settings, folder, data, points, groups)
+    attacks = run_tracing(settings, folder, parallel, data, bank)
+    print("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series", flush=True)
+    save_attacks(folder, attacks)
+    summary = format_summary(bank, settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
+    return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})
+
+
+def build_plain_bank(
+    settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
+) -> Bank:
+    labels = data.labels if settings.bank.by_label else None
+    settled = merge_small_groups(
+        points, compute_loads(data), groups, settings.bank, data.store.channels, data.entity_codes, labels
+    )
+    bank = make_bank(
+        points,
+        data.attributes,
+        settled.loads,
+        settled.groups,
+        settings.bank,
+        settled.entities,
+        settings.seed,
+        labels,
+    )
+    bank = replace(bank, owners=effective_owners(settled, read_owners(data, folder)))
+    settled.save(folder.clusters / "members.safetensors")
+    bank.save(folder.bank)
+    return bank
+
+
+def build_private_bank(
+    settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
+) -> Bank:
+    """The bank under differential privacy. Noise is drawn once: what fails after that, or is cut off, goes on
+    from the same noisy sums.
+    """
+    facts, ledger = private_facts(folder), open_ledger(folder)
+    entities, budget = data.entity_codes, Budget(settings.privacy, settings.encoder.latent_dim)
+    first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
+
+    def draw() -> dict[str, np.ndarray]:
+        values = contributions.attribute_means(data.attributes, entities, settings.privacy)
+        noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
+        return noisy.tensors()
+
+    projection = Projection.load(folder.clusters / "projection.safetensors")
+    query = query_of(
+        folder,
+        "groups",
+        budget,
+        budget.sums_multiplier,
+        directions=projection.directions.tolist(),
+        centroids=facts["centroids"],
+    )
+    sums = Sums.of_tensors(ledger.draw(query, budget, draw))
+    bank = private_bank.make_private_bank(
+        sums, np.array(facts["variances"]), settings.bank, budget, ledger.head()
+    )
+    keeps = private_bank.kept_cells(sums, settings.bank)
+    groups = private_bank.groups_of_cells(points, cells, keeps, bank)
+    members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
+    members.save(folder.clusters / "members.safetensors")
+    bank.save(folder.bank)
+    return bank
+
+
+def private_facts(folder: Run) -> dict[str, Any]:
+    """Return what the cluster stage has noted of a private partition."""
+    facts = read_record(folder.clusters / "clusters.json")
+    if "cells" not in facts:
+        raise UserError(
+            f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
+        )
+    return facts
+
+
+# ------------------------------------------------------------------------------------------ tracing, tried
+
+
+def run_tracing(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    data: TrainingData,
+    bank: Bank,
+    farthest: float = tracing.FARTHEST,
+) -> list[tracing.Attack]:
+    """The tracing attack on the bank, with the held-out and reference series as strangers."""
+    members = Members.load(folder.clusters / "members.safetensors")
+    others = TrainingData.open(folder, ("holdout", "reference"))
+    if not others.num_series:
+        return []
+    points, beside = assign_non_members(settings, folder, parallel, others, members, bank)
+    strangers, where, _ = average_by_entity(points, others.attributes, others.entity_codes, beside)
+    inside, groups, first = average_by_entity(
+        members.points, data.attributes, members.entities, members.groups
+    )
+    means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    return tracing.attack(
+        inside,
+        groups,
+        strangers,
+        where,
+        tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
+        limit=settings.bank.max_tracing_auc,
+        averaged=mask_averaged_rows(settings, folder, bank, members)[first] if settings.bank.study else None,
+        farthest=farthest,
+        seed=settings.seed,
+    )
+
+
+def assign_non_members(
+    settings: config.Config,
+    folder: Run,
+    parallel: Parallel,
+    others: TrainingData,
+    members: Members,
+    bank: Bank,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points of non-members [n, K], and the group [n] that each would be in.
+
+    Under a promise of privacy all series of an entity have one point and one group, made as members' are.
+    Else a group is that of the member that is most like.
+    """
+    projection = Projection.load(folder.clusters / "projection.safetensors")
+    found = encode_series(settings, folder, parallel, others)
+    if bank.promise is None:
+        points = projection(found)
+        return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
+    codes = others.entity_codes
+    points = contributions.entity_points(found, codes, projection.directions, bank.promise.clip)[codes]
+    cells = contributions.nearest_cells(points, np.array(private_facts(folder)["centroids"], np.float32))
+    keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(folder).read("groups")), bank.settings)
+    return points, private_bank.groups_of_cells(points, cells, keeps, bank)
+
+
+def encode_series(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> np.ndarray:
+    """Means of the latents of some series, not kept: [n, d]."""
+    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
+    size, found = settings.encoder.batch_size, []
+    for first in range(0, data.num_series, size):
+        series, mask = data.scaled(first, first + size)
+        found.append(embed(encoder, series, mask, size, parallel.device)[0])
+    return np.concatenate(found)
+
+
+def average_by_entity(
+    points: np.ndarray, attributes: np.ndarray, entities: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Own numbers of each entity in each group, its series averaged; the group; a row of each."""
+    values = tracing.own_numbers(points, attributes)
+    keys = groups * (int(entities.max()) + 1) + entities
+    _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    means = np.stack([np.bincount(index, weights=column) / sizes for column in values.T], axis=1)
+    return means, groups[first], first
+
+
+def mask_averaged_rows(settings: config.Config, folder: Run, bank: Bank, members: Members) -> np.ndarray:
+    """Whose points a study's conditions really average: [n] bool."""
+    averaged = np.ones(len(members.points), bool)
+    if settings.bank.training == "probes":
+        averaged[:] = False
+        averaged[np.concatenate(sample_probe_rows(members, settings.bank, settings.seed))] = True
+    return averaged
+
+
+def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
+    """Aggregates only; kept among the owner's files all the same."""
+    path = folder.clusters / TRACING
+    write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
+
+
+# --------------------------------------------------------------------------------------------------- summary
+
+
+def format_summary(bank: Bank, settings: config.Config) -> str:
+    told = (
+        f"{bank.num_groups} conditions of {settings.bank.condition_dim} numbers, each of {min(bank.sizes)} "
+        f"entities or more; tracing AUC at most {max(bank.tracing_auc):.2f} (limit "
+        f"{settings.bank.max_tracing_auc})"
+    )
+    return f"{told}; for study only, never to be released" if settings.bank.study else told
+
+
+def format_guarantee(bank: Bank) -> str:
+    assert bank.promise is not None
+    held = bank.promise
+    weak = ", which is weak" if held.epsilon > 4 else ""
+    return (
+        f"({held.epsilon:g}, {held.delta:.0e})-differentially private{weak}: no attack on it succeeds above "
+        "AUC "
+        f"{held.tracing_bound:.2f}" + ("; REPEATABLE NOISE, for tests only" if held.insecure else "")
+    )
+
+
+def compute_loads(data: TrainingData) -> np.ndarray:
+    """Each training series' total of absolute values, missing ones left out: (n,)."""
+    blocks = data.store.part(data.rows)
+    return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    chosen = settings.bank
+    return f"averages each group into {chosen.condition_dim} numbers; training on the {chosen.training}"

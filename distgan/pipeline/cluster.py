@@ -1,0 +1,371 @@
+"""latents.zarr -> clusters/: the narrow part of the latents, and the group of every training series.
+
+Every process streams its share of the latents, a block at a time, and writes their narrow part to a file of
+its own, which k-means reads at every pass; rank 0 then makes the groups from all narrow parts. What lies here
+is private to the owner of the data.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan import config
+from distgan.anonymity import cluster_count, cluster_sizes, clustering, faiss_backend, group_size
+from distgan.anonymity.cluster_count import Choice
+from distgan.anonymity.clustering import Clustering
+from distgan.anonymity.dp import bank as private_sums
+from distgan.anonymity.dp import contributions
+from distgan.anonymity.dp.bank import Budget, Moments
+from distgan.anonymity.projection import Projection, fit_projection, principal_directions
+from distgan.data.store.latents import LatentStore
+from distgan.data.store.reader import Store
+from distgan.errors import UserError
+from distgan.evaluation.plots import population, style
+from distgan.files import whole_folder, write_bytes, write_json
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
+from distgan.pipeline.training_data import TrainingData, read_owners, refuse_shared_owners
+from distgan.progress import Progress
+from distgan.rng import keyed_generator
+from distgan.run import Run
+
+FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
+BLOCKS = 64  # to share, where the latents suffice; the same ones whatever the number of processes
+PRIOR_POINTS = 256  # drawn from the prior for each cell of a private partition
+CHOICE = "choice.json"
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Share:
+    """The latents of one process: rows first .. end of all, and the file for their narrow part."""
+
+    store: LatentStore
+    first: int
+    end: int
+    size: int  # of a block
+    file: Path
+
+    @classmethod
+    def of(cls, folder: Run, parallel: Parallel) -> "Share":
+        store = LatentStore.open(folder.need(folder.latents, "encode"))
+        size = max(FEWEST_ROWS, min(MOST_ROWS, -(-store.num_series // BLOCKS)))
+        blocks = -(-store.num_series // size)
+        first, end = (
+            min(blocks * rank // parallel.world_size * size, store.num_series)
+            for rank in (parallel.rank, parallel.rank + 1)
+        )
+        return cls(store, first, end, size, work_folder(folder) / f"points-{parallel.rank}.npy")
+
+    def latents(self) -> Iterator[np.ndarray]:
+        for first in range(self.first, self.end, self.size):
+            yield self.store.mean(np.arange(first, min(first + self.size, self.end)))
+
+    def narrowed(self, projection: Projection) -> None:
+        """Write the narrow part of every latent of this share."""
+        shape = (self.end - self.first, projection.directions.shape[1])
+        points = np.lib.format.open_memmap(self.file, "w+", np.float32, shape) if shape[0] else None
+        first = 0
+        for block in self.latents():
+            assert points is not None
+            points[first : first + len(block)] = projection(block)
+            first += len(block)
+
+    def points(self) -> Iterator[np.ndarray]:
+        if self.end > self.first:
+            points = np.load(self.file, mmap_mode="r")
+            for first in range(0, len(points), self.size):
+                yield np.asarray(points[first : first + self.size])
+
+
+def work_folder(folder: Run) -> Path:
+    return folder.folder / "clusters.work"
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+    if settings.privacy.epsilon is not None:
+        return parallel.on_main(lambda: cluster_privately(settings, folder))
+    parallel.on_main(lambda: recreate_folder(work_folder(folder)))
+    try:
+        facts = cluster_together(settings, folder, parallel)
+    except BaseException:
+        if parallel.is_main:  # the others are going down as well, and need it no more
+            shutil.rmtree(work_folder(folder), ignore_errors=True)
+        raise
+    parallel.on_main(lambda: shutil.rmtree(work_folder(folder)))
+    return facts
+
+
+def recreate_folder(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+
+
+def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+    """k-means by all processes, then groups of at least the floor."""
+    share = Share.of(folder, parallel)
+    projection = fit_projection(share.latents, settings.bank.condition_dim, parallel.total)
+    share.narrowed(projection)
+    device = local_device(parallel)
+    floor = resolve_minimum_group_size(settings, Store.open(folder.need(folder.series, "prepare")).channels)
+    data = TrainingData.open(folder)
+    entities, labels = data.entity_codes, read_labels(data, settings, floor)
+    count, choice = choose_cluster_count(settings, share, entities, floor, device, parallel)
+    found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
+    np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
+    parallel.barrier()
+    return parallel.on_main(
+        lambda: form_groups(
+            settings, folder, projection, found, entities, labels, floor, choice, parallel.world_size
+        )
+    )
+
+
+def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.ndarray | None:
+    """The label of each training series, where groups go by it: [n] str.
+
+    Raises:
+        UserError: the source has no labels, or one has too few entities for a group.
+    """
+    if not settings.bank.by_label:
+        return None
+    if data.labels is None:
+        raise UserError(
+            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ)"
+        )
+    for label in np.unique(data.labels):
+        entities = len(np.unique(data.entity_codes[data.labels == label]))
+        if entities < floor and not settings.bank.study:
+            raise UserError(
+                f"label {str(label)!r} has {entities} training entities, fewer than the {floor} that one "
+                "group needs; bring more series, leave it out (data.labels), or see bank.min_members and "
+                "bank.max_tracing_auc"
+            )
+    return data.labels
+
+
+def local_device(parallel: Parallel) -> str:
+    """Where this process clusters: its own GPU if faiss can use one, else the CPU."""
+    wanted = f"cuda:{parallel.device.index or 0}" if parallel.device.type == "cuda" else "cpu"
+    return wanted if faiss_backend.choose_device() != "cpu" else "cpu"
+
+
+def choose_cluster_count(
+    settings: config.Config, share: Share, entities: np.ndarray, floor: int, device: str, parallel: Parallel
+) -> tuple[int, Choice | None]:
+    """The k of k-means, and what it was chosen from, if it was."""
+    chosen = settings.clusters
+    if chosen.count is None:
+        return max(1, len(np.unique(entities)) // floor), None
+    if chosen.count != "auto":
+        return chosen.count, None
+    low, high = chosen.range
+    if high > len(entities):
+        raise UserError(f"clusters.range ends at {high}, above the {len(entities)} latents; lower it")
+    choice = cluster_count.choose_count(
+        share.points,
+        low,
+        high,
+        chosen.criterion,
+        seed=settings.seed,
+        reduce=parallel.total,
+        iterations=chosen.iterations,
+        restarts=1,
+        spherical=chosen.spherical,
+        device=device,
+    )
+    return choice.count, choice
+
+
+def run_kmeans(
+    settings: config.Config, share: Share, count: int, device: str, parallel: Parallel, restarts: int
+) -> Clustering:
+    chosen = settings.clusters
+    with Progress("cluster", chosen.iterations, "passes", parallel.is_main) as progress:
+        return clustering.kmeans(
+            share.points,
+            count,
+            iterations=chosen.iterations,
+            restarts=restarts,
+            seed=settings.seed,
+            spherical=chosen.spherical,
+            reduce=parallel.total,
+            progress=lambda done, most: progress.advance(),
+            device=device,
+        )
+
+
+def form_groups(
+    settings: config.Config,
+    folder: Run,
+    projection: Projection,
+    found: Clustering,
+    entities: np.ndarray,
+    labels: np.ndarray | None,
+    floor: int,
+    choice: Choice | None,
+    processes: int,
+) -> Facts:
+    """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
+    work = work_folder(folder)
+    points, assignment = (
+        np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
+        for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
+    )
+    complete = replace(found, assignment=assignment)
+    groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
+    save(folder, projection, points, groups.assignment, choice, make_facts(groups, projection, floor))
+    auto = f" (by the {choice.criterion})" if choice else ""
+    each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
+    return make_facts(groups, projection, floor) | {
+        "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
+        f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
+        f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
+        f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
+    }
+
+
+def form_groups_by_label(
+    points: np.ndarray, found: Clustering, entities: np.ndarray, labels: np.ndarray | None, floor: int
+) -> Clustering:
+    """Groups of at least `floor` entities; of series of one label each, if there are labels."""
+    if labels is None:
+        return found if floor == 1 else cluster_sizes.dissolve_small_clusters(points, found, entities, floor)
+    assignment, count, inertia, given_up = np.empty(len(points), np.int64), 0, 0.0, 0.0
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)
+        own = replace(found, assignment=np.unique(found.assignment[inside], return_inverse=True)[1])
+        part = cluster_sizes.dissolve_small_clusters(points[inside], own, entities[inside], floor)
+        assignment[inside] = part.assignment + count
+        count, inertia = count + len(part.sizes), inertia + part.inertia
+        given_up += part.loss * cluster_sizes.total_scatter(points[inside], found.spherical)
+    loss = given_up / max(cluster_sizes.total_scatter(points, found.spherical), 1e-300)
+    sizes = np.bincount(assignment)
+    return replace(found, assignment=assignment, sizes=sizes, inertia=inertia, loss=loss)
+
+
+def make_facts(groups: Clustering, projection: Projection, floor: int) -> Facts:
+    return {
+        "sizes": groups.sizes.tolist(),
+        "floor": floor,
+        "explained": projection.explained,
+        "inertia": groups.inertia,
+        "loss": groups.loss,
+        "device": groups.device,
+    }
+
+
+def save(
+    folder: Run,
+    projection: Projection,
+    points: np.ndarray,
+    groups: np.ndarray,
+    choice: Choice | None,
+    facts: Facts,
+) -> None:
+    with whole_folder(folder.clusters) as place:
+        projection.save(place / "projection.safetensors")
+        np.save(place / "points.npy", points)
+        np.save(place / "groups.npy", groups)
+        write_json(place / "clusters.json", facts)
+        if choice is not None:
+            tried = {name: np.asarray(getattr(choice, name)).tolist() for name in choice.__dataclass_fields__}
+            write_json(place / CHOICE, tried)
+            write_bytes(place / "choice.png", style.render(population.elbow(**tried)))
+
+
+# -------------------------------------------------------------------------------------- a private partition
+
+
+def cluster_privately(settings: config.Config, folder: Run) -> Facts:
+    """Groups under differential privacy: directions from a private release, cells that never saw the data.
+
+    The cells are those of k-means on draws from a normal distribution with the released mean and variances,
+    so they cost nothing more. Series of one entity go together, where the mean of their clipped latents lies.
+    A stage that was cut off goes on from the moments that were drawn.
+    """
+    store = LatentStore.open(folder.need(folder.latents, "encode"))
+    data = TrainingData.open(folder)
+    refuse_shared_owners(data.entity_codes, read_owners(data, folder))
+    channels = Store.open(folder.need(folder.series, "prepare")).channels
+    floor = resolve_minimum_group_size(settings, channels)
+    budget = Budget(settings.privacy, store.dim)
+    budget.check(floor, channels)
+    latents, ledger = store.mean(), open_ledger(folder)
+
+    def draw() -> dict[str, np.ndarray]:
+        records = contributions.entity_means(latents, data.entity_codes, budget.radius)
+        return private_sums.noisy_moments(records, budget).tensors()
+
+    query = query_of(folder, "directions", budget, budget.directions_multiplier)
+    moments = Moments.of_tensors(ledger.draw(query, budget, draw))
+    budget.check_delta(moments.count)
+    facts = save_private(settings, folder, latents, data.entity_codes, moments)
+    return facts | {
+        "ledger": head_facts(ledger.head()),
+        "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
+        f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
+    }
+
+
+def save_private(
+    settings: config.Config, folder: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
+) -> Facts:
+    """From noisy moments on nothing more is spent: directions, cells, and who lies where.
+
+    How many cells there are goes by the noisy count. Points are not moved to the mean: their length is
+    bounded where they are.
+    """
+    channels = Store.open(folder.series).channels
+    floor, radius = (
+        resolve_minimum_group_size(settings, channels),
+        Budget(settings.privacy, latents.shape[1]).radius,
+    )
+    mean, covariance = moments.mean_and_covariance(radius)
+    directions, explained = principal_directions(covariance, settings.bank.condition_dim)
+    projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
+    variances = private_sums.variances_along(covariance, directions)
+    count = settings.clusters.count
+    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * floor))
+    centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
+    points = contributions.entity_points(latents, entities, directions, radius)
+    found = contributions.nearest_cells(points, centroids)
+    facts = {
+        "cells": cells,
+        "floor": floor,
+        "explained": explained,
+        "variances": variances.tolist(),
+        "centroids": centroids.tolist(),
+    }
+    save(folder, projection, points[entities], found[entities], None, facts)
+    return facts
+
+
+def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: int) -> np.ndarray:
+    """Centroids of k-means on draws from N(mean, variances): [cells, K] float32."""
+    rng = keyed_generator(seed, 0, "public partition")
+    drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
+    found = clustering.kmeans(
+        lambda: iter([drawn]), cells, iterations=25, restarts=1, seed=seed, device="cpu"
+    )
+    return found.centroids
+
+
+# ----------------------------------------------------------------------------------------------------- shared
+
+
+def resolve_minimum_group_size(settings: config.Config, channels: int) -> int:
+    """The fewest entities a group may have; every number released of it counts."""
+    return group_size.minimum_group_size(
+        settings.bank, group_size.count_released_numbers(settings.bank.condition_dim, channels)
+    )
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    fewest = resolve_minimum_group_size(settings, of.channels)
+    return f"groups {of.train} latents, at least {fewest} entities to a group"

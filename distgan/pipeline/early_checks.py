@@ -1,0 +1,261 @@
+"""What is known before anything is trained, and would stop a later stage: refused here, with a setting that
+works.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan import config
+from distgan.anonymity import group_size, groups
+from distgan.anonymity.dp.bank import Budget
+from distgan.data import ingest
+from distgan.data.splits import assign_splits
+from distgan.data.store.metadata import Axis
+from distgan.errors import UserError
+from distgan.models.classical import FAMILIES
+from distgan.pipeline.training_data import refuse_shared_owners
+
+LEAST = 15  # entities in a group, whatever its conditions tell
+CLEAN = "clean"  # the label of series without noise
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training series: who is behind each, its load, its label."""
+
+    entities: np.ndarray  # [n] codes
+    loads: np.ndarray  # [n] sum of absolute values
+    labels: np.ndarray | None  # [n]
+    windows: int  # of each series; 1 without data.windows
+    channels: int
+
+    @classmethod
+    def of(cls, settings: config.Config, found: ingest.Series, splits: np.ndarray) -> "Training":
+        rows = np.flatnonzero(splits == "train")
+        chosen, whole = settings.data.windows, found.meta.axis.length
+        windows = (
+            1 if chosen.length is None else (whole - chosen.length) // (chosen.stride or chosen.length) + 1
+        )
+        names = np.asarray(found.entities)[rows]
+        loads = np.ones(len(rows)) if found.loads is None else found.loads[rows]
+        labels = None if found.labels is None else np.asarray(found.labels)[rows]
+        codes = np.unique(names, return_inverse=True)[1]
+        return cls(codes, loads, labels, windows, len(found.meta.channels))
+
+    @property
+    def num_entities(self) -> int:
+        return len(np.unique(self.entities))
+
+    def parts(self, by_label: bool) -> Iterator[tuple[str, np.ndarray]]:
+        """The series that may share a group, by label where groups go by it: (name, rows)."""
+        if not by_label or self.labels is None:
+            yield "", np.arange(len(self.entities))
+            return
+        for label in np.unique(self.labels):
+            yield str(label), np.flatnonzero(self.labels == label)
+
+
+def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarray) -> None:
+    """
+    Raises:
+        UserError: a later stage would refuse these data with these settings.
+    """
+    length = refuse_lengths(settings, found.meta.axis.length)
+    refuse_shifts(settings, found.meta.axis, length)
+    training = Training.of(settings, found, splits)
+    refuse_labels(settings, training)
+    if "bank" in settings.stages:
+        refuse_clusters(settings, training)
+        if settings.privacy.epsilon is None:
+            refuse_groups(settings, training, found)
+        else:  # the exact number of entities must not decide whether there is a release
+            refuse_budget(settings, training.channels, found)
+
+
+def refuse_lengths(settings: config.Config, whole: int) -> int:
+    """Return the steps of a training series.
+
+    Raises:
+        UserError: a window or a patch is longer than the series.
+    """
+    length = settings.data.windows.length or whole
+    if length > whole:
+        raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
+    patches = {"model.patch": getattr(settings.model, "patch", 1)}
+    if "encoder" in settings.stages:
+        patches["encoder.patch"] = settings.encoder.patch
+    for name, patch in patches.items():
+        if length < patch:
+            raise UserError(
+                f"series have {length} steps, fewer than {name} {patch}; set {name} to {length} or less"
+            )
+    return length
+
+
+def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
+    """
+    Raises:
+        UserError: augmentation is to turn series by days that are no whole number of steps, or are too few.
+    """
+    from distgan.pipeline.train_gan import steps_per_day
+
+    if "gan" in settings.stages and settings.model.name not in FAMILIES:
+        steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
+
+
+def refuse_labels(settings: config.Config, training: Training) -> None:
+    """
+    Raises:
+        UserError: the model or the bank needs labels that the source does not have.
+    """
+    labels = training.labels
+    if settings.bank.by_label and labels is None and "bank" in settings.stages:
+        raise UserError(
+            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ); set "
+            "bank.by_label=false"
+        )
+    if settings.model.name == "nr_gan":
+        clean = 0 if labels is None else int((labels == CLEAN).sum())
+        if not 0 < clean < len(training.entities):
+            raise UserError(
+                f"{settings.data.source} has {clean} training series labelled {CLEAN} and "
+                f"{len(training.entities) - clean} of another label; a denoiser needs both kinds (array "
+                "`label` of "
+                "an NPZ)"
+            )
+
+
+def refuse_clusters(settings: config.Config, training: Training) -> None:
+    """
+    Raises:
+        UserError: k-means is to make more clusters than there are training series.
+    """
+    series, chosen = len(training.entities) * training.windows, settings.clusters
+    if isinstance(chosen.count, int) and chosen.count > series and settings.privacy.epsilon is None:
+        raise UserError(
+            f"{series} training series cannot make {chosen.count} clusters; set clusters.count to "
+            f"{series} or less"
+        )
+    if chosen.count == "auto" and chosen.range[1] > series:
+        raise UserError(
+            f"clusters.range ends at {chosen.range[1]}, above the {series} training series; set "
+            "clusters.range to "
+            f"[{min(chosen.range[0], series - 1)}, {series}] or less"
+        )
+
+
+# ----------------------------------------------------------------------------------------------- group sizes
+
+
+def refuse_groups(settings: config.Config, training: Training, found: ingest.Series) -> None:
+    """
+    Raises:
+        UserError: all training series together, or all with one label, do not make one group of the
+            minimum size in which no entity has more than `bank.max_share` of the load.
+    """
+    bank = settings.bank
+    if bank.study:
+        return
+    fewest = minimum_group_size(bank, bank.condition_dim, training.channels)
+    for label, rows in training.parts(bank.by_label):
+        entities, effective = count_entities(settings, training, rows)
+        if effective >= fewest * (1 - groups.TOLERANCE):
+            continue
+        who = f"{entities} training entities" + (f" labelled {label!r}" if label else "")
+        counted = f"count as {effective:.1f} under bank.max_share {bank.max_share:g}, fewer than the {fewest}"
+        few = (
+            f"are fewer than the {fewest}"
+            if entities < fewest
+            else f"{counted}, as some have most of the load,"
+        )
+        remedies = list(find_remedies(settings, training, found, label, effective))
+        raise UserError(
+            f"{who} {few} that one group needs (bank.min_members {bank.min_members}, bank.max_tracing_auc "
+            f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, {training.channels} "
+            f"channels); {' or '.join(remedies)}"
+        )
+
+
+def minimum_group_size(bank: config.Bank, condition_dim: int, channels: int) -> int:
+    """Return the fewest entities behind one released mean."""
+    return group_size.minimum_group_size(bank, group_size.count_released_numbers(condition_dim, channels))
+
+
+def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
+    """Return the entities behind the series `rows`, and as how many of equal load they count in one group; 0
+    where no weights fit `bank.max_share`.
+    """
+    codes = np.unique(training.entities[rows], return_inverse=True)[1]
+    entities = int(codes.max(initial=-1)) + 1
+    if training.windows > 1:
+        return entities, entities  # which windows stay, and so their loads, is known later
+    loads = np.bincount(codes, weights=training.loads[rows])
+    weights = groups.capped_weights(loads, settings.bank.max_share)
+    return entities, 0.0 if weights is None else groups.effective_members(weights)
+
+
+def find_remedies(
+    settings: config.Config, training: Training, found: ingest.Series, label: str, effective: float
+) -> Iterator[str]:
+    """Yield what makes a group large enough, each by itself; true for these data."""
+    bank, channels = settings.bank, training.channels
+    fewest = minimum_group_size(bank, bank.condition_dim, channels)
+    for dim in range(bank.condition_dim - 1, 0, -1):
+        if minimum_group_size(bank, dim, channels) <= effective:
+            yield f"set bank.condition_dim={dim}"
+            break
+    relaxed = minimum_group_size(bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, channels)
+    if relaxed <= effective and relaxed < fewest:
+        yield f"set bank.min_members={relaxed}"
+    if label:
+        yield from remedies_for_label(training, fewest)
+    elif shares := larger_training_share(settings, found, fewest):
+        yield f"set {shares}"
+    yield f"bring about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
+
+
+def entities_to_bring(missing: float, share: float) -> int:
+    """Return how many new entities give `missing` to the training split, by two deviations of chance."""
+    count = math.ceil(missing / share)
+    while count * share - 2 * math.sqrt(count * share * (1 - share)) < missing:
+        count += 1
+    return count
+
+
+def remedies_for_label(training: Training, fewest: int) -> list[str]:
+    """Return what to do where one label is too rare: train on the others alone, or do without labels."""
+    sizes = {name: len(np.unique(training.entities[rows])) for name, rows in training.parts(True)}
+    common = [name for name, size in sizes.items() if size >= fewest]
+    alone = [f"set data.labels=[{','.join(common)}]"] if common else []
+    return [*alone, "set bank.by_label=false"]
+
+
+def larger_training_share(settings: config.Config, found: ingest.Series, fewest: int) -> str | None:
+    """Return shares of the splits that leave enough training entities."""
+    splits = settings.data.splits
+    for percent in range(5 * math.ceil(20 * splits.train + 0.5), 91, 5):
+        rest = 100 - percent
+        reference = round(rest / 3) if splits.reference else 0
+        tree = {"train": percent / 100, "holdout": (rest - reference) / 100, "reference": reference / 100}
+        shares = config.Splits(**tree)
+        try:
+            sides = assign_splits(found.owners, shares, settings.seed, suggest=False)
+        except UserError:  # a split would be empty
+            continue
+        training = Training.of(settings, found, sides)
+        if count_entities(settings, training, np.arange(len(training.entities)))[1] >= fewest:
+            return " ".join(f"data.splits.{name}={share:g}" for name, share in tree.items())
+    return None
+
+
+def refuse_budget(settings: config.Config, channels: int, found: ingest.Series) -> None:
+    """
+    Raises:
+        UserError: an owner has several entities, or noise would drown groups of the minimum size.
+    """
+    refuse_shared_owners(found.entities, found.owners)
+    budget = Budget(settings.privacy, settings.encoder.latent_dim)
+    budget.check(minimum_group_size(settings.bank, settings.bank.condition_dim, channels), channels)

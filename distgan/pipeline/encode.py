@@ -1,0 +1,126 @@
+"""encoder/ and the training series -> latents.zarr: a mean and a log-variance for every training series.
+
+The series are cut into parts, the same ones whatever the number of processes, which the processes take in
+turn. A part is a small store of latents, whole or absent; what an interrupted encode has finished is kept.
+Rank 0 joins the parts in order.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distgan import config
+from distgan.data.store.latents import LatentStore, LatentWriter
+from distgan.errors import UserError
+from distgan.models.vae import Encoder
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.train_encoder import load_encoder
+from distgan.pipeline.training_data import TrainingData
+from distgan.progress import Progress
+from distgan.run import Run
+
+FEWEST_PARTS = 16  # work for as many processes, where the batches suffice
+MOST_BATCHES = 1024  # in a part: what an interruption costs at most
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    data = TrainingData.open(folder)
+    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
+    size, dim = settings.encoder.batch_size, settings.encoder.latent_dim
+    parts = plan_parts(data.num_series, size, parts_folder(folder))
+    parallel.on_main(lambda: remove_parts(folder, keep=parts_folder(folder)))
+    mine = [
+        part for part in list(parts.items())[parallel.rank :: parallel.world_size] if not is_complete(*part)
+    ]
+    kept = len(parts) - int(parallel.total(np.array([len(mine)]))[0])
+    with Progress("encode", sum(len(rows) for _, rows in mine), "series", parallel.is_main) as progress:
+        for place, rows in mine:
+            write_part(place, rows, data, encoder, settings.encoder, parallel.device)
+            progress.advance(len(rows))
+    parallel.barrier()
+    parallel.on_main(lambda: join_parts(list(parts), folder.latents, dim))
+    parallel.on_main(lambda: remove_parts(folder, keep=None))
+    went_on = f"; {kept} of {len(parts)} parts were there already" if kept else ""
+    return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
+
+
+def parts_folder(folder: Run) -> Path:
+    """Named after the encoder's weights: another encoder's parts are never taken for this one's."""
+    weights = hashlib.sha256((folder.encoder / "vae.safetensors").read_bytes()).hexdigest()[:12]
+    return folder.folder / f"latents.parts-{weights}"
+
+
+def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:
+    """Which training series each part holds; whole batches, so that the batches are always the same ones."""
+    batches = -(-num_series // batch_size)
+    rows = batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
+    return {
+        place / f"part-{number:06d}": range(first, min(first + rows, num_series))
+        for number, first in enumerate(range(0, num_series, rows))
+    }
+
+
+def remove_parts(folder: Run, keep: Path | None) -> None:
+    for place in folder.folder.glob("latents.parts-*"):
+        if place != keep:
+            shutil.rmtree(place)
+
+
+def is_complete(place: Path, rows: range) -> bool:
+    """Whether an earlier try has finished this part, and it is as it was written."""
+    if not place.exists():
+        return False
+    try:
+        part = LatentStore.open(place)
+        part.verify()
+    except UserError:
+        return False
+    return part.num_series == len(rows)
+
+
+@torch.inference_mode()
+def write_part(
+    place: Path,
+    rows: range,
+    data: TrainingData,
+    encoder: Encoder,
+    chosen: config.Encoder,
+    device: torch.device,
+) -> None:
+    with LatentWriter(place, chosen.latent_dim) as writer:
+        for first in range(rows.start, rows.stop, chosen.batch_size):
+            series, mask = data.scaled(first, min(first + chosen.batch_size, rows.stop))
+            writer.append(*embed(encoder, series, mask, chosen.batch_size, device))
+
+
+@torch.inference_mode()
+def embed(
+    encoder: Encoder, series: Tensor, mask: Tensor, size: int, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and log-variances of at most `size` series: (B, L, C), (B, L, C) -> [B, d] each.
+
+    A shorter batch is filled up with its last series: kernels go by the batch's size, and a series' latent
+    must not change, not even in its last bits, with how many others there are (anonymity/dp).
+    """
+    count = len(series)
+    rows = torch.arange(size).clamp(max=count - 1)
+    mean, logvar = encoder(series[rows].to(device), mask[rows].to(device))
+    return mean[:count].cpu().numpy(), logvar[:count].cpu().numpy()
+
+
+def join_parts(parts: list[Path], path: Path, dim: int) -> None:
+    """All parts in order as one store; a block at a time."""
+    with LatentWriter(path, dim) as writer:
+        for place in parts:
+            for _, mean, logvar in LatentStore.open(place).blocks():
+                writer.append(mean, logvar)
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    return f"embeds {of.train} series into {settings.encoder.latent_dim} numbers each"

@@ -1,0 +1,228 @@
+"""Synthetic and real series -> report.html and report.json: scores beside their floors, and pictures."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import distgan
+from distgan import config
+from distgan.anonymity import dp
+from distgan.anonymity.bank import Bank
+from distgan.data.store.metadata import Meta
+from distgan.data.store.private_table import SPLITS, Table, private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.data.windows import Windows
+from distgan.evaluation.metrics import fidelity, utility
+from distgan.evaluation.plots import catalogue, interactive, population, style, training
+from distgan.evaluation.plots.style import make_view
+from distgan.evaluation.report import writer
+from distgan.files import read_json, read_lines
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.attack import run_attacks
+from distgan.pipeline.build_bank import TRACING, format_guarantee
+from distgan.pipeline.cluster import CHOICE
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
+from distgan.rng import keyed_generator
+from distgan.run import Run
+
+SHOWN = (
+    "model.name",
+    "model.patch",
+    "objective.loss",
+    "objective.penalty.kind",
+    "train.steps",
+    "train.batch_size",
+)
+TRAININGS = ("encoder", "gan")
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    real = open_series(folder)
+    synthetic = Store.open(folder.need(folder.synthetic, "generate"))
+    table = read_table(private_table(folder.series))
+    whole = {name: select_rows(real, table, name, folder) for name in SPLITS}
+    whole["synthetic"] = np.arange(synthetic.num_series)
+    rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
+    sets = {name: real.rows(rows[name]) for name in SPLITS}
+    made = synthetic.rows(rows["synthetic"])
+    owners = {name: split.owners for name, split in count_splits(table).items()}
+    owner_of = {name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED}
+    results = compute_scores(sets, made, real.meta, settings.evaluate, owners, owner_of)
+    counts = {name: len(found) for name, found in whole.items()}
+    results["n"].update(counts)
+    results["privacy"] = run_attacks(settings, folder, parallel, most=settings.evaluate.max_series)
+    windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
+    shown = collect_facts(settings, folder, real.meta, table, windows)
+    drawn = catalogue.Drawings()
+    if settings.evaluate.pictures:
+        drawn = catalogue.draw_all(
+            sets["holdout"],
+            made,
+            make_view(real.meta, seed=settings.evaluate.seed),
+            settings.evaluate.real_curves,
+        )
+        drawn.pictures.extend(draw_training_pictures(folder))
+    writer.write(
+        folder.report,
+        folder.scores,
+        results,
+        shown,
+        drawn.pictures,
+        first=drawn.first,
+        explorer=drawn.explorer,
+    )
+    return {"summary": results["verdict"][0]["text"]}
+
+
+def compute_scores(
+    sets: dict[str, np.ndarray],
+    made: np.ndarray,
+    meta: Meta,
+    chosen: config.Evaluate,
+    owners: dict[str, int],
+    owner_of: dict[str, np.ndarray],
+) -> dict[str, Any]:
+    """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
+    steps_per_day = meta.axis.steps_per_day
+    results = fidelity.evaluate(
+        sets["train"],
+        sets["holdout"],
+        made,
+        sets["reference"],
+        steps_per_day=steps_per_day,
+        seed=chosen.seed,
+        max_series=chosen.max_series,
+        critic_steps=chosen.critic_steps,
+        owners=owners,
+        owner_of=owner_of,
+    )
+    useful = utility.evaluate(
+        sets["train"],
+        sets["holdout"],
+        made,
+        steps_per_day=steps_per_day,
+        seed=chosen.seed,
+        holdout_owners=owner_of["holdout"],
+    )
+    if useful is not None:
+        results["verdict"].append({"tone": useful["tone"], "text": useful["sentence"]})
+    return {**results, "usefulness": useful}
+
+
+def format_report(folder: Run) -> str:
+    """The report for a terminal, as Markdown."""
+    return writer.format_markdown(read_json(folder.scores))
+
+
+def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
+    """All series of a set; of more than are compared, which can be millions, a random part: [n] -> [m]."""
+    if len(rows) <= chosen.max_series:
+        return rows
+    rng = keyed_generator(chosen.seed, 0, f"windows of {name}")
+    return np.sort(rng.choice(rows, chosen.max_series, replace=False))
+
+
+def count_splits(table: Table) -> dict[str, writer.Split]:
+    found = {}
+    for name in ("train", "holdout", "reference"):
+        rows = table.rows(name)
+        entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
+        found[name] = writer.Split(len(rows), entities, owners)
+    return found
+
+
+def collect_facts(
+    settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
+) -> writer.Facts:
+    """What the report says of the run."""
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    records = {stage: folder.done(stage) or {} for stage in config.STAGES}
+    tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
+    return writer.Facts(
+        name=folder.folder.name,
+        source=str(meta.provenance.get("source", "")),
+        unit=meta.units,
+        channels=meta.channels,
+        start=meta.axis.start,
+        step_seconds=meta.axis.step_seconds,
+        length=meta.axis.length,
+        splits=count_splits(table),
+        windows=windows,
+        left_out=Counter(records["prepare"].get("left_out", {})),
+        noticed=records["prepare"].get("suspicions", []),
+        groups=writer.Groups(
+            sizes=[int(size) for size in bank.sizes],
+            effective=[float(members) for members in bank.effective],
+            tracing_auc=[float(auc) for auc in bank.tracing_auc],
+            floor=bank.floor,
+            tracing_limit=settings.bank.max_tracing_auc,
+            attacks=read_if_present(folder.clusters / TRACING) or [],
+            promise="" if bank.promise is None else f"The bank is {format_guarantee(bank)}.",
+            covered=[] if bank.promise is None else [dp.COVERED, dp.NOT_COVERED],
+            study=bank.settings.study,
+        ),
+        settings=tree,
+        stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
+        real_curves=settings.evaluate.real_curves,
+        credit=find_credit(settings, meta),
+        version=distgan.__version__,
+        identity=settings.identity,
+    )
+
+
+def read_if_present(path: Path) -> Any:
+    """What a file of the run says, or None: banks can be given away without their private files."""
+    return read_json(path) if path.exists() else None
+
+
+def draw_cluster_choice(folder: Run) -> list[style.Picture]:
+    """How the number of clusters was chosen, if it was."""
+    choice = read_if_present(folder.clusters / CHOICE)
+    if choice is None:
+        return []
+    return [
+        style.Picture(
+            "elbow",
+            "How many clusters",
+            f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small have "
+            "joined others since.",
+            "Inertia and mean silhouette over the number of clusters.",
+            population.elbow(**choice),
+        )
+    ]
+
+
+def draw_training_pictures(folder: Run) -> list[style.Picture]:
+    bank = Bank.load(folder.bank)
+    auc = [float(value) for value in bank.tracing_auc]
+    groups = population.groups(
+        bank.sizes.tolist(), floor=bank.floor, tracing=auc, limit=bank.settings.max_tracing_auc
+    )
+    lines = {
+        stage: read_lines(folder.metrics(stage)) for stage in TRAININGS if folder.metrics(stage).exists()
+    }
+    return [
+        *draw_cluster_choice(folder),
+        style.Picture(
+            "groups",
+            "Groups behind the conditions",
+            "Every released mean stands for a group; the line is the fewest entities allowed.",
+            "Bars of the number of entities in each group, with the floor and the tracing bound.",
+            groups,
+        ),
+        style.Picture(
+            "losses",
+            "Training over time",
+            "What each network minimised, and what was watched.",
+            "Curves of the losses of the encoder and of the GAN over steps.",
+            training.losses(lines),
+            live=interactive.losses(lines),
+        ),
+    ]
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    return f"scores the synthetic series against {of.holdout} held-out ones and writes the report"

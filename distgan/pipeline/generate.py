@@ -1,0 +1,164 @@
+"""bank/, gan/ and scaler.json -> synthetic series in original units and times. The real series are never
+opened.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import distgan
+from distgan import config, rng
+from distgan.anonymity.bank import Bank
+from distgan.data import export
+from distgan.data.scaling import Scaler
+from distgan.data.store.metadata import Meta
+from distgan.data.store.writer import StoreWriter
+from distgan.files import read_bytes, write_bytes
+from distgan.models import noise_width
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.train_gan import load_generator
+from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.run import Run
+
+TABLES = (".csv", ".parquet")
+NAME = "synthetic"  # of exported series: synthetic-000000, …
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    scaler, meta = read_scaler(folder)
+    meta = replace(meta, provenance=make_provenance(settings, meta))
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    with StoreWriter(folder.synthetic, meta) as writer:
+        for scaled, attributes in sample_batches(settings, folder, bank, parallel):
+            writer.append(scaler.restore(scaled, attributes))
+    if bank.labels:
+        labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
+        export.write_labels(folder.synthetic_labels, labels.tolist())
+    place = folder.synthetic
+    for older in TABLES:  # of series that were made before
+        place.with_suffix(older).unlink(missing_ok=True)
+    export.readme_of(place).unlink(missing_ok=True)
+    if settings.generate.format != "zarr":
+        place = place.with_suffix(f".{settings.generate.format}")
+        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, folder)
+    return {
+        "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
+    }
+
+
+def export_to(settings: config.Config, folder: Run, place: Path) -> str:
+    """Write the run's synthetic series to `place`, with a README and labels beside it; a line for the user.
+
+    Raises:
+        UserError, DiskFull: the place cannot be written.
+    """
+    made = export.export(folder.need(folder.synthetic, "generate"), place, NAME, settings.generate.layout)
+    if folder.synthetic_labels.exists():
+        write_bytes(export.labels_of(place), read_bytes(folder.synthetic_labels))
+    describe_export(made, settings, folder)
+    return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
+
+
+def describe_export(made: export.Exported, settings: config.Config, folder: Run) -> None:
+    """Write the README of an export; what is known of the clock stands with the scaler."""
+    _, meta = read_scaler(folder)
+    count, labelled = settings.generate.count, folder.synthetic_labels.exists()
+    clock = str(meta.provenance.get("clock", ""))
+    export.write_readme(made, meta, count, clock, find_credit(settings, meta), labelled)
+
+
+def draw_groups(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> np.ndarray:
+    """The group of every series to be drawn, shuffled: [count] int64. `among` [G] bool leaves groups out."""
+    groups = np.repeat(np.arange(bank.num_groups), bank.allocate(chosen.count, among))
+    rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
+    return groups
+
+
+def sample_batches(
+    settings: config.Config,
+    folder: Run,
+    bank: Bank,
+    parallel: Parallel,
+    among: np.ndarray | None = None,
+    length: int | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
+    shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
+    """
+    chosen = settings.generate
+    sampler = Sampler.load(settings, folder, bank, parallel, among, length)
+    for first in range(0, chosen.count, chosen.batch_size):
+        yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
+
+
+def regenerate(
+    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel, rows: np.ndarray
+) -> np.ndarray:
+    """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
+
+    Every series has its own random numbers, keyed by its number, so others need not be generated.
+    """
+    sampler = Sampler.load(settings, folder, bank, parallel)
+    size = settings.generate.batch_size
+    parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
+    return np.concatenate([sampler.scaler.restore(*part) for part in parts])
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A run's generator with what every series to come is given: condition and attributes by row."""
+
+    generator: nn.Module
+    scaler: Scaler
+    seed: int
+    conditions: np.ndarray  # [count, K]
+    attributes: np.ndarray  # [count, C, 2]
+    device: torch.device
+
+    @classmethod
+    def load(
+        cls,
+        settings: config.Config,
+        folder: Run,
+        bank: Bank,
+        parallel: Parallel,
+        among: np.ndarray | None = None,
+        length: int | None = None,
+    ) -> "Sampler":
+        """Draw groups and attributes of all `generate.count` series, and load the generator."""
+        chosen = settings.generate
+        generator = load_generator(settings, folder, length).to(parallel.device).eval()
+        groups = draw_groups(chosen, bank, among)
+        attributes = bank.draw_attributes(groups, rng.keyed_generator(chosen.seed, 0, "levels"))
+        given = bank.given(groups, attributes)
+        return cls(generator, read_scaler(folder)[0], chosen.seed, given, attributes, parallel.device)
+
+    @torch.inference_mode()
+    def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled series and attributes of some rows: (n, L, C), (n, C, 2)."""
+        samples = torch.from_numpy(rows).to(self.device)
+        noise = rng.keyed_normal(self.seed, 0, "generation", samples, (noise_width(self.generator),))
+        series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
+        told = torch.from_numpy(self.attributes[rows]).to(self.device)
+        series = self.scaler.levelled(series, torch.ones_like(series), told)
+        return series.float().cpu().numpy(), self.attributes[rows]
+
+
+def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
+    """What a synthetic store says of its origin: who made it, and whose data must be credited. No path,
+    no id.
+    """
+    made = {"source": "synthetic", "maker": f"distgan {distgan.__version__}", "run": settings.identity}
+    return made | {"credit": find_credit(settings, meta)}
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    count = settings.generate.count
+    return f"draws {count} series of {of.length} x {of.channels}, groups in proportion to their sizes"

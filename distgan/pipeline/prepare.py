@@ -1,0 +1,267 @@
+"""Source -> series.zarr with its splits, and the scaler fitted on the training series alone."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distgan import config
+from distgan.data import ingest
+from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
+from distgan.data.ingest_cache import open_cache_folder, run_in_parallel
+from distgan.data.scaling import Scaler
+from distgan.data.splits import assign_splits
+from distgan.data.store.format import Form
+from distgan.data.store.metadata import Meta
+from distgan.data.store.private_table import SPLITS, private_table, read_table, write_table
+from distgan.data.store.reader import Store
+from distgan.data.store.writer import ParallelStoreWriter
+from distgan.data.windows import Windows
+from distgan.errors import UserError, writing
+from distgan.files import write_json
+from distgan.parallel.processes import Parallel
+from distgan.pipeline import early_checks, source_summary
+from distgan.pipeline.owners import describe_merged, merge
+from distgan.pipeline.training_data import left_out_windows, open_series, owner_codes, select_rows
+from distgan.run import Run
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Series a split, and what one series is."""
+
+    train: int
+    holdout: int
+    reference: int
+    length: int
+    channels: int
+    labels: int = 0  # different ones
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    with open_cache_folder(folder.series.with_name(".series.parts")) as place:
+        found, splits, suspicions = examine(settings, place)
+        refuse_suspicions(suspicions, settings.data.source)
+        found.meta = with_suspicions(found.meta, suspicions)
+        stored = write_store(found, folder, settings.data.store)
+    entities: Sequence[str] = found.entities
+    owners: Sequence[str] = found.owners
+    merged = 0
+    if "bank" in settings.stages:
+        entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
+    if merged:
+        splits = assign_splits(owners, settings.data.splits, settings.seed)
+        found.entities, found.owners = list(entities), list(owners)
+        early_checks.refuse_early(settings, found, splits)
+    write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
+    data, windows = cut_windows(settings, folder, splits)
+    fit_scaler(settings, folder, data)
+    counts = {name: int((splits == name).sum()) for name in SPLITS}
+    people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
+    left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
+    length, channels = stored.axis.length, len(stored.channels)
+    return {
+        "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
+        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(people.values())} "
+        f"owners{left_out}{windows}{describe_merged(merged)}{describe_precision(stored)}",
+        "series": counts,
+        "owners": people,
+        "left_out": found.left_out,
+        "copies": found.copies,
+        "suspicions": [each.to_dict() for each in suspicions],
+        "merged_owners": merged,
+    }
+
+
+def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray, list[Suspicion]]:
+    """Read the source, and print what was understood of it and what is suspicious.
+
+    Raises:
+        UserError: as `read`.
+    """
+    found, splits = read_source(settings, place)
+    suspicions = source_summary.look(settings, found)
+    print("\n".join(source_summary.describe(found, suspicions)), flush=True)
+    return found, splits, suspicions
+
+
+def with_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
+    """Return what the store says of itself, with what was noticed about its source, in counts alone."""
+    if not suspicions:
+        return meta
+    noticed = {each.name: each.shared for each in suspicions if each.severity != "hint"}
+    return replace(meta, provenance=meta.provenance | {"noticed": noticed})
+
+
+def write_store(found: ingest.Series, folder: Run, chosen: config.Storing) -> Meta:
+    """The store, several shards at a time; what it says of itself."""
+    form = Form(chosen.dtype, chosen.compressor)
+    with ParallelStoreWriter(folder.series, found.meta, found.num_series, form) as writer:
+        layout = writer.layout
+        run_in_parallel(
+            lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
+            range(layout.shards),
+            layout.shards,
+            f"writing {folder.series.name}",
+        )
+    return writer.meta
+
+
+def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
+    """The store, or its windows if they are asked for, of which those with too many gaps, or with one value
+    alone, are left out.
+    """
+    store, chosen = Store.open(folder.series), settings.data.windows
+    if chosen.length is None:
+        return store, ""
+    windows = Windows(store, chosen.length, chosen.stride or chosen.length)
+    bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
+    with writing(left_out_windows(folder)):
+        np.save(left_out_windows(folder), bad)
+    if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
+        raise UserError(
+            f"no window of {chosen.length} steps to train on varies and has at most "
+            f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
+        )
+    told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
+    return windows, told + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
+
+
+def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> None:
+    """Learn the scaler from the training split alone, a block at a time.
+
+    Raises:
+        UserError: nothing varies, or values lie beyond `data.bounds`.
+    """
+    table = read_table(private_table(folder.series))
+    rows = select_rows(data, table, "train", folder)
+    bounds = settings.data.bounds
+    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype)
+    owners = owner_codes(table, data, rows)
+    scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
+    watched.refuse_beyond()
+    tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
+    if isinstance(data, Windows):
+        tree["windows"] = {"length": data.length, "stride": data.stride}
+    write_json(folder.scaler, tree)
+
+
+@dataclass
+class BoundChecker:
+    """Blocks [n, L, C] as a scaler walks them; the first time, what lies beyond the bounds is counted.
+
+    Rounding is no fault: 1e-6 of a series' largest size, and what `dtype` makes of the bound.
+    """
+
+    blocks: Iterable[np.ndarray]
+    bounds: config.Bounds
+    dtype: str
+    measured: int = 0
+    below: int = 0
+    above: int = 0
+    broken: int = 0  # values that are no whole numbers
+    lowest: float = np.inf
+    highest: float = -np.inf
+    fraction: float = 0.0  # one of them
+    walked: bool = False
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        looking, self.walked = self.bounds != config.Bounds() and not self.walked, True
+        for values in self.blocks:
+            if looking:
+                self._look(values)
+            yield values
+
+    def _look(self, values: np.ndarray) -> None:
+        there = ~np.isnan(values)
+        size = 1e-6 * np.max(np.abs(values), axis=1, keepdims=True, where=there, initial=0)
+        precision = float(np.finfo(self.dtype).eps)
+        self.measured += int(there.sum())
+        self.lowest = min(self.lowest, float(np.min(values, where=there, initial=np.inf)))
+        self.highest = max(self.highest, float(np.max(values, where=there, initial=-np.inf)))
+        lower, upper = self.bounds.lower, self.bounds.upper
+        if lower is not None:
+            self.below += int((values < lower - size - precision * abs(lower)).sum())
+        if upper is not None:
+            self.above += int((values > upper + size + precision * abs(upper)).sum())
+        if self.bounds.integer:
+            broken = np.abs(values - np.rint(values)) > size + precision * np.abs(values)
+            self.broken += int(broken.sum())
+            self.fraction = float(values[broken][0]) if broken.any() else self.fraction
+
+    def refuse_beyond(self) -> None:
+        """
+        Raises:
+            UserError: values lie beyond the bounds, at which generated series would be cut off, or are no
+                whole numbers, to which generated ones would be rounded.
+        """
+        if self.bounds != config.Bounds() and not self.walked:  # minmax learns nothing from them
+            deque(self, maxlen=0)
+        cut = "and generated series would be cut off there; "
+        for count, key, bound, end, remedy in (
+            (self.below, "lower", self.bounds.lower, f"the lowest {self.lowest:g}", "lower it"),
+            (self.above, "upper", self.bounds.upper, f"the highest {self.highest:g}", "raise it"),
+        ):
+            if count:
+                side = "below" if key == "lower" else "above"
+                raise UserError(
+                    f"{100 * count / self.measured:.2g} % of the training values are {side} "
+                    f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or leave it out"
+                )
+        if self.broken:
+            raise UserError(
+                f"{100 * self.broken / self.measured:.2g} % of the training values are no whole numbers, "
+                f"e.g. {self.fraction:g}, and data.bounds.integer would round generated ones; leave it out"
+            )
+
+
+def describe_precision(meta: Meta) -> str:
+    stored = meta.provenance.get("stored_as")
+    return f"; kept as float16, off by {stored['largest_error']:.2g} at most" if stored else ""
+
+
+def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:
+    """The source's series and the split of each; parsed parts are kept in `place` meanwhile.
+
+    Raises:
+        UserError: the source is unusable, a split would be left without enough series, or what is to be
+            protected is not all that an owner has.
+    """
+    found = ingest.opened(settings.data, place, survey=True)
+    public = settings.privacy.epsilon is None
+    splits = assign_splits(found.owners, settings.data.splits, settings.seed, suggest=public)
+    early_checks.refuse_early(settings, found, splits)
+    return found, splits
+
+
+def find_shape(settings: config.Config, folder: Run) -> Shape:
+    """From the store if it is there, else from the source.
+
+    Raises:
+        UserError: `prepare` would refuse the source.
+    """
+    if folder.done("prepare") and folder.series.exists():
+        data, table = open_series(folder), read_table(private_table(folder.series))
+        counts = [len(select_rows(data, table, name, folder)) for name in SPLITS]
+        labels = len(np.unique(table.labels)) if table.labels is not None else 0
+        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)
+    with open_cache_folder(None) as place:
+        found, splits, suspicions = examine(settings, place)
+    refuse_suspicions(suspicions, settings.data.source)
+    length, channels = found.meta.axis.length, len(found.meta.channels)
+    counts = [int((splits == name).sum()) for name in SPLITS]
+    chosen = settings.data.windows
+    if chosen.length is not None:
+        each = (length - chosen.length) // (chosen.stride or chosen.length) + 1
+        counts, length = [count * each for count in counts], chosen.length
+    return Shape(counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())))
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    return (
+        f"reads {settings.data.source}: {of.train} series to train on, {of.holdout} held out, {of.reference} "
+        f"for reference, each {of.length} x {of.channels}"
+    )

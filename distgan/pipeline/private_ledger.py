@@ -1,0 +1,68 @@
+"""A run's ledger of private releases, with all that its other files say of it; what its queries are of."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.anonymity import bank, manifest
+from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity.dp.ledger import Head, Ledger, Query, read_head
+from distgan.errors import Mismatch
+from distgan.pipeline.training_data import digest_latents, fingerprint_inputs
+from distgan.run import Run
+
+WITNESSES = ("cluster", "bank")  # stages whose records hold the ledger's head
+
+
+def open_ledger(folder: Run) -> Ledger:
+    """Return the run's ledger, whose end the bank's manifest and the stages' records vouch for.
+
+    Raises:
+        Mismatch: one of them cannot be read.
+    """
+    places: dict[Path, tuple[str, ...]] = {folder.bank / manifest.MANIFEST: ("privacy", "ledger")}
+    places |= {folder.record(stage): ("ledger",) for stage in WITNESSES}
+    heads = [(place, read_head(place, *keys)) for place, keys in places.items() if place.exists()]
+    witnesses = [(place, head) for place, head in heads if head is not None]
+    return Ledger(folder.ledger, folder.noisy_sums, witnesses)
+
+
+def head_facts(head: Head) -> dict[str, Any]:
+    """Return what a stage's record says of the ledger."""
+    return {"lines": head.lines, "digest": head.digest}
+
+
+def query_of(folder: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
+    """Return a query of the run's latents and series.
+
+    Args:
+        settings: all that decides what is summed, besides the settings of privacy; ready for JSON.
+    """
+    data = hashlib.sha256(f"{fingerprint_inputs(folder)} {digest_latents(folder)}".encode()).hexdigest()
+    chosen = {"privacy": budget.settings.model_dump(mode="json"), "radius": budget.radius, **settings}
+    text = json.dumps(chosen, sort_keys=True)
+    return Query(name, multiplier, data, hashlib.sha256(text.encode()).hexdigest())
+
+
+def audit_ledger(settings: config.Config, folder: Run) -> None:
+    """Check that the bank's claim of differential privacy is the config's, and that the ledger bears it out.
+
+    Raises:
+        Mismatch: lines were changed or are gone, or do not add up to what the bank claims.
+    """
+    held = bank.Bank.load(folder.bank).promise
+    if (held is None) != (settings.privacy.epsilon is None):
+        raise Mismatch("the run's privacy.epsilon and the bank's manifest do not agree")
+    ledger = open_ledger(folder)
+    if held is None:
+        ledger.verify()
+        return
+    if (held.epsilon, held.delta) != (settings.privacy.epsilon, settings.privacy.delta):
+        raise Mismatch(
+            f"the run's privacy.epsilon {settings.privacy.epsilon:g} and delta {settings.privacy.delta:g} "
+            f"are not "
+            f"the bank's {held.epsilon:g} and {held.delta:g}"
+        )
+    ledger.audit(held.multiplier, held.head, folder.bank)

@@ -1,0 +1,150 @@
+"""The ledger of releases: every attempt to release series of a run, in a chain of hashes.
+
+A leak that a battery finds in thousands of series may hide in slices of thirty. So what has left before is
+remembered, copies included, and attacked together with what is to leave now. The record of the stage `gan`
+holds how many lines there are and the hash of the last: lines that were cut off, or a ledger that was
+deleted, are noticed as long as that record stands. Two copies of a run folder know nothing of each other.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distgan.errors import Mismatch, writing
+from distgan.pipeline.binding import digest_series
+from distgan.run import Run
+
+RELEASED, REFUSED = "released", "refused"
+FIELDS = {"verdict", "exit_code", "series", "weights", "split", "seed", "count", "time", "before"}
+
+
+@dataclass(frozen=True)
+class ReleaseLedger:
+    """`releases.jsonl` of a run; each line holds the SHA-256 of the line before it."""
+
+    folder: Run
+
+    @classmethod
+    def open(cls, folder: Run) -> "ReleaseLedger":
+        return cls(folder)
+
+    @property
+    def path(self) -> Path:
+        return self.folder.release_ledger
+
+    def entries(self) -> list[dict[str, Any]]:
+        """
+        Raises:
+            Mismatch: a line was changed, or removed from the middle.
+        """
+        found, before = [], ""
+        for number, line in enumerate(self._lines()):
+            try:
+                entry = json.loads(line)
+                follows = entry["before"] == before and set(entry) >= FIELDS
+            except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+                follows = False
+            if not follows:
+                raise Mismatch(
+                    f"{self.path} line {number + 1} was changed; what has been released cannot be known: "
+                    "restore the file from a copy"
+                )
+            found.append(entry)
+            before = _digest(line)
+        return found
+
+    def head(self) -> dict[str, Any]:
+        """The number of lines and the hash of the last one, for the record of the stage gan."""
+        self.entries()
+        lines = self._lines()
+        return {"count": len(lines), "head": _digest(lines[-1]) if lines else ""}
+
+    def audit(self) -> str:
+        """Compare the ledger with the record of the stage gan; returns what was verified.
+
+        Raises:
+            Mismatch: lines are missing or changed, or a copy of what was released is.
+        """
+        entries, lines = self.entries(), self._lines()
+        known = (self.folder.done("gan") or {}).get("releases")
+        if not isinstance(known, Mapping):
+            raise Mismatch(
+                f"{self.folder.record('gan')} does not say what was released; run distgan train again"
+            )
+        count = known["count"]
+        if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
+            raise Mismatch(
+                f"{self.path} has {len(lines)} lines, and {self.folder.record('gan')} knows of {count} that "
+                "end otherwise: releases were forgotten; restore the file from a copy"
+            )
+        for entry in entries:
+            if entry["verdict"] == RELEASED and digest_of_copy(self.copy_of(entry)) != entry["series"]:
+                raise Mismatch(
+                    f"{self.copy_of(entry)} is not what was released on {entry['time']}; restore it from a "
+                    "copy"
+                )
+        released = sum(entry["verdict"] == RELEASED for entry in entries)
+        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none forgotten"
+
+    def copy_of(self, entry: Mapping[str, Any]) -> Path:
+        """Where the series of an entry are kept."""
+        return self.folder.released / f"{entry['series'][:16]}.zarr"
+
+    def keep_copy(self, source: Path) -> None:
+        """Copy a store that is to leave, readable by its owner alone."""
+        digest = digest_series(source)
+        place = self.copy_of({"series": digest})
+        if digest_of_copy(place) == digest:
+            return
+        with writing(place):
+            self.folder.released.mkdir(mode=0o700, exist_ok=True)
+            temporary = place.with_name(f".{place.name}.tmp")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(source, temporary)
+            for path in [temporary, *temporary.rglob("*")]:
+                path.chmod(0o700 if path.is_dir() else 0o600)
+            temporary.rename(place)
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Add a line, and tell the record of the stage gan; the line counts even if the latter fails."""
+        self.entries()  # the chain holds up to here
+        lines = self._lines()
+        before = _digest(lines[-1]) if lines else ""
+        line = json.dumps({**entry, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": before})
+        with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_private) as file:
+            file.truncate(sum(len(each.encode()) + 1 for each in lines))
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        record = self.folder.done("gan") or {}
+        self.folder.finish("gan", **{**record, "releases": self.head()})
+
+    def _lines(self) -> list[str]:
+        """Whole lines; one that a kill cut off in the middle counts as not written."""
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except UnicodeDecodeError:
+            raise Mismatch(f"{self.path} is not text; restore the file from a copy") from None
+        return text[: text.rfind("\n") + 1].splitlines()
+
+
+def digest_of_copy(place: Path) -> str:
+    """Of a store, "" where there is none."""
+    return digest_series(place) if (place / "manifest.json").exists() else ""
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()

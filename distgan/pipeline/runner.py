@@ -1,0 +1,208 @@
+"""The stages, in order, and how a run goes through them: skip what is done, go on with what is not.
+
+A stage that runs takes the records of all later ones away: what a record tells of was made with its settings
+from what the stages before it have made last.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.data.store.private_table import private_table
+from distgan.errors import UserError
+from distgan.files import make_private, private_files, remove_litter, write_text
+from distgan.models.classical import FAMILIES
+from distgan.parallel.processes import Parallel
+from distgan.pipeline import (
+    binding,
+    build_bank,
+    cluster,
+    encode,
+    evaluate,
+    generate,
+    prepare,
+    train_encoder,
+    train_gan,
+)
+from distgan.pipeline.release_ledger import ReleaseLedger
+from distgan.pipeline.training_data import left_out_windows
+from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
+from distgan.run import Run
+
+STAGES = {
+    "prepare": prepare,
+    "encoder": train_encoder,
+    "encode": encode,
+    "cluster": cluster,
+    "bank": build_bank,
+    "gan": train_gan,
+    "generate": generate,
+    "evaluate": evaluate,
+}
+TOGETHER = ("encoder", "encode", "cluster", "gan")  # every process takes part; the others are rank 0's
+
+
+def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
+    """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
+
+    Raises:
+        UserError: of any kind; what was complete stays.
+    """
+    names = select_stages(settings, names)
+    parallel = Parallel(settings.engine)
+    try:
+        with private_files(), parallel.together(), open_run(settings, folder, parallel):
+            due = tuple(name for name in names if find_finished(name, settings, folder) is None)
+            check_batches(settings, parallel.share(due), parallel)
+            for name in names:
+                run_stage(name, settings, folder, parallel)
+        if parallel.is_main and "evaluate" in names:
+            print(f"report    {folder.report}\n\n{evaluate.format_report(folder)}", end="", flush=True)
+    finally:
+        parallel.close()
+
+
+def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Parallel) -> None:
+    """
+    Raises:
+        UserError: a batch of a training cannot be cut among the processes, or the model wants it whole.
+    """
+    if "encoder" in names:
+        parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
+    if "gan" in names and settings.model.name not in FAMILIES:
+        whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
+        if settings.of_whole_batches and whole < settings.train.batch_size:
+            who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"
+            raise UserError(
+                f"{who} looks at the whole batch before an update, which engine.micro_batch="
+                f"{settings.engine.micro_batch} cuts; leave that out, or lower train.batch_size"
+            )
+
+
+def refuse_batches(settings: config.Config, names: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UserError: this launch could not take `names`: its processes, their precision, or batches.
+    """
+    parallel = Parallel(settings.engine)
+    try:
+        check_batches(settings, names, parallel)
+    finally:
+        parallel.close()
+
+
+def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str, ...]:
+    """All stages that the model has, or those asked for.
+
+    Raises:
+        UserError: it has not all that were asked for.
+    """
+    if names == config.STAGES:
+        return settings.stages
+    for name in names:
+        if name not in settings.stages:
+            raise UserError(
+                f"model {settings.model.name} filters series and has no stage {name}, only "
+                f"{' and '.join(settings.stages)}; then: distgan denoise RUN SERIES OUT"
+            )
+    return names
+
+
+def run_stage(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
+    """Run one stage unless it is done with these settings and its output is there."""
+    record = parallel.share(find_finished(name, settings, folder))
+    if record is not None:
+        if parallel.is_main:
+            print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
+        return
+    parallel.on_main(lambda: begin_stage(name, settings, folder))
+    read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
+    started = time.monotonic()
+
+    def work() -> dict[str, Any]:
+        return STAGES[name].run(settings, folder, parallel)
+
+    facts = work() if name in TOGETHER else parallel.on_main(work)
+    seconds, token = time.monotonic() - started, tokens(settings)[name]
+
+    def finish() -> None:
+        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
+        if name == "gan":
+            facts["releases"] = ReleaseLedger.open(folder).head()
+        folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
+
+    parallel.on_main(finish)
+    if parallel.is_main:
+        print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
+
+
+def begin_stage(name: str, settings: config.Config, folder: Run) -> None:
+    """Take away the records of a stage and of all that build on it.
+
+    Raises:
+        UserError: a stage before it is not done with these settings, or the source of all is gone.
+    """
+    check_earlier(name, settings, folder)
+    if name == "prepare":  # whose source may be gone for good, while series are still to be generated
+        refuse_absent(settings.data.source)
+    for later in settings.stages[settings.stages.index(name) :]:
+        folder.record(later).unlink(missing_ok=True)
+
+
+def find_finished(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+    """As `current`, and None where something that the stage makes is gone."""
+    whole = all(path.exists() for path in list_outputs(name, settings, folder))
+    return current(name, settings, folder) if whole else None
+
+
+def list_outputs(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
+    """What later stages read of a stage, or the user."""
+    synthetic = folder.synthetic
+    windows = (left_out_windows(folder),) if settings.data.windows.length else ()
+    return {
+        "prepare": (folder.series, private_table(folder.series), folder.scaler, *windows),
+        "encoder": (folder.encoder / "vae.safetensors",),
+        "encode": (folder.latents,),
+        "cluster": (folder.clusters,),
+        "bank": (folder.bank, folder.clusters / "members.safetensors"),
+        "gan": (folder.gan / "generator.safetensors",),
+        "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
+        "evaluate": (folder.report, folder.scores),
+    }[name]
+
+
+@contextmanager
+def open_run(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator[None]:
+    """Hold the run folder, with the resolved config in it.
+
+    Raises:
+        UserError: the folder is in use, cannot be written, or belongs to another config.
+    """
+
+    def claim() -> None:
+        if folder.config.exists():
+            refuse_another(config.load(folder.config), settings, folder)
+        for place in folder.private:
+            make_private(place)
+        remove_litter(folder.folder)
+        write_text(folder.config, settings.to_yaml())
+
+    with ExitStack() as held:
+        parallel.on_main(lambda: held.enter_context(folder.lock()) and None)
+        parallel.on_main(claim)
+        yield
+
+
+def describe(settings: config.Config, names: tuple[str, ...]) -> None:
+    """Print the resolved config, what is already done, and what each stage would do; write nothing."""
+    folder = Run(Path(settings.run_dir))
+    print(settings.to_yaml())
+    names = select_stages(settings, names)
+    refuse_batches(settings, names)
+    shape = prepare.find_shape(settings, folder)
+    for name in names:
+        done = "done already; " if find_finished(name, settings, folder) else ""
+        print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

@@ -1,0 +1,257 @@
+"""`distgan inspect FILE`: what was understood of a source, its values, and what is suspicious about them.
+
+The same lines open `prepare`. They show least and largest values, which are single people's: they are for
+the owner's own console. The store and the report keep counts only.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from distgan import config
+from distgan.data import ingest
+from distgan.data.checks.fit import format_step
+from distgan.data.checks.survey import Channel
+from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
+from distgan.data.formats.understood import Understood
+from distgan.data.ingest_cache import open_cache_folder
+from distgan.errors import UserError
+
+USAGE = "usage: distgan inspect FILE|FOLDER [--config CONFIG] [key.sub=value …] [--json]"
+OPENING = 3  # ids that are shown, masked
+CHANNELS = 12  # that are shown
+QUANTILE = 0.999
+LENIENT = 0.999  # data.max_missing, to look at what prepare would refuse
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for."""
+
+    source: str
+    settings: config.Config
+    as_json: bool
+
+
+def run(arguments: Sequence[str]) -> str:
+    """
+    Raises:
+        UserError: the arguments are others, or the source cannot be read.
+    """
+    options = parse(list(arguments))
+    with open_cache_folder(None) as place:
+        found, refusal = open_leniently(options.settings, place)
+        suspicions = look(options.settings, found)
+        if options.as_json:
+            return json.dumps(tree_of(found, suspicions, refusal), indent=2)
+        return "\n".join(describe(found, suspicions, refusal))
+
+
+def parse(arguments: list[str]) -> Options:
+    """
+    Raises:
+        UserError: there is not exactly one source, or a setting is wrong.
+    """
+    as_json = "--json" in arguments
+    rest = [argument for argument in arguments if argument != "--json"]
+    path = None
+    if "--config" in rest:
+        place = rest.index("--config")
+        path = next(iter(rest[place + 1 : place + 2]), None)
+        if path is None:
+            raise UserError(USAGE)
+        del rest[place : place + 2]
+    sources = [each for each in rest if not _is_override(each)]
+    if len(sources) != 1 or sources[0].startswith("-"):
+        raise UserError(USAGE)
+    settings = config.load(path, [each for each in rest if _is_override(each)])
+    data = settings.data.model_copy(update={"source": sources[0]})
+    return Options(sources[0], settings.model_copy(update={"data": data}), as_json)
+
+
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not Path(argument).expanduser().exists()
+
+
+def open_leniently(settings: config.Config, place: Path) -> tuple[ingest.Series, str]:
+    """Open a source even where `prepare` would refuse all of its series; the refusal, if there is one."""
+    data = settings.data.model_copy(update={"unusable": "drop"})
+    try:
+        return ingest.opened(data, place, survey=True), ""
+    except UserError as error:
+        lenient = data.model_copy(update={"max_missing": LENIENT, "cut": "whole"})
+        try:
+            return ingest.opened(lenient, place, flat=True, survey=True), str(error)
+        except UserError:
+            raise error from None
+
+
+def look(settings: config.Config, found: ingest.Series) -> list[Suspicion]:
+    """Return what is suspicious about the source of `found`, which was opened with a survey."""
+    assert found.survey is not None
+    source = found.source
+    return list_suspicions(
+        Looked(
+            found.survey, source.meta, found.meta, settings, source.entities, source.understood, found.copies
+        )
+    )
+
+
+# --------------------------------------------------------------------------------------------------- in words
+
+
+def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> list[str]:
+    """Return the lines for the owner's console; ids are masked."""
+    source, meta = found.source, found.source.meta
+    axis, entities = meta.axis, found.source.entities
+    ids = ", ".join(mask_id(name) for name in entities[:OPENING])
+    times = axis.times()
+    clock = str(meta.provenance.get("clock", ""))
+    lines = [
+        *_understood_lines(source.understood),
+        f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
+        f"(ids {ids})",
+        f"channels   {_first(meta.channels, CHANNELS)}",
+        f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
+        + (f"; clock: {clock}" if clock else ""),
+        f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps of "
+        f"{format_step(found.meta.axis.step_seconds)}" + (f", in {meta.units}" if meta.units else ""),
+    ]
+    assert found.survey is not None
+    for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
+        lines.append(_values_line(channel, name if len(meta.channels) > 1 else ""))
+    lines += [f"left out   {count:,} {reason}" for reason, count in found.left_out.items() if count]
+    lines += [f"refused    {refusal}"] if refusal else []
+    lines += suspicion_lines(suspicions)
+    return [*lines, "These lines show single series' values: they are for the owner of the data only."]
+
+
+def _more(count: int, shown: int) -> str:
+    return f", … ({count} in all)" if count > shown else ""
+
+
+def _understood_lines(understood: Understood | None) -> list[str]:
+    """What the reader said of layout, marks, columns and rows."""
+    if understood is None:
+        return []
+    marks = {
+        "separator": understood.separator,
+        "encoding": understood.encoding,
+        "header line": understood.header_line,
+        "decimal": understood.decimal,
+        "thousands": understood.thousands,
+    }
+    said = ", ".join(f"{name} {value!r}" for name, value in marks.items() if value)
+    columns = {
+        "time": understood.time_columns,
+        "id": understood.id_columns,
+        "channel": [understood.channel_column] if understood.channel_column else [],
+        "values": _names_or_masks(understood.value_columns, understood.layout),
+        "attributes": understood.attributes,
+        "ignored": understood.ignored_columns,
+    }
+    named = "; ".join(f"{name}: {_first(names)}" for name, names in columns.items() if names)
+    counts = {
+        "equal readings merged": understood.merged_duplicates,
+        "readings in conflict": understood.conflicting_duplicates,
+        "rows between steps ignored": understood.off_grid_ignored,
+        "rows skipped": len(understood.skipped_rows),
+        "repeated headers": understood.repeated_headers,
+    }
+    lines = {
+        "layout": f"{understood.layout}{f' ({said})' if said else ''}",
+        "columns": named,
+        "times": understood.time_format,
+        "units row": _first(list(dict.fromkeys(understood.units_row.values()))),
+        "rows": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count),
+    }
+    notes = [("note", note) for note in understood.notes]
+    return [f"{name:<10} {value}" for name, value in [*lines.items(), *notes] if value]
+
+
+def _names_or_masks(columns: Sequence[str], layout: str) -> list[str]:
+    """Value columns by name, or masked where a column is an entity's."""
+    return [mask_id(name) if layout.startswith("wide") else name for name in columns]
+
+
+def _first(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + _more(len(names), most)
+
+
+def _values_line(channel: Channel, name: str) -> str:
+    label = f" ({name})" if name else ""
+    if not channel.measured:
+        return f"values     none{label}"
+    return (
+        f"values     {channel.low:.6g} to {channel.high:.6g}, median {channel.quantile(0.5):.4g}, "
+        f"{100 * QUANTILE:g} % below {channel.quantile(QUANTILE):.4g}; "
+        f"{1 - channel.measured / channel.values:.2%} missing, {channel.zeros / channel.measured:.2%} "
+        f"zeros{label}"
+    )
+
+
+def suspicion_lines(suspicions: Sequence[Suspicion]) -> list[str]:
+    """Return a line for each: severity, name, what was noticed, and the setting that acts."""
+    lines = [f"{each.severity:<10} {each.name}: {each.text}; {each.advice}" for each in suspicions]
+    errors = [each.name for each in suspicions if each.severity == "error"]
+    if errors:
+        lines.append(
+            f"{'':<10} prepare refuses the data for each error; if they are right as they are, set "
+            f"data.accept=[{','.join(errors)}]"
+        )
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------- as JSON
+
+
+def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str = "") -> dict[str, Any]:
+    """Return the same facts for a program."""
+    source, meta = found.source, found.source.meta
+    times = meta.axis.times()
+    assert found.survey is not None
+    understood = source.understood or Understood()
+    return {
+        "source": found.settings.source,
+        "understood": {
+            **asdict(understood),
+            "value_columns": _names_or_masks(understood.value_columns, understood.layout),
+            "units_row": sorted(set(understood.units_row.values())),
+        },
+        "series": len(source.entities),
+        "owners": len(set(source.owners)),
+        "ids": [mask_id(name) for name in source.entities[:OPENING]],
+        "channels": list(meta.channels),
+        "steps": meta.axis.length,
+        "step_seconds": meta.axis.step_seconds,
+        "first": str(times[0]),
+        "last": str(times[-1]),
+        "clock": meta.provenance.get("clock", ""),
+        "units": meta.units,
+        "used": {
+            "series": found.num_series,
+            "steps": found.meta.axis.length,
+            "step_seconds": found.meta.axis.step_seconds,
+        },
+        "values": {
+            name: _values_tree(channel) for name, channel in zip(meta.channels, found.survey.channels)
+        },
+        "left_out": {reason: count for reason, count in found.left_out.items() if count},
+        "refused": refusal,
+        "suspicions": [asdict(each) for each in suspicions],
+    }
+
+
+def _values_tree(channel: Channel) -> dict[str, float | None]:
+    if not channel.measured:
+        return {"missing": 1.0}
+    return {
+        "min": channel.low,
+        "median": channel.quantile(0.5),
+        "quantile_999": channel.quantile(QUANTILE),
+        "max": channel.high,
+        "missing": 1 - channel.measured / channel.values,
+        "zeros": channel.zeros / channel.measured,
+    }

@@ -1,0 +1,100 @@
+"""Training series -> encoder/: a VAE that learns to describe a series in a few numbers."""
+
+from typing import Any
+
+import torch
+
+from distgan import config
+from distgan.data.store.reader import Readable
+from distgan.engine.trainer import Rate, Schedule, fit
+from distgan.files import read_lines
+from distgan.models.layers import checkpoint_activations
+from distgan.models.vae import VAE, Encoder
+from distgan.objectives.schedules import cosine
+from distgan.objectives.vae import VariationalAutoencoder
+from distgan.parallel.optimized_network import Adam
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
+from distgan.run import Run
+
+BETA2 = 0.99
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    chosen, data = settings.encoder, TrainingData.open(folder)
+    torch.manual_seed(settings.seed)
+    network = VAE(data.store.length, data.store.channels, chosen)
+    if settings.engine.checkpoint_activations:
+        checkpoint_activations([network])
+    trainee = parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
+    objective = VariationalAutoencoder(
+        {"vae": trainee.network}, chosen, settings.seed, across=parallel.mean, dtype=parallel.dtype
+    )
+    trained = fit(
+        objective,
+        {"vae": trainee},
+        data.loader(chosen.batch_size, settings, parallel),
+        parallel,
+        make_schedule(settings, parallel.micro_batch(chosen.batch_size, "encoder.batch_size")),
+        run=folder,
+        stage="encoder",
+        seed=settings.seed,
+        facts={
+            "identity": settings.identities["encoder"],
+            "inputs": fingerprint_inputs(folder),
+            "config": settings.model_dump(mode="json"),
+        },
+    )
+    parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
+    return {"summary": f"{chosen.steps} steps{read_last_error(folder)}"}
+
+
+def read_last_error(folder: Run) -> str:
+    """As the last line of the training told it; it may have been written before an interruption."""
+    lines = read_lines(folder.metrics("encoder"))
+    error = lines[-1]["vae/mse"] if lines else None
+    return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"
+
+
+def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
+    chosen = settings.encoder
+
+    def rates(step: int) -> dict[str, Rate]:
+        return {
+            "vae": Rate(cosine(step, chosen.steps, chosen.learning_rate, chosen.learning_rate / 10), BETA2)
+        }
+
+    return Schedule(
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        rates=rates,
+        clip=1.0,
+        report_every=settings.train.report_every,
+        checkpoint_every=settings.train.checkpoint_every,
+        keep_last=settings.train.keep_last,
+        keep_every=settings.train.keep_every,
+        micro_batch=micro_batch,
+        max_skips=settings.train.max_skips,
+        max_rollbacks=settings.train.max_rollbacks,
+    )
+
+
+def load_vae(settings: config.Config, folder: Run, store: Readable) -> VAE:
+    """
+    Raises:
+        UserError: the run has no trained encoder.
+    """
+    network = VAE(store.length, store.channels, settings.encoder)
+    return load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+
+
+def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:
+    """The half of it that embeds; raises as `load_vae`."""
+    return load_vae(settings, folder, store).encoder
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    network = VAE(of.length, of.channels, settings.encoder)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"

@@ -1,0 +1,265 @@
+"""Training series and bank/ -> gan/: the generator and the discriminator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distgan import config, models, rng
+from distgan.anonymity import manifest
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.conditioning import Conditioner
+from distgan.anonymity.groups import Members
+from distgan.data.loader import Batch
+from distgan.data.store.metadata import Axis
+from distgan.engine.ema import decay
+from distgan.engine.trainer import OnSample, Rate, Schedule, fit
+from distgan.errors import UserError
+from distgan.evaluation.plots import style
+from distgan.evaluation.plots.series import sample_sheet
+from distgan.models import noise_width
+from distgan.models.classical import Fitted
+from distgan.models.layers import checkpoint_activations
+from distgan.objectives import make_objective
+from distgan.objectives.schedules import cosine
+from distgan.parallel.optimized_network import Adam
+from distgan.parallel.processes import Parallel
+from distgan.pipeline.prepare import Shape
+from distgan.pipeline.training_data import (
+    TrainingData,
+    fingerprint_inputs,
+    load_network,
+    read_scaler,
+    save_network,
+)
+from distgan.planning import memory
+from distgan.run import Run
+
+PICTURED = 4  # series on a sheet of samples
+DAY = 86400  # seconds
+
+
+def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+    data = TrainingData.open(folder)
+    torch.manual_seed(settings.seed)
+    known = count_labels(settings, folder)
+    with parallel.building():
+        networks = models.build(settings, data.store.length, data.store.channels, known)
+    if isinstance(networks["generator"], Fitted):
+        return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
+    if settings.engine.checkpoint_activations:
+        checkpoint_activations(list(networks.values()))
+    memory.check_memory(settings, parallel, data.store.length, data.store.channels)
+    plan = make_schedule(settings, tuple(networks), parallel.micro_batch(settings.train.batch_size))
+    trainees = {
+        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        for name, network in networks.items()
+    }
+    objective = make_objective(
+        settings,
+        {name: trainee.network for name, trainee in trainees.items()},
+        **make_training_conditions(settings, folder, data),
+        across=parallel.mean,
+        dtype=parallel.dtype,
+        steps_per_day=steps_per_day(settings, data.store.meta.axis),
+    )
+    trained = fit(
+        objective,
+        trainees,
+        data.loader(settings.train.batch_size, settings, parallel),
+        parallel,
+        plan,
+        run=folder,
+        stage="gan",
+        seed=settings.seed,
+        facts={
+            "identity": settings.identity,
+            "inputs": fingerprint_inputs(
+                folder, folder.bank / manifest.TENSORS, folder.clusters / "members.safetensors"
+            ),
+            "config": settings.model_dump(mode="json"),
+        },
+        on_sample=draw_sample_sheets(settings, folder, parallel),
+    )
+    generator = models.join_sampler(settings, trained)
+    parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
+    series = settings.train.steps * settings.train.batch_size
+    return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+
+
+def steps_per_day(settings: config.Config, axis: Axis) -> int:
+    """
+    Raises:
+        UserError: augmentation is to turn series by days, and a day is no whole number of steps, or the
+            series hold no two of the shift's periods.
+    """
+    steps, chosen = DAY // axis.step_seconds, settings.objective.augment
+    if DAY % axis.step_seconds and (chosen.day_shift or chosen.week_shift):
+        raise UserError(
+            f"objective.augment shifts by days, and steps of {axis.step_seconds} s do not divide a day; "
+            "switch day_shift and week_shift off"
+        )
+    for name, wanted, period in (("day", chosen.day_shift, steps), ("week", chosen.week_shift, 7 * steps)):
+        if wanted and axis.length < 2 * period:
+            raise UserError(
+                f"objective.augment.{name}_shift needs two {name}s, and series have {axis.length} steps of "
+                f"{axis.step_seconds} s; switch it off"
+            )
+    return max(1, steps)
+
+
+def fit_at_once(
+    generator: nn.Module, data: TrainingData, settings: config.Config, folder: Run
+) -> dict[str, Any]:
+    """A classical family: nothing is trained by steps."""
+    assert isinstance(generator, Fitted)
+    generator.fit(*data.scaled(0, data.num_series), settings.seed)
+    save_network(generator, folder.gan / "generator.safetensors")
+    return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
+
+
+def first_adam(settings: config.Config, rate: Rate) -> Adam:
+    return Adam(rate.learning_rate, settings.train.beta1, rate.beta2)
+
+
+def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batch: int = 0) -> Schedule:
+    """Lengths and rates; over the burn-in, rates fall from four times theirs and beta2 rises from .9.
+
+    All networks but the discriminator have the generator's rate.
+    """
+    chosen = settings.train
+    final = dict.fromkeys(networks, chosen.generator_rate) | {"discriminator": chosen.discriminator_rate}
+
+    def rates(step: int) -> dict[str, Rate]:
+        beta2 = cosine(step, chosen.burn_in_steps, 0.9, chosen.beta2)
+        return {
+            name: Rate(cosine(step, chosen.burn_in_steps, 4 * rate, rate), beta2)
+            for name, rate in final.items()
+        }
+
+    return Schedule(
+        steps=chosen.steps,
+        batch_size=chosen.batch_size,
+        rates=rates,
+        decay=lambda step: decay((step + 1) * chosen.batch_size, chosen.batch_size, chosen.ema_half_life),
+        clip=chosen.clip,
+        report_every=chosen.report_every,
+        sample_every=chosen.sample_every,
+        checkpoint_every=chosen.checkpoint_every,
+        keep_last=chosen.keep_last,
+        keep_every=chosen.keep_every,
+        micro_batch=micro_batch,
+        max_skips=chosen.max_skips,
+        max_rollbacks=chosen.max_rollbacks,
+    )
+
+
+def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> dict[str, Any]:
+    """What goes with each series of a batch, (B, K): `condition` is never a function of the series alone,
+    `real_condition` tells the discriminator the real one's own level and spread; `levelled` gives generated
+    series those of their condition.
+    """
+    if "bank" not in settings.stages:
+        return {"condition": mark_clean_series(data, settings.data.source)}
+    bank = Bank.load(folder.need(folder.bank, "bank"))
+    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
+
+    def drawn(batch: Batch) -> Tensor:
+        found = conditioner.drawn(batch.rows, batch.sample, batch.step)
+        return found.to(batch.series.device, non_blocking=True)
+
+    def real(batch: Batch) -> Tensor:
+        assert batch.attributes is not None  # the loader gives them
+        found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
+        return found.to(batch.series.device, non_blocking=True)
+
+    def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        return data.scaler.levelled(series, mask, bank.attributes_told(given))
+
+    return {"condition": drawn, "real_condition": real, "levelled": levelled}
+
+
+def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
+    """1 for series with the label `clean`, 0 for all others: (B, 1).
+
+    Raises:
+        UserError: one of the two kinds is absent.
+    """
+    clean = np.asarray(data.labels if data.labels is not None else []) == "clean"
+    if not 0 < clean.sum() < len(clean):
+        raise UserError(
+            f"{source} has {clean.sum()} training series labelled clean and {len(clean) - clean.sum()} of "
+            "another label; a denoiser needs both kinds (array `label` of an NPZ)"
+        )
+    flags = torch.from_numpy(clean).float()[:, None]
+    return lambda batch: flags[batch.rows].to(batch.series.device, non_blocking=True)
+
+
+def draw_sample_sheets(settings: config.Config, folder: Run, parallel: Parallel) -> OnSample | None:
+    """What pictures samples while training, of a model that makes some."""
+    if "generate" not in settings.stages:
+        return None
+    return lambda step, networks: draw_sample_sheet(
+        models.join_sampler(settings, networks), settings, folder, parallel
+    )
+
+
+@torch.inference_mode()
+def draw_sample_sheet(
+    generator: nn.Module, settings: config.Config, folder: Run, parallel: Parallel
+) -> dict[str, Any] | None:
+    """A picture of a few samples of the averaged generator, in units of the scaled series."""
+    if not parallel.is_main:
+        return None
+    bank = Bank.load(folder.bank)
+    groups = np.arange(PICTURED) % len(bank.sizes)
+    random = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(PICTURED, noise_width(generator), generator=random)
+    attributes = bank.draw_attributes(groups, rng.keyed_generator(settings.seed, 0, "levels"))
+    conditions = torch.from_numpy(bank.given(groups, attributes))
+    device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
+    scaler, meta = read_scaler(folder)
+    series = generator(noise.to(device), conditions.to(device)).float().cpu()
+    levelled = scaler.levelled(series, torch.ones_like(series), torch.from_numpy(attributes))
+    return {"samples": sample_sheet(levelled.numpy(), style.make_view(meta, unit="scaled"))}
+
+
+def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:
+    """The generator of a trained run, built from its config and what the run says of the series; for series
+    of another length, if one is given.
+
+    Raises:
+        UserError: the run has no trained generator, or its weights are for one length alone.
+    """
+    _, meta = read_scaler(folder)
+    length = meta.axis.length if length is None else length
+    if length != meta.axis.length and not models.makes_any_length(settings.model.name):
+        able = ", ".join(name for name in models.MODELS if models.makes_any_length(name))
+        raise UserError(
+            f"model {settings.model.name} has weights for each of its {meta.axis.length} steps and makes no "
+            f"series of {length}; {able} do, or train on windows of {length} (data.windows.length)"
+        )
+    networks = models.build(settings, length, len(meta.channels), count_labels(settings, folder))
+    network = models.join_sampler(settings, networks)
+    return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
+
+
+def count_labels(settings: config.Config, folder: Run) -> int:
+    """How many labels a condition tells."""
+    if not settings.bank.by_label:
+        return 0
+    return len(Bank.load(folder.need(folder.bank, "bank")).label_names)
+
+
+def describe(settings: config.Config, of: Shape) -> str:
+    networks = models.build(settings, of.length, of.channels, of.labels if settings.bank.by_label else 0)
+    if isinstance(networks["generator"], Fitted):
+        return f"fits {settings.model.name} to {of.train} series, without gradients"
+    sizes = [
+        f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
+    ]
+    length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
+    return f"trains {' and '.join(sizes)} parameters for {length}"

@@ -1,0 +1,202 @@
+"""What the stages share: a run's training series, scaled, and its networks' weights as files."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from distgan import config
+from distgan.data.loader import Loader
+from distgan.data.scaling import Scaler
+from distgan.data.store.metadata import Meta
+from distgan.data.store.private_table import Table, private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.data.windows import Windows
+from distgan.errors import UserError, parsing
+from distgan.files import read_record, write_bytes
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def open_series(folder: Run) -> Store | Windows:
+    """The run's series, or the windows of them that it trains on.
+
+    Raises:
+        UserError: the run has no store yet, or it is damaged.
+    """
+    store = Store.open(folder.need(folder.series, "prepare"))
+    chosen = read_record(folder.need(folder.scaler, "prepare")).get("windows")
+    with parsing(folder.scaler):
+        return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
+
+
+def fingerprint_inputs(folder: Run, *more: Path) -> str:
+    """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not of
+    words about them, as whose data they are.
+    """
+    scaler = {name: value for name, value in read_record(folder.scaler).items() if name != "meta"}
+    manifest = folder.series / "manifest.json"
+    with parsing(manifest):
+        values = read_record(manifest, "arrays")["arrays"]["values"]
+    content = hashlib.sha256(json.dumps([scaler, values], sort_keys=True).encode())
+    for place in (private_table(folder.series), left_out_windows(folder), *more):
+        if place.exists():
+            content.update(f"{place.relative_to(folder.folder)}\0".encode() + place.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def digest_latents(folder: Run) -> str:
+    """What a private release is of."""
+    return hashlib.sha256((folder.latents / "manifest.json").read_bytes()).hexdigest()[:16]
+
+
+def find_credit(settings: config.Config, meta: Meta) -> str:
+    """Whose data a run is of: what its config says now, or what was stored when it was prepared."""
+    return settings.data.credit or str(meta.provenance.get("credit", ""))
+
+
+def open_for_inference(settings: config.Config) -> Parallel:
+    """Where a finished run's networks work: in float32, so that what fp16 trained works on a CPU, too."""
+    return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
+
+
+def select_rows(data: Store | Windows, table: Table, split: str, folder: Run) -> np.ndarray:
+    """The series of one split, or their usable windows: int64, ascending."""
+    rows = table.rows(split)
+    if isinstance(data, Store):
+        return rows
+    left_out = np.load(folder.need(left_out_windows(folder), "prepare"))
+    return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
+
+
+def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.ndarray:
+    """A number 0 .. E-1 for the owner of each series, or of each window: [n] -> [n]."""
+    series = rows if isinstance(store, Store) else store.series(rows)
+    codes: np.ndarray = np.unique(np.asarray(table.owners)[series], return_inverse=True)[1]
+    return codes
+
+
+def read_owners(data: "TrainingData", folder: Run) -> np.ndarray:
+    """The owner of each training series: [n]."""
+    return owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+
+
+def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
+    """What privacy.epsilon protects is the entity of each series, with all series it has.
+
+    Raises:
+        UserError: an owner has several entities, and would be protected less.
+    """
+    protected, people = len(set(entities)), len(set(owners))
+    if people < protected:
+        raise UserError(
+            f"privacy.epsilon protects an entity with all its series, and {protected} entities are of "
+            f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
+            "owners"
+        )
+
+
+def left_out_windows(folder: Run) -> Path:
+    """Numbers of the windows with too many missing values, beside the store."""
+    return folder.series.with_name("series.windows.npy")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training rows of the store or of its windows (or another split's), with their scaler. `rows[i]` is
+    where training series i stands, `entity_codes[i]` a number for its entity: all windows of a home have one.
+    """
+
+    store: Store | Windows
+    rows: np.ndarray
+    entity_codes: np.ndarray
+    scaler: Scaler
+    labels: np.ndarray | None = None  # of each training series, where the source tells them
+
+    @classmethod
+    def open(cls, folder: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
+        """
+        Raises:
+            UserError: the run has no store yet, or it is damaged.
+        """
+        store = open_series(folder)
+        table = read_table(private_table(folder.series))
+        rows = np.sort(np.concatenate([select_rows(store, table, split, folder) for split in splits]))
+        scaler, _ = read_scaler(folder)
+        series = store.series(rows) if isinstance(store, Windows) else rows
+        codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
+        labels = None if table.labels is None else table.labels[series]
+        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler, labels)
+
+    @property
+    def num_series(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def attributes(self) -> np.ndarray:
+        """Level and spread of every training series, (n, C, 2): a pass over the store."""
+        return np.concatenate([self.scaler.attributes(block) for block in self.store.part(self.rows)])
+
+    def scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:
+        """Training series first..end: scaled with 0 for missing, and the mask, each (n, L, C)."""
+        values = self.store.rows(self.rows[first:end])
+        scaled = self.scaler.scale(values, self.scaler.attributes(values))
+        return torch.from_numpy(np.nan_to_num(scaled)), torch.from_numpy(~np.isnan(scaled)).float()
+
+    def loader(self, batch_size: int, settings: config.Config, parallel: Parallel) -> Loader:
+        return Loader(
+            self.store,
+            self.rows,
+            self.scaler,
+            batch_size=batch_size,
+            seed=settings.seed,
+            rank=parallel.rank,
+            world_size=parallel.world_size,
+            buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+        )
+
+    def buffer_shards(self, buffer_mib: int | None) -> int | None:
+        """Shards that a buffer of so many MiB holds; at least one."""
+        if buffer_mib is None:
+            return None
+        layout = self.store.values.layout
+        return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
+
+
+def read_scaler(folder: Run) -> tuple[Scaler, Meta]:
+    """How to undo the scaling, and the axis, channels and units of the series."""
+    place = folder.need(folder.scaler, "prepare")
+    with parsing(place, "remove it and run the same command again"):
+        tree = read_record(place, "scaler", "meta")
+        return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])
+
+
+def save_network(network: nn.Module, path: Path) -> None:
+    """The network's weights as one safetensors file, whole or absent."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, safetensors.torch.save(tensors))
+
+
+def load_network(network: Network, path: Path) -> Network:
+    """Fill `network` with the weights of a safetensors file.
+
+    Raises:
+        UserError: the file is damaged, or of another network.
+    """
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
+        ) from None
+    return network

@@ -1,0 +1,1 @@
+"""Memory, time and cost of a training, worked out before it is launched."""

@@ -1,0 +1,432 @@
+"""Memory, time and cost of a training, worked out before it starts, and the settings that suit the devices.
+
+counts (trace.py) x rates (devices.py) -> seconds and bytes a step -> tables -> a recommendation
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan import config
+from distgan.errors import UserError
+from distgan.planning.devices import EXPONENTIAL, Device
+from distgan.planning.memory import BUCKET, GIB, Need, estimate_need
+from distgan.planning.trace import (
+    ATTENTION,
+    CONVOLUTION,
+    KINDS,
+    MATRIX,
+    OTHER,
+    Imagined,
+    Work,
+    count_parameters,
+    trace_step,
+)
+
+COUNTS = tuple(2**power for power in range(3, 13))  # devices of the scaling table
+LATENCY = 15e-6  # seconds of a message, for each doubling of the processes; assumed
+LINK_SHARE = 0.75  # of a link's rate that a large message reaches; assumed
+PASSES = {"adam": 28, "average": 12, "gradient": 12}  # bytes a parameter that an update reads and writes
+POOR = 0.5  # below this share of the first row's speed a device, more devices do not pay
+BOUNDS = ("products", "memory", "launches", "update", "messages")
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is trained on. `count` may be unknown: 0."""
+
+    length: int
+    channels: int
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one step by what they are spent on, and bytes that a process sends."""
+
+    products: float
+    memory: float
+    launches: float
+    update: float
+    messages: float
+    sent: float
+
+    @property
+    def seconds(self) -> float:
+        return self.products + self.memory + self.launches + self.update + self.messages
+
+    @property
+    def bound(self) -> str:
+        """What most of the time goes into."""
+        return max(BOUNDS, key=lambda name: getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Option:
+    """Settings that were worked out for so many devices."""
+
+    settings: config.Config
+    devices: int
+    micro_batch: int
+    need: Need
+    step: Step
+
+    @property
+    def series_per_second(self) -> float:
+        return self.settings.train.batch_size / self.step.seconds
+
+
+def work_of(settings: config.Config, of: Series, series: int) -> Work:
+    """Of a pass over `series` series, on the line through two counts, so that many can be looked at."""
+    stride = round(1 / settings.objective.penalty.fraction)
+    if series % stride:  # the penalty's share is rounded up
+        return trace_step(settings, of.length, of.channels, series)
+    few, more = (trace_step(settings, of.length, of.channels, stride * many) for many in (2, 4))
+    return few.at(series, more)
+
+
+def engine_seconds(work: Work, device: Device) -> tuple[float, float, float]:
+    """Products, memory and launches: each operation takes what is slowest of it, and counts there."""
+    peak = np.where(work.half, device.half, device.wide)
+    share = np.array([*device.shares, 1.0])[work.kinds]
+    computing = np.where(work.kinds == OTHER, 0.0, work.flops / (peak * share))
+    moving = np.where(work.kinds == OTHER, work.bytes / device.bandwidth, 0.0)
+    if device.on_cpu:  # it launches and computes in turn, and the exponentials of attention show
+        launching = np.full(len(computing), device.launch)
+        moving = moving + work.scores * EXPONENTIAL / device.bandwidth
+        return tuple(float((part * work.counts).sum()) for part in (computing, moving, launching))  # type: ignore[return-value]
+    slowest = np.argmax([computing, moving, np.full(len(computing), device.launch)], axis=0)
+    parts = np.maximum(np.maximum(computing, moving), device.launch) * work.counts
+    return tuple(float(parts[slowest == place].sum()) for place in range(3))  # type: ignore[return-value]
+
+
+def step_of(settings: config.Config, of: Series, devices: int, device: Device, work: Work) -> Step:
+    """A step of the whole batch: `work` for each micro-batch of a device, then the updates."""
+    parallel = Imagined(settings.engine, devices)
+    times = math.ceil(settings.train.batch_size / devices / work.series)
+    products, memory, launches = (times * part for part in engine_seconds(work, device))
+    update = sent = messages = 0.0
+    for name, count in count_parameters(settings, of.length, of.channels).items():
+        updates, zero = work.updates.get(name, 0.0), parallel.stage(name)
+        shared = devices if zero else 1
+        passes = PASSES["adam"] / shared + PASSES["gradient"]
+        passes += PASSES["average"] / shared if name in work.averaged else 0
+        update += updates * count * passes / device.bandwidth
+        volume, parts = step_traffic(
+            settings, count, zero, devices, times, updates, work.gathers.get(name, 0.0)
+        )
+        sent += volume
+        messages += parts * LATENCY * math.log2(devices) if devices > 1 else 0.0
+    slow = device.network if devices > device.per_machine else device.link
+    return Step(products, memory, launches, update, messages + sent / (LINK_SHARE * slow), sent)
+
+
+def step_traffic(
+    settings: config.Config, count: int, zero: int, devices: int, times: int, updates: float, gathers: float
+) -> tuple[float, float]:
+    """Bytes that a process sends of a network of `count` numbers in a step, and messages they go in.
+
+    Without ZeRO one ring all-reduce an update: 2 (N - 1) / N of the float32 gradients. Stages 1 and 2 reduce
+    after every micro-batch and gather weights once; stage 3 gathers them for every pass.
+    """
+    if devices == 1:
+        return 0.0, 0.0
+    part, wide = (devices - 1) / devices, 4 if settings.engine.precision == "fp32" else 2
+    if zero == 0:
+        return updates * 2 * part * 4 * count, updates
+    gathered = updates if zero < 3 else gathers * times
+    rounds = updates * times + gathered
+    return rounds * part * wide * count, rounds * math.ceil(count / BUCKET)
+
+
+# ------------------------------------------------------------------------------------------------- choice
+
+
+def with_engine(settings: config.Config, **keys: object) -> config.Config:
+    """The settings under another engine, or with another batch size (`batch_size`).
+
+    Raises:
+        UserError: the keys contradict the rest.
+    """
+    tree = settings.model_dump()
+    tree["train"]["batch_size"] = keys.pop("batch_size", settings.train.batch_size)
+    tree["engine"] |= keys
+    return config.from_tree(tree)
+
+
+def list_options(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
+    """Every ZeRO stage with the largest micro-batch that fits, without and with recomputed activations."""
+    share = settings.train.batch_size // devices
+    whole = -1  # the stage whose whole share fits as it is: recomputing would only be slower
+    for zero, recompute in itertools.product((0, 1, 2, 3), (False, True)):
+        if (devices == 1 and zero) or zero == whole:
+            continue
+        try:
+            changed = with_engine(
+                settings,
+                zero=zero,
+                discriminator_zero=None,
+                checkpoint_activations=recompute,
+                offload={"optimizer": "none", "parameters": "none"},
+            )
+        except UserError:
+            continue  # as exact penalties at stage 3
+        largest = next(
+            (option for option in micro_batches(changed, of, devices, device) if fits(option.need, device)),
+            None,
+        )
+        if largest is not None:
+            yield largest
+            if largest.micro_batch == share:
+                whole = zero
+
+
+def micro_batches(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:
+    """Those of `micro_sizes`, one after the other."""
+    for size in micro_sizes(settings, settings.train.batch_size // devices):
+        yield make_option(with_engine(settings, micro_batch=size), of, devices, device)
+
+
+def micro_sizes(settings: config.Config, share: int) -> list[int]:
+    """The divisors of a device's share, largest first; it alone where a rule looks at the whole batch."""
+    if settings.of_whole_batches:
+        return [share]
+    return [size for size in range(share, 0, -1) if share % size == 0]
+
+
+def make_option(settings: config.Config, of: Series, devices: int, device: Device) -> Option:
+    """What the settings as they are take on so many devices."""
+    parallel = Imagined(settings.engine, devices, "cpu" if device.on_cpu else "cuda")
+    size = parallel.micro_batch(settings.train.batch_size)
+    work = work_of(settings, of, size)
+    memory = estimate_need(settings, parallel, of.length, of.channels, work)
+    return Option(settings, devices, size, memory, step_of(settings, of, devices, device, work))
+
+
+def fits(memory: Need, device: Device) -> bool:
+    return memory.device <= device.memory
+
+
+def choose_best(settings: config.Config, of: Series, devices: int, device: Device) -> Option | None:
+    """The fastest of what fits; the lower stage where two are as fast to a hundredth."""
+    found = list(list_options(settings, of, devices, device))
+    if not found:
+        return None
+    quickest = min(option.step.seconds for option in found)
+    return next(option for option in found if option.step.seconds <= 1.01 * quickest)
+
+
+def format_overrides(settings: config.Config, chosen: Option) -> str:
+    """What the chosen settings change, as a command line takes it."""
+    before, after = settings.flat(), chosen.settings.flat()
+    wanted = {**after, "engine.micro_batch": chosen.micro_batch}
+    share = settings.train.batch_size // chosen.devices
+    if before["engine.micro_batch"] is None and chosen.micro_batch == share:
+        wanted["engine.micro_batch"] = None
+    changed = {key: value for key, value in wanted.items() if before[key] != value}
+    words = {True: "true", False: "false", None: "null"}
+    return " ".join(
+        f"{key}={words.get(value, value) if not isinstance(value, int) or isinstance(value, bool) else value}"
+        for key, value in changed.items()
+    )
+
+
+def refuse_uneven(settings: config.Config, devices: int) -> None:
+    """
+    Raises:
+        UserError: the batch does not divide among the devices.
+    """
+    batch = settings.train.batch_size
+    if batch % devices:
+        lower = batch // devices * devices
+        choice = f"{lower} or {lower + devices}" if lower else f"{devices}"
+        raise UserError(f"train.batch_size {batch} is not a multiple of {devices} devices; use {choice}")
+
+
+# -------------------------------------------------------------------------------------------------- words
+
+
+def format_plan(
+    settings: config.Config, of: Series, devices: int, device: Device, price: float | None
+) -> str:
+    """The whole plan as text.
+
+    Raises:
+        UserError: the batch does not divide among the devices, or the model has nothing to plan.
+    """
+    refuse_uneven(settings, devices)
+    asked = make_option(settings, of, devices, device)
+    chosen = choose_best(settings, of, devices, device)
+    parts = [
+        format_heading(settings, of, devices, device),
+        format_counts(settings, of, asked),
+        "As configured:\n" + format_outlook(asked, of, device, price),
+        format_stages(settings, of, devices, device),
+        format_advice(settings, asked, chosen, of, device, price),
+        format_scaling(settings, of, device, chosen or asked),
+    ]
+    return "\n\n".join(parts)
+
+
+def format_heading(settings: config.Config, of: Series, devices: int, device: Device) -> str:
+    kind = "measured" if device.measured else "assumed"
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(KINDS, device.shares))
+    some = f"{of.count:,} series" if of.count else "series"
+    return (
+        f"{settings.model.name} on {some} of {of.length:,} x {of.channels}, {devices} x {device.name}\n"
+        f"{device.memory:.4g} GiB; float32 {_rate(device.wide)}, half {_rate(device.half)}, memory "
+        f"{device.bandwidth / 1e9:,.0f} GB/s, links {device.link / 1e9:,.0f} GB/s, network "
+        f"{device.network / 1e9:,.0f} GB/s ({device.source})\n"
+        f"efficiency {kind}: {shares} of the peak; {1e6 * device.launch:.3g} us an operation"
+    )
+
+
+def format_counts(settings: config.Config, of: Series, asked: Option) -> str:
+    sizes = count_parameters(settings, of.length, of.channels)
+    work = work_of(settings, of, asked.micro_batch)
+    times = settings.train.batch_size / asked.micro_batch
+    total = work.calculated(MATRIX, ATTENTION, CONVOLUTION)
+    kinds = ", ".join(
+        f"{name} {_rate(times * work.calculated(k), '')}" for k, name in enumerate(KINDS[:OTHER])
+    )
+    return (
+        "parameters  " + ", ".join(f"{name} {count:,}" for name, count in sizes.items()) + "\n"
+        f"a step      {_rate(times * total, '')} for {settings.train.batch_size} series ({kinds})\n"
+        f"the run     {_rate(times * total * settings.train.steps, '')} in "
+        f"{settings.train.steps:,} steps"
+    )
+
+
+def format_outlook(option: Option, of: Series, device: Device, price: float | None) -> str:
+    """What one option means: memory, time, cost, store and reading."""
+    settings, step, memory = option.settings, option.step, option.need
+    hours = settings.train.steps * step.seconds / 3600
+    paid = "" if price is None else f", cost {hours * option.devices * price:,.2f} at {price:g} a device-hour"
+    spent = ", ".join(f"{name} {getattr(step, name) / step.seconds:.0%}" for name in BOUNDS)
+    wide = 2 if settings.data.store.dtype == "float16" else 4
+    size = of.length * of.channels * wide
+    store = f"{of.count * size / GIB:,.3g} GiB of store, " if of.count else ""
+    fit = "fits" if fits(memory, device) else "DOES NOT FIT"
+    return (
+        f"  memory      {memory.device:.2f} GiB a device ({memory.libraries:g} for libraries), {fit} into "
+        f"{device.memory:.4g}\n"
+        f"  step        {step.seconds:.3g} s ({spent}), {option.series_per_second:,.3g} series/s\n"
+        f"  sent        {step.sent / GIB:,.3g} GiB a device and step\n"
+        f"  run         {hours:,.3g} h, {hours * option.devices:,.3g} device-hours{paid}\n"
+        f"  data        {store}{option.series_per_second * size / 1e6:,.3g} MB/s to read"
+    )
+
+
+def format_stages(settings: config.Config, of: Series, devices: int, device: Device) -> str:
+    """GiB a device for each ZeRO stage and a few micro-batches."""
+    share = settings.train.batch_size // devices
+    possible = micro_sizes(settings, share)
+    sizes = sorted({share // part for part in (1, 2, 4, 8)} & set(possible))
+    names = ("weights", "gradients", "optimiser", "average", "buffers", "activations")
+    rows = [["zero", "micro-batch", *names, "device", "", "s/step"]]
+    for zero in (0, 1, 2, 3) if devices > 1 else (0,):
+        for size in sizes:
+            try:
+                changed = with_engine(settings, zero=zero, discriminator_zero=None, micro_batch=size)
+            except UserError as error:
+                rows.append([str(zero), "-", str(error).split(";")[0]])
+                break
+            found = make_option(changed, of, devices, device)
+            cells = [f"{getattr(found.need, name):.2f}" for name in names]
+            fit = "" if fits(found.need, device) else "too much"
+            cells += [f"{found.need.device:.2f}", fit, f"{found.step.seconds:.3g}"]
+            rows.append([str(zero), str(size), *cells])
+    recomputed = " with recomputed activations" if settings.engine.checkpoint_activations else ""
+    return f"GiB a device{recomputed}:\n{format_table(rows)}"
+
+
+def format_advice(
+    settings: config.Config,
+    asked: Option,
+    chosen: Option | None,
+    of: Series,
+    device: Device,
+    price: float | None,
+) -> str:
+    if chosen is None:
+        return (
+            "Nothing fits: use more or larger devices, engine.offload.optimizer=cpu with engine.zero=2, or a "
+            "smaller model"
+        )
+    changes = format_overrides(settings, chosen)
+    if not changes:
+        return "Recommended: as configured"
+    return f"Recommended: {changes}\n{format_outlook(chosen, of, device, price)}"
+
+
+def format_scaling(settings: config.Config, of: Series, device: Device, chosen: Option) -> str:
+    """Speed on ever more devices: with the batch as it is, and with a batch that grows with them."""
+    rows = [
+        [
+            "devices",
+            "s/step",
+            "series/s",
+            "a device",
+            "most for",
+            "grown batch",
+            "series/s",
+            "a device",
+            "most for",
+        ]
+    ]
+    fixed_0 = grown_0 = 0.0
+    each, stop = chosen.micro_batch, ""
+    for devices in COUNTS:
+        row = [f"{devices:,}"]
+        batch = settings.train.batch_size
+        if batch % devices:
+            row += ["-", "-", "-", "-"]
+            stop = stop or f"a batch of {batch} has less than a series for each of {devices:,} devices"
+        else:
+            share = batch // devices
+            size = max(math.gcd(share, chosen.micro_batch), min(micro_sizes(settings, share)))
+            found = make_option(with_engine(chosen.settings, micro_batch=size), of, devices, device)
+            speed = found.series_per_second / devices
+            fixed_0 = fixed_0 or speed
+            row += _speed(found, speed / fixed_0)
+            if speed / fixed_0 < POOR:
+                stop = stop or f"at {devices:,} devices most time goes into {found.step.bound}"
+        grown = with_engine(chosen.settings, micro_batch=each, batch_size=each * devices)
+        found = make_option(grown, of, devices, device)
+        speed = found.series_per_second / devices
+        grown_0 = grown_0 or speed
+        row += [f"{each * devices:,}", *_speed(found, speed / grown_0)[1:]]
+        rows.append(row)
+    why = f"More devices stop paying where {stop}." if stop else "It scales to the end of this table."
+    how = format_overrides(settings, chosen) or "as configured"
+    return f"More devices ({how}):\n{format_table(rows)}\n{why}"
+
+
+def _speed(found: Option, share: float) -> list[str]:
+    rate = (
+        f"{found.series_per_second:,.0f}"
+        if found.series_per_second >= 100
+        else f"{found.series_per_second:.3g}"
+    )
+    return [f"{found.step.seconds:.3g}", rate, f"{share:.0%}", found.step.bound]
+
+
+def format_table(rows: list[list[str]]) -> str:
+    widths = [
+        max(len(row[place]) for row in rows if place < len(row) and len(row) > 3)
+        for place in range(len(rows[0]))
+    ]
+    return "\n".join(
+        "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths)).rstrip() for row in rows
+    )
+
+
+def _rate(value: float, per: str = "/s") -> str:
+    """1.2e13 -> 12 TFLOP/s."""
+    for unit, size in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
+        if value >= size:
+            return f"{value / size:,.3g} {unit}{per}"
+    return f"{value / 1e6:.3g} MFLOP{per}"

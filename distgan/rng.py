@@ -1,0 +1,71 @@
+"""Random numbers that depend on (seed, step, purpose, sample) alone.
+
+Two processes that share a batch draw what one process would, and a resumed run draws what an uninterrupted
+one would, because no generator carries state from one call to the next. `sample` is the position in the
+global batch.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def keyed_generator(seed: int, step: int, purpose: str, sample: int = 0) -> np.random.Generator:
+    """A fresh counter-based generator (Philox 4x64) for one (seed, step, purpose, sample)."""
+    key = np.array([seed, zlib.crc32(purpose.encode())], dtype=np.uint64)
+    counter = np.array([0, 0, sample, step], dtype=np.uint64)  # the low words count within this stream
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def keyed_normal(
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Standard normal numbers, one row per sample: (B,) -> (B, *shape), float32, on `device`, by default that
+    of `samples`. Samples on the CPU are read without waiting for any device.
+    """
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    return _rows(draw, seed, step, purpose, samples, device)
+
+
+def keyed_uniform(
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    shape: tuple[int, ...],
+    device: torch.device | None = None,
+) -> Tensor:
+    """Numbers in [0, 1), one row per sample: (B,) -> (B, *shape), float32, on `device` as of `normal`."""
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        return rng.random(shape, dtype=np.float32)
+
+    return _rows(draw, seed, step, purpose, samples, device)
+
+
+def _rows(
+    draw: Callable[[np.random.Generator], np.ndarray],
+    seed: int,
+    step: int,
+    purpose: str,
+    samples: Tensor,
+    device: torch.device | None,
+) -> Tensor:
+    rows = [draw(keyed_generator(seed, step, purpose, sample)) for sample in samples.tolist()]
+    return torch.from_numpy(np.stack(rows)).to(device or samples.device, non_blocking=True)
+
+
+def torch_seed(seed: int, step: int, purpose: str, rank: int = 0) -> int:
+    """A seed for torch's own generator, for layers that draw from it (dropout)."""
+    return int(keyed_generator(seed, step, purpose, rank).integers(2**63))

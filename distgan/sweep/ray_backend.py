@@ -1,0 +1,455 @@
+"""Trials on the processors of one machine or of a Ray cluster: the only home of Ray and of Optuna.
+
+Ray draws values, places trials, stops, exchanges and retries them. What a trial is and leaves behind stands
+in `trial.py`; a trial that is started again finds its own folder, so nothing depends on Ray's memory of it.
+This module is imported when the environment is as Ray shall find it (`session.py`).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+import optuna
+import ray
+import ray.train
+from ray import tune
+from ray.train.torch import TorchTrainer
+from ray.tune.logger import JsonLoggerCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+from ray.util import queue as ray_queue
+
+from distgan import config
+from distgan.errors import UserError
+from distgan.files import private_files, read_record
+from distgan.run import Run
+from distgan.sweep import results
+from distgan.sweep.trial import (
+    Evaluation,
+    Trial,
+    active_values,
+    continue_trial,
+    evaluation_steps,
+    failed_evaluations,
+    is_active,
+    offer_checkpoint,
+    take_over_checkpoint,
+    wait_until_free,
+)
+
+EXPERIMENT, CONFIRM = "search", "confirm"  # Ray's own state, in `ray/` of the sweep
+STORE_BYTES = 100 << 20  # of Ray's object store: trials exchange files, not objects
+DRIVER_CPUS = 0.01  # of what waits for the workers of a trial; Ray refuses 0
+
+
+@contextlib.contextmanager
+def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
+    """Ray on this machine alone, without a dashboard, or the cluster at `address`.
+
+    Raises:
+        UserError: there is no cluster at the address, or a trial does not fit into it.
+    """
+    alone: dict[str, Any] = {
+        "address": "local",
+        "num_cpus": _count_cores() + (chosen.resources.workers > 1),  # one more for those who wait
+        "include_dashboard": False,
+        "object_store_memory": STORE_BYTES,
+        "_temp_dir": str(temporary),
+    }
+    try:
+        ray.init(
+            **({"address": chosen.address} if temporary is None else alone),
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"at sweep.address {chosen.address}" if temporary is None else "on this machine"
+        raise UserError(f"no Ray cluster {where}: {str(error).strip().splitlines()[0]}") from None
+    try:
+        host = ray.util.get_node_ip_address()
+        if temporary is not None and not (host == "::1" or host.startswith("127.")):
+            raise UserError(f"Ray listens on {host} and not on loopback; begin the sweep in a fresh process")
+        refuse_too_large(chosen, ray.cluster_resources())
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
+    """Ray would wait for ever for what is not there.
+
+    Raises:
+        UserError: not one trial fits; or of exchanging trials with several workers, not all.
+    """
+    wanted, fits = chosen.resources, trials_at_once(chosen.resources, there)
+    if chosen.scheduler == "pbt" and wanted.workers > 1 and fits < chosen.trials:
+        raise UserError(
+            f"sweep.scheduler pbt with {wanted.workers} workers keeps all {chosen.trials} trials at work, "
+            f"and {fits} fit; use fewer trials, or one worker, whose trials take turns"
+        )
+    if fits == 0:
+        raise UserError(
+            f"sweep.resources: a trial wants {wanted.workers} x {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
+            f"and Ray has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for fewer workers or less "
+            "of each"
+        )
+
+
+def trials_at_once(wanted: config.Resources, there: Mapping[str, float]) -> int:
+    waiting = DRIVER_CPUS if wanted.workers > 1 else 0.0
+    fits = there.get("CPU", 0) / (wanted.workers * wanted.cpus + waiting)
+    return int(min(fits, there.get("GPU", 0) / (wanted.workers * wanted.gpus) if wanted.gpus else fits))
+
+
+# ---------------------------------------------------------------------------------------------- what Ray runs
+
+
+def run_trial(drawn: dict[str, Any], folder: str) -> None:
+    """What Ray starts for a trial, again after a failure and after a pause.
+
+    Args:
+        drawn: key -> value as drawn; or {"confirm": NAME} for a run of `confirm/`, whose config is there.
+    """
+    home = Run(Path(folder))
+    settings = config.load(home.config)
+    checkpoint = tune.get_checkpoint()
+    trial, steps = prepare_trial(drawn, home, settings, tune.get_context().get_trial_id(), checkpoint)
+    exchange = settings.sweep.scheduler == "pbt" and "confirm" not in drawn
+    for look in _evaluations_of(trial, steps, settings.sweep):
+        metrics = {"step": look.step, "hopeless": look.hopeless, **look.counted}
+        if not exchange or look.lost:  # what is lost has nothing to give
+            tune.report(metrics)
+        elif checkpoint is None or look.step > _step_of(checkpoint):
+            with tempfile.TemporaryDirectory(dir=trial.run.folder) as place:
+                offer_checkpoint(trial, look.step, Path(place))
+                tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(place))
+
+
+def prepare_trial(
+    drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str, checkpoint: Any
+) -> tuple[Trial, list[int]]:
+    """The trial, its folder ready to go on, and the steps at which it is scored."""
+    folder = trial_folder(drawn, home, settings, identifier)
+    folder.mkdir(parents=True, exist_ok=True)
+    wait_until_free(Run(folder))
+    trial = Trial(folder)
+    if "confirm" in drawn:
+        return trial, [trial.settings.train.steps]
+    values = trial_values(drawn, settings)
+    try:
+        own = settings.with_values(values)
+    except UserError as error:  # values that are right each, and wrong together
+        trial.open(settings.with_values({}), values, Run(home.folder / "shared"))
+        if not trial.looks:
+            trial.keep(
+                failed_evaluations(evaluation_steps(settings)[0], settings.sweep.objectives, str(error))
+            )
+        return trial, evaluation_steps(settings)
+    trial.open(own, values, Run(home.folder / "shared"))
+    if checkpoint is not None:
+        with checkpoint.as_directory() as place:
+            take_over_checkpoint(trial, own, values, Path(place))
+    return trial, evaluation_steps(settings)
+
+
+def trial_folder(drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str) -> Path:
+    """Named by the values, so that a sweep begun again finds it; where values are exchanged, by Ray."""
+    if "confirm" in drawn:
+        return home.folder / "confirm" / drawn["confirm"]
+    if settings.sweep.scheduler == "pbt":
+        return home.folder / "trials" / identifier
+    content = json.dumps(trial_values(drawn, settings), sort_keys=True)
+    return home.folder / "trials" / hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def trial_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
+    """The drawn values that count, as YAML knows them."""
+    return active_values({name: plain_value(value) for name, value in drawn.items()}, settings)
+
+
+def plain_value(value: Any) -> Any:
+    """A drawn value as YAML knows it: no numpy number; six digits, so that a config can be read."""
+    value = value.item() if hasattr(value, "item") else value
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _step_of(checkpoint: Any) -> int:
+    with checkpoint.as_directory() as place:
+        return read_record(Path(place) / "origin.json", "step")["step"]
+
+
+def _evaluations_of(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
+    """The trial's looks, trained by this process or by a group of workers."""
+    with private_files(), open(trial.path("console.log"), "a", encoding="utf-8") as log:
+        yield from _writing_to(log, trial, steps, chosen)
+
+
+def _writing_to(log: TextIO, trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
+    with contextlib.redirect_stdout(log):
+        if chosen.resources.workers == 1:
+            yield from continue_trial(trial, steps, chosen.objectives)
+        else:
+            yield from _train_group(trial, steps, chosen)
+
+
+def _train_group(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
+    """Ray Train starts the workers, joins them to a process group, and starts them again if one dies."""
+    found, wanted = ray_queue.Queue(actor_options={"num_cpus": 0}), chosen.resources
+    trainer = TorchTrainer(
+        run_worker,
+        train_loop_config={
+            "folder": str(trial.run.folder),
+            "steps": steps,
+            "objectives": chosen.objectives,
+            "found": found,
+        },
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=wanted.workers,
+            use_gpu=wanted.gpus > 0,
+            resources_per_worker={"CPU": wanted.cpus, **({"GPU": wanted.gpus} if wanted.gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name="train",
+            storage_path=str(trial.path("ray").resolve()),
+            # Without a limit Ray waits for ever for room that is not there.
+            failure_config=ray.train.FailureConfig(
+                max_failures=chosen.retries,
+                controller_failure_limit=2,  # type: ignore[call-arg]  # its types are of the version before
+            ),
+        ),
+    )
+    ended: queue.Queue[BaseException | None] = queue.Queue()
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+            ended.put(None)
+        except BaseException as error:
+            ended.put(error)
+
+    threading.Thread(target=fit, daemon=True).start()
+    while ended.empty() or not found.empty():
+        with contextlib.suppress(ray_queue.Empty):
+            yield Evaluation(**found.get(timeout=1))
+    if (error := ended.get()) is not None:
+        raise error
+
+
+def run_worker(job: Mapping[str, Any]) -> None:
+    """One worker of a trial; the first tells what the trial scores."""
+    is_main = ray.train.get_context().get_world_rank() == 0
+    trial = Trial(Path(job["folder"]))
+    if is_main:
+        wait_until_free(trial.run)
+    with private_files():
+        _go_on_and_tell(trial, job, is_main)
+
+
+def _go_on_and_tell(trial: Trial, job: Mapping[str, Any], is_main: bool) -> None:
+    for look in continue_trial(trial, job["steps"], job["objectives"], is_main):
+        if is_main:
+            job["found"].put(vars(look))
+
+
+# ------------------------------------------------------------------------------------------------- the search
+
+
+def search_space(settings: config.Config, home: Run) -> None:
+    """Run the trials until the budget is spent; again after an interruption, from where it was."""
+    chosen, one = settings.sweep, len(settings.sweep.objectives) == 1
+    results.record_state(home, "", results.BEGUN)
+    spent = results.seconds_spent(home)
+    _fit(
+        home,
+        EXPERIMENT,
+        chosen,
+        tune.TuneConfig(
+            metric=chosen.objectives[0] if one else None,
+            mode="min" if one else None,
+            num_samples=chosen.trials // chosen.grid_points,
+            scheduler=_scheduler(settings),
+            search_alg=_searcher(settings),
+            time_budget_s=None if chosen.hours is None else max(1.0, 3600 * chosen.hours - spent),
+        ),
+        {} if chosen.searcher == "tpe" else {name: _domain(d) for name, d in chosen.space.items()},
+        StepBudget(chosen.steps),
+    )
+
+
+def confirm_best(settings: config.Config, home: Run, names: list[str]) -> None:
+    """Run the prepared runs `confirm/NAME` as trials that nothing stops."""
+    shutil.rmtree(home.folder / "ray" / CONFIRM, ignore_errors=True)
+    _fit(
+        home,
+        CONFIRM,
+        settings.sweep,
+        tune.TuneConfig(),
+        {"confirm": tune.grid_search(names)},
+        StepBudget(None),
+    )
+
+
+def _fit(
+    home: Run,
+    name: str,
+    chosen: config.Sweep,
+    how: tune.TuneConfig,
+    space: dict[str, Any],
+    budget: tune.Stopper,
+) -> None:
+    trainable = tune.with_parameters(run_trial, folder=str(home.folder.resolve()))
+    together = chosen.resources.workers > 1
+    wanted = (
+        {"cpu": DRIVER_CPUS} if together else {"cpu": chosen.resources.cpus, "gpu": chosen.resources.gpus}
+    )
+    trainable = tune.with_resources(trainable, wanted)
+    how.reuse_actors = not together
+    how.trial_dirname_creator = _directory
+    if together and not isinstance(how.search_alg, BasicVariantGenerator):
+        how.max_concurrent_trials = trials_at_once(chosen.resources, ray.cluster_resources())
+    place = home.folder.resolve() / "ray"
+    if tune.Tuner.can_restore(str(place / name)):
+        tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
+    else:
+        run_config = tune.RunConfig(
+            name=name,
+            storage_path=str(place),
+            failure_config=tune.FailureConfig(max_failures=chosen.retries),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
+            callbacks=[Watch(home.folder), JsonLoggerCallback()],
+            stop=budget,
+            verbose=0,
+        )
+        tuner = tune.Tuner(trainable, param_space=space, tune_config=how, run_config=run_config)
+    tuner.fit()
+
+
+def _directory(trial: Any) -> str:
+    """Of Ray's own files of a trial; its default spells all values out."""
+    return trial.trial_id
+
+
+class StepBudget(tune.Stopper):
+    """Ends the search when all trials together have trained so many steps (None is no budget), or when no
+    trial can score.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+        self.trained: dict[str, int] = {}
+        self.hopeless = False
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        self.trained[trial_id] = result["step"]
+        self.hopeless |= result["hopeless"]
+        return False
+
+    def stop_all(self) -> bool:
+        return self.hopeless or (self.steps is not None and sum(self.trained.values()) >= self.steps)
+
+
+class Watch(tune.Callback):
+    """Writes down what becomes of each trial, and shows the table."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.table = results.LiveTable()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.note(trial, "running")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self.note(trial, "running")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.note(trial, "retried")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.note(trial, "ended")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.note(trial, "failed")
+
+    def note(self, trial: Any, state: str) -> None:
+        home = Run(self.home)
+        settings = config.load(home.config)
+        folder = trial_folder(trial.config, home, settings, trial.trial_id)
+        results.record_state(home, folder.name, state)
+        part = results.read(home, settings.train.steps, folder.parent.name)
+        self.table.show(part, settings.sweep.objectives, settings.train.steps)
+
+
+def _scheduler(settings: config.Config) -> TrialScheduler:
+    chosen, steps = settings.sweep, evaluation_steps(settings)
+    if chosen.scheduler == "asha" and len(steps) > 1:
+        return ASHAScheduler(
+            time_attr="step", max_t=steps[-1], grace_period=steps[0], reduction_factor=chosen.reduction
+        )
+    if chosen.scheduler == "pbt":
+        return PopulationBasedTraining(
+            time_attr="step",
+            perturbation_interval=steps[0],
+            hyperparam_mutations={name: _domain(dimension) for name, dimension in chosen.space.items()},
+        )
+    return FIFOScheduler()
+
+
+def _domain(dimension: config.Dimension) -> Any:
+    way, found = dimension.way
+    if way == "randint":
+        return tune.randint(found[0], found[1] + 1)
+    if way in ("choice", "grid"):
+        return tune.choice(list(found)) if way == "choice" else tune.grid_search(list(found))
+    return tune.loguniform(*found) if way == "loguniform" else tune.uniform(*found)
+
+
+def _searcher(settings: config.Config) -> Any:
+    chosen = settings.sweep
+    if chosen.searcher == "random":
+        # Of several workers' trials, only so many may begin as find room for their workers; 0 is no limit.
+        several = chosen.resources.workers > 1
+        fits = trials_at_once(chosen.resources, ray.cluster_resources()) if several else 0
+        return BasicVariantGenerator(random_state=chosen.seed, max_concurrent=fits)
+    names = list(chosen.objectives)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return OptunaSearch(
+        space=partial(suggest_values, settings=settings),
+        metric=names if len(names) > 1 else names[0],
+        mode=["min"] * len(names) if len(names) > 1 else "min",
+        # Optuna's own ten random draws would be most of a small sweep.
+        sampler=optuna.samplers.TPESampler(
+            seed=chosen.seed, n_startup_trials=min(10, max(2, chosen.trials // 3))
+        ),
+    )
+
+
+def suggest_values(trial: Any, settings: config.Config) -> dict[str, Any]:
+    """One draw by Optuna, key after key: a key whose `when` does not hold is not asked for."""
+    fixed, drawn = settings.flat(), dict[str, Any]()
+    for name, dimension in settings.sweep.space.items():
+        if not is_active(dimension, {**fixed, **drawn}):
+            continue
+        way, found = dimension.way
+        if way == "choice":  # by place: Optuna's categories are plain values, ours may be lists
+            drawn[name] = found[trial.suggest_categorical(f"{name}[]", list(range(len(found))))]
+        elif way == "randint":
+            drawn[name] = trial.suggest_int(name, *found)
+        else:
+            drawn[name] = trial.suggest_float(name, *found, log=way == "loguniform")
+    return drawn

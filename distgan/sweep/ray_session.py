@@ -1,0 +1,101 @@
+"""What a sweep on one machine lends to Ray before Ray is imported: loopback, a token, a place for files."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from distgan.errors import UserError
+from distgan.files import read_record, write_json
+from distgan.run import Run
+
+PREFIX = "distgan-ray-"
+ROOT = Path(__file__).resolve().parents[2]
+ALWAYS = {
+    "RAY_AUTH_MODE": "token",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # seconds of decisions that a killed driver may forget
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep as it ends every other command
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # a group of workers imports torch before it answers
+}
+
+
+def require_ray() -> None:
+    """
+    Raises:
+        UserError: Ray or Optuna is not installed, or is asked to go without its token.
+    """
+    for name in ("ray", "optuna"):
+        if find_spec(name) is None:
+            raise UserError(f"a sweep needs {name}; install it with pip install 'distgan[sweep]'")
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        raise UserError(
+            f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']} lets whoever reaches Ray's ports run code; unset it"
+        )
+
+
+@contextlib.contextmanager
+def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]:
+    """Set the environment that Ray reads when it is imported, and give the folder for its temporary files.
+
+    A cluster has its own folder, token (RAY_AUTH_TOKEN_PATH) and addresses, and gets None.
+    """
+    usage = {"RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0")}
+    if address is not None:
+        with lend_environment({**ALWAYS, **usage}):
+            yield None
+        return
+    with temporary_folder(home.folder / "ray" / "temporary.json") as folder:
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32), encoding="utf-8")
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system: Ray stays on loopback
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_AUTH_TOKEN": None,
+            "RAY_ADDRESS": None,
+            "PYTHONPATH": path,
+        }
+        with lend_environment({**ALWAYS, **usage, **own}):
+            yield folder
+
+
+@contextlib.contextmanager
+def temporary_folder(note: Path) -> Iterator[Path]:
+    """A folder that is removed at the end; by `note` the next sweep finds and removes a killed one's."""
+    if note.exists():
+        older = Path(str(read_record(note, "folder")["folder"]))
+        if older.name.startswith(PREFIX):  # a note that somebody changed removes nothing else
+            shutil.rmtree(older, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: names of sockets have 107 bytes at most
+    write_json(note, {"folder": str(folder)})
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lend_environment(variables: dict[str, str | None]) -> Iterator[None]:
+    """Environment variables for a while; None takes one away."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        _set(variables)
+        yield
+    finally:
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

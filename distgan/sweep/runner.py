@@ -1,0 +1,163 @@
+"""A search for better settings: `distgan sweep --config configs/sweep.yaml [key.sub=value ...]`.
+
+What the searched keys do not touch is made once. Every trial is a run of the pipeline in a folder of its
+own, scored on the way; Ray draws the values, stops or exchanges trials, and starts again those that die. In
+the end the best and the config itself are trained on fresh seeds, and both are shown with their spread. The
+same command again goes on where the last one stopped.
+"""
+
+import argparse
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from distgan import config
+from distgan.errors import Stopped, UserError
+from distgan.files import check_path, write_text
+from distgan.run import Run
+
+
+def sweep(argv: Sequence[str] | None = None) -> None:
+    options = arguments(argv)
+    settings = config.load(options.config, options.overrides)
+    if options.run_dir is not None:
+        check_path(options.run_dir, "--run-dir")
+        settings = settings.model_copy(update={"run_dir": options.run_dir})
+    if not settings.sweep.space:
+        raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
+    from distgan.sweep import ray_session
+
+    ray_session.require_ray()
+    from distgan.sweep import scores, trial
+
+    scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
+    refuse_many_draws(settings, trial.shared_stages(settings))
+    if options.dry_run:
+        print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
+    else:
+        run(settings, Run(Path(settings.run_dir)))
+
+
+def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
+    """Refuse a search in which every trial would draw a private bank of its own.
+
+    Raises:
+        UserError: it would: ε is spent by each, and choosing one by its scores by real series spends more.
+    """
+    if settings.privacy.epsilon is not None and "bank" not in shared:
+        later = {*config.DEPENDS["gan"]}
+        searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
+        raise UserError(
+            f"sweep.space searches {searched}, from which the bank follows, so every trial would spend "
+            f"privacy.epsilon {settings.privacy.epsilon:g} again; search keys of {', '.join(sorted(later))} "
+            f"alone, "
+            "or leave privacy.epsilon out"
+        )
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="YAML file with a section `sweep`")
+    parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
+    return parser.parse_intermixed_args(argv)
+
+
+def run(settings: config.Config, home: Run) -> None:
+    """The whole sweep in its folder, from wherever it stands.
+
+    Raises:
+        UserError: the folder is of another sweep or in use, Ray cannot start, or no trial has a score.
+    """
+    from distgan.sweep import confirmation, page, ray_session, results
+
+    with home.lock():
+        claim_folder(settings, home)
+        results.refuse_hopeless(home, settings.train.steps)
+        if home.done("sweep") is None:
+            make_shared(settings, home.folder / "shared")
+            with ray_session.prepare_environment(home, settings.sweep.address) as temporary:
+                from distgan.sweep import ray_backend  # Ray reads the environment when it is imported
+
+                with ray_backend.start_ray(settings.sweep, temporary), stop_in_order():
+                    ray_backend.search_space(settings, home)
+                    results.refuse_hopeless(home, settings.train.steps)
+                    found = results.write(home, settings)
+                    if names := confirmation.prepare_confirmation(settings, home, found):
+                        ray_backend.confirm_best(settings, home, names)
+            home.finish("sweep", summary=f"{len(results.read(home, settings.train.steps))} trials")
+        results.write(home, settings)
+        page.write(home, settings)
+        print(f"\n{results.format_summary(home, settings)}\nsweep     {home.folder / page.NAME}", flush=True)
+
+
+def claim_folder(settings: config.Config, home: Run) -> None:
+    """Keep the config in the folder.
+
+    Raises:
+        UserError: the folder is of a sweep with another one.
+    """
+    if home.config.exists():
+        old, new = _fixed_settings(config.load(home.config)), _fixed_settings(settings)
+        changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        if changed:
+            raise UserError(
+                f"{home.folder} is of another sweep ({changed[0]} was {old.get(changed[0])}, now "
+                f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH"
+            )
+    write_text(home.config, settings.to_yaml())
+
+
+def _fixed_settings(settings: config.Config) -> dict[str, Any]:
+    """What may not change between two calls of one sweep."""
+    free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.")
+    return {name: value for name, value in settings.flat().items() if not name.startswith(free)}
+
+
+def make_shared(settings: config.Config, folder: Path) -> None:
+    """The stages that no searched key touches, of the config itself."""
+    from distgan.pipeline import runner
+    from distgan.sweep.trial import shared_stages
+
+    (folder / "done").mkdir(parents=True, exist_ok=True)
+    if names := shared_stages(settings):
+        own = settings.with_values({}).model_copy(update={"run_dir": str(folder)})
+        runner.run(own, Run(folder), names)
+
+
+@contextmanager
+def stop_in_order() -> Iterator[None]:
+    """SIGTERM ends the block in order: Ray, which has handlers of its own, stops, and its files are removed.
+
+    Raises:
+        Stopped: the signal came.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped("stopped by SIGTERM; run the same command again to go on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe(settings: config.Config, looks: Sequence[int], shared: Sequence[str]) -> str:
+    chosen = settings.sweep
+    lines = [
+        f"{chosen.trials} trials, searcher {chosen.searcher}, scheduler {chosen.scheduler}, "
+        f"for {', '.join(chosen.objectives)}",
+        f"made once: {', '.join(shared) or 'nothing'}",
+        f"each trial is scored after {', '.join(f'{step:,}' for step in looks)} steps",
+    ]
+    for name, dimension in chosen.space.items():
+        way, found = dimension.way
+        lines.append(f"{name}: {way} of {', '.join(map(str, found))}")
+    return "\n".join(lines)
