@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgan import config
-from distgan.data import store as stores
+from distgan.data.store import format as stores
 from distgan.data.calendar import calendar_features
 from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler

@@ -463,7 +463,7 @@ GROUP = """
 import sys, torch, torch.distributed as dist
 dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
 from distgan import config
-from distgan.parallel import Parallel
+from distgan.parallel.processes import Parallel
 parallel = Parallel(config.Engine(threads=1))
 parallel.close()
 print(parallel.world_size, parallel.rank, dist.is_initialized(), torch.get_num_threads())

@@ -126,7 +126,7 @@ def test_of_large_sets_only_what_is_compared_is_read(
         seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
         return measured(sets, made, *rest)
 
-    monkeypatch.setattr(evaluate, "measured", watched)
+    monkeypatch.setattr(evaluate, "compute_scores", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
     assert seen == {"train": 10, "holdout": 10, "reference": 4, "synthetic": 10}
     told = json.loads(again.scores.read_text())["fidelity"]

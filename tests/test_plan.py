@@ -205,13 +205,13 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     parallel = Parallel(settings.engine)
     estimate = memory.check_memory(settings, parallel, LENGTH, 1)
     assert estimate == memory.estimate_need(settings, parallel, LENGTH, 1)
-    monkeypatch.setattr(memory, "available", lambda parallel: estimate.device - 0.5 * estimate.activations)
+    monkeypatch.setattr(memory, "available_memory", lambda parallel: estimate.device - 0.5 * estimate.activations)
     with pytest.raises(
         UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
     ) as missing:
         memory.check_memory(settings, parallel, LENGTH, 1)
     assert "\n" not in str(missing.value)
-    monkeypatch.setattr(memory, "available", lambda parallel: 0.01)
+    monkeypatch.setattr(memory, "available_memory", lambda parallel: 0.01)
     with pytest.raises(UserError, match=r"are not enough: use more processes with engine\.zero=3"):
         memory.check_memory(settings, parallel, LENGTH, 1)
     recurrent = config.load(None, ["model=crnn_gan", "model.width=8", "engine.precision=bf16"])

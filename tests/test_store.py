@@ -15,7 +15,8 @@ import pytest
 import zarr
 from conftest import ROOT
 
-from distgan.data import store as stores
+from distgan.data.store import format as stores
+from distgan.data.store import reader
 from distgan.data.store import format, private_table
 from distgan.data.store.format import Form, Layout
 from distgan.data.store.latents import LatentStore, LatentWriter
@@ -278,7 +279,7 @@ def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     store = Store.open(write(tmp_path / "a.zarr", series(20, 24)))
     store.rows(np.arange(20))
     monkeypatch.setattr(Rows, "_damaged", None)
-    monkeypatch.setattr(stores, "_crc", None)
+    monkeypatch.setattr(reader, "_crc", None)
     store.rows(np.arange(20))
 
 
