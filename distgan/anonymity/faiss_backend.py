@@ -191,8 +191,8 @@ def nearest_few(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
 
-    Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing). Places
-    beyond what was found have distance infinity and number -1.
+    Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing).
+    Places beyond what was found have distance infinity and number -1.
     """
     squares, places = _search_lists(queries, points, count, DRAWN_LISTS, seed)
     return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places

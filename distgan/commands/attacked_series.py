@@ -33,7 +33,7 @@ TOLERANCE = 0.01  # root mean square of the difference, over the series' deviati
 
 @dataclass(frozen=True)
 class AttackedSeries:
-    """The series [n, L, C] to attack, how many of each kind, and how many of earlier attempts were left out."""
+    """The series [n, L, C] to attack, how many of each kind, and how many earlier ones are left out."""
 
     values: np.ndarray
     counts: dict[str, int]

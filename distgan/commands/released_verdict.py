@@ -1,15 +1,15 @@
 """What of a verdict and of a bank's manifest may leave with the series; the run's own copies keep all.
 
-From every release stay behind: what an attack says of the few it found, figures of fewer than `FEWEST` people,
-the share of a group's load that one entity carries, and digests of files that do not leave. Against one who
-knows all other entities an exact count of those trained on tells whether the last one is among them; so under
-privacy.epsilon counts and figures are rounded, too. A rounded count is no private one: the verdict is not
-covered by epsilon, and says so.
+From every release stay behind: what an attack says of the few it found, figures of fewer than `FEWEST`
+people, the share of a group's load that one entity carries, and digests of files that do not leave. To one
+who knows all other entities an exact count of those trained on tells whether the last one is among them; so
+under privacy.epsilon counts and figures are rounded, too. A rounded count is no private one: the verdict is
+not covered by epsilon, and says so.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
@@ -26,9 +26,8 @@ OF_PUBLIC_THINGS = (  # checks whose numbers count groups, released series and a
     "series of the generator",
 )
 ROUNDED = (
-    "Counts of people are about: rounded to two significant digits, and to tens at least. Figures are rounded to "
-    "two significant digits, ends of intervals outwards. This makes guesses harder to check; it is not covered "
-    "by epsilon."
+    "Counts of people are rounded to two significant digits, and to tens at least; figures to two digits, "
+    "ends of intervals outwards. This makes guesses harder to check, but epsilon does not cover it."
 )
 OF_ONE_ENTITY = ("largest_share", "lowered")  # of a group, in the manifest
 
@@ -86,9 +85,9 @@ def is_of_few(figure: Mapping[str, Any]) -> bool:
     return bool(figure["n"] < FEWEST or (others is not None and others < FEWEST))
 
 
-def round_interval(figure: dict[str, Any], limit: float | None, exponent_of: Any) -> None:
-    """Round value, low and high in place, to a multiple of 10^exponent, the ends of the interval outwards. What
-    held to its limit still does.
+def round_interval(figure: dict[str, Any], limit: float | None, exponent_of: Callable[[float], int]) -> None:
+    """Round value, low and high in place, to multiples of 10^exponent, the ends of the interval outwards.
+    What held to its limit still does.
     """
     ways = {"value": ROUND_HALF_EVEN, "low": ROUND_FLOOR, "high": ROUND_CEILING}
     for name, way in ways.items():
@@ -109,15 +108,12 @@ def round_count(count: int) -> int:
 
 
 def round_numbers_in(text: str) -> str:
-    """Round every whole number of a text, and say so."""
-    return re.sub(
-        r"(?<![\w.])\d[\d,]*(?![\w.]*\w)",
-        lambda found: (
-            f"about {round_count(int(found[0].rstrip(',').replace(',', ''))):,}"
-            + "," * found[0].endswith(",")
-        ),
-        text,
-    )
+    """Round every whole number of a text, and say "about"; decimals and parts of words are left."""
+
+    def rounded(found: re.Match[str]) -> str:
+        return f"about {round_count(int(found[0].replace(',', ''))):,}"
+
+    return re.sub(r"(?<![\w.])(\d{1,3}(,\d{3})+|\d+)(?![.,]?\w)", rounded, text)
 
 
 def make_public_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:

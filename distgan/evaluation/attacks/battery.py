@@ -29,7 +29,7 @@ RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.0
 @dataclass(frozen=True)
 class Found:
     """What an attack gave: over all owners, by exposure; None where it was not tried, which is too little
-    evidence for one that is `needed`. The note may leave with a release, so it says nothing of few people; the
+    evidence for one that is `needed`. The note leaves with a release, so it says nothing of few people; the
     detail may, and stays with the run.
     """
 
