@@ -16,7 +16,7 @@ from distgan import cli, config, errors
 from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
-from distgan.anonymity.dp.ledger import Query
+from distgan.anonymity.dp.ledger import Head, Query
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table, read_table
@@ -83,7 +83,12 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "owners: 60, none",
     ):
         assert line in told.out, line
-    assert verdict(mine)["privacy"]["attacked"] == {"candidate": 12, "earlier": 0, "sample": 31}
+    assert verdict(mine)["privacy"]["attacked"] == {
+        "candidate": 12,
+        "earlier": 0,
+        "sample": 31,
+        "left_out": 0,
+    }
     (entry,) = ReleaseLedger.open(mine).entries()
     assert (entry["verdict"], entry["exit_code"], entry["count"]) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
@@ -102,6 +107,44 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out" / name).read_text() == "label\nwalk\n"
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]
     assert name in (tmp_path / "out" / "README.txt").read_text()
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool) -> None:
+    """Whoever guesses the split, a series or the points could check the guess; nor do exact counts leave."""
+    settings = config.load(mine.config)
+    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
+    found = release.attack(settings, mine, open_for_inference(settings), chosen.values)
+    assert found is not None
+    bank = Bank.load(mine.bank)
+    if private:
+        budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0), 4)
+        settings = settings.model_copy(update={"privacy": budget.settings})
+        promise = private_bank.make_guarantee(budget, Head(2, "a" * 32))
+        replace(bank, promise=promise).save(mine.bank)
+    said = {
+        "exit_code": 0,
+        "sentence": found["sentence"],
+        "attacked": attacked_series.describe_counts(chosen.facts),
+        "checks": [release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
+        "privacy": {**found, "attacked": chosen.facts},
+        "run": settings.identity,
+        "made": "",
+        "maker": "",
+    }
+    release.write_release(tmp_path / "out", said, settings, mine)
+    content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
+    digests = [binding.ARTEFACTS[name].digest(mine) for name in stays]
+    digests += [*read_json(mine.bank / manifest.MANIFEST)["sha256"].values(), "a" * 32]
+    assert not [digest for digest in digests if digest[:12].encode() in content]
+    words = (tmp_path / "out" / "README.txt").read_text()
+    told = read_json(tmp_path / "out" / "verdict.json")
+    assert ("43 members" in words + json.dumps(told)) == (not private)
+    assert ("about 40 members" in words) == ("are rounded to two" in words) == private
+    if private:
+        assert "about 60, none" in told["checks"][0]["verified"][0]
+        assert not [each for each in told["privacy"]["attacks"] if each["n"] % 10]
 
 
 def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
@@ -483,7 +526,9 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     if private:
         tracing = {each["id"]: each for each in told["privacy"]["attacks"]}["P6b"]
         assert tracing["high"] < tracing["limit"] < 0.63
-        assert read_json(place / "bank-manifest.json")["privacy"]["ledger"]["lines"] == 4
+        assert "ledger" not in read_json(place / "bank-manifest.json")["privacy"]
+        assert f"{told['privacy']['evidence']['members']:,}" in told["sentence"]
+        assert told["privacy"]["evidence"]["members"] % 100 == 0
         (folder / "privacy-ledger.jsonl").unlink()
         assert code("release", folder, "--to", tmp_path / "again") == 5
     assert code("release", folder, "--to", place) == 2  # never written over

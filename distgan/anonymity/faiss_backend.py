@@ -1,8 +1,9 @@
 """The only home of faiss: its import with the right kernels, devices, exact indices."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -24,9 +25,6 @@ KERNELS = {  # what numpy's OpenBLAS calls a processor, and the best that an old
     "Haswell": "Haswell",
 }
 ROWS_AT_ONCE = 65_536
-FEW_POINTS = 4096  # among which the nearest are found by looking at all
-CELLS_PER_ROOT, MOST_CELLS = 4, 4096  # of an inverted file: per square root of its points, and at most
-CELLS_VISITED = 3
 
 
 @cache
@@ -140,43 +138,69 @@ def nearest_centroid(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
+@dataclass(frozen=True)
+class Lists:
+    """How many points are searched exhaustively, and how more are parted into the lists of an inverted file.
+
+    Attributes:
+        exact: points up to which every distance is computed.
+        number: of lists, of so many points.
+        probed: lists that are searched for each query; a near point in another one is missed.
+        rounds: of k-means that place the lists' centres; 0: points drawn at random are the centres.
+    """
+
+    exact: int
+    number: Callable[[int], int]
+    probed: int
+    rounds: int
+
+
+DRAWN_LISTS = Lists(4096, lambda points: min(4096, round(4 * points**0.5)), probed=3, rounds=0)
+CLUSTERED_LISTS = Lists(
+    20_000, lambda points: max(1, min(int(4 * points**0.5), points // 256)), probed=8, rounds=8
+)
+
+
+def _search_lists(
+    queries: np.ndarray, points: np.ndarray, count: int, lists: Lists, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distances to and places of nearest points, ascending: [q, d], [n, d] -> [q, count] each; place
+    -1 where fewer were found.
+    """
+    faiss = _faiss()
+    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
+    index = faiss.IndexFlatL2(points.shape[1])
+    if len(points) > lists.exact:
+        quantizer, number = faiss.IndexFlatL2(points.shape[1]), lists.number(len(points))
+        index = faiss.IndexIVFFlat(quantizer, points.shape[1], number)
+        index.nprobe = lists.probed
+        if lists.rounds:
+            index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, lists.rounds, 64
+            index.train(points)
+        else:
+            centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:number])
+            quantizer.add(points[centres])
+            index.train(points[centres])  # only says that the centres stand
+    index.add(points)
+    squares, places = index.search(queries, count)
+    return squares, places.astype(np.int64)
+
+
 def nearest_few(
     queries: np.ndarray, points: np.ndarray, count: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distances to and numbers of nearest points, ascending: [q, d], [n, d] float32 -> [q, count] each.
 
-    All points are compared where they are few. Of many, only those in the cells of an inverted file that
-    are nearest to the query: a nearest point in another cell is missed. Places beyond what was found have
-    distance infinity and number -1.
+    Of many points only some are compared (`DRAWN_LISTS`: as good as k-means for this, and for nothing).
+    Places beyond what was found have distance infinity and number -1.
     """
-    faiss = _faiss()
-    queries, points = (np.ascontiguousarray(rows, np.float32) for rows in (queries, points))
-    if len(points) <= FEW_POINTS:
-        index = faiss.IndexFlatL2(points.shape[1])
-    else:
-        cells = min(MOST_CELLS, round(CELLS_PER_ROOT * len(points) ** 0.5))
-        quantizer = faiss.IndexFlatL2(points.shape[1])
-        centres = np.sort(np.random.default_rng(seed).permutation(len(points))[:cells])
-        quantizer.add(points[centres])  # as good as k-means for this, and for nothing
-        index = faiss.IndexIVFFlat(quantizer, points.shape[1], cells)
-        index.nprobe = CELLS_VISITED
-        index.train(points[centres])  # only says that the centres stand
-    index.add(points)
-    squares, places = index.search(queries, count)
-    return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places.astype(np.int64)
-
-
-EXACT_POINTS = 20_000  # up to here every distance is computed
-POINTS_PER_LIST = 256  # of an inverted file, beyond
-PROBED_LISTS = 8
+    squares, places = _search_lists(queries, points, count, DRAWN_LISTS, seed)
+    return np.where(places < 0, np.inf, np.sqrt(np.maximum(squares, 0))), places
 
 
 def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest other points of every point, by Euclidean distance.
-
-    Up to `EXACT_POINTS` the search is exhaustive. Beyond, an inverted file (k-means lists, of which the
-    `PROBED_LISTS` nearest are searched) keeps the work below n^1.5: a neighbour across the border of two far
-    lists may then be missed.
+    """Return the nearest other points of every point, by Euclidean distance; of many only some are compared
+    (`CLUSTERED_LISTS`).
 
     Args:
         points: [n, d].
@@ -185,19 +209,8 @@ def find_neighbours(points: np.ndarray, count: int, seed: int = 0) -> tuple[np.n
     Returns:
         Squared distances and places, [n, count] each; inf and -1 where there are fewer.
     """
-    faiss = _faiss()
-    points = np.ascontiguousarray(points, np.float32)
     count = max(1, min(count, len(points) - 1))
-    if len(points) <= EXACT_POINTS:
-        index = faiss.IndexFlatL2(points.shape[1])
-    else:
-        lists = max(1, min(int(4 * len(points) ** 0.5), len(points) // POINTS_PER_LIST))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatL2(points.shape[1]), points.shape[1], lists)
-        index.nprobe = PROBED_LISTS
-        index.cp.seed, index.cp.niter, index.cp.max_points_per_centroid = seed + 1, 8, 64
-        index.train(points)
-    index.add(points)
-    distances, places = index.search(points, count + 1)
+    distances, places = _search_lists(points, points, count + 1, CLUSTERED_LISTS, seed)
     own = places == np.arange(len(points))[:, None]
     distances[own] = np.inf  # the point itself; among equals it may not be the first, or be crowded out
     order = np.argsort(distances, axis=1, kind="stable")[:, :count]

@@ -33,11 +33,15 @@ TOLERANCE = 0.01  # root mean square of the difference, over the series' deviati
 
 @dataclass(frozen=True)
 class AttackedSeries:
-    """The series [n, L, C] to attack, and how many of each kind."""
+    """The series [n, L, C] to attack, how many of each kind, and how many earlier ones are left out."""
 
     values: np.ndarray
     counts: dict[str, int]
-    note: str
+    left_out: int
+
+    @property
+    def facts(self) -> dict[str, int]:
+        return {**self.counts, "left_out": self.left_out}
 
     @classmethod
     def gather(cls, settings: config.Config, folder: Run, parallel: Parallel) -> "AttackedSeries":
@@ -50,15 +54,22 @@ class AttackedSeries:
         earlier, left_out = gather_earlier(settings, folder, parallel, candidate.shape[1:])
         sample = draw_sample(settings, folder, parallel, len(candidate))
         counts = {"candidate": len(candidate), "earlier": len(earlier), "sample": len(sample)}
-        note = (
-            f"Attacked were the {len(candidate):,} series to be released, {len(earlier):,} of earlier "
-            f"attempts and a sample of {len(sample):,} more from the same generator."
+        return cls(np.concatenate([candidate, earlier, sample]), counts, left_out)
+
+
+def describe_counts(facts: Mapping[str, int], about: bool = False) -> str:
+    """Say what was attacked; `about`, if the size of the sample, which follows the members', is rounded."""
+    sample = f"{'about ' if about else ''}{facts['sample']:,}"
+    text = (
+        f"Attacked were the {facts['candidate']:,} series to be released, {facts['earlier']:,} of earlier "
+        f"attempts and a sample of {sample} more from the same generator."
+    )
+    if facts["left_out"]:
+        text += (
+            f" {facts['left_out']:,} series of earlier attempts, of another split or beyond what fits, were "
+            "not."
         )
-        if left_out:
-            note += (
-                f" {left_out:,} series of earlier attempts, of another split or beyond what fits, were not."
-            )
-        return cls(np.concatenate([candidate, earlier, sample]), counts, note)
+    return text
 
 
 def gather_earlier(

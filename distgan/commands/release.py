@@ -20,14 +20,15 @@ import distgan
 from distgan import config
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
-from distgan.commands.attacked_series import AttackedSeries, audit_generated
+from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
+from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.export import export
 from distgan.data.ingest_cache import sha256
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.report.writer import load_template, make_json_ready
-from distgan.files import publish, refuse_standing, whole_folder, write_json, write_text
+from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
@@ -102,10 +103,10 @@ def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str,
     broken = [check for check in checks if check.broken]
     if not broken:
         chosen = AttackedSeries.gather(settings, folder, parallel)
-        print(note := chosen.note, flush=True)
+        print(note := describe_counts(chosen.facts), flush=True)
         attacks = attack(settings, folder, parallel, chosen.values)
         if attacks is not None:
-            attacks = {**attacks, "attacked": chosen.counts}
+            attacks = {**attacks, "attacked": chosen.facts}
     code = broken[0].exit_code if broken else CODES[attacks["outcome"]] if attacks else 4
     return {
         "schema": SCHEMA,
@@ -290,6 +291,7 @@ def save(verdict: dict[str, Any], place: Path) -> None:
 def write_release(place: Path, verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
     """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
     form = settings.generate.format
+    verdict = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = Run(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
@@ -303,7 +305,9 @@ def write_release(place: Path, verdict: dict[str, Any], settings: config.Config,
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
-        shutil.copy(folder.bank / manifest.MANIFEST, temporary / "bank-manifest.json")
+        write_json(
+            temporary / "bank-manifest.json", make_public_manifest(read_json(folder.bank / manifest.MANIFEST))
+        )
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**verdict, "files": sums}, temporary / "verdict")
@@ -325,13 +329,14 @@ def format_readme(verdict: dict[str, Any], settings: config.Config, folder: Run,
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
             *(labelled if folder.synthetic_labels.exists() else []),
-            "bank-manifest.json  the groups behind the generator's conditions: sizes, shares, tracing bounds",
+            "bank-manifest.json  the groups behind the generator's conditions: sizes, tracing bounds",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",
             "What is promised",
             *(f"- {claim}" for claim in claims),
             f"- {verdict['sentence']}",
             *([f"- {verdict['attacked']}"] if verdict.get("attacked") else []),
+            *([f"- {verdict['rounded']}"] if verdict.get("rounded") else []),
             "",
             "What is not promised",
             "- That nobody can ever learn anything about a person behind the data. Attacks that were not",

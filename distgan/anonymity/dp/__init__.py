@@ -15,7 +15,7 @@ COVERED = (
 )
 NOT_COVERED = (
     "Not covered: the weights of encoder, discriminator and generator, and the synthetic series, which were "
-    "made with real series at hand, and the verdict, whose counts and attacks are exact. Do not publish "
+    "made with real series at hand, and the verdict, whose attacks were run on real series. Do not publish "
     "encoder or discriminator. Encoder, scaler and time axis are taken as given: the guarantee holds for a "
     "database with one entity more or less under the same ones."
 )

@@ -5,7 +5,7 @@ pass. With fewer than `EVIDENCE` members or strangers that is *insufficient* evi
 lower end, widened for all attacks together (Bonferroni), is over. `alarm` attacks go by that lower end alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -22,13 +22,15 @@ PASS, OVER, INSUFFICIENT, TOLD, SKIPPED = "pass", "over", "insufficient", "repor
 Rule = Literal["limit", "evidence", "alarm", "report"]
 
 OURS = "this project's; no regulator fixes one"
+FOUND_MORE = "members found minus non-members"  # a statistic that counts people
 RISK = "EMA policy 0070 and Health Canada: re-identification risk of at most 0.09"
 
 
 @dataclass(frozen=True)
 class Found:
     """What an attack gave: over all owners, by exposure; None where it was not tried, which is too little
-    evidence for one that is `needed`.
+    evidence for one that is `needed`. The note leaves with a release, so it says nothing of few people; the
+    detail may, and stays with the run.
     """
 
     measured: Measured | None
@@ -36,6 +38,7 @@ class Found:
     note: str = ""
     limit: float | None = None  # where it depends on the bank
     needed: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ def _noted(attack: Callable[[Scene], tuple[Measured, str]], scene: Scene) -> Fou
 def _fragments(
     attack: Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]], scene: Scene
 ) -> Found:
-    return Found(*attack(scene))
+    measured, groups, detail = attack(scene)
+    return Found(measured, groups, detail=detail)
 
 
 def _auc(scores: str, scene: Scene) -> Found:
@@ -130,7 +134,7 @@ BATTERY = (
     Attack(
         "P1",
         "Copied windows",
-        "members found minus non-members",
+        FOUND_MORE,
         0,
         OURS,
         partial(_fragments, fragments.search_exact),
@@ -139,7 +143,7 @@ BATTERY = (
     Attack(
         "P2",
         "Near copies of windows",
-        "members found minus non-members",
+        FOUND_MORE,
         0,
         OURS,
         partial(_fragments, fragments.search_near),
@@ -229,19 +233,20 @@ def run(
     found = [each for each in every if each["outcome"] not in (TOLD, SKIPPED)]
     outcomes = [each["outcome"] for each in found]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
+    evidence = {
+        "members": scene.members.num_owners,
+        "strangers": scene.strangers.num_owners,
+        "synthetic": len(scene.synthetic),
+        "needed": EVIDENCE,
+    }
     return {
         "schema": SCHEMA,
         "outcome": outcome,
-        "sentence": sentence(outcome, found, scene),
+        "sentence": sentence(outcome, found, evidence),
         "attacks": found,
         "others": [each for each in every if each not in found],  # without a limit, or not tried
         "claims": list(claims),
-        "evidence": {
-            "members": scene.members.num_owners,
-            "strangers": scene.strangers.num_owners,
-            "synthetic": len(scene.synthetic),
-            "needed": EVIDENCE,
-        },
+        "evidence": evidence,
     }
 
 
@@ -250,7 +255,14 @@ def told(attack: Attack, found: Found, enough: bool) -> dict[str, Any]:
     limit = attack.limit if found.limit is None else found.limit
     measured = found.measured
     groups = [
-        {"name": name, "n": each.n, "value": each.value, "low": each.low, "high": each.high}
+        {
+            "name": name,
+            "n": each.n,
+            "non_members": each.others,
+            "value": each.value,
+            "low": each.low,
+            "high": each.high,
+        }
         for name, each in found.groups
     ]
     return {
@@ -261,11 +273,13 @@ def told(attack: Attack, found: Found, enough: bool) -> dict[str, Any]:
         "low": None if measured is None else measured.low,
         "high": None if measured is None else measured.high,
         "n": 0 if measured is None else measured.n,
+        "non_members": None if measured is None else measured.others,
         "limit": limit,
         "source": attack.source,
         "outcome": judged(attack.rule, found, limit, enough),
         "groups": groups,
         "note": found.note,
+        "detail": found.detail,
     }
 
 
@@ -284,9 +298,12 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> str:
     return INSUFFICIENT if rule == "evidence" and not enough else PASS
 
 
-def sentence(outcome: str, found: Sequence[dict[str, Any]], scene: Scene) -> str:
-    """The verdict in plain words."""
-    who = f"{scene.members.num_owners:,} members against {scene.strangers.num_owners:,} strangers"
+def sentence(
+    outcome: str, found: Sequence[Mapping[str, Any]], evidence: Mapping[str, int], about: bool = False
+) -> str:
+    """Put the verdict in plain words; `about`, if the counts of the evidence are rounded."""
+    roughly = "about " if about else ""
+    who = f"{roughly}{evidence['members']:,} members against {roughly}{evidence['strangers']:,} strangers"
     if outcome == OVER:
         over = [f"{each['title'].lower()} ({each['id']})" for each in found if each["outcome"] == OVER]
         return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."

@@ -62,4 +62,4 @@ def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
 def of_tracing(attack: tracing.Attack) -> Measured:
     """P6: the tracing attack on the bank, as any other."""
     sure = attack.auc - (attack.auc - attack.low) * rates.NORMAL_SURE / rates.NORMAL
-    return Measured(attack.auc, attack.low, attack.high, sure, attack.entities)
+    return Measured(attack.auc, attack.low, attack.high, sure, attack.entities, attack.strangers)

@@ -30,6 +30,7 @@ class Measured:
     high: float
     sure: float
     n: int  # owners behind it: members that were attacked
+    others: int | None = None  # non-members that it was compared with, where they are another number
 
     @staticmethod
     def exactly(value: float, n: int) -> "Measured":
@@ -52,7 +53,7 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
     """P(a member's score is above a stranger's)."""
     value, low, high = tracing.auc(inside, outside)
     sure = value - (value - low) * NORMAL_SURE / NORMAL
-    return Measured(value, low, high, sure, len(inside))
+    return Measured(value, low, high, sure, len(inside), len(outside))
 
 
 def break_ties(
@@ -83,7 +84,7 @@ def hits_at(
     threshold = np.sort(outside)[::-1][allowed] if len(outside) > allowed else -1
     found = rate(int((inside > threshold).sum()), len(inside))
     really = clopper_pearson(allowed, len(outside), ERROR / TESTS)[1]
-    return replace(found, sure=found.sure * min(1.0, false_rate / really))
+    return replace(found, sure=found.sure * min(1.0, false_rate / really), others=len(outside))
 
 
 def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measured:
@@ -114,7 +115,7 @@ def residual_risk(hits: int, n: int, control_hits: int, control_n: int) -> Measu
     value = risk(success, control)
     (low, high), (sure, _) = interval(ERROR), interval(ERROR / TESTS)
     value, low, high, sure = (min(max(each, 0.0), 1.0) for each in (value, low, high, sure))
-    return Measured(value, low, high, sure, n)
+    return Measured(value, low, high, sure, n, control_n)
 
 
 def epsilon_bound(guesses: int, right: int, entities: int, delta: float, error: float = ERROR) -> float:
