@@ -159,7 +159,9 @@ def test_the_report_has_a_section_on_the_data() -> None:
 @pytest.mark.parametrize("command", [["--dry-run"], ["--stages", "prepare"]])
 def test_an_error_stops_before_anything_is_written(tmp_path: Path, command: list[str]) -> None:
     table = population(HOMES, 24 * 28)
-    table.iloc[:, 1:] = table.iloc[:, 1:].mask(np.random.default_rng(0).random((24 * 28, HOMES)) < 0.02, -9999)
+    table.iloc[:, 1:] = table.iloc[:, 1:].mask(
+        np.random.default_rng(0).random((24 * 28, HOMES)) < 0.02, -9999
+    )
     source = write(tmp_path / "homes.csv", table)
     settings = [*TINY, f"data.source={source}", f"run_dir={tmp_path / 'run'}"]
     with pytest.raises(UserError, match=r"sentinel.*data\.missing_values=\[-9999\]"):

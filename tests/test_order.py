@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distgan import config
-from distgan.data.store import format as stores
 from distgan.data.calendar import calendar_features
 from distgan.data.loader import Loader
 from distgan.data.scaling import Scaler
 from distgan.data.shuffle import Buffered, Shuffle, Shuffled
 from distgan.data.store import format
+from distgan.data.store import format as stores
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store

@@ -205,7 +205,9 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     parallel = Parallel(settings.engine)
     estimate = memory.check_memory(settings, parallel, LENGTH, 1)
     assert estimate == memory.estimate_need(settings, parallel, LENGTH, 1)
-    monkeypatch.setattr(memory, "available_memory", lambda parallel: estimate.device - 0.5 * estimate.activations)
+    monkeypatch.setattr(
+        memory, "available_memory", lambda parallel: estimate.device - 0.5 * estimate.activations
+    )
     with pytest.raises(
         UserError, match=r"GiB are missing; engine.micro_batch=1 would make it fit$"
     ) as missing:

@@ -15,9 +15,8 @@ import pytest
 import zarr
 from conftest import ROOT
 
+from distgan.data.store import format, private_table, reader
 from distgan.data.store import format as stores
-from distgan.data.store import reader
-from distgan.data.store import format, private_table
 from distgan.data.store.format import Form, Layout
 from distgan.data.store.latents import LatentStore, LatentWriter
 from distgan.data.store.metadata import Axis, Meta

@@ -94,10 +94,12 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
         for way in WAYS:
             if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
                 continue
-            key = (way.real, way.rank, steps)
+            released = way.made(rows.synthetic, rows.day)
+            window = min(steps, rows.length - (way.real is _differences), released.shape[1])
+            key = (way.real, way.rank, window)
             if key not in indexed:
-                indexed[key] = _points(way.real(rows.real, rows.day), steps, rows.day, way, MOST_REAL, rng)
-            made = _points(way.made(rows.synthetic, rows.day), steps, rows.day, way, MOST_MADE, rng)
+                indexed[key] = _points(way.real(rows.real, rows.day), window, rows.day, way, MOST_REAL, rng)
+            made = _points(released, window, rows.day, way, MOST_MADE, rng)
             searched = min(searched, made.share, indexed[key].share)
             ratios = owner_ratios(made, indexed[key], rows)
             looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
@@ -105,7 +107,7 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
 
 
 def _points(rows: Array, steps: int, day: int, way: Way, most: int, rng: np.random.Generator) -> Points:
-    return make_points(rows, min(steps, rows.shape[1]), day, rank=way.rank, most=most, rng=rng)
+    return make_points(rows, steps, day, rank=way.rank, most=most, rng=rng)
 
 
 def owner_ratios(made: Points, real: Points, rows: Rows) -> Array:
