@@ -13,11 +13,12 @@ from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
 BLANKS = r"\s+"  # one or more, as pandas writes it
-SEPARATORS = (",", ";", "\t", "|", BLANKS)
+SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is Hive's
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
-    r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
+    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
+    re.I,
 )
 UNIT = re.compile(
     r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
@@ -55,7 +56,9 @@ class Dialect:
 
     @property
     def shown_separator(self) -> str:
-        return {"\t": "tab", BLANKS: "blanks", " ": "one blank"}.get(self.separator, self.separator)
+        return {"\t": "tab", BLANKS: "blanks", " ": "one blank", "\x01": "Ctrl-A"}.get(
+            self.separator, self.separator
+        )
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
-        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(
+        stray = sum(any(other in cell for other in ";\t|^~\x01" if other != mark) for cell in cells) / max(
             1, len(cells)
         )
         even = count / len(rows)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.marks import SIGN, Marks, not_a_number, reads_as_number, stripped
+from distgan.data.formats.marks import ALMOST_NUMBER, SIGN, Marks, not_a_number, reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
@@ -294,8 +294,11 @@ class _Finder:
                 return "long"
             if text:
                 cell = str(column.dropna().iloc[0])
-                if re.search(r"\d", cell) and SIGN.search(cell):
-                    raise UserError(f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}")
+                if re.search(r"\d", cell) and (SIGN.search(cell) or ALMOST_NUMBER.fullmatch(cell.strip())):
+                    raise UserError(
+                        f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
+                        f"data.columns.id={name} if it says whose the readings are"
+                    )
                 raise UserError(
                     f"{self.path}: column {name!r} holds words, not readings; set "
                     f"data.columns.id={name} if it says "
