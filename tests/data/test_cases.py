@@ -1,4 +1,4 @@
-"""The table of small inputs, row by row: what `inspect` understands of each, its values, and what it suspects.
+"""The table of small inputs, row by row: what `inspect` understands of each, its values, what it suspects.
 
 The layouts of single rows and their siblings are tried further in test_tables, test_times, test_zones and
 test_labelled_arrays; here no row of the table may be without its right answer.
@@ -223,7 +223,7 @@ def test_every_row_of_the_table_is_tried_here() -> None:
     assert len(named) == 20 and all(f'"{name}"' in here for name in named), named
 
 
-# ------------------------------------------------------------------------------------ siblings that were wrong
+# --------------------------------------------------------------------------------- siblings that were wrong
 
 
 def _population() -> tuple[np.ndarray, pd.DatetimeIndex]:
@@ -280,6 +280,26 @@ def test_the_form_of_missing_values_that_is_named_reads(tmp_path: Path, mark: st
     found, _ = _open(text, tmp_path, f"missing_values={named[1] or f'[{mark}]'}")
     right = np.where(np.arange(values.size).reshape(values.shape) == 3, np.nan, values)
     np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], right, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("{:02d}00", 0), ("{:02d}00", 1), ("kWh_{}", 0), ("HE{:02d}", 1), ("h{}", 1), ("load {}", 1)],
+)
+def test_numbered_parts_of_a_day_are_never_channels_of_daily_steps(
+    tmp_path: Path, name: str, first: int
+) -> None:
+    values, times = _population()
+    days = times[::24].strftime("%Y-%m-%d")
+    rows = [["id", "date", *(name.format(hour) for hour in range(first, first + 24))]]
+    for home, series in enumerate(values.reshape(5, 14, 24)):
+        rows += [[f"H{home}", day, *map("{:g}".format, readings)] for day, readings in zip(days, series)]
+    text = "\n".join(",".join(row) for row in rows) + "\n"
+    with pytest.raises(UserError, match=r"data\.(layout=day_wide|columns\.time)"):
+        _open(text, tmp_path)
+    found, _ = _open(text, tmp_path, "layout=day_wide", "columns.time=date")
+    assert found.meta.axis.step_seconds == 3600
+    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
 
 
 def test_a_code_with_decimals_is_a_sentinel(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is 
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
-    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
+    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
     re.I,
 )
 UNIT = re.compile(

@@ -1,6 +1,7 @@
 """Which column of a table, or which columns together, hold its times; and their cells as text."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,9 @@ def _advice(head: pd.DataFrame, free: list[str]) -> str:
         texts = _sample(head[name])
         if _count_periods(texts):
             return (
-                f"column {name!r} counts up as codes of day and period do ({texts[0]}): if it holds them, set "
-                f"data.columns.time={name} and data.date_format=daycode:2009-01-01:30min (the first day and "
-                "the length of a period)"
+                f"column {name!r} counts up as codes of day and period do ({texts[0]}): if it holds them, "
+                f"set data.columns.time={name} and data.date_format=daycode:2009-01-01:30min (the first day "
+                "and the length of a period)"
             )
     return (
         "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
@@ -113,7 +114,7 @@ def _count_periods(texts: list[str]) -> bool:
     codes = [int(text) for text in texts if re.fullmatch(r"\d{3,6}", text)]
     if len(codes) < len(texts) or len(codes) < 3 or not all(1 <= code % 100 <= 50 for code in codes):
         return False
-    return sum(later - code == 1 for code, later in zip(codes, codes[1:])) >= 0.9 * (len(codes) - 1)
+    return sum(later - code == 1 for code, later in pairwise(codes)) >= 0.9 * (len(codes) - 1)
 
 
 def _taken(settings: config.Data) -> set[str]:
