@@ -302,6 +302,20 @@ def test_numbered_parts_of_a_day_are_never_channels_of_daily_steps(
     np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
 
 
+@pytest.mark.parametrize("places", [(0,), (0, 0), (2,), (0, 3, 7)])
+def test_columns_without_name_and_cells_are_margins(tmp_path: Path, places: tuple[int, ...]) -> None:
+    values, times = _population()
+    rows = [line.split(",") for line in _written(values, times).splitlines()]
+    for row in rows:
+        for place in places:
+            row.insert(place, "")
+    found, _ = _open("\n".join(",".join(row) for row in rows) + "\n", tmp_path)
+    np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], values, rtol=1e-6)
+    rows[300][places[0]] = "7"
+    with pytest.raises(UserError, match=rf"line 301: column {places[0] + 1} has no name"):
+        _open("\n".join(",".join(row) for row in rows) + "\n", tmp_path)
+
+
 def test_a_code_with_decimals_is_a_sentinel(tmp_path: Path) -> None:
     values, times = _population()
     values[:, 40:44] = -999.25

@@ -316,6 +316,11 @@ def _names(
             break
         names[column] = f"(column {column + 1})"
         empty.append(names[column])
+    if header is not None:  # margins and gaps of a sheet
+        for column in range(width):
+            if not names[column] and not any(row.cells[column : column + 1] != [""] for row in rows[first:]):
+                names[column] = f"(column {column + 1})"
+                empty.append(names[column])
     if names.count("") > 1:
         raise UserError(
             f"{path}: {names.count('')} columns have no name; name them or remove them, or set "
