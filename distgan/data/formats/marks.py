@@ -340,4 +340,4 @@ def not_a_number(cell: str, marks: Marks) -> str:
 def _quote_for_yaml(cell: str) -> str:
     """Return what follows a setting's name where YAML does not read the bare cell as text; else nothing."""
     bare = re.fullmatch(r"[\w.()<>/\\-][^:#,\[\]{}]*", cell) and cell.lower() not in ("null", "true", "false")
-    return "" if bare or {"'", '"'} & set(cell) else f"=\"['{cell}']\""
+    return "" if bare or reads_as_number(cell) or {"'", '"'} & set(cell) else f"=\"['{cell}']\""
