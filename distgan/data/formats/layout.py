@@ -174,14 +174,20 @@ def is_number(column: pd.Series) -> bool:
 
 
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a sample whose text columns that read as numbers, in whatever marks, are numbers."""
+    """Return a sample whose text columns that read as numbers, in whatever marks, are numbers; those of digits
+    alone, as typed tables keep ids such as 007, whole ones.
+    """
     found = {}
     for name in names_of(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
         cells = stripped(frame[name]).dropna()
         if len(cells):
             fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
             if fits.all() and not looks_like_times(cells, config.Data()):
-                found[name] = pd.Series(np.nan, frame.index).mask(frame[name].notna(), 0.5)
+                if cells.str.fullmatch(r"\d+").all():
+                    codes = pd.factorize(frame[name])[0]
+                    found[name] = pd.Series(codes, frame.index).astype("Int64").mask(frame[name].isna())
+                else:
+                    found[name] = pd.Series(np.nan, frame.index).mask(frame[name].notna(), 0.5)
         else:
             found[name] = pd.Series(np.nan, frame.index)
     return frame.assign(**found) if found else frame
