@@ -174,7 +174,7 @@ def is_number(column: pd.Series) -> bool:
 
 
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a sample whose text columns that read as numbers, in whatever marks, are numbers; those of digits
+    """Return a sample whose text columns that read as numbers, in any marks, are numbers; those of digits
     alone, as typed tables keep ids such as 007, whole ones.
     """
     found = {}
