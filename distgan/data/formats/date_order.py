@@ -100,7 +100,9 @@ def _no_order(readings: dict[str, np.ndarray], stamps: Stamps) -> UserError:
     if fewest not in WORDS:
         return stamps.refuse(bad, "is no such day of a year; correct this stamp")
     return stamps.refuse(
-        bad, f"is no date of the years {FIRST_YEAR} to {LAST_YEAR} in the order {WORDS[fewest]}; correct it"
+        bad,
+        f"is no date of the years {FIRST_YEAR} to {LAST_YEAR} in the order {WORDS[fewest]}; correct it, or "
+        "set data.date_format if all dates are in another order, e.g. '%Y-%d-%m %H:%M'",
     )
 
 

@@ -13,11 +13,13 @@ from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
 BLANKS = r"\s+"  # one or more, as pandas writes it
-SEPARATORS = (",", ";", "\t", "|", BLANKS)
+SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is Hive's
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
 BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
-    r"\d[-/.:]\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)|\d\s*[ap]\.?m\b|\d{8}[T ]\d", re.I
+    r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|\d\s*[ap]\.?m\b|\d{8}[T ]\d",
+    re.I,
 )
 UNIT = re.compile(
     r"\(.*\)|\[.*\]|[%°]?[A-Za-zµμΩ°%]{0,4}([/·*]?[A-Za-z]{1,8}[-\d²³]*){0,2}|-|[ymdhs:/. "
@@ -55,7 +57,9 @@ class Dialect:
 
     @property
     def shown_separator(self) -> str:
-        return {"\t": "tab", BLANKS: "blanks", " ": "one blank"}.get(self.separator, self.separator)
+        return {"\t": "tab", BLANKS: "blanks", " ": "one blank", "\x01": "Ctrl-A"}.get(
+            self.separator, self.separator
+        )
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
-        stray = sum(any(other in cell for other in ";\t|" if other != mark) for cell in cells) / max(
+        stray = sum(any(other in cell for other in ";\t|^~\x01" if other != mark) for cell in cells) / max(
             1, len(cells)
         )
         even = count / len(rows)
@@ -312,6 +316,11 @@ def _names(
             break
         names[column] = f"(column {column + 1})"
         empty.append(names[column])
+    if header is not None:  # margins and gaps of a sheet
+        for column in range(width):
+            if not names[column] and not any(row.cells[column : column + 1] != [""] for row in rows[first:]):
+                names[column] = f"(column {column + 1})"
+                empty.append(names[column])
     if names.count("") > 1:
         raise UserError(
             f"{path}: {names.count('')} columns have no name; name them or remove them, or set "

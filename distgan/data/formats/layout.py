@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.marks import SIGN, Marks, not_a_number, reads_as_number, stripped
+from distgan.data.formats.marks import ALMOST_NUMBER, SIGN, Marks, not_a_number, reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
@@ -30,7 +30,12 @@ COUNTER_NAME = re.compile(r"(|index|unnamed: 0|row|rows|row_?(id|no|nr|number)|i
 CLOCK_NAME = re.compile(
     r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
 )
-NUMBERED_NAME = re.compile(r"(?:h|hr|hour|hh|v|t|period|slot|interval|value)?[_ ]?0*(\d{1,3})", re.I)
+NUMBERED_NAME = re.compile(
+    r"(?:h|hr|hour|hh|he|v|t|ph?|period|slot|interval|value|[kM]?Wh?|load|power|energy|usage|demand"
+    r"|consumption)?[_ ]?0*(\d{1,3})",
+    re.I,
+)
+COMPACT_CLOCK = re.compile(r"([01]\d|2[0-4])([0-5]\d)")  # 0030, 2400
 PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
@@ -169,7 +174,7 @@ def is_number(column: pd.Series) -> bool:
 
 
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a sample whose text columns that read as numbers, in whatever marks, are numbers; of digits
+    """Return a sample whose text columns that read as numbers, in any marks, are numbers; those of digits
     alone, as typed tables keep ids such as 007, whole ones.
     """
     found = {}
@@ -260,6 +265,9 @@ class _Finder:
 
     def _numbered(self) -> dict[str, int]:
         """Columns that are numbered through a day: from 0 by the start of each step, from 1 by its number."""
+        compact = self._compact_clocks()
+        if compact:
+            return compact
         named = {name: NUMBERED_NAME.fullmatch(name.strip()) for name in self.frame.columns}
         asked = {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
         numbers = {name: int(match[1]) for name, match in named.items() if match and name not in asked}
@@ -274,6 +282,16 @@ class _Finder:
             return {}
         step = DAY // len(counted)
         return {name: (number - counted[0]) * step for name, number in numbers.items()}
+
+    def _compact_clocks(self) -> dict[str, int]:
+        """Columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight."""
+        named = {name: COMPACT_CLOCK.fullmatch(name.strip()) for name in self.frame.columns}
+        found = {name: int(at[1]) * 3600 + int(at[2]) * 60 for name, at in named.items() if at}
+        if len(found) not in PARTS_OF_A_DAY:
+            return {}
+        step = DAY // len(found)
+        whole = [list(range(first, first + DAY, step)) for first in (0, step)]
+        return found if sorted(found.values()) in whole else {}
 
     def layout(self, time: tuple[str, ...], repeats: bool) -> str:
         """Long where rows say whose they are, wide where columns do."""
@@ -300,8 +318,11 @@ class _Finder:
                 return "long"
             if text:
                 cell = str(column.dropna().iloc[0])
-                if re.search(r"\d", cell) and SIGN.search(cell):
-                    raise UserError(f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}")
+                if re.search(r"\d", cell) and (SIGN.search(cell) or ALMOST_NUMBER.fullmatch(cell.strip())):
+                    raise UserError(
+                        f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
+                        f"data.columns.id={name} if it says whose the readings are"
+                    )
                 raise UserError(
                     f"{self.path}: column {name!r} holds words, not readings; set "
                     f"data.columns.id={name} if it says "

@@ -318,6 +318,9 @@ SIGNS = {"%": "percent", "€": "currency", "$": "currency", "£": "currency", "
 
 
 SIGN = re.compile("[%€$£¥]")
+ALMOST_NUMBER = re.compile(  # of another sign, other thousands, a unit, Fortran or base 16
+    r"[(+\-\u2212\u2013]?\s*\d[\d.,_\s'\u2019]*(?:\)|-|\s*[A-Za-zµΩ°/²³]{1,5}|[dD][+-]?\d+)?|0[xX][0-9A-Fa-f]+"
+)
 
 
 def not_a_number(cell: str, marks: Marks) -> str:
@@ -327,7 +330,14 @@ def not_a_number(cell: str, marks: Marks) -> str:
             return f"is not a number; write numbers without {what} signs (data.units names the unit)"
     shown = f"1234{marks.decimal}5" if not marks.thousands else f"1{marks.thousands}234{marks.decimal}5"
     return (
-        f"is not a number written as the others are ({shown}); correct it, or set data.missing_values if it "
+        f"is not a number written as the others are ({shown}); correct it, or set "
+        f"data.missing_values{_quote_for_yaml(cell)} if it "
         "means missing, data.decimal and data.thousands for its marks, or data.columns.ignore or "
         "data.columns.attributes for its column"
     )
+
+
+def _quote_for_yaml(cell: str) -> str:
+    """Return what follows a setting's name where YAML does not read the bare cell as text; else nothing."""
+    bare = re.fullmatch(r"[\w.()<>/\\-][^:#,\[\]{}]*", cell) and cell.lower() not in ("null", "true", "false")
+    return "" if bare or reads_as_number(cell) or {"'", '"'} & set(cell) else f"=\"['{cell}']\""

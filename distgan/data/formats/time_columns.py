@@ -1,6 +1,7 @@
 """Which column of a table, or which columns together, hold its times; and their cells as text."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,9 +96,25 @@ def _advice(head: pd.DataFrame, free: list[str]) -> str:
                 "data.date_format=excel for a spreadsheet's days, daycode:2009-01-01:30min for "
                 "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
             )
+    for name in free:
+        texts = _sample(head[name])
+        if _count_periods(texts):
+            return (
+                f"column {name!r} counts up as codes of day and period do ({texts[0]}): if it holds them, "
+                f"set data.columns.time={name} and data.date_format=daycode:2009-01-01:30min (the first day "
+                "and the length of a period)"
+            )
     return (
         "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
     )
+
+
+def _count_periods(texts: list[str]) -> bool:
+    """Return whether numbers are the day and, in two digits, the period from 1 to 50, one after the other."""
+    codes = [int(text) for text in texts if re.fullmatch(r"\d{3,6}", text)]
+    if len(codes) < len(texts) or len(codes) < 3 or not all(1 <= code % 100 <= 50 for code in codes):
+        return False
+    return sum(later - code == 1 for code, later in pairwise(codes)) >= 0.9 * (len(codes) - 1)
 
 
 def _taken(settings: config.Data) -> set[str]:
