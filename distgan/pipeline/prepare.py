@@ -53,9 +53,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     if "bank" in settings.stages:
         entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
     if merged:
-        splits = assign_splits(owners, settings.data.splits, settings.seed)
         found.entities, found.owners = list(entities), list(owners)
-        early_checks.refuse_early(settings, found, splits)
+        splits = split_merged(settings, found, merged)
     write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
     data, windows = cut_windows(settings, folder, splits)
     fit_scaler(settings, folder, data)
@@ -74,6 +73,22 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         "suspicions": [each.to_dict() for each in suspicions],
         "merged_owners": merged,
     }
+
+
+def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> np.ndarray:
+    """Return the split of each series once owners of near copies count as one: [n] str.
+
+    Raises:
+        UserError: the owners that are left are too few; says how many were merged.
+    """
+    try:
+        splits = assign_splits(found.owners, settings.data.splits, settings.seed)
+        early_checks.refuse_early(settings, found, splits)
+    except UserError as error:
+        raise UserError(
+            f"{merged} owners have near copies of another owner's series and count as one with it; then: {error}"
+        ) from None
+    return splits
 
 
 def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray, list[Suspicion]]:
