@@ -86,7 +86,7 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
         early_checks.refuse_early(settings, found, splits)
     except UserError as error:
         raise UserError(
-            f"{merged} owners have near copies of another owner's series and count as one with it; then: {error}"
+            f"{merged} owners have near copies of another owner's series and count as one with it: {error}"
         ) from None
     return splits
 
