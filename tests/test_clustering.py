@@ -423,9 +423,9 @@ def test_grouping_costs_little_and_says_how_much() -> None:
 def test_faiss_multiplies_with_the_kernels_of_this_processor() -> None:
     """Its wheel's OpenBLAS takes newer processors for a Pentium 4; numpy's own says what this one is."""
     code = """
-from distgan import clustering
+from distgan.anonymity import faiss_backend
 import threadpoolctl
-clustering._faiss()
+faiss_backend._faiss()
 for library in threadpoolctl.threadpool_info():
     print(library.get("architecture"), "faiss" in library["filepath"])
 """

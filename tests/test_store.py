@@ -403,7 +403,8 @@ def test_two_writers_of_one_store_are_refused(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from distgan.data.store import Axis, Meta, StoreWriter
+from distgan.data.store.metadata import Axis, Meta
+from distgan.data.store.writer import StoreWriter
 from distgan.errors import answer
 meta = Meta(Axis("2019-01-01T00:00:00", 3600, 24), ("c",), "", {{}}, {{}})
 def main():
