@@ -2,8 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -150,29 +148,6 @@ def seconds_of(text: str) -> int | None:
         return None
     units = {"s": 1, "sec": 1, "min": 60, "t": 60, "h": 3600, "d": DAY, "w": 7 * DAY}
     return int(match[1] or 1) * units[match[2]] or None
-
-
-def refuse_disorder(codes: np.ndarray, times: np.ndarray, lines: np.ndarray, names: Any, path: Path) -> None:
-    """Readings must rise in time within each id; `codes` and `times` are grouped by id."""
-    steps = np.diff(times).astype(np.int64)
-    bad = np.flatnonzero((steps <= 0) & (codes[1:] == codes[:-1]))
-    if not len(bad):
-        return
-    place = int(bad[0]) + 1
-    who = f" of {names[codes[place]]!r}" if names is not None else ""
-    same = np.flatnonzero((times == times[place]) & (codes == codes[place]))
-    if len(same) < 2:
-        raise UserError(
-            f"{path} line {lines[place]}: time {times[place]}{who} comes after {times[place - 1]}; "
-            "sort by time"
-        )
-    hint = "; it looks like the end of daylight saving time: set data.timezone, or export in UTC"
-    moment = times[place].astype(object)
-    autumn = moment.month in (3, 4, 9, 10, 11) and moment.hour <= 3
-    raise UserError(
-        f"{path}: time {times[place]}{who} stands twice, in lines {lines[same[0]]} and {lines[same[1]]}"
-        + (hint if autumn else "; remove one")
-    )
 
 
 def float32(values: np.ndarray) -> np.ndarray:

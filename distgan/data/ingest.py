@@ -22,9 +22,8 @@ from distgan.data.grid import DAY, float32
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError
-from distgan.preflight import refuse_absent
 
-__all__ = ["Raw", "Series", "block_rows", "opened", "read", "refuse_absent", "unusable"]
+__all__ = ["Raw", "Series", "block_rows", "opened", "read", "unusable"]
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
 REASONS = ("infinite", "empty", "constant")

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distgan.data.formats.stamps import DAY, Parsed, Stamps
-from distgan.data.formats.time_patterns import CLOCKS, Fields, to_int
+from distgan.data.formats.stamps import Parsed, Stamps
+from distgan.data.formats.time_patterns import Fields, to_int
 
 HOUR = 3600
 
@@ -80,25 +80,3 @@ def _from_hours(number: np.ndarray, there: np.ndarray, stamps: Stamps, parsed: P
         parsed.notes.append("hours are numbered 1 to 24: hour 1 begins at 00:00")
         return np.where(there, number - 1, 0)
     return number
-
-
-def read_clock_times(texts: list[str]) -> np.ndarray | None:
-    """Return seconds since midnight (float64 [n]) of clock times such as `0:30` or `1:00 PM`; None if one of
-    them is none.
-    """
-    joined = pa.array([" " + text.strip() for text in texts], pa.string())
-    for kind in ("colons", "points"):
-        found = pc.extract_regex(joined, f"(?i)^{CLOCKS[kind]}$")
-        if len(texts) == 0 or pc.any(pc.is_null(found)).as_py():
-            continue
-        hour, minute, second = (to_int(pc.struct_field(found, [key])) for key in "HMS")
-        halves = np.array([half.lower() for half in pc.struct_field(found, ["p"]).to_pylist()])
-        if (halves != "").all():
-            hour = np.where(hour <= 12, hour % 12 + 12 * (halves == "p"), 99)
-        elif (halves != "").any():
-            return None
-        seconds = hour * HOUR + minute * 60 + second
-        if (minute > 59).any() or (second > 59).any() or (seconds > DAY).any():
-            return None
-        return seconds.astype(np.float64)
-    return None

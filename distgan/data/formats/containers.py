@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -345,13 +345,3 @@ def _members(source: Path, folder: Path, members: list[tuple[str, int, Callable[
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened() as stream, open(target, "wb") as file:
             copy_within(stream, file, packed, source)
-
-
-def unpacked_member(file: Path, settings: config.Data, place: Path) -> Unpacked:
-    """As `unpack`, for one of many files, each of which has a place of its own."""
-    if kind_of(file) not in (*STREAMS, *ARCHIVES, "xlsx"):
-        return Unpacked(file, settings)
-    found = unpack(file, settings, place)
-    if found.path.is_dir():
-        raise UserError(f"{file} holds several files, within a folder of others; unpack it")
-    return replace(found, packed=file)

@@ -168,11 +168,6 @@ def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[
     return tuple(find_time_columns(frame, settings, path))
 
 
-def is_number(column: pd.Series) -> bool:
-    """Return whether a sampled column holds numbers."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
 def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a sample whose text columns that read as numbers, in any marks, are numbers; those of digits
     alone, as typed tables keep ids such as 007, whole ones.
