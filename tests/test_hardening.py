@@ -401,6 +401,7 @@ sys.exit(errors.answer(work))
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # under nohup it is inherited as ignored
     )
     assert child.stdout is not None and child.stdout.readline() == b"ready\n"
     child.send_signal(number)
@@ -408,6 +409,26 @@ sys.exit(errors.answer(work))
     assert child.returncode == (130 if number == signal.SIGINT else 75)
     assert said.count("\n") == 1 and said.startswith("distgan: "), said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    code = """
+import os, signal, sys
+from distgan import errors
+def work():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("went on")
+sys.exit(errors.answer(work))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),  # as nohup starts it
+    )
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
 
 
 def test_handlers_are_given_back() -> None:
