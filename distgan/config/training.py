@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, key
 
@@ -133,11 +133,18 @@ class Generate(Section):
     seed: int = key(0, "of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
-    layout: Literal["auto", "wide", "long"] = key(
+    layout: Literal["auto", "wide", "long", "list"] = key(
         "auto",
-        "of an exported table: wide (a column per series) or long (columns id, timestamp and one per "
-        "channel); auto is wide for one channel and long for several",
+        "of an exported table: wide (a column per series), long (columns id, timestamp and one per channel) or "
+        "list (Parquet alone: a row per series, its values in a list); auto is wide for at most 2,000 series of "
+        "one channel and long otherwise",
     )
+
+    @model_validator(mode="after")
+    def _lists(self) -> "Generate":
+        if self.layout == "list" and self.format == "csv":
+            raise ValueError("layout list needs format parquet: a CSV has no lists; use layout long")
+        return self
 
 
 class Evaluate(Section):

@@ -2,6 +2,9 @@
 opened.
 """
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +20,16 @@ from distgan.anonymity.bank import Bank
 from distgan.data import export
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
-from distgan.data.store.writer import StoreWriter
+from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_width
 from distgan.parallel.processes import Parallel
+from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.preflight import tokens
+from distgan.progress import Progress
 from distgan.run import Run
 
 TABLES = (".csv", ".parquet")
@@ -31,26 +37,61 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    scaler, meta = read_scaler(folder)
-    meta = replace(meta, provenance=make_provenance(settings, meta))
+    """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     bank = Bank.load(folder.need(folder.bank, "bank"))
-    with StoreWriter(folder.synthetic, meta) as writer:
-        for scaled, attributes in sample_batches(settings, folder, bank, parallel):
-            writer.append(scaler.restore(scaled, attributes))
+    sampler = Sampler.load(settings, folder, bank, parallel)
+    staged = stage_shards(settings, folder, parallel)
+    shards = range(staged.layout.shards)
+    due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
+    kept = len(shards) - int(parallel.total(np.array([len(due)]))[0])
+    total = sum(np.subtract(*reversed(staged.layout.span(shard))) for shard in due)
+    with Progress("generate", int(total), "series", parallel.is_main) as progress:
+        for shard in due:
+            first, last = staged.layout.span(shard)
+            staged.write(shard, sampler.generate(np.arange(first, last), settings.generate.batch_size))
+            progress.advance(last - first)
+    parallel.barrier()
+    place = parallel.on_main(lambda: str(finish(settings, folder, bank, staged)))
+    went_on = f"; {kept} of {len(shards)} shards were there already" if kept else ""
+    count = settings.generate.count
+    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
+
+
+def stage_shards(settings: config.Config, folder: Run, parallel: Parallel) -> StagedShards:
+    """Open the staging folder of these series; shards of other weights or settings are removed."""
+
+    def choose() -> str:
+        read = [tokens(settings)["generate"], digest_inputs("generate", folder)]
+        key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
+        place = folder.synthetic.with_name(f"{folder.synthetic.name}.parts-{key}")
+        for other in folder.synthetic.parent.glob(f"{folder.synthetic.name}.parts-*"):
+            if other != place:
+                shutil.rmtree(other)
+        return place.name
+
+    place = folder.synthetic.with_name(parallel.on_main(choose))
+    _, meta = read_scaler(folder)
+    chosen = settings.generate
+    shape = (meta.axis.length, len(meta.channels))
+    return StagedShards(place, shape, chosen.count, min(chosen.batch_size, chosen.count))
+
+
+def finish(settings: config.Config, folder: Run, bank: Bank, staged: StagedShards) -> Path:
+    """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
+    _, meta = read_scaler(folder)
+    staged.join(folder.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
     if bank.labels:
         labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
         export.write_labels(folder.synthetic_labels, labels.tolist())
     place = folder.synthetic
     for older in TABLES:  # of series that were made before
-        place.with_suffix(older).unlink(missing_ok=True)
+        export.remove(place.with_suffix(older))
     export.readme_of(place).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
         made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
         describe_export(made, settings, folder)
-    return {
-        "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
-    }
+    return place
 
 
 def export_to(settings: config.Config, folder: Run, place: Path) -> str:
@@ -105,10 +146,7 @@ def regenerate(
 
     Every series has its own random numbers, keyed by its number, so others need not be generated.
     """
-    sampler = Sampler.load(settings, folder, bank, parallel)
-    size = settings.generate.batch_size
-    parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
-    return np.concatenate([sampler.scaler.restore(*part) for part in parts])
+    return Sampler.load(settings, folder, bank, parallel).generate(rows, settings.generate.batch_size)
 
 
 @dataclass(frozen=True)
@@ -149,6 +187,11 @@ class Sampler:
         told = torch.from_numpy(self.attributes[rows]).to(self.device)
         series = self.scaler.levelled(series, torch.ones_like(series), told)
         return series.float().cpu().numpy(), self.attributes[rows]
+
+    def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
+        """Series of some rows in original units: [n] -> float32 [n, L, C]."""
+        batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
+        return np.concatenate([self.scaler.restore(*self.draw(batch)) for batch in batches])
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
