@@ -135,9 +135,9 @@ class Generate(Section):
     format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
     layout: Literal["auto", "wide", "long", "list"] = key(
         "auto",
-        "of an exported table: wide (a column per series), long (columns id, timestamp and one per channel) or "
-        "list (Parquet alone: a row per series, its values in a list); auto is wide for at most 2,000 series of "
-        "one channel and long otherwise",
+        "of an exported table: wide (a column per series), long (columns id, timestamp and one per channel) "
+        "or list (Parquet alone: a row per series, its values in a list); auto is wide for at most 2,000 "
+        "series of one channel and long otherwise",
     )
 
     @model_validator(mode="after")

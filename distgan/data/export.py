@@ -65,11 +65,12 @@ def choose_layout(layout: str, meta: Meta, num_series: int) -> str:
 def export(source: Path, place: Path, name: str, layout: str = "auto") -> Exported:
     """Write a store as `place` (.csv, .parquet or .zarr), replacing what stands there; whole or not at all.
 
-    Wide tables have a row a step and a column a series (and channel: `synthetic-000001 kWh`), long ones a row
-    a series and step, with the columns id, timestamp and one a channel; list tables, of Parquet alone, a row a
-    series, with its id and a list of L values a channel. A CSV holds each float32 in the fewest digits that
-    give it back; missing values are empty cells. Parquet of more than 128 MiB of values is a folder of files
-    of about that size. Memory holds some 32 MiB of values, or a whole wide table.
+    Wide tables have a row per step and a column per series (and channel: `synthetic-000001 kWh`). Long ones
+    have a row per series and step, with the columns id, timestamp and one per channel. List tables, of
+    Parquet alone, have a row per series, with its id and a list of L values per channel. A CSV holds each
+    float32 in the fewest digits that give it back; missing values are empty cells. Long and list Parquet of
+    more than 128 MiB of values is a folder of files of about that size. Memory holds some 32 MiB of values,
+    or a whole wide table.
 
     Raises:
         UserError, DiskFull: the store cannot be read or the table not be written.
@@ -257,12 +258,7 @@ def format_snippets(made: Exported) -> list[str]:
     """Return how four libraries read the export, as lines of its README; a line each."""
     name = made.place.name
     if made.layout == "store":
-        return [
-            "",
-            "Reading",
-            f'  xarray   xarray.open_zarr("{name}")',
-            f'  zarr     zarr.open("{name}")["values"]',
-        ]
+        return ["", "Reading", f'  zarr     zarr.open("{name}")["values"]']
     kind = made.place.suffix.removeprefix(".")
     files = f"{name}/*.{kind}" if made.place.is_dir() else name
     spark = f"spark.read.{kind}" if kind == "parquet" else 'spark.read.option("header", True).csv'
