@@ -44,10 +44,10 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     shards = range(staged.layout.shards)
     due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
     kept = len(shards) - int(parallel.total(np.array([len(due)]))[0])
-    total = sum(np.subtract(*reversed(staged.layout.span(shard))) for shard in due)
-    with Progress("generate", int(total), "series", parallel.is_main) as progress:
-        for shard in due:
-            first, last = staged.layout.span(shard)
+    spans = [staged.layout.span(shard) for shard in due]
+    total = sum(last - first for first, last in spans)
+    with Progress("generate", total, "series", parallel.is_main) as progress:
+        for shard, (first, last) in zip(due, spans):
             staged.write(shard, sampler.generate(np.arange(first, last), settings.generate.batch_size))
             progress.advance(last - first)
     parallel.barrier()

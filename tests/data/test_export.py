@@ -96,9 +96,9 @@ def test_a_table_of_too_many_columns_is_refused_and_not_chosen(
     monkeypatch.setattr(export, "WIDE_COLUMNS", 29)
     monkeypatch.setattr(export, "MOST_COLUMNS", 29)
     assert export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic").layout == "long"
-    with pytest.raises(errors.UserError, match="30 columns.*generate.layout=long"):
+    with pytest.raises(errors.UserError, match=r"30 columns.*generate\.layout=long"):
         export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "wide")
-    with pytest.raises(errors.UserError, match="list needs generate.format=parquet"):
+    with pytest.raises(errors.UserError, match=r"list needs generate\.format=parquet"):
         export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "list")
 
 
