@@ -28,7 +28,8 @@ class Encoder(Section):
 class Clusters(Section):
     count: int | Literal["auto"] | None = key(
         None,
-        "k of k-means; `auto` chooses in `range`; by default the most that leaves groups of the floor's size",
+        "k of k-means; `auto` chooses in `range`; by default groups have three times the minimum size, or "
+        "less where fewer than 16 groups would be left",
     )
     range: tuple[int, int] = key((2, 30), "least and greatest k of `count: auto`; about a dozen are tried")
     criterion: Literal["silhouette", "elbow"] = key(

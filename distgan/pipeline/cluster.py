@@ -115,15 +115,37 @@ def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -
     floor = resolve_minimum_group_size(settings, Store.open(folder.need(folder.series, "prepare")).channels)
     data = TrainingData.open(folder)
     entities, labels = data.entity_codes, read_labels(data, settings, floor)
-    count, choice = choose_cluster_count(settings, share, entities, floor, device, parallel)
+    fewest = choose_smallest_group(settings, entities, labels, floor)
+    count, choice = choose_cluster_count(settings, share, entities, fewest, device, parallel)
     found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
     np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
     parallel.barrier()
     return parallel.on_main(
         lambda: form_groups(
-            settings, folder, projection, found, entities, labels, floor, choice, parallel.world_size
+            settings,
+            folder,
+            projection,
+            found,
+            entities,
+            labels,
+            (floor, fewest),
+            choice,
+            parallel.world_size,
         )
     )
+
+
+def choose_smallest_group(
+    settings: config.Config, entities: np.ndarray, labels: np.ndarray | None, floor: int
+) -> int:
+    """Entities that each group is to have: the minimum where the number of clusters is given, else more."""
+    if settings.clusters.count is not None or settings.bank.study:
+        return floor
+    every = [np.unique(entities)]
+    if labels is not None:
+        every = [np.unique(entities[labels == label]) for label in np.unique(labels)]
+    smallest = min(map(len, every))
+    return max(floor, min(smallest, group_size.target_group_size(floor, len(np.unique(entities)))))
 
 
 def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.ndarray | None:
@@ -207,21 +229,25 @@ def form_groups(
     found: Clustering,
     entities: np.ndarray,
     labels: np.ndarray | None,
-    floor: int,
+    sizes: tuple[int, int],
     choice: Choice | None,
     processes: int,
 ) -> Facts:
-    """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
-    work = work_folder(folder)
+    """Rank 0, from all narrow parts: groups of enough entities, and everything written.
+
+    Args:
+        sizes: the minimum group size, and the entities that each group is to have.
+    """
+    (floor, fewest), work = sizes, work_folder(folder)
     points, assignment = (
         np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
         for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
     )
     complete = replace(found, assignment=assignment)
-    groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
+    groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else fewest)
     save(folder, projection, points, groups.assignment, choice, make_facts(groups, projection, floor))
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
+    each = f"at least {fewest} entities each" if not settings.bank.study else "for study: no floor"
     return make_facts(groups, projection, floor) | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
@@ -368,4 +394,7 @@ def resolve_minimum_group_size(settings: config.Config, channels: int) -> int:
 
 def describe(settings: config.Config, of: Shape) -> str:
     fewest = resolve_minimum_group_size(settings, of.channels)
-    return f"groups {of.train} latents, at least {fewest} entities to a group"
+    given = settings.clusters.count is not None or settings.data.windows.length is not None
+    if given or settings.bank.study or settings.privacy.epsilon is not None:
+        return f"groups {of.train} latents, at least {fewest} entities to a group"
+    return f"groups {of.train} latents, {group_size.describe_margin(fewest, of.train)}"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distgan.anonymity import cluster_count, clustering, faiss_backend, sampling
+from distgan.anonymity import cluster_count, clustering, faiss_backend, group_size, sampling
 from distgan.anonymity.cluster_sizes import dissolve_small_clusters
 from distgan.anonymity.clustering import Clustering, kmeans
 from distgan.anonymity.faiss_backend import choose_device
@@ -409,3 +409,12 @@ def test_a_choice_of_kernels_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     with faiss_backend.use_right_kernels():
         assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"
     assert os.environ[faiss_backend.CHOICE_OF_KERNELS] == "Nehalem"
+
+
+@pytest.mark.parametrize(
+    ("entities", "target"), [(20, 27), (140, 27), (432, 27), (864, 54), (1296, 81), (1_000_000, 81)]
+)
+def test_groups_have_a_margin_where_sixteen_are_left(entities: int, target: int) -> None:
+    assert group_size.target_group_size(27, entities) == target
+    said = group_size.describe_margin(27, entities)
+    assert ("may be refused for tracing (P6); 1296 entities" in said) == (target < 81)
