@@ -319,7 +319,7 @@ def test_accelerate_launch_that_starts_one_process_is_refused(tmp_path: Path) ->
 
 
 def test_a_launch_of_lonely_processes_is_refused(alone: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2", program=__file__)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="started 2 processes but this one sees 1"):
         Parallel(config.Engine())
 
