@@ -22,6 +22,7 @@ from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from distgan.progress import Progress
 from distgan.train import main
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import TINY
 from tests.helpers.sources import load, melted, table_of_days
 
@@ -127,7 +128,7 @@ def test_ingest_killed_at_random_and_run_again_gives_the_same_bytes(tmp_path: Pa
     fork = multiprocessing.get_context("fork")
     whole = fork.Process(target=prepare, args=(tmp_path / "a.csv", tmp_path / "whole"))
     whole.start()
-    whole.join(60)
+    whole.join(PATIENCE)
     assert whole.exitcode == 0
     chance, kills, most = random.Random(0), 0, 0
     for _ in range(4):
@@ -145,7 +146,7 @@ def test_ingest_killed_at_random_and_run_again_gives_the_same_bytes(tmp_path: Pa
     assert kills >= 2 and most >= 2  # parts were kept
     last = fork.Process(target=prepare, args=(tmp_path / "a.csv", tmp_path / "killed"))
     last.start()
-    last.join(60)
+    last.join(PATIENCE)
     assert last.exitcode == 0
     assert contents(tmp_path / "killed/series.zarr") == contents(tmp_path / "whole/series.zarr")
     tables_ = [(tmp_path / name / "series.private.csv").read_bytes() for name in ("killed", "whole")]

@@ -18,6 +18,7 @@ from distgan.anonymity.groups import (
     merge_small_groups,
 )
 from distgan.errors import UserError
+from tests.helpers.processes import PATIENCE
 
 
 def settings_of_bank(**changes: Any) -> config.Bank:
@@ -50,9 +51,9 @@ class Ranks:
     def total(self, rank: int) -> Callable[[np.ndarray], np.ndarray]:
         def reduce(array: np.ndarray) -> np.ndarray:
             self.arrays[rank] = array
-            self.barrier.wait(60)
+            self.barrier.wait(PATIENCE)
             result = np.sum(self.arrays, axis=0)
-            self.barrier.wait(60)
+            self.barrier.wait(PATIENCE)
             return result
 
         return reduce
@@ -70,7 +71,7 @@ class Ranks:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(PATIENCE)
         return results
 
 

@@ -18,6 +18,7 @@ from distgan.data.store.private_table import private_table
 from distgan.data.store.reader import Store
 from distgan.run import Run
 from distgan.train import main
+from tests.helpers.processes import PATIENCE
 from tests.helpers.runs import ENVIRONMENT, arguments, copy, weights
 from tests.helpers.settings import ROOT
 
@@ -28,7 +29,9 @@ def test_two_processes_go_the_whole_way_at_stage_3(homes_csv: Path, tmp_path: Pa
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     more = ("engine.zero=3", "engine.micro_batch=2", "engine.checkpoint_activations=true")
     command = [*launcher, "distgan/train.py", *arguments(homes_csv, tmp_path / "run", *more)]
-    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     made = Run(tmp_path / "run")
     assert all(made.done(stage) for stage in config.STAGES)
@@ -54,7 +57,12 @@ def test_generate_needs_no_real_series(run: Run, tmp_path: Path) -> None:
 
 def launched(*command: str, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, timeout=300, env=ENVIRONMENT, **options
+        [sys.executable, *command],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=ENVIRONMENT,
+        **options,
     )
 
 

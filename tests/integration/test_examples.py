@@ -10,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 
 EXAMPLES = ROOT / "tests" / "examples"
@@ -18,7 +19,12 @@ EXAMPLES = ROOT / "tests" / "examples"
 def run(folder: Path, *command: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
     done = subprocess.run(
-        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

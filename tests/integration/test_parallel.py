@@ -28,7 +28,7 @@ from distgan.parallel import messages
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.processes import launch, unlaunched
+from tests.helpers.processes import PATIENCE, launch, unlaunched
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
 
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
@@ -279,7 +279,7 @@ def test_processes_without_a_launcher(tmp_path: Path, tokens: tuple[str, str]) -
         )
         for rank, token in enumerate(tokens)
     ]
-    said = [child.communicate(timeout=200)[1] for child in children]
+    said = [child.communicate(timeout=PATIENCE)[1] for child in children]
     if tokens[0] != tokens[1]:
         assert all("has another DISTGAN_TOKEN" in text for text in said)
         return
@@ -347,7 +347,7 @@ print(parallel.world_size, parallel.rank, dist.is_initialized(), torch.get_num_t
 
 def test_a_process_group_that_exists_is_used_and_left_alone(tmp_path: Path) -> None:
     program = [sys.executable, "-c", GROUP, str(tmp_path / "meet")]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == ["1", "0", "True", "1"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from distgan import errors
 from tests.helpers.commands import code_of
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 
 
@@ -37,7 +38,7 @@ sys.exit(errors.answer(work))
     )
     assert child.stdout is not None and child.stdout.readline() == b"ready\n"
     child.send_signal(number)
-    said = child.communicate(timeout=30)[1].decode()
+    said = child.communicate(timeout=PATIENCE)[1].decode()
     assert child.returncode == (130 if number == signal.SIGINT else 75)
     assert said.count("\n") == 1 and said.startswith("distgan: "), said
     assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,7 @@ from distgan.errors import UserError
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import results, scores
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 from tests.helpers.sweeps import RATE, overrides
 
@@ -51,7 +52,7 @@ class Sweep:
 
     def end(self) -> str:
         assert self.process is not None
-        out, _ = self.process.communicate(timeout=600)
+        out, _ = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0, out[-5000:]
         return out
 
@@ -147,7 +148,11 @@ with ray_session.prepare_environment(Run(Path(sys.argv[1])), None) as temporary:
 def test_only_who_has_the_token_may_join(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     driver = subprocess.run(  # of its own: ray reads its environment when it is imported
-        [sys.executable, "-c", JOINS, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", JOINS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert driver.stdout.split() == ["joined", "refused", "refused"], driver.stderr
 
@@ -159,7 +164,7 @@ def test_a_sweep_for_what_has_no_value_ends_at_its_first_look(homes_csv: Path, t
     for _ in range(2):  # the same command again says the same
         process = run.start().process
         assert process is not None
-        out, _ = process.communicate(timeout=600)
+        out, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 2 and "metrics.nosuchthing is not written" in out.splitlines()[-1]
         assert len(run.results) < 4 and all(found.step <= 10 for found in run.results)
 

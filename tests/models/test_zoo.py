@@ -19,6 +19,7 @@ from distgan.engine import checkpoint
 from distgan.models.recurrent import uniform
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
+from tests.helpers.processes import PATIENCE
 from tests.helpers.zoo import (
     CHANNELS,
     GENERATORS,
@@ -138,7 +139,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return out

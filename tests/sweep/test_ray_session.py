@@ -11,6 +11,7 @@ import yaml
 from distgan.errors import UserError
 from distgan.run import Run
 from distgan.sweep import ray_session
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 from tests.helpers.sweeps import RATE
 
@@ -29,7 +30,7 @@ def test_without_ray_one_line_names_the_extra(tmp_path: Path) -> None:
     hide = "import sys; sys.modules['ray'] = None; sys.argv[0] = 'distgan'; sys.path.insert(0, '.');"
     code = f"{hide} from distgan.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "sweep", "--config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
     assert done.returncode == 2
     assert done.stderr == "distgan: a sweep needs ray; install it with pip install 'distgan[sweep]'\n"
 
