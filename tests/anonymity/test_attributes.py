@@ -26,7 +26,7 @@ def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
     np.testing.assert_array_equal(drawn, bank.draw_attributes(groups, np.random.default_rng(1)))
 
 
-def test_a_few_drawn_levels_cover_their_distribution_evenly() -> None:
+def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
     bank = bank_of()
     groups = np.arange(60) % bank.num_groups
     for seed in range(5):
@@ -37,7 +37,7 @@ def test_a_few_drawn_levels_cover_their_distribution_evenly() -> None:
             assert (off < 0.2 * spread).all()  # of independent draws the deviation alone is spread / √10
 
 
-def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None:
+def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
     bank = make_bank(**data, settings=settings_of_bank())
     told = bank.told(data["attributes"])
@@ -52,7 +52,7 @@ def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.05, 0.6, 2.0])
-def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviation: float) -> None:
+def test_drawn_scales_are_gamma_with_the_mean_and_deviation_asked_for(deviation: float) -> None:
     normal = np.random.default_rng(0).standard_normal((200_000, 2))
     mean = np.broadcast_to([1.5, -2.0], normal.shape)
     steadiness, size = draw_ratio_and_log_rms(mean, np.full(normal.shape, deviation), normal).T
@@ -65,7 +65,7 @@ def test_drawn_sizes_have_the_mean_and_deviation_asked_for_and_are_gamma(deviati
 
 
 @given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))
-def test_steadiness_and_size_are_undone(level: float, spread: float) -> None:
+def test_asinh_ratio_and_log_rms_are_undone(level: float, spread: float) -> None:
     attributes = np.array([[level, spread]])
     again = location_and_scale(asinh_ratio_and_log_rms(attributes))
     np.testing.assert_allclose(again, attributes, rtol=1e-6, atol=1e-12 + 1e-9 * abs(level))

@@ -39,7 +39,7 @@ def adversarial_points(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @given(case=adversarial_points(), k=st.integers(1, 60), floor=st.integers(1, 60))
 @settings(max_examples=120, deadline=None)
-def test_groups_always_hold_the_floor(case: tuple[np.ndarray, np.ndarray], k: int, floor: int) -> None:
+def test_groups_always_hold_the_minimum_size(case: tuple[np.ndarray, np.ndarray], k: int, floor: int) -> None:
     points, entities = case
     before = cluster(points, min(k, len(points)), restarts=1, iterations=5)
     num_entities = len(np.unique(entities))

@@ -33,7 +33,7 @@ def test_mean_training_gives_the_banks_conditions() -> None:
     np.testing.assert_array_equal(found, bank.conditions[members.groups[[0, 5, 17]]])
 
 
-def test_only_the_discriminator_is_told_a_series_own_level_and_spread() -> None:
+def test_only_the_discriminator_gets_a_series_own_location_and_scale() -> None:
     data = household_data()
     bank, members = bank_of(), members_of()
     conditioner = Conditioner(bank, members, seed=5)
@@ -73,7 +73,7 @@ def test_subset_training_is_right_on_average_and_never_one_latent() -> None:
     assert np.abs(found[:, None] - points[members.groups == group]).max(axis=2).min() > 0
 
 
-def test_every_part_keeps_the_floor_and_the_share() -> None:
+def test_every_subset_keeps_the_minimum_size_and_the_largest_share() -> None:
     data = household_data(n=400, groups=2)
     data["loads"] = np.random.default_rng(1).lognormal(0, 1.5, 400)
     settings = settings_of_bank()
@@ -101,7 +101,7 @@ def study_of(training: str, tmp_path: Path, **changes: Any) -> Bank:
     return Bank.load(tmp_path / "bank")
 
 
-def test_a_study_of_probes_does_what_the_seeds_do_and_is_refused(tmp_path: Path) -> None:
+def test_a_research_bank_of_probes_does_what_the_fork_does_and_is_refused(tmp_path: Path) -> None:
     bank = study_of("probes", tmp_path, probes=4)
     assert min(bank.sizes) < 15
     assert max(bank.effective) <= 4

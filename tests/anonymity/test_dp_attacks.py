@@ -50,7 +50,7 @@ def lattice_attack(release: Callable[[np.ndarray], np.ndarray], step: float, tri
     return right
 
 
-def test_the_lattice_of_the_noise_tells_nobody() -> None:
+def test_the_lattice_of_the_noise_identifies_no_owner() -> None:
     """200 of 200 were told right when noise was rounded before it was scaled."""
     budget, rng = budget_of(insecure_seed=None), np.random.default_rng(0)
     deviation = budget.sums_multiplier * math.sqrt(6)
@@ -129,7 +129,7 @@ def permuted(names: list[str]) -> np.ndarray:
     return np.array(["train" if name in train else "holdout" for name in names])
 
 
-def test_an_added_owner_is_not_told_beyond_epsilon() -> None:
+def test_an_added_owner_is_not_found_beyond_epsilon() -> None:
     """19 of 20 were told right at ε = 1 when one owner more permuted all anew."""
     right, moved = added_owner_attack(lambda names: assign_splits(names, config.Splits(), 0), 200, 100)
     assert moved == 0

@@ -15,7 +15,7 @@ from distgan.errors import UserError
 from tests.helpers.points import cluster, mixture
 
 
-def test_the_device_is_checked_and_told() -> None:
+def test_the_device_is_checked_and_reported() -> None:
     import faiss
 
     assert cluster(mixture(50), 2, device="cpu").device.startswith("cpu (")

@@ -8,7 +8,9 @@ from tests.helpers.groups import bank_of, settings_of_bank
 
 
 @pytest.mark.parametrize(("released", "members"), [(12, 41), (16, 54), (128, 432), (2, 15)])
-def test_floor_keeps_tracing_below_its_limit_and_is_the_smallest(released: int, members: int) -> None:
+def test_minimum_group_size_is_the_smallest_that_keeps_tracing_below_its_limit(
+    released: int, members: int
+) -> None:
     settings = settings_of_bank()
     assert minimum_group_size(settings, released) == members
     assert tracing_auc(released, members) <= settings.max_tracing_auc
@@ -16,7 +18,7 @@ def test_floor_keeps_tracing_below_its_limit_and_is_the_smallest(released: int, 
         assert tracing_auc(released, members - 1) > settings.max_tracing_auc
 
 
-def test_floor_is_never_below_min_members() -> None:
+def test_minimum_group_size_is_never_below_min_members() -> None:
     assert minimum_group_size(settings_of_bank(min_members=100), 12) == 100
     assert minimum_group_size(settings_of_bank(max_tracing_auc=0.999), 12) == 15
 

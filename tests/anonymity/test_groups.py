@@ -79,7 +79,7 @@ def test_whoever_owns_most_of_a_group_makes_it_one_of_few() -> None:
     assert tuple(others) == effective_owners(members, members.entities)[1:]
 
 
-def test_settled_groups_stay_settled() -> None:
+def test_merged_groups_stay_as_they_are() -> None:
     members = members_of(groups=30, n=900)
     again = merge_small_groups(
         members.points, members.loads, members.groups, settings_of_bank(), 1, members.entities

@@ -10,7 +10,7 @@ from distgan.errors import UserError
 from tests.helpers.groups import Ranks
 
 
-def test_narrow_finds_the_principal_directions() -> None:
+def test_projection_finds_the_principal_directions() -> None:
     rng = np.random.default_rng(0)
     latents = (rng.standard_normal((500, 6)) * [9, 5, 3, 0.1, 0.1, 0.1] + 4).astype(np.float32)
     projection = fit_projection(latents, 3)
@@ -23,7 +23,7 @@ def test_narrow_finds_the_principal_directions() -> None:
     assert projection.explained == pytest.approx(values[:3].sum() / values.sum(), rel=1e-5)
 
 
-def test_narrow_does_not_depend_on_the_order_and_can_be_kept(tmp_path: Path) -> None:
+def test_projection_does_not_depend_on_the_order_and_can_be_saved(tmp_path: Path) -> None:
     latents = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
     one, other = fit_projection(latents, 2), fit_projection(latents[::-1], 2)
     np.testing.assert_allclose(one.directions, other.directions, atol=1e-5)
@@ -41,12 +41,12 @@ def test_narrow_does_not_depend_on_the_order_and_can_be_kept(tmp_path: Path) -> 
         (np.eye(20)[:, :1], "above the latents' width 1"),
     ],
 )
-def test_narrow_refuses_unusable_latents(latents: np.ndarray, message: str) -> None:
+def test_projection_refuses_unusable_latents(latents: np.ndarray, message: str) -> None:
     with pytest.raises(UserError, match=message):
         fit_projection(latents, 2)
 
 
-def test_two_processes_narrow_as_one_does() -> None:
+def test_two_processes_project_as_one_does() -> None:
     rng = np.random.default_rng(0)
     blocks = [(rng.standard_normal((100, 5)) * [5, 3, 1, 1, 1] + 2).astype(np.float32) for _ in range(6)]
     ranks = Ranks(2)

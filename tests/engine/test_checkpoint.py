@@ -70,7 +70,7 @@ def test_a_writer_beside_the_training_saves_what_was_there(
     assert is_whole(checkpoint.load(tmp_path, 1)) and is_whole(checkpoint.load(tmp_path, 2))
 
 
-def test_what_goes_wrong_beside_the_training_is_raised_once(
+def test_an_error_of_the_background_writer_is_raised_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any) -> Path:

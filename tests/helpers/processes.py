@@ -20,7 +20,7 @@ def launch(out: Path, *command: str, program: str) -> subprocess.CompletedProces
     """A file by a launcher."""
     return subprocess.run(
         [sys.executable, "-m", *command, program, str(out)],
-        env=unlaunched(),
+        env={**unlaunched(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=PATIENCE,

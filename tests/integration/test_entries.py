@@ -108,7 +108,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_never_killed(
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (killed.checkpoints("gan") / "step-10").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)

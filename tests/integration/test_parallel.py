@@ -224,7 +224,7 @@ def test_two_processes_train_as_one(two: Path, alone: Parallel, tmp_path: Path, 
             torch.testing.assert_close(value, weights[1].state[name][key], atol=1e-5, rtol=0)
 
 
-def test_words_between_processes(two: Path) -> None:
+def test_processes_exchange_values_and_errors(two: Path) -> None:
     for rank, words in enumerate(found(two)):
         assert words["world_size"] == 2
         assert words["mean"] == [0.5, 4.0]
@@ -249,7 +249,7 @@ def test_two_processes_of_one_machine_listen_on_loopback_alone(two: Path) -> Non
         assert words["listening"] and set(words["listening"]) == {LOOPBACK}
 
 
-def test_words_are_json_and_never_code(two: Path) -> None:
+def test_messages_are_json_and_never_code(two: Path) -> None:
     first, second = (words["odd"] for words in found(two))
     assert first[:2] == second == [[0.5, {"a": [3, None]}], True]
     assert "Trap cannot be told" in first[2]
@@ -258,7 +258,9 @@ def test_words_are_json_and_never_code(two: Path) -> None:
 @pytest.mark.parametrize(
     "tokens", [("secret", "secret"), pytest.param(("secret", "other"), marks=pytest.mark.slow)]
 )
-def test_processes_without_a_launcher(tmp_path: Path, tokens: tuple[str, str]) -> None:
+def test_processes_without_a_launcher_meet_on_loopback_and_need_one_token(
+    tmp_path: Path, tokens: tuple[str, str]
+) -> None:
     """Rank 0's own store is on loopback, too, and another token is noticed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

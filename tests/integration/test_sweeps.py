@@ -68,7 +68,7 @@ class Sweep:
             if words and (lock.parent / "gan" / "checkpoints" / "step-5").exists():
                 yield lock.parent, int(words[1])
 
-    def wait_for(self, seen: Any, seconds: float = 300) -> Any:
+    def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
         end = time.monotonic() + seconds
         while not (found := seen()):
             assert self.process is not None and self.process.poll() is None, self.end()

@@ -1,25 +1,16 @@
-"""Every family of the zoo: one table of truths for all of them. Run under torchrun, this file is the two
-processes' own program.
-"""
+"""Every family of the zoo: one table of truths for all of them."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from distgan import config, models
 from distgan.engine import checkpoint
 from distgan.models.recurrent import uniform
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.processes import PATIENCE
 from tests.helpers.zoo import (
     CHANNELS,
     GENERATORS,
@@ -132,38 +123,6 @@ def test_stopped_and_resumed_is_never_stopped(name: str, alone: Parallel, tmp_pa
         assert all(torch.equal(parts.state[file][key], value) for key, value in tensors.items()), file
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All families trained by two processes, in one launch."""
-    out = tmp_path_factory.mktemp("two")
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out
-
-
-def curves(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in Run(folder).metrics("gan").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key.endswith(("loss", "norm"))} for line in lines]
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_two_processes_train_as_one(name: str, alone: Parallel, two: Path, tmp_path: Path) -> None:
-    train(name, alone, tmp_path)
-    for mine, theirs in zip(curves(tmp_path), curves(two / name), strict=True):
-        assert mine == pytest.approx(theirs, rel=2e-3, abs=2e-4)
-    ours, others = (
-        checkpoint.load(Run(folder).checkpoints("gan"), STEPS).state for folder in (tmp_path, two / name)
-    )
-    averages = [file for file in ours if file.endswith(".average")]
-    for file in averages:
-        for key, value in ours[file].items():
-            torch.testing.assert_close(others[file][key], value, atol=1e-4, rtol=0)
-
-
 # ------------------------------------------------------------------------------------------------- the games
 
 
@@ -182,10 +141,3 @@ def test_a_network_that_rests_keeps_its_weights(alone: Parallel, tmp_path: Path)
     assert all(torch.equal(before[key], value) for key, value in after.items())
     lines = [json.loads(line) for line in Run(tmp_path).metrics("gan").read_text().splitlines()]
     assert [line.get("discriminator/frozen") for line in lines] == [None, None, None, 1, None, 1]
-
-
-if __name__ == "__main__":
-    processes = Parallel(config.Engine())
-    for family in TRAINED:
-        train(family, processes, Path(sys.argv[1]) / family)
-    processes.close()

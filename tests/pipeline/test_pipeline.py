@@ -65,7 +65,7 @@ def test_no_id_reaches_what_is_given_away(run: Run) -> None:
     assert named == []
 
 
-def test_the_report_opens_offline_and_has_all_floors(run: Run) -> None:
+def test_the_report_opens_offline_and_has_all_baselines(run: Run) -> None:
     page, scores = run.report.read_text(), json.loads(run.scores.read_text())
     assert "default-src 'none'" in page and "<script src" not in page  # more in test_report.py
     rows = {row["name"] for row in scores["fidelity"]["rows"]}
@@ -138,7 +138,7 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
     assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
 
 
-def test_samples_have_the_level_and_spread_that_they_were_told(
+def test_samples_have_the_location_and_scale_of_their_condition(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However wild the generator is, and never further out than training values."""

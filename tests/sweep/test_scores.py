@@ -41,7 +41,7 @@ def test_fidelity_is_the_mean_share_beside_the_bar(tmp_path: Path) -> None:
     assert found == pytest.approx({"fidelity": (3 / 6 + 0) / 2, "spectrum": 3.0, "tracing": 0.61})
 
 
-def test_what_no_trial_can_have_is_told_from_what_one_lacks(tmp_path: Path) -> None:
+def test_a_score_that_no_trial_can_have_differs_from_one_that_a_trial_lacks(tmp_path: Path) -> None:
     run = report(Run(tmp_path), {}, {"spectrum": 1.0})
     with pytest.raises(scores.NoValue, match="channels has no value for these data"):
         scores.read_objectives(run, ["channels"])

@@ -49,7 +49,9 @@ def same(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> bo
     )
 
 
-def test_trials_share_stages_and_look_twice_as_one_run_would(shared: tuple[config.Config, Path]) -> None:
+def test_trials_share_stages_and_are_evaluated_twice_as_one_run_would_be(
+    shared: tuple[config.Config, Path],
+) -> None:
     home = shared[1]
     whole, parts = begin(shared, "whole", 1e-3), begin(shared, "parts", 1e-3)
     assert parts.run.series.is_symlink() and parts.run.series.samefile(home / "shared" / "series.zarr")
