@@ -20,8 +20,26 @@ from tests.helpers.sharing import make_once
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Modules that take long, or that wait for processes: they start first, so that all workers end together.
+LONG = (
+    "integration/test_zero.py",
+    "models/test_learned_by_heart.py",
+    "integration/",
+    "commands/",
+    "pipeline/",
+    "sweep/",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests for a GPU say why they do not run where there is none."""
+    """Put long modules first; tests for a GPU say why they do not run where there is none."""
+    tests = Path(__file__).parent
+
+    def turn(item: pytest.Item) -> int:
+        place = item.path.relative_to(tests).as_posix()
+        return next((turn for turn, long in enumerate(LONG) if place.startswith(long)), len(LONG))
+
+    items.sort(key=turn)
     for item in items:
         if item.get_closest_marker("gpu") is not None and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and torch finds none"))
