@@ -184,10 +184,11 @@ import sys
 sys.modules["deepspeed"] = None
 sys.path[:0] = [{str(ROOT)!r}]
 import tests.integration.zero_program as t
+from distgan.errors import UserError
 settings = t.settings_of("relativistic", "zero2")
 try:
     t.make(t.Parallel(settings.engine), settings, "relativistic")
-except t.UserError as error:
+except UserError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
