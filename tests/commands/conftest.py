@@ -1,6 +1,5 @@
 """What tests of commands share: one run that the gate judges."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.releases import QUICK, UNNAMED
+from tests.helpers.runs import copy
 from tests.helpers.sharing import make_once
 
 
@@ -25,5 +25,4 @@ def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def mine(run: Run, tmp_path: Path) -> Run:
-    shutil.copytree(run.folder, tmp_path / "run")
-    return Run(tmp_path / "run")
+    return copy(run, tmp_path / "run")

@@ -225,9 +225,9 @@ def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     ],
 )
 def test_wrong_input_is_one_line(
-    run: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    mine: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert code("release", *(text.format(run=run.folder) for text in arguments)) == 2
+    assert code("release", *(text.format(run=mine.folder) for text in arguments)) == 2
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1

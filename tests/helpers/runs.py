@@ -17,7 +17,8 @@ def arguments(homes: Path, folder: Path, *more: str) -> list[str]:
 
 
 def copy(run: Run, place: Path) -> Run:
-    shutil.copytree(run.folder, place)
+    """Return the run's copy at a place, without the lock of whoever is in it."""
+    shutil.copytree(run.folder, place, ignore=shutil.ignore_patterns(".lock"))
     return Run(place)
 
 

@@ -14,7 +14,7 @@ from distgan.errors import DiskFull
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from distgan.train import main
-from tests.helpers.runs import arguments
+from tests.helpers.runs import arguments, copy
 
 
 def test_batches_are_checked_before_anything_is_read(
@@ -32,9 +32,10 @@ def test_batches_are_checked_before_anything_is_read(
 
 
 def test_a_folder_of_another_config_is_refused(
-    run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(homes_csv, run.folder, "encoder.latent_dim=5")) == 2
+    mine = copy(run, tmp_path / "run")
+    assert main(arguments(homes_csv, mine.folder, "encoder.latent_dim=5")) == 2
     message = capsys.readouterr().err
     assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
 
@@ -47,9 +48,12 @@ def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: 
     assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=1", *stages)) == 2
 
 
-def test_a_folder_in_use_is_refused(run: Run, homes_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with run.lock():
-        assert main(arguments(homes_csv, run.folder)) == 2
+def test_a_folder_in_use_is_refused(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy(run, tmp_path / "run")
+    with mine.lock():
+        assert main(arguments(homes_csv, mine.folder)) == 2
     assert "in use by process" in capsys.readouterr().err
 
 
