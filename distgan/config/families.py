@@ -249,6 +249,7 @@ class ClusterMean(Family):
     members: int = key(4, "series that are averaged", ge=1)
 
 
+DEFAULT = "multiscale"
 FAMILIES: dict[str, type[Family]] = {
     section.model_fields["name"].default: section
     for section in (

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import _lists_to_tuples, _merge, _nested
-from distgan.config.families import FAMILIES
+from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import Family
 from distgan.config.reference import reference
 from distgan.config.registry import find_family
@@ -156,9 +156,9 @@ def _named(tree: Any) -> Any:
 
 
 def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with its model's name, `multiscale` if it names none."""
+    """The tree with its model's name, the default one if it names none."""
     model = tree.get("model", {})
-    return {**tree, "model": {"name": "multiscale", **model}} if isinstance(model, dict) else tree
+    return {**tree, "model": {"name": DEFAULT, **model}} if isinstance(model, dict) else tree
 
 
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:

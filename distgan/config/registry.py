@@ -111,6 +111,11 @@ def _checked(section: type[Family], module: ModuleType, name: str) -> type[Famil
             f"model.name {name!r:.80} has no function build(settings, length, channels, condition_dim, "
             "labels) that returns the networks"
         )
+    if taken := sorted(set(section.model_fields) & Family.__class_vars__):
+        raise UserError(
+            f"model.name {name!r:.80}: {taken[0]} is the name of a capability and cannot be a key as well; "
+            f"rename the key, or write {taken[0]}: ClassVar[…] = …"
+        )
     if section.stages not in (STAGES, FILTER_STAGES):
         raise UserError(
             f"model.name {name!r:.80}: stages must be distgan.config.STAGES or distgan.config.FILTER_STAGES"

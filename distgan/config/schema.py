@@ -11,7 +11,7 @@ from pydantic import model_validator
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
 from distgan.config.base import Section, _merge, _nested, key
 from distgan.config.data import Data
-from distgan.config.families import Multiscale
+from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import STAGES
 from distgan.config.registry import Model
 from distgan.config.sweep import Sweep
@@ -51,7 +51,7 @@ class Config(Section):
     clusters: Clusters = key(Clusters(), "k-means on the latents")
     bank: Bank = key(Bank(), "groups and their conditions: where the anonymity rests")
     privacy: Privacy = key(Privacy(), "a formal promise for the bank, in exchange for noise")
-    model: Model = key(Multiscale(), "the generator and discriminator, by name")
+    model: Model = key(FAMILIES[DEFAULT](), "the generator and discriminator, by name")
     objective: Objective = key(Objective(), "the losses")
     train: Train = key(Train(), "the GAN's training")
     engine: Engine = key(Engine(), "precision and devices; may change between resumes")
