@@ -118,9 +118,9 @@ def test_family_of_one_file_is_swept(place: Path, monkeypatch: pytest.MonkeyPatc
     pytest.importorskip("ray")
     monkeypatch.chdir(place)
     space = "sweep.space={model.critic_updates: {choice: [2]}}"
-    chosen = ["sweep.trials=1", "sweep.scheduler=none", "run_dir=sweep", space]
+    chosen = ["sweep.trials=1", "sweep.scheduler=none", "sweep.confirm=0", "run_dir=sweep", space]
     assert answer("sweep", "--config", "mine.yaml", *PLAIN, *LENGTHS, *chosen) == 0
-    saved = config.load(next(Path("sweep").glob("trials/*/config.yaml")))
+    saved = config.load(next(Path("sweep").glob("trials/*/trial.yaml")))
     assert saved.model.name == "own_gan.py" and saved.model.model_dump()["critic_updates"] == 2
 
 
