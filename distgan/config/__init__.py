@@ -51,7 +51,6 @@ from distgan.config.loading import load as load
 from distgan.config.reference import reference as reference
 from distgan.config.reference import reference_markdown as reference_markdown
 from distgan.config.registry import find_family as find_family
-from distgan.config.registry import list_families as list_families
 from distgan.config.schema import DEPENDS as DEPENDS
 from distgan.config.schema import FREE as FREE
 from distgan.config.schema import LENGTHS as LENGTHS

@@ -4,11 +4,11 @@ Shipped sections import nothing heavy, so that a mistake in a config is answered
 outside is imported, torch included, when a config names it and not before.
 """
 
+import ast
 import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +19,14 @@ from pydantic import BeforeValidator, SerializeAsAny
 from distgan.config.base import _lists_to_tuples
 from distgan.config.families import FAMILIES
 from distgan.config.family import FILTER_STAGES, STAGES, Family, OwnLoss
-from distgan.errors import UserError
+from distgan.errors import UserError, reading
+from distgan.files import read_text
 
 GROUP = "distgan.families"  # entry points: NAME = package.module:Section
+LARGEST = 1 << 20  # bytes of a family's file
+NO_BUILD = (
+    "has no function build(settings, length, channels, condition_dim, labels) that returns the networks"
+)
 RENAMED = {"seed": "tts_gan_fork"}  # older names of shipped families
 
 
@@ -60,11 +65,15 @@ def _load_file(name: str) -> type[Family]:
             f"model.name {name!r:.80} has a folder; a family's file stands in the working directory and is "
             f"named alone: {Path(name).name}"
         )
-    path = Path.cwd() / name
-    if not path.is_file():
-        raise UserError(f"model.name {name!r:.80}: no such file in {path.parent}; run the command beside it")
+    with reading(name):
+        path = Path.cwd() / name
+        if not path.is_file():
+            raise UserError(
+                f"model.name {name!r:.80}: no such file in {path.parent}; run the command beside it"
+            )
     module_name = f"distgan_family_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if module_name not in sys.modules:
+        _refuse_other_programs(path, name)
         spec = importlib.util.spec_from_file_location(module_name, path)
         assert spec is not None and spec.loader is not None  # the name ends with .py
         module = importlib.util.module_from_spec(spec)
@@ -82,6 +91,29 @@ def _load_file(name: str) -> type[Family]:
             "subclass of distgan.config.Family"
         )
     return _checked(own[0], module, name)
+
+
+def _refuse_other_programs(path: Path, name: str) -> None:
+    """Look at a file without running it: a config from elsewhere may name any program of the directory.
+
+    Raises:
+        UserError: it is no Python, or has no `build` at its top level, and so is no family.
+    """
+    try:
+        body = ast.parse(read_text(path, LARGEST)).body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"model.name {name!r:.80}: {_describe(error, path)}") from None
+    imported = {
+        alias.asname or alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef)}
+    if "build" not in imported | defined:
+        raise UserError(f"model.name {name!r:.80} {NO_BUILD}")
 
 
 def _load_installed(point: EntryPoint) -> type[Family]:
@@ -107,10 +139,7 @@ def _checked(section: type[Family], module: ModuleType, name: str) -> type[Famil
         UserError: a part that every family has is missing, or a capability has an impossible value.
     """
     if not callable(getattr(module, "build", None)):
-        raise UserError(
-            f"model.name {name!r:.80} has no function build(settings, length, channels, condition_dim, "
-            "labels) that returns the networks"
-        )
+        raise UserError(f"model.name {name!r:.80} {NO_BUILD}")
     if taken := sorted(set(section.model_fields) & Family.__class_vars__):
         raise UserError(
             f"model.name {name!r:.80}: {taken[0]} is the name of a capability and cannot be a key as well; "
@@ -146,12 +175,6 @@ def _read_family(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return find_family(value.get("name")).model_validate(_lists_to_tuples(value))
-
-
-def list_families() -> Iterator[str]:
-    """Yield the names of the families that are shipped or installed."""
-    yield from FAMILIES
-    yield from sorted(point.name for point in entry_points(group=GROUP))
 
 
 Model = Annotated[SerializeAsAny[Family], BeforeValidator(_read_family)]

@@ -215,7 +215,17 @@ def test_every_key_is_read_by_the_code() -> None:
     assert keys - read == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--config", "nowhere.yaml"], ["train.stepz=1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--config", "nowhere.yaml"],
+        ["train.stepz=1"],
+        ["model=stylegan"],
+        ["model=crnn_gan", "model.widht=1"],
+        ["model=timegan", "train.steps=100"],
+    ],
+)
 def test_help_and_config_errors_load_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
 import sys
