@@ -55,7 +55,7 @@ BY_HEART = {  # steps of training and settings beside the common ones
         "objective.penalty.weight=0.05",
     ),
     "tts_gan": (1200, "model.patch=4", "objective.penalty.weight=0.1"),
-    "seed": (700, "model.patch=4", "objective.penalty.weight=0.1"),
+    "tts_gan_fork": (700, "model.patch=4", "objective.penalty.weight=0.1"),
     "crnn_gan": (
         2000,
         "model.width=24",

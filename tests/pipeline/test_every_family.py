@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import distgan
-from distgan import models
+from distgan import config
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.run import Run
@@ -48,7 +48,7 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     assert not np.array_equal(run.sample(12, seed=1), made)
     with pytest.raises(UserError, match=r"generate\.count"):
         run.sample(0)
-    if models.makes_any_length(name):
+    if config.FAMILIES[name].any_length:
         assert run.sample(3, length=400).shape == (3, 400, 1) and len(run.times(400)) == 400
     else:
         with pytest.raises(UserError, match=f"model {name} has weights for each of its 336 steps"):

@@ -96,11 +96,11 @@ def test_metrics_are_one_line_a_report(run: Run) -> None:
     assert list(run.logs.rglob("events.*"))
 
 
-# What the seeds claim and their code does not do; the rest of that list stands in test_models, test_losses, …
+# What the upstream fork claims and its code does not do; the rest of that list stands in test_models, …
 
 
 def test_every_training_latent_is_clustered(run: Run) -> None:
-    """The seeds cluster 500 generated series of one person."""
+    """The upstream fork clusters 500 generated series of one person."""
     groups = np.load(run.clusters / "groups.npy")
     manifest = json.loads((run.bank / "manifest.json").read_text())
     assert len(groups) == 43
@@ -109,8 +109,8 @@ def test_every_training_latent_is_clustered(run: Run) -> None:
 
 
 def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
-    """The seeds release what they drew from one person's latent. Beside the means stand levels and spreads,
-    and none of them is any home's own.
+    """The upstream fork releases what it drew from one person's latent. Beside the means stand levels and
+    spreads, and none of them is any home's own.
     """
     from distgan.anonymity.bank import Bank
     from distgan.pipeline import generate
@@ -163,7 +163,7 @@ def test_samples_have_the_location_and_scale_of_their_condition(
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:
-    """The seeds store a moving average and never sample from it."""
+    """The upstream fork stores a moving average and never samples from it."""
     last = run.checkpoints("gan") / "step-20"
     sampled, average = weights(run), load_file(last / "generator.average.safetensors")
     raw = load_file(last / "generator.safetensors")

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from distgan import models
 from distgan.data.loader import Batch
-from distgan.objectives import make_objective
+from distgan.models import make_objective
+from distgan.models.timegan import Game as TimeGAN
 from distgan.objectives.losses import of_global_means
-from distgan.objectives.timegan import TimeGAN
 from tests.helpers.zoo import (
     a_batch,
     condition_of,
