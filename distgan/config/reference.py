@@ -115,8 +115,8 @@ def reference_markdown() -> str:
         "[`distgan/models/README.md`](../distgan/models/README.md) says how.",
     ]
     for name, section in FAMILIES.items():
-        able = describe_capabilities(section)
-        lines += ["", f"## `{name}`", "", f"{section.model_fields['name'].description}.", ""]
+        able, meaning = describe_capabilities(section), str(section.model_fields["name"].description)
+        lines += ["", f"## `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
         lines += [f"Capabilities: {able}.", ""] if able else []
         lines += _table(row for row in _reference(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
