@@ -1,6 +1,6 @@
 """The notebooks in `distgan/examples` run from the first cell to the last, and hold what they print and draw.
 
-    PYTHONPATH=. python tests/test_notebooks.py     # runs them and writes their outputs again
+    PYTHONPATH=. python tests/test_notebooks.py [NAME ...]    # runs them and writes their outputs again
 
 Cells run in one process without Jupyter: a line `!distgan …` runs this checkout's command, the value of a
 cell's last expression is its result, and figures become PNG.
@@ -116,7 +116,7 @@ def test_a_notebook_is_small_and_has_a_picture(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for each in NOTEBOOKS:
+    for each in [path for path in NOTEBOOKS if path.stem in sys.argv[1:] or not sys.argv[1:]]:
         with tempfile.TemporaryDirectory() as place:
             done = run_notebook(each, Path(place))
         each.write_text(json.dumps(done, indent=1, ensure_ascii=False) + "\n")
