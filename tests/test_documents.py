@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from distgan import config
-from distgan import train as entry
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = [ROOT / name for name in ("benchmarks", "configs", "distgan", "launch", "tests")]
@@ -113,12 +112,16 @@ def check_distgan(words: list[str]) -> None:
     load_overrides(words)
 
 
+def check_training(words: list[str]) -> None:
+    check_options(words, help_of("-m", "distgan.train"))
+    load_overrides(words)
+
+
 def check_launch(words: list[str]) -> None:
     script = words.index("distgan/train.py")
     if "--config_file" in words[:script]:
         assert (ROOT / words[words.index("--config_file") + 1]).exists()
-    entry.arguments(words[script + 1 :])
-    load_overrides(words[script:])
+    check_training(words[script + 1 :])
 
 
 def check_program(words: list[str]) -> None:
@@ -128,8 +131,8 @@ def check_program(words: list[str]) -> None:
     elif words[0] == "-m" and words[1] == "pytest":
         assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
     elif words[0] == "-m":
-        entry.arguments(words[2:])
-        load_overrides(words[2:])
+        assert words[1] == "distgan.train", words[1]
+        check_training(words[2:])
     else:
         assert (ROOT / words[0]).exists(), words[0]
         check_options(words[1:], (ROOT / words[0]).read_text())
