@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python tests/test_notebooks.py [NAME ...]    # runs them and writes their outputs again
 
-Cells run in one process without Jupyter: a line `!distgan …` runs this checkout's command, the value of a
-cell's last expression is its result, and figures become PNG.
+Cells run in one process without Jupyter: a line `!distgan …` runs this checkout's command, `%%writefile NAME`
+writes the cell into a file, the value of a cell's last expression is its result, and figures become PNG.
 """
 
 import ast
@@ -44,6 +44,11 @@ def run_notebook(path: Path, folder: Path) -> dict[str, Any]:
 def run_cell(source: str, names: dict[str, Any], number: int) -> list[dict[str, Any]]:
     if source.startswith("!"):
         return [stream(run_command("\n".join(line.removeprefix("!") for line in source.splitlines())))]
+    if source.startswith("%%writefile "):
+        first, _, content = source.partition("\n")
+        name = first.removeprefix("%%writefile ")
+        Path(name).write_text(content + "\n")
+        return [stream(f"Writing {name}\n")]
     tree, text, result = ast.parse(source), io.StringIO(), None
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     with contextlib.redirect_stdout(text):
