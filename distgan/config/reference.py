@@ -15,16 +15,16 @@ from distgan.config.schema import Config
 Row = tuple[str, str, str, str]  # dotted name, type, default, meaning
 CAPABILITIES = {
     "fitted": "fitted at once, without gradients",
-    "recurrent": "computes in float32 step by step; wants `engine.zero` 0 in half precision",
-    "whole_batch": "looks at whole batches; leave `engine.micro_batch` out",
+    "recurrent": "computes in float32, step by step; needs `engine.zero` 0 in half precision",
+    "whole_batch": "needs whole batches; `engine.micro_batch` is refused",
     "needs_labels": "needs labels (`bank.by_label`)",
-    "any_length": "makes series of any length",
-    "stores_real_series": "keeps real series among its weights; never released",
-    "recomputes": "heeds `engine.checkpoint_activations`",
+    "any_length": "generates series of any length",
+    "stores_real_series": "stores real series in its weights; never released",
+    "recomputes": "supports `engine.checkpoint_activations`",
 }
 OWN_LOSSES = {
-    "generator": "has a generator's loss of its own; `objective.moments` is refused",
-    "all": "has losses of its own; `objective.loss`, `augment` and `moments` are refused",
+    "generator": "has its own generator loss; `objective.moments` is refused",
+    "all": "has its own losses; `objective.loss`, `augment` and `moments` are refused",
 }
 
 
