@@ -27,6 +27,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # One worker per core with one thread each. The tests of a file stay together, since they share trainings; files are
 # taken in the order of tests/conftest.py, the long ones first.
