@@ -1,25 +1,49 @@
 """Every key as a page of documentation."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from distgan.config.families import FAMILIES
+from distgan.config.family import FILTER_STAGES, Family
 from distgan.config.schema import Config
 
+Row = tuple[str, str, str, str]  # dotted name, type, default, meaning
+CAPABILITIES = {
+    "fitted": "fitted at once, without gradients",
+    "recurrent": "computes in float32, step by step; needs `engine.zero` 0 in half precision",
+    "whole_batch": "needs whole batches; `engine.micro_batch` is refused",
+    "needs_labels": "needs labels (`bank.by_label`)",
+    "any_length": "generates series of any length",
+    "stores_real_series": "stores real series in its weights; never released",
+    "recomputes": "supports `engine.checkpoint_activations`",
+}
+OWN_LOSSES = {
+    "generator": "has its own generator loss; `objective.moments` is refused",
+    "all": "has its own losses; `objective.loss`, `augment` and `moments` are refused",
+}
 
-def reference() -> Iterator[tuple[str, str, str, str]]:
-    """Every key of the tree: (dotted name, type, default, meaning). Alternatives of `model` follow one
-    another.
-    """
-    yield from _reference(Config, "")
+
+def reference(families: Iterable[type[Family]] = tuple(FAMILIES.values())) -> Iterator[Row]:
+    """Yield every key of the tree. Those of `families` follow one another as `model.…`."""
+    for row in _reference(Config, ""):
+        if row[0] == "model":
+            for section in families:
+                yield from _reference(section, "model.")
+        else:
+            yield row
 
 
-def _reference(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+def _reference(section: type[BaseModel], prefix: str) -> Iterator[Row]:
     for name, field in section.model_fields.items():
+        if field.annotation is Family:
+            yield f"{prefix}{name}", "section", "", ""
+            continue
         alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
         if alternatives and get_origin(field.annotation) not in (tuple, dict):
             for part in alternatives:
@@ -65,18 +89,53 @@ def _default(field: FieldInfo) -> str:
     return json.dumps(value)
 
 
+def describe_capabilities(section: type[Family]) -> str:
+    """Return what a family's class variables state, in one line; empty where all are the defaults."""
+    said = [words for name, words in CAPABILITIES.items() if getattr(section, name)]
+    if section.stages == FILTER_STAGES:
+        said.insert(0, f"filters series and makes none; its stages are {' and '.join(FILTER_STAGES)}")
+    if section.own_loss != "none":
+        said.append(OWN_LOSSES[section.own_loss])
+    return "; ".join(said)
+
+
 def reference_markdown() -> str:
-    """The page `configs/REFERENCE.md`."""
+    """Return the page `configs/REFERENCE.md`: the keys that every config has, then those of each family."""
     lines = [
         "# Every setting",
         "",
-        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config.py`.",
+        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config/`.",
         "",
-        "| key | type | default | meaning |",
-        "|---|---|---|---|",
+        "A key is set in a YAML file (`train: {steps: 500}`) or on the command line (`train.steps=500`). "
+        "`null` means not set.",
+        *_general_sections(),
+        "",
+        "# The keys of `model`, by family",
+        "",
+        "`model: NAME` chooses a family and is short for `model: {name: NAME}`. A family from outside the "
+        "package is a file in the working directory (`model: NAME.py`) or an installed package "
+        "([how](../distgan/models/README.md)).",
     ]
-    lines += [
-        f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
-        for name, kind, default, meaning in reference()
-    ]
+    for name, section in FAMILIES.items():
+        able, meaning = describe_capabilities(section), str(section.model_fields["name"].description)
+        lines += ["", f"## `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
+        lines += [f"Capabilities: {able}.", ""] if able else []
+        lines += _table(row for row in _reference(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
+
+
+def _general_sections() -> list[str]:
+    """Return the tables of the keys that every config has, one for each section of the tree."""
+    lines: list[str] = []
+    for section, rows in groupby(reference(()), key=lambda row: row[0].rpartition(".")[0].partition(".")[0]):
+        heading = f"`{section}`: {Config.model_fields[section].description}" if section else "The run"
+        lines += ["", f"## {heading}", "", *_table(rows)]
+    return lines
+
+
+def _table(rows: Iterable[Row]) -> list[str]:
+    body = [
+        f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
+        for name, kind, default, meaning in rows
+    ]
+    return ["| key | type | default | meaning |", "|---|---|---|---|", *body] if body else ["No other keys."]

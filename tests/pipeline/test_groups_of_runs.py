@@ -24,6 +24,7 @@ from distgan.pipeline.training_data import TrainingData
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT, TINY
 
 CHEAP = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]
@@ -105,7 +106,9 @@ def test_two_processes_encode_and_cluster_what_one_does(
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
     command = [sys.executable, *launch, *arguments(many_homes, two.folder, "encode,cluster,bank")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     assert "x 2 processes" in two.done("cluster")["summary"]
     np.testing.assert_array_equal(LatentStore.open(one.latents).mean(), LatentStore.open(two.latents).mean())
@@ -125,7 +128,7 @@ def test_a_chosen_k_is_explained(encoded: Run, many_homes: Path, tmp_path: Path)
 def test_the_seeds_probes_are_a_config_and_never_a_release(
     encoded: Run, many_homes: Path, tmp_path: Path
 ) -> None:
-    shipped = config.load(ROOT / "configs" / "study-seed-probes.yaml")
+    shipped = config.load(ROOT / "configs" / "study-fork-probes.yaml")
     assert (shipped.bank.training, shipped.bank.probes, shipped.bank.condition_dim) == ("probes", 4, 1000)
     study = ["bank.training=probes", "bank.min_members=1", "clusters.count=30"]
     run = changed(encoded, many_homes, tmp_path, *study, stages="cluster,bank,gan,generate")
