@@ -17,7 +17,7 @@ from distgan import config
 from distgan.data.formats.csv_pieces import csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
 from distgan.data.formats.layout import Table, find_table, with_numbers
-from distgan.data.formats.long import Long
+from distgan.data.formats.long import Long, refuse_unclear_ids
 from distgan.data.formats.marks import (
     Marks,
     Place,
@@ -113,7 +113,12 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
         reading = _read_pieces(sampled, Reading(table, settings, base), work)
     understood = _understood(sampled, reading, work)
     parsed = Parsed(sampled.path, sampled.pieces, work, reading, understood)
-    return Long(parsed).source() if table.by_entity else Wide(parsed).source()
+    if not table.by_entity:
+        return Wide(parsed).source()
+    long = Long(parsed)
+    if settings.layout == "auto" and not sampled.per_file:
+        refuse_unclear_ids(long)
+    return long.source()
 
 
 def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
