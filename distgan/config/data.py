@@ -174,12 +174,17 @@ class Data(Section):
     missing_values: tuple[float | str, ...] = key(
         (), "values that mean missing, e.g. -9999 or n/a, beside empty cells, NA, NaN and Null"
     )
+    skip_footer: int = key(0, "lines to leave out at the end of a text table, blank ones not counted", ge=0)
     date_format: str | None = key(
         None,
-        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
-        "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
+        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', days that are numbers: excel "
+        "(since 1899-12-30), matlab, julian, mjd or days:1900-01-01 (since that date), "
+        "daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
         "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
         "default found",
+    )
+    date_locale: Literal["da", "de", "es", "fi", "fr", "it", "nb", "nl", "pl", "pt", "sv"] | None = key(
+        None, "language of month names; by default English"
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
         None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
@@ -321,10 +326,12 @@ class Data(Section):
     @field_validator("date_format")
     @classmethod
     def _date_form(cls, form: str | None) -> str | None:
-        known = r"dmy|mdy|ymd|excel|.*%.*|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
+        known = r"dmy|mdy|ymd|excel|matlab|julian|mjd|days:\d{4}-\d\d-\d\d|.*%.*"
+        known += r"|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
         if form is not None and not re.fullmatch(known, form):
             raise ValueError(
-                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, daycode:2009-01-01:30min, "
+                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, matlab, julian, mjd, "
+                "days:1900-01-01, daycode:2009-01-01:30min, "
                 "periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
             )
         return form

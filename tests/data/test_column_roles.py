@@ -56,7 +56,7 @@ def test_counts_in_a_column_that_is_named_like_an_id_are_readings(tmp_path: Path
     counts = np.random.default_rng(1).poisson(6, (STEPS, 3))
     table = wide().assign(H1=counts[:, 0], H2=counts[:, 1], H3=counts[:, 2])
     table.columns = pd.Index(["time", "Park", "Main Station", "Hill"])
-    with pytest.raises(UserError, match="data.layout=wide"):
+    with pytest.raises(UserError, match=r"data.layout=wide"):
         load(table, tmp_path)
     found = load(table, tmp_path, layout="wide")
     np.testing.assert_array_equal(found.values[:, :, 0], counts.T)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -192,17 +191,17 @@ def line_at(dialect: Dialect, place: int) -> int:
 
 def csv_pieces(dialect: Dialect) -> Iterator[Piece]:
     """Yield pieces of about `PIECE_BYTES` that end with a line."""
-    for number, (start, stop) in enumerate(_spans(dialect.file, dialect.start, PIECE_BYTES)):
+    for number, (start, stop) in enumerate(_spans(dialect, PIECE_BYTES)):
         yield Span(dialect, start, stop).piece(number)
 
 
-def _spans(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
-    end = path.stat().st_size
-    with open(path, "rb") as file:
+def _spans(dialect: Dialect, size: int) -> Iterator[tuple[int, int]]:
+    start, end = dialect.start, dialect.stop
+    with open(dialect.file, "rb") as file:
         while start < end:
             file.seek(min(start + size, end))
             file.readline()
-            stop = file.tell()
+            stop = min(file.tell(), end)
             yield start, stop
             start = stop
 
@@ -211,7 +210,7 @@ def sample_spans(dialect: Dialect) -> list[Span]:
     """Return spans all over the file: all of a small one, else blocks at even distances, both ends among
     them.
     """
-    end = dialect.file.stat().st_size
+    end = dialect.stop
     if end - dialect.start <= SAMPLE_BLOCKS * SAMPLE_BYTES:
         return [Span(dialect, dialect.start, end)]
     found, last = [], dialect.start
@@ -225,9 +224,9 @@ def sample_spans(dialect: Dialect) -> list[Span]:
                 start = file.tell()
             file.seek(min(start + SAMPLE_BYTES, end))
             file.readline()
-            if file.tell() > start:
-                found.append(Span(dialect, start, file.tell()))
-                last = file.tell()
+            if file.tell() > start and start < end:
+                last = min(file.tell(), end)
+                found.append(Span(dialect, start, last))
     return found
 
 

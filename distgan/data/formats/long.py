@@ -390,7 +390,7 @@ def refuse_unclear_ids(table: Long) -> None:
     numbers = all(re.fullmatch(r"[+-]?\d+", cell) for cell in table.ids)
     reading = f", or data.layout=wide if it holds readings like {shown}" if numbers else ""
     raise UserError(
-        f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) may say "
-        f"whose the readings are, or describe the rows of a table with a column an entity ({shown}); set "
-        f"data.columns.id={name}, data.columns.ignore=[{name}] to leave it out{reading}"
+        f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) "
+        f"may say whose the readings are, or describe the rows of a table with a column an entity ({shown}); "
+        f"set data.columns.id={name}, data.columns.ignore=[{name}] to leave it out{reading}"
     )

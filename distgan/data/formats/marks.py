@@ -18,6 +18,8 @@ from distgan.errors import UserError
 
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
 APOSTROPHES = "'\u2019"
+MINUS = "\u2212"
+SIGNED = f"[+{MINUS}-]?"
 # beside what pandas takes as missing: as data bases and spreadsheets export it
 MISSING: tuple[str, ...] = (
     "Null",
@@ -66,6 +68,8 @@ class Marks:
         plain = cells.where(fits)
         if self.thousands:
             plain = plain.str.replace(f"[{_members(self.thousands)}]", "", regex=True)
+        if plain.str.contains(MINUS, regex=False).any():
+            plain = plain.str.replace(MINUS, "-", regex=False)
         if self.decimal != ".":
             plain = plain.str.replace(self.decimal, ".", regex=False)
         return pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
@@ -84,27 +88,34 @@ def _members(mark: str) -> str:
     return re.escape({" ": BLANKS, "'": APOSTROPHES}.get(mark, mark))
 
 
+LAKHS = r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}"  # 12,34,567, as written in India
+
+
 @cache
 def _pattern(decimal: str, thousands: str, strict: bool) -> str:
     whole = r"[0-9]+"
     if thousands:
         group = f"[{_members(thousands)}]"
         whole = (
-            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+"
+            + (f"|{LAKHS}" if thousands == "," else "")
+            + ("" if strict else r"|[0-9]+")
+            + ")"
         )
     point = re.escape(decimal)
-    return rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    return rf"{SIGNED}(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
 PROOF = {  # of thousands: a mark that stands twice, or before the decimal mark
-    ",": r"[+-]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3}){2,}(?:\.[0-9]*)?|,[0-9]{3}\.[0-9]*)",
-    ".": r"[+-]?[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]*)?|\.[0-9]{3},[0-9]*)",
+    ",": rf"{SIGNED}(?:[1-9][0-9]{{0,2}}(?:(?:,[0-9]{{3}}){{2,}}(?:\.[0-9]*)?|,[0-9]{{3}}\.[0-9]*)"
+    rf"|{LAKHS}(?:\.[0-9]*)?)",
+    ".": SIGNED + r"[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]*)?|\.[0-9]{3},[0-9]*)",
 }
-DOUBTFUL = {mark: rf"[+-]?[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
+DOUBTFUL = {mark: rf"{SIGNED}[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
 
 
 ENDLESS = r"(?i)[+-]?inf(inity)?"
-NUMBER = re.compile(rf"[+-]?[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(rf"{SIGNED}[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
 def reads_as_number(cell: str) -> bool:
