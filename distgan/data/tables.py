@@ -16,7 +16,7 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.csv_pieces import csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
-from distgan.data.formats.layout import Table, find_table, with_numbers
+from distgan.data.formats.layout import Table, find_table, names_of, with_numbers
 from distgan.data.formats.long import Long, refuse_unclear_ids
 from distgan.data.formats.marks import (
     Marks,
@@ -124,9 +124,7 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
 def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
     """The likeliest way in which the table writes numbers, to begin with."""
     evidence, ways = no_evidence(), allowed(settings)
-    strings = [name for name in sample.columns if pd.api.types.is_string_dtype(sample[name].dtype)][
-        :FEW_COLUMNS
-    ]
+    strings = names_of(sample, pd.api.types.is_string_dtype)[:FEW_COLUMNS]
     if strings:
         cells = stacked(sample.head(FEW_ROWS), strings).dropna()
         numbers = cells[[reads_as_number(cell) for cell in cells]]

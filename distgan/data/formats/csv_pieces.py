@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
+from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
@@ -104,21 +105,29 @@ class Span:
         if text and len(names) <= NAMED_APART:  # an entity may be called NA
             missing = {name: [""] if name in text else NO_VALUES for name in names}
         separator = self.dialect.separator
-        try:
-            frame = pd.read_csv(
-                io.BytesIO(content),
+
+        def parse(lines: bytes, columns: list[str]) -> pd.DataFrame:
+            return pd.read_csv(
+                io.BytesIO(lines),
                 sep=separator,
                 header=None,
-                names=names,
-                dtype=dict.fromkeys(text, str),
+                names=columns,
+                dtype={name: str for name in columns if name in text},
                 decimal=decimal,
                 encoding="utf-8",
                 low_memory=False,
                 skipinitialspace=separator != " ",
+                skip_blank_lines=len(columns) > 1,  # one column alone has empty cells
                 keep_default_na=False,
                 na_values=missing,
                 nrows=rows,
             )
+
+        try:
+            folded = None
+            if len(names) >= FEWEST_COLUMNS and rows is None:
+                folded = parse_folded(content, names, separator, text, parse)
+            frame = parse(content, names) if folded is None else folded
         except UnicodeDecodeError as error:
             raise refuse_not_utf8(path, self.start + error.start) from None
         except pd.errors.EmptyDataError:

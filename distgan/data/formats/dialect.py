@@ -17,6 +17,7 @@ from distgan.errors import UserError
 BLANKS = r"\s+"  # one or more, as pandas writes it
 SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is Hive's
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
+LONG_LINES = 8  # that are looked at however long they are
 BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
     r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -113,13 +114,14 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
             f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
         )
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
-    first = _first_data_row(rows, width, 0 if named is None else named + 1)
+    kinds = _kinds(rows, width)
+    first = _first_data_row(rows, kinds, 0 if named is None else named + 1)
     header, between, skipped = _header(rows, first, width, path, settings)
     if first is None or (header is not None and header >= first):
         raise UserError(f"{path} has no rows below its header")
     names, empty = _names(rows, header, first, width, path)
     units = _units(rows, between, names)
-    refuse_footer(path, file, (rows[first].start, stop), _kinds(rows, width), _splitter(separator), kind)
+    refuse_footer(path, file, (rows[first].start, stop), kinds, _splitter(separator), kind)
     return Dialect(
         path,
         file,
@@ -146,7 +148,11 @@ def _head_lines(path: Path, file: Path, skip: int, stop: int) -> list[tuple[int,
     found: list[tuple[int, int, bytes]] = []
     place, number, size = 0, 0, 0
     with open(file, "rb") as stream:
-        while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
+        while (
+            len(found) < LONG_LINES
+            or (len(found) < FEWEST_LINES and size < LINE_BYTES // 4)
+            or (len(found) < HEAD_LINES and size < SNIFFED_BYTES)
+        ):
             raw = stream.readline(LINE_BYTES)
             if not raw or place >= stop:
                 break
@@ -236,15 +242,15 @@ def _kinds(rows: list[Row], width: int) -> list[str]:
     """Of which kind each column is, by rows further down."""
     body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
     wanted = []
-    for column in range(min(width, len(body[0].cells))):
-        kinds = Counter(kind(row.cells[column]) for row in body if row.cells[column] not in MISSING)
-        wanted.append(kinds.most_common(1)[0][0] if kinds else "empty")
+    for cells in zip(*(row.cells[: min(width, len(body[0].cells))] for row in body)):
+        kinds = [kind(cell) for cell in cells if cell not in MISSING]
+        wanted.append("empty" if not kinds else max(dict.fromkeys(kinds), key=kinds.count))
     return wanted
 
 
-def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
+def _first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | None:
     """The first row whose cells are of the kinds that the rows further down have."""
-    wanted = _kinds(rows, width)
+    width = len(wanted)
     times = [column for column, name in enumerate(wanted) if name == "time"]
     numbers = [column for column, name in enumerate(wanted) if name == "number"]
     for place, row in list(enumerate(rows))[begin:]:

@@ -143,8 +143,9 @@ def _is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
 
 def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
     """Return the columns whose type is chosen; types are asked once each."""
-    known: dict[Any, bool] = {}
-    return [name for name, kind in frame.dtypes.items() if known.setdefault(kind, chosen(kind))]
+    kinds = frame.dtypes.tolist()
+    known = {kind: chosen(kind) for kind in set(kinds)}
+    return [name for name, kind in zip(frame.columns, kinds) if known[kind]]
 
 
 def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, ...]:

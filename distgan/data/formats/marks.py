@@ -114,12 +114,15 @@ PROOF = {  # of thousands: a mark that stands twice, or before the decimal mark
 DOUBTFUL = {mark: rf"{SIGNED}[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
 
 
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 ENDLESS = r"(?i)[+-]?inf(inity)?"
 NUMBER = re.compile(rf"{SIGNED}[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
 def reads_as_number(cell: str) -> bool:
     """Return whether a stripped cell is a number in any way of writing them."""
+    if PLAIN_NUMBER.fullmatch(cell) is not None:
+        return True
     return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
 
 
