@@ -14,6 +14,8 @@ from distgan.config.base import Section, _lists_to_tuples, key
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
     "sentinel": "a code such as -9999 stands for missing values",
+    "flags": "a column holds quality flags, not readings",
+    "totals": "a column is the sum of all others",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
     "step": "only one in so many steps is measured",
