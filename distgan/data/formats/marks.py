@@ -333,7 +333,7 @@ SIGNS = {"%": "percent", "€": "currency", "$": "currency", "£": "currency", "
 
 SIGN = re.compile("[%€$£¥]")
 ALMOST_NUMBER = re.compile(  # of another sign, other thousands, a unit, Fortran or base 16
-    r"[(+\-\u2212\u2013]?\s*\d[\d.,_\s'\u2019]*(?:\)|-|\s*[A-Za-zµΩ°/²³]{1,5}|[dD][+-]?\d+)?|0[xX][0-9A-Fa-f]+"
+    r"[(+\-\u2212\u2013<>\u2264\u2265~]?\s*\d[\d.,_\s'\u2019]*(?:\)|-|\s*[A-Za-zµΩ°/²³]{1,5}|[dD][+-]?\d+)?|0[xX][0-9A-Fa-f]+"
 )
 
 
