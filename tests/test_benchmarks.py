@@ -18,7 +18,7 @@ PROMISED = {
     "generation.py": ["series_per_cpu_second"],
     "plan.py": ["cases"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
-    "attacks.py": ["cpu_s", "leaks_caught"],
+    "attacks.py": ["cpu_s", "leaks", "honest"],
     "clustering.py": [],
     "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
