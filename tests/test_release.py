@@ -141,10 +141,10 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     words = (tmp_path / "out" / "README.txt").read_text()
     told = read_json(tmp_path / "out" / "verdict.json")
     assert ("43 members" in words + json.dumps(told)) == (not private)
-    assert ("about 40 members" in words) == ("are rounded to two" in words) == private
+    assert ("Counts of people" in words) == ("Public constants" in words) == private
     if private:
-        assert "about 60, none" in told["checks"][0]["verified"][0]
-        assert not [each for each in told["privacy"]["attacks"] if each["n"] % 10]
+        assert told["checks"][0]["verified"] == []
+        assert not [each for each in told["privacy"]["attacks"] if each["n"] is not None]
 
 
 def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
