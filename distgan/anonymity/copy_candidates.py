@@ -110,7 +110,7 @@ def describe_windows(population: Population, channel: int, radius: int, most: in
         filled = filled - filled.mean(axis=1, keepdims=True)
         sides = [find_maxima(sign * filled, missing, radius) for sign in (1, -1)]
         places, at, height = (np.concatenate(part) for part in zip(*sides))
-        sign = np.repeat(np.float32([1, -1]), [len(side[0]) for side in sides])
+        sign = np.repeat(np.array([1, -1], np.float32), [len(side[0]) for side in sides])
         order = np.lexsort((-height, places))
         rank = np.arange(len(order)) - np.searchsorted(places[order], places[order])
         chosen = order[(rank < most) & (height[order] > 0)]
