@@ -19,6 +19,7 @@ PROMISED = {
     "plan.py": ["cases"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
     "attacks.py": ["cpu_s", "leaks", "honest"],
+    "slices.py": ["slices", "slices_refused"],
     "clustering.py": [],
     "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
@@ -34,7 +35,7 @@ PROMISED = {
 HELPERS = {"common.py", "steps.py"}
 LONG = {  # more than 20 s
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
-    *("ingest.py", "loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
+    *("ingest.py", "loading.py", "attacks.py", "slices.py", "short.py", "seed_baseline.py", "year.py"),
 }
 
 
