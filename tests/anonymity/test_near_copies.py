@@ -129,8 +129,17 @@ EVENTS = {
 }
 
 
-@pytest.mark.parametrize("shared_by", [HOMES, 10])
-@pytest.mark.parametrize("name", EVENTS)
+QUICK = [("sentinels", HOMES), ("an outage", 10), ("spikes", HOMES)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shared_by"),
+    [
+        pytest.param(name, count, marks=() if (name, count) in QUICK else pytest.mark.slow)
+        for name in EVENTS
+        for count in (HOMES, 10)
+    ],
+)
 def test_what_happened_to_a_town_makes_nobody_the_same_person(name: str, shared_by: int) -> None:
     """And copies of homes that it happened to are found."""
     rng = np.random.default_rng(4)

@@ -62,10 +62,10 @@ FRAGMENTS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR}
     ("name", "by"),
     [
         ("days of other members at any hour", "P1"),
-        ("parts of days of other members", "P1"),
+        pytest.param("parts of days of other members", "P1", marks=pytest.mark.slow),
         ("reversed", "P1"),
         ("ranks", "P1"),
-        ("noisy and negated", "P2"),
+        pytest.param("noisy and negated", "P2", marks=pytest.mark.slow),
         ("scaled noisy days of other members", "P2"),
     ],
 )
