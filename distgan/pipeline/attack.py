@@ -85,10 +85,12 @@ def run_attacks(
         ),
         seed=settings.evaluate.seed,
     )
-    return battery.run(scene, claims=[*state_guarantees(bank), *battery.CLAIMS], progress=progress)
+    return battery.run(
+        scene, claims=[*state_guarantees(bank, settings.privacy), *battery.CLAIMS], progress=progress
+    )
 
 
-def state_guarantees(bank: Bank) -> list[str]:
+def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     """What the bank promises, in words."""
     if bank.promise is None:
         return [
@@ -99,7 +101,13 @@ def state_guarantees(bank: Bank) -> list[str]:
         f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
         "with noise; all have the same weight, and no limit is set on what share of the load one carries."
     )
-    return [means, dp.COVERED, dp.NOT_COVERED]
+    return [
+        means,
+        dp.COVERED,
+        dp.state_constants(privacy, bank.promise.clip),
+        dp.TAKEN_AS_GIVEN,
+        dp.NOT_COVERED,
+    ]
 
 
 def load_tracing(folder: Run) -> list[tracing.Attack]:

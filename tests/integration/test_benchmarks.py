@@ -20,7 +20,8 @@ PROMISED = {
     "generation.py": ["series_per_cpu_second"],
     "plan.py": ["cases"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
-    "attacks.py": ["cpu_s", "leaks_caught"],
+    "attacks.py": ["cpu_s", "leaks", "honest"],
+    "slices.py": ["slices", "slices_refused"],
     "clustering.py": [],
     "chain.py": ["anonymous_gib", "flatness"],
     "ingest.py": ["cpu_s"],
@@ -37,7 +38,16 @@ PROMISED = {
 HELPERS = {"common.py", "steps.py", "households.py"}
 LONG = {  # more than 20 s
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
-    *("ingest.py", "loading.py", "attacks.py", "short.py", "tts_gan_fork.py", "year.py", "chain.py"),
+    *(
+        "ingest.py",
+        "loading.py",
+        "attacks.py",
+        "slices.py",
+        "short.py",
+        "tts_gan_fork.py",
+        "year.py",
+        "chain.py",
+    ),
 }
 
 
