@@ -37,7 +37,7 @@ def classify(folder: Run, settings: config.Config) -> str:
     test = read_labelled_series(folder, table, ("holdout", "reference"), settings)
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
-    write_json(folder.folder / "classification.json", found)
+    write_json(folder.folder / "classification.json", found.to_json())
     return classification.format_table(found)
 
 

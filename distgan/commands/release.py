@@ -27,7 +27,8 @@ from distgan.data.ingest_cache import sha256
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.report.writer import load_template, make_json_ready
+from distgan.evaluation.report.writer import load_template
+from distgan.evaluation.results import make_json_ready
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import Target, run_attacks

@@ -15,7 +15,7 @@ from typing import Any
 
 from distgan.commands.attacked_series import describe_counts
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.report.writer import make_json_ready
+from distgan.evaluation.results import make_json_ready
 
 FEWEST = 10  # people behind a released figure
 DIGITS = 2  # that are kept of a count or figure

@@ -18,6 +18,7 @@ from distgan.evaluation.metrics import fidelity, utility
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
+from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import run_attacks
@@ -48,12 +49,19 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
-    owners = {name: split.owners for name, split in count_splits(table).items()}
-    owner_of = {name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED}
-    results = compute_scores(sets, made, real.meta, settings.evaluate, owners, owner_of)
+    compared = fidelity.Sets(
+        **sets,
+        synthetic=made,
+        owners={name: split.owners for name, split in count_splits(table).items()},
+        owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
+    )
+    found = compute_scores(compared, real.meta, settings.evaluate)
     counts = {name: len(found) for name, found in whole.items()}
-    results["n"].update(counts)
-    results["privacy"] = run_attacks(settings, folder, parallel, most=settings.evaluate.max_series)
+    found = Findings(
+        fidelity=found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
+        usefulness=found.usefulness,
+        privacy=run_attacks(settings, folder, parallel, most=settings.evaluate.max_series),
+    )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
     shown = collect_facts(settings, folder, real.meta, table, windows)
     drawn = catalogue.Drawings()
@@ -65,56 +73,37 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
             settings.evaluate.real_curves,
         )
         drawn.pictures.extend(draw_training_pictures(folder))
-    writer.write(
-        folder.report,
-        folder.scores,
-        results,
-        shown,
-        drawn.pictures,
-        first=drawn.first,
-        explorer=drawn.explorer,
-    )
-    return {"summary": results["verdict"][0]["text"]}
+    writer.write(folder.report, folder.scores, found, shown, drawn)
+    return {"summary": found.fidelity.verdict[0].text}
 
 
-def compute_scores(
-    sets: dict[str, np.ndarray],
-    made: np.ndarray,
-    meta: Meta,
-    chosen: config.Evaluate,
-    owners: dict[str, int],
-    owner_of: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
+def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> Findings:
+    """Scores and utility of synthetic series beside real ones; the attacks are `run_attacks`."""
     steps_per_day = meta.axis.steps_per_day
-    results = fidelity.evaluate(
-        sets["train"],
-        sets["holdout"],
-        made,
-        sets["reference"],
-        steps_per_day=steps_per_day,
+    table = fidelity.evaluate(
+        sets,
+        steps_per_day,
         seed=chosen.seed,
         max_series=chosen.max_series,
         critic_steps=chosen.critic_steps,
-        owners=owners,
-        owner_of=owner_of,
     )
     useful = utility.evaluate(
-        sets["train"],
-        sets["holdout"],
-        made,
+        sets.train,
+        sets.holdout,
+        sets.synthetic,
         steps_per_day=steps_per_day,
         seed=chosen.seed,
-        holdout_owners=owner_of["holdout"],
+        holdout_owners=sets.owner_of["holdout"],
     )
     if useful is not None:
-        results["verdict"].append({"tone": useful["tone"], "text": useful["sentence"]})
-    return {**results, "usefulness": useful}
+        said = Sentence(tone=useful.tone, text=useful.sentence)
+        table = table.model_copy(update={"verdict": [*table.verdict, said]})
+    return Findings(fidelity=table, usefulness=useful)
 
 
 def format_report(folder: Run) -> str:
     """The report for a terminal, as Markdown."""
-    return writer.format_markdown(read_json(folder.scores))
+    return writer.format_markdown(Report.from_json(read_json(folder.scores), str(folder.folder)))
 
 
 def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
@@ -125,23 +114,23 @@ def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.nd
     return np.sort(rng.choice(rows, chosen.max_series, replace=False))
 
 
-def count_splits(table: Table) -> dict[str, writer.Split]:
+def count_splits(table: Table) -> dict[str, Split]:
     found = {}
     for name in ("train", "holdout", "reference"):
         rows = table.rows(name)
         entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
-        found[name] = writer.Split(len(rows), entities, owners)
+        found[name] = Split(len(rows), entities, owners)
     return found
 
 
 def collect_facts(
     settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
-) -> writer.Facts:
+) -> Facts:
     """What the report says of the run."""
     bank = Bank.load(folder.need(folder.bank, "bank"))
     records = {stage: folder.done(stage) or {} for stage in config.STAGES}
     tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
-    return writer.Facts(
+    return Facts(
         name=folder.folder.name,
         source=str(meta.provenance.get("source", "")),
         unit=meta.units,
@@ -153,7 +142,7 @@ def collect_facts(
         windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),
         noticed=records["prepare"].get("suspicions", []),
-        groups=writer.Groups(
+        groups=Groups(
             sizes=[int(size) for size in bank.sizes],
             effective=[float(members) for members in bank.effective],
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
