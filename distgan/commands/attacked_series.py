@@ -18,6 +18,7 @@ from distgan.anonymity.bank import Bank
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
+from distgan.evaluation.results import AttackedCounts
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.generate import regenerate
@@ -40,8 +41,8 @@ class AttackedSeries:
     left_out: int
 
     @property
-    def facts(self) -> dict[str, int]:
-        return {**self.counts, "left_out": self.left_out}
+    def facts(self) -> AttackedCounts:
+        return AttackedCounts(**self.counts, left_out=self.left_out)
 
     @classmethod
     def gather(cls, settings: config.Config, folder: Run, parallel: Parallel) -> "AttackedSeries":
@@ -57,17 +58,16 @@ class AttackedSeries:
         return cls(np.concatenate([candidate, earlier, sample]), counts, left_out)
 
 
-def describe_counts(facts: Mapping[str, int], about: bool = False) -> str:
+def describe_counts(facts: AttackedCounts, about: bool = False) -> str:
     """Say what was attacked; `about`, if the size of the sample, which follows the members', is rounded."""
-    sample = f"{'about ' if about else ''}{facts['sample']:,}"
+    sample = f"{'about ' if about else ''}{facts.sample:,}"
     text = (
-        f"Attacked were the {facts['candidate']:,} series to be released, {facts['earlier']:,} of earlier "
+        f"Attacked were the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
         f"attempts and a sample of {sample} more from the same generator."
     )
-    if facts["left_out"]:
+    if facts.left_out:
         text += (
-            f" {facts['left_out']:,} series of earlier attempts, of another split or beyond what fits, were "
-            "not."
+            f" {facts.left_out:,} series of earlier attempts, of another split or beyond what fits, were not."
         )
     return text
 

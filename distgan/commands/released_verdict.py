@@ -15,7 +15,7 @@ from typing import Any
 
 from distgan.commands.attacked_series import describe_counts
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.results import make_json_ready
+from distgan.evaluation.results import AttackedCounts, AttackResult, Evidence, Verdict
 
 FEWEST = 10  # people behind a released figure
 DIGITS = 2  # that are kept of a count or figure
@@ -32,14 +32,14 @@ ROUNDED = (
 OF_ONE_ENTITY = ("largest_share", "lowered")  # of a group, in the manifest
 
 
-def make_public_verdict(verdict: Mapping[str, Any], private: bool) -> dict[str, Any]:
+def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
     """Return the verdict as it leaves, ready for JSON.
 
     Args:
         verdict: as `release.judge` makes it, of a release that passed.
         private: the bank is differentially private: round counts and figures.
     """
-    public: dict[str, Any] = make_json_ready(dict(verdict))
+    public = verdict.to_json()
     result = public["privacy"]
     for kind in ("attacks", "others"):
         result[kind] = [make_public_attack(each, private) for each in result[kind]]
@@ -48,10 +48,11 @@ def make_public_verdict(verdict: Mapping[str, Any], private: bool) -> dict[str, 
     evidence = result["evidence"]
     for name in ("members", "strangers", "synthetic"):
         evidence[name] = round_count(evidence[name])
-    result["sentence"] = battery.sentence(result["outcome"], result["attacks"], evidence, about=True)
+    attacks = [AttackResult.model_validate(each) for each in result["attacks"]]
+    result["sentence"] = battery.sentence(result["outcome"], attacks, Evidence(**evidence), about=True)
     result["attacked"]["sample"] = round_count(result["attacked"]["sample"])
     public["sentence"], public["rounded"] = result["sentence"], ROUNDED
-    public["attacked"] = describe_counts(result["attacked"], about=True)
+    public["attacked"] = describe_counts(AttackedCounts(**result["attacked"]), about=True)
     for check in public["checks"]:
         if check["name"] not in OF_PUBLIC_THINGS:
             check["verified"] = [round_numbers_in(line) for line in check["verified"]]

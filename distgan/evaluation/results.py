@@ -24,12 +24,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from distgan.errors import UserError
 from distgan.preflight import REPORT_SCHEMA
 
+PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/1", "distgan.verdict/1"
+
 Tone = Literal["good", "warn", "bad", "note"]
 Standing = Literal["real", "between", "floor"]
+Outcome = Literal["pass", "over", "insufficient", "report", "skipped"]  # the last two have no limit
 Scores = dict[str, float | None]  # by name of the score; None where one does not exist
 
 
-class Result(BaseModel):
+class JsonResult(BaseModel):
     """What was found; it is never changed, only copied with other fields (`model_copy`)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -58,14 +61,14 @@ def make_json_ready(content: Any) -> Any:
 # ------------------------------------------------------------------------------------------------- the scores
 
 
-class Sentence(Result):
+class Sentence(JsonResult):
     """A finding in plain words."""
 
     tone: Tone
     text: str
 
 
-class ScoreMeaning(Result):
+class ScoreMeaning(JsonResult):
     """What a score is: a column of the table. `better` says in which direction."""
 
     name: str
@@ -76,7 +79,7 @@ class ScoreMeaning(Result):
     meaning: str
 
 
-class Row(Result):
+class Row(JsonResult):
     """A set of `n` series: its scores, their standard errors, and those of differences to the real rows."""
 
     name: str
@@ -87,7 +90,7 @@ class Row(Result):
     noise_to: dict[str, Scores]
 
 
-class Counts(Result):
+class Counts(JsonResult):
     """Series in each set; `target` and its owners are what all rows are measured against, `compared` series
     at a time.
     """
@@ -101,7 +104,7 @@ class Counts(Result):
     compared: int
 
 
-class Measurements(Result):
+class Measurements(JsonResult):
     """Every row's scores, before anything is concluded.
 
     Attributes:
@@ -139,7 +142,7 @@ class ScoreTable(Measurements):
 # ------------------------------------------------------------------------------------ utility, classification
 
 
-class Interval(Result):
+class Interval(JsonResult):
     """A mean over owners with its interval of 95 %, which one owner has not."""
 
     value: float
@@ -155,13 +158,13 @@ class UtilityRow(Interval):
     n: int
 
 
-class UtilityCounts(Result):
+class UtilityCounts(JsonResult):
     owners: int
     series: int
     samples: int
 
 
-class UtilityErrors(Result):
+class UtilityErrors(JsonResult):
     """Errors on held-out series by what the forecaster was trained on, in the naive forecast's error; `gaps`
     are paired differences of rows.
     """
@@ -181,13 +184,13 @@ class Utility(UtilityErrors):
     sentence: str
 
 
-class ClassifiedSeries(Result):
+class ClassifiedSeries(JsonResult):
     real: int
     synthetic: int
     test: int
 
 
-class Classification(Result):
+class Classification(JsonResult):
     """Accuracy by what the classifier was trained on; `gain` is what synthetic series add to real ones."""
 
     labels: list[str]
@@ -195,6 +198,106 @@ class Classification(Result):
     test_owners: int
     draws: int
     rows: dict[str, Interval]
+
+
+# ------------------------------------------------------------------------------------------------ the attacks
+
+
+class Figure(JsonResult):
+    """A statistic with its interval of 95 %: `n` owners were attacked, and compared with `non_members`, where
+    they are another number.
+    """
+
+    n: int
+    non_members: int | None = None
+    value: int | float | None
+    low: int | float | None
+    high: int | float | None
+
+
+class AttackGroup(Figure):
+    """An attack on those of one exposure."""
+
+    name: str
+
+
+class AttackResult(Figure):
+    """A line of the battery's result. The note leaves with a release; the detail may say what was found in
+    few people, and stays with the run.
+    """
+
+    id: str
+    title: str
+    statistic: str
+    limit: int | float | None
+    source: str
+    outcome: Outcome
+    groups: list[AttackGroup]
+    note: str
+    detail: str = ""
+
+
+class Evidence(JsonResult):
+    """How many were compared, and how many of each side are needed."""
+
+    members: int
+    strangers: int
+    synthetic: int
+    needed: int
+
+
+class PrivacyResult(JsonResult):
+    """All attacks together: those with a limit, `others` without one or not tried, and what can be said."""
+
+    version: str = Field(default=PRIVACY_SCHEMA, alias="schema")
+    outcome: Literal["pass", "over", "insufficient"]
+    sentence: str
+    attacks: list[AttackResult]
+    others: list[AttackResult]
+    claims: list[str]
+    evidence: Evidence
+
+
+class AttackedCounts(JsonResult):
+    """Of the series that were attacked: those to leave, of earlier attempts, of the generator's sample; and
+    how many of earlier attempts could not be taken.
+    """
+
+    candidate: int
+    earlier: int
+    sample: int
+    left_out: int
+
+
+class ReleasePrivacy(PrivacyResult):
+    """The attacks before a release."""
+
+    attacked: AttackedCounts
+
+
+class CheckResult(JsonResult):
+    """Whether a promise holds; if not, why; and what was verified, a line each."""
+
+    name: str
+    holds: bool
+    text: str
+    verified: list[str]
+
+
+class Verdict(JsonResult):
+    """The content of release-verdict.json: whether a run's series may leave. `attacked` says in words which
+    series were attacked; `privacy` is None where no attack was run.
+    """
+
+    version: str = Field(default=VERDICT_SCHEMA, alias="schema")
+    exit_code: int
+    sentence: str
+    attacked: str
+    checks: list[CheckResult]
+    privacy: ReleasePrivacy | None
+    run: str
+    made: str
+    maker: str
 
 
 # ---------------------------------------------------------------------------------------- the report of a run
@@ -263,15 +366,15 @@ class Facts:
     identity: str = ""
 
 
-class Findings(Result):
+class Findings(JsonResult):
     """All that is found about a set of synthetic series; None where it was not asked or cannot be."""
 
     fidelity: ScoreTable
     usefulness: Utility | None = None
-    privacy: dict[str, Any] | None = None
+    privacy: PrivacyResult | None = None
 
 
-class Answer(Result):
+class Answer(JsonResult):
     """Of one of the two questions of a data owner."""
 
     question: str
@@ -280,14 +383,14 @@ class Answer(Result):
     text: str
 
 
-class Mark(Result):
+class Mark(JsonResult):
     """A row on the small drawing of a score: 0 is best, 100 the worst of the rows."""
 
     row: str
     place: float
 
 
-class Card(Result):
+class Card(JsonResult):
     """A number of the first screen."""
 
     name: str
@@ -302,7 +405,7 @@ class Card(Result):
 class Report(Findings):
     """The content of report.json."""
 
-    version: str = Field(REPORT_SCHEMA, alias="schema")
+    version: str = Field(default=REPORT_SCHEMA, alias="schema")
     facts: Facts
     answers: list[Answer]
     headline: list[Card]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
 from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
+from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.build_bank import TRACING, assign_non_members
@@ -48,7 +48,7 @@ def run_attacks(
     most: int,
     target: Target = Target(),
     progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any] | None:
+) -> PrivacyResult | None:
     """The battery's result for a run; None if nobody was held out to compare with.
 
     Args:

@@ -73,8 +73,8 @@ def privacy_failure(run: Run) -> str:
     Whether the evidence is enough to release anything is another question, and `release` asks it.
     """
     report = read_report(run)
-    if report.privacy is not None and report.privacy["outcome"] == battery.OVER:
-        return str(report.privacy["sentence"])
+    if report.privacy is not None and report.privacy.outcome == battery.OVER:
+        return report.privacy.sentence
     rows = report.fidelity.by_name
     return verdict.explain_nearness(rows[verdict.MODEL], rows)
 

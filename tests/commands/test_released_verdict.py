@@ -1,11 +1,9 @@
 """What leaves with a release says nothing exact of the people behind it under epsilon, and never of a few."""
 
-import copy
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +19,11 @@ from distgan.evaluation.attacks import battery, rates
 from distgan.evaluation.attacks.battery import Attack, Found
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.report.writer import load_template
+from distgan.evaluation.results import AttackedCounts, CheckResult, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
 
 MEMBERS, OTHERS, SAMPLE = 6543, 6427, 5931
-FACTS = {"candidate": 612, "earlier": 0, "sample": SAMPLE, "left_out": 0}
+FACTS = AttackedCounts(candidate=612, earlier=0, sample=SAMPLE, left_out=0)
 DETAIL = "as it stands, windows of a day: 2 members and 1 non-members found"
 OUTLIERS = Measured(0.5372, 0.5183, 0.5561, 0.5, 328, 7)
 
@@ -40,38 +39,35 @@ def found_of(attack: Attack) -> Found:
     return Found(rates.rate(31, MEMBERS))
 
 
-def judged() -> dict[str, Any]:
+def judged() -> Verdict:
     """A verdict that passed, as the gate makes it."""
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2", "P4a", "P6")]
     every = [battery.told(attack, found_of(attack), enough=True) for attack in chosen]
-    evidence = {"members": MEMBERS, "strangers": OTHERS, "synthetic": 6543, "needed": 3000}
+    evidence = Evidence(members=MEMBERS, strangers=OTHERS, synthetic=6543, needed=3000)
     sentence = battery.sentence("pass", every, evidence)
-    return {
-        "exit_code": 0,
-        "sentence": sentence,
-        "attacked": describe_counts(FACTS),
-        "checks": [
-            {"name": "the synthetic series", "holds": True, "text": "", "verified": ["series: 612, whole"]},
-            {
-                "name": "owners are people",
-                "holds": True,
-                "text": "",
-                "verified": ["owners: 14,089, none with"],
-            },
-        ],
-        "privacy": {
-            "outcome": "pass",
-            "sentence": sentence,
-            "attacks": every,
-            "others": [],
-            "claims": [],
-            "evidence": evidence,
-            "attacked": FACTS,
-        },
-        "run": "0123456789abcdef",
-        "made": "2026-01-01",
-        "maker": "distgan",
+    verified = {
+        "the synthetic series": "series: 612, whole",
+        "owners are people": "owners: 14,089, none with",
     }
+    checks = [CheckResult(name=name, holds=True, text="", verified=[line]) for name, line in verified.items()]
+    return Verdict(
+        exit_code=0,
+        sentence=sentence,
+        attacked=describe_counts(FACTS),
+        checks=checks,
+        privacy=ReleasePrivacy(
+            outcome="pass",
+            sentence=sentence,
+            attacks=every,
+            others=[],
+            claims=[],
+            evidence=evidence,
+            attacked=FACTS,
+        ),
+        run="0123456789abcdef",
+        made="2026-01-01",
+        maker="distgan",
+    )
 
 
 def numbers(text: str) -> set[float]:
@@ -92,7 +88,7 @@ def test_under_epsilon_no_exact_count_or_figure_leaves() -> None:
         ["owners: about 14,000, none with"],
     ]
     assert released_verdict.ROUNDED in page
-    before = {each["id"]: each for each in judged()["privacy"]["attacks"]}
+    before = {each["id"]: each for each in judged().to_json()["privacy"]["attacks"]}
     for each in public["privacy"]["attacks"]:
         assert each["low"] <= before[each["id"]]["low"] and before[each["id"]]["high"] <= each["high"]
         for figure in (each, *each["groups"]):
@@ -108,9 +104,9 @@ def test_under_epsilon_no_exact_count_or_figure_leaves() -> None:
 def test_no_figure_of_few_people_leaves(private: bool) -> None:
     """The looks of the fragment attacks, what they found in words, and exposures with few on either side."""
     verdict = judged()
-    kept = copy.deepcopy(verdict)
+    kept = verdict.to_json()
     public = make_public_verdict(verdict, private)
-    assert verdict == kept  # the run's own copy says all
+    assert verdict.to_json() == kept  # the run's own copy says all
     attacks = {each["id"]: each for each in public["privacy"]["attacks"]}
     for name in ("P1", "P2"):
         assert DETAIL not in json.dumps(attacks[name]) and attacks[name]["groups"] == []
@@ -130,7 +126,7 @@ def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     attack = next(each for each in battery.BATTERY if each.id == "P1")
     found = battery._fragments(lambda scene: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
     told = battery.told(attack, found, enough=True)
-    assert (told["note"], told["detail"]) == ("", DETAIL)
+    assert (told.note, told.detail) == ("", DETAIL)
 
 
 def test_a_rounded_end_stays_within_the_limit_it_held() -> None:

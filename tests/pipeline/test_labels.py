@@ -301,28 +301,28 @@ def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> Lab
 
 def test_a_classifier_on_good_and_on_useless_series() -> None:
     real, test = moves(40, 0), moves(60, 1)
-    good = classification.classify(real, [moves(40, 2), moves(40, 3)], test)["rows"]
-    assert good["real"]["value"] > 0.95 and good["synthetic"]["value"] > 0.95
-    assert good["commonest label"]["value"] == pytest.approx(0.5)
-    assert good["gain"]["value"] == pytest.approx(good["real + synthetic"]["value"] - good["real"]["value"])
-    swapped = classification.classify(real, [moves(40, 2, (2.0, 8.0))], test)["rows"]
-    assert swapped["synthetic"]["value"] < 0.05  # labels the wrong way round: it recognises nothing
+    good = classification.classify(real, [moves(40, 2), moves(40, 3)], test).rows
+    assert good["real"].value > 0.95 and good["synthetic"].value > 0.95
+    assert good["commonest label"].value == pytest.approx(0.5)
+    assert good["gain"].value == pytest.approx(good["real + synthetic"].value - good["real"].value)
+    swapped = classification.classify(real, [moves(40, 2, (2.0, 8.0))], test).rows
+    assert swapped["synthetic"].value < 0.05  # labels the wrong way round: it recognises nothing
     row = swapped["real + synthetic"]
-    assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+    assert 0 <= row.low <= row.value <= row.high <= 1
 
 
 def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
     """Two owners, one always right and one always wrong: anything from 0 to 1."""
     owners = np.repeat([0, 1], 10)
     found = classification._interval((owners == 0).astype(float), owners)
-    assert (found["value"], found["low"], found["high"]) == (0.5, 0, 1)
+    assert (found.value, found.low, found.high) == (0.5, 0, 1)
 
 
 def test_one_owner_has_no_interval() -> None:
     test = moves(60, 1)
     alone = Labelled(test.series, test.labels, np.zeros(60, int))
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
-    assert found["rows"]["gain"]["low"] is None
+    assert found.rows["gain"].low is None
     assert classification.format_table(found).count("one owner: no interval") == 5
 
 

@@ -22,6 +22,7 @@ from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.engine.telemetry import Telemetry
 from distgan.errors import DiskFull
+from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.report import verdict
 from distgan.files import read_tensors, write_tensors
 from distgan.parallel.processes import Parallel
@@ -122,9 +123,9 @@ def test_of_large_sets_only_what_is_compared_is_read(
 ) -> None:
     again, measured, seen = copy(run, tmp_path / "run"), evaluate.compute_scores, {}
 
-    def watched(sets: dict[str, np.ndarray], made: np.ndarray, *rest: object) -> object:
-        seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
-        return measured(sets, made, *rest)
+    def watched(sets: fidelity.Sets, *rest: object) -> object:
+        seen.update({name: len(values) for name, values in sets.arrays.items()})
+        return measured(sets, *rest)
 
     monkeypatch.setattr(evaluate, "compute_scores", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])

@@ -19,6 +19,17 @@ import yaml
 from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import UserError
+from distgan.evaluation.report.verdict import MODEL, REAL
+from distgan.evaluation.results import (
+    Counts,
+    Evidence,
+    Facts,
+    Groups,
+    PrivacyResult,
+    Report,
+    Row,
+    ScoreTable,
+)
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import ray_session, results, runner, scores, trial
@@ -184,14 +195,21 @@ def report(
     """A report with the given values; scores left out do not exist for the data."""
     run.folder.mkdir(parents=True, exist_ok=True)
     every = dict.fromkeys(scores.BY_NAME)
-    noises = {"real hold-out": dict.fromkeys(every, noise)}
+    noises = {REAL: dict.fromkeys(every, noise)}
     rows = [
-        {"name": "model", "values": {**every, **model}, "noise_to": noises},
-        {"name": "real hold-out", "values": {**every, **real}, "noise": dict.fromkeys(every, noise)},
+        Row(name=name, meaning="", n=9, values={**every, **values}, noise=noises[REAL], noise_to=noises)
+        for name, values in ((MODEL, model), (REAL, real))
     ]
-    facts = {"groups": {"tracing_auc": [0.55, 0.61]}}
-    content = {"facts": facts, "fidelity": {"rows": rows}, "privacy": privacy}
-    run.scores.write_text(json.dumps(content))
+    counts = Counts(**dict.fromkeys(Counts.model_fields, 9))
+    measured = {"n": counts, "owners": {}, "real_row": "", "scores": [], "rows": rows, "lags": {}}
+    table = ScoreTable(**measured, standing={}, blind_to_copier=[], verdict=[])
+    facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
+    attacks = None
+    if privacy is not None:
+        evidence = Evidence(members=9, strangers=9, synthetic=9, needed=3000)
+        attacks = PrivacyResult(**privacy, attacks=[], others=[], claims=[], evidence=evidence)
+    shown = {"facts": facts, "answers": [], "headline": [], "pictures": []}
+    run.scores.write_text(json.dumps(Report(fidelity=table, privacy=attacks, **shown).to_json()))
     return run
 
 
@@ -539,6 +557,17 @@ import os, subprocess, sys
 from pathlib import Path
 from distgan import config
 from distgan.run import Run
+from distgan.evaluation.report.verdict import MODEL, REAL
+from distgan.evaluation.results import (
+    Counts,
+    Evidence,
+    Facts,
+    Groups,
+    PrivacyResult,
+    Report,
+    Row,
+    ScoreTable,
+)
 from distgan.sweep import ray_session
 with ray_session.prepare_environment(Run(Path(sys.argv[1])), None) as temporary:
     import ray

@@ -218,20 +218,20 @@ def _conclude(found: UtilityErrors) -> Utility:
     text = (
         "Training the forecaster on synthetic instead of real series leaves "
         f"{made.value:.0%} instead of {real.value:.0%} of the naive forecast's error "
-        f"(difference {gap.value:+.1%}, {_is_significant(gap)})."
+        f"(difference {gap.value:+.1%}, {_format_interval(gap)})."
     )
     if real.value >= 1:
         text += " Real series themselves teach it no more than the naive forecast knows."
-    return Utility(**dict(found), tone=_tone(gap, 1 - real.value), sentence=text)
+    return Utility(**dict(found), tone=choose_tone(gap, 1 - real.value), sentence=text)
 
 
-def _is_significant(gap: Interval) -> str:
+def _format_interval(gap: Interval) -> str:
     if gap.low is None:
         return "one owner: no interval"
     return f"95 % interval {gap.low:+.1%} to {gap.high:+.1%}"
 
 
-def _tone(gap: Interval, useful: float) -> Tone:
+def choose_tone(gap: Interval, useful: float) -> Tone:
     """By the share that is lost of what real series teach: a problem only where the loss is sure."""
     if useful <= 0 or gap.low is None:
         return "note"

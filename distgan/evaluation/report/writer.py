@@ -172,7 +172,7 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[Tone, str, str]:
             "over": ("bad", "No"),
             "insufficient": ("warn", "Not enough evidence"),
         }
-        return *shorts[privacy["outcome"]], privacy["sentence"]
+        return *shorts[privacy.outcome], privacy.sentence
     share = findings.fidelity.by_name[MODEL].values["copies"] or 0
     if share > 0:
         return "bad", "No", f"{share:.1%} of them are near copies of training series."
@@ -235,16 +235,16 @@ def _utility_card(findings: Findings) -> Card | None:
 def _privacy_card(findings: Findings) -> Card | None:
     if (privacy := findings.privacy) is None:
         return None
-    over = sum(attack["outcome"] == "over" for attack in privacy["attacks"])
-    few = sum(attack["outcome"] == "insufficient" for attack in privacy["attacks"])
+    over = sum(attack.outcome == "over" for attack in privacy.attacks)
+    few = sum(attack.outcome == "insufficient" for attack in privacy.attacks)
     standings: dict[str, Standing | None] = {"pass": "real", "over": "floor", "insufficient": None}
     return Card(
         name="privacy",
         title="Privacy attacks",
         value=over,
-        text=f"{over} of {len(privacy['attacks'])}",
+        text=f"{over} of {len(privacy.attacks)}",
         context="attacks over their limit" + (f", {few} with too few entities to tell" if few else ""),
-        standing=standings[privacy["outcome"]],
+        standing=standings[privacy.outcome],
     )
 
 
