@@ -40,7 +40,7 @@ class Trained:
                 f"{folder.folder} trained {settings.model.name}, which filters series and makes none; use "
                 "distgan denoise RUN SERIES OUT"
             )
-        folder.need(folder.gan / "generator.safetensors", "gan")
+        folder.need(folder.generator_weights, "gan")
         scaler, meta = read_scaler(folder)
         bank = Bank.load(folder.need(folder.bank, "bank"))
         return cls(folder, settings, bank, scaler, meta)

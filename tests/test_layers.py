@@ -1,6 +1,8 @@
 """Imports point down only, lazy ones included; heavy libraries have one home; functions stay short."""
 
 import ast
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +38,21 @@ HOMES = {
     "optuna": {"sweep.ray_backend"},
 }
 LONGEST_FUNCTION = 60  # lines
+FILE_NAME = re.compile(
+    r"[\w*.-]*[A-Za-z][\w*-]*\.(json|jsonl|zarr|safetensors|csv|html|npz|npy|parquet|png|txt|yaml)"
+)
+FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache holds
+    "run",
+    "sweep.files",
+    "engine.trainer",  # beside the checkpoints
+    "anonymity.manifest",  # the bank
+    "anonymity.dp.ledger",  # beside the drawn sums
+    "data.ingest_cache",
+    "data.formats.containers",  # of what was unpacked
+    "data.formats.auckland",  # of an installed package
+    "arguments",  # of a page in the working folder
+    "commands.denoise",  # of a temporary store
+}
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))
 
 
@@ -111,6 +128,29 @@ def test_functions_stay_short(path: Path) -> None:
         and (length := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
     ]
     assert long == []
+
+
+def file_names(tree: ast.AST) -> Iterator[str]:
+    """Names of files that the code spells out, with a star for what is put in; not those in docstrings."""
+    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        text = ""
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "*" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            text = node.value
+        if FILE_NAME.fullmatch(text):
+            yield text
+
+
+def test_the_name_of_an_artefact_stands_once() -> None:
+    names = {module_name(path): list(file_names(ast.parse(path.read_text("utf-8")))) for path in MODULES}
+    assert {module: found for module, found in names.items() if found and module not in FILE_HOMES} == {}
+    times = Counter(name for found in names.values() for name in found)
+    assert [name for name, count in times.items() if count > 1] == []
+    assert {"report.json", "series.zarr", "points-*.npy", "trial.json"} <= set(
+        names["run"] + names["sweep.files"]
+    )
 
 
 def test_a_broken_layer_is_noticed() -> None:

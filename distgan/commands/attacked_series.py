@@ -15,7 +15,7 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity.bank import Bank
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
 from distgan.evaluation.results import AttackedCounts
@@ -115,7 +115,7 @@ def generate_again(
 
 def draw_sample(settings: config.Config, folder: Run, parallel: Parallel, candidates: int) -> np.ndarray:
     """So many more series of the generator that there are as many as members, `MOST_SAMPLED` at most."""
-    members = len(read_table(private_table(folder.series)).rows("train"))
+    members = len(read_table(folder.private_table).rows("train"))
     count = max(0, min(members, MOST_SAMPLED) - candidates)
     meta = Store.open(folder.synthetic).meta
     if not count:

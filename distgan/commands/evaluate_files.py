@@ -25,6 +25,7 @@ from distgan.evaluation.report.verdict import COPIER, REAL
 from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.pipeline.evaluate import compute_scores
+from distgan.run import Run
 
 ALIGN = (
     "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str]) -> str:
     found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
     view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
     drawn = catalogue.draw_all(sets["holdout"], made.values, view, settings.evaluate.real_curves)
-    page, scores = options.out / "report.html", options.out / "report.json"
+    page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
     writer.write(page, scores, found, known, drawn)
     return f"report    {page}\n\n{writer.format_markdown(Report.from_json(read_json(scores), str(scores)))}"

@@ -39,7 +39,7 @@ from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
-from distgan.run import Run
+from distgan.run import ReleaseFolder, Run
 
 STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
 MOST_OWNERS = 10_000  # of each side are attacked
@@ -79,11 +79,11 @@ def run(folder: Run, place: Path) -> str:
     try:
         with folder.lock():
             verdict = judge(settings, folder, parallel)
-            save(verdict.to_json(), folder.folder / "release-verdict")
+            save(verdict.to_json(), folder.release_verdict)
             if verdict.privacy is not None:
                 remember(verdict, settings, folder)
             if verdict.exit_code:
-                where = folder.folder / "release-verdict.html"
+                where = folder.release_verdict.with_suffix(".html")
                 raise ERRORS[verdict.exit_code](f"{verdict.sentence} Nothing was released; see {where}")
             write_release(place, verdict, settings, folder)
     finally:
@@ -276,8 +276,8 @@ def strictest_settings(held: config.Bank) -> config.Bank | None:
 
 
 def save(content: Mapping[str, Any], place: Path) -> None:
-    """`place`.json and `place`.html."""
-    write_json(place.with_suffix(".json"), content)
+    """JSON to `place`, and beside it the page with the ending .html."""
+    write_json(place, content)
     write_text(
         place.with_suffix(".html"),
         load_template("verdict.html.jinja").render(verdict=content),
@@ -289,7 +289,7 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, folder
     form = settings.generate.format
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
-        inside = Run(temporary)
+        inside = ReleaseFolder(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
             export(
@@ -301,13 +301,11 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, folder
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
-        write_json(
-            temporary / "bank-manifest.json", make_public_manifest(read_json(folder.bank / manifest.MANIFEST))
-        )
+        write_json(inside.bank_manifest, make_public_manifest(read_json(folder.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
-        save({**public, "files": sums}, temporary / "verdict")
-        write_text(temporary / "README.txt", format_readme(public, settings, folder, form))
+        save({**public, "files": sums}, inside.verdict)
+        write_text(inside.readme, format_readme(public, settings, folder, form))
         publish(temporary)
 
 

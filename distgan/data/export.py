@@ -21,6 +21,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.files import whole_file, whole_folder, write_text
+from distgan.run import labels_beside, readme_beside
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of series in memory at a time, in a long table
@@ -129,12 +130,12 @@ def write_labels(place: Path, labels: Sequence[str]) -> None:
 
 def readme_of(place: Path) -> Path:
     """synthetic.csv -> synthetic.README.txt."""
-    return place.with_name(f"{place.stem}.README.txt")
+    return readme_beside(place)
 
 
 def labels_of(place: Path) -> Path:
     """synthetic.csv -> synthetic.labels.csv."""
-    return place.with_name(f"{place.stem}.labels.csv")
+    return labels_beside(place)
 
 
 def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str, labelled: bool) -> None:

@@ -11,7 +11,7 @@ from distgan import config, models
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import parsing
@@ -20,7 +20,7 @@ from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
 from distgan.parallel.processes import Parallel
-from distgan.pipeline.build_bank import TRACING, assign_non_members
+from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.train_encoder import load_encoder, load_vae
 from distgan.pipeline.train_gan import count_labels
 from distgan.pipeline.training_data import TrainingData, owner_codes, read_owners
@@ -62,7 +62,7 @@ def run_attacks(
     if not sides["holdout"].num_series:
         return None
     members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "holdout")]
     inside, beside = assign_groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
@@ -103,7 +103,7 @@ def state_guarantees(bank: Bank) -> list[str]:
 
 
 def load_tracing(folder: Run) -> list[tracing.Attack]:
-    path = folder.clusters / TRACING
+    path = folder.cluster_files.tracing
     fields = tracing.Attack.__dataclass_fields__
     told = read_json(path) if path.exists() else []
     with parsing(path):
@@ -138,7 +138,7 @@ def assign_groups(
     holdout: TrainingData,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The group of each member's series, and the one each stranger's would be in."""
-    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    members = Members.load(folder.need(folder.cluster_files.members, "bank"))
     places = np.searchsorted(TrainingData.open(folder).rows, train.rows)
     return members.groups[places], assign_non_members(settings, folder, parallel, holdout, members, bank)[1]
 

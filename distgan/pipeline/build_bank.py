@@ -27,12 +27,11 @@ from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, read_owners
 from distgan.run import Run
 
-TRACING = "tracing.json"
-
 
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    clusters = folder.need(folder.clusters, "cluster")
-    points, groups = np.load(clusters / "points.npy"), np.load(clusters / "groups.npy")
+    folder.need(folder.clusters, "cluster")
+    clusters = folder.cluster_files
+    points, groups = np.load(clusters.points), np.load(clusters.groups)
     data = TrainingData.open(folder)
     if settings.privacy.epsilon is not None:
         bank = build_private_bank(settings, folder, data, points, groups)
@@ -63,7 +62,7 @@ def build_plain_bank(
         labels,
     )
     bank = replace(bank, owners=effective_owners(settled, read_owners(data, folder)))
-    settled.save(folder.clusters / "members.safetensors")
+    settled.save(folder.cluster_files.members)
     bank.save(folder.bank)
     return bank
 
@@ -83,7 +82,7 @@ def build_private_bank(
         noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
         return noisy.tensors()
 
-    projection = Projection.load(folder.clusters / "projection.safetensors")
+    projection = Projection.load(folder.cluster_files.projection)
     query = query_of(
         folder,
         "groups",
@@ -99,14 +98,14 @@ def build_private_bank(
     keeps = private_bank.kept_cells(sums, settings.bank)
     groups = private_bank.groups_of_cells(points, cells, keeps, bank)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
-    members.save(folder.clusters / "members.safetensors")
+    members.save(folder.cluster_files.members)
     bank.save(folder.bank)
     return bank
 
 
 def private_facts(folder: Run) -> dict[str, Any]:
     """Return what the cluster stage has noted of a private partition."""
-    facts = read_record(folder.clusters / "clusters.json")
+    facts = read_record(folder.cluster_files.facts)
     if "cells" not in facts:
         raise UserError(
             f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
@@ -126,7 +125,7 @@ def run_tracing(
     farthest: float = tracing.FARTHEST,
 ) -> list[tracing.Attack]:
     """The tracing attack on the bank, with the held-out and reference series as strangers."""
-    members = Members.load(folder.clusters / "members.safetensors")
+    members = Members.load(folder.cluster_files.members)
     others = TrainingData.open(folder, ("holdout", "reference"))
     if not others.num_series:
         return []
@@ -162,7 +161,7 @@ def assign_non_members(
     Under a promise of privacy all series of an entity have one point and one group, made as members' are.
     Else a group is that of the member that is most like.
     """
-    projection = Projection.load(folder.clusters / "projection.safetensors")
+    projection = Projection.load(folder.cluster_files.projection)
     found = encode_series(settings, folder, parallel, others)
     if bank.promise is None:
         points = projection(found)
@@ -206,7 +205,7 @@ def mask_averaged_rows(settings: config.Config, folder: Run, bank: Bank, members
 
 def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
     """Aggregates only; kept among the owner's files all the same."""
-    path = folder.clusters / TRACING
+    path = folder.cluster_files.tracing
     write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
 
 

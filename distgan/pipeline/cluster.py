@@ -32,12 +32,11 @@ from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.training_data import TrainingData, read_owners, refuse_shared_owners
 from distgan.progress import Progress
 from distgan.rng import keyed_generator
-from distgan.run import Run
+from distgan.run import ClusterFiles, Run
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
 BLOCKS = 64  # to share, where the latents suffice; the same ones whatever the number of processes
 PRIOR_POINTS = 256  # drawn from the prior for each cell of a private partition
-CHOICE = "choice.json"
 Facts = dict[str, Any]
 
 
@@ -60,7 +59,7 @@ class Share:
             min(blocks * rank // parallel.world_size * size, store.num_series)
             for rank in (parallel.rank, parallel.rank + 1)
         )
-        return cls(store, first, end, size, work_folder(folder) / f"points-{parallel.rank}.npy")
+        return cls(store, first, end, size, folder.projected_points(parallel.rank))
 
     def latents(self) -> Iterator[np.ndarray]:
         for first in range(self.first, self.end, self.size):
@@ -117,7 +116,7 @@ def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -
     entities, labels = data.entity_codes, read_labels(data, settings, floor)
     count, choice = choose_cluster_count(settings, share, entities, floor, device, parallel)
     found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
-    np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
+    np.save(folder.cluster_labels(parallel.rank), found.assignment)
     parallel.barrier()
     return parallel.on_main(
         lambda: form_groups(
@@ -212,10 +211,9 @@ def form_groups(
     processes: int,
 ) -> Facts:
     """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
-    work = work_folder(folder)
     points, assignment = (
-        np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
-        for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
+        np.concatenate([np.load(file) for rank in range(processes) if (file := place_of(rank)).exists()])
+        for place_of in (folder.projected_points, folder.cluster_labels)
     )
     complete = replace(found, assignment=assignment)
     groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
@@ -269,14 +267,15 @@ def save(
     facts: Facts,
 ) -> None:
     with whole_folder(folder.clusters) as place:
-        projection.save(place / "projection.safetensors")
-        np.save(place / "points.npy", points)
-        np.save(place / "groups.npy", groups)
-        write_json(place / "clusters.json", facts)
+        files = ClusterFiles(place)
+        projection.save(files.projection)
+        np.save(files.points, points)
+        np.save(files.groups, groups)
+        write_json(files.facts, facts)
         if choice is not None:
             tried = {name: np.asarray(getattr(choice, name)).tolist() for name in choice.__dataclass_fields__}
-            write_json(place / CHOICE, tried)
-            write_bytes(place / "choice.png", style.render(population.elbow(**tried)))
+            write_json(files.choice, tried)
+            write_bytes(files.choice_picture, style.render(population.elbow(**tried)))
 
 
 # -------------------------------------------------------------------------------------- a private partition

@@ -52,8 +52,8 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
 
 def parts_folder(folder: Run) -> Path:
     """Named after the encoder's weights: another encoder's parts are never taken for this one's."""
-    weights = hashlib.sha256((folder.encoder / "vae.safetensors").read_bytes()).hexdigest()[:12]
-    return folder.folder / f"latents.parts-{weights}"
+    weights = hashlib.sha256((folder.encoder_weights).read_bytes()).hexdigest()[:12]
+    return folder.latent_parts(weights)
 
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:

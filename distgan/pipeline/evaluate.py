@@ -11,7 +11,7 @@ from distgan import config
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, Table, private_table, read_table
+from distgan.data.store.private_table import SPLITS, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.evaluation.metrics import fidelity, utility
@@ -22,8 +22,7 @@ from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence
 from distgan.files import read_json, read_lines
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import run_attacks
-from distgan.pipeline.build_bank import TRACING, format_guarantee
-from distgan.pipeline.cluster import CHOICE
+from distgan.pipeline.build_bank import format_guarantee
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
 from distgan.rng import keyed_generator
@@ -43,7 +42,7 @@ TRAININGS = ("encoder", "gan")
 def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
     real = open_series(folder)
     synthetic = Store.open(folder.need(folder.synthetic, "generate"))
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     whole = {name: select_rows(real, table, name, folder) for name in SPLITS}
     whole["synthetic"] = np.arange(synthetic.num_series)
     rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
@@ -148,7 +147,7 @@ def collect_facts(
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
             floor=bank.floor,
             tracing_limit=settings.bank.max_tracing_auc,
-            attacks=read_if_present(folder.clusters / TRACING) or [],
+            attacks=read_if_present(folder.cluster_files.tracing) or [],
             promise="" if bank.promise is None else f"The bank is {format_guarantee(bank)}.",
             covered=[] if bank.promise is None else [dp.COVERED, dp.NOT_COVERED],
             study=bank.settings.study,
@@ -169,7 +168,7 @@ def read_if_present(path: Path) -> Any:
 
 def draw_cluster_choice(folder: Run) -> list[style.Picture]:
     """How the number of clusters was chosen, if it was."""
-    choice = read_if_present(folder.clusters / CHOICE)
+    choice = read_if_present(folder.cluster_files.choice)
     if choice is None:
         return []
     return [

@@ -16,7 +16,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, private_table, read_table, write_table
+from distgan.data.store.private_table import SPLITS, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
@@ -25,7 +25,7 @@ from distgan.files import write_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.owners import describe_merged, merge
-from distgan.pipeline.training_data import left_out_windows, open_series, owner_codes, select_rows
+from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.run import Run
 
 
@@ -55,7 +55,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     if merged:
         found.entities, found.owners = list(entities), list(owners)
         splits = split_merged(settings, found, merged)
-    write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
+    write_table(folder.private_table, entities, owners, list(splits), found.labels)
     data, windows = cut_windows(settings, folder, splits)
     fit_scaler(settings, folder, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
@@ -134,8 +134,8 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
         return store, ""
     windows = Windows(store, chosen.length, chosen.stride or chosen.length)
     bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
-    with writing(left_out_windows(folder)):
-        np.save(left_out_windows(folder), bad)
+    with writing(folder.left_out_windows):
+        np.save(folder.left_out_windows, bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
             f"no window of {chosen.length} steps to train on varies and has at most "
@@ -151,7 +151,7 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     Raises:
         UserError: nothing varies, or values lie beyond `data.bounds`.
     """
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     rows = select_rows(data, table, "train", folder)
     bounds = settings.data.bounds
     watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype)
@@ -259,7 +259,7 @@ def find_shape(settings: config.Config, folder: Run) -> Shape:
         UserError: `prepare` would refuse the source.
     """
     if folder.done("prepare") and folder.series.exists():
-        data, table = open_series(folder), read_table(private_table(folder.series))
+        data, table = open_series(folder), read_table(folder.private_table)
         counts = [len(select_rows(data, table, name, folder)) for name in SPLITS]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
         return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)

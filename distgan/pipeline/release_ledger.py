@@ -18,7 +18,7 @@ from typing import Any
 
 from distgan.errors import Mismatch, writing
 from distgan.pipeline.binding import digest_series
-from distgan.run import Run
+from distgan.run import Run, is_store
 
 RELEASED, REFUSED = "released", "refused"
 FIELDS = {"verdict", "exit_code", "series", "weights", "split", "seed", "count", "time", "before"}
@@ -94,7 +94,7 @@ class ReleaseLedger:
 
     def copy_of(self, entry: Mapping[str, Any]) -> Path:
         """Where the series of an entry are kept."""
-        return self.folder.released / f"{entry['series'][:16]}.zarr"
+        return self.folder.released_copy(entry["series"])
 
     def keep_copy(self, source: Path) -> None:
         """Copy a store that is to leave, readable by its owner alone."""
@@ -139,7 +139,7 @@ class ReleaseLedger:
 
 def digest_of_copy(place: Path) -> str:
     """Of a store, "" where there is none."""
-    return digest_series(place) if (place / "manifest.json").exists() else ""
+    return digest_series(place) if is_store(place) else ""
 
 
 def _private(path: str, flags: int) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
-from distgan.data.store.private_table import private_table
 from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.models.classical import FAMILIES
@@ -28,7 +27,6 @@ from distgan.pipeline import (
     train_gan,
 )
 from distgan.pipeline.release_ledger import ReleaseLedger
-from distgan.pipeline.training_data import left_out_windows
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
 from distgan.run import Run
 
@@ -161,14 +159,14 @@ def find_finished(name: str, settings: config.Config, folder: Run) -> dict[str, 
 def list_outputs(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
     """What later stages read of a stage, or the user."""
     synthetic = folder.synthetic
-    windows = (left_out_windows(folder),) if settings.data.windows.length else ()
+    windows = (folder.left_out_windows,) if settings.data.windows.length else ()
     return {
-        "prepare": (folder.series, private_table(folder.series), folder.scaler, *windows),
-        "encoder": (folder.encoder / "vae.safetensors",),
+        "prepare": (folder.series, folder.private_table, folder.scaler, *windows),
+        "encoder": (folder.encoder_weights,),
         "encode": (folder.latents,),
         "cluster": (folder.clusters,),
-        "bank": (folder.bank, folder.clusters / "members.safetensors"),
-        "gan": (folder.gan / "generator.safetensors",),
+        "bank": (folder.bank, folder.cluster_files.members),
+        "gan": (folder.generator_weights,),
         "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
         "evaluate": (folder.report, folder.scores),
     }[name]

@@ -46,7 +46,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
             "config": settings.model_dump(mode="json"),
         },
     )
-    parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
+    parallel.on_main(lambda: save_network(trained["vae"], folder.encoder_weights))
     return {"summary": f"{chosen.steps} steps{read_last_error(folder)}"}
 
 
@@ -86,7 +86,7 @@ def load_vae(settings: config.Config, folder: Run, store: Readable) -> VAE:
         UserError: the run has no trained encoder.
     """
     network = VAE(store.length, store.channels, settings.encoder)
-    return load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+    return load_network(network, folder.need(folder.encoder_weights, "encoder"))
 
 
 def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:

@@ -77,14 +77,14 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         facts={
             "identity": settings.identity,
             "inputs": fingerprint_inputs(
-                folder, folder.bank / manifest.TENSORS, folder.clusters / "members.safetensors"
+                folder, folder.bank / manifest.TENSORS, folder.cluster_files.members
             ),
             "config": settings.model_dump(mode="json"),
         },
         on_sample=draw_sample_sheets(settings, folder, parallel),
     )
     generator = models.join_sampler(settings, trained)
-    parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
+    parallel.on_main(lambda: save_network(generator, folder.generator_weights))
     series = settings.train.steps * settings.train.batch_size
     return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
 
@@ -116,7 +116,7 @@ def fit_at_once(
     """A classical family: nothing is trained by steps."""
     assert isinstance(generator, Fitted)
     generator.fit(*data.scaled(0, data.num_series), settings.seed)
-    save_network(generator, folder.gan / "generator.safetensors")
+    save_network(generator, folder.generator_weights)
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
@@ -164,7 +164,7 @@ def make_training_conditions(settings: config.Config, folder: Run, data: Trainin
     if "bank" not in settings.stages:
         return {"condition": mark_clean_series(data, settings.data.source)}
     bank = Bank.load(folder.need(folder.bank, "bank"))
-    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    members = Members.load(folder.need(folder.cluster_files.members, "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
 
     def drawn(batch: Batch) -> Tensor:
@@ -244,7 +244,7 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
         )
     networks = models.build(settings, length, len(meta.channels), count_labels(settings, folder))
     network = models.join_sampler(settings, networks)
-    return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
+    return load_network(network, folder.need(folder.generator_weights, "gan"))
 
 
 def count_labels(settings: config.Config, folder: Run) -> int:

@@ -33,6 +33,7 @@ from distgan.evaluation.results import (
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import ray_session, results, runner, scores, trial
+from distgan.sweep.files import SweepFiles
 from distgan.sweep.trial import Evaluation, Trial
 from tests.helpers.settings import ROOT, TINY
 
@@ -282,7 +283,7 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
 def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path) -> None:
     events = [("", "begun", 0), ("a", "running", 10), ("", "begun", 500), ("a", "ended", 507)]
     lines = [json.dumps({"trial": name, "state": state, "time": when}) for name, state, when in events]
-    (tmp_path / results.STATES).write_text("\n".join(lines) + '\n{"trial": "a", "sta')
+    SweepFiles(tmp_path).states.write_text("\n".join(lines) + '\n{"trial": "a", "sta')
     assert results.seconds_spent(Run(tmp_path)) == 17
     results.record_state(Run(tmp_path), "a", "stopped")  # on a line of its own
     assert results._states(Run(tmp_path)) == {"": "begun", "a": "stopped"}
@@ -340,7 +341,7 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     chosen = settings(
         home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
     )
-    runner.make_shared(chosen, home / "shared")
+    runner.make_shared(chosen, SweepFiles(home).shared)
     return chosen, home
 
 
@@ -568,6 +569,7 @@ from distgan.evaluation.results import (
     Row,
     ScoreTable,
 )
+from distgan.sweep.files import SweepFiles
 from distgan.sweep import ray_session
 with ray_session.prepare_environment(Run(Path(sys.argv[1])), None) as temporary:
     import ray
@@ -628,7 +630,7 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
     assert states.pop(victim.name)[0] == "failed"
     assert list(states.values()) == [("ended", 40), ("ended", 40)]
     assert (done.folder / "done" / "gan.json").stat().st_mtime_ns == stood
-    events = [json.loads(line) for line in (run.home / results.STATES).read_text().splitlines()]
+    events = [json.loads(line) for line in SweepFiles(run.home).states.read_text().splitlines()]
     assert "retried" in [event["state"] for event in events if event["trial"] == victim.name]
 
 

@@ -25,6 +25,7 @@ from distgan.data.store.reader import Store
 from distgan.data.tables import csv_source, parquet_source
 from distgan.errors import UserError, writing
 from distgan.preflight import is_pattern, match_files, refuse_absent
+from distgan.run import is_store
 
 DEMO = "auckland"
 
@@ -68,7 +69,7 @@ FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
 
 
 def _folder(path: Path, settings: config.Data, place: Path) -> Source:
-    if (path / "manifest.json").exists():
+    if is_store(path):
         return store_source(path)
     if is_zarr(path):
         return zarr_source(
