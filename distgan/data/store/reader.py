@@ -271,7 +271,7 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
         raise UserError(f"{path} has no manifest.json, so it is no complete distgan store; {AGAIN}")
     manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest(manifest):
-        raise UserError(f"damaged store: {path / 'manifest.json'} fails its own checksum; {AGAIN}")
+        raise UserError(f"damaged store: {path / MANIFEST} fails its own checksum; {AGAIN}")
     with parsing(path / MANIFEST, AGAIN):
         if manifest["format"] != FORMAT:
             raise UserError(f"{path} has format {manifest['format']}; this version of distgan reads {FORMAT}")
