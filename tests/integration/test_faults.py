@@ -24,6 +24,7 @@ from distgan.files import whole_folder
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.processes import unlaunched
+from tests.helpers.settings import ROOT
 from tests.helpers.small_gan import last, train
 from tests.integration import drill
 
@@ -76,7 +77,7 @@ def test_a_folder_survives_a_writer_killed_at_any_rename(tmp_path: Path, renames
     place = tmp_path / "folder"
     place.mkdir()
     (place / "old").touch()
-    done = subprocess.run([sys.executable, "-c", DIES, str(place), str(renames)], cwd=drill.ROOT)
+    done = subprocess.run([sys.executable, "-c", DIES, str(place), str(renames)], cwd=ROOT)
     assert done.returncode == 9
     with pytest.raises(KeyboardInterrupt), whole_folder(place):
         raise KeyboardInterrupt
