@@ -33,6 +33,7 @@ from distgan import config, models, rng
 from distgan.data.loader import Batch
 from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
+from distgan.engine.training import Job
 from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
 from distgan.files import read_json, write_json
 from distgan.models.classical import Fitted
@@ -331,10 +332,7 @@ def trained(
         Windows(told_BLC, settings.train.batch_size, settings.seed),
         parallel,
         plan,
-        run=Run(folder),
-        stage="gan",
-        seed=settings.seed,
-        facts=facts,
+        job=Job(run=Run(folder), stage="gan", seed=settings.seed, facts=facts),
     )
     return models.join_sampler(settings, averages)
 

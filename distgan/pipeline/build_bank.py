@@ -14,10 +14,11 @@ from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.bank import Budget, Sums
-from distgan.anonymity.groups import Members, effective_owners, merge_small_groups
+from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
+from distgan.evaluation.attacks.tracing import Sample
 from distgan.files import read_record, write_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.encode import embed
@@ -49,17 +50,15 @@ def build_plain_bank(
 ) -> Bank:
     labels = data.labels if settings.bank.by_label else None
     settled = merge_small_groups(
-        points, compute_loads(data), groups, settings.bank, data.store.channels, data.entity_codes, labels
+        GroupedSeries(points, compute_loads(data), groups, entities=data.entity_codes, labels=labels),
+        settings.bank,
+        data.store.channels,
     )
     bank = make_bank(
-        points,
+        GroupedSeries(points, settled.loads, settled.groups, entities=settled.entities, labels=labels),
         data.attributes,
-        settled.loads,
-        settled.groups,
         settings.bank,
-        settled.entities,
-        settings.seed,
-        labels,
+        seed=settings.seed,
     )
     bank = replace(bank, owners=effective_owners(settled, read_owners(data, folder)))
     settled.save(folder.cluster_files.members)
@@ -135,14 +134,12 @@ def run_tracing(
         members.points, data.attributes, members.entities, members.groups
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    averaged = mask_averaged_rows(settings, folder, bank, members)[first] if settings.bank.study else None
     return tracing.attack(
-        inside,
-        groups,
-        strangers,
-        where,
+        Sample(inside, groups, averaged),
+        Sample(strangers, where),
         tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=settings.bank.max_tracing_auc,
-        averaged=mask_averaged_rows(settings, folder, bank, members)[first] if settings.bank.study else None,
         farthest=farthest,
         seed=settings.seed,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity import cluster_count, cluster_sizes, clustering, faiss_backend, group_size
 from distgan.anonymity.cluster_count import Choice
-from distgan.anonymity.clustering import Clustering
+from distgan.anonymity.clustering import Clustering, KMeans
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.bank import Budget, Moments
@@ -113,15 +113,13 @@ def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -
     device = local_device(parallel)
     floor = resolve_minimum_group_size(settings, Store.open(folder.need(folder.series, "prepare")).channels)
     data = TrainingData.open(folder)
-    entities, labels = data.entity_codes, read_labels(data, settings, floor)
-    count, choice = choose_cluster_count(settings, share, entities, floor, device, parallel)
+    people = People(data.entity_codes, read_labels(data, settings, floor), floor)
+    count, choice = choose_cluster_count(settings, share, people.entities, floor, device, parallel)
     found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
     np.save(folder.cluster_labels(parallel.rank), found.assignment)
     parallel.barrier()
     return parallel.on_main(
-        lambda: form_groups(
-            settings, folder, projection, found, entities, labels, floor, choice, parallel.world_size
-        )
+        lambda: form_groups(settings, folder, Outcome(projection, found, choice), people, parallel.world_size)
     )
 
 
@@ -171,12 +169,8 @@ def choose_cluster_count(
         low,
         high,
         chosen.criterion,
-        seed=settings.seed,
+        search=KMeans(chosen.iterations, 1, settings.seed, chosen.spherical, device),
         reduce=parallel.total,
-        iterations=chosen.iterations,
-        restarts=1,
-        spherical=chosen.spherical,
-        device=device,
     )
     return choice.count, choice
 
@@ -189,38 +183,50 @@ def run_kmeans(
         return clustering.kmeans(
             share.points,
             count,
-            iterations=chosen.iterations,
-            restarts=restarts,
-            seed=settings.seed,
-            spherical=chosen.spherical,
+            search=KMeans(chosen.iterations, restarts, settings.seed, chosen.spherical, device),
             reduce=parallel.total,
             progress=lambda done, most: progress.advance(),
-            device=device,
         )
 
 
+@dataclass(frozen=True)
+class People:
+    """Whose series are grouped: the entity of each, its label if groups go by label, and how many entities a
+    group needs.
+    """
+
+    entities: np.ndarray
+    labels: np.ndarray | None
+    floor: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all processes found together."""
+
+    projection: Projection
+    clusters: Clustering
+    choice: Choice | None
+
+
 def form_groups(
-    settings: config.Config,
-    folder: Run,
-    projection: Projection,
-    found: Clustering,
-    entities: np.ndarray,
-    labels: np.ndarray | None,
-    floor: int,
-    choice: Choice | None,
-    processes: int,
+    settings: config.Config, folder: Run, outcome: Outcome, people: People, processes: int
 ) -> Facts:
-    """Rank 0, from all narrow parts: groups of enough entities, and everything written."""
+    """Rank 0, from all projected parts: groups of enough entities, and everything written."""
     points, assignment = (
         np.concatenate([np.load(file) for rank in range(processes) if (file := place_of(rank)).exists()])
         for place_of in (folder.projected_points, folder.cluster_labels)
     )
+    projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
+    floor = people.floor
     complete = replace(found, assignment=assignment)
-    groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
-    save(folder, projection, points, groups.assignment, choice, make_facts(groups, projection, floor))
+    fewest = 1 if settings.bank.study else floor
+    groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
+    facts = make_facts(groups, projection, floor)
+    save(folder, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
-    return make_facts(groups, projection, floor) | {
+    return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
         f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
@@ -350,7 +356,7 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
     rng = keyed_generator(seed, 0, "public partition")
     drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
     found = clustering.kmeans(
-        lambda: iter([drawn]), cells, iterations=25, restarts=1, seed=seed, device="cpu"
+        lambda: iter([drawn]), cells, search=KMeans(iterations=25, restarts=1, seed=seed, device="cpu")
     )
     return found.centroids
 

@@ -6,7 +6,8 @@ import torch
 
 from distgan import config
 from distgan.data.store.reader import Readable
-from distgan.engine.trainer import Rate, Schedule, fit
+from distgan.engine.trainer import fit
+from distgan.engine.training import Job, Rate, Schedule
 from distgan.files import read_lines
 from distgan.models.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
@@ -37,14 +38,16 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         data.loader(chosen.batch_size, settings, parallel),
         parallel,
         make_schedule(settings, parallel.micro_batch(chosen.batch_size, "encoder.batch_size")),
-        run=folder,
-        stage="encoder",
-        seed=settings.seed,
-        facts={
-            "identity": settings.identities["encoder"],
-            "inputs": fingerprint_inputs(folder),
-            "config": settings.model_dump(mode="json"),
-        },
+        job=Job(
+            run=folder,
+            stage="encoder",
+            seed=settings.seed,
+            facts={
+                "identity": settings.identities["encoder"],
+                "inputs": fingerprint_inputs(folder),
+                "config": settings.model_dump(mode="json"),
+            },
+        ),
     )
     parallel.on_main(lambda: save_network(trained["vae"], folder.encoder_weights))
     return {"summary": f"{chosen.steps} steps{read_last_error(folder)}"}

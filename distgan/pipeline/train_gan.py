@@ -15,7 +15,8 @@ from distgan.anonymity.groups import Members
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis
 from distgan.engine.ema import decay
-from distgan.engine.trainer import OnSample, Rate, Schedule, fit
+from distgan.engine.trainer import fit
+from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
 from distgan.evaluation.plots import style
 from distgan.evaluation.plots.series import sample_sheet
@@ -71,17 +72,19 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         data.loader(settings.train.batch_size, settings, parallel),
         parallel,
         plan,
-        run=folder,
-        stage="gan",
-        seed=settings.seed,
-        facts={
-            "identity": settings.identity,
-            "inputs": fingerprint_inputs(
-                folder, folder.bank / manifest.TENSORS, folder.cluster_files.members
-            ),
-            "config": settings.model_dump(mode="json"),
-        },
-        on_sample=draw_sample_sheets(settings, folder, parallel),
+        job=Job(
+            run=folder,
+            stage="gan",
+            seed=settings.seed,
+            facts={
+                "identity": settings.identity,
+                "inputs": fingerprint_inputs(
+                    folder, folder.bank / manifest.TENSORS, folder.cluster_files.members
+                ),
+                "config": settings.model_dump(mode="json"),
+            },
+            on_sample=draw_sample_sheets(settings, folder, parallel),
+        ),
     )
     generator = models.join_sampler(settings, trained)
     parallel.on_main(lambda: save_network(generator, folder.generator_weights))

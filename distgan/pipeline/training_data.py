@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.data.loader import Loader
+from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import Table, read_table
@@ -153,11 +153,13 @@ class TrainingData:
             self.store,
             self.rows,
             self.scaler,
-            batch_size=batch_size,
-            seed=settings.seed,
-            rank=parallel.rank,
-            world_size=parallel.world_size,
-            buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+            batching=Batching(
+                batch_size=batch_size,
+                seed=settings.seed,
+                rank=parallel.rank,
+                world_size=parallel.world_size,
+                buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+            ),
         )
 
     def buffer_shards(self, buffer_mib: int | None) -> int | None:

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from distgan.anonymity import cluster_count, clustering, faiss_backend, sampling
 from distgan.anonymity.cluster_sizes import dissolve_small_clusters
-from distgan.anonymity.clustering import Clustering, kmeans
+from distgan.anonymity.clustering import Clustering, KMeans, kmeans
 from distgan.anonymity.faiss_backend import choose_device
 from distgan.errors import UserError
 from tests.helpers.groups import Ranks
@@ -31,8 +33,9 @@ def in_blocks(points: np.ndarray, size: int = 100) -> Callable[[], Iterator[np.n
 
 
 def cluster(points: np.ndarray, k: int, **changes: object) -> Clustering:
-    told = {"iterations": 50, "restarts": 3, "seed": 0} | changes
-    return kmeans(in_blocks(points), k, **told)  # type: ignore[arg-type]
+    told: dict[str, Any] = {"iterations": 50, "restarts": 3, "seed": 0} | changes
+    search = KMeans(**{field.name: told.pop(field.name) for field in fields(KMeans) if field.name in told})
+    return kmeans(in_blocks(points), k, search=search, **told)
 
 
 def test_centroids_are_the_means_of_all_members() -> None:
@@ -69,7 +72,7 @@ def test_neither_order_nor_block_size_changes_the_clusters(seed: int, size: int)
     points = mixture(700, seed=1)
     order = np.random.default_rng(seed).permutation(len(points))
     one = cluster(points, 9)
-    other = kmeans(in_blocks(points[order], size), 9, iterations=50, restarts=3, seed=0)
+    other = kmeans(in_blocks(points[order], size), 9, search=KMeans(iterations=50, restarts=3, seed=0))
     np.testing.assert_array_equal(one.centroids, other.centroids)
     np.testing.assert_array_equal(one.assignment[order], other.assignment)
 
@@ -205,8 +208,10 @@ def apart(parts: int, each: int = 60) -> np.ndarray:
 
 @pytest.mark.parametrize("criterion", ["silhouette", "elbow"])
 def test_both_criteria_find_clear_parts(criterion: str) -> None:
-    told = {"seed": 0, "reduce": lambda array: array, "iterations": 20, "restarts": 1}
-    choice = cluster_count.choose_count(in_blocks(apart(6)), 2, 13, criterion, **told)
+    search = KMeans(iterations=20, restarts=1, seed=0)
+    choice = cluster_count.choose_count(
+        in_blocks(apart(6)), 2, 13, criterion, search=search, reduce=lambda array: array
+    )
     assert choice.count == 6
     assert np.all(np.diff(choice.inertia) <= 0.05 * choice.inertia[0])
 
@@ -223,12 +228,12 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
 
 def test_the_choice_is_the_same_on_two_processes() -> None:
     points = apart(4)
-    told = {"seed": 3, "iterations": 10, "restarts": 1}
-    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, **told)
+    search = KMeans(iterations=10, restarts=1, seed=3)
+    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", search=search, reduce=lambda a: a)
     ranks, parts = Ranks(2), (points[:50], points[50:])
     found = ranks.run(
         lambda rank: cluster_count.choose_count(
-            in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), **told
+            in_blocks(parts[rank]), 2, 8, "silhouette", search=search, reduce=ranks.total(rank)
         )
     )
     for each in found:

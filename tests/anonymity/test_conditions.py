@@ -20,6 +20,7 @@ from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
 from distgan.anonymity.groups import (
+    GroupedSeries,
     Members,
     capped_weights,
     effective_members,
@@ -35,13 +36,21 @@ SLACK = 1 + 1e-11
 
 
 def bank_of(settings: config.Bank | None = None, **changes: Any) -> Bank:
-    return make_bank(**household_data(**changes), settings=settings or settings_of_bank())
+    return make_bank_of(household_data(**changes), settings or settings_of_bank())
+
+
+def make_bank_of(data: dict[str, Any], settings: config.Bank) -> Bank:
+    """`data` as `household_data` gives it."""
+    return make_bank(grouped(data), data["attributes"], settings)
+
+
+def grouped(data: dict[str, Any]) -> GroupedSeries:
+    return GroupedSeries(**{name: value for name, value in data.items() if name != "attributes"})
 
 
 def members_of(settings: config.Bank | None = None, **changes: Any) -> Members:
     data = household_data(**changes)
-    channels = data.pop("attributes").shape[1]
-    return merge_small_groups(**data, settings=settings or settings_of_bank(), channels=channels)
+    return merge_small_groups(grouped(data), settings or settings_of_bank(), data["attributes"].shape[1])
 
 
 # ------------------------------------------------------------------------------------------------- floor
@@ -225,13 +234,15 @@ def adversarial_households(draw: st.DrawFn) -> dict[str, Any]:
 def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -> None:
     settings = settings_of_bank()
     try:
-        bank = make_bank(**data, settings=settings)
+        bank = make_bank_of(data, settings)
     except UserError as error:
         assert "\n" not in str(error)
         return
     channels = data["attributes"].shape[1]
     members = merge_small_groups(
-        data["points"], data["loads"], data["groups"], settings, channels, data["entities"]
+        GroupedSeries(data["points"], data["loads"], data["groups"], entities=data["entities"]),
+        settings,
+        channels,
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     for group in range(bank.num_groups):
@@ -254,7 +265,9 @@ def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -
 def test_settled_groups_stay_settled() -> None:
     members = members_of(groups=30, n=900)
     again = merge_small_groups(
-        members.points, members.loads, members.groups, settings_of_bank(), 1, members.entities
+        GroupedSeries(members.points, members.loads, members.groups, entities=members.entities),
+        settings_of_bank(),
+        1,
     )
     np.testing.assert_array_equal(members.groups, again.groups)
     np.testing.assert_array_equal(members.weights, again.weights)
@@ -265,7 +278,7 @@ def test_a_dominated_group_joins_its_nearest_neighbour() -> None:
     data["points"] += np.float32(100) * (data["groups"] == 2)[:, None]
     data["loads"][data["groups"] == 1] = 0
     data["loads"][np.flatnonzero(data["groups"] == 1)[0]] = 1e6  # alone with a load: no weights can help
-    bank = make_bank(**data, settings=settings_of_bank())
+    bank = make_bank_of(data, settings_of_bank())
     assert sorted(bank.sizes) == sorted([np.sum(data["groups"] == 2), np.sum(data["groups"] != 2)])
 
 
@@ -308,14 +321,13 @@ def test_unusable_input_is_one_clear_error(
     data = household_data()
     change(data)
     with pytest.raises(UserError, match=message):
-        make_bank(**data, settings=settings_of_bank())
+        make_bank_of(data, settings_of_bank())
 
 
 def test_statistics_are_those_of_the_weighted_group() -> None:
     data = household_data(channels=2)
-    bank = make_bank(**data, settings=settings_of_bank())
-    data_without = {key: value for key, value in data.items() if key != "attributes"}
-    members = merge_small_groups(**data_without, settings=settings_of_bank(), channels=2)
+    bank = make_bank_of(data, settings_of_bank())
+    members = merge_small_groups(grouped(data), settings_of_bank(), 2)
     inside = members.groups == 1
     weights = members.weights[inside]
     level, spread = data["attributes"][inside, 1].T
@@ -351,7 +363,7 @@ def test_a_few_drawn_levels_cover_their_distribution_evenly() -> None:
 
 def test_networks_are_told_level_and_spread_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
-    bank = make_bank(**data, settings=settings_of_bank())
+    bank = make_bank_of(data, settings_of_bank())
     told = bank.told(data["attributes"])
     assert told.shape == (3000, 4) and told.dtype == np.float32
     np.testing.assert_allclose(told.mean(0), 0, atol=0.1)
@@ -429,9 +441,9 @@ def test_a_bank_holds_nothing_per_member(tmp_path: Path) -> None:
     """Same groups, members in another order: the same files, so nothing follows the members."""
     data = household_data(n=500)
     order = np.random.default_rng(3).permutation(500)
-    make_bank(**data, settings=settings_of_bank()).save(tmp_path / "one")
+    make_bank_of(data, settings_of_bank()).save(tmp_path / "one")
     shuffled = {key: value[order] for key, value in data.items()}
-    make_bank(**shuffled, settings=settings_of_bank()).save(tmp_path / "two")
+    make_bank_of(shuffled, settings_of_bank()).save(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
     assert [group["size"] for group in one["groups"]] == [group["size"] for group in two["groups"]]
     assert set(one["groups"][0]) == {"size", "effective", "lowered", "largest_share", "tracing_auc"}
@@ -492,7 +504,7 @@ def test_a_manifest_does_not_tell_loads_apart(tmp_path: Path) -> None:
         data = household_data(n=300, groups=1)
         data["loads"] = np.ones(300)
         data["loads"][7] = largest
-        banks.append(make_bank(**data, settings=settings_of_bank()))
+        banks.append(make_bank_of(data, settings_of_bank()))
         banks[-1].save(tmp_path / str(largest))
     one, two = ((tmp_path / name / "manifest.json").read_text() for name in ("2000.0", "20000.0"))
     assert json.loads(one)["groups"] == json.loads(two)["groups"]
@@ -606,8 +618,8 @@ def test_every_part_keeps_the_floor_and_the_share() -> None:
     data = household_data(n=400, groups=2)
     data["loads"] = np.random.default_rng(1).lognormal(0, 1.5, 400)
     settings = settings_of_bank()
-    bank = make_bank(**data, settings=settings)
-    members = merge_small_groups(data["points"], data["loads"], data["groups"], settings, 1)
+    bank = make_bank_of(data, settings)
+    members = merge_small_groups(GroupedSeries(data["points"], data["loads"], data["groups"]), settings, 1)
     conditioner = Conditioner(bank, members, training="subset")
     in_order = np.lexsort([members.entities, members.groups])
     for seed in range(50):

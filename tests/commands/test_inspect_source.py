@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from distgan import cli, config
-from distgan.anonymity.groups import merge_small_groups
+from distgan.anonymity.groups import GroupedSeries, merge_small_groups
 from distgan.data import ingest
 from distgan.data.formats.understood import Understood
 from distgan.data.splits import assign_splits
@@ -256,7 +256,9 @@ def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
         points = rng.normal(size=(len(training.loads), 2))
         try:
             groups = np.zeros(len(points), np.int64)
-            merge_small_groups(points, training.loads, groups, settings.bank, 1, training.entities)
+            merge_small_groups(
+                GroupedSeries(points, training.loads, groups, entities=training.entities), settings.bank, 1
+            )
             settled = True
         except UserError:
             settled = False

@@ -16,6 +16,7 @@ from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Head, Query
+from distgan.anonymity.groups import GroupedSeries
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table, read_table
@@ -427,7 +428,9 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, training="probes", min_members=2)
-    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 2, settings)
+    bank = make_bank(
+        GroupedSeries(rng.standard_normal((40, 2)), np.ones(40), np.arange(40) % 2), attributes, settings
+    )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("for study only" in check.broken for check in release.rules(config.load(mine.config), mine))
@@ -437,7 +440,9 @@ def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, min_members=3, max_tracing_auc=0.95)
-    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 8, settings)
+    bank = make_bank(
+        GroupedSeries(rng.standard_normal((40, 2)), np.ones(40), np.arange(40) % 8), attributes, settings
+    )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("below the floor" in check.broken for check in release.rules(config.load(mine.config), mine))

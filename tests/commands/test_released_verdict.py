@@ -11,6 +11,7 @@ import pytest
 from distgan import config
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.bank import make_bank
+from distgan.anonymity.groups import GroupedSeries
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands import released_verdict
 from distgan.commands.attacked_series import describe_counts
@@ -159,7 +160,9 @@ def test_a_released_manifest_has_no_digest_and_no_entitys_share(tmp_path: Path, 
     attributes = np.stack([rng.normal(0, 1, (80, 1)), rng.uniform(1, 2, (80, 1))], axis=-1)
     loads = rng.uniform(1, 2, 80)
     bank = make_bank(
-        rng.standard_normal((80, 2)), attributes, loads, np.arange(80) % 2, config.Bank(condition_dim=2)
+        GroupedSeries(rng.standard_normal((80, 2)), loads, np.arange(80) % 2),
+        attributes,
+        config.Bank(condition_dim=2),
     )
     if private:
         head = LedgerHead(lines=4, digest="a" * 32)

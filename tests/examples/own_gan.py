@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.data.loader import Batch
-from distgan.engine.trainer import Rate, Schedule, fit
+from distgan.engine.trainer import fit
+from distgan.engine.training import Job, Rate, Schedule
 from distgan.objectives.adversarial import Adversarial
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
@@ -64,9 +65,7 @@ trained = fit(
     Waves(parallel.rank, parallel.world_size),
     parallel,
     schedule,
-    run=run,
-    stage="gan",
-    seed=0,
+    job=Job(run=run, stage="gan", seed=0),
 )
 print("samples", tuple(trained["generator"](torch.randn(4, NOISE), torch.zeros(4, 1)).shape))
 parallel.close()

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from distgan import config, models, rng
 from distgan.data.loader import Batch
-from distgan.engine import trainer
+from distgan.engine import trainer, training
+from distgan.engine.training import Job
 from distgan.objectives import make_objective
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
@@ -121,10 +122,12 @@ def train(
     networks = built(settings, LENGTH, CHANNELS)
     trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
     objective = play(settings, {key: t.network for key, t in trainees.items()}, parallel.mean)
-    schedule = trainer.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
+    schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)
-    return trainer.fit(objective, trainees, loader, parallel, schedule, run=run, stage="gan", seed=SEED)
+    return trainer.fit(
+        objective, trainees, loader, parallel, schedule, job=Job(run=run, stage="gan", seed=SEED)
+    )
 
 
 def trained_on(

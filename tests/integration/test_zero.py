@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
+from distgan.engine.training import Job
 from distgan.parallel import optimized_network
 from distgan.parallel import processes as processes_module
 
@@ -27,7 +28,7 @@ if __name__ == "__main__":
 
 from distgan import config, rng
 from distgan.data.loader import Batch
-from distgan.engine import checkpoint, trainer
+from distgan.engine import checkpoint, trainer, training
 from distgan.errors import UserError
 from distgan.models import layers, multiscale
 from distgan.objectives.adversarial import Adversarial
@@ -164,10 +165,10 @@ def train_with(
     changes: dict[str, Any],
 ) -> dict[str, torch.nn.Module]:
     objective, trainees = make(parallel, settings, game)
-    schedule = trainer.Schedule(
+    schedule = training.Schedule(
         steps,
         GLOBAL_BATCH,
-        rates=lambda step: {name: trainer.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
+        rates=lambda step: {name: training.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
         decay=lambda step: 0.9,
         clip=5.0,
         report_every=1,
@@ -177,7 +178,7 @@ def train_with(
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
     schedule = replace(schedule, **changes)
     return trainer.fit(
-        objective, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=SEED
+        objective, trainees, loader, parallel, schedule, job=Job(run=Run(folder), stage="gan", seed=SEED)
     )
 
 
