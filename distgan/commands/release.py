@@ -30,10 +30,10 @@ from distgan.evaluation.attacks import battery
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
-from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.build_bank import run_tracing
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
@@ -78,7 +78,7 @@ def run(folder: Run, place: Path) -> str:
     parallel = open_for_inference(settings)
     try:
         with folder.lock():
-            verdict = judge(settings, folder, parallel)
+            verdict = judge(PipelineContext(settings, folder, parallel))
             save(verdict.to_json(), folder.release_verdict)
             if verdict.privacy is not None:
                 remember(verdict, settings, folder)
@@ -94,15 +94,15 @@ def run(folder: Run, place: Path) -> str:
 # ------------------------------------------------------------------------------------------------ the verdict
 
 
-def judge(settings: config.Config, folder: Run, parallel: Parallel) -> Verdict:
+def judge(context: PipelineContext) -> Verdict:
     """Checks in order, each only if the ones before hold."""
-    checks, note = examine(settings, folder, parallel), ""
+    checks, note = examine(context), ""
     attacks: ReleasePrivacy | None = None
     broken = [check for check in checks if check.broken]
     if not broken:
-        chosen = AttackedSeries.gather(settings, folder, parallel)
+        chosen = AttackedSeries.gather(context)
         print(note := describe_counts(chosen.facts), flush=True)
-        found = attack(settings, folder, parallel, chosen.values)
+        found = attack(context, chosen.values)
         if found is not None:
             attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
     return Verdict(
@@ -111,20 +111,20 @@ def judge(settings: config.Config, folder: Run, parallel: Parallel) -> Verdict:
         attacked=note,
         checks=[check.told() for check in checks],
         privacy=attacks,
-        run=settings.identity,
+        run=context.settings.identity,
         made=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         maker=f"distgan {distgan.__version__}",
     )
 
 
-def examine(settings: config.Config, folder: Run, parallel: Parallel) -> list[Check]:
+def examine(context: PipelineContext) -> list[Check]:
     """Integrity, up to the first promise that does not hold; then all rules. Each is printed."""
     found = []
-    for name, work in integrity(settings, folder, parallel):
+    for name, work in integrity(context):
         found.append(audited(name, work))
         if found[-1].broken:
             return found
-    return found + rules(settings, folder)
+    return found + rules(context.settings, context.run)
 
 
 def audited(name: str, work: Callable[[], Any]) -> Check:
@@ -166,16 +166,12 @@ def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
     return attacks.sentence
 
 
-def attack(
-    settings: config.Config, folder: Run, parallel: Parallel, synthetic: np.ndarray
-) -> PrivacyResult | None:
+def attack(context: PipelineContext, synthetic: np.ndarray) -> PrivacyResult | None:
     """The battery on synthetic series [n, L, C] and on the bank."""
-    bank = Bank.load(folder.bank)
-    tracing = run_tracing(settings, folder, parallel, TrainingData.open(folder), bank, OUTLIERS)
+    bank = Bank.load(context.run.bank)
+    tracing = run_tracing(context, TrainingData.open(context.run), bank, OUTLIERS)
     return run_attacks(
-        settings,
-        folder,
-        parallel,
+        context,
         most=MOST_OWNERS,
         target=Target(synthetic, tracing),
         progress=lambda line: print(line, flush=True),
@@ -185,18 +181,18 @@ def attack(
 Audit = tuple[str, Callable[[], str | list[str]]]
 
 
-def integrity(settings: config.Config, folder: Run, parallel: Parallel) -> list[Audit]:
+def integrity(context: PipelineContext) -> list[Audit]:
     """Whether manifests, ledgers, series and owners are what they say, belong together and are of this run:
     names and audits, the quick ones first. An audit returns what it verified, or raises a `UserError`.
     """
     return [
-        ("the bank's manifest", lambda: audit_bank(folder)),
-        ("the ledger of privacy", lambda: audit_privacy(settings, folder)),
-        ("the ledger of releases", lambda: ReleaseLedger.open(folder).audit()),
-        ("the synthetic series", lambda: audit_series(settings, folder)),
-        ("what was trained on what", lambda: audit_chain(settings, folder)),
-        ("series of the generator", lambda: audit_generated(settings, folder, parallel)),
-        ("owners are people", lambda: audit_owners(folder)),
+        ("the bank's manifest", lambda: audit_bank(context.run)),
+        ("the ledger of privacy", lambda: audit_privacy(context.settings, context.run)),
+        ("the ledger of releases", lambda: ReleaseLedger.open(context.run).audit()),
+        ("the synthetic series", lambda: audit_series(context.settings, context.run)),
+        ("what was trained on what", lambda: audit_chain(context.settings, context.run)),
+        ("series of the generator", lambda: audit_generated(context)),
+        ("owners are people", lambda: audit_owners(context.run)),
     ]
 
 

@@ -27,6 +27,7 @@ from distgan.errors import UserError
 from distgan.evaluation.plots import population, style
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.training_data import TrainingData, read_owners, refuse_shared_owners
@@ -86,17 +87,17 @@ def work_folder(folder: Run) -> Path:
     return folder.folder / "clusters.work"
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
-    if settings.privacy.epsilon is not None:
-        return parallel.on_main(lambda: cluster_privately(settings, folder))
-    parallel.on_main(lambda: recreate_folder(work_folder(folder)))
+def run(context: PipelineContext) -> Facts:
+    if context.settings.privacy.epsilon is not None:
+        return context.parallel.on_main(lambda: cluster_privately(context.settings, context.run))
+    context.parallel.on_main(lambda: recreate_folder(work_folder(context.run)))
     try:
-        facts = cluster_together(settings, folder, parallel)
+        facts = cluster_together(context)
     except BaseException:
-        if parallel.is_main:  # the others are going down as well, and need it no more
-            shutil.rmtree(work_folder(folder), ignore_errors=True)
+        if context.parallel.is_main:  # the others are going down as well, and need it no more
+            shutil.rmtree(work_folder(context.run), ignore_errors=True)
         raise
-    parallel.on_main(lambda: shutil.rmtree(work_folder(folder)))
+    context.parallel.on_main(lambda: shutil.rmtree(work_folder(context.run)))
     return facts
 
 
@@ -105,21 +106,33 @@ def recreate_folder(place: Path) -> None:
     place.mkdir(parents=True)
 
 
-def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+def cluster_together(context: PipelineContext) -> Facts:
     """k-means by all processes, then groups of at least the floor."""
-    share = Share.of(folder, parallel)
-    projection = fit_projection(share.latents, settings.bank.condition_dim, parallel.total)
+    share = Share.of(context.run, context.parallel)
+    projection = fit_projection(share.latents, context.settings.bank.condition_dim, context.parallel.total)
     share.narrowed(projection)
-    device = local_device(parallel)
-    floor = resolve_minimum_group_size(settings, Store.open(folder.need(folder.series, "prepare")).channels)
-    data = TrainingData.open(folder)
-    people = People(data.entity_codes, read_labels(data, settings, floor), floor)
-    count, choice = choose_cluster_count(settings, share, people.entities, floor, device, parallel)
-    found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
-    np.save(folder.cluster_labels(parallel.rank), found.assignment)
-    parallel.barrier()
-    return parallel.on_main(
-        lambda: form_groups(settings, folder, Outcome(projection, found, choice), people, parallel.world_size)
+    device = local_device(context.parallel)
+    floor = resolve_minimum_group_size(
+        context.settings, Store.open(context.run.need(context.run.series, "prepare")).channels
+    )
+    data = TrainingData.open(context.run)
+    people = People(data.entity_codes, read_labels(data, context.settings, floor), floor)
+    count, choice = choose_cluster_count(
+        context.settings, share, people.entities, floor, device, context.parallel
+    )
+    found = run_kmeans(
+        context.settings, share, count, device, context.parallel, context.settings.clusters.restarts
+    )
+    np.save(context.run.cluster_labels(context.parallel.rank), found.assignment)
+    context.parallel.barrier()
+    return context.parallel.on_main(
+        lambda: form_groups(
+            context.settings,
+            context.run,
+            Outcome(projection, found, choice),
+            people,
+            context.parallel.world_size,
+        )
     )
 
 

@@ -20,9 +20,9 @@ from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
 from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
-from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import run_attacks
 from distgan.pipeline.build_bank import format_guarantee
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
 from distgan.rng import keyed_generator
@@ -39,13 +39,13 @@ SHOWN = (
 TRAININGS = ("encoder", "gan")
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    real = open_series(folder)
-    synthetic = Store.open(folder.need(folder.synthetic, "generate"))
-    table = read_table(folder.private_table)
-    whole = {name: select_rows(real, table, name, folder) for name in SPLITS}
+def run(context: PipelineContext) -> dict[str, Any]:
+    real = open_series(context.run)
+    synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
+    table = read_table(context.run.private_table)
+    whole = {name: select_rows(real, table, name, context.run) for name in SPLITS}
     whole["synthetic"] = np.arange(synthetic.num_series)
-    rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
+    rows = {name: sample_series(found, name, context.settings.evaluate) for name, found in whole.items()}
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
     compared = fidelity.Sets(
@@ -54,25 +54,25 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
         owners={name: split.owners for name, split in count_splits(table).items()},
         owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
     )
-    found = compute_scores(compared, real.meta, settings.evaluate)
+    found = compute_scores(compared, real.meta, context.settings.evaluate)
     counts = {name: len(found) for name, found in whole.items()}
     found = Findings(
         fidelity=found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
         usefulness=found.usefulness,
-        privacy=run_attacks(settings, folder, parallel, most=settings.evaluate.max_series),
+        privacy=run_attacks(context, most=context.settings.evaluate.max_series),
     )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
-    shown = collect_facts(settings, folder, real.meta, table, windows)
+    shown = collect_facts(context.settings, context.run, real.meta, table, windows)
     drawn = catalogue.Drawings()
-    if settings.evaluate.pictures:
+    if context.settings.evaluate.pictures:
         drawn = catalogue.draw_all(
             sets["holdout"],
             made,
-            make_view(real.meta, seed=settings.evaluate.seed),
-            settings.evaluate.real_curves,
+            make_view(real.meta, seed=context.settings.evaluate.seed),
+            context.settings.evaluate.real_curves,
         )
-        drawn.pictures.extend(draw_training_pictures(folder))
-    writer.write(folder.report, folder.scores, found, shown, drawn)
+        drawn.pictures.extend(draw_training_pictures(context.run))
+    writer.write(context.run.report, context.run.scores, found, shown, drawn)
     return {"summary": found.fidelity.verdict[0].text}
 
 

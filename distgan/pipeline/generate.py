@@ -20,7 +20,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.writer import StoreWriter
 from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_width
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
@@ -30,27 +30,26 @@ TABLES = (".csv", ".parquet")
 NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    scaler, meta = read_scaler(folder)
-    meta = replace(meta, provenance=make_provenance(settings, meta))
-    bank = Bank.load(folder.need(folder.bank, "bank"))
-    with StoreWriter(folder.synthetic, meta) as writer:
-        for scaled, attributes in sample_batches(settings, folder, bank, parallel):
+def run(context: PipelineContext) -> dict[str, Any]:
+    scaler, meta = read_scaler(context.run)
+    meta = replace(meta, provenance=make_provenance(context.settings, meta))
+    bank = Bank.load(context.run.need(context.run.bank, "bank"))
+    with StoreWriter(context.run.synthetic, meta) as writer:
+        for scaled, attributes in sample_batches(context, bank):
             writer.append(scaler.restore(scaled, attributes))
     if bank.labels:
-        labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
-        export.write_labels(folder.synthetic_labels, labels.tolist())
-    place = folder.synthetic
+        labels = np.asarray(bank.labels)[draw_groups(context.settings.generate, bank)]
+        export.write_labels(context.run.synthetic_labels, labels.tolist())
+    place = context.run.synthetic
     for older in TABLES:  # of series that were made before
         place.with_suffix(older).unlink(missing_ok=True)
     export.readme_of(place).unlink(missing_ok=True)
-    if settings.generate.format != "zarr":
-        place = place.with_suffix(f".{settings.generate.format}")
-        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
-        describe_export(made, settings, folder)
-    return {
-        "summary": f"{settings.generate.count} synthetic series from {len(bank.sizes)} conditions: {place}"
-    }
+    if context.settings.generate.format != "zarr":
+        place = place.with_suffix(f".{context.settings.generate.format}")
+        made = export.export(context.run.synthetic, place, NAME, context.settings.generate.layout)
+        describe_export(made, context.settings, context.run)
+    count = context.settings.generate.count
+    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}"}
 
 
 def export_to(settings: config.Config, folder: Run, place: Path) -> str:
@@ -82,31 +81,24 @@ def draw_groups(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
 
 
 def sample_batches(
-    settings: config.Config,
-    folder: Run,
-    bank: Bank,
-    parallel: Parallel,
-    among: np.ndarray | None = None,
-    length: int | None = None,
+    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
-    chosen = settings.generate
-    sampler = Sampler.load(settings, folder, bank, parallel, among, length)
+    chosen = context.settings.generate
+    sampler = Sampler.load(context, bank, among, length)
     for first in range(0, chosen.count, chosen.batch_size):
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
 
-def regenerate(
-    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel, rows: np.ndarray
-) -> np.ndarray:
+def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.ndarray:
     """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
 
     Every series has its own random numbers, keyed by its number, so others need not be generated.
     """
-    sampler = Sampler.load(settings, folder, bank, parallel)
-    size = settings.generate.batch_size
+    sampler = Sampler.load(context, bank)
+    size = context.settings.generate.batch_size
     parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
     return np.concatenate([sampler.scaler.restore(*part) for part in parts])
 
@@ -124,21 +116,17 @@ class Sampler:
 
     @classmethod
     def load(
-        cls,
-        settings: config.Config,
-        folder: Run,
-        bank: Bank,
-        parallel: Parallel,
-        among: np.ndarray | None = None,
-        length: int | None = None,
+        cls, context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, and load the generator."""
-        chosen = settings.generate
-        generator = load_generator(settings, folder, length).to(parallel.device).eval()
+        chosen = context.settings.generate
+        generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
         groups = draw_groups(chosen, bank, among)
         attributes = bank.draw_attributes(groups, rng.keyed_generator(chosen.seed, 0, "levels"))
         given = bank.given(groups, attributes)
-        return cls(generator, read_scaler(folder)[0], chosen.seed, given, attributes, parallel.device)
+        return cls(
+            generator, read_scaler(context.run)[0], chosen.seed, given, attributes, context.parallel.device
+        )
 
     @torch.inference_mode()
     def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,8 @@ from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
 from distgan.errors import UserError, writing
 from distgan.files import write_json
-from distgan.parallel.processes import Parallel
 from distgan.pipeline import early_checks, source_summary
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.run import Run
@@ -41,23 +41,23 @@ class Shape:
     labels: int = 0  # different ones
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    with open_cache_folder(folder.series.with_name(".series.parts")) as place:
-        found, splits, suspicions = examine(settings, place)
-        refuse_suspicions(suspicions, settings.data.source)
+def run(context: PipelineContext) -> dict[str, Any]:
+    with open_cache_folder(context.run.series.with_name(".series.parts")) as place:
+        found, splits, suspicions = examine(context.settings, place)
+        refuse_suspicions(suspicions, context.settings.data.source)
         found.meta = with_suspicions(found.meta, suspicions)
-        stored = write_store(found, folder, settings.data.store)
+        stored = write_store(found, context.run, context.settings.data.store)
     entities: Sequence[str] = found.entities
     owners: Sequence[str] = found.owners
     merged = 0
-    if "bank" in settings.stages:
-        entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
+    if "bank" in context.settings.stages:
+        entities, owners, merged = merge(context.settings, Store.open(context.run.series), entities, owners)
     if merged:
         found.entities, found.owners = list(entities), list(owners)
-        splits = split_merged(settings, found, merged)
-    write_table(folder.private_table, entities, owners, list(splits), found.labels)
-    data, windows = cut_windows(settings, folder, splits)
-    fit_scaler(settings, folder, data)
+        splits = split_merged(context.settings, found, merged)
+    write_table(context.run.private_table, entities, owners, list(splits), found.labels)
+    data, windows = cut_windows(context.settings, context.run, splits)
+    fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)

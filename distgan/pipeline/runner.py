@@ -26,6 +26,7 @@ from distgan.pipeline import (
     train_encoder,
     train_gan,
 )
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
 from distgan.run import Run
@@ -52,11 +53,11 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        with private_files(), parallel.together(), open_run(settings, folder, parallel):
+        with private_files(), parallel.together(), open_run(PipelineContext(settings, folder, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, folder) is None)
             check_batches(settings, parallel.share(due), parallel)
             for name in names:
-                run_stage(name, settings, folder, parallel)
+                run_stage(name, PipelineContext(settings, folder, parallel))
         if parallel.is_main and "evaluate" in names:
             print(f"report    {folder.report}\n\n{evaluate.format_report(folder)}", end="", flush=True)
     finally:
@@ -109,31 +110,31 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
     return names
 
 
-def run_stage(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
+def run_stage(name: str, context: PipelineContext) -> None:
     """Run one stage unless it is done with these settings and its output is there."""
-    record = parallel.share(find_finished(name, settings, folder))
+    record = context.parallel.share(find_finished(name, context.settings, context.run))
     if record is not None:
-        if parallel.is_main:
+        if context.parallel.is_main:
             print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
         return
-    parallel.on_main(lambda: begin_stage(name, settings, folder))
-    read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
+    context.parallel.on_main(lambda: begin_stage(name, context.settings, context.run))
+    read = context.parallel.on_main(lambda: binding.digest_inputs(name, context.run))
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
-        return STAGES[name].run(settings, folder, parallel)
+        return STAGES[name].run(context)
 
-    facts = work() if name in TOGETHER else parallel.on_main(work)
-    seconds, token = time.monotonic() - started, tokens(settings)[name]
+    facts = work() if name in TOGETHER else context.parallel.on_main(work)
+    seconds, token = time.monotonic() - started, tokens(context.settings)[name]
 
     def finish() -> None:
-        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
+        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, context.run)}
         if name == "gan":
-            facts["releases"] = ReleaseLedger.open(folder).head()
-        folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
+            facts["releases"] = ReleaseLedger.open(context.run).head()
+        context.run.finish(name, token=token, seconds=round(seconds, 1), **facts)
 
-    parallel.on_main(finish)
-    if parallel.is_main:
+    context.parallel.on_main(finish)
+    if context.parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
 
 
@@ -173,7 +174,7 @@ def list_outputs(name: str, settings: config.Config, folder: Run) -> tuple[Path,
 
 
 @contextmanager
-def open_run(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator[None]:
+def open_run(context: PipelineContext) -> Iterator[None]:
     """Hold the run folder, with the resolved config in it.
 
     Raises:
@@ -181,16 +182,16 @@ def open_run(settings: config.Config, folder: Run, parallel: Parallel) -> Iterat
     """
 
     def claim() -> None:
-        if folder.config.exists():
-            refuse_another(config.load(folder.config), settings, folder)
-        for place in folder.private:
+        if context.run.config.exists():
+            refuse_another(config.load(context.run.config), context.settings, context.run)
+        for place in context.run.private:
             make_private(place)
-        remove_litter(folder.folder)
-        write_text(folder.config, settings.to_yaml())
+        remove_litter(context.run.folder)
+        write_text(context.run.config, context.settings.to_yaml())
 
     with ExitStack() as held:
-        parallel.on_main(lambda: held.enter_context(folder.lock()) and None)
-        parallel.on_main(claim)
+        context.parallel.on_main(lambda: held.enter_context(context.run.lock()) and None)
+        context.parallel.on_main(claim)
         yield
 
 

@@ -26,7 +26,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives import make_objective
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import (
     TrainingData,
@@ -42,54 +42,58 @@ PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    data = TrainingData.open(folder)
-    torch.manual_seed(settings.seed)
-    known = count_labels(settings, folder)
-    with parallel.building():
-        networks = models.build(settings, data.store.length, data.store.channels, known)
+def run(context: PipelineContext) -> dict[str, Any]:
+    data = TrainingData.open(context.run)
+    torch.manual_seed(context.settings.seed)
+    known = count_labels(context.settings, context.run)
+    with context.parallel.building():
+        networks = models.build(context.settings, data.store.length, data.store.channels, known)
     if isinstance(networks["generator"], Fitted):
-        return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
-    if settings.engine.checkpoint_activations:
+        return context.parallel.on_main(
+            lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
+        )
+    if context.settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    memory.check_memory(settings, parallel, data.store.length, data.store.channels)
-    plan = make_schedule(settings, tuple(networks), parallel.micro_batch(settings.train.batch_size))
+    memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    plan = make_schedule(
+        context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
+    )
     trainees = {
-        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        name: context.parallel.prepare(name, network, first_adam(context.settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
-        settings,
+        context.settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        **make_training_conditions(settings, folder, data),
-        across=parallel.mean,
-        dtype=parallel.dtype,
-        steps_per_day=steps_per_day(settings, data.store.meta.axis),
+        **make_training_conditions(context.settings, context.run, data),
+        across=context.parallel.mean,
+        dtype=context.parallel.dtype,
+        steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
     )
     trained = fit(
         objective,
         trainees,
-        data.loader(settings.train.batch_size, settings, parallel),
-        parallel,
+        data.loader(context.settings.train.batch_size, context.settings, context.parallel),
+        context.parallel,
         plan,
         job=Job(
-            run=folder,
+            run=context.run,
             stage="gan",
-            seed=settings.seed,
+            seed=context.settings.seed,
             facts={
-                "identity": settings.identity,
+                "identity": context.settings.identity,
                 "inputs": fingerprint_inputs(
-                    folder, folder.bank / manifest.TENSORS, folder.cluster_files.members
+                    context.run, context.run.bank / manifest.TENSORS, context.run.cluster_files.members
                 ),
-                "config": settings.model_dump(mode="json"),
+                "config": context.settings.model_dump(mode="json"),
             },
-            on_sample=draw_sample_sheets(settings, folder, parallel),
+            on_sample=draw_sample_sheets(context),
         ),
     )
-    generator = models.join_sampler(settings, trained)
-    parallel.on_main(lambda: save_network(generator, folder.generator_weights))
-    series = settings.train.steps * settings.train.batch_size
-    return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+    generator = models.join_sampler(context.settings, trained)
+    context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
+    series = context.settings.train.steps * context.settings.train.batch_size
+    return {"summary": f"{context.settings.train.steps:,} steps, {series:,} series seen"}
 
 
 def steps_per_day(settings: config.Config, axis: Axis) -> int:
@@ -201,30 +205,26 @@ def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tens
     return lambda batch: flags[batch.rows].to(batch.series.device, non_blocking=True)
 
 
-def draw_sample_sheets(settings: config.Config, folder: Run, parallel: Parallel) -> OnSample | None:
+def draw_sample_sheets(context: PipelineContext) -> OnSample | None:
     """What pictures samples while training, of a model that makes some."""
-    if "generate" not in settings.stages:
+    if "generate" not in context.settings.stages:
         return None
-    return lambda step, networks: draw_sample_sheet(
-        models.join_sampler(settings, networks), settings, folder, parallel
-    )
+    return lambda step, networks: draw_sample_sheet(models.join_sampler(context.settings, networks), context)
 
 
 @torch.inference_mode()
-def draw_sample_sheet(
-    generator: nn.Module, settings: config.Config, folder: Run, parallel: Parallel
-) -> dict[str, Any] | None:
+def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[str, Any] | None:
     """A picture of a few samples of the averaged generator, in units of the scaled series."""
-    if not parallel.is_main:
+    if not context.parallel.is_main:
         return None
-    bank = Bank.load(folder.bank)
+    bank = Bank.load(context.run.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
-    random = torch.Generator().manual_seed(settings.seed)
+    random = torch.Generator().manual_seed(context.settings.seed)
     noise = torch.randn(PICTURED, noise_width(generator), generator=random)
-    attributes = bank.draw_attributes(groups, rng.keyed_generator(settings.seed, 0, "levels"))
+    attributes = bank.draw_attributes(groups, rng.keyed_generator(context.settings.seed, 0, "levels"))
     conditions = torch.from_numpy(bank.given(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
-    scaler, meta = read_scaler(folder)
+    scaler, meta = read_scaler(context.run)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
     levelled = scaler.levelled(series, torch.ones_like(series), torch.from_numpy(attributes))
     return {"samples": sample_sheet(levelled.numpy(), style.make_view(meta, unit="scaled"))}

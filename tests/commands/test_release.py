@@ -25,6 +25,7 @@ from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import audit_ledger, open_ledger
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
@@ -290,7 +291,7 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     settings = config.load(run.config)
     store, parallel = Store.open(run.synthetic), open_for_inference(settings)
     rows = np.array([7, 2, 11])
-    again = generate.regenerate(settings, run, Bank.load(run.bank), parallel, rows)
+    again = generate.regenerate(PipelineContext(settings, run, parallel), Bank.load(run.bank), rows)
     assert attacked_series.agree(store.rows(rows), again).all()
     assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
     assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()

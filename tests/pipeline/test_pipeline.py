@@ -27,6 +27,7 @@ from distgan.evaluation.report import verdict
 from distgan.files import read_tensors, write_tensors
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import evaluate
+from distgan.pipeline.context import PipelineContext
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.settings import ROOT, TINY
@@ -491,7 +492,7 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
 
     generate.load_generator = watched
     try:
-        list(generate.sample_batches(settings, run, bank, Parallel(settings.engine)))
+        list(generate.sample_batches(PipelineContext(settings, run, Parallel(settings.engine)), bank))
     finally:
         generate.load_generator = load
     conditions = np.concatenate(seen)
@@ -521,7 +522,9 @@ def test_samples_have_the_level_and_spread_that_they_were_told(
     settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
     for used in (load, wild):
         monkeypatch.setattr(generate, "load_generator", used)
-        for scaled, told in generate.sample_batches(settings, run, bank, Parallel(settings.engine)):
+        for scaled, told in generate.sample_batches(
+            PipelineContext(settings, run, Parallel(settings.engine)), bank
+        ):
             assert np.abs(scaled).max() <= 1
             found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, told))
             np.testing.assert_allclose(found, told, rtol=0.05, atol=0.05 * told[..., 1].max())
