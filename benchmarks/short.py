@@ -38,7 +38,7 @@ from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden
 from distgan.files import read_json, write_json
 from distgan.models.classical import Fitted
 from distgan.objectives import make_objective
-from distgan.objectives.adversarial import Levelled
+from distgan.objectives.adversarial import Conditions, Levelled
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.train_gan import first_adam, make_schedule
 from distgan.run import Run
@@ -323,8 +323,9 @@ def trained(
     objective = make_objective(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        condition=lambda batch: no_condition(len(batch.rows), settings, channels),
-        levelled=levelled,
+        conditions=Conditions(
+            generated=lambda batch: no_condition(len(batch.rows), settings, channels), levelled=levelled
+        ),
     )
     averages = fit(
         objective,

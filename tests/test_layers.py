@@ -40,10 +40,7 @@ HOMES = {
 LONGEST_FUNCTION, LONGEST_FILE = 60, 450  # lines
 MOST_PARAMETERS = 6  # beside self and cls; what travels together is a dataclass
 MANY_PARAMETERS = {  # functions that may have more, and why
-    "objectives.adversarial.__init__": "the game of every family: to be split with the families' files",
-    "objectives.make_objective": "the arguments of the game",
     "objectives.losses.evidence_lower_bound": "an equation with its symbols",
-    "objectives.penalties.interpolated": "an equation with its symbols",
     "data.formats.labelled._reader": "the readers are being rearranged",
     "data.formats.layout._table": "the readers are being rearranged",
 }

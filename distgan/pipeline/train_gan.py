@@ -24,6 +24,7 @@ from distgan.models import noise_width
 from distgan.models.classical import Fitted
 from distgan.models.layers import checkpoint_activations
 from distgan.objectives import make_objective
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.context import PipelineContext
@@ -65,10 +66,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     objective = make_objective(
         context.settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        **make_training_conditions(context.settings, context.run, data),
-        across=context.parallel.mean,
-        dtype=context.parallel.dtype,
         steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
+        arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
+        conditions=make_training_conditions(context.settings, context.run, data),
     )
     trained = fit(
         objective,
@@ -163,13 +163,13 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
     )
 
 
-def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> dict[str, Any]:
-    """What goes with each series of a batch, (B, K): `condition` is never a function of the series alone,
-    `real_condition` tells the discriminator the real one's own level and spread; `levelled` gives generated
+def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> Conditions:
+    """What goes with each series of a batch, (B, K): `generated` is never a function of the series alone,
+    `real` tells the discriminator the real one's own level and spread; `levelled` gives generated
     series those of their condition.
     """
     if "bank" not in settings.stages:
-        return {"condition": mark_clean_series(data, settings.data.source)}
+        return Conditions(mark_clean_series(data, settings.data.source))
     bank = Bank.load(folder.need(folder.bank, "bank"))
     members = Members.load(folder.need(folder.cluster_files.members, "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
@@ -186,7 +186,7 @@ def make_training_conditions(settings: config.Config, folder: Run, data: Trainin
     def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         return data.scaler.levelled(series, mask, bank.attributes_told(given))
 
-    return {"condition": drawn, "real_condition": real, "levelled": levelled}
+    return Conditions(drawn, real, levelled)
 
 
 def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:

@@ -14,7 +14,7 @@ from distgan import config
 from distgan.data.loader import Batch
 from distgan.engine.trainer import fit
 from distgan.engine.training import Job, Rate, Schedule
-from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.adversarial import Adversarial, Arithmetic, Conditions, Rules
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
@@ -56,7 +56,12 @@ networks = {"generator": Generator(), "discriminator": Discriminator()}
 trainees = {name: parallel.prepare(name, net, Adam(2e-3, beta1=0.5)) for name, net in networks.items()}
 plain = {name: trainee.network for name, trainee in trainees.items()}
 nothing, losses = (lambda batch: torch.zeros(len(batch.rows), 1)), config.Objective(loss="relativistic")
-game = Adversarial(plain, noise_dim=NOISE, condition=nothing, settings=losses, seed=0, across=parallel.mean)
+game = Adversarial(
+    plain,
+    conditions=Conditions(generated=nothing),
+    rules=Rules(noise_dim=NOISE, settings=losses, seed=0),
+    arithmetic=Arithmetic(across=parallel.mean),
+)
 schedule = Schedule(STEPS, BATCH, lambda step: {n: Rate(2e-3, 0.9) for n in networks}, lambda step: 0.9)
 run = Run(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/own_gan"))
 trained = fit(

@@ -12,6 +12,7 @@ from distgan.data.loader import Batch
 from distgan.engine import trainer, training
 from distgan.engine.training import Job
 from distgan.objectives import make_objective
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
@@ -99,7 +100,7 @@ def one_of_two(batch: Batch) -> Tensor:
 
 def play(settings: config.Config, networks: dict[str, nn.Module], *more: Any) -> Any:
     condition = one_of_two if settings.model.name in ("nr_gan", *LABELS) else condition_of
-    return make_objective(settings, networks, condition, *more)
+    return make_objective(settings, networks, Conditions(condition), *more)
 
 
 class Loader:
@@ -121,7 +122,7 @@ def train(
     torch.manual_seed(SEED)
     networks = built(settings, LENGTH, CHANNELS)
     trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
-    objective = play(settings, {key: t.network for key, t in trainees.items()}, parallel.mean)
+    objective = play(settings, {key: t.network for key, t in trainees.items()}, Arithmetic(parallel.mean))
     schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)

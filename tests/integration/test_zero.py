@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
 from distgan.engine.training import Job
+from distgan.objectives.adversarial import Arithmetic, Conditions, Rules
 from distgan.parallel import optimized_network
 from distgan.parallel import processes as processes_module
 
@@ -126,14 +127,13 @@ def make(
     trainees = {name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()}
     objective = Adversarial(
         {name: trainee.network for name, trainee in trainees.items()},
-        noise_dim=noise_dim,
-        condition=lambda batch: torch.stack(
-            [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
+        conditions=Conditions(
+            generated=lambda batch: torch.stack(
+                [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
+            )
         ),
-        settings=settings.objective,
-        seed=SEED,
-        across=parallel.mean,
-        dtype=parallel.dtype,
+        rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
+        arithmetic=Arithmetic(across=parallel.mean, dtype=parallel.dtype),
     )
     return objective, trainees
 

@@ -25,6 +25,7 @@ from distgan.engine import checkpoint
 from distgan.errors import UserError
 from distgan.models.recurrent import uniform
 from distgan.objectives import make_objective
+from distgan.objectives.adversarial import Conditions
 from distgan.objectives.losses import of_global_means
 from distgan.objectives.timegan import TimeGAN
 from distgan.parallel.processes import Parallel
@@ -194,7 +195,9 @@ def test_a_curved_mean_has_the_global_gradient() -> None:
 def timegan(*more: str) -> TimeGAN:
     torch.manual_seed(0)
     settings = small("timegan", *more)
-    objective = make_objective(settings, models.build(settings, 10, 2, labels=3), condition_of)
+    objective = make_objective(
+        settings, models.build(settings, 10, 2, labels=3), conditions=Conditions(generated=condition_of)
+    )
     assert isinstance(objective, TimeGAN)
     return objective
 
@@ -259,7 +262,9 @@ def test_a_network_that_rests_keeps_its_weights(alone: Parallel, tmp_path: Path)
 def test_crnn_gan_by_hand() -> None:
     torch.manual_seed(0)
     settings = small("crnn_gan", "objective.loss=nonsaturating", "objective.penalty.kind=none")
-    objective = make_objective(settings, models.build(settings, 10, 2), condition_of)
+    objective = make_objective(
+        settings, models.build(settings, 10, 2), conditions=Conditions(generated=condition_of)
+    )
     batch = whole_batch()
     pretraining, critic, generator = objective.phases
     fake = objective.networks["generator"](objective.noise(batch, "generator noise"), None)

@@ -12,6 +12,7 @@ from distgan import cli, config, models
 from distgan.errors import UserError
 from distgan.models.layers import checkpoint_activations
 from distgan.objectives import make_objective
+from distgan.objectives.adversarial import Conditions
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
 from distgan.planning.report import Rounds
@@ -127,7 +128,7 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     condition = torch.zeros(SERIES, models.condition_width(settings, 1))
-    objective = make_objective(settings, networks, condition=lambda batch: condition)
+    objective = make_objective(settings, networks, conditions=Conditions(generated=lambda batch: condition))
     peak = products = 0.0
     for phase in objective.phases:
         for name, network in networks.items():
