@@ -7,9 +7,7 @@ number of members. The sample's seed is made of the weights, so that another att
 """
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +19,7 @@ from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
-from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
+from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.training_data import read_scaler
 
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
@@ -80,14 +78,14 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[np
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
     seen, parts, left_out = {digest_series(context.run.synthetic)}, [np.empty((0, *shape), np.float32)], 0
     for entry in ledger.entries():
-        refused_over = entry.get("exit_code") == 3 and entry["weights"] == weights
-        if entry["series"] in seen or not (entry["verdict"] == RELEASED or refused_over):
+        refused_over = entry.exit_code == 3 and entry.weights == weights
+        if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
             continue
-        seen.add(entry["series"])
-        if entry["split"] != split:
-            left_out += int(entry["count"])
-        elif entry["verdict"] == RELEASED:
-            store = Store.open(ledger.copy_of(entry))
+        seen.add(entry.series)
+        if entry.split != split:
+            left_out += entry.count
+        elif entry.verdict == RELEASED:
+            store = Store.open(context.run.released_copy(entry.series))
             parts.append(store.rows(np.arange(store.num_series)))
         else:
             parts.append(generate_again(context, entry))
@@ -99,9 +97,9 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[np
     return values, left_out
 
 
-def generate_again(context: PipelineContext, entry: Mapping[str, Any]) -> np.ndarray:
+def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
     """The series of an attempt with the weights that the run has now."""
-    asked = {"generate.count": int(entry["count"]), "generate.seed": int(entry["seed"])}
+    asked = {"generate.count": attempt.count, "generate.seed": attempt.seed}
     then = context.settings.with_values(asked, "release")
     rows = np.arange(min(then.generate.count, MOST_SAMPLED))
     return regenerate(context.with_settings(then), Bank.load(context.run.bank), rows)

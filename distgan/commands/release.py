@@ -36,7 +36,7 @@ from distgan.pipeline.build_bank import run_tracing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
-from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
+from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.run import ReleaseFolder, Run
@@ -146,15 +146,15 @@ def remember(verdict: Verdict, settings: config.Config, folder: Run) -> None:
     if leaves:
         ledger.keep_copy(folder.synthetic)
     ledger.append(
-        {
-            "verdict": RELEASED if leaves else REFUSED,
-            "exit_code": verdict.exit_code,
-            "series": ARTEFACTS["synthetic"].digest(folder),
-            "weights": ARTEFACTS["generator"].digest(folder),
-            "split": ARTEFACTS["split"].digest(folder),
-            "seed": settings.generate.seed,
-            "count": settings.generate.count,
-        }
+        Attempt(
+            verdict=RELEASED if leaves else REFUSED,
+            exit_code=verdict.exit_code,
+            series=ARTEFACTS["synthetic"].digest(folder),
+            weights=ARTEFACTS["generator"].digest(folder),
+            split=ARTEFACTS["split"].digest(folder),
+            seed=settings.generate.seed,
+            count=settings.generate.count,
+        )
     )
 
 

@@ -163,7 +163,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Write one file; its size and checksum are of the bytes in memory, whatever a disk makes of them."""
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     content = safetensors.torch.save(copies)

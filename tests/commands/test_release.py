@@ -92,7 +92,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "left_out": 0,
     }
     (entry,) = ReleaseLedger.open(mine).entries()
-    assert (entry["verdict"], entry["exit_code"], entry["count"]) == ("refused", 4, 12)
+    assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
     for name in ("release-verdict.json", "release-verdict.html", "releases.jsonl"):
         assert "home-" not in (mine.folder / name).read_text()
