@@ -11,8 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     {"config", "errors", "files", "csvtext", "rng", "run", "progress", "preflight", "arguments"},
-    {"models", "data", "anonymity", "parallel"},
-    {"objectives", "evaluation"},
+    {"data", "anonymity", "parallel"},
+    {"objectives"},
+    {"models", "evaluation"},
     {"engine", "planning"},
     {"pipeline"},
     {"train", "api"},

@@ -1,4 +1,4 @@
-"""A trained `nr_gan` and any series -> the same series, filtered, in their own units and times.
+"""A trained filter (`nr_gan`) and any series -> the same series, filtered, in their own units and times.
 
 What comes out are the series that went in: real ones stay as private as they were. Of a synthetic store it is
 a filter after generation.
@@ -40,10 +40,16 @@ def denoise(folder: Run, source: str, place: Path) -> str:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
     refuse_standing(place)
     if not folder.config.exists():
-        raise UserError(f"{folder.folder} is no run folder (no config.yaml); train model=nr_gan first")
+        raise UserError(
+            f"{folder.folder} is no run folder (no config.yaml); train a filter first, e.g. model=nr_gan"
+        )
     settings = config.load(folder.config)
-    if settings.model.name != "nr_gan":
-        raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
+    if not settings.model.filters:
+        able = ", ".join(name for name, family in config.FAMILIES.items() if family.stages != config.STAGES)
+        raise UserError(
+            f"{folder.folder} trained {settings.model.name}, which makes series; distgan denoise needs a "
+            f"model that filters them: {able}"
+        )
     parallel = open_for_inference(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()
     scaler, meta = read_scaler(folder)

@@ -193,12 +193,12 @@ def score_white_box(
 
 
 def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:
-    """Of the newest checkpoint; None where there is none, or it looks at latents, as TimeGAN's does."""
+    """Of the newest checkpoint; None where there is none, or it takes no series."""
     known = count_labels(context.settings, context.run)
     network = models.build(context.settings, data.store.length, data.store.channels, known).get(
         "discriminator"
     )
-    if network is None or context.settings.model.name == "timegan":
+    if network is None or not context.settings.model.judges_series:
         return None
     found = checkpoint.load_latest(
         context.run.checkpoints("gan"), wanted=lambda name: name == "discriminator"

@@ -20,10 +20,8 @@ from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
 from distgan.evaluation.plots import style
 from distgan.evaluation.plots.series import sample_sheet
-from distgan.models import noise_width
-from distgan.models.classical import Fitted
+from distgan.models import make_objective, noise_width
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives import make_objective
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
@@ -49,7 +47,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     known = count_labels(context.settings, context.run)
     with context.parallel.building():
         networks = models.build(context.settings, data.store.length, data.store.channels, known)
-    if isinstance(networks["generator"], Fitted):
+    if context.settings.model.fitted:
         return context.parallel.on_main(
             lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
         )
@@ -117,11 +115,8 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
     return max(1, steps)
 
 
-def fit_at_once(
-    generator: nn.Module, data: TrainingData, settings: config.Config, folder: Run
-) -> dict[str, Any]:
-    """A classical family: nothing is trained by steps."""
-    assert isinstance(generator, Fitted)
+def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, folder: Run) -> dict[str, Any]:
+    """A fitted family: nothing is trained by steps."""
     generator.fit(*data.scaled(0, data.num_series), settings.seed)
     save_network(generator, folder.generator_weights)
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
@@ -239,8 +234,8 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
     """
     _, meta = read_scaler(folder)
     length = meta.axis.length if length is None else length
-    if length != meta.axis.length and not models.makes_any_length(settings.model.name):
-        able = ", ".join(name for name in models.MODELS if models.makes_any_length(name))
+    if length != meta.axis.length and not settings.model.any_length:
+        able = ", ".join(name for name, family in config.FAMILIES.items() if family.any_length)
         raise UserError(
             f"model {settings.model.name} has weights for each of its {meta.axis.length} steps and makes no "
             f"series of {length}; {able} do, or train on windows of {length} (data.windows.length)"
@@ -259,7 +254,7 @@ def count_labels(settings: config.Config, folder: Run) -> int:
 
 def describe(settings: config.Config, of: Shape) -> str:
     networks = models.build(settings, of.length, of.channels, of.labels if settings.bank.by_label else 0)
-    if isinstance(networks["generator"], Fitted):
+    if settings.model.fitted:
         return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
