@@ -80,7 +80,7 @@ def run(folder: Run, place: Path) -> str:
             verdict = judge(PipelineContext(settings, folder, parallel))
             save(verdict.to_json(), folder.release_verdict)
             if verdict.privacy is not None:
-                remember(verdict, settings, folder)
+                remember(verdict.exit_code, settings, folder)
             if verdict.exit_code:
                 where = folder.release_verdict.with_suffix(".html")
                 raise ERRORS[verdict.exit_code](f"{verdict.sentence} Nothing was released; see {where}")
@@ -138,16 +138,16 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
     return Check(name, "", 5, lines)
 
 
-def remember(verdict: Verdict, settings: config.Config, folder: Run) -> None:
+def remember(exit_code: int, settings: config.Config, folder: Run) -> None:
     """Add the attempt to the ledger; before series leave, a copy of them is kept."""
     ledger = ReleaseLedger.open(folder)
-    leaves = not verdict.exit_code
+    leaves = not exit_code
     if leaves:
         ledger.keep_copy(folder.synthetic)
     ledger.append(
         Attempt(
             verdict=RELEASED if leaves else REFUSED,
-            exit_code=verdict.exit_code,
+            exit_code=exit_code,
             series=ARTEFACTS["synthetic"].digest(folder),
             weights=ARTEFACTS["generator"].digest(folder),
             split=ARTEFACTS["split"].digest(folder),

@@ -23,6 +23,7 @@ from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.attacks import leak_scenarios
+from distgan.evaluation.results import ReleasePrivacy, Verdict
 from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
@@ -115,8 +116,8 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
 def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool) -> None:
     """Whoever guesses the split, a series or the points could check the guess; nor do exact counts leave."""
     settings = config.load(mine.config)
-    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
-    found = release.attack(settings, mine, open_for_inference(settings), chosen.values)
+    chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
+    found = release.attack(PipelineContext(settings, mine, open_for_inference(settings)), chosen.values)
     assert found is not None
     bank = Bank.load(mine.bank)
     if private:
@@ -124,16 +125,16 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         settings = settings.model_copy(update={"privacy": budget.settings})
         promise = private_bank.make_guarantee(budget, Head(2, "a" * 32))
         replace(bank, promise=promise).save(mine.bank)
-    said = {
-        "exit_code": 0,
-        "sentence": found["sentence"],
-        "attacked": attacked_series.describe_counts(chosen.facts),
-        "checks": [release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
-        "privacy": {**found, "attacked": chosen.facts},
-        "run": settings.identity,
-        "made": "",
-        "maker": "",
-    }
+    said = Verdict(
+        exit_code=0,
+        sentence=found.sentence,
+        attacked=attacked_series.describe_counts(chosen.facts),
+        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
+        privacy=ReleasePrivacy(**dict(found), attacked=chosen.facts),
+        run=settings.identity,
+        made="",
+        maker="",
+    )
     release.write_release(tmp_path / "out", said, settings, mine)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
@@ -184,12 +185,12 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     """A generator that repeats what it was trained on, though all files fit."""
     settings = repeat_members(mine, monkeypatch)
     assert "copied windows (P1)" in refused(mine, 3)
-    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
+    chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
     assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 31}
     other = settings.with_values({"generate.seed": 5, "generate.count": 2}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
-    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 41}  # what was refused is not forgotten
     data = TrainingData.open(mine)
     members = data.store.rows(data.rows)
@@ -321,16 +322,16 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
 
 def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
     settings = config.load(mine.config)
-    release.remember({"exit_code": 0}, settings, mine)
+    release.remember(0, settings, mine)
     first = Store.open(mine.synthetic).rows(np.arange(12))
     other = settings.with_values({"generate.seed": 1, "generate.count": 5}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
-    release.remember({"exit_code": 4}, other, mine)
-    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
+    release.remember(4, other, mine)
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
     np.testing.assert_array_equal(chosen.values[5:17], first)
-    again = AttackedSeries.gather(other, mine, open_for_inference(other))
+    again = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
     files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
     assert not files
@@ -361,7 +362,7 @@ def test_a_ledger_of_releases_that_forgets_is_a_mismatch(
 ) -> None:
     settings = config.load(mine.config)
     for exit_code in (0, 3):
-        release.remember({"exit_code": exit_code}, settings, mine)
+        release.remember(exit_code, settings, mine)
     assert "2 attempts, 1 of them released" in ReleaseLedger.open(mine).audit()
     change(mine)
     assert words in refused(mine, 5)
