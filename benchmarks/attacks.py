@@ -111,7 +111,7 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     over = []
     for attack in chosen:
         result = battery.run(scene, [attack])
-        over += [each["id"] for each in result["attacks"] if each["outcome"] == battery.OVER]
+        over += [each.id for each in result.attacks if each.outcome == battery.OVER]
         if over and kind != HONEST:
             break
     return over

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from distgan.anonymity import cluster_sizes, clustering, faiss_backend
+from distgan.anonymity.clustering import KMeans
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -76,10 +77,7 @@ def ours(points: np.ndarray, k: int, seed: int) -> np.ndarray:
     found = clustering.kmeans(
         lambda: (points[first : first + ROWS_AT_ONCE] for first in spans),
         k,
-        iterations=PASSES,
-        restarts=1,
-        seed=seed,
-        device="cpu",
+        search=KMeans(iterations=PASSES, restarts=1, seed=seed, device="cpu"),
     )
     return found.centroids
 
@@ -186,7 +184,9 @@ def stream(path: Path, dim: int, k: int) -> dict[str, float]:
     """Ours on points that are read from disk at every pass; the peak is of the whole process."""
 
     began, clock = time.process_time(), time.perf_counter()
-    found = clustering.kmeans(from_disk(path, dim), k, iterations=2, restarts=1, seed=0, device="cpu")
+    found = clustering.kmeans(
+        from_disk(path, dim), k, search=KMeans(iterations=2, restarts=1, seed=0, device="cpu")
+    )
     spent = {"cpu_s": time.process_time() - began, "wall_s": time.perf_counter() - clock}
     rows = int(found.sizes.sum())
     return spent | {"peak_mib": peak_mib(), "mse": found.inertia / rows, "rows": rows}
@@ -201,7 +201,7 @@ def grouped(method: str, path: Path, dim: int, k: int, floor: int) -> dict[str, 
         from k_means_constrained import KMeansConstrained
     before, began = peak_mib(), time.process_time()
     if method == OURS:
-        found = clustering.kmeans(lambda: iter([points]), k, iterations=25, restarts=1, seed=0)
+        found = clustering.kmeans(lambda: iter([points]), k, search=KMeans(iterations=25, restarts=1, seed=0))
         labels = cluster_sizes.dissolve_small_clusters(
             points, found, np.arange(len(points)), floor
         ).assignment

@@ -38,20 +38,20 @@ def case(rows: int, length: int) -> dict[str, Any]:
     names = ("train", "holdout", "reference", "synthetic")
     sets = {name: homes(rows, length, seed) for seed, name in enumerate(names)}
     started, used = time.perf_counter(), time.process_time()
-    results = fidelity.evaluate(**sets, steps_per_day=STEPS_PER_DAY, max_series=rows)
+    results = fidelity.evaluate(fidelity.Sets(**sets), STEPS_PER_DAY, max_series=rows)
     scored = time.perf_counter()
     sets.pop("reference")
     useful = utility.evaluate(**sets, steps_per_day=STEPS_PER_DAY)
     assert useful is not None
-    like = sum(kind == "real" for kind in results["standing"].values())
+    like = sum(kind == "real" for kind in results.standing.values())
     return {
         "rows": rows,
         "length": length,
         "fidelity_s": scored - started,
         "usefulness_s": time.perf_counter() - scored,
         "cpu_s": time.process_time() - used,
-        "like_real": f"{like} of {len(results['standing'])}",
-        "forecast": useful["tone"],
+        "like_real": f"{like} of {len(results.standing)}",
+        "forecast": useful.tone,
     }
 
 

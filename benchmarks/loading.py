@@ -30,7 +30,7 @@ from common import alone, finish, show
 from distgan import config
 from distgan.data import ingest
 from distgan.data.ingest_cache import run_in_parallel
-from distgan.data.loader import Batch, Loader
+from distgan.data.loader import Batch, Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
@@ -106,7 +106,7 @@ def training(path: Path, pairs: int) -> dict[str, float]:
     store = Store.open(path)
     store.verify()
     rows = np.arange(store.num_series)
-    loader = Loader(store, rows, SCALER, batch_size=BATCH, seed=0)
+    loader = Loader(store, rows, SCALER, batching=Batching(batch_size=BATCH, seed=0))
     for step in range(-(-len(rows) // BATCH)):  # the first pass: levels and spreads are learned
         loader.batch(step)
     vae = VAE(LENGTH, 1, ENCODER)
@@ -148,7 +148,10 @@ def buffered(path: Path) -> dict[str, float]:
     """An epoch through a buffer of four shards, each series read once."""
     store = Store.open(path)
     loader = Loader(
-        store, np.arange(store.num_series), SCALER, batch_size=BATCH, seed=0, buffer_shards=BUFFER_SHARDS
+        store,
+        np.arange(store.num_series),
+        SCALER,
+        batching=Batching(batch_size=BATCH, seed=0, buffer_shards=BUFFER_SHARDS),
     )
     started = time.perf_counter()
     for _ in islice(loader.batches(), -(-store.num_series // BATCH)):

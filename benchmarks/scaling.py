@@ -73,10 +73,11 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     """The default game on made-up conditions."""
     import torch
 
-    from distgan.engine.trainer import Rate, Schedule, Training
+    from distgan.engine.training import Job, Rate, Schedule, Training
     from distgan.models import multiscale
-    from distgan.objectives.adversarial import Adversarial
+    from distgan.objectives.adversarial import Adversarial, Arithmetic, Conditions, Rules
     from distgan.parallel.optimized_network import Adam
+    from distgan.run import Run
 
     torch.manual_seed(0)
     networks = multiscale.build(settings.model, length, 1, 8)
@@ -84,15 +85,13 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     trainees = {name: parallel.prepare(name, network, Adam(2e-4)) for name, network in networks.items()}
     objective = Adversarial(
         {name: trainee.network for name, trainee in trainees.items()},
-        noise_dim=noise_dim,
-        condition=lambda batch: torch.zeros(len(batch.rows), 8),
-        settings=settings.objective,
-        seed=0,
-        across=parallel.mean,
+        conditions=Conditions(generated=lambda batch: torch.zeros(len(batch.rows), 8)),
+        rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=0),
+        arithmetic=Arithmetic(across=parallel.mean),
     )
     rates = {name: Rate(2e-4, 0.99) for name in trainees}
     schedule = Schedule(1 << 30, SERIES * parallel.world_size, lambda step: rates, checkpoint_every=0)
-    return Training(objective, trainees, parallel, schedule, Path("/nonexistent"), 0, {})
+    return Training(objective, trainees, parallel, schedule, Job(Run(Path("/nonexistent")), "gan", 0))
 
 
 def batch_of(series: Any, parallel: Any, step: int) -> Any:

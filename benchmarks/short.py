@@ -33,11 +33,12 @@ from distgan import config, models, rng
 from distgan.data.loader import Batch
 from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
+from distgan.engine.training import Job
 from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
 from distgan.files import read_json, write_json
 from distgan.models import make_objective
 from distgan.models.classical import Fitted
-from distgan.objectives.adversarial import Levelled
+from distgan.objectives.adversarial import Conditions, Levelled
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.train_gan import first_adam, make_schedule
 from distgan.run import Run
@@ -322,8 +323,9 @@ def trained(
     objective = make_objective(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        condition=lambda batch: no_condition(len(batch.rows), settings, channels),
-        levelled=levelled,
+        conditions=Conditions(
+            generated=lambda batch: no_condition(len(batch.rows), settings, channels), levelled=levelled
+        ),
     )
     averages = fit(
         objective,
@@ -331,10 +333,7 @@ def trained(
         Windows(told_BLC, settings.train.batch_size, settings.seed),
         parallel,
         plan,
-        run=Run(folder),
-        stage="gan",
-        seed=settings.seed,
-        facts=facts,
+        job=Job(run=Run(folder), stage="gan", seed=settings.seed, facts=facts),
     )
     return models.join_sampler(settings, averages)
 

@@ -13,6 +13,7 @@ from distgan.data.loader import Batch
 from distgan.engine.ema import make_average
 from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel
@@ -47,9 +48,8 @@ class Stepper:
         self.objective = make_objective(
             self.settings,
             {name: trainee.network for name, trainee in self.trainees.items()},
-            condition=lambda batch: condition[: len(batch.sample)],
-            across=self.parallel.mean,
-            dtype=self.parallel.dtype,
+            conditions=Conditions(generated=lambda batch: condition[: len(batch.sample)]),
+            arithmetic=Arithmetic(across=self.parallel.mean, dtype=self.parallel.dtype),
         )
         self.averages = [make_average(self.trainees[name]) for name in self.objective.averaged]
 

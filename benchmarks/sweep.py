@@ -23,6 +23,7 @@ from common import ROOT, finish, show
 from distgan import config
 from distgan.run import Run
 from distgan.sweep import results
+from distgan.sweep.files import SweepFiles
 from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
@@ -74,12 +75,12 @@ def run(*command: str) -> float:
 def as_sweep(options: argparse.Namespace, home: Path) -> dict[str, Any]:
     settings = config.load(options.config, chosen(options)).model_copy(update={"run_dir": str(home)})
     home.mkdir()
-    make_shared(settings, home / "shared")
+    make_shared(settings, SweepFiles(home).shared)
     command = ["-m", "distgan.cli", "sweep", "--config", str(options.config), "--run-dir", str(home)]
     wall = run(*command, *chosen(options))
     found = results.read(Run(home), settings.train.steps)
     inside = sum(result.seconds for result in found)
-    events = [json.loads(line) for line in (home / results.STATES).read_text().splitlines()]
+    events = [json.loads(line) for line in SweepFiles(home).states.read_text().splitlines()]
     searching = events[-1]["time"] - events[0]["time"]
     return {
         "wall_s": wall,
@@ -98,7 +99,7 @@ def plainly(options: argparse.Namespace, home: Path, values: list[dict[str, Any]
         trial = Trial(home.with_name("plain") / str(number))
         trial.run.folder.mkdir(parents=True)
         trial.open(settings.with_values(each), each, Run(home / "shared"))
-        wall += run("-m", "distgan.train", "--config", str(trial.path("trial.yaml")))
+        wall += run("-m", "distgan.train", "--config", str(trial.files.config))
     return wall
 
 

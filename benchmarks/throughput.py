@@ -23,7 +23,7 @@ import torch.distributed as dist
 from common import finish, peak_gib, show
 from steps import Stepper, stepper
 
-from distgan.data.loader import Batch, Loader
+from distgan.data.loader import Batch, Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
@@ -56,7 +56,11 @@ def batches(train: Stepper, folder: Path) -> Iterator[Batch]:
     scaler = Scaler("none", "standard", 1.0, 4.0, None)
     ranks = {"rank": parallel.rank, "world_size": parallel.world_size}
     loader = Loader(
-        Store.open(path), np.arange(4 * batch_size), scaler, batch_size=batch_size, seed=0, **ranks
+        Store.open(path),
+        np.arange(4 * batch_size),
+        scaler,
+        batching=Batching(batch_size=batch_size, seed=0),
+        **ranks,
     )
     return loader.batches()
 

@@ -11,6 +11,7 @@ from distgan.anonymity.bank import Bank
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_batches
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.run import Run
@@ -40,7 +41,7 @@ class Trained:
                 f"{folder.folder} trained {settings.model.name}, which filters series and makes none; use "
                 "distgan denoise RUN SERIES OUT"
             )
-        folder.need(folder.gan / "generator.safetensors", "gan")
+        folder.need(folder.generator_weights, "gan")
         scaler, meta = read_scaler(folder)
         bank = Bank.load(folder.need(folder.bank, "bank"))
         return cls(folder, settings, bank, scaler, meta)
@@ -73,7 +74,7 @@ class Trained:
         asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
         settings = self.settings.with_values(asked, "sample")
         parallel = open_for_inference(settings)
-        batches = sample_batches(settings, self.folder, self.bank, parallel, among, length)
+        batches = sample_batches(PipelineContext(settings, self.folder, parallel), self.bank, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
 
     def _groups(self, condition: str | int) -> np.ndarray:

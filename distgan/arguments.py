@@ -13,7 +13,7 @@ from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import check_path, refuse_standing
 from distgan.preflight import open_run, refuse_absent
-from distgan.run import Run
+from distgan.run import Run, is_store, labels_beside, readme_beside
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 
@@ -75,8 +75,8 @@ def _check_export(place: Path, folder: Run, force: bool) -> None:
         raise UserError(f"--out {place} ends with {place.suffix!r}; it must be one of {', '.join(EXPORTS)}")
     for each in (
         place,
-        place.with_name(f"{place.stem}.README.txt"),
-        place.with_name(f"{place.stem}.labels.csv"),
+        readme_beside(place),
+        labels_beside(place),
     ):
         with reading(each):
             if not os.path.lexists(each):
@@ -85,7 +85,7 @@ def _check_export(place: Path, folder: Run, force: bool) -> None:
                 raise UserError(f"--out: {each} stands already; choose another place or add --force")
             if os.path.realpath(each).startswith(os.path.realpath(folder.folder) + os.sep):
                 raise UserError(f"--out: {each} is a part of the run; choose a place outside {folder.folder}")
-            a_store = each.suffix == ".zarr" and (each / "manifest.json").exists()
+            a_store = each.suffix == ".zarr" and is_store(each)
             if each.is_dir() and not a_store:
                 raise UserError(f"--out: {each} is a folder and no store; --force replaces no such thing")
             if each.suffix == ".zarr" and not each.is_dir():
@@ -147,7 +147,7 @@ def parse_release(arguments: Sequence[str]) -> tuple[Run, Path]:
     if len(arguments) not in (1, 3) or list(arguments[1:2]) not in ([], ["--to"]):
         raise UserError("distgan release needs a run folder, e.g. distgan release runs/demo --to release/")
     folder = open_run(arguments[0], "release")
-    place = check_path(arguments[2], "--to") if len(arguments) == 3 else folder.folder / "release"
+    place = check_path(arguments[2], "--to") if len(arguments) == 3 else folder.release_folder
     refuse_standing(place)
     folder.need(folder.synthetic, "generate")
     return folder, place
@@ -165,7 +165,7 @@ def parse_export(arguments: Sequence[str]) -> tuple[Run, Path | None]:
     if not folder.folder.is_dir():
         raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
     place = check_path(arguments[1], "the folder of distgan export") if len(arguments) == 2 else None
-    refuse_standing(place or folder.folder / "export")
+    refuse_standing(place or folder.exported)
     if not folder.checkpoints("gan").is_dir():
         raise UserError(
             f"no checkpoint in {folder.checkpoints('gan')}; train that run first, or wait for its first "
@@ -230,5 +230,5 @@ def parse_compare(arguments: Sequence[str]) -> argparse.Namespace:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
     for folder in options.runs:
         if not Run(folder).scores.exists():
-            raise UserError(f"no report.json in {folder}; run distgan evaluate {folder} first")
+            raise UserError(f"no {Run(folder).scores.name} in {folder}; run distgan evaluate {folder} first")
     return options

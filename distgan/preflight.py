@@ -68,7 +68,7 @@ def open_run(text: str, command: str) -> Run:
     """
     folder = check_path(text, f"the run folder of distgan {command}")
     with reading(folder):
-        if not (folder / "config.yaml").exists():
+        if not Run(folder).config.exists():
             raise UserError(f"{folder} is no run folder (no config.yaml); {TRAIN}")
     return Run(folder)
 

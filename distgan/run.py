@@ -1,4 +1,5 @@
-"""The run folder: where everything a training makes has its place, and what is already done.
+"""The run folder: where everything a training makes has its place, and what is already done; so, too, the
+folders of a release and of an export. (A sweep adds `sweep/files.py`.)
 
 Stages meet only through these files. A stage is done when its record stands; the record is written last, and
 taken away when the stage, or one before it, runs again: a killed stage is simply not done.
@@ -15,6 +16,79 @@ from typing import IO, Any
 from distgan.errors import UserError, writing
 from distgan.files import read_record, write_json
 
+MANIFEST = "manifest.json"  # of a store, a bank or a checkpoint: what it holds, with checksums
+STORE_METADATA = "zarr.json"  # of a Zarr group or array
+STORE, PRIVATE_TABLE = ".zarr", ".private.csv"  # endings of a store and of the table beside it
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store of series or latents, as far as a look at it tells."""
+    return path.is_dir() and (path / MANIFEST).exists()
+
+
+def private_table_beside(store: Path) -> Path:
+    """The table of ids, splits and owners of a store of real series: only the data's owner may read it."""
+    return store.with_name(f"{store.stem}{PRIVATE_TABLE}")
+
+
+def store_beside(private_table: Path) -> Path:
+    """The store that a private table belongs to."""
+    return private_table.with_name(f"{private_table.name.removesuffix(PRIVATE_TABLE)}{STORE}")
+
+
+def readme_beside(place: Path) -> Path:
+    """What an exported file holds, in words."""
+    return place.with_name(f"{place.stem}.README.txt")
+
+
+def labels_beside(place: Path) -> Path:
+    """The labels of exported series, one a line, in their order."""
+    return place.with_name(f"{place.stem}.labels.csv")
+
+
+@dataclass(frozen=True)
+class ClusterFiles:
+    """What stands in `Run.clusters`: series by group, and how the groups were made. Private."""
+
+    folder: Path
+
+    @property
+    def projection(self) -> Path:
+        return self.folder / "projection.safetensors"
+
+    @property
+    def points(self) -> Path:
+        """Projected latents, one row a series."""
+        return self.folder / "points.npy"
+
+    @property
+    def groups(self) -> Path:
+        """The group of each series."""
+        return self.folder / "groups.npy"
+
+    @property
+    def facts(self) -> Path:
+        return self.folder / "clusters.json"
+
+    @property
+    def choice(self) -> Path:
+        """How the number of clusters was chosen, if it was."""
+        return self.folder / "choice.json"
+
+    @property
+    def choice_picture(self) -> Path:
+        return self.folder / "choice.png"
+
+    @property
+    def members(self) -> Path:
+        """Who stands behind each mean of the bank."""
+        return self.folder / "members.safetensors"
+
+    @property
+    def tracing(self) -> Path:
+        """The tracing attack by exposure, as it was run."""
+        return self.folder / "tracing.json"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -29,8 +103,17 @@ class Run:
 
     @property
     def series(self) -> Path:
-        """The store of real series (its ids and splits: `series.private.csv`). Never needed by `generate`."""
+        """The store of real series (its ids and splits: `private_table`). Never needed by `generate`."""
         return self.folder / "series.zarr"
+
+    @property
+    def private_table(self) -> Path:
+        return private_table_beside(self.series)
+
+    @property
+    def left_out_windows(self) -> Path:
+        """Numbers of the windows with too many missing values, beside the store."""
+        return self.series.with_name("series.windows.npy")
 
     @property
     def scaler(self) -> Path:
@@ -44,12 +127,36 @@ class Run:
         return self.folder / "encoder"
 
     @property
+    def encoder_weights(self) -> Path:
+        """Encoder and decoder."""
+        return self.encoder / "vae.safetensors"
+
+    @property
     def latents(self) -> Path:
         return self.folder / "latents.zarr"
+
+    def latent_parts(self, weights: str) -> Path:
+        """Parts of the latents by the encoder with such a digest, until they are whole."""
+        return self.folder / f"latents.parts-{weights}"
 
     @property
     def clusters(self) -> Path:
         return self.folder / "clusters"
+
+    @property
+    def cluster_files(self) -> ClusterFiles:
+        return ClusterFiles(self.clusters)
+
+    @property
+    def cluster_work(self) -> Path:
+        """What the processes leave for rank 0 while they cluster."""
+        return self.folder / "clusters.work"
+
+    def projected_points(self, rank: int) -> Path:
+        return self.cluster_work / f"points-{rank}.npy"
+
+    def cluster_labels(self, rank: int) -> Path:
+        return self.cluster_work / f"labels-{rank}.npy"
 
     @property
     def bank(self) -> Path:
@@ -70,13 +177,25 @@ class Run:
         return self.folder / "gan"
 
     @property
+    def generator_weights(self) -> Path:
+        return self.gan / "generator.safetensors"
+
+    @property
     def synthetic(self) -> Path:
         return self.folder / "synthetic.zarr"
+
+    def synthetic_staging(self, key: str) -> Path:
+        """Shards of an unfinished generation; `key` tells what they are made from."""
+        return self.folder / f"{self.synthetic.name}.parts-{key}"
+
+    def synthetic_parts(self) -> list[Path]:
+        """The staging folders that are there."""
+        return sorted(self.folder.glob(f"{self.synthetic.name}.parts-*"))
 
     @property
     def synthetic_labels(self) -> Path:
         """The labels of the synthetic series, one a line, where the bank goes by label."""
-        return self.folder / "synthetic.labels.csv"
+        return labels_beside(self.synthetic)
 
     @property
     def release_ledger(self) -> Path:
@@ -88,6 +207,10 @@ class Run:
         """Copies of the series that have left, which later releases are attacked with. Private."""
         return self.folder / "releases"
 
+    def released_copy(self, digest: str) -> Path:
+        """The copy of series with such a digest."""
+        return self.released / f"{digest[:16]}.zarr"
+
     @property
     def report(self) -> Path:
         return self.folder / "report.html"
@@ -95,6 +218,31 @@ class Run:
     @property
     def scores(self) -> Path:
         return self.folder / "report.json"
+
+    @property
+    def classification(self) -> Path:
+        """What the series are worth to a classifier."""
+        return self.folder / "classification.json"
+
+    @property
+    def release_verdict(self) -> Path:
+        """Whether the series may leave, as JSON; the page has the same name with `.html`."""
+        return self.folder / "release-verdict.json"
+
+    @property
+    def release_folder(self) -> Path:
+        """Where a release is written by default."""
+        return self.folder / "release"
+
+    @property
+    def exported(self) -> Path:
+        """Where plain weights are written by default."""
+        return self.folder / "export"
+
+    @property
+    def bank_map(self) -> Path:
+        """The picture of all series' latents and the groups' means. Private."""
+        return self.folder / "bank-map.private.png"
 
     @property
     def logs(self) -> Path:
@@ -106,8 +254,7 @@ class Run:
         """What only the data's owner may read, and what could be learned from it."""
         parts = (self.series, self.scaler, self.encoder, self.latents, self.clusters, self.bank, self.ledger)
         more = (self.noisy_sums, self.gan, self.report, self.scores, self.logs, self.config)
-        records = self.folder / "done"
-        return (*parts, *more, records, self.series.with_name(f"{self.series.stem}.private.csv"))
+        return (*parts, *more, self.records, self.private_table)
 
     def metrics(self, stage: str) -> Path:
         """One JSON object a line, one line a report of `stage`'s training."""
@@ -116,8 +263,17 @@ class Run:
     def checkpoints(self, stage: str) -> Path:
         return self.folder / stage / "checkpoints"
 
+    @property
+    def records(self) -> Path:
+        """One JSON file for each stage that is done."""
+        return self.folder / "done"
+
     def record(self, stage: str) -> Path:
-        return self.folder / "done" / f"{stage}.json"
+        return self.records / f"{stage}.json"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.folder / ".lock"
 
     def done(self, stage: str) -> dict[str, Any] | None:
         """What `stage` recorded when it finished, or None while it has not."""
@@ -146,7 +302,7 @@ class Run:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (held open: it is the lock)
+            file = open(self.lock_file, "a+", encoding="utf-8")  # noqa: SIM115 (held open: it is the lock)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -162,3 +318,50 @@ class Run:
         )
         file.flush()
         return file
+
+
+@dataclass(frozen=True)
+class ReleaseFolder:
+    """Paths of what leaves."""
+
+    folder: Path
+
+    @property
+    def synthetic(self) -> Path:
+        return Run(self.folder).synthetic
+
+    @property
+    def synthetic_labels(self) -> Path:
+        return Run(self.folder).synthetic_labels
+
+    @property
+    def bank_manifest(self) -> Path:
+        """The groups behind the generator's conditions: sizes, tracing bounds."""
+        return self.folder / "bank-manifest.json"
+
+    @property
+    def verdict(self) -> Path:
+        """Every attack tried, and checksums; the page has the same name with `.html`."""
+        return self.folder / "verdict.json"
+
+    @property
+    def readme(self) -> Path:
+        return self.folder / "README.txt"
+
+
+@dataclass(frozen=True)
+class ExportFolder:
+    """Paths of plain weights that were taken out of a run."""
+
+    folder: Path
+
+    def weights(self, network: str) -> Path:
+        return self.folder / f"{network}.safetensors"
+
+    @property
+    def config(self) -> Path:
+        return Run(self.folder).config
+
+    @property
+    def facts(self) -> Path:
+        return self.folder / "export.json"

@@ -22,6 +22,7 @@ from distgan import config
 from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
 from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
 from distgan.anonymity.groups import (
+    GroupedSeries,
     Members,
     _deviation,
     _labels_of_groups,
@@ -227,36 +228,25 @@ class Bank:
         )
 
 
-def make_bank(
-    points: np.ndarray,
-    attributes: np.ndarray,
-    loads: np.ndarray,
-    groups: np.ndarray,
-    settings: config.Bank,
-    entities: np.ndarray | None = None,
-    seed: int = 0,
-    labels: np.ndarray | None = None,
-) -> Bank:
-    """The bank of `settle`d groups (settled here, if they are not yet).
+def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Bank, seed: int = 0) -> Bank:
+    """The bank of groups, small ones of which are merged here if they are not yet.
 
     Args:
-        points: [n, K] narrow latents.
         attributes: [n, C, 2] level and spread of each series; spread above 0.
-        loads, groups, entities, labels: as in `settle`.
         seed: of the choice of probes, in a study of them.
 
     Raises:
-        UserError: see `settle`; or levels and spreads are unusable.
+        UserError: see `merge_small_groups`; or levels and spreads are unusable.
     """
     attributes = np.asarray(attributes, np.float64)
-    if attributes.ndim != 3 or attributes.shape[2] != 2 or len(attributes) != len(points):
+    if attributes.ndim != 3 or attributes.shape[2] != 2 or len(attributes) != len(series.points):
         raise UserError(
-            f"attributes have shape {attributes.shape}; level and spread are [{len(points)}, C, 2]"
+            f"attributes have shape {attributes.shape}; level and spread are [{len(series.points)}, C, 2]"
         )
     if not np.isfinite(attributes).all() or (attributes[..., 1] <= 0).any():
         raise UserError("levels and spreads must be finite, and spreads above 0; run the prepare stage again")
     channels = attributes.shape[1]
-    members = merge_small_groups(points, loads, groups, settings, channels, entities, labels)
+    members = merge_small_groups(series, settings, channels)
     records = _Records.of(members.groups, members.entities, members.loads)
     record_weights = np.bincount(records.index, weights=members.weights)
     spans = [slice(*pair) for pair in zip(records.starts[:-1], records.starts[1:])]
@@ -278,7 +268,9 @@ def make_bank(
         largest_share=_round_shares(shares, settings.max_share),
         lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
-        labels=() if labels is None else tuple(map(str, _labels_of_groups(members.groups, labels))),
+        labels=tuple(map(str, _labels_of_groups(members.groups, series.labels)))
+        if series.labels is not None
+        else (),
     )
 
 

@@ -1,12 +1,11 @@
 """The number of clusters, by silhouette or elbow."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.metrics import silhouette_score
 
-from distgan.anonymity.clustering import kmeans
+from distgan.anonymity.clustering import KMeans, kmeans
 from distgan.anonymity.faiss_backend import nearest_centroid
 from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
 
@@ -25,7 +24,7 @@ class Choice:
 
 
 def choose_count(
-    blocks: Blocks, lowest: int, highest: int, criterion: str, *, seed: int, reduce: Reduce, **told: Any
+    blocks: Blocks, lowest: int, highest: int, criterion: str, *, search: KMeans, reduce: Reduce
 ) -> Choice:
     """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
 
@@ -37,18 +36,14 @@ def choose_count(
 
     Silhouettes are those of a sample of the points, the same on any number of processes.
 
-    Args:
-        told: what else `kmeans` is told.
-
     Raises:
         UserError: as `kmeans`.
     """
     counts = candidate_counts(lowest, highest)
-    spherical = bool(told.get("spherical", False))
-    sample = _sample_points(blocks, SILHOUETTE_POINTS, seed, spherical, reduce)
+    sample = _sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
     for number, k in enumerate(counts):
-        found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
+        found = kmeans(blocks, int(k), search=search, reduce=reduce)
         inertia[number] = found.inertia
         silhouette[number] = mean_silhouette(sample, found.centroids)
     best = int(np.argmax(silhouette)) if criterion == "silhouette" else find_elbow(counts, inertia)

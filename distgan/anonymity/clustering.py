@@ -112,44 +112,54 @@ def _check_points(total: int, k: int, unusable: int, exponent: float) -> None:
         raise UserError(f"latents reach 2^{exponent:.0f}, above 2^{LARGEST_VALUE_EXPONENT}; rescale them")
 
 
+@dataclass(frozen=True)
+class KMeans:
+    """How clusters are looked for.
+
+    Attributes:
+        iterations: passes over all points, at most; fewer when no point moves any more.
+        restarts: starts tried on the sample, of which the tightest is kept.
+        spherical: compare directions only; centroids have length one.
+        device: see `choose_device`.
+    """
+
+    iterations: int
+    restarts: int
+    seed: int
+    spherical: bool = False
+    device: str = "auto"
+
+
 def kmeans(
     blocks: Blocks,
     k: int,
     *,
-    iterations: int,
-    restarts: int,
-    seed: int,
-    spherical: bool = False,
+    search: KMeans,
     reduce: Reduce = lambda array: array,
     progress: Callable[[int, int], None] | None = None,
-    device: str = "auto",
 ) -> Clustering:
     """Lloyd's k-means over all points of all processes.
 
     Args:
         blocks: gives this process' points anew at each call, [any, d] at a time.
-        iterations: passes over all points, at most; fewer when no point moves any more.
-        restarts: starts tried on the sample, of which the tightest is kept.
-        spherical: compare directions only; centroids have length one.
         reduce: sums a float64 array over processes. Same centroids whatever their number.
         progress: called after each pass with (passes done, passes at most).
-        device: see `choose_device`.
 
     Raises:
         UserError: NaN, fewer points than k, or no faiss for the device.
     """
-    device = choose_device(device)
-    points = _survey(blocks, k, seed, spherical, reduce)
-    centroids = _choose_start(points, k, restarts, seed, device)
+    device = choose_device(search.device)
+    points = _survey(blocks, k, search.seed, search.spherical, reduce)
+    centroids = _choose_start(points, k, search.restarts, search.seed, device)
     centroids = centroids[np.lexsort(centroids.T[::-1])]  # numbers that hardly hang on rounding
     index = _index(device, points.dim)
     assignment = np.full(points.rows, -1, np.int32)
-    for done in range(1, iterations + 1):
+    for done in range(1, search.iterations + 1):
         sums, sizes, moved, squares = _pass(points, centroids, index, assignment, reduce)
-        means = _means(sums, sizes, centroids, spherical)
-        revived = _reseed(means, sizes, points.sample, index) if done < iterations else False
+        means = _means(sums, sizes, centroids, search.spherical)
+        revived = _reseed(means, sizes, points.sample, index) if done < search.iterations else False
         if progress is not None:
-            progress(done, iterations)
+            progress(done, search.iterations)
         centroids = means
         if moved == 0 and not revived:
             break
@@ -162,7 +172,7 @@ def kmeans(
         sizes=sizes[alive],
         inertia=max(float(inertia), 0.0),
         device=_describe_device(device),
-        spherical=spherical,
+        spherical=search.spherical,
         iterations=done,
     )
 

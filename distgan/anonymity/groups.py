@@ -107,32 +107,36 @@ class _Records:
         return _Records(index, record_groups, points, totals, starts)
 
 
-def merge_small_groups(
-    points: np.ndarray,
-    loads: np.ndarray,
-    groups: np.ndarray,
-    settings: config.Bank,
-    channels: int,
-    entities: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-) -> Members:
+@dataclass(frozen=True)
+class GroupedSeries:
+    """Series in groups that may still be too small.
+
+    Attributes:
+        points: [n, K] projected latents.
+        loads: [n] what each series carries of the total (e.g. kWh), none negative.
+        groups: [n] integer group of each point.
+        entities: [n] integer code of the entity behind each point; by default every point has its own.
+        labels: [n] public labels that groups must not mix; the given groups do not.
+    """
+
+    points: np.ndarray
+    loads: np.ndarray
+    groups: np.ndarray
+    entities: np.ndarray | None = None
+    labels: np.ndarray | None = None
+
+
+def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: int) -> Members:
     """Final groups and weights: each group keeps the floor in effective members, the share, and its own mean.
 
     A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Settled
     groups stay as they are.
 
-    Args:
-        points: [n, K] narrow latents.
-        loads: [n] what each series carries of the total (e.g. kWh), none negative.
-        groups: [n] integer group of each point.
-        entities: [n] integer code of the entity behind each point; by default every point has its own.
-        labels: [n] public labels that groups must not mix; the given groups do not.
-
     Raises:
         UserError: even all points together do not make one such group; values are unusable.
     """
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    loads = np.asarray(loads, np.float64)
+    points = np.ascontiguousarray(series.points, dtype=np.float32)
+    loads, groups, entities = np.asarray(series.loads, np.float64), series.groups, series.entities
     entities = np.arange(len(points)) if entities is None else np.unique(entities, return_inverse=True)[1]
     _check_rows(points, loads, groups, entities, settings)
     fewest = minimum_group_size(settings, count_released_numbers(points.shape[1], channels))
@@ -147,7 +151,9 @@ def merge_small_groups(
             return Members(points, groups, entities.astype(np.int64), loads, weights)
         if len(means) == 1:
             raise UserError(_refuse_impossible(points, entities, effective[0], fewest, settings))
-        groups = _merge_failing_groups(groups, means, failing, effective, _labels_of_groups(groups, labels))
+        groups = _merge_failing_groups(
+            groups, means, failing, effective, _labels_of_groups(groups, series.labels)
+        )
 
 
 def _check_rows(

@@ -15,10 +15,10 @@ from distgan.anonymity.group_size import count_released_numbers, minimum_group_s
 from distgan.anonymity.groups import TOLERANCE
 from distgan.errors import UserError
 from distgan.files import read_json, read_tensors
+from distgan.run import MANIFEST
 
 SCHEMA = 3
 TENSORS = "bank.safetensors"
-MANIFEST = "manifest.json"
 
 
 _TENSORS = {

@@ -7,23 +7,20 @@ number of members. The sample's seed is made of the weights, so that another att
 """
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from distgan import config
 from distgan.anonymity.bank import Bank
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
-from distgan.parallel.processes import Parallel
+from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
-from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
+from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.training_data import read_scaler
-from distgan.run import Run
 
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
 MOST_EARLIER = 20_000  # series of earlier attempts; of more, a random choice
@@ -40,61 +37,58 @@ class AttackedSeries:
     left_out: int
 
     @property
-    def facts(self) -> dict[str, int]:
-        return {**self.counts, "left_out": self.left_out}
+    def facts(self) -> AttackedCounts:
+        return AttackedCounts(**self.counts, left_out=self.left_out)
 
     @classmethod
-    def gather(cls, settings: config.Config, folder: Run, parallel: Parallel) -> "AttackedSeries":
+    def gather(cls, context: PipelineContext) -> "AttackedSeries":
         """
         Raises:
             UserError: a store is damaged, or the run has no generator.
         """
-        store = Store.open(folder.synthetic)
+        store = Store.open(context.run.synthetic)
         candidate = store.rows(np.arange(store.num_series))
-        earlier, left_out = gather_earlier(settings, folder, parallel, candidate.shape[1:])
-        sample = draw_sample(settings, folder, parallel, len(candidate))
+        earlier, left_out = gather_earlier(context, candidate.shape[1:])
+        sample = draw_sample(context, len(candidate))
         counts = {"candidate": len(candidate), "earlier": len(earlier), "sample": len(sample)}
         return cls(np.concatenate([candidate, earlier, sample]), counts, left_out)
 
 
-def describe_counts(facts: Mapping[str, int | None]) -> str:
+def describe_counts(facts: AttackedCounts) -> str:
     """Say what was attacked; without the size of the sample, which follows the members', if it is None."""
-    sample = "a sample" if facts["sample"] is None else f"a sample of {facts['sample']:,} more"
+    sample = "a sample" if facts.sample is None else f"a sample of {facts.sample:,} more"
     text = (
-        f"Attacked were the {facts['candidate']:,} series to be released, {facts['earlier']:,} of earlier "
+        f"Attacked were the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
         f"attempts and {sample} from the same generator."
     )
-    if facts["left_out"]:
+    if facts.left_out:
         text += (
-            f" {facts['left_out']:,} series of earlier attempts, of another split or beyond what fits, were "
-            "not."
+            f" {facts.left_out:,} series of earlier attempts, of another split or beyond what fits, were not."
         )
     return text
 
 
-def gather_earlier(
-    settings: config.Config, folder: Run, parallel: Parallel, shape: tuple[int, ...]
-) -> tuple[np.ndarray, int]:
+def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
     """Series of earlier releases, and of attempts with these weights that were over a limit: [n, L, C]; and
     how many could not be taken.
 
     What was released is kept as a copy. What was refused is generated again, from its seed and count.
     """
-    ledger = ReleaseLedger.open(folder)
-    split, weights = ARTEFACTS["split"].digest(folder), ARTEFACTS["generator"].digest(folder)
-    seen, parts, left_out = {digest_series(folder.synthetic)}, [np.empty((0, *shape), np.float32)], 0
+    ledger = ReleaseLedger.open(context.run)
+    split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
+    seen, parts, left_out = {digest_series(context.run.synthetic)}, [np.empty((0, *shape), np.float32)], 0
     for entry in ledger.entries():
-        refused_over = entry.get("exit_code") == 3 and entry["weights"] == weights
-        if entry["series"] in seen or not (entry["verdict"] == RELEASED or refused_over):
+        refused_over = entry.exit_code == 3 and entry.weights == weights
+        if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
             continue
-        seen.add(entry["series"])
-        if entry["split"] != split:
-            left_out += int(entry["count"])
-        elif entry["verdict"] == RELEASED:
-            store = Store.open(ledger.copy_of(entry))
+        seen.add(entry.series)
+        if entry.split != split:
+            left_out += entry.count
+        elif entry.verdict == RELEASED:
+            store = Store.open(context.run.released_copy(entry.series))
             parts.append(store.rows(np.arange(store.num_series)))
         else:
-            parts.append(generate_again(settings, folder, parallel, entry))
+            parts.append(generate_again(context, entry))
     values = np.concatenate([part for part in parts if part.shape[1:] == shape])
     if len(values) > MOST_EARLIER:
         rng = np.random.default_rng(secrets.randbits(128))
@@ -103,29 +97,27 @@ def gather_earlier(
     return values, left_out
 
 
-def generate_again(
-    settings: config.Config, folder: Run, parallel: Parallel, entry: Mapping[str, Any]
-) -> np.ndarray:
+def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
     """The series of an attempt with the weights that the run has now."""
-    asked = {"generate.count": int(entry["count"]), "generate.seed": int(entry["seed"])}
-    then = settings.with_values(asked, "release")
+    asked = {"generate.count": attempt.count, "generate.seed": attempt.seed}
+    then = context.settings.with_values(asked, "release")
     rows = np.arange(min(then.generate.count, MOST_SAMPLED))
-    return regenerate(then, folder, Bank.load(folder.bank), parallel, rows)
+    return regenerate(context.with_settings(then), Bank.load(context.run.bank), rows)
 
 
-def draw_sample(settings: config.Config, folder: Run, parallel: Parallel, candidates: int) -> np.ndarray:
+def draw_sample(context: PipelineContext, candidates: int) -> np.ndarray:
     """So many more series of the generator that there are as many as members, `MOST_SAMPLED` at most."""
-    members = len(read_table(private_table(folder.series)).rows("train"))
+    members = len(read_table(context.run.private_table).rows("train"))
     count = max(0, min(members, MOST_SAMPLED) - candidates)
-    meta = Store.open(folder.synthetic).meta
+    meta = Store.open(context.run.synthetic).meta
     if not count:
         return np.empty((0, meta.axis.length, len(meta.channels)), np.float32)
-    seed = int(ARTEFACTS["generator"].digest(folder)[:15], 16)
-    asked = settings.with_values({"generate.count": count, "generate.seed": seed}, "release")
-    return regenerate(asked, folder, Bank.load(folder.bank), parallel, np.arange(count))
+    seed = int(ARTEFACTS["generator"].digest(context.run)[:15], 16)
+    asked = context.settings.with_values({"generate.count": count, "generate.seed": seed}, "release")
+    return regenerate(context.with_settings(asked), Bank.load(context.run.bank), np.arange(count))
 
 
-def audit_generated(settings: config.Config, folder: Run, parallel: Parallel) -> str:
+def audit_generated(context: PipelineContext) -> str:
     """Generate a random choice of the series again, from weights, bank and seed, and compare.
 
     The choice is the operating system's, so nobody knows beforehand which series will be compared.
@@ -136,22 +128,23 @@ def audit_generated(settings: config.Config, folder: Run, parallel: Parallel) ->
     Raises:
         Mismatch: the store has another number of series, or a series that the generator does not make.
     """
-    store = Store.open(folder.synthetic)
-    count = settings.generate.count
+    store = Store.open(context.run.synthetic)
+    count = context.settings.generate.count
     if store.num_series != count:
         raise Mismatch(
-            f"{folder.synthetic} has {store.num_series} series, and generate.count is {count}; run distgan "
-            "generate again"
+            f"{context.run.synthetic} has {store.num_series} series, and generate.count is {count}; run "
+            "distgan generate again"
         )
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
-    expected = regenerate(settings, folder, Bank.load(folder.bank), parallel, rows)
+    expected = regenerate(context, Bank.load(context.run.bank), rows)
     found = store.rows(rows)
-    wrong = int((~agree(found, expected, read_scaler(folder)[0].integer)).sum())
+    wrong = int((~agree(found, expected, read_scaler(context.run)[0].integer)).sum())
     if wrong:
         raise Mismatch(
-            f"{wrong} of {len(rows)} series of {folder.synthetic} that were generated again differ from what "
-            f"the run's generator makes of generate.seed {settings.generate.seed}; run distgan generate again"
+            f"{wrong} of {len(rows)} series of {context.run.synthetic} that were generated again differ from "
+            f"what the run's generator makes of generate.seed {context.settings.generate.seed}; run distgan "
+            "generate again"
         )
     return f"{len(rows):,} of {count:,} series, chosen at random, are what the generator makes of its seed"
 

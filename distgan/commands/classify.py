@@ -8,7 +8,7 @@ import numpy as np
 
 from distgan import config
 from distgan.api import Trained
-from distgan.data.store.private_table import Table, private_table, read_table
+from distgan.data.store.private_table import Table, read_table
 from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
@@ -32,12 +32,12 @@ def classify(folder: Run, settings: config.Config) -> str:
         raise UserError(
             f"{folder.folder} makes no series of a label: its groups mix them; train with bank.by_label=true"
         )
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     real = read_labelled_series(folder, table, ("train",), settings)
     test = read_labelled_series(folder, table, ("holdout", "reference"), settings)
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
-    write_json(folder.folder / "classification.json", found)
+    write_json(folder.classification, found.to_json())
     return classification.format_table(found)
 
 

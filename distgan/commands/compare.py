@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from distgan.arguments import parse_compare
 from distgan.errors import UserError
 from distgan.evaluation.report import comparison
+from distgan.evaluation.results import Report
 from distgan.files import read_record, write_text
 from distgan.run import Run
 
@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> str:
         UserError: a report is missing, or the reports do not fit together.
     """
     options = parse_compare(arguments)
-    reports = {name: open_report(folder) for name, folder in name_runs(options.runs).items()}
+    reports = {name: open_report(folder, name) for name, folder in name_runs(options.runs).items()}
     comparison.refuse_unlike(reports)
     write_text(options.out, comparison.render(reports))
     return f"{comparison.format_markdown(reports)}\npage      {options.out}\n"
@@ -38,5 +38,5 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     return dict(zip(names, folders))
 
 
-def open_report(folder: Path) -> dict[str, Any]:
-    return read_record(Run(folder).scores)
+def open_report(folder: Path, name: str) -> Report:
+    return Report.from_json(read_record(Run(folder).scores), name)

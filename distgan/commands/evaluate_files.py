@@ -22,8 +22,10 @@ from distgan.evaluation.plots import catalogue
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
 from distgan.evaluation.report.verdict import COPIER, REAL
+from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.pipeline.evaluate import compute_scores
+from distgan.run import Run
 
 ALIGN = (
     "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
@@ -59,17 +61,27 @@ def run(arguments: Sequence[str]) -> str:
     splits = assign_splits(real.owners, settings.data.splits, settings.seed)
     sets = {name: real.values[splits == name] for name in SPLITS}
     counts = {name: count_series(real, splits == name) for name in SPLITS}
-    owners = {name: split.owners for name, split in counts.items()}
-    owner_of = {name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED}
-    results = compute_scores(sets, made.values, real.meta, settings.evaluate, owners, owner_of)
-    for row in results["rows"]:
-        row["meaning"] = MEANINGS.get(row["name"], row["meaning"])
+    compared = fidelity.Sets(
+        **sets,
+        synthetic=made.values,
+        owners={name: split.owners for name, split in counts.items()},
+        owner_of={name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED},
+    )
+    found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
     view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
     drawn = catalogue.draw_all(sets["holdout"], made.values, view, settings.evaluate.real_curves)
-    page, scores = options.out / "report.html", options.out / "report.json"
+    page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
-    writer.write(page, scores, results, known, drawn.pictures, first=drawn.first, explorer=drawn.explorer)
-    return f"report    {page}\n\n{writer.format_markdown(read_json(scores))}"
+    writer.write(page, scores, found, known, drawn)
+    return f"report    {page}\n\n{writer.format_markdown(Report.from_json(read_json(scores), str(scores)))}"
+
+
+def explain_rows(found: Findings) -> Findings:
+    """Say of the rows of real series what they are where both sides come from files."""
+    rows = [
+        row.model_copy(update={"meaning": MEANINGS.get(row.name, row.meaning)}) for row in found.fidelity.rows
+    ]
+    return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"rows": rows})})
 
 
 def aligned(
@@ -131,9 +143,9 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
             )
 
 
-def count_series(series: ingest.Raw, chosen: np.ndarray) -> writer.Split:
+def count_series(series: ingest.Raw, chosen: np.ndarray) -> Split:
     people, owners = (set(np.asarray(names)[chosen]) for names in (series.entities, series.owners))
-    return writer.Split(int(chosen.sum()), len(people), len(owners))
+    return Split(int(chosen.sum()), len(people), len(owners))
 
 
 def collect_facts(
@@ -141,8 +153,8 @@ def collect_facts(
     options: argparse.Namespace,
     real: ingest.Raw,
     made: ingest.Raw,
-    counts: dict[str, writer.Split],
-) -> writer.Facts:
+    counts: dict[str, Split],
+) -> Facts:
     """What the two files say, and what they do not."""
     meta, timeless = (
         real.meta,
@@ -154,7 +166,7 @@ def collect_facts(
         for name, raw in (("real", real), ("synthetic", made))
         for why, n in raw.left_out.items()
     }
-    return writer.Facts(
+    return Facts(
         name=Path(options.synthetic).stem,
         source=Path(options.real).name,
         unit=meta.units,

@@ -12,7 +12,7 @@ from distgan.errors import parsing
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.plots import population, style
 from distgan.files import read_json, write_bytes
-from distgan.pipeline.build_bank import TRACING, format_guarantee
+from distgan.pipeline.build_bank import format_guarantee
 from distgan.run import Run
 
 SHOWN = 12  # groups, smallest first
@@ -61,17 +61,17 @@ def describe(path: Path) -> str:
 
 def describe_private_part(run: Run, bank: Bank) -> list[str]:
     """The attack as it was run and the map, where the owner's files lie beside the bank."""
-    members, projection = run.clusters / "members.safetensors", run.clusters / "projection.safetensors"
+    members, projection = run.cluster_files.members, run.cluster_files.projection
     if not (members.exists() and projection.exists()):
         return ["no map: the owner's private files do not lie beside this bank"]
-    told = read_json(run.clusters / TRACING) if (run.clusters / TRACING).exists() else []
+    told = read_json(run.cluster_files.tracing) if (run.cluster_files.tracing).exists() else []
     fields = tracing.Attack.__dataclass_fields__
-    with parsing(run.clusters / TRACING):
+    with parsing(run.cluster_files.tracing):
         attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
     held = Members.load(members)
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     explained = Projection.load(projection).explained
-    place = run.folder / "bank-map.private.png"
+    place = run.bank_map
     picture = population.latent_map(held.points, held.groups, means, explained=explained)
     write_bytes(place, style.render(picture), private=True)
     return [*tracing.lines(attacks), f"map        {place} (private: every dot is an entity's latent)"]

@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> str:
 
 def is_store(path: Path) -> bool:
     """Whether a folder is a store of ours."""
-    return path.is_dir() and (path / "manifest.json").exists()
+    return is_store(path)
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Path | None, bool]:

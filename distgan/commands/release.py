@@ -9,7 +9,7 @@ came to the attacks is remembered in `releases.jsonl`.
 
 import datetime
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +27,20 @@ from distgan.data.ingest_cache import sha256
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.report.writer import load_template, make_json_ready
+from distgan.evaluation.report.writer import load_template
+from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
-from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.build_bank import run_tracing
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
-from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
+from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
-from distgan.run import Run
+from distgan.run import ReleaseFolder, Run
 
-SCHEMA = "distgan.verdict/1"
 MOST_OWNERS = 10_000  # of each side are attacked
 OUTLIERS = 0.2  # as many as an interval needs
 ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
@@ -56,13 +56,10 @@ class Check:
     exit_code: int
     verified: tuple[str, ...] = ()
 
-    def told(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "holds": not self.broken,
-            "text": self.broken,
-            "verified": list(self.verified),
-        }
+    def told(self) -> CheckResult:
+        return CheckResult(
+            name=self.name, holds=not self.broken, text=self.broken, verified=list(self.verified)
+        )
 
 
 def run(folder: Run, place: Path) -> str:
@@ -80,54 +77,53 @@ def run(folder: Run, place: Path) -> str:
     parallel = open_for_inference(settings)
     try:
         with folder.lock():
-            verdict = judge(settings, folder, parallel)
-            save(verdict, folder.folder / "release-verdict")
-            if verdict["privacy"]:
-                remember(verdict, settings, folder)
-            if verdict["exit_code"]:
-                where = folder.folder / "release-verdict.html"
-                raise ERRORS[verdict["exit_code"]](f"{verdict['sentence']} Nothing was released; see {where}")
+            verdict = judge(PipelineContext(settings, folder, parallel))
+            save(verdict.to_json(), folder.release_verdict)
+            if verdict.privacy is not None:
+                remember(verdict.exit_code, settings, folder)
+            if verdict.exit_code:
+                where = folder.release_verdict.with_suffix(".html")
+                raise ERRORS[verdict.exit_code](f"{verdict.sentence} Nothing was released; see {where}")
             write_release(place, verdict, settings, folder)
     finally:
         parallel.close()
-    return f"{verdict['sentence']} Released: {place}"
+    return f"{verdict.sentence} Released: {place}"
 
 
 # ------------------------------------------------------------------------------------------------ the verdict
 
 
-def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    """Checks in order, each only if the ones before hold; what was found, ready for JSON."""
-    checks, attacks, note = examine(settings, folder, parallel), None, ""
+def judge(context: PipelineContext) -> Verdict:
+    """Checks in order, each only if the ones before hold."""
+    checks, note = examine(context), ""
+    attacks: ReleasePrivacy | None = None
     broken = [check for check in checks if check.broken]
     if not broken:
-        chosen = AttackedSeries.gather(settings, folder, parallel)
+        chosen = AttackedSeries.gather(context)
         print(note := describe_counts(chosen.facts), flush=True)
-        attacks = attack(settings, folder, parallel, chosen.values)
-        if attacks is not None:
-            attacks = {**attacks, "attacked": chosen.facts}
-    code = broken[0].exit_code if broken else CODES[attacks["outcome"]] if attacks else 4
-    return {
-        "schema": SCHEMA,
-        "exit_code": code,
-        "sentence": format_sentence(broken, attacks),
-        "attacked": note,
-        "checks": [check.told() for check in checks],
-        "privacy": attacks,
-        "run": settings.identity,
-        "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "maker": f"distgan {distgan.__version__}",
-    }
+        found = attack(context, chosen.values)
+        if found is not None:
+            attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
+    return Verdict(
+        exit_code=broken[0].exit_code if broken else CODES[attacks.outcome] if attacks else 4,
+        sentence=format_sentence(broken, attacks),
+        attacked=note,
+        checks=[check.told() for check in checks],
+        privacy=attacks,
+        run=context.settings.identity,
+        made=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        maker=f"distgan {distgan.__version__}",
+    )
 
 
-def examine(settings: config.Config, folder: Run, parallel: Parallel) -> list[Check]:
+def examine(context: PipelineContext) -> list[Check]:
     """Integrity, up to the first promise that does not hold; then all rules. Each is printed."""
     found = []
-    for name, work in integrity(settings, folder, parallel):
+    for name, work in integrity(context):
         found.append(audited(name, work))
         if found[-1].broken:
             return found
-    return found + rules(settings, folder)
+    return found + rules(context.settings, context.run)
 
 
 def audited(name: str, work: Callable[[], Any]) -> Check:
@@ -142,43 +138,39 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
     return Check(name, "", 5, lines)
 
 
-def remember(verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
+def remember(exit_code: int, settings: config.Config, folder: Run) -> None:
     """Add the attempt to the ledger; before series leave, a copy of them is kept."""
     ledger = ReleaseLedger.open(folder)
-    leaves = not verdict["exit_code"]
+    leaves = not exit_code
     if leaves:
         ledger.keep_copy(folder.synthetic)
     ledger.append(
-        {
-            "verdict": RELEASED if leaves else REFUSED,
-            "exit_code": verdict["exit_code"],
-            "series": ARTEFACTS["synthetic"].digest(folder),
-            "weights": ARTEFACTS["generator"].digest(folder),
-            "split": ARTEFACTS["split"].digest(folder),
-            "seed": settings.generate.seed,
-            "count": settings.generate.count,
-        }
+        Attempt(
+            verdict=RELEASED if leaves else REFUSED,
+            exit_code=exit_code,
+            series=ARTEFACTS["synthetic"].digest(folder),
+            weights=ARTEFACTS["generator"].digest(folder),
+            split=ARTEFACTS["split"].digest(folder),
+            seed=settings.generate.seed,
+            count=settings.generate.count,
+        )
     )
 
 
-def format_sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
+def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
     if broken:
         return f"Not to be released: {broken[0].name}: {broken[0].broken}."
     if attacks is None:
         return "Not enough evidence: nobody was held out (data.splits.holdout), so nothing can be attacked."
-    return str(attacks["sentence"])
+    return attacks.sentence
 
 
-def attack(
-    settings: config.Config, folder: Run, parallel: Parallel, synthetic: np.ndarray
-) -> dict[str, Any] | None:
+def attack(context: PipelineContext, synthetic: np.ndarray) -> PrivacyResult | None:
     """The battery on synthetic series [n, L, C] and on the bank."""
-    bank = Bank.load(folder.bank)
-    tracing = run_tracing(settings, folder, parallel, TrainingData.open(folder), bank, OUTLIERS)
+    bank = Bank.load(context.run.bank)
+    tracing = run_tracing(context, TrainingData.open(context.run), bank, OUTLIERS)
     return run_attacks(
-        settings,
-        folder,
-        parallel,
+        context,
         most=MOST_OWNERS,
         target=Target(synthetic, tracing),
         progress=lambda line: print(line, flush=True),
@@ -188,18 +180,18 @@ def attack(
 Audit = tuple[str, Callable[[], str | list[str]]]
 
 
-def integrity(settings: config.Config, folder: Run, parallel: Parallel) -> list[Audit]:
+def integrity(context: PipelineContext) -> list[Audit]:
     """Whether manifests, ledgers, series and owners are what they say, belong together and are of this run:
     names and audits, the quick ones first. An audit returns what it verified, or raises a `UserError`.
     """
     return [
-        ("the bank's manifest", lambda: audit_bank(folder)),
-        ("the ledger of privacy", lambda: audit_privacy(settings, folder)),
-        ("the ledger of releases", lambda: ReleaseLedger.open(folder).audit()),
-        ("the synthetic series", lambda: audit_series(settings, folder)),
-        ("what was trained on what", lambda: audit_chain(settings, folder)),
-        ("series of the generator", lambda: audit_generated(settings, folder, parallel)),
-        ("owners are people", lambda: audit_owners(folder)),
+        ("the bank's manifest", lambda: audit_bank(context.run)),
+        ("the ledger of privacy", lambda: audit_privacy(context.settings, context.run)),
+        ("the ledger of releases", lambda: ReleaseLedger.open(context.run).audit()),
+        ("the synthetic series", lambda: audit_series(context.settings, context.run)),
+        ("what was trained on what", lambda: audit_chain(context.settings, context.run)),
+        ("series of the generator", lambda: audit_generated(context)),
+        ("owners are people", lambda: audit_owners(context.run)),
     ]
 
 
@@ -278,21 +270,21 @@ def strictest_settings(held: config.Bank) -> config.Bank | None:
 # ------------------------------------------------------------------------------------------------- the folder
 
 
-def save(verdict: dict[str, Any], place: Path) -> None:
-    """`place`.json and `place`.html."""
-    write_json(place.with_suffix(".json"), make_json_ready(verdict))
+def save(content: Mapping[str, Any], place: Path) -> None:
+    """JSON to `place`, and beside it the page with the ending .html."""
+    write_json(place, content)
     write_text(
         place.with_suffix(".html"),
-        load_template("verdict.html.jinja").render(verdict=make_json_ready(verdict)),
+        load_template("verdict.html.jinja").render(verdict=content),
     )
 
 
-def write_release(place: Path, verdict: dict[str, Any], settings: config.Config, folder: Run) -> None:
+def write_release(place: Path, verdict: Verdict, settings: config.Config, folder: Run) -> None:
     """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
     form = settings.generate.format
-    verdict = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
+    public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
-        inside = Run(temporary)
+        inside = ReleaseFolder(temporary)
         shutil.copytree(folder.synthetic, inside.synthetic)
         if form != "zarr":
             export(
@@ -304,17 +296,15 @@ def write_release(place: Path, verdict: dict[str, Any], settings: config.Config,
             shutil.rmtree(inside.synthetic)
         if folder.synthetic_labels.exists():
             shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
-        write_json(
-            temporary / "bank-manifest.json", make_public_manifest(read_json(folder.bank / manifest.MANIFEST))
-        )
+        write_json(inside.bank_manifest, make_public_manifest(read_json(folder.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
-        save({**verdict, "files": sums}, temporary / "verdict")
-        write_text(temporary / "README.txt", format_readme(verdict, settings, folder, form))
+        save({**public, "files": sums}, inside.verdict)
+        write_text(inside.readme, format_readme(public, settings, folder, form))
         publish(temporary)
 
 
-def format_readme(verdict: dict[str, Any], settings: config.Config, folder: Run, form: str) -> str:
+def format_readme(verdict: Mapping[str, Any], settings: config.Config, folder: Run, form: str) -> str:
     """What is here, what is promised and what is not, in plain words."""
     _, meta = read_scaler(folder)
     claims = verdict["privacy"]["claims"]

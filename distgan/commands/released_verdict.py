@@ -12,7 +12,7 @@ from typing import Any
 
 from distgan.commands.attacked_series import describe_counts
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.report.writer import make_json_ready
+from distgan.evaluation.results import AttackedCounts, Verdict
 
 FEWEST = 10  # people behind a released figure
 OF_PUBLIC_THINGS = (  # checks whose numbers count groups, released series and attempts
@@ -29,14 +29,14 @@ OF_PEOPLE = ("value", "low", "high", "n", "non_members")  # figures of an attack
 OF_ONE_ENTITY = ("largest_share", "lowered")  # of a group, in the manifest
 
 
-def make_public_verdict(verdict: Mapping[str, Any], private: bool) -> dict[str, Any]:
+def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
     """Return the verdict as it leaves, ready for JSON.
 
     Args:
         verdict: as `release.judge` makes it, of a release that passed.
         private: the bank is differentially private: leave out what counts people or depends on them.
     """
-    public: dict[str, Any] = make_json_ready(dict(verdict))
+    public = verdict.to_json()
     result = public["privacy"]
     for kind in ("attacks", "others"):
         result[kind] = [make_public_attack(each, private) for each in result[kind]]
@@ -47,7 +47,7 @@ def make_public_verdict(verdict: Mapping[str, Any], private: bool) -> dict[str, 
     result["sentence"] = battery.state_pass(f"at least {needed:,} members against as many strangers")
     result["attacked"]["sample"] = None
     public["sentence"], public["left_out"] = result["sentence"], LEFT_OUT
-    public["attacked"] = describe_counts(result["attacked"])
+    public["attacked"] = describe_counts(AttackedCounts(**result["attacked"]))
     for check in public["checks"]:
         if check["name"] not in OF_PUBLIC_THINGS:
             check["verified"] = []

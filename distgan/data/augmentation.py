@@ -69,11 +69,11 @@ def draw_augmentation(
     """What happens to the samples (B,) of a step's batch, on their device."""
     drawn = no_augmentation(samples, length)
     if settings.day_shift:
-        drawn = replace(
-            drawn, shift=_shift(settings, seed, step, samples, length, steps_per_day, "day shift")
-        )
+        days_B = _shift(_draw_operation(settings, seed, step, samples, "day shift"), length, steps_per_day)
+        drawn = replace(drawn, shift=days_B)
     if settings.week_shift:
-        weeks_B = _shift(settings, seed, step, samples, length, 7 * steps_per_day, "week shift")
+        operation = _draw_operation(settings, seed, step, samples, "week shift")
+        weeks_B = _shift(operation, length, 7 * steps_per_day)
         drawn = replace(drawn, shift=drawn.shift + weeks_B)
     if settings.jitter:
         acts_B, share_B, _ = _draw_operation(settings, seed, step, samples, "jitter")
@@ -98,11 +98,9 @@ def _draw_operation(
     return (numbers_B3[:, 0] < settings.probability).float(), numbers_B3[:, 1], numbers_B3[:, 2]
 
 
-def _shift(
-    settings: config.Augment, seed: int, step: int, samples: Tensor, length: int, period: int, purpose: str
-) -> Tensor:
+def _shift(operation: tuple[Tensor, Tensor, Tensor], length: int, period: int) -> Tensor:
     """Whole periods, from one to all but one of those that a series holds: (B,) int64."""
-    acts_B, share_B, _ = _draw_operation(settings, seed, step, samples, purpose)
+    acts_B, share_B, _ = operation
     turns = length // period - 1
     assert turns >= 1, f"{length} steps hold no two periods of {period}"
     return acts_B.long() * (1 + (share_B * turns).long()) * period

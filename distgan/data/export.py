@@ -22,6 +22,7 @@ from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
+from distgan.run import labels_beside, readme_beside
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of values in memory at a time
@@ -195,12 +196,12 @@ def write_labels(place: Path, labels: Sequence[str]) -> None:
 
 def readme_of(place: Path) -> Path:
     """synthetic.csv -> synthetic.README.txt."""
-    return place.with_name(f"{place.stem}.README.txt")
+    return readme_beside(place)
 
 
 def labels_of(place: Path) -> Path:
     """synthetic.csv -> synthetic.labels.csv."""
-    return place.with_name(f"{place.stem}.labels.csv")
+    return labels_beside(place)
 
 
 def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str, labelled: bool) -> None:

@@ -122,19 +122,17 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     kept = np.arange(len(source.entities))
     if settings.labels is not None:
         kept = _labelled(source, settings, left_out)
-    kept = _leave_out_unusable(scanned.whole, kept, source, settings.unusable, settings.source, left_out)
+    kept = _leave_out_unusable(scanned.whole, kept, source, settings, left_out)
     if incomplete:
         left_out["incomplete calendar year"] = incomplete * len(kept)
     chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
     rows = np.concatenate(chosen)
     bad = _incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
-    policy = "drop" if settings.cut == "years" else settings.unusable
+    rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut == "years" else settings
     rows = rows[~bad]
     flags = scanned.flags[rows[:, 0], rows[:, 1]]
-    kept = _leave_out_unusable(
-        flags, np.arange(len(rows)), source, policy, settings.source, left_out, rows[:, 1]
-    )
+    kept = _leave_out_unusable(flags, np.arange(len(rows)), source, rule, left_out, rows[:, 1])
     rows = rows[kept]
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
@@ -385,8 +383,7 @@ def _leave_out_unusable(
     flags: np.ndarray,
     kept: np.ndarray,
     source: Source,
-    policy: str,
-    where: str,
+    settings: config.Data,
     left_out: dict[str, int],
     series: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -398,12 +395,12 @@ def _leave_out_unusable(
         bad = flags[kept, number].any(axis=1)
         if not bad.any():
             continue
-        if policy == "error":
+        if settings.unusable == "error":
             first = int(kept[np.argmax(bad)])
             channel = source.meta.channels[int(np.argmax(flags[first, number]))]
             name = source.entities[first if series is None else int(series[first])]
             raise UserError(
-                f"{where}: {bad.sum()} of {len(flags)} series are {reason}, the first "
+                f"{settings.source}: {bad.sum()} of {len(flags)} series are {reason}, the first "
                 f"{name!r} (channel {channel}); correct them or set data.unusable=drop"
             )
         left_out[reason] = left_out.get(reason, 0) + int(bad.sum())

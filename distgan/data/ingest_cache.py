@@ -26,6 +26,7 @@ from distgan.progress import Progress
 
 Part = TypeVar("Part")
 WORKERS = max(1, min(4, os.cpu_count() or 1))
+KEY = "key.json"  # of which source and way of reading the parts are
 
 
 class IngestCache:
@@ -39,11 +40,11 @@ class IngestCache:
             folder.mkdir(parents=True, exist_ok=True)
             for litter in folder.glob("*.tmp"):
                 litter.unlink()
-            if not (folder / "key.json").exists():
-                write_json(folder / "key.json", key)
+            if not (folder / KEY).exists():
+                write_json(folder / KEY, key)
 
     def _ours(self, key: dict[str, Any]) -> bool:
-        path = self.folder / "key.json"
+        path = self.folder / KEY
         return path.exists() and read_json(path) == json.loads(json.dumps(key))
 
     def done(self, name: str) -> bool:

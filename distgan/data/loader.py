@@ -69,13 +69,27 @@ class Batch:
         return replace(self, series=move(self.series), mask=move(self.mask), calendar=calendar)
 
 
+@dataclass(frozen=True)
+class Batching:
+    """How series go into batches: `batch_size` over all processes, in an order drawn from `seed`.
+
+    Attributes:
+        buffer_shards: shards in memory at a time, shuffled together; by default all series are permuted.
+    """
+
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+    buffer_shards: int | None = None
+
+
 class Loader:
     """Scaled, masked batches of the series of a store, or of its windows, that stand in `rows` (the training
     list).
 
     Args:
         attributes: level and spread of each of `rows`; by default worked out when a series is first read.
-        buffer_shards: shards in memory at a time, shuffled together; by default all series are permuted.
         calendar: give calendar features with every batch.
 
     Raises:
@@ -89,13 +103,10 @@ class Loader:
         scaler: Scaler,
         attributes: np.ndarray | None = None,
         *,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        buffer_shards: int | None = None,
+        batching: Batching,
         calendar: bool = False,
     ) -> None:
+        batch_size, world_size = batching.batch_size, batching.world_size
         if len(rows) == 0:
             raise UserError(f"no training series in {store.path}; data.splits.train leaves none")
         if batch_size % world_size:
@@ -104,17 +115,17 @@ class Loader:
             raise UserError(
                 f"batch_size {batch_size} is not a multiple of {world_size} processes; use {choice}"
             )
-        assert (attributes is None or len(attributes) == len(rows)) and 0 <= rank < world_size
+        assert (attributes is None or len(attributes) == len(rows)) and 0 <= batching.rank < world_size
         self.num_series = len(rows)
         self._store, self._rows, self._scaler = store, np.asarray(rows), scaler
         self._attributes = Attributes(scaler, len(rows), store.channels, attributes)
         self._batch_size = batch_size
         share = batch_size // world_size
-        self._sample = np.arange(rank * share, (rank + 1) * share)
-        self._order: Shuffle = Shuffled(len(rows), seed)
-        if buffer_shards is not None:
-            self._order = Buffered(store.shard_of(self._rows), buffer_shards, seed)
-            store.values.kept = 2 * buffer_shards  # a batch may straddle two fillings
+        self._sample = np.arange(batching.rank * share, (batching.rank + 1) * share)
+        self._order: Shuffle = Shuffled(len(rows), batching.seed)
+        if batching.buffer_shards is not None:
+            self._order = Buffered(store.shard_of(self._rows), batching.buffer_shards, batching.seed)
+            store.values.kept = 2 * batching.buffer_shards  # a batch may straddle two fillings
         self._filled: tuple[Fill, ...] = ()
         self._features = calendar_features(store.whole_axis.times()) if calendar else None
 

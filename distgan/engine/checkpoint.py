@@ -25,11 +25,11 @@ from torch import Tensor
 
 from distgan.errors import UserError, writing
 from distgan.files import whole_folder
+from distgan.run import MANIFEST
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 TensorFiles = dict[str, dict[str, Tensor]]
 
 
@@ -40,6 +40,15 @@ class Checkpoint:
     step: int
     state: TensorFiles  # file name without its ending -> tensor name -> tensor, on the CPU
     facts: dict[str, Any]
+
+
+def place_of(folder: Path, step: int) -> Path:
+    """The checkpoint of a step in a run's folder of checkpoints."""
+    return folder / f"step-{step}"
+
+
+def tensor_file(name: str) -> str:
+    return f"{name}.safetensors"
 
 
 class Damaged(Exception):
@@ -66,9 +75,9 @@ def save(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-    target = folder / f"step-{step}"
+    target = place_of(folder, step)
     with whole_folder(target) as temporary:
-        files = {f"{name}.safetensors": _write(temporary, name, state[name]) for name in sorted(state)}
+        files = {tensor_file(name): _write(temporary, name, state[name]) for name in sorted(state)}
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
         (temporary / MANIFEST).write_bytes(_sealed(content))
@@ -121,11 +130,11 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     problems: list[str] = []
     for step in sorted(steps(folder), reverse=True):
         try:
-            found = _read(folder / f"step-{step}", step, wanted)
+            found = _read(place_of(folder, step), step, wanted)
         except Exception as error:  # whatever a damaged file makes of a reader
             problems.append(_reason(error))
             log.warning(
-                "checkpoint %s is damaged: %s; trying the one before", folder / f"step-{step}", problems[-1]
+                "checkpoint %s is damaged: %s; trying the one before", place_of(folder, step), problems[-1]
             )
             continue
         return found
@@ -143,9 +152,9 @@ def load(folder: Path, step: int) -> Checkpoint:
         UserError: `folder/step-N` is missing or damaged.
     """
     try:
-        return _read(folder / f"step-{step}", step)
+        return _read(place_of(folder, step), step)
     except Exception as error:
-        raise UserError(f"checkpoint {folder / f'step-{step}'} is damaged: {_reason(error)}") from error
+        raise UserError(f"checkpoint {place_of(folder, step)} is damaged: {_reason(error)}") from error
 
 
 def steps(folder: Path) -> list[int]:
@@ -154,11 +163,11 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
     """Write one file; its size and checksum are of the bytes in memory, whatever a disk makes of them."""
     copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
     content = safetensors.torch.save(copies)
-    (folder / f"{name}.safetensors").write_bytes(content)
+    (folder / tensor_file(name)).write_bytes(content)
     return {"size": len(content), "crc32c": google_crc32c.value(content)}
 
 
@@ -228,9 +237,9 @@ def _purge(folder: Path, saved: int, keep_last: int, keep_every: int) -> None:
     kept = 0
     for step in reversed(steps(folder)):
         if step <= saved and kept < max(2, keep_last):
-            kept += _looks_complete(folder / f"step-{step}", step)
+            kept += _looks_complete(place_of(folder, step), step)
         elif step > saved or not keep_every or step % keep_every:
-            _remove(folder / f"step-{step}")
+            _remove(place_of(folder, step))
 
 
 def _remove(checkpoint: Path) -> None:

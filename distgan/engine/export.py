@@ -8,7 +8,7 @@ from distgan import config
 from distgan.engine import checkpoint
 from distgan.errors import UserError
 from distgan.files import refuse_standing, whole_folder, write_json, write_text
-from distgan.run import Run
+from distgan.run import ExportFolder, Run
 
 STAGE = "gan"
 AVERAGE = ".average"
@@ -23,7 +23,7 @@ def export(run: Run, out: Path | None = None) -> str:
     Raises:
         UserError: something stands at `out`, the run has no checkpoint, or all are damaged.
     """
-    folder, place = run.checkpoints(STAGE), out or run.folder / "export"
+    folder, place = run.checkpoints(STAGE), out or run.exported
     refuse_standing(place)
     found = checkpoint.load_latest(folder, wanted=lambda name: not name.endswith((".optimiser", ".scaler")))
     if found is None:
@@ -32,11 +32,12 @@ def export(run: Run, out: Path | None = None) -> str:
     plain = {name: name for name in found.state if not name.endswith(AVERAGE)}
     chosen = plain | averaged
     with whole_folder(place) as temporary:
+        made = ExportFolder(temporary)
         for name, file in chosen.items():
-            (temporary / f"{name}.safetensors").write_bytes(safetensors.torch.save(found.state[file]))
-        write_text(temporary / "config.yaml", config.from_tree(found.facts["config"]).to_yaml())
+            made.weights(name).write_bytes(safetensors.torch.save(found.state[file]))
+        write_text(made.config, config.from_tree(found.facts["config"]).to_yaml())
         facts = {
             key: found.facts[key] for key in ("identity", "series", "distgan", "torch") if key in found.facts
         }
-        write_json(temporary / "export.json", {"step": found.step, "averaged": sorted(averaged), **facts})
+        write_json(made.facts, {"step": found.step, "averaged": sorted(averaged), **facts})
     return f"{', '.join(sorted(chosen))} of step {found.step:,} in {place}"

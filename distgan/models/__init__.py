@@ -5,15 +5,13 @@ name, and where they differ from the plain case `Game`, a subclass of `Adversari
 `join_sampler(networks)`. README.md beside this file says what a family must keep to, and how to add one.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distgan import config
-from distgan.objectives.adversarial import Adversarial, Condition, Levelled, keep_level
+from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Conditions, Rules
 from distgan.objectives.base import Objective
 
 
@@ -37,28 +35,24 @@ def build(settings: config.Config, length: int, channels: int, labels: int = 0) 
 def make_objective(
     settings: config.Config,
     networks: dict[str, nn.Module],
-    condition: Condition,
-    across: Callable[[Tensor], Tensor] = lambda count: count,
-    dtype: torch.dtype = torch.float32,
+    conditions: Conditions,
+    arithmetic: Arithmetic = PLAIN,
     steps_per_day: int = 24,
-    real_condition: Condition | None = None,
-    levelled: Levelled = keep_level,
 ) -> Objective:
     """Return the family's game, `Game` of its module or the plain one. Arguments as of `Adversarial`."""
     game: type[Adversarial] = getattr(find_module(settings), "Game", Adversarial)
     return game(
         networks,
-        noise_dim=noise_width(networks["generator"]),
-        condition=condition,
-        real_condition=real_condition,
-        settings=settings.objective,
-        seed=settings.seed,
-        burn_in_steps=settings.train.burn_in_steps,
-        across=across,
-        dtype=dtype,
-        family=settings.model,
-        steps_per_day=steps_per_day,
-        levelled=levelled,
+        conditions,
+        Rules(
+            settings.objective,
+            settings.seed,
+            noise_width(networks["generator"]),
+            settings.train.burn_in_steps,
+            steps_per_day,
+            settings.model,
+        ),
+        arithmetic,
     )
 
 

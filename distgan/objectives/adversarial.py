@@ -4,7 +4,7 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import twice_differentiable, without_dropout
 from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance
-from distgan.objectives.penalties import exact, finite_difference, interpolated
+from distgan.objectives.penalties import distance_to_norm, exact, finite_difference, interpolate
 from distgan.objectives.schedules import cosine
 
 Condition = Callable[[Batch], Tensor]
@@ -28,20 +28,61 @@ def keep_level(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor
     return series_BLC
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """What goes with each series of a batch.
+
+    Attributes:
+        generated: what each generated series is made from, (B, K).
+        real: what the discriminator is told beside the real ones; by default the same.
+        levelled: generated series, mask, condition -> the series as they will be released, of the level and
+            spread that the condition tells; by default as they are.
+    """
+
+    generated: Condition
+    real: Condition | None = None
+    levelled: Levelled = keep_level
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is minimised, and with which random numbers.
+
+    Attributes:
+        noise_dim: numbers of noise a series takes.
+        steps_per_day: what augmentation calls a day.
+        family: the settings of the model, for games that have rules of their own.
+    """
+
+    settings: config.Objective
+    seed: int
+    noise_dim: int
+    burn_in_steps: int = 0
+    steps_per_day: int = 24
+    family: config.Section | None = None
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How numbers are kept and averaged.
+
+    Attributes:
+        across: mean of a count over processes; the identity by default.
+        dtype: of the networks' arithmetic, but for the penalty, which is float32.
+    """
+
+    across: Callable[[Tensor], Tensor] = lambda count: count
+    dtype: torch.dtype = torch.float32
+
+
+PLAIN = Arithmetic()  # one process, float32
+
+
 class Adversarial:
     """Two phases a step: the discriminator on real and generated series of one condition, then the generator.
 
     Args:
         networks: `generator` and `discriminator`, ready to be called.
-        noise_dim: numbers of noise a series takes.
-        condition: what each generated series of a batch is made from, (B, K).
-        real_condition: what the discriminator is told beside the real ones; by default the same.
-        levelled: generated series, mask, condition -> the series as they will be released, of the level and
-            spread that the condition tells; by default as they are.
-        across: mean of a count over processes; the identity by default.
-        dtype: of the networks' arithmetic, but for the penalty, which is float32.
-        steps_per_day: what augmentation calls a day.
-        family: the settings of the model, for games that have rules of their own.
     """
 
     averaged: tuple[str, ...] = ("generator",)
@@ -49,27 +90,18 @@ class Adversarial:
     def __init__(
         self,
         networks: dict[str, nn.Module],
-        *,
-        noise_dim: int,
-        condition: Condition,
-        real_condition: Condition | None = None,
-        settings: config.Objective,
-        seed: int,
-        burn_in_steps: int = 0,
-        across: Callable[[Tensor], Tensor] = lambda count: count,
-        dtype: torch.dtype = torch.float32,
-        steps_per_day: int = 24,
-        family: config.Section | None = None,
-        levelled: Levelled = keep_level,
+        conditions: Conditions,
+        rules: Rules,
+        arithmetic: Arithmetic = PLAIN,
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
-        self.noise_dim, self.condition = noise_dim, condition
-        self.real_condition = real_condition or condition
-        self.settings, self.seed, self.burn_in_steps = settings, seed, burn_in_steps
-        self.across, self.dtype, self.steps_per_day = across, dtype, steps_per_day
-        self.family: Any = family
-        self.levelled = levelled
-        self.game = LOSSES[settings.loss]
+        self.condition, self.levelled = conditions.generated, conditions.levelled
+        self.real_condition = conditions.real or conditions.generated
+        self.settings, self.seed, self.noise_dim = rules.settings, rules.seed, rules.noise_dim
+        self.burn_in_steps, self.steps_per_day = rules.burn_in_steps, rules.steps_per_day
+        self.family: Any = rules.family
+        self.across, self.dtype = arithmetic.across, arithmetic.dtype
+        self.game = LOSSES[rules.settings.loss]
         self.phases = self.schedule()
 
     def schedule(self) -> list[Phase]:
@@ -210,7 +242,8 @@ class Adversarial:
             share_B = rng.keyed_uniform(self.seed, batch.step, "interpolation", samples, (), device)
             with twice_differentiable():
                 between = torch.lerp(conditions[1], conditions[0], share_B[:, None])
-                return interpolated(network, real, fake, between, mask, share_B, settings.target)
+                series = interpolate(real, fake, share_B)
+                return distance_to_norm(network, series, between, mask, settings.target)
         both, conditions_BK, both_mask = torch.cat([real, fake]), torch.cat(conditions), torch.cat([mask] * 2)
         if settings.kind == "exact":
             with twice_differentiable():

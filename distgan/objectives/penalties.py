@@ -33,21 +33,19 @@ def exact(discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor
     return _gradient(discriminator, series_BLC, condition_BK, mask_BLC).square().sum((-2, -1)).mean(0)
 
 
-def interpolated(
-    discriminator: Discriminator,
-    real: Tensor,
-    fake: Tensor,
-    condition_BK: Tensor,
-    mask_BLC: Tensor,
-    share_B: Tensor,
-    target: float,
-) -> Tensor:
-    """(‖∇D(x̂)‖ - φ)² / φ² at x̂ between a real and a generated series (WGAN-GP, Gulrajani et al. 2017),
-    over measured places.
-    """
+def interpolate(real: Tensor, fake: Tensor, share_B: Tensor) -> Tensor:
+    """Series between a real and a generated one: (B, L, C) twice, (B,) -> (B, L, C)."""
     share = share_B.float()[:, None, None]
-    between = share * real.float() + (1 - share) * fake.float()
-    gradient = _gradient(discriminator, between, condition_BK, mask_BLC)
+    return share * real.float() + (1 - share) * fake.float()
+
+
+def distance_to_norm(
+    discriminator: Discriminator, series_BLC: Tensor, condition_BK: Tensor, mask_BLC: Tensor, target: float
+) -> Tensor:
+    """(‖∇D(x)‖ - φ)² / φ² over measured places, at x between real and generated series (WGAN-GP, Gulrajani et
+    al. 2017). Call inside `twice_differentiable()`.
+    """
+    gradient = _gradient(discriminator, series_BLC, condition_BK, mask_BLC)
     norm = gradient.square().sum((-2, -1)).add(1e-12).sqrt()
     return ((norm - target) / target).square().mean(0)
 

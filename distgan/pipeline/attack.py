@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,15 +11,16 @@ from distgan import config, models
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
 from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
+from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
-from distgan.parallel.processes import Parallel
-from distgan.pipeline.build_bank import TRACING, assign_non_members
+from distgan.pipeline.build_bank import assign_non_members
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
 from distgan.pipeline.train_gan import count_labels
 from distgan.pipeline.training_data import TrainingData, owner_codes, read_owners
@@ -41,31 +41,31 @@ class Target:
 
 
 def run_attacks(
-    settings: config.Config,
-    folder: Run,
-    parallel: Parallel,
+    context: PipelineContext,
     *,
     most: int,
     target: Target = Target(),
     progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any] | None:
+) -> PrivacyResult | None:
     """The battery's result for a run; None if nobody was held out to compare with.
 
     Args:
         most: owners of each side, at most.
     """
-    bank = Bank.load(folder.need(folder.bank, "bank"))
+    bank = Bank.load(context.run.need(context.run.bank, "bank"))
     sides = {
-        name: sample_owners(TrainingData.open(folder, (name,)), folder, name, most, settings.evaluate.seed)
+        name: sample_owners(
+            TrainingData.open(context.run, (name,)), context.run, name, most, context.settings.evaluate.seed
+        )
         for name in ("train", "holdout", "reference")
     }
     if not sides["holdout"].num_series:
         return None
     members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
-    table = read_table(private_table(folder.series))
+    table = read_table(context.run.private_table)
     owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "holdout")]
-    inside, beside = assign_groups(settings, folder, parallel, bank, sides["train"], sides["holdout"])
-    synthetic = Store.open(folder.need(folder.synthetic, "generate"))
+    inside, beside = assign_groups(context, bank, sides["train"], sides["holdout"])
+    synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
     promise = bank.promise
     scene = Scene(
         Side.of(members, owners[0], inside),
@@ -73,20 +73,18 @@ def run_attacks(
         reference,
         synthetic.rows(np.arange(synthetic.num_series)) if target.synthetic is None else target.synthetic,
         synthetic.meta.axis.steps_per_day,
-        embed=make_embedding(settings, folder, parallel, sides["train"]),
-        traced=load_tracing(folder) if target.traced is None else target.traced,
+        embed=make_embedding(context, sides["train"]),
+        traced=load_tracing(context.run) if target.traced is None else target.traced,
         static_auc=float(max(bank.tracing_auc)),
         tracing_limit=min(bank.settings.max_tracing_auc, MOST_TRACING),
         promised_auc=None if promise is None else promise.tracing_bound,
         epsilon=None if promise is None else promise.epsilon,
-        delta=settings.privacy.delta,
-        white_box=score_white_box(
-            settings, folder, parallel, bank, (sides["train"], inside), (sides["holdout"], beside)
-        ),
-        seed=settings.evaluate.seed,
+        delta=context.settings.privacy.delta,
+        white_box=score_white_box(context, bank, (sides["train"], inside), (sides["holdout"], beside)),
+        seed=context.settings.evaluate.seed,
     )
     return battery.run(
-        scene, claims=[*state_guarantees(bank, settings.privacy), *battery.CLAIMS], progress=progress
+        scene, claims=[*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS], progress=progress
     )
 
 
@@ -111,7 +109,7 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
 
 
 def load_tracing(folder: Run) -> list[tracing.Attack]:
-    path = folder.clusters / TRACING
+    path = folder.cluster_files.tracing
     fields = tracing.Attack.__dataclass_fields__
     told = read_json(path) if path.exists() else []
     with parsing(path):
@@ -138,27 +136,22 @@ def sample_owners(data: TrainingData, folder: Run, purpose: str, most: int, seed
 
 
 def assign_groups(
-    settings: config.Config,
-    folder: Run,
-    parallel: Parallel,
-    bank: Bank,
-    train: TrainingData,
-    holdout: TrainingData,
+    context: PipelineContext, bank: Bank, train: TrainingData, holdout: TrainingData
 ) -> tuple[np.ndarray, np.ndarray]:
     """The group of each member's series, and the one each stranger's would be in."""
-    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
-    places = np.searchsorted(TrainingData.open(folder).rows, train.rows)
-    return members.groups[places], assign_non_members(settings, folder, parallel, holdout, members, bank)[1]
+    members = Members.load(context.run.need(context.run.cluster_files.members, "bank"))
+    places = np.searchsorted(TrainingData.open(context.run).rows, train.rows)
+    return members.groups[places], assign_non_members(context, holdout, members, bank)[1]
 
 
 # --------------------------------------------------------------------------------------------- the networks
 
 
-def make_embedding(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> Embed:
+def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
     """The run's encoder, with level and spread, which it does not see: [n, L, C] -> [n, d + 2C]."""
-    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
+    encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     scaler = data.scaler
-    size = settings.encoder.batch_size
+    size = context.settings.encoder.batch_size
 
     @torch.inference_mode()
     def embed(series: np.ndarray) -> np.ndarray:
@@ -166,7 +159,7 @@ def make_embedding(settings: config.Config, folder: Run, parallel: Parallel, dat
         for first in range(0, len(series), size):
             values = series[first : first + size]
             attributes = scaler.attributes(values)
-            scaled = torch.from_numpy(scaler.scale(values, attributes)).to(parallel.device)
+            scaled = torch.from_numpy(scaler.scale(values, attributes)).to(context.parallel.device)
             mask = ~scaled.isnan()
             latents = encoder(scaled.nan_to_num(), mask.float())[0].cpu().numpy()
             numbers = tracing.own_numbers(latents, attributes)
@@ -178,30 +171,28 @@ def make_embedding(settings: config.Config, folder: Run, parallel: Parallel, dat
 
 @torch.inference_mode()
 def score_white_box(
-    settings: config.Config,
-    folder: Run,
-    parallel: Parallel,
+    context: PipelineContext,
     bank: Bank,
     *sides: tuple[TrainingData, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scores of members' and strangers' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
     how well the autoencoder gives them back.
     """
-    vae = load_vae(settings, folder, sides[0][0].store).to(parallel.device).eval()
-    critic = load_discriminator(settings, folder, sides[0][0], parallel)
-    size = settings.encoder.batch_size
+    vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()
+    critic = load_discriminator(context, sides[0][0])
+    size = context.settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
         told: dict[str, list[np.ndarray]] = {name: [] for name in scores}
         for first in range(0, data.num_series, size):
-            series, mask = (each.to(parallel.device) for each in data.scaled(first, first + size))
+            series, mask = (each.to(context.parallel.device) for each in data.scaled(first, first + size))
             again = vae.decoder(vae.encoder(series, mask)[0])
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
             told["autoencoder"].append(-error.cpu().numpy())
             if critic is not None:
                 part = slice(first, first + size)
                 given = torch.from_numpy(bank.given(where[part], data.attributes[part]))
-                verdict = critic(series, given.to(parallel.device))
+                verdict = critic(series, given.to(context.parallel.device))
                 told["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in told.items():
             if found:
@@ -209,16 +200,18 @@ def score_white_box(
     return {name: (found[0], found[1]) for name, found in scores.items() if found}
 
 
-def load_discriminator(
-    settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel
-) -> torch.nn.Module | None:
+def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:
     """Of the newest checkpoint; None where there is none, or it takes no series."""
-    known = count_labels(settings, folder)
-    network = models.build(settings, data.store.length, data.store.channels, known).get("discriminator")
-    if network is None or not settings.model.judges_series:
+    known = count_labels(context.settings, context.run)
+    network = models.build(context.settings, data.store.length, data.store.channels, known).get(
+        "discriminator"
+    )
+    if network is None or not context.settings.model.judges_series:
         return None
-    found = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: name == "discriminator")
+    found = checkpoint.load_latest(
+        context.run.checkpoints("gan"), wanted=lambda name: name == "discriminator"
+    )
     if found is None:
         return None
     network.load_state_dict(found.state["discriminator"])
-    return network.to(parallel.device).eval()
+    return network.to(context.parallel.device).eval()

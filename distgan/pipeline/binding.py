@@ -14,11 +14,10 @@ from typing import Any
 
 from distgan import config
 from distgan.anonymity import manifest
-from distgan.data.store.private_table import private_table
 from distgan.engine import checkpoint
 from distgan.errors import Mismatch
-from distgan.pipeline.training_data import fingerprint_inputs, left_out_windows
-from distgan.run import Run
+from distgan.pipeline.training_data import fingerprint_inputs
+from distgan.run import MANIFEST, Run
 
 Digest = Callable[[Run], str]
 
@@ -37,7 +36,7 @@ def digest_files(*paths: Path) -> str:
 
 def digest_series(path: Path) -> str:
     """Of a store: its manifest has a checksum of every shard, which is verified when the shard is read."""
-    return digest_files(path / "manifest.json")
+    return digest_files(path / MANIFEST)
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,10 @@ ARTEFACTS: dict[str, Artefact] = {
     "split": Artefact(
         "the split table",
         "prepare",
-        lambda run: digest_files(private_table(run.series), left_out_windows(run)),
+        lambda run: digest_files(run.private_table, run.left_out_windows),
     ),
     "scaler": Artefact("the scaler", "prepare", lambda run: digest_files(run.scaler)),
-    "encoder": Artefact(
-        "the encoder's weights", "encoder", lambda run: digest_files(run.encoder / "vae.safetensors")
-    ),
+    "encoder": Artefact("the encoder's weights", "encoder", lambda run: digest_files(run.encoder_weights)),
     "latents": Artefact("the latents", "encode", lambda run: digest_series(run.latents)),
     "bank": Artefact(
         "the bank",
@@ -69,11 +66,9 @@ ARTEFACTS: dict[str, Artefact] = {
     "members": Artefact(
         "the members of the groups",
         "bank",
-        lambda run: digest_files(run.clusters / "members.safetensors"),
+        lambda run: digest_files(run.cluster_files.members),
     ),
-    "generator": Artefact(
-        "the generator's weights", "gan", lambda run: digest_files(run.gan / "generator.safetensors")
-    ),
+    "generator": Artefact("the generator's weights", "gan", lambda run: digest_files(run.generator_weights)),
     "synthetic": Artefact("the synthetic series", "generate", lambda run: digest_series(run.synthetic)),
     "labels": Artefact("the synthetic labels", "generate", lambda run: digest_files(run.synthetic_labels)),
 }
@@ -158,7 +153,7 @@ def audit_checkpoint(folder: Run) -> None:
     saved = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: False)
     if saved is None:
         return
-    now = fingerprint_inputs(folder, folder.bank / manifest.TENSORS, folder.clusters / "members.safetensors")
+    now = fingerprint_inputs(folder, folder.bank / manifest.TENSORS, folder.cluster_files.members)
     if saved.facts.get("inputs") != now:
         raise Mismatch(
             f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, another "

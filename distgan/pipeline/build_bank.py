@@ -14,12 +14,13 @@ from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.bank import Budget, Sums
-from distgan.anonymity.groups import Members, effective_owners, merge_small_groups
+from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
+from distgan.evaluation.attacks.tracing import Sample
 from distgan.files import read_record, write_json
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.encode import embed
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
@@ -27,21 +28,20 @@ from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, read_owners
 from distgan.run import Run
 
-TRACING = "tracing.json"
 
-
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    clusters = folder.need(folder.clusters, "cluster")
-    points, groups = np.load(clusters / "points.npy"), np.load(clusters / "groups.npy")
-    data = TrainingData.open(folder)
-    if settings.privacy.epsilon is not None:
-        bank = build_private_bank(settings, folder, data, points, groups)
+def run(context: PipelineContext) -> dict[str, Any]:
+    context.run.need(context.run.clusters, "cluster")
+    clusters = context.run.cluster_files
+    points, groups = np.load(clusters.points), np.load(clusters.groups)
+    data = TrainingData.open(context.run)
+    if context.settings.privacy.epsilon is not None:
+        bank = build_private_bank(context.settings, context.run, data, points, groups)
     else:
-        bank = build_plain_bank(settings, folder, data, points, groups)
-    attacks = run_tracing(settings, folder, parallel, data, bank)
+        bank = build_plain_bank(context.settings, context.run, data, points, groups)
+    attacks = run_tracing(context, data, bank)
     print("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series", flush=True)
-    save_attacks(folder, attacks)
-    summary = format_summary(bank, settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
+    save_attacks(context.run, attacks)
+    summary = format_summary(bank, context.settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
     return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})
 
 
@@ -50,20 +50,18 @@ def build_plain_bank(
 ) -> Bank:
     labels = data.labels if settings.bank.by_label else None
     settled = merge_small_groups(
-        points, compute_loads(data), groups, settings.bank, data.store.channels, data.entity_codes, labels
+        GroupedSeries(points, compute_loads(data), groups, entities=data.entity_codes, labels=labels),
+        settings.bank,
+        data.store.channels,
     )
     bank = make_bank(
-        points,
+        GroupedSeries(points, settled.loads, settled.groups, entities=settled.entities, labels=labels),
         data.attributes,
-        settled.loads,
-        settled.groups,
         settings.bank,
-        settled.entities,
-        settings.seed,
-        labels,
+        seed=settings.seed,
     )
     bank = replace(bank, owners=effective_owners(settled, read_owners(data, folder)))
-    settled.save(folder.clusters / "members.safetensors")
+    settled.save(folder.cluster_files.members)
     bank.save(folder.bank)
     return bank
 
@@ -83,7 +81,7 @@ def build_private_bank(
         noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
         return noisy.tensors()
 
-    projection = Projection.load(folder.clusters / "projection.safetensors")
+    projection = Projection.load(folder.cluster_files.projection)
     query = query_of(
         folder,
         "groups",
@@ -99,14 +97,14 @@ def build_private_bank(
     keeps = private_bank.kept_cells(sums, settings.bank)
     groups = private_bank.groups_of_cells(points, cells, keeps, bank)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
-    members.save(folder.clusters / "members.safetensors")
+    members.save(folder.cluster_files.members)
     bank.save(folder.bank)
     return bank
 
 
 def private_facts(folder: Run) -> dict[str, Any]:
     """Return what the cluster stage has noted of a private partition."""
-    facts = read_record(folder.clusters / "clusters.json")
+    facts = read_record(folder.cluster_files.facts)
     if "cells" not in facts:
         raise UserError(
             f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
@@ -118,69 +116,61 @@ def private_facts(folder: Run) -> dict[str, Any]:
 
 
 def run_tracing(
-    settings: config.Config,
-    folder: Run,
-    parallel: Parallel,
-    data: TrainingData,
-    bank: Bank,
-    farthest: float = tracing.FARTHEST,
+    context: PipelineContext, data: TrainingData, bank: Bank, farthest: float = tracing.FARTHEST
 ) -> list[tracing.Attack]:
     """The tracing attack on the bank, with the held-out and reference series as strangers."""
-    members = Members.load(folder.clusters / "members.safetensors")
-    others = TrainingData.open(folder, ("holdout", "reference"))
+    members = Members.load(context.run.cluster_files.members)
+    others = TrainingData.open(context.run, ("holdout", "reference"))
     if not others.num_series:
         return []
-    points, beside = assign_non_members(settings, folder, parallel, others, members, bank)
+    points, beside = assign_non_members(context, others, members, bank)
     strangers, where, _ = average_by_entity(points, others.attributes, others.entity_codes, beside)
     inside, groups, first = average_by_entity(
         members.points, data.attributes, members.entities, members.groups
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
+    averaged = (
+        mask_averaged_rows(context.settings, context.run, bank, members)[first]
+        if context.settings.bank.study
+        else None
+    )
     return tracing.attack(
-        inside,
-        groups,
-        strangers,
-        where,
+        Sample(inside, groups, averaged),
+        Sample(strangers, where),
         tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
-        limit=settings.bank.max_tracing_auc,
-        averaged=mask_averaged_rows(settings, folder, bank, members)[first] if settings.bank.study else None,
+        limit=context.settings.bank.max_tracing_auc,
         farthest=farthest,
-        seed=settings.seed,
+        seed=context.settings.seed,
     )
 
 
 def assign_non_members(
-    settings: config.Config,
-    folder: Run,
-    parallel: Parallel,
-    others: TrainingData,
-    members: Members,
-    bank: Bank,
+    context: PipelineContext, others: TrainingData, members: Members, bank: Bank
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points of non-members [n, K], and the group [n] that each would be in.
 
     Under a promise of privacy all series of an entity have one point and one group, made as members' are.
     Else a group is that of the member that is most like.
     """
-    projection = Projection.load(folder.clusters / "projection.safetensors")
-    found = encode_series(settings, folder, parallel, others)
+    projection = Projection.load(context.run.cluster_files.projection)
+    found = encode_series(context, others)
     if bank.promise is None:
         points = projection(found)
         return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
     codes = others.entity_codes
     points = contributions.entity_points(found, codes, projection.directions, bank.promise.clip)[codes]
-    cells = contributions.nearest_cells(points, np.array(private_facts(folder)["centroids"], np.float32))
-    keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(folder).read("groups")), bank.settings)
+    cells = contributions.nearest_cells(points, np.array(private_facts(context.run)["centroids"], np.float32))
+    keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(context.run).read("groups")), bank.settings)
     return points, private_bank.groups_of_cells(points, cells, keeps, bank)
 
 
-def encode_series(settings: config.Config, folder: Run, parallel: Parallel, data: TrainingData) -> np.ndarray:
+def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
     """Means of the latents of some series, not kept: [n, d]."""
-    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
-    size, found = settings.encoder.batch_size, []
+    encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
+    size, found = context.settings.encoder.batch_size, []
     for first in range(0, data.num_series, size):
         series, mask = data.scaled(first, first + size)
-        found.append(embed(encoder, series, mask, size, parallel.device)[0])
+        found.append(embed(encoder, series, mask, size, context.parallel.device)[0])
     return np.concatenate(found)
 
 
@@ -206,7 +196,7 @@ def mask_averaged_rows(settings: config.Config, folder: Run, bank: Bank, members
 
 def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
     """Aggregates only; kept among the owner's files all the same."""
-    path = folder.clusters / TRACING
+    path = folder.cluster_files.tracing
     write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
 
 

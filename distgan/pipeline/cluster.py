@@ -16,7 +16,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity import cluster_count, cluster_sizes, clustering, faiss_backend, group_size
 from distgan.anonymity.cluster_count import Choice
-from distgan.anonymity.clustering import Clustering
+from distgan.anonymity.clustering import Clustering, KMeans
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.bank import Budget, Moments
@@ -27,17 +27,17 @@ from distgan.errors import UserError
 from distgan.evaluation.plots import population, style
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.training_data import TrainingData, read_owners, refuse_shared_owners
 from distgan.progress import Progress
 from distgan.rng import keyed_generator
-from distgan.run import Run
+from distgan.run import ClusterFiles, Run
 
 FEWEST_ROWS, MOST_ROWS = 64, 8192  # of a block
 BLOCKS = 64  # to share, where the latents suffice; the same ones whatever the number of processes
 PRIOR_POINTS = 256  # drawn from the prior for each cell of a private partition
-CHOICE = "choice.json"
 Facts = dict[str, Any]
 
 
@@ -60,7 +60,7 @@ class Share:
             min(blocks * rank // parallel.world_size * size, store.num_series)
             for rank in (parallel.rank, parallel.rank + 1)
         )
-        return cls(store, first, end, size, work_folder(folder) / f"points-{parallel.rank}.npy")
+        return cls(store, first, end, size, folder.projected_points(parallel.rank))
 
     def latents(self) -> Iterator[np.ndarray]:
         for first in range(self.first, self.end, self.size):
@@ -87,17 +87,17 @@ def work_folder(folder: Run) -> Path:
     return folder.folder / "clusters.work"
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
-    if settings.privacy.epsilon is not None:
-        return parallel.on_main(lambda: cluster_privately(settings, folder))
-    parallel.on_main(lambda: recreate_folder(work_folder(folder)))
+def run(context: PipelineContext) -> Facts:
+    if context.settings.privacy.epsilon is not None:
+        return context.parallel.on_main(lambda: cluster_privately(context.settings, context.run))
+    context.parallel.on_main(lambda: recreate_folder(work_folder(context.run)))
     try:
-        facts = cluster_together(settings, folder, parallel)
+        facts = cluster_together(context)
     except BaseException:
-        if parallel.is_main:  # the others are going down as well, and need it no more
-            shutil.rmtree(work_folder(folder), ignore_errors=True)
+        if context.parallel.is_main:  # the others are going down as well, and need it no more
+            shutil.rmtree(work_folder(context.run), ignore_errors=True)
         raise
-    parallel.on_main(lambda: shutil.rmtree(work_folder(folder)))
+    context.parallel.on_main(lambda: shutil.rmtree(work_folder(context.run)))
     return facts
 
 
@@ -106,31 +106,32 @@ def recreate_folder(place: Path) -> None:
     place.mkdir(parents=True)
 
 
-def cluster_together(settings: config.Config, folder: Run, parallel: Parallel) -> Facts:
+def cluster_together(context: PipelineContext) -> Facts:
     """k-means by all processes, then groups of at least the floor."""
-    share = Share.of(folder, parallel)
-    projection = fit_projection(share.latents, settings.bank.condition_dim, parallel.total)
+    share = Share.of(context.run, context.parallel)
+    projection = fit_projection(share.latents, context.settings.bank.condition_dim, context.parallel.total)
     share.narrowed(projection)
-    device = local_device(parallel)
-    floor = resolve_minimum_group_size(settings, Store.open(folder.need(folder.series, "prepare")).channels)
-    data = TrainingData.open(folder)
-    entities, labels = data.entity_codes, read_labels(data, settings, floor)
-    fewest = choose_smallest_group(settings, entities, labels, floor)
-    count, choice = choose_cluster_count(settings, share, entities, fewest, device, parallel)
-    found = run_kmeans(settings, share, count, device, parallel, settings.clusters.restarts)
-    np.save(share.file.with_name(f"labels-{parallel.rank}.npy"), found.assignment)
-    parallel.barrier()
-    return parallel.on_main(
+    device = local_device(context.parallel)
+    floor = resolve_minimum_group_size(
+        context.settings, Store.open(context.run.need(context.run.series, "prepare")).channels
+    )
+    data = TrainingData.open(context.run)
+    entities, labels = data.entity_codes, read_labels(data, context.settings, floor)
+    fewest = choose_smallest_group(context.settings, entities, labels, floor)
+    people = People(entities, labels, floor, fewest)
+    count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
+    found = run_kmeans(
+        context.settings, share, count, device, context.parallel, context.settings.clusters.restarts
+    )
+    np.save(context.run.cluster_labels(context.parallel.rank), found.assignment)
+    context.parallel.barrier()
+    return context.parallel.on_main(
         lambda: form_groups(
-            settings,
-            folder,
-            projection,
-            found,
-            entities,
-            labels,
-            (floor, fewest),
-            choice,
-            parallel.world_size,
+            context.settings,
+            context.run,
+            Outcome(projection, found, choice),
+            people,
+            context.parallel.world_size,
         )
     )
 
@@ -194,12 +195,8 @@ def choose_cluster_count(
         low,
         high,
         chosen.criterion,
-        seed=settings.seed,
+        search=KMeans(chosen.iterations, 1, settings.seed, chosen.spherical, device),
         reduce=parallel.total,
-        iterations=chosen.iterations,
-        restarts=1,
-        spherical=chosen.spherical,
-        device=device,
     )
     return choice.count, choice
 
@@ -212,43 +209,50 @@ def run_kmeans(
         return clustering.kmeans(
             share.points,
             count,
-            iterations=chosen.iterations,
-            restarts=restarts,
-            seed=settings.seed,
-            spherical=chosen.spherical,
+            search=KMeans(chosen.iterations, restarts, settings.seed, chosen.spherical, device),
             reduce=parallel.total,
             progress=lambda done, most: progress.advance(),
-            device=device,
         )
 
 
-def form_groups(
-    settings: config.Config,
-    folder: Run,
-    projection: Projection,
-    found: Clustering,
-    entities: np.ndarray,
-    labels: np.ndarray | None,
-    sizes: tuple[int, int],
-    choice: Choice | None,
-    processes: int,
-) -> Facts:
-    """Rank 0, from all narrow parts: groups of enough entities, and everything written.
-
-    Args:
-        sizes: the minimum group size, and the entities that each group is to have.
+@dataclass(frozen=True)
+class People:
+    """Whose series are grouped: the entity of each, its label if groups go by label, how many entities a
+    group needs, and how many each is to have.
     """
-    (floor, fewest), work = sizes, work_folder(folder)
+
+    entities: np.ndarray
+    labels: np.ndarray | None
+    floor: int
+    fewest: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What all processes found together."""
+
+    projection: Projection
+    clusters: Clustering
+    choice: Choice | None
+
+
+def form_groups(
+    settings: config.Config, folder: Run, outcome: Outcome, people: People, processes: int
+) -> Facts:
+    """Rank 0, from all projected parts: groups of enough entities, and everything written."""
     points, assignment = (
-        np.concatenate([np.load(file) for rank in range(processes) if (file := work / name(rank)).exists()])
-        for name in (lambda rank: f"points-{rank}.npy", lambda rank: f"labels-{rank}.npy")
+        np.concatenate([np.load(file) for rank in range(processes) if (file := place_of(rank)).exists()])
+        for place_of in (folder.projected_points, folder.cluster_labels)
     )
+    projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
+    floor, fewest = people.floor, 1 if settings.bank.study else people.fewest
     complete = replace(found, assignment=assignment)
-    groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else fewest)
-    save(folder, projection, points, groups.assignment, choice, make_facts(groups, projection, floor))
+    groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
+    facts = make_facts(groups, projection, floor)
+    save(folder, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     each = f"at least {fewest} entities each" if not settings.bank.study else "for study: no floor"
-    return make_facts(groups, projection, floor) | {
+    return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
         f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
@@ -295,14 +299,15 @@ def save(
     facts: Facts,
 ) -> None:
     with whole_folder(folder.clusters) as place:
-        projection.save(place / "projection.safetensors")
-        np.save(place / "points.npy", points)
-        np.save(place / "groups.npy", groups)
-        write_json(place / "clusters.json", facts)
+        files = ClusterFiles(place)
+        projection.save(files.projection)
+        np.save(files.points, points)
+        np.save(files.groups, groups)
+        write_json(files.facts, facts)
         if choice is not None:
             tried = {name: np.asarray(getattr(choice, name)).tolist() for name in choice.__dataclass_fields__}
-            write_json(place / CHOICE, tried)
-            write_bytes(place / "choice.png", style.render(population.elbow(**tried)))
+            write_json(files.choice, tried)
+            write_bytes(files.choice_picture, style.render(population.elbow(**tried)))
 
 
 # -------------------------------------------------------------------------------------- a private partition
@@ -377,7 +382,7 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
     rng = keyed_generator(seed, 0, "public partition")
     drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
     found = clustering.kmeans(
-        lambda: iter([drawn]), cells, iterations=25, restarts=1, seed=seed, device="cpu"
+        lambda: iter([drawn]), cells, search=KMeans(iterations=25, restarts=1, seed=seed, device="cpu")
     )
     return found.centroids
 

@@ -18,7 +18,7 @@ from distgan import config
 from distgan.data.store.latents import LatentStore, LatentWriter
 from distgan.errors import UserError
 from distgan.models.vae import Encoder
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData
@@ -29,31 +29,35 @@ FEWEST_PARTS = 16  # work for as many processes, where the batches suffice
 MOST_BATCHES = 1024  # in a part: what an interruption costs at most
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    data = TrainingData.open(folder)
-    encoder = load_encoder(settings, folder, data.store).to(parallel.device).eval()
-    size, dim = settings.encoder.batch_size, settings.encoder.latent_dim
-    parts = plan_parts(data.num_series, size, parts_folder(folder))
-    parallel.on_main(lambda: remove_parts(folder, keep=parts_folder(folder)))
+def run(context: PipelineContext) -> dict[str, Any]:
+    data = TrainingData.open(context.run)
+    encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
+    size, dim = context.settings.encoder.batch_size, context.settings.encoder.latent_dim
+    parts = plan_parts(data.num_series, size, parts_folder(context.run))
+    context.parallel.on_main(lambda: remove_parts(context.run, keep=parts_folder(context.run)))
     mine = [
-        part for part in list(parts.items())[parallel.rank :: parallel.world_size] if not is_complete(*part)
+        part
+        for part in list(parts.items())[context.parallel.rank :: context.parallel.world_size]
+        if not is_complete(*part)
     ]
-    kept = len(parts) - int(parallel.total(np.array([len(mine)]))[0])
-    with Progress("encode", sum(len(rows) for _, rows in mine), "series", parallel.is_main) as progress:
+    kept = len(parts) - int(context.parallel.total(np.array([len(mine)]))[0])
+    with Progress(
+        "encode", sum(len(rows) for _, rows in mine), "series", context.parallel.is_main
+    ) as progress:
         for place, rows in mine:
-            write_part(place, rows, data, encoder, settings.encoder, parallel.device)
+            write_part(place, rows, data, encoder, context.settings.encoder, context.parallel.device)
             progress.advance(len(rows))
-    parallel.barrier()
-    parallel.on_main(lambda: join_parts(list(parts), folder.latents, dim))
-    parallel.on_main(lambda: remove_parts(folder, keep=None))
+    context.parallel.barrier()
+    context.parallel.on_main(lambda: join_parts(list(parts), context.run.latents, dim))
+    context.parallel.on_main(lambda: remove_parts(context.run, keep=None))
     went_on = f"; {kept} of {len(parts)} parts were there already" if kept else ""
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
 
 def parts_folder(folder: Run) -> Path:
     """Named after the encoder's weights: another encoder's parts are never taken for this one's."""
-    weights = hashlib.sha256((folder.encoder / "vae.safetensors").read_bytes()).hexdigest()[:12]
-    return folder.folder / f"latents.parts-{weights}"
+    weights = hashlib.sha256((folder.encoder_weights).read_bytes()).hexdigest()[:12]
+    return folder.latent_parts(weights)
 
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:

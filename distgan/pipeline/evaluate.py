@@ -11,18 +11,18 @@ from distgan import config
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, Table, private_table, read_table
+from distgan.data.store.private_table import SPLITS, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.evaluation.metrics import fidelity, utility
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
+from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
-from distgan.parallel.processes import Parallel
 from distgan.pipeline.attack import run_attacks
-from distgan.pipeline.build_bank import TRACING, format_guarantee
-from distgan.pipeline.cluster import CHOICE
+from distgan.pipeline.build_bank import format_guarantee
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
 from distgan.rng import keyed_generator
@@ -39,82 +39,70 @@ SHOWN = (
 TRAININGS = ("encoder", "gan")
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    real = open_series(folder)
-    synthetic = Store.open(folder.need(folder.synthetic, "generate"))
-    table = read_table(private_table(folder.series))
-    whole = {name: select_rows(real, table, name, folder) for name in SPLITS}
+def run(context: PipelineContext) -> dict[str, Any]:
+    real = open_series(context.run)
+    synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
+    table = read_table(context.run.private_table)
+    whole = {name: select_rows(real, table, name, context.run) for name in SPLITS}
     whole["synthetic"] = np.arange(synthetic.num_series)
-    rows = {name: sample_series(found, name, settings.evaluate) for name, found in whole.items()}
+    rows = {name: sample_series(found, name, context.settings.evaluate) for name, found in whole.items()}
     sets = {name: real.rows(rows[name]) for name in SPLITS}
     made = synthetic.rows(rows["synthetic"])
-    owners = {name: split.owners for name, split in count_splits(table).items()}
-    owner_of = {name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED}
-    results = compute_scores(sets, made, real.meta, settings.evaluate, owners, owner_of)
+    compared = fidelity.Sets(
+        **sets,
+        synthetic=made,
+        owners={name: split.owners for name, split in count_splits(table).items()},
+        owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
+    )
+    found = compute_scores(compared, real.meta, context.settings.evaluate)
     counts = {name: len(found) for name, found in whole.items()}
-    results["n"].update(counts)
-    results["privacy"] = run_attacks(settings, folder, parallel, most=settings.evaluate.max_series)
+    found = Findings(
+        fidelity=found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
+        usefulness=found.usefulness,
+        privacy=run_attacks(context, most=context.settings.evaluate.max_series),
+    )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
-    shown = collect_facts(settings, folder, real.meta, table, windows)
+    shown = collect_facts(context.settings, context.run, real.meta, table, windows)
     drawn = catalogue.Drawings()
-    if settings.evaluate.pictures:
+    if context.settings.evaluate.pictures:
         drawn = catalogue.draw_all(
             sets["holdout"],
             made,
-            make_view(real.meta, seed=settings.evaluate.seed),
-            settings.evaluate.real_curves,
+            make_view(real.meta, seed=context.settings.evaluate.seed),
+            context.settings.evaluate.real_curves,
         )
-        drawn.pictures.extend(draw_training_pictures(folder))
-    writer.write(
-        folder.report,
-        folder.scores,
-        results,
-        shown,
-        drawn.pictures,
-        first=drawn.first,
-        explorer=drawn.explorer,
-    )
-    return {"summary": results["verdict"][0]["text"]}
+        drawn.pictures.extend(draw_training_pictures(context.run))
+    writer.write(context.run.report, context.run.scores, found, shown, drawn)
+    return {"summary": found.fidelity.verdict[0].text}
 
 
-def compute_scores(
-    sets: dict[str, np.ndarray],
-    made: np.ndarray,
-    meta: Meta,
-    chosen: config.Evaluate,
-    owners: dict[str, int],
-    owner_of: dict[str, np.ndarray],
-) -> dict[str, Any]:
-    """Scores and usefulness of synthetic series beside real ones, split by split: [n, L, C] each."""
+def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> Findings:
+    """Scores and utility of synthetic series beside real ones; the attacks are `run_attacks`."""
     steps_per_day = meta.axis.steps_per_day
-    results = fidelity.evaluate(
-        sets["train"],
-        sets["holdout"],
-        made,
-        sets["reference"],
-        steps_per_day=steps_per_day,
+    table = fidelity.evaluate(
+        sets,
+        steps_per_day,
         seed=chosen.seed,
         max_series=chosen.max_series,
         critic_steps=chosen.critic_steps,
-        owners=owners,
-        owner_of=owner_of,
     )
     useful = utility.evaluate(
-        sets["train"],
-        sets["holdout"],
-        made,
+        sets.train,
+        sets.holdout,
+        sets.synthetic,
         steps_per_day=steps_per_day,
         seed=chosen.seed,
-        holdout_owners=owner_of["holdout"],
+        holdout_owners=sets.owner_of["holdout"],
     )
     if useful is not None:
-        results["verdict"].append({"tone": useful["tone"], "text": useful["sentence"]})
-    return {**results, "usefulness": useful}
+        said = Sentence(tone=useful.tone, text=useful.sentence)
+        table = table.model_copy(update={"verdict": [*table.verdict, said]})
+    return Findings(fidelity=table, usefulness=useful)
 
 
 def format_report(folder: Run) -> str:
     """The report for a terminal, as Markdown."""
-    return writer.format_markdown(read_json(folder.scores))
+    return writer.format_markdown(Report.from_json(read_json(folder.scores), str(folder.folder)))
 
 
 def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
@@ -125,23 +113,23 @@ def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.nd
     return np.sort(rng.choice(rows, chosen.max_series, replace=False))
 
 
-def count_splits(table: Table) -> dict[str, writer.Split]:
+def count_splits(table: Table) -> dict[str, Split]:
     found = {}
     for name in ("train", "holdout", "reference"):
         rows = table.rows(name)
         entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
-        found[name] = writer.Split(len(rows), entities, owners)
+        found[name] = Split(len(rows), entities, owners)
     return found
 
 
 def collect_facts(
     settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
-) -> writer.Facts:
+) -> Facts:
     """What the report says of the run."""
     bank = Bank.load(folder.need(folder.bank, "bank"))
     records = {stage: folder.done(stage) or {} for stage in config.STAGES}
     tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
-    return writer.Facts(
+    return Facts(
         name=folder.folder.name,
         source=str(meta.provenance.get("source", "")),
         unit=meta.units,
@@ -153,13 +141,13 @@ def collect_facts(
         windows=windows,
         left_out=Counter(records["prepare"].get("left_out", {})),
         noticed=records["prepare"].get("suspicions", []),
-        groups=writer.Groups(
+        groups=Groups(
             sizes=[int(size) for size in bank.sizes],
             effective=[float(members) for members in bank.effective],
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
             floor=bank.floor,
             tracing_limit=settings.bank.max_tracing_auc,
-            attacks=read_if_present(folder.clusters / TRACING) or [],
+            attacks=read_if_present(folder.cluster_files.tracing) or [],
             promise="" if bank.promise is None else f"The bank is {format_guarantee(bank)}.",
             covered=[] if bank.promise is None else [dp.COVERED, dp.TAKEN_AS_GIVEN, dp.NOT_COVERED],
             study=bank.settings.study,
@@ -180,7 +168,7 @@ def read_if_present(path: Path) -> Any:
 
 def draw_cluster_choice(folder: Run) -> list[style.Picture]:
     """How the number of clusters was chosen, if it was."""
-    choice = read_if_present(folder.clusters / CHOICE)
+    choice = read_if_present(folder.cluster_files.choice)
     if choice is None:
         return []
     return [

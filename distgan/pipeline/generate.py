@@ -23,8 +23,8 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_width
-from distgan.parallel.processes import Parallel
 from distgan.pipeline.binding import digest_inputs
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
@@ -36,11 +36,12 @@ TABLES = (".csv", ".parquet")
 NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
+def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
-    bank = Bank.load(folder.need(folder.bank, "bank"))
-    sampler = Sampler.load(settings, folder, bank, parallel)
-    staged = stage_shards(settings, folder, parallel)
+    parallel, chosen = context.parallel, context.settings.generate
+    bank = Bank.load(context.run.need(context.run.bank, "bank"))
+    sampler = Sampler.load(context, bank)
+    staged = stage_shards(context)
     shards = range(staged.layout.shards)
     due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
     kept = len(shards) - int(parallel.total(np.array([len(due)]))[0])
@@ -48,49 +49,47 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     total = sum(last - first for first, last in spans)
     with Progress("generate", total, "series", parallel.is_main) as progress:
         for shard, (first, last) in zip(due, spans):
-            staged.write(shard, sampler.generate(np.arange(first, last), settings.generate.batch_size))
+            staged.write(shard, sampler.generate(np.arange(first, last), chosen.batch_size))
             progress.advance(last - first)
     parallel.barrier()
-    place = parallel.on_main(lambda: str(finish(settings, folder, bank, staged)))
+    place = parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
     went_on = f"; {kept} of {len(shards)} shards were there already" if kept else ""
-    count = settings.generate.count
-    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
+    return {"summary": f"{chosen.count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
 
 
-def stage_shards(settings: config.Config, folder: Run, parallel: Parallel) -> StagedShards:
+def stage_shards(context: PipelineContext) -> StagedShards:
     """Open the staging folder of these series; shards of other weights or settings are removed."""
+    run, chosen = context.run, context.settings.generate
 
     def choose() -> str:
-        read = [tokens(settings)["generate"], digest_inputs("generate", folder)]
+        read = [tokens(context.settings)["generate"], digest_inputs("generate", run)]
         key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
-        place = folder.synthetic.with_name(f"{folder.synthetic.name}.parts-{key}")
-        for other in folder.synthetic.parent.glob(f"{folder.synthetic.name}.parts-*"):
-            if other != place:
+        for other in run.synthetic_parts():
+            if other != run.synthetic_staging(key):
                 shutil.rmtree(other)
-        return place.name
+        return key
 
-    place = folder.synthetic.with_name(parallel.on_main(choose))
-    _, meta = read_scaler(folder)
-    chosen = settings.generate
+    place = run.synthetic_staging(context.parallel.on_main(choose))
+    _, meta = read_scaler(run)
     shape = (meta.axis.length, len(meta.channels))
     return StagedShards(place, shape, chosen.count, min(chosen.batch_size, chosen.count))
 
 
-def finish(settings: config.Config, folder: Run, bank: Bank, staged: StagedShards) -> Path:
+def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) -> Path:
     """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
-    _, meta = read_scaler(folder)
-    staged.join(folder.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
+    _, meta = read_scaler(run)
+    staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
     if bank.labels:
         labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
-        export.write_labels(folder.synthetic_labels, labels.tolist())
-    place = folder.synthetic
+        export.write_labels(run.synthetic_labels, labels.tolist())
+    place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
     export.readme_of(place).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
-        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
-        describe_export(made, settings, folder)
+        made = export.export(run.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, run)
     return place
 
 
@@ -123,30 +122,23 @@ def draw_groups(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
 
 
 def sample_batches(
-    settings: config.Config,
-    folder: Run,
-    bank: Bank,
-    parallel: Parallel,
-    among: np.ndarray | None = None,
-    length: int | None = None,
+    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
-    chosen = settings.generate
-    sampler = Sampler.load(settings, folder, bank, parallel, among, length)
+    chosen = context.settings.generate
+    sampler = Sampler.load(context, bank, among, length)
     for first in range(0, chosen.count, chosen.batch_size):
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
 
-def regenerate(
-    settings: config.Config, folder: Run, bank: Bank, parallel: Parallel, rows: np.ndarray
-) -> np.ndarray:
+def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.ndarray:
     """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
 
     Every series has its own random numbers, keyed by its number, so others need not be generated.
     """
-    return Sampler.load(settings, folder, bank, parallel).generate(rows, settings.generate.batch_size)
+    return Sampler.load(context, bank).generate(rows, context.settings.generate.batch_size)
 
 
 @dataclass(frozen=True)
@@ -162,21 +154,17 @@ class Sampler:
 
     @classmethod
     def load(
-        cls,
-        settings: config.Config,
-        folder: Run,
-        bank: Bank,
-        parallel: Parallel,
-        among: np.ndarray | None = None,
-        length: int | None = None,
+        cls, context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
     ) -> "Sampler":
         """Draw groups and attributes of all `generate.count` series, and load the generator."""
-        chosen = settings.generate
-        generator = load_generator(settings, folder, length).to(parallel.device).eval()
+        chosen = context.settings.generate
+        generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
         groups = draw_groups(chosen, bank, among)
         attributes = bank.draw_attributes(groups, rng.keyed_generator(chosen.seed, 0, "levels"))
         given = bank.given(groups, attributes)
-        return cls(generator, read_scaler(folder)[0], chosen.seed, given, attributes, parallel.device)
+        return cls(
+            generator, read_scaler(context.run)[0], chosen.seed, given, attributes, context.parallel.device
+        )
 
     @torch.inference_mode()
     def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity.copy_pairs import Population
 from distgan.anonymity.near_copies import find_near_copies, merge_owners
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, UserError
 from distgan.run import Run
@@ -77,12 +77,12 @@ def audit_owners(folder: Run) -> str:
     Raises:
         Mismatch: the private table counts owners apart whose series are near copies.
     """
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     pairs = near_copies(Store.open(folder.series), table.owners)
     if len(pairs):
         merged = len(set(table.owners)) - len(set(merge_owners(table.owners.tolist(), pairs)))
         raise Mismatch(
-            f"{private_table(folder.series)} counts {merged} owners too many: their series are near copies "
+            f"{folder.private_table} counts {merged} owners too many: their series are near copies "
             "of another owner's; run distgan train again, from the stage prepare on, in another run_dir"
         )
     return f"owners: {len(set(table.owners)):,}, none with a near copy of another's series"

@@ -16,16 +16,16 @@ from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, private_table, read_table, write_table
+from distgan.data.store.private_table import SPLITS, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
 from distgan.errors import UserError, writing
 from distgan.files import write_json
-from distgan.parallel.processes import Parallel
 from distgan.pipeline import early_checks, source_summary
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
-from distgan.pipeline.training_data import left_out_windows, open_series, owner_codes, select_rows
+from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.run import Run
 
 
@@ -41,23 +41,23 @@ class Shape:
     labels: int = 0  # different ones
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    with open_cache_folder(folder.series.with_name(".series.parts")) as place:
-        found, splits, suspicions = examine(settings, place)
-        refuse_suspicions(suspicions, settings.data.source)
+def run(context: PipelineContext) -> dict[str, Any]:
+    with open_cache_folder(context.run.series.with_name(".series.parts")) as place:
+        found, splits, suspicions = examine(context.settings, place)
+        refuse_suspicions(suspicions, context.settings.data.source)
         found.meta = with_suspicions(found.meta, suspicions)
-        stored = write_store(found, folder, settings.data.store)
+        stored = write_store(found, context.run, context.settings.data.store)
     entities: Sequence[str] = found.entities
     owners: Sequence[str] = found.owners
     merged = 0
-    if "bank" in settings.stages:
-        entities, owners, merged = merge(settings, Store.open(folder.series), entities, owners)
+    if "bank" in context.settings.stages:
+        entities, owners, merged = merge(context.settings, Store.open(context.run.series), entities, owners)
     if merged:
         found.entities, found.owners = list(entities), list(owners)
-        splits = split_merged(settings, found, merged)
-    write_table(private_table(folder.series), entities, owners, list(splits), found.labels)
-    data, windows = cut_windows(settings, folder, splits)
-    fit_scaler(settings, folder, data)
+        splits = split_merged(context.settings, found, merged)
+    write_table(context.run.private_table, entities, owners, list(splits), found.labels)
+    data, windows = cut_windows(context.settings, context.run, splits)
+    fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
@@ -134,8 +134,8 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
         return store, ""
     windows = Windows(store, chosen.length, chosen.stride or chosen.length)
     bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
-    with writing(left_out_windows(folder)):
-        np.save(left_out_windows(folder), bad)
+    with writing(folder.left_out_windows):
+        np.save(folder.left_out_windows, bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
             f"no window of {chosen.length} steps to train on varies and has at most "
@@ -151,7 +151,7 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     Raises:
         UserError: nothing varies, or values lie beyond `data.bounds`.
     """
-    table = read_table(private_table(folder.series))
+    table = read_table(folder.private_table)
     rows = select_rows(data, table, "train", folder)
     bounds = settings.data.bounds
     watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype)
@@ -259,7 +259,7 @@ def find_shape(settings: config.Config, folder: Run) -> Shape:
         UserError: `prepare` would refuse the source.
     """
     if folder.done("prepare") and folder.series.exists():
-        data, table = open_series(folder), read_table(private_table(folder.series))
+        data, table = open_series(folder), read_table(folder.private_table)
         counts = [len(select_rows(data, table, name, folder)) for name in SPLITS]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
         return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)

@@ -29,7 +29,7 @@ def open_ledger(folder: Run) -> Ledger:
     return Ledger(folder.ledger, folder.noisy_sums, witnesses)
 
 
-def head_facts(head: Head) -> dict[str, Any]:
+def head_facts(head: Head) -> dict[str, int | str]:
     """Return what a stage's record says of the ledger."""
     return {"lines": head.lines, "digest": head.digest}
 

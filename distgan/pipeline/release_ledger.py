@@ -12,16 +12,37 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from distgan.errors import Mismatch, writing
 from distgan.pipeline.binding import digest_series
-from distgan.run import Run
+from distgan.run import Run, is_store
 
 RELEASED, REFUSED = "released", "refused"
-FIELDS = {"verdict", "exit_code", "series", "weights", "split", "seed", "count", "time", "before"}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """To release series: what came of it, the digests of series, weights and split, and how the series were
+    asked for.
+    """
+
+    verdict: str
+    exit_code: int
+    series: str
+    weights: str
+    split: str
+    seed: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Entry(Attempt):
+    """A line: an attempt, its time, and the hash of the line before."""
+
+    time: str
+    before: str
 
 
 @dataclass(frozen=True)
@@ -38,19 +59,20 @@ class ReleaseLedger:
     def path(self) -> Path:
         return self.folder.release_ledger
 
-    def entries(self) -> list[dict[str, Any]]:
+    def entries(self) -> list[Entry]:
         """
         Raises:
             Mismatch: a line was changed, or removed from the middle.
         """
-        found, before = [], ""
+        found: list[Entry] = []
+        before = ""
         for number, line in enumerate(self._lines()):
             try:
-                entry = json.loads(line)
-                follows = entry["before"] == before and set(entry) >= FIELDS
+                content = json.loads(line)
+                entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
-                follows = False
-            if not follows:
+                entry = None
+            if entry is None or entry.before != before:
                 raise Mismatch(
                     f"{self.path} line {number + 1} was changed; what has been released cannot be known: "
                     "restore the file from a copy"
@@ -59,7 +81,7 @@ class ReleaseLedger:
             before = _digest(line)
         return found
 
-    def head(self) -> dict[str, Any]:
+    def head(self) -> dict[str, int | str]:
         """The number of lines and the hash of the last one, for the record of the stage gan."""
         self.entries()
         lines = self._lines()
@@ -84,22 +106,16 @@ class ReleaseLedger:
                 "end otherwise: releases were forgotten; restore the file from a copy"
             )
         for entry in entries:
-            if entry["verdict"] == RELEASED and digest_of_copy(self.copy_of(entry)) != entry["series"]:
-                raise Mismatch(
-                    f"{self.copy_of(entry)} is not what was released on {entry['time']}; restore it from a "
-                    "copy"
-                )
-        released = sum(entry["verdict"] == RELEASED for entry in entries)
+            place = self.folder.released_copy(entry.series)
+            if entry.verdict == RELEASED and digest_of_copy(place) != entry.series:
+                raise Mismatch(f"{place} is not what was released on {entry.time}; restore it from a copy")
+        released = sum(entry.verdict == RELEASED for entry in entries)
         return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none forgotten"
-
-    def copy_of(self, entry: Mapping[str, Any]) -> Path:
-        """Where the series of an entry are kept."""
-        return self.folder.released / f"{entry['series'][:16]}.zarr"
 
     def keep_copy(self, source: Path) -> None:
         """Copy a store that is to leave, readable by its owner alone."""
         digest = digest_series(source)
-        place = self.copy_of({"series": digest})
+        place = self.folder.released_copy(digest)
         if digest_of_copy(place) == digest:
             return
         with writing(place):
@@ -112,12 +128,14 @@ class ReleaseLedger:
                 path.chmod(0o700 if path.is_dir() else 0o600)
             temporary.rename(place)
 
-    def append(self, entry: Mapping[str, Any]) -> None:
+    def append(self, attempt: Attempt) -> None:
         """Add a line, and tell the record of the stage gan; the line counts even if the latter fails."""
         self.entries()  # the chain holds up to here
         lines = self._lines()
         before = _digest(lines[-1]) if lines else ""
-        line = json.dumps({**entry, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "before": before})
+        line = json.dumps(
+            asdict(Entry(**asdict(attempt), time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), before=before))
+        )
         with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_private) as file:
             file.truncate(sum(len(each.encode()) + 1 for each in lines))
             file.write(line + "\n")
@@ -139,7 +157,7 @@ class ReleaseLedger:
 
 def digest_of_copy(place: Path) -> str:
     """Of a store, "" where there is none."""
-    return digest_series(place) if (place / "manifest.json").exists() else ""
+    return digest_series(place) if is_store(place) else ""
 
 
 def _private(path: str, flags: int) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from distgan import config
-from distgan.data.store.private_table import private_table
 from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.parallel.processes import Parallel
@@ -26,8 +25,8 @@ from distgan.pipeline import (
     train_encoder,
     train_gan,
 )
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
-from distgan.pipeline.training_data import left_out_windows
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
 from distgan.run import Run
 
@@ -41,13 +40,7 @@ STAGES = {
     "generate": generate,
     "evaluate": evaluate,
 }
-TOGETHER = (
-    "encoder",
-    "encode",
-    "cluster",
-    "gan",
-    "generate",
-)  # every process takes part; the others are rank 0's
+TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
 
 def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
@@ -59,11 +52,11 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        with private_files(), parallel.together(), open_run(settings, folder, parallel):
+        with private_files(), parallel.together(), open_run(PipelineContext(settings, folder, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, folder) is None)
             check_batches(settings, parallel.share(due), parallel)
             for name in names:
-                run_stage(name, settings, folder, parallel)
+                run_stage(name, PipelineContext(settings, folder, parallel))
         if parallel.is_main and "evaluate" in names:
             print(f"report    {folder.report}\n\n{evaluate.format_report(folder)}", end="", flush=True)
     finally:
@@ -116,31 +109,31 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
     return names
 
 
-def run_stage(name: str, settings: config.Config, folder: Run, parallel: Parallel) -> None:
+def run_stage(name: str, context: PipelineContext) -> None:
     """Run one stage unless it is done with these settings and its output is there."""
-    record = parallel.share(find_finished(name, settings, folder))
+    record = context.parallel.share(find_finished(name, context.settings, context.run))
     if record is not None:
-        if parallel.is_main:
+        if context.parallel.is_main:
             print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
         return
-    parallel.on_main(lambda: begin_stage(name, settings, folder))
-    read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
+    context.parallel.on_main(lambda: begin_stage(name, context.settings, context.run))
+    read = context.parallel.on_main(lambda: binding.digest_inputs(name, context.run))
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
-        return STAGES[name].run(settings, folder, parallel)
+        return STAGES[name].run(context)
 
-    facts = work() if name in TOGETHER else parallel.on_main(work)
-    seconds, token = time.monotonic() - started, tokens(settings)[name]
+    facts = work() if name in TOGETHER else context.parallel.on_main(work)
+    seconds, token = time.monotonic() - started, tokens(context.settings)[name]
 
     def finish() -> None:
-        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, folder)}
+        facts["digests"] = {"read": read, "made": binding.digest_outputs(name, context.run)}
         if name == "gan":
-            facts["releases"] = ReleaseLedger.open(folder).head()
-        folder.finish(name, token=token, seconds=round(seconds, 1), **facts)
+            facts["releases"] = ReleaseLedger.open(context.run).head()
+        context.run.finish(name, token=token, seconds=round(seconds, 1), **facts)
 
-    parallel.on_main(finish)
-    if parallel.is_main:
+    context.parallel.on_main(finish)
+    if context.parallel.is_main:
         print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
 
 
@@ -166,21 +159,21 @@ def find_finished(name: str, settings: config.Config, folder: Run) -> dict[str, 
 def list_outputs(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
     """What later stages read of a stage, or the user."""
     synthetic = folder.synthetic
-    windows = (left_out_windows(folder),) if settings.data.windows.length else ()
+    windows = (folder.left_out_windows,) if settings.data.windows.length else ()
     return {
-        "prepare": (folder.series, private_table(folder.series), folder.scaler, *windows),
-        "encoder": (folder.encoder / "vae.safetensors",),
+        "prepare": (folder.series, folder.private_table, folder.scaler, *windows),
+        "encoder": (folder.encoder_weights,),
         "encode": (folder.latents,),
         "cluster": (folder.clusters,),
-        "bank": (folder.bank, folder.clusters / "members.safetensors"),
-        "gan": (folder.gan / "generator.safetensors",),
+        "bank": (folder.bank, folder.cluster_files.members),
+        "gan": (folder.generator_weights,),
         "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
         "evaluate": (folder.report, folder.scores),
     }[name]
 
 
 @contextmanager
-def open_run(settings: config.Config, folder: Run, parallel: Parallel) -> Iterator[None]:
+def open_run(context: PipelineContext) -> Iterator[None]:
     """Hold the run folder, with the resolved config in it.
 
     Raises:
@@ -188,16 +181,16 @@ def open_run(settings: config.Config, folder: Run, parallel: Parallel) -> Iterat
     """
 
     def claim() -> None:
-        if folder.config.exists():
-            refuse_another(config.load(folder.config), settings, folder)
-        for place in folder.private:
+        if context.run.config.exists():
+            refuse_another(config.load(context.run.config), context.settings, context.run)
+        for place in context.run.private:
             make_private(place)
-        remove_litter(folder.folder)
-        write_text(folder.config, settings.to_yaml())
+        remove_litter(context.run.folder)
+        write_text(context.run.config, context.settings.to_yaml())
 
     with ExitStack() as held:
-        parallel.on_main(lambda: held.enter_context(folder.lock()) and None)
-        parallel.on_main(claim)
+        context.parallel.on_main(lambda: held.enter_context(context.run.lock()) and None)
+        context.parallel.on_main(claim)
         yield
 
 

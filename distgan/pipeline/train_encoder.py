@@ -6,14 +6,15 @@ import torch
 
 from distgan import config
 from distgan.data.store.reader import Readable
-from distgan.engine.trainer import Rate, Schedule, fit
+from distgan.engine.trainer import fit
+from distgan.engine.training import Job, Rate, Schedule
 from distgan.files import read_lines
 from distgan.models.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.schedules import cosine
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
 from distgan.run import Run
@@ -21,33 +22,41 @@ from distgan.run import Run
 BETA2 = 0.99
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    chosen, data = settings.encoder, TrainingData.open(folder)
-    torch.manual_seed(settings.seed)
+def run(context: PipelineContext) -> dict[str, Any]:
+    chosen, data = context.settings.encoder, TrainingData.open(context.run)
+    torch.manual_seed(context.settings.seed)
     network = VAE(data.store.length, data.store.channels, chosen)
-    if settings.engine.checkpoint_activations:
+    if context.settings.engine.checkpoint_activations:
         checkpoint_activations([network])
-    trainee = parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
+    trainee = context.parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
     objective = VariationalAutoencoder(
-        {"vae": trainee.network}, chosen, settings.seed, across=parallel.mean, dtype=parallel.dtype
+        {"vae": trainee.network},
+        chosen,
+        context.settings.seed,
+        across=context.parallel.mean,
+        dtype=context.parallel.dtype,
     )
     trained = fit(
         objective,
         {"vae": trainee},
-        data.loader(chosen.batch_size, settings, parallel),
-        parallel,
-        make_schedule(settings, parallel.micro_batch(chosen.batch_size, "encoder.batch_size")),
-        run=folder,
-        stage="encoder",
-        seed=settings.seed,
-        facts={
-            "identity": settings.identities["encoder"],
-            "inputs": fingerprint_inputs(folder),
-            "config": settings.model_dump(mode="json"),
-        },
+        data.loader(chosen.batch_size, context.settings, context.parallel),
+        context.parallel,
+        make_schedule(
+            context.settings, context.parallel.micro_batch(chosen.batch_size, "encoder.batch_size")
+        ),
+        job=Job(
+            run=context.run,
+            stage="encoder",
+            seed=context.settings.seed,
+            facts={
+                "identity": context.settings.identities["encoder"],
+                "inputs": fingerprint_inputs(context.run),
+                "config": context.settings.model_dump(mode="json"),
+            },
+        ),
     )
-    parallel.on_main(lambda: save_network(trained["vae"], folder.encoder / "vae.safetensors"))
-    return {"summary": f"{chosen.steps} steps{read_last_error(folder)}"}
+    context.parallel.on_main(lambda: save_network(trained["vae"], context.run.encoder_weights))
+    return {"summary": f"{chosen.steps} steps{read_last_error(context.run)}"}
 
 
 def read_last_error(folder: Run) -> str:
@@ -86,7 +95,7 @@ def load_vae(settings: config.Config, folder: Run, store: Readable) -> VAE:
         UserError: the run has no trained encoder.
     """
     network = VAE(store.length, store.channels, settings.encoder)
-    return load_network(network, folder.need(folder.encoder / "vae.safetensors", "encoder"))
+    return load_network(network, folder.need(folder.encoder_weights, "encoder"))
 
 
 def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:

@@ -15,15 +15,17 @@ from distgan.anonymity.groups import Members
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis
 from distgan.engine.ema import decay
-from distgan.engine.trainer import OnSample, Rate, Schedule, fit
+from distgan.engine.trainer import fit
+from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
 from distgan.evaluation.plots import style
 from distgan.evaluation.plots.series import sample_sheet
 from distgan.models import make_objective, noise_width
 from distgan.models.layers import checkpoint_activations
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
-from distgan.parallel.processes import Parallel
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import (
     TrainingData,
@@ -39,52 +41,57 @@ PICTURED = 4  # series on a sheet of samples
 DAY = 86400  # seconds
 
 
-def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, Any]:
-    data = TrainingData.open(folder)
-    torch.manual_seed(settings.seed)
-    known = count_labels(settings, folder)
-    with parallel.building():
-        networks = models.build(settings, data.store.length, data.store.channels, known)
-    if settings.model.fitted:
-        return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
-    if settings.engine.checkpoint_activations:
+def run(context: PipelineContext) -> dict[str, Any]:
+    data = TrainingData.open(context.run)
+    torch.manual_seed(context.settings.seed)
+    known = count_labels(context.settings, context.run)
+    with context.parallel.building():
+        networks = models.build(context.settings, data.store.length, data.store.channels, known)
+    if context.settings.model.fitted:
+        return context.parallel.on_main(
+            lambda: fit_at_once(networks["generator"], data, context.settings, context.run)
+        )
+    if context.settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
-    memory.check_memory(settings, parallel, data.store.length, data.store.channels)
-    plan = make_schedule(settings, tuple(networks), parallel.micro_batch(settings.train.batch_size))
+    memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    plan = make_schedule(
+        context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
+    )
     trainees = {
-        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        name: context.parallel.prepare(name, network, first_adam(context.settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
-        settings,
+        context.settings,
         {name: trainee.network for name, trainee in trainees.items()},
-        **make_training_conditions(settings, folder, data),
-        across=parallel.mean,
-        dtype=parallel.dtype,
-        steps_per_day=steps_per_day(settings, data.store.meta.axis),
+        steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
+        arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
+        conditions=make_training_conditions(context.settings, context.run, data),
     )
     trained = fit(
         objective,
         trainees,
-        data.loader(settings.train.batch_size, settings, parallel),
-        parallel,
+        data.loader(context.settings.train.batch_size, context.settings, context.parallel),
+        context.parallel,
         plan,
-        run=folder,
-        stage="gan",
-        seed=settings.seed,
-        facts={
-            "identity": settings.identity,
-            "inputs": fingerprint_inputs(
-                folder, folder.bank / manifest.TENSORS, folder.clusters / "members.safetensors"
-            ),
-            "config": settings.model_dump(mode="json"),
-        },
-        on_sample=draw_sample_sheets(settings, folder, parallel),
+        job=Job(
+            run=context.run,
+            stage="gan",
+            seed=context.settings.seed,
+            facts={
+                "identity": context.settings.identity,
+                "inputs": fingerprint_inputs(
+                    context.run, context.run.bank / manifest.TENSORS, context.run.cluster_files.members
+                ),
+                "config": context.settings.model_dump(mode="json"),
+            },
+            on_sample=draw_sample_sheets(context),
+        ),
     )
-    generator = models.join_sampler(settings, trained)
-    parallel.on_main(lambda: save_network(generator, folder.gan / "generator.safetensors"))
-    series = settings.train.steps * settings.train.batch_size
-    return {"summary": f"{settings.train.steps:,} steps, {series:,} series seen"}
+    generator = models.join_sampler(context.settings, trained)
+    context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
+    series = context.settings.train.steps * context.settings.train.batch_size
+    return {"summary": f"{context.settings.train.steps:,} steps, {series:,} series seen"}
 
 
 def steps_per_day(settings: config.Config, axis: Axis) -> int:
@@ -111,7 +118,7 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
 def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, folder: Run) -> dict[str, Any]:
     """A fitted family: nothing is trained by steps."""
     generator.fit(*data.scaled(0, data.num_series), settings.seed)
-    save_network(generator, folder.gan / "generator.safetensors")
+    save_network(generator, folder.generator_weights)
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
@@ -151,15 +158,15 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
     )
 
 
-def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> dict[str, Any]:
-    """What goes with each series of a batch, (B, K): `condition` is never a function of the series alone,
-    `real_condition` tells the discriminator the real one's own level and spread; `levelled` gives generated
+def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> Conditions:
+    """What goes with each series of a batch, (B, K): `generated` is never a function of the series alone,
+    `real` tells the discriminator the real one's own level and spread; `levelled` gives generated
     series those of their condition.
     """
     if "bank" not in settings.stages:
-        return {"condition": mark_clean_series(data, settings.data.source)}
+        return Conditions(mark_clean_series(data, settings.data.source))
     bank = Bank.load(folder.need(folder.bank, "bank"))
-    members = Members.load(folder.need(folder.clusters / "members.safetensors", "bank"))
+    members = Members.load(folder.need(folder.cluster_files.members, "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
 
     def drawn(batch: Batch) -> Tensor:
@@ -174,7 +181,7 @@ def make_training_conditions(settings: config.Config, folder: Run, data: Trainin
     def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
         return data.scaler.levelled(series, mask, bank.attributes_told(given))
 
-    return {"condition": drawn, "real_condition": real, "levelled": levelled}
+    return Conditions(drawn, real, levelled)
 
 
 def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -193,30 +200,26 @@ def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tens
     return lambda batch: flags[batch.rows].to(batch.series.device, non_blocking=True)
 
 
-def draw_sample_sheets(settings: config.Config, folder: Run, parallel: Parallel) -> OnSample | None:
+def draw_sample_sheets(context: PipelineContext) -> OnSample | None:
     """What pictures samples while training, of a model that makes some."""
-    if "generate" not in settings.stages:
+    if "generate" not in context.settings.stages:
         return None
-    return lambda step, networks: draw_sample_sheet(
-        models.join_sampler(settings, networks), settings, folder, parallel
-    )
+    return lambda step, networks: draw_sample_sheet(models.join_sampler(context.settings, networks), context)
 
 
 @torch.inference_mode()
-def draw_sample_sheet(
-    generator: nn.Module, settings: config.Config, folder: Run, parallel: Parallel
-) -> dict[str, Any] | None:
+def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[str, Any] | None:
     """A picture of a few samples of the averaged generator, in units of the scaled series."""
-    if not parallel.is_main:
+    if not context.parallel.is_main:
         return None
-    bank = Bank.load(folder.bank)
+    bank = Bank.load(context.run.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
-    random = torch.Generator().manual_seed(settings.seed)
+    random = torch.Generator().manual_seed(context.settings.seed)
     noise = torch.randn(PICTURED, noise_width(generator), generator=random)
-    attributes = bank.draw_attributes(groups, rng.keyed_generator(settings.seed, 0, "levels"))
+    attributes = bank.draw_attributes(groups, rng.keyed_generator(context.settings.seed, 0, "levels"))
     conditions = torch.from_numpy(bank.given(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
-    scaler, meta = read_scaler(folder)
+    scaler, meta = read_scaler(context.run)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
     levelled = scaler.levelled(series, torch.ones_like(series), torch.from_numpy(attributes))
     return {"samples": sample_sheet(levelled.numpy(), style.make_view(meta, unit="scaled"))}
@@ -239,7 +242,7 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
         )
     networks = models.build(settings, length, len(meta.channels), count_labels(settings, folder))
     network = models.join_sampler(settings, networks)
-    return load_network(network, folder.need(folder.gan / "generator.safetensors", "gan"))
+    return load_network(network, folder.need(folder.generator_weights, "gan"))
 
 
 def count_labels(settings: config.Config, folder: Run) -> int:

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.data.loader import Loader
+from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import Table, private_table, read_table
+from distgan.data.store.private_table import Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.errors import UserError, parsing
 from distgan.files import read_record, write_bytes
 from distgan.parallel.processes import Parallel
-from distgan.run import Run
+from distgan.run import MANIFEST, Run
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -45,11 +45,11 @@ def fingerprint_inputs(folder: Run, *more: Path) -> str:
     words about them, as whose data they are.
     """
     scaler = {name: value for name, value in read_record(folder.scaler).items() if name != "meta"}
-    manifest = folder.series / "manifest.json"
+    manifest = folder.series / MANIFEST
     with parsing(manifest):
         values = read_record(manifest, "arrays")["arrays"]["values"]
     content = hashlib.sha256(json.dumps([scaler, values], sort_keys=True).encode())
-    for place in (private_table(folder.series), left_out_windows(folder), *more):
+    for place in (folder.private_table, folder.left_out_windows, *more):
         if place.exists():
             content.update(f"{place.relative_to(folder.folder)}\0".encode() + place.read_bytes())
     return content.hexdigest()[:16]
@@ -57,7 +57,7 @@ def fingerprint_inputs(folder: Run, *more: Path) -> str:
 
 def digest_latents(folder: Run) -> str:
     """What a private release is of."""
-    return hashlib.sha256((folder.latents / "manifest.json").read_bytes()).hexdigest()[:16]
+    return hashlib.sha256((folder.latents / MANIFEST).read_bytes()).hexdigest()[:16]
 
 
 def find_credit(settings: config.Config, meta: Meta) -> str:
@@ -75,7 +75,7 @@ def select_rows(data: Store | Windows, table: Table, split: str, folder: Run) ->
     rows = table.rows(split)
     if isinstance(data, Store):
         return rows
-    left_out = np.load(folder.need(left_out_windows(folder), "prepare"))
+    left_out = np.load(folder.need(folder.left_out_windows, "prepare"))
     return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
 
 
@@ -88,7 +88,7 @@ def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.nd
 
 def read_owners(data: "TrainingData", folder: Run) -> np.ndarray:
     """The owner of each training series: [n]."""
-    return owner_codes(read_table(private_table(folder.series)), data.store, data.rows)
+    return owner_codes(read_table(folder.private_table), data.store, data.rows)
 
 
 def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
@@ -104,11 +104,6 @@ def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[
             f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
             "owners"
         )
-
-
-def left_out_windows(folder: Run) -> Path:
-    """Numbers of the windows with too many missing values, beside the store."""
-    return folder.series.with_name("series.windows.npy")
 
 
 @dataclass(frozen=True)
@@ -130,7 +125,7 @@ class TrainingData:
             UserError: the run has no store yet, or it is damaged.
         """
         store = open_series(folder)
-        table = read_table(private_table(folder.series))
+        table = read_table(folder.private_table)
         rows = np.sort(np.concatenate([select_rows(store, table, split, folder) for split in splits]))
         scaler, _ = read_scaler(folder)
         series = store.series(rows) if isinstance(store, Windows) else rows
@@ -158,11 +153,13 @@ class TrainingData:
             self.store,
             self.rows,
             self.scaler,
-            batch_size=batch_size,
-            seed=settings.seed,
-            rank=parallel.rank,
-            world_size=parallel.world_size,
-            buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+            batching=Batching(
+                batch_size=batch_size,
+                seed=settings.seed,
+                rank=parallel.rank,
+                world_size=parallel.world_size,
+                buffer_shards=self.buffer_shards(settings.data.buffer_mib),
+            ),
         )
 
     def buffer_shards(self, buffer_mib: int | None) -> int | None:

@@ -49,14 +49,13 @@ class Device:
 def _gpu(
     name: str,
     gib: float,
-    wide: float,
-    half: float,
+    products: tuple[float, float],
     bandwidth: float,
-    link: float,
-    network: float,
+    links: tuple[float, float],
     source: str,
 ) -> Device:
-    """Rates in TFLOP/s and GB/s."""
+    """Rates: products (float32, half precision) in TFLOP/s; memory, links in and between machines in GB/s."""
+    (wide, half), (link, network) = products, links
     rates = (wide * 1e12, half * 1e12, BANDWIDTH_SHARE * bandwidth * 1e9, link * 1e9, network * 1e9)
     return Device(name, gib, *rates, source=source)
 
@@ -65,20 +64,22 @@ NVIDIA = "nvidia.com/en-us/data-center"
 DEVICES = {
     device.name: device
     for device in (
-        _gpu("V100-16GB", 16, 15.7, 125, 900, 150, 12.5, f"{NVIDIA}/v100 (SXM2)"),
-        _gpu("V100-32GB", 32, 15.7, 125, 900, 150, 12.5, f"{NVIDIA}/v100 (SXM2)"),
-        _gpu("T4-16GB", 15, 8.1, 65, 320, 16, 6, f"{NVIDIA}/tesla-t4"),
-        _gpu("A10-24GB", 23, 31.2, 125, 600, 32, 6, f"{NVIDIA}/products/a10-gpu"),
-        _gpu("L4-24GB", 23, 30.3, 121, 300, 32, 6, f"{NVIDIA}/l4"),
-        _gpu("L40S-48GB", 45, 91.6, 362, 864, 32, 12.5, f"{NVIDIA}/l40s"),
-        _gpu("A100-40GB", 40, 19.5, 312, 1555, 300, 25, f"{NVIDIA}/a100 (SXM)"),
-        _gpu("A100-80GB", 80, 19.5, 312, 2039, 300, 25, f"{NVIDIA}/a100 (SXM)"),
-        _gpu("H100-80GB", 80, 67, 989, 3350, 450, 50, f"{NVIDIA}/h100 (SXM)"),
-        _gpu("H100-PCIe-80GB", 80, 51, 756, 2000, 64, 25, f"{NVIDIA}/h100 (PCIe)"),
-        _gpu("H200-141GB", 141, 67, 989, 4800, 450, 50, f"{NVIDIA}/h200 (SXM)"),
-        _gpu("B200-180GB", 180, 75, 2250, 7700, 900, 50, f"{NVIDIA}/dgx-b200"),
-        _gpu("RTX4090-24GB", 24, 82.6, 165, 1008, 32, 6, "nvidia.com/geforce (Ada whitepaper)"),
-        _gpu("MI300X-192GB", 192, 163.4, 1307, 5300, 448, 50, "amd.com/en/products/accelerators/instinct"),
+        _gpu("V100-16GB", 16, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
+        _gpu("V100-32GB", 32, (15.7, 125), 900, (150, 12.5), f"{NVIDIA}/v100 (SXM2)"),
+        _gpu("T4-16GB", 15, (8.1, 65), 320, (16, 6), f"{NVIDIA}/tesla-t4"),
+        _gpu("A10-24GB", 23, (31.2, 125), 600, (32, 6), f"{NVIDIA}/products/a10-gpu"),
+        _gpu("L4-24GB", 23, (30.3, 121), 300, (32, 6), f"{NVIDIA}/l4"),
+        _gpu("L40S-48GB", 45, (91.6, 362), 864, (32, 12.5), f"{NVIDIA}/l40s"),
+        _gpu("A100-40GB", 40, (19.5, 312), 1555, (300, 25), f"{NVIDIA}/a100 (SXM)"),
+        _gpu("A100-80GB", 80, (19.5, 312), 2039, (300, 25), f"{NVIDIA}/a100 (SXM)"),
+        _gpu("H100-80GB", 80, (67, 989), 3350, (450, 50), f"{NVIDIA}/h100 (SXM)"),
+        _gpu("H100-PCIe-80GB", 80, (51, 756), 2000, (64, 25), f"{NVIDIA}/h100 (PCIe)"),
+        _gpu("H200-141GB", 141, (67, 989), 4800, (450, 50), f"{NVIDIA}/h200 (SXM)"),
+        _gpu("B200-180GB", 180, (75, 2250), 7700, (900, 50), f"{NVIDIA}/dgx-b200"),
+        _gpu("RTX4090-24GB", 24, (82.6, 165), 1008, (32, 6), "nvidia.com/geforce (Ada whitepaper)"),
+        _gpu(
+            "MI300X-192GB", 192, (163.4, 1307), 5300, (448, 50), "amd.com/en/products/accelerators/instinct"
+        ),
     )
 }
 

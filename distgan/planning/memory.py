@@ -3,7 +3,6 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -127,7 +126,7 @@ def check_memory(settings: config.Config, parallel: Parallel, length: int, chann
 def _advice(settings: config.Config, parallel: Parallel, length: int, channels: int, has: float) -> str:
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
-    steps: list[tuple[str, dict[str, Any]]] = []
+    steps: list[tuple[str, dict[str, object]]] = []
     if parallel.micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
         steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
     if not engine.checkpoint_activations and settings.model.recomputes:

@@ -116,7 +116,7 @@ def step_of(settings: config.Config, of: Series, devices: int, device: Device, w
         passes += PASSES["average"] / shared if name in work.averaged else 0
         update += updates * count * passes / device.bandwidth
         volume, parts = step_traffic(
-            settings, count, zero, devices, times, updates, work.gathers.get(name, 0.0)
+            settings, count, zero, devices, Rounds(times, updates, work.gathers.get(name, 0.0))
         )
         sent += volume
         messages += parts * LATENCY * math.log2(devices) if devices > 1 else 0.0
@@ -124,8 +124,19 @@ def step_of(settings: config.Config, of: Series, devices: int, device: Device, w
     return Step(products, memory, launches, update, messages + sent / (LINK_SHARE * slow), sent)
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """Of a network in a step: micro-batches (`times`), updates, and passes of a micro-batch over its weights
+    (`gathers`).
+    """
+
+    times: int
+    updates: float
+    gathers: float
+
+
 def step_traffic(
-    settings: config.Config, count: int, zero: int, devices: int, times: int, updates: float, gathers: float
+    settings: config.Config, count: int, zero: int, devices: int, rounds: Rounds
 ) -> tuple[float, float]:
     """Bytes that a process sends of a network of `count` numbers in a step, and messages they go in.
 
@@ -136,10 +147,10 @@ def step_traffic(
         return 0.0, 0.0
     part, wide = (devices - 1) / devices, 4 if settings.engine.precision == "fp32" else 2
     if zero == 0:
-        return updates * 2 * part * 4 * count, updates
-    gathered = updates if zero < 3 else gathers * times
-    rounds = updates * times + gathered
-    return rounds * part * wide * count, rounds * math.ceil(count / BUCKET)
+        return rounds.updates * 2 * part * 4 * count, rounds.updates
+    gathered = rounds.updates if zero < 3 else rounds.gathers * rounds.times
+    sent = rounds.updates * rounds.times + gathered
+    return sent * part * wide * count, sent * math.ceil(count / BUCKET)
 
 
 # ------------------------------------------------------------------------------------------------- choice

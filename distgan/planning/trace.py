@@ -22,6 +22,7 @@ from distgan.data.loader import Batch
 from distgan.errors import UserError
 from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.base import Phase
 from distgan.parallel.processes import PRECISIONS, Parallel
 
@@ -308,7 +309,12 @@ def _trace_cached(tree: str, length: int, channels: int, series: int) -> Work:
         parameter.grad = torch.empty_like(parameter)
     width = models.condition_width(settings, channels, count_labels(settings))
     condition = torch.empty(series, width, device="meta")
-    objective = make_objective(settings, networks, condition=lambda batch: condition, dtype=dtype)
+    objective = make_objective(
+        settings,
+        networks,
+        conditions=Conditions(generated=lambda batch: condition),
+        arithmetic=Arithmetic(dtype=dtype),
+    )
     parts = [
         (share, _trace_phase(phase, networks, make_batch(series, length, channels)))
         for phase in objective.phases

@@ -2,7 +2,8 @@
 
 from distgan import config
 from distgan.run import Run
-from distgan.sweep.results import BEST, CONFIRM, DEFAULT, Result, best_config
+from distgan.sweep.files import CONFIRM, SweepFiles
+from distgan.sweep.results import BEST, DEFAULT, Result, best_config
 from distgan.sweep.runner import make_shared
 from distgan.sweep.trial import Trial
 
@@ -16,12 +17,12 @@ def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> l
     both = {BEST: best_config(settings, found, ""), DEFAULT: settings.with_values({})}
     names = []
     for seed in range(settings.seed + 1, settings.seed + 1 + settings.sweep.confirm):
-        shared = home.folder / f"shared-seed-{seed}"
+        shared = SweepFiles(home.folder).shared_with(seed)
         make_shared(settings.model_copy(update={"seed": seed}), shared)
         for label, own in both.items():
             name = f"{label}-seed-{seed}"
-            folder = home.folder / CONFIRM / name
+            folder = SweepFiles(home.folder).trial(CONFIRM, name)
             folder.mkdir(parents=True, exist_ok=True)
-            Trial(folder).open(own.model_copy(update={"seed": seed}), {"seed": seed}, Run(shared))
+            Trial(folder).open(own.model_copy(update={"seed": seed}), {"seed": seed}, shared)
             names.append(name)
     return names

@@ -32,10 +32,10 @@ from distgan.files import write_text
 from distgan.pipeline.training_data import read_scaler
 from distgan.run import Run
 from distgan.sweep import results
+from distgan.sweep.files import SweepFiles
 from distgan.sweep.results import Result
 from distgan.sweep.scores import WORST
 
-NAME = "sweep.html"
 SHOWN = 3  # trials with pictures of their samples
 FEWEST = 8  # trials from which importance says anything
 
@@ -65,7 +65,7 @@ def write(home: Run, settings: config.Config) -> None:
         seconds=results.seconds_spent(home),
         pictures=draw_pictures(found, best, settings),
     )
-    write_text(home.folder / NAME, text)
+    write_text(SweepFiles(home.folder).page, text)
 
 
 def draw_pictures(found: Sequence[Result], best: Result, settings: config.Config) -> list[Picture]:

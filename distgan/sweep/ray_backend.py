@@ -6,8 +6,6 @@ This module is imported when the environment is as Ray shall find it (`session.p
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import queue
 import shutil
@@ -34,20 +32,19 @@ from distgan.errors import UserError
 from distgan.files import private_files, read_record
 from distgan.run import Run
 from distgan.sweep import results
+from distgan.sweep.drawn import prepare_trial, trial_folder
+from distgan.sweep.files import CONFIRM, SweepFiles, origin_of
 from distgan.sweep.trial import (
     Evaluation,
     Trial,
-    active_values,
     continue_trial,
     evaluation_steps,
-    failed_evaluations,
     is_active,
     offer_checkpoint,
-    take_over_checkpoint,
     wait_until_free,
 )
 
-EXPERIMENT, CONFIRM = "search", "confirm"  # Ray's own state, in `ray/` of the sweep
+EXPERIMENT = "search"  # Ray's own state of the search, in `ray/` of the sweep; of the confirmation: CONFIRM
 STORE_BYTES = 100 << 20  # of Ray's object store: trials exchange files, not objects
 DRIVER_CPUS = 0.01  # of what waits for the workers of a trial; Ray refuses 0
 
@@ -139,62 +136,14 @@ def run_trial(drawn: dict[str, Any], folder: str) -> None:
                 tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(place))
 
 
-def prepare_trial(
-    drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str, checkpoint: Any
-) -> tuple[Trial, list[int]]:
-    """The trial, its folder ready to go on, and the steps at which it is scored."""
-    folder = trial_folder(drawn, home, settings, identifier)
-    folder.mkdir(parents=True, exist_ok=True)
-    wait_until_free(Run(folder))
-    trial = Trial(folder)
-    if "confirm" in drawn:
-        return trial, [trial.settings.train.steps]
-    values = trial_values(drawn, settings)
-    try:
-        own = settings.with_values(values)
-    except UserError as error:  # values that are right each, and wrong together
-        trial.open(settings.with_values({}), values, Run(home.folder / "shared"))
-        if not trial.looks:
-            trial.keep(
-                failed_evaluations(evaluation_steps(settings)[0], settings.sweep.objectives, str(error))
-            )
-        return trial, evaluation_steps(settings)
-    trial.open(own, values, Run(home.folder / "shared"))
-    if checkpoint is not None:
-        with checkpoint.as_directory() as place:
-            take_over_checkpoint(trial, own, values, Path(place))
-    return trial, evaluation_steps(settings)
-
-
-def trial_folder(drawn: Mapping[str, Any], home: Run, settings: config.Config, identifier: str) -> Path:
-    """Named by the values, so that a sweep begun again finds it; where values are exchanged, by Ray."""
-    if "confirm" in drawn:
-        return home.folder / "confirm" / drawn["confirm"]
-    if settings.sweep.scheduler == "pbt":
-        return home.folder / "trials" / identifier
-    content = json.dumps(trial_values(drawn, settings), sort_keys=True)
-    return home.folder / "trials" / hashlib.sha256(content.encode()).hexdigest()[:8]
-
-
-def trial_values(drawn: Mapping[str, Any], settings: config.Config) -> dict[str, Any]:
-    """The drawn values that count, as YAML knows them."""
-    return active_values({name: plain_value(value) for name, value in drawn.items()}, settings)
-
-
-def plain_value(value: Any) -> Any:
-    """A drawn value as YAML knows it: no numpy number; six digits, so that a config can be read."""
-    value = value.item() if hasattr(value, "item") else value
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 def _step_of(checkpoint: Any) -> int:
     with checkpoint.as_directory() as place:
-        return read_record(Path(place) / "origin.json", "step")["step"]
+        return read_record(origin_of(Path(place)), "step")["step"]
 
 
 def _evaluations_of(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterator[Evaluation]:
     """The trial's looks, trained by this process or by a group of workers."""
-    with private_files(), open(trial.path("console.log"), "a", encoding="utf-8") as log:
+    with private_files(), open(trial.files.console, "a", encoding="utf-8") as log:
         yield from _writing_to(log, trial, steps, chosen)
 
 
@@ -224,7 +173,7 @@ def _train_group(trial: Trial, steps: list[int], chosen: config.Sweep) -> Iterat
         ),
         run_config=ray.train.RunConfig(
             name="train",
-            storage_path=str(trial.path("ray").resolve()),
+            storage_path=str(trial.files.ray.resolve()),
             # Without a limit Ray waits for ever for room that is not there.
             failure_config=ray.train.FailureConfig(
                 max_failures=chosen.retries,
@@ -292,7 +241,7 @@ def search_space(settings: config.Config, home: Run) -> None:
 
 def confirm_best(settings: config.Config, home: Run, names: list[str]) -> None:
     """Run the prepared runs `confirm/NAME` as trials that nothing stops."""
-    shutil.rmtree(home.folder / "ray" / CONFIRM, ignore_errors=True)
+    shutil.rmtree(SweepFiles(home.folder).ray / CONFIRM, ignore_errors=True)
     _fit(
         home,
         CONFIRM,
@@ -321,7 +270,7 @@ def _fit(
     how.trial_dirname_creator = _directory
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = trials_at_once(chosen.resources, ray.cluster_resources())
-    place = home.folder.resolve() / "ray"
+    place = SweepFiles(home.folder.resolve()).ray
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:

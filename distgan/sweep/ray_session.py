@@ -12,6 +12,7 @@ from pathlib import Path
 from distgan.errors import UserError
 from distgan.files import read_record, write_json
 from distgan.run import Run
+from distgan.sweep.files import SweepFiles
 
 PREFIX = "distgan-ray-"
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +52,7 @@ def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]
         with lend_environment({**ALWAYS, **usage}):
             yield None
         return
-    with temporary_folder(home.folder / "ray" / "temporary.json") as folder:
+    with temporary_folder(SweepFiles(home.folder).temporary_note) as folder:
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32), encoding="utf-8")

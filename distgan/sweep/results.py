@@ -16,12 +16,11 @@ from distgan import config
 from distgan.errors import UserError, parsing, writing
 from distgan.files import read_lines, read_record, write_bytes, write_text
 from distgan.run import Run
+from distgan.sweep.files import CONFIRM, SEARCH, SweepFiles
 from distgan.sweep.scores import WORST
-from distgan.sweep.trial import RECORD, Evaluation
+from distgan.sweep.trial import Evaluation
 
 BEGUN = "begun"  # of the sweep itself, each time that its command is run
-STATES = "states.jsonl"  # what became of trials, a line an event
-CONFIRM = "confirm"
 DEFAULT, BEST = "default", "best"  # what is trained again on fresh seeds
 
 
@@ -57,25 +56,25 @@ class Result:
         return self.losses.get(objective, WORST)
 
 
-def read(home: Run, steps: int, part: str = "trials") -> list[Result]:
+def read(home: Run, steps: int, part: str = SEARCH) -> list[Result]:
     """All trials in the order they began; `steps` is the length of a whole one."""
     states = _states(home)
     records = sorted(
         (
-            (read_record(path, "started", "looks", "values"), path.parent)
-            for path in (home.folder / part).glob(f"*/{RECORD}")
+            (read_record(files.record, "started", "looks", "values"), files)
+            for files in SweepFiles(home.folder).trials(part)
         ),
         key=lambda found: found[0]["started"],
     )
     results = []
-    for number, (record, folder) in enumerate(records, 1):
-        with parsing(folder / RECORD):
+    for number, (record, files) in enumerate(records, 1):
+        with parsing(files.record):
             looks = [Evaluation(**look) for look in record["looks"]]
-        state = states.get(folder.name, "running")
+        state = states.get(files.folder.name, "running")
         if state == "ended" and looks and looks[-1].step < steps and not looks[-1].lost:
             state = "stopped"
         exchanges = record.get("exchanges", [])
-        results.append(Result(number, folder, record["values"], looks, state, exchanges))
+        results.append(Result(number, files.folder, record["values"], looks, state, exchanges))
     return results
 
 
@@ -90,7 +89,7 @@ def refuse_hopeless(home: Run, steps: int) -> None:
 
 def record_state(home: Run, name: str, state: str) -> None:
     """Remember what became of the trial in folder `name`."""
-    place = home.folder / STATES
+    place = SweepFiles(home.folder).states
     torn = place.exists() and not place.read_bytes().endswith(b"\n")  # a line that a full disk cut off
     with writing(home.folder), open(place, "a", encoding="utf-8") as file:
         event = json.dumps({"trial": name, "state": state, "time": round(time.time(), 1)})
@@ -98,12 +97,12 @@ def record_state(home: Run, name: str, state: str) -> None:
 
 
 def _states(home: Run) -> dict[str, str]:
-    return {event["trial"]: event["state"] for event in read_lines(home.folder / STATES)}
+    return {event["trial"]: event["state"] for event in read_lines(SweepFiles(home.folder).states)}
 
 
 def seconds_spent(home: Run) -> float:
     """Of the clock, on trials so far; the time between two calls of the sweep does not count."""
-    events = read_lines(home.folder / STATES)
+    events = read_lines(SweepFiles(home.folder).states)
     return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
 
 
@@ -201,9 +200,10 @@ def write(home: Run, settings: config.Config) -> Result:
     objectives, steps = settings.sweep.objectives, settings.train.steps
     results = read(home, steps)
     found = best(results, objectives, steps)
-    write_bytes(home.folder / "trials.parquet", make_frame(results, objectives).to_parquet(index=False))
+    files = SweepFiles(home.folder)
+    write_bytes(files.table, make_frame(results, objectives).to_parquet(index=False))
     own = best_config(settings, found, str(home.folder / BEST))
-    write_text(home.folder / "best.yaml", yaml_of(own, found, objectives))
+    write_text(files.best, yaml_of(own, found, objectives))
     hyper_parameters(home, results)
     return found
 
@@ -213,7 +213,7 @@ def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     for result in results:
-        place = result.folder / "logs" / "sweep"
+        place = Run(result.folder).logs / "sweep"
         if place.exists() or not result.looks or result.state == "running":
             continue
         values = {
@@ -292,7 +292,7 @@ def format_summary(home: Run, settings: config.Config) -> str:
     results = read(home, steps)
     found = best(results, objectives, steps)
     lines = [format_table(results, objectives, steps), ""]
-    lines.append(f"best      trial {found.number}: {home.folder / 'best.yaml'}")
+    lines.append(f"best      trial {found.number}: {SweepFiles(home.folder).best}")
     if len(objectives) > 1:
         numbers = ", ".join(str(result.number) for result in pareto_front(results, objectives))
         lines.append(f"front     trials {numbers}: none is beaten in both objectives")

@@ -18,6 +18,7 @@ from distgan import config
 from distgan.errors import Stopped, UserError
 from distgan.files import check_path, write_text
 from distgan.run import Run
+from distgan.sweep.files import SweepFiles
 
 
 def sweep(argv: Sequence[str] | None = None) -> None:
@@ -81,7 +82,7 @@ def run(settings: config.Config, home: Run) -> None:
         claim_folder(settings, home)
         results.refuse_hopeless(home, settings.train.steps)
         if home.done("sweep") is None:
-            make_shared(settings, home.folder / "shared")
+            make_shared(settings, SweepFiles(home.folder).shared)
             with ray_session.prepare_environment(home, settings.sweep.address) as temporary:
                 from distgan.sweep import ray_backend  # Ray reads the environment when it is imported
 
@@ -94,7 +95,8 @@ def run(settings: config.Config, home: Run) -> None:
             home.finish("sweep", summary=f"{len(results.read(home, settings.train.steps))} trials")
         results.write(home, settings)
         page.write(home, settings)
-        print(f"\n{results.format_summary(home, settings)}\nsweep     {home.folder / page.NAME}", flush=True)
+        place = SweepFiles(home.folder).page
+        print(f"\n{results.format_summary(home, settings)}\nsweep     {place}", flush=True)
 
 
 def claim_folder(settings: config.Config, home: Run) -> None:
@@ -120,15 +122,15 @@ def _fixed_settings(settings: config.Config) -> dict[str, Any]:
     return {name: value for name, value in settings.flat().items() if not name.startswith(free)}
 
 
-def make_shared(settings: config.Config, folder: Path) -> None:
+def make_shared(settings: config.Config, shared: Run) -> None:
     """The stages that no searched key touches, of the config itself."""
     from distgan.pipeline import runner
     from distgan.sweep.trial import shared_stages
 
-    (folder / "done").mkdir(parents=True, exist_ok=True)
+    shared.records.mkdir(parents=True, exist_ok=True)
     if names := shared_stages(settings):
-        own = settings.with_values({}).model_copy(update={"run_dir": str(folder)})
-        runner.run(own, Run(folder), names)
+        own = settings.with_values({}).model_copy(update={"run_dir": str(shared.folder)})
+        runner.run(own, shared, names)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ Every objective is a loss: 0 is best or far below, larger is worse.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from distgan.errors import UserError
 from distgan.evaluation.attacks import battery
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report import verdict
+from distgan.evaluation.results import Report, Row
 from distgan.files import read_lines, read_record
 from distgan.run import Run
 
@@ -51,7 +51,7 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
         NoValue: one does not exist for these data, or is not written by this training.
         UserError: one is not finite.
     """
-    report = read_record(run.need(run.scores, "evaluate"))
+    report = read_report(run)
     found = {name: _one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
@@ -59,24 +59,32 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
+def read_report(run: Run) -> Report:
+    """
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    return Report.from_json(read_record(run.need(run.scores, "evaluate")), str(run.folder))
+
+
 def privacy_failure(run: Run) -> str:
     """Why the run's series fail a point limit of privacy; empty where they fail none.
 
     Whether the evidence is enough to release anything is another question, and `release` asks it.
     """
-    report = read_record(run.scores, "privacy")
-    if report["privacy"] is not None and report["privacy"]["outcome"] == battery.OVER:
-        return str(report["privacy"]["sentence"])
-    rows = _rows(report)
+    report = read_report(run)
+    if report.privacy is not None and report.privacy.outcome == battery.OVER:
+        return report.privacy.sentence
+    rows = report.fidelity.by_name
     return verdict.explain_nearness(rows[verdict.MODEL], rows)
 
 
-def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
+def _one(name: str, report: Report, run: Run) -> float | None:
     if name == TRACING:
-        return max(report["facts"]["groups"]["tracing_auc"], default=None)
+        return None if report.facts.groups is None else max(report.facts.groups.tracing_auc, default=None)
     if name.startswith(METRICS):
         return _metric(name.removeprefix(METRICS), run)
-    rows = _rows(report)
+    rows = report.fidelity.by_name
     if name == FIDELITY:
         groups = {score.group for score in SCORES} - {"copies"}
         if verdict.REAL not in rows:
@@ -84,7 +92,7 @@ def _one(name: str, report: Mapping[str, Any], run: Run) -> float | None:
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
             )
         return verdict.average_closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
-    if all(row["values"].get(name) is None for row in rows.values()):
+    if all(row.values.get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)
 
@@ -99,10 +107,6 @@ def _metric(name: str, run: Run) -> float | None:
     return last[name]
 
 
-def _rows(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {row["name"]: row for row in report["fidelity"]["rows"]}
-
-
-def _loss(row: Mapping[str, Any], name: str) -> float | None:
-    value = row["values"][name]
+def _loss(row: Row, name: str) -> float | None:
+    value = row.values[name]
     return None if value is None else BY_NAME[name].loss(value)

@@ -21,9 +21,8 @@ from distgan.errors import Deserted, DiskFull, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
 from distgan.run import Run
 from distgan.sweep import scores
+from distgan.sweep.files import TrialFiles, origin_of
 
-RECORD = "trial.json"
-CONFIG = "trial.yaml"
 LATER = ("gan", "generate", "evaluate")  # stages that every trial makes itself
 
 
@@ -93,35 +92,32 @@ class Trial:
     """A trial and its folder, a run's folder with a record beside."""
 
     def __init__(self, folder: Path) -> None:
-        self.run = Run(folder)
+        self.run, self.files = Run(folder), TrialFiles(folder)
 
     def open(self, settings: config.Config, values: Mapping[str, Any], shared: Run) -> None:
         """Make the folder ready: the shared stages as links, the config and the record. Once is enough."""
-        if not self.path(CONFIG).exists():
+        if not self.files.config.exists():
             link_stages(shared, self.run)
             self.set(settings)
-        if not self.path(RECORD).exists():
+        if not self.files.record.exists():
             self.write(values=dict(values), looks=[], started=time.time())
 
     def set(self, settings: config.Config) -> None:
         text = settings.model_copy(update={"run_dir": str(self.run.folder)}).to_yaml()
-        write_text(self.path(CONFIG), text)
-
-    def path(self, name: str) -> Path:
-        return self.run.folder / name
+        write_text(self.files.config, text)
 
     @property
     def settings(self) -> config.Config:
-        return config.load(self.path(CONFIG))
+        return config.load(self.files.config)
 
     @property
     def record(self) -> dict[str, Any]:
-        return read_record(self.path(RECORD), "looks", "values")
+        return read_record(self.files.record, "looks", "values")
 
     def write(self, **facts: Any) -> None:
         """Change some facts of the record."""
-        old = self.record if self.path(RECORD).exists() else {}
-        write_json(self.path(RECORD), {**old, **facts})
+        old = self.record if self.files.record.exists() else {}
+        write_json(self.files.record, {**old, **facts})
 
     @property
     def looks(self) -> list[Evaluation]:
@@ -183,16 +179,17 @@ def train_and_score(trial: Trial, step: int, objectives: Sequence[str]) -> Evalu
 def link_stages(shared: Run, run: Run) -> None:
     """Give `run` the finished stages of `shared`, as links: they are read, never written."""
     here = os.path.relpath(shared.folder.resolve(), run.folder.resolve())
+    own = (shared.records, shared.logs, shared.config, shared.lock_file)
     for path in shared.folder.iterdir():
         place = run.folder / path.name
-        if path.name not in ("done", "logs", "config.yaml", ".lock") and not place.is_symlink():
+        if path not in own and not place.is_symlink():
             place.symlink_to(Path(here) / path.name, target_is_directory=path.is_dir())
-    shutil.copytree(shared.folder / "done", run.folder / "done", dirs_exist_ok=True)
+    shutil.copytree(shared.records, run.records, dirs_exist_ok=True)
 
 
 def wait_until_free(run: Run) -> None:
     """Processes of a sweep that was killed let go of their trials some seconds later."""
-    with open(run.folder / ".lock", "ab") as file:
+    with open(run.lock_file, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
@@ -201,9 +198,9 @@ def wait_until_free(run: Run) -> None:
 
 def offer_checkpoint(trial: Trial, step: int, place: Path) -> None:
     """Put the checkpoint of `step` where another trial can take it up: networks, optimisers, averages."""
-    source = trial.run.checkpoints("gan") / f"step-{step}"
+    source = checkpoint.place_of(trial.run.checkpoints("gan"), step)
     shutil.copytree(source, place / source.name)
-    write_json(place / "origin.json", {"trial": trial.run.folder.name, "step": step})
+    write_json(origin_of(place), {"trial": trial.run.folder.name, "step": step})
 
 
 def take_over_checkpoint(
@@ -216,7 +213,7 @@ def take_over_checkpoint(
     Raises:
         UserError: the offer is damaged.
     """
-    origin, name = read_record(place / "origin.json", "trial", "step"), trial.run.folder.name
+    origin, name = read_record(origin_of(place), "trial", "step"), trial.run.folder.name
     step = origin["step"]
     mine = checkpoint.steps(trial.run.checkpoints("gan"))
     if origin["trial"] == name and mine and mine[-1] == step:

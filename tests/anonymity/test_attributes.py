@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
-from distgan.anonymity.bank import make_bank
-from tests.helpers.groups import bank_of, household_data, settings_of_bank
+from tests.helpers.groups import bank_of, household_data, make_bank_of, settings_of_bank
 
 
 def test_drawn_attributes_follow_the_group_and_the_generator() -> None:
@@ -39,7 +38,7 @@ def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
 
 def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
-    bank = make_bank(**data, settings=settings_of_bank())
+    bank = make_bank_of(data, settings_of_bank())
     told = bank.told(data["attributes"])
     assert told.shape == (3000, 4) and told.dtype == np.float32
     np.testing.assert_allclose(told.mean(0), 0, atol=0.1)

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from distgan.anonymity.bank import make_bank
 from distgan.anonymity.groups import (
+    GroupedSeries,
     effective_members,
     merge_small_groups,
 )
 from distgan.errors import UserError
-from tests.helpers.groups import SLACK, household_data, settings_of_bank
+from tests.helpers.groups import SLACK, grouped, household_data, make_bank_of, settings_of_bank
 
 
 @st.composite
@@ -56,13 +56,15 @@ def adversarial_households(draw: st.DrawFn) -> dict[str, Any]:
 def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -> None:
     settings = settings_of_bank()
     try:
-        bank = make_bank(**data, settings=settings)
+        bank = make_bank_of(data, settings)
     except UserError as error:
         assert "\n" not in str(error)
         return
     channels = data["attributes"].shape[1]
     members = merge_small_groups(
-        data["points"], data["loads"], data["groups"], settings, channels, data["entities"]
+        GroupedSeries(data["points"], data["loads"], data["groups"], entities=data["entities"]),
+        settings,
+        channels,
     )
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     for group in range(bank.num_groups):
@@ -109,14 +111,13 @@ def test_unusable_input_is_one_clear_error(
     data = household_data()
     change(data)
     with pytest.raises(UserError, match=message):
-        make_bank(**data, settings=settings_of_bank())
+        make_bank_of(data, settings_of_bank())
 
 
 def test_statistics_are_those_of_the_weighted_group() -> None:
     data = household_data(channels=2)
-    bank = make_bank(**data, settings=settings_of_bank())
-    data_without = {key: value for key, value in data.items() if key != "attributes"}
-    members = merge_small_groups(**data_without, settings=settings_of_bank(), channels=2)
+    bank = make_bank_of(data, settings_of_bank())
+    members = merge_small_groups(grouped(data), settings_of_bank(), 2)
     inside = members.groups == 1
     weights = members.weights[inside]
     level, spread = data["attributes"][inside, 1].T

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from distgan.anonymity import cluster_count
+from distgan.anonymity.clustering import KMeans
 from tests.helpers.groups import Ranks
 from tests.helpers.points import cluster, in_blocks, mixture
 
@@ -18,8 +19,10 @@ def apart(parts: int, each: int = 60) -> np.ndarray:
 
 @pytest.mark.parametrize("criterion", ["silhouette", "elbow"])
 def test_both_criteria_find_clear_parts(criterion: str) -> None:
-    told = {"seed": 0, "reduce": lambda array: array, "iterations": 20, "restarts": 1}
-    choice = cluster_count.choose_count(in_blocks(apart(6)), 2, 13, criterion, **told)
+    search = KMeans(iterations=20, restarts=1, seed=0)
+    choice = cluster_count.choose_count(
+        in_blocks(apart(6)), 2, 13, criterion, search=search, reduce=lambda array: array
+    )
     assert choice.count == 6
     assert np.all(np.diff(choice.inertia) <= 0.05 * choice.inertia[0])
 
@@ -36,12 +39,12 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
 
 def test_the_choice_is_the_same_on_two_processes() -> None:
     points = apart(4)
-    told = {"seed": 3, "iterations": 10, "restarts": 1}
-    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, **told)
+    search = KMeans(iterations=10, restarts=1, seed=3)
+    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, search=search)
     ranks, parts = Ranks(2), (points[:50], points[50:])
     found = ranks.run(
         lambda rank: cluster_count.choose_count(
-            in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), **told
+            in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), search=search
         )
     )
     for each in found:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from distgan.anonymity import clustering, faiss_backend, sampling
 from distgan.anonymity.cluster_sizes import dissolve_small_clusters
-from distgan.anonymity.clustering import Clustering, kmeans
+from distgan.anonymity.clustering import Clustering, KMeans, kmeans
 from distgan.errors import UserError
 from tests.helpers.groups import Ranks
 from tests.helpers.points import cluster, in_blocks, mixture
@@ -47,7 +47,7 @@ def test_neither_order_nor_block_size_changes_the_clusters(seed: int, size: int)
     points = mixture(700, seed=1)
     order = np.random.default_rng(seed).permutation(len(points))
     one = cluster(points, 9)
-    other = kmeans(in_blocks(points[order], size), 9, iterations=50, restarts=3, seed=0)
+    other = kmeans(in_blocks(points[order], size), 9, search=KMeans(iterations=50, restarts=3, seed=0))
     np.testing.assert_array_equal(one.centroids, other.centroids)
     np.testing.assert_array_equal(one.assignment[order], other.assignment)
 

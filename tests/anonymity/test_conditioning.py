@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.bank import Bank
 from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.groups import (
+    GroupedSeries,
     effective_members,
     merge_small_groups,
 )
 from distgan.anonymity.manifest import find_violations
 from distgan.errors import UserError
-from tests.helpers.groups import SLACK, bank_of, household_data, members_of, settings_of_bank
+from tests.helpers.groups import SLACK, bank_of, household_data, make_bank_of, members_of, settings_of_bank
 
 
 def conditions_of(
@@ -77,8 +78,8 @@ def test_every_subset_keeps_the_minimum_size_and_the_largest_share() -> None:
     data = household_data(n=400, groups=2)
     data["loads"] = np.random.default_rng(1).lognormal(0, 1.5, 400)
     settings = settings_of_bank()
-    bank = make_bank(**data, settings=settings)
-    members = merge_small_groups(data["points"], data["loads"], data["groups"], settings, 1)
+    bank = make_bank_of(data, settings)
+    members = merge_small_groups(GroupedSeries(data["points"], data["loads"], data["groups"]), settings, 1)
     conditioner = Conditioner(bank, members, training="subset")
     in_order = np.lexsort([members.entities, members.groups])
     for seed in range(50):

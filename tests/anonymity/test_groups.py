@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from distgan.anonymity.bank import make_bank
 from distgan.anonymity.groups import (
+    GroupedSeries,
     capped_weights,
     effective_members,
     effective_owners,
     merge_small_groups,
 )
 from distgan.errors import UserError
-from tests.helpers.groups import SLACK, bank_of, household_data, members_of, settings_of_bank
+from tests.helpers.groups import SLACK, bank_of, household_data, make_bank_of, members_of, settings_of_bank
 
 loads_of_a_group = st.lists(
     st.one_of(st.floats(0, 1e9, allow_nan=False), st.sampled_from([0.0, 1.0, 1e-12, 1e12])),
@@ -82,7 +82,9 @@ def test_whoever_owns_most_of_a_group_makes_it_one_of_few() -> None:
 def test_merged_groups_stay_as_they_are() -> None:
     members = members_of(groups=30, n=900)
     again = merge_small_groups(
-        members.points, members.loads, members.groups, settings_of_bank(), 1, members.entities
+        GroupedSeries(members.points, members.loads, members.groups, entities=members.entities),
+        settings_of_bank(),
+        1,
     )
     np.testing.assert_array_equal(members.groups, again.groups)
     np.testing.assert_array_equal(members.weights, again.weights)
@@ -93,7 +95,7 @@ def test_a_dominated_group_joins_its_nearest_neighbour() -> None:
     data["points"] += np.float32(100) * (data["groups"] == 2)[:, None]
     data["loads"][data["groups"] == 1] = 0
     data["loads"][np.flatnonzero(data["groups"] == 1)[0]] = 1e6  # alone with a load: no weights can help
-    bank = make_bank(**data, settings=settings_of_bank())
+    bank = make_bank_of(data, settings_of_bank())
     assert sorted(bank.sizes) == sorted([np.sum(data["groups"] == 2), np.sum(data["groups"] != 2)])
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import (
     Members,
 )
 from distgan.anonymity.manifest import find_violations
 from distgan.errors import Mismatch
-from tests.helpers.groups import bank_of, household_data, members_of, settings_of_bank
+from tests.helpers.groups import bank_of, household_data, make_bank_of, members_of, settings_of_bank
 
 
 def test_a_saved_bank_comes_back(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_a_bank_holds_nothing_per_member(tmp_path: Path) -> None:
     """Same groups, members in another order: the same files, so nothing follows the members."""
     data = household_data(n=500)
     order = np.random.default_rng(3).permutation(500)
-    make_bank(**data, settings=settings_of_bank()).save(tmp_path / "one")
+    make_bank_of(data, settings_of_bank()).save(tmp_path / "one")
     shuffled = {key: value[order] for key, value in data.items()}
-    make_bank(**shuffled, settings=settings_of_bank()).save(tmp_path / "two")
+    make_bank_of(shuffled, settings_of_bank()).save(tmp_path / "two")
     one, two = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("one", "two"))
     assert [group["size"] for group in one["groups"]] == [group["size"] for group in two["groups"]]
     assert set(one["groups"][0]) == {"size", "effective", "lowered", "largest_share", "tracing_auc"}
@@ -107,7 +107,7 @@ def test_a_manifest_does_not_tell_loads_apart(tmp_path: Path) -> None:
         data = household_data(n=300, groups=1)
         data["loads"] = np.ones(300)
         data["loads"][7] = largest
-        banks.append(make_bank(**data, settings=settings_of_bank()))
+        banks.append(make_bank_of(data, settings_of_bank()))
         banks[-1].save(tmp_path / str(largest))
     one, two = ((tmp_path / name / "manifest.json").read_text() for name in ("2000.0", "20000.0"))
     assert json.loads(one)["groups"] == json.loads(two)["groups"]

@@ -11,9 +11,11 @@ import pytest
 from distgan import cli
 from distgan.commands import evaluate_files
 from distgan.errors import UserError
-from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.plots.catalogue import Drawings
 from distgan.evaluation.report import comparison, writer
 from distgan.evaluation.report.verdict import COPIER, MODEL
+from distgan.evaluation.results import Facts, Findings, Report
+from tests.helpers.fidelity import judge_sets
 from tests.helpers.households import population
 
 DAYS = 14
@@ -59,12 +61,10 @@ def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
         [f"home-{i:03d}" for i in range(20)], evaluate_files.config.Splits(), 0
     )
     real = {name: frames[0][splits == name] for name in ("train", "holdout", "reference")}
-    expected = fidelity.evaluate(
-        real["train"], real["holdout"], frames[1], real["reference"], steps_per_day=24
-    )
+    expected = judge_sets(real["train"], real["holdout"], frames[1], real["reference"], steps_per_day=24)
     found = json.loads((judged / "out" / "report.json").read_text())["fidelity"]
-    for one, two in zip(found["rows"], expected["rows"]):
-        assert one["values"] == pytest.approx(two["values"], abs=1e-5, nan_ok=True), one["name"]
+    for one, two in zip(found["rows"], expected.rows):
+        assert one["values"] == pytest.approx(two.values, abs=1e-5, nan_ok=True), one["name"]
 
 
 def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path) -> None:
@@ -105,11 +105,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     train, holdout, honest = series[:10], series[10:20], series[20:]
     for name, made, steps in (("honest", honest, 100), ("copier", train, 200)):
-        results = fidelity.evaluate(train, holdout, made, steps_per_day=24)
-        facts = writer.Facts(
-            name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"}
-        )
-        writer.write(place / name / "report.html", place / name / "report.json", results, facts, [])
+        results = judge_sets(train, holdout, made)
+        facts = Facts(name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"})
+        page, scores = place / name / "report.html", place / name / "report.json"
+        writer.write(page, scores, Findings(fidelity=results), facts, Drawings())
     return place
 
 
@@ -133,13 +132,14 @@ def test_runs_stand_side_by_side(
 
 
 def test_the_same_numbers_as_in_the_reports(runs: list[Path]) -> None:
-    reports = {run.name: json.loads((run / "report.json").read_text()) for run in runs}
+    contents = {run.name: json.loads((run / "report.json").read_text()) for run in runs}
+    reports = {name: Report.from_json(content, name) for name, content in contents.items()}
     for line in comparison.make_lines(reports):
-        for cell, content in zip(line["runs"], reports.values()):
+        for cell, content in zip(line.runs, contents.values()):
             row = next(row for row in content["fidelity"]["rows"] if row["name"] == MODEL)
-            assert cell["value"] == row["values"][line["name"]]
+            assert cell.value == row["values"][line.name]
         floor = next(row for row in content["fidelity"]["rows"] if row["name"] == COPIER)
-        assert floor["values"][line["name"]] == next(c for c in line["floors"] if c["row"] == COPIER)["value"]
+        assert floor["values"][line.name] == next(c for c in line.floors if c.row == COPIER).value
 
 
 def change(run: Path, edit) -> None:

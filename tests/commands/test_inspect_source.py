@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 
 from distgan import cli, config
-from distgan.anonymity.groups import merge_small_groups
+from distgan.anonymity.groups import GroupedSeries, merge_small_groups
 from distgan.data import ingest
 from distgan.data.formats.understood import Understood
 from distgan.data.splits import assign_splits
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.report import writer
+from distgan.evaluation.results import Facts
 from distgan.pipeline import early_checks, prepare, source_summary
 from distgan.run import Run
 from distgan.train import train
@@ -152,7 +153,7 @@ def test_the_report_has_a_section_on_the_data() -> None:
     template = writer.load_template("report.html.jinja")
     source = Path(str(template.filename)).read_text()
     section = source[source.index("{% if facts.noticed %}") : source.index("{% if facts.groups %}")]
-    page = template.environment.from_string(section).render(facts=writer.Facts("a", noticed=[each]))
+    page = template.environment.from_string(section).render(facts=Facts("a", noticed=[each]))
     for words in ("What was noticed about the data", "leading zeros", "3 of 60 series", "set it"):
         assert words in page
 
@@ -255,7 +256,9 @@ def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
         points = rng.normal(size=(len(training.loads), 2))
         try:
             groups = np.zeros(len(points), np.int64)
-            merge_small_groups(points, training.loads, groups, settings.bank, 1, training.entities)
+            merge_small_groups(
+                GroupedSeries(points, training.loads, groups, entities=training.entities), settings.bank, 1
+            )
             settled = True
         except UserError:
             settled = False

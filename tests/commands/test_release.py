@@ -14,13 +14,16 @@ from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
 from distgan.anonymity.dp.ledger import Head
+from distgan.anonymity.groups import GroupedSeries
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import leak_scenarios
+from distgan.evaluation.results import ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.rng import keyed_normal
@@ -49,7 +52,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "left_out": 0,
     }
     (entry,) = ReleaseLedger.open(mine).entries()
-    assert (entry["verdict"], entry["exit_code"], entry["count"]) == ("refused", 4, 12)
+    assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
     for name in ("release-verdict.json", "release-verdict.html", "releases.jsonl"):
         assert "home-" not in (mine.folder / name).read_text()
@@ -72,8 +75,8 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
 def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool) -> None:
     """Whoever guesses the split, a series or the points could check the guess; nor do exact counts leave."""
     settings = config.load(mine.config)
-    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
-    found = release.attack(settings, mine, open_for_inference(settings), chosen.values)
+    chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
+    found = release.attack(PipelineContext(settings, mine, open_for_inference(settings)), chosen.values)
     assert found is not None
     bank = Bank.load(mine.bank)
     if private:
@@ -81,16 +84,16 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         settings = settings.model_copy(update={"privacy": budget.settings})
         promise = private_bank.make_guarantee(budget, Head(2, "a" * 32))
         replace(bank, promise=promise).save(mine.bank)
-    said = {
-        "exit_code": 0,
-        "sentence": found["sentence"],
-        "attacked": attacked_series.describe_counts(chosen.facts),
-        "checks": [release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
-        "privacy": {**found, "attacked": chosen.facts},
-        "run": settings.identity,
-        "made": "",
-        "maker": "",
-    }
+    said = Verdict(
+        exit_code=0,
+        sentence=found.sentence,
+        attacked=attacked_series.describe_counts(chosen.facts),
+        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
+        privacy=ReleasePrivacy(**dict(found), attacked=chosen.facts),
+        run=settings.identity,
+        made="",
+        maker="",
+    )
     release.write_release(tmp_path / "out", said, settings, mine)
     content = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
     stays = [name for name in binding.ARTEFACTS if name not in ("synthetic", "labels")]
@@ -144,12 +147,12 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     """A generator that repeats what it was trained on, though all files fit."""
     settings = repeat_members(mine, monkeypatch)
     assert "copied windows (P1)" in refused(mine, 3)
-    chosen = AttackedSeries.gather(settings, mine, open_for_inference(settings))
+    chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
     assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 31}
     other = settings.with_values({"generate.seed": 5, "generate.count": 2}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
-    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 41}  # what was refused is not forgotten
     data = TrainingData.open(mine)
     members = data.store.rows(data.rows)
@@ -187,7 +190,9 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, training="probes", min_members=2)
-    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 2, settings)
+    bank = make_bank(
+        GroupedSeries(rng.standard_normal((40, 2)), np.ones(40), np.arange(40) % 2), attributes, settings
+    )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("for study only" in check.broken for check in release.rules(config.load(mine.config), mine))
@@ -197,7 +202,9 @@ def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
     rng = np.random.default_rng(0)
     attributes = np.stack([rng.normal(0, 1, (40, 1)), rng.uniform(1, 2, (40, 1))], axis=-1)
     settings = config.Bank(condition_dim=2, min_members=3, max_tracing_auc=0.95)
-    bank = make_bank(rng.standard_normal((40, 2)), attributes, np.ones(40), np.arange(40) % 8, settings)
+    bank = make_bank(
+        GroupedSeries(rng.standard_normal((40, 2)), np.ones(40), np.arange(40) % 8), attributes, settings
+    )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
     assert any("below the floor" in check.broken for check in release.rules(config.load(mine.config), mine))

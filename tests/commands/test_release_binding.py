@@ -21,6 +21,7 @@ from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import binding, generate, owners, runner
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import audit_ledger, open_ledger
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
@@ -96,7 +97,7 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     settings = config.load(run.config)
     store, parallel = Store.open(run.synthetic), open_for_inference(settings)
     rows = np.array([7, 2, 11])
-    again = generate.regenerate(settings, run, Bank.load(run.bank), parallel, rows)
+    again = generate.regenerate(PipelineContext(settings, run, parallel), Bank.load(run.bank), rows)
     assert attacked_series.agree(store.rows(rows), again).all()
     assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
     assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()
@@ -123,16 +124,16 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
 
 def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
     settings = config.load(mine.config)
-    release.remember({"exit_code": 0}, settings, mine)
+    release.remember(0, settings, mine)
     first = Store.open(mine.synthetic).rows(np.arange(12))
     other = settings.with_values({"generate.seed": 1, "generate.count": 5}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
-    release.remember({"exit_code": 4}, other, mine)
-    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
+    release.remember(4, other, mine)
+    chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
     np.testing.assert_array_equal(chosen.values[5:17], first)
-    again = AttackedSeries.gather(other, mine, open_for_inference(other))
+    again = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
     files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
     assert not files
@@ -163,7 +164,7 @@ def test_a_ledger_of_releases_that_forgets_is_a_mismatch(
 ) -> None:
     settings = config.load(mine.config)
     for exit_code in (0, 3):
-        release.remember({"exit_code": exit_code}, settings, mine)
+        release.remember(exit_code, settings, mine)
     assert "2 attempts, 1 of them released" in ReleaseLedger.open(mine).audit()
     change(mine)
     assert words in refused(mine, 5)

@@ -1,6 +1,5 @@
 """What leaves with a release counts nobody under epsilon, and never says anything of a few."""
 
-import copy
 import json
 import re
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pytest
 from distgan import config
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.bank import make_bank
+from distgan.anonymity.groups import GroupedSeries
 from distgan.anonymity.manifest import DPGuarantee, LedgerHead
 from distgan.commands import released_verdict
 from distgan.commands.attacked_series import describe_counts
@@ -21,10 +21,11 @@ from distgan.evaluation.attacks import battery, rates
 from distgan.evaluation.attacks.battery import Attack, Found
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.report.writer import load_template
+from distgan.evaluation.results import AttackedCounts, CheckResult, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
 
 MEMBERS, OTHERS, SAMPLE = 6543, 6427, 5931
-FACTS = {"candidate": 612, "earlier": 0, "sample": SAMPLE, "left_out": 0}
+FACTS = AttackedCounts(candidate=612, earlier=0, sample=SAMPLE, left_out=0)
 DETAIL = "as it stands, windows of a day: 2 members and 1 non-members found"
 OUTLIERS = Measured(0.5372, 0.5183, 0.5561, 0.5, 328, 7)
 
@@ -40,49 +41,46 @@ def found_of(attack: Attack) -> Found:
     return Found(rates.rate(31, MEMBERS))
 
 
-def judged() -> dict[str, Any]:
+def judged() -> Verdict:
     """A verdict that passed, as the gate makes it."""
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2", "P4a", "P6")]
     every = [battery.told(attack, found_of(attack), enough=True) for attack in chosen]
-    evidence = {"members": MEMBERS, "strangers": OTHERS, "synthetic": 6543, "needed": 3000}
+    evidence = Evidence(members=MEMBERS, strangers=OTHERS, synthetic=6543, needed=3000)
     sentence = battery.sentence("pass", every, evidence)
-    return {
-        "exit_code": 0,
-        "sentence": sentence,
-        "attacked": describe_counts(FACTS),
-        "checks": [
-            {"name": "the synthetic series", "holds": True, "text": "", "verified": ["series: 612, whole"]},
-            {
-                "name": "owners are people",
-                "holds": True,
-                "text": "",
-                "verified": ["owners: 14,089, none with"],
-            },
-        ],
-        "privacy": {
-            "outcome": "pass",
-            "sentence": sentence,
-            "attacks": every,
-            "others": [],
-            "claims": [],
-            "evidence": evidence,
-            "attacked": FACTS,
-        },
-        "run": "0123456789abcdef",
-        "made": "2026-01-01",
-        "maker": "distgan",
+    verified = {
+        "the synthetic series": "series: 612, whole",
+        "owners are people": "owners: 14,089, none with",
     }
+    checks = [CheckResult(name=name, holds=True, text="", verified=[line]) for name, line in verified.items()]
+    return Verdict(
+        exit_code=0,
+        sentence=sentence,
+        attacked=describe_counts(FACTS),
+        checks=checks,
+        privacy=ReleasePrivacy(
+            outcome="pass",
+            sentence=sentence,
+            attacks=every,
+            others=[],
+            claims=[],
+            evidence=evidence,
+            attacked=FACTS,
+        ),
+        run="0123456789abcdef",
+        made="2026-01-01",
+        maker="distgan",
+    )
 
 
-def other_people() -> dict[str, Any]:
+def other_people() -> Verdict:
     """The verdict of a database with one member more, one non-member more, and other results."""
-    text = json.dumps(judged())
+    text = json.dumps(judged().to_json())
     for count in (MEMBERS, OTHERS, SAMPLE, 1637, 328):
         text = re.sub(rf"\b{count}\b", str(count + 1), text).replace(f"{count:,}", f"{count + 1:,}")
     other: dict[str, Any] = json.loads(text.replace("14,089", "14,090"))
     for attack in other["privacy"]["attacks"]:
         attack |= {"value": 0.5, "low": 0.25, "high": 0.75, "note": "worst of all", "groups": []}
-    return other
+    return Verdict.model_validate(other)
 
 
 def test_under_epsilon_all_that_leaves_is_the_same_for_another_database() -> None:
@@ -106,9 +104,9 @@ def test_under_epsilon_all_that_leaves_is_the_same_for_another_database() -> Non
 def test_no_figure_of_few_people_leaves() -> None:
     """The looks of the fragment attacks, what they found in words, and exposures with few on either side."""
     verdict = judged()
-    kept = copy.deepcopy(verdict)
+    kept = verdict.to_json()
     public = make_public_verdict(verdict, private=False)
-    assert verdict == kept  # the run's own copy says all
+    assert verdict.to_json() == kept  # the run's own copy says all
     attacks = {each["id"]: each for each in public["privacy"]["attacks"]}
     for name in ("P1", "P2"):
         assert DETAIL not in json.dumps(attacks[name]) and attacks[name]["groups"] == []
@@ -126,7 +124,7 @@ def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     attack = next(each for each in battery.BATTERY if each.id == "P1")
     found = battery._fragments(lambda scene: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
     told = battery.told(attack, found, enough=True)
-    assert (told["note"], told["detail"]) == ("", DETAIL)
+    assert (told.note, told.detail) == ("", DETAIL)
 
 
 @pytest.mark.parametrize("private", [False, True])
@@ -136,7 +134,9 @@ def test_a_released_manifest_has_no_digest_and_no_entitys_share(tmp_path: Path, 
     attributes = np.stack([rng.normal(0, 1, (80, 1)), rng.uniform(1, 2, (80, 1))], axis=-1)
     loads = rng.uniform(1, 2, 80)
     bank = make_bank(
-        rng.standard_normal((80, 2)), attributes, loads, np.arange(80) % 2, config.Bank(condition_dim=2)
+        GroupedSeries(rng.standard_normal((80, 2)), loads, np.arange(80) % 2),
+        attributes,
+        config.Bank(condition_dim=2),
     )
     if private:
         head = LedgerHead(lines=4, digest="a" * 32)

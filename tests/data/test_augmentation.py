@@ -12,7 +12,7 @@ from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
 from distgan.models import make_objective
-from distgan.objectives.adversarial import Adversarial
+from distgan.objectives.adversarial import Adversarial, Conditions, Rules
 from distgan.pipeline.train_gan import steps_per_day
 
 ALL = {"day_shift": True, "week_shift": True, "jitter": 0.3, "cutout": 0.4, "crop": 0.4}
@@ -107,11 +107,8 @@ def objective(augment: dict[str, float]) -> tuple[Adversarial, Watched, Drawing]
     settings = config.Objective(augment=config.Augment(probability=0.9, **augment))
     game = Adversarial(
         {"generator": generator, "discriminator": critic},
-        noise_dim=1,
-        condition=lambda batch: torch.zeros(len(batch.rows), 1),
-        settings=settings,
-        seed=0,
-        steps_per_day=DAY,
+        conditions=Conditions(generated=lambda batch: torch.zeros(len(batch.rows), 1)),
+        rules=Rules(noise_dim=1, settings=settings, seed=0, steps_per_day=DAY),
     )
     return game, critic, generator
 
@@ -146,7 +143,9 @@ def test_feature_matching_compares_what_the_discriminator_sees() -> None:
     ]
     settings = config.load(None, own)
     networks = models.build(settings, L, 2)
-    played = make_objective(settings, networks, condition=lambda batch: torch.zeros(8, 10))
+    played = make_objective(
+        settings, networks, conditions=Conditions(generated=lambda batch: torch.zeros(8, 10))
+    )
     shown = []
     networks["discriminator"].features = lambda series: shown.append(series) or series.mean(1)
     networks["discriminator"].judge = lambda features: features[:, :1]

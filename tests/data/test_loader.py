@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distgan import config
-from distgan.data.loader import Loader
+from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
@@ -33,7 +33,11 @@ def loader(store: Store, batch_size: int = 4, seed: int = 0, rank: int = 0, worl
     scaler = Scaler.fit(store.part(ROWS), config.Scaling())
     attributes = scaler.attributes(store.rows(ROWS))
     return Loader(
-        store, ROWS, scaler, attributes, batch_size=batch_size, seed=seed, rank=rank, world_size=world_size
+        store,
+        ROWS,
+        scaler,
+        attributes,
+        batching=Batching(batch_size=batch_size, seed=seed, rank=rank, world_size=world_size),
     )
 
 
@@ -123,7 +127,7 @@ def test_a_batch_that_does_not_divide_is_one_line(
 def test_no_training_series_is_one_line(store: Store) -> None:
     scaler = Scaler("none", "minmax", 1.0, 1.0, None)
     with pytest.raises(UserError, match="no training series"):
-        Loader(store, ROWS[:0], scaler, np.zeros((0, 2, 2)), batch_size=2, seed=0)
+        Loader(store, ROWS[:0], scaler, np.zeros((0, 2, 2)), batching=Batching(batch_size=2, seed=0))
 
 
 def test_to_moves_what_networks_see(store: Store) -> None:

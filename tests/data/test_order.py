@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distgan import config
 from distgan.data.calendar import calendar_features
-from distgan.data.loader import Loader
+from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.shuffle import Buffered, Shuffle, Shuffled
 from distgan.data.store import format
@@ -105,11 +105,9 @@ def loader(store: Store, rank: int = 0, world_size: int = 1, buffer_shards: int 
         store,
         ROWS,
         scaler,
-        batch_size=12,
-        seed=1,
-        rank=rank,
-        world_size=world_size,
-        buffer_shards=buffer_shards,
+        batching=Batching(
+            batch_size=12, seed=1, rank=rank, world_size=world_size, buffer_shards=buffer_shards
+        ),
     )
 
 
@@ -151,7 +149,9 @@ def _plain_store(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_attributes_are_learned_once_and_as_those_of_the_whole(store: Store) -> None:
     lazy = loader(store, buffer_shards=None)
     scaler = lazy._scaler
-    given_ = Loader(store, ROWS, scaler, scaler.attributes(store.rows(ROWS)), batch_size=12, seed=1)
+    given_ = Loader(
+        store, ROWS, scaler, scaler.attributes(store.rows(ROWS)), batching=Batching(batch_size=12, seed=1)
+    )
     for step in range(30):
         assert torch.equal(lazy.batch(step).series, given_.batch(step).series)
     known = lazy._attributes._known

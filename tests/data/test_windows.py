@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distgan import config
 from distgan.data import ingest
-from distgan.data.loader import Loader
+from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Axis, Meta
@@ -94,7 +94,9 @@ def test_calendar_features_of_a_batch_are_those_of_its_windows(stored: tuple[Sto
 
     windows = Windows(stored[0], 12, 5)
     scaler = Scaler.fit(windows.part(np.arange(windows.num_series)), config.Scaling())
-    data = Loader(windows, np.arange(windows.num_series), scaler, batch_size=6, seed=0, calendar=True)
+    data = Loader(
+        windows, np.arange(windows.num_series), scaler, batching=Batching(batch_size=6, seed=0), calendar=True
+    )
     batch = data.batch(3)
     assert batch.calendar is not None and batch.calendar.shape == (6, 12, 6)
     times = windows.whole_axis.times()
@@ -117,7 +119,9 @@ def test_a_million_windows_of_half_hourly_london_cost_neither_memory_nor_disk(tm
     tracemalloc.start()
     windows = Windows(Store.open(tmp_path / "series.zarr"), 336, 3)
     rows = windows.of(np.arange(windows.store.num_series))
-    data = Loader(windows, rows, Scaler("none", "standard", 1.0, 1.0, None), batch_size=64, seed=0)
+    data = Loader(
+        windows, rows, Scaler("none", "standard", 1.0, 1.0, None), batching=Batching(batch_size=64, seed=0)
+    )
     batch = data.batch(0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

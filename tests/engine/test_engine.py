@@ -14,9 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.engine import checkpoint, telemetry, trainer
+from distgan.engine import checkpoint, telemetry, trainer, training
 from distgan.engine.collapse_monitor import CollapseMonitor
 from distgan.engine.ema import Average, decay
+from distgan.engine.training import Job
 from distgan.errors import Diverged, Stopped, UserError
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam
@@ -112,7 +113,7 @@ def test_checkpoints_beside_the_training_are_the_same(
     parallel: Parallel, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU: a stop and a resume, each with the last checkpoint whole on the disk."""
-    monkeypatch.setattr(trainer, "has_idle_cpu", lambda device: True)
+    monkeypatch.setattr(training, "has_idle_cpu", lambda device: True)
 
     def stop(step: int, series: Tensor) -> None:
         if step == 7:
@@ -154,10 +155,15 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
         train(parallel, tmp_path, steps=2)
     network = nn.Linear(2, 2)
     stranger = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
-    schedule = trainer.Schedule(5, BATCH, rates)
+    schedule = training.Schedule(5, BATCH, rates)
     with pytest.raises(UserError, match="is of other networks"):
         trainer.fit(
-            Game({}), stranger, Loader(), parallel, schedule, run=Run(tmp_path), stage="gan", seed=SEED
+            Game({}),
+            stranger,
+            Loader(),
+            parallel,
+            schedule,
+            job=Job(run=Run(tmp_path), stage="gan", seed=SEED),
         )
 
 
@@ -258,7 +264,7 @@ def test_trouble_that_lasts_rolls_back_to_lower_rates(
     assert "back to step 5 at 0.25 x the learning rates (rollback 2 of 2)" in caplog.text
     assert last(tmp_path).step == STEPS
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
-    assert json.loads((Run(tmp_path).checkpoints("gan") / trainer.ROLLBACKS).read_text()) == {"rollbacks": 2}
+    assert json.loads((Run(tmp_path).checkpoints("gan") / training.ROLLBACKS).read_text()) == {"rollbacks": 2}
 
 
 @pytest.mark.parametrize(
@@ -293,8 +299,8 @@ def test_when_a_phase_is_due() -> None:
 def test_rates_reach_adam(parallel: Parallel, tmp_path: Path) -> None:
     trainees = make(parallel)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
-    run, schedule = Run(tmp_path), trainer.Schedule(3, BATCH, rates)
-    trainer.fit(game, trainees, Loader(), parallel, schedule, run=run, stage="gan", seed=SEED)
+    run, schedule = Run(tmp_path), training.Schedule(3, BATCH, rates)
+    trainer.fit(game, trainees, Loader(), parallel, schedule, job=Job(run=run, stage="gan", seed=SEED))
     (critic,), (generator,) = (trainees[name].adam.param_groups for name in ("critic", "generator"))
     assert critic["lr"] == 1e-2 / 3 and critic["betas"] == (0.0, 0.9 + 0.004 * 2)
     assert generator["lr"] == 1e-2 and generator["betas"] == (0.0, 0.99)

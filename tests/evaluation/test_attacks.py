@@ -28,7 +28,7 @@ def few() -> Population:
 
 
 def over(result: dict[str, object]) -> list[str]:
-    return [attack["id"] for attack in result["attacks"] if attack["outcome"] == "over"]
+    return [attack.id for attack in result.attacks if attack.outcome == "over"]
 
 
 def only(*ids: str) -> list[Attack]:
@@ -40,14 +40,14 @@ def only(*ids: str) -> list[Attack]:
 
 def test_an_honest_release_passes(many: Population) -> None:
     result = battery.run(many.scene, [attack for attack in BATTERY if attack.id != "P2"])
-    assert (result["outcome"], over(result)) == ("pass", [])
-    assert {attack["id"] for attack in result["attacks"]} >= {"P1", "P3", "P4b", "P5", "P6", "P7", "P8"}
+    assert (result.outcome, over(result)) == ("pass", [])
+    assert {attack.id for attack in result.attacks} >= {"P1", "P3", "P4b", "P5", "P6", "P7", "P8"}
     json.dumps(result, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", IN_SERIES)
 def test_a_leak_in_the_series_fails_even_with_few_owners(few: Population, name: str) -> None:
-    assert battery.run(IN_SERIES[name](few), only("P1", "P2", "P4"))["outcome"] == "over"
+    assert battery.run(IN_SERIES[name](few), only("P1", "P2", "P4")).outcome == "over"
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +80,11 @@ def test_fragments_of_members_fail(fewer: Population, name: str, by: str) -> Non
 
 @pytest.mark.parametrize("name", IN_BANK)
 def test_a_leak_in_the_bank_fails(many: Population, name: str) -> None:
-    assert battery.run(IN_BANK[name](many), only("P6", "P6a", "P6b"))["outcome"] == "over"
+    assert battery.run(IN_BANK[name](many), only("P6", "P6a", "P6b")).outcome == "over"
 
 
 def test_a_private_bank_with_all_its_noise_passes(many: Population) -> None:
-    assert battery.run(leak_scenarios.noisy_bank(many, 1.0), only("P6", "P6a", "P6b"))["outcome"] == "pass"
+    assert battery.run(leak_scenarios.noisy_bank(many, 1.0), only("P6", "P6a", "P6b")).outcome == "pass"
 
 
 def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
@@ -95,8 +95,8 @@ def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
 def test_few_owners_are_too_little_evidence(few: Population) -> None:
     series = [attack for attack in BATTERY if not attack.id.startswith("P6")]
     result = battery.run(few.scene, series)
-    assert (result["outcome"], over(result)) == ("insufficient", [])
-    assert "300 members against 300 strangers" in result["sentence"]
+    assert (result.outcome, over(result)) == ("insufficient", [])
+    assert "300 members against 300 strangers" in result.sentence
 
 
 def test_what_an_attack_is_over_on(few: Population) -> None:
@@ -129,9 +129,9 @@ def test_windows_of_an_owner_count_together() -> None:
     made[:10] = cut(scene.members.series)[4:44:4]
     sides = [Side.of(cut(side.series), owners) for side in (scene.members, scene.strangers)]
     leaky = Scene(sides[0], sides[1], cut(scene.reference), made, 24)
-    result = {attack["id"]: attack for attack in battery.run(leaky, only("P1", "P4", "P11"))["attacks"]}
-    assert (result["P1"]["value"], result["P1"]["outcome"]) == (10, "over")  # owners, not windows
-    assert result["P4"]["n"] == result["P11"]["n"] == 80
+    result = {attack.id: attack for attack in battery.run(leaky, only("P1", "P4", "P11")).attacks}
+    assert (result["P1"].value, result["P1"].outcome) == (10, "over")  # owners, not windows
+    assert result["P4"].n == result["P11"].n == 80
 
 
 def test_gaps_channels_and_unequal_sets() -> None:
@@ -142,7 +142,7 @@ def test_gaps_channels_and_unequal_sets() -> None:
         series[rng.random(series.shape) < 0.05] = np.nan
     members[3, :, 1] = np.nan
     result = battery.run(Scene(Side.of(members), Side.of(strangers), members[:0], made, 24))
-    assert result["outcome"] == "insufficient"
+    assert result.outcome == "insufficient"
     json.dumps(result, allow_nan=False)
     copied = made.copy()
     copied[0] = features.filled(members[5:6])[0]
@@ -178,7 +178,7 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
     members, strangers = (replace(s, series=flattened(s.series)) for s in (scene.members, scene.strangers))
     scene = replace(scene, members=members, strangers=strangers, synthetic=flattened(scene.synthetic))
     honest = battery.run(scene, only("P1", "P2"))
-    assert over(honest) == [] and not any("nan" in attack["note"] for attack in honest["attacks"])
+    assert over(honest) == [] and not any("nan" in attack.note for attack in honest.attacks)
     if flat < 300:
         made = scene.synthetic.copy()
         made[:20] = members.series[:20]
@@ -253,21 +253,19 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
 def test_secrets_of_every_channel(few: Population) -> None:
     """The second channel tells its owner's use; a channel that is the same for all has no secret."""
     scene = leak_scenarios.with_channel(few.scene)
-    assert battery.run(scene, only("P8"))["attacks"][0]["value"] < 0.05
+    assert battery.run(scene, only("P8")).attacks[0].value < 0.05
     made = scene.synthetic.copy()
     made[..., 1] = scene.members.series[..., 1]
     sizes = np.random.default_rng(0).lognormal(0, 1, (len(made), 1)).astype(np.float32)
     made[..., 0] = sizes * scene.members.series[..., 0]
-    told = battery.run(replace(scene, synthetic=made), only("P8"))["attacks"][0]
-    assert told["outcome"] == "over" and "of channel 2" in told["note"]
+    told = battery.run(replace(scene, synthetic=made), only("P8")).attacks[0]
+    assert told.outcome == "over" and "of channel 2" in told.note
 
     def silent(series: np.ndarray) -> np.ndarray:
         return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
 
-    told = battery.run(changed(scene, silent), only("P8"))["attacks"][0]
-    assert {group["name"] for group in told["groups"]} == {
-        f"{secret} of channel 1" for secret in features.SECRETS
-    }
+    told = battery.run(changed(scene, silent), only("P8")).attacks[0]
+    assert {group.name for group in told.groups} == {f"{secret} of channel 1" for secret in features.SECRETS}
 
     def rare(series: np.ndarray, seed: int) -> np.ndarray:
         others = np.random.default_rng(seed).random(len(series)) < 0.6
@@ -277,8 +275,8 @@ def test_secrets_of_every_channel(few: Population) -> None:
     strangers = replace(scene.strangers, series=rare(scene.strangers.series, 2))
     made[..., 1] = members.series[..., 1]
     meters = replace(scene, members=members, strangers=strangers, synthetic=made)
-    told = battery.run(meters, only("P8"))["attacks"][0]
-    assert told["outcome"] == "over" and "of channel 2" in told["note"]  # the second meter of some
+    told = battery.run(meters, only("P8")).attacks[0]
+    assert told.outcome == "over" and "of channel 2" in told.note  # the second meter of some
 
 
 # ------------------------------------------------------------------------------------------------- statistics

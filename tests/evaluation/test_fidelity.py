@@ -11,7 +11,8 @@ from distgan.evaluation.metrics import descriptors, fidelity
 from distgan.evaluation.metrics.scores import SCORES
 from distgan.evaluation.report import verdict
 from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
-from tests.helpers.fidelity import PER_DAY, homes, row, scores
+from distgan.evaluation.results import ScoreTable
+from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
 
 
 def test_identical_sets_are_best_everywhere():
@@ -95,20 +96,18 @@ def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
 
 
 @pytest.fixture(scope="module")
-def table() -> dict:
-    return fidelity.evaluate(
-        homes(40, seed=1), homes(14, seed=2), homes(60, seed=3), homes(12, seed=4), steps_per_day=PER_DAY
-    )
+def table() -> ScoreTable:
+    return judge_sets(homes(40, seed=1), homes(14, seed=2), homes(60, seed=3), homes(12, seed=4))
 
 
 def test_a_true_sampler_is_like_real_and_beats_the_floors(table):
-    standing = table["standing"]
+    standing = table.standing
     assert sum(kind == "real" for kind in standing.values()) >= 0.8 * len(standing)
-    assert not [s for s in table["verdict"] if s["tone"] == "bad"]
+    assert not [s for s in table.verdict if s.tone == "bad"]
 
 
 def test_floors_fail_where_they_must(table):
-    values = {r["name"]: r["values"] for r in table["rows"]}
+    values = {r.name: r.values for r in table.rows}
     assert values[MEAN_CURVE]["diversity"] == 0 and values[MEAN_CURVE]["repeats"] == 1
     assert values[MEAN_CURVE]["recall"] < 0.2
     assert values[SHUFFLED]["value_distance"] == values[COPIER]["value_distance"]
@@ -119,34 +118,32 @@ def test_floors_fail_where_they_must(table):
 
 
 def test_only_the_copy_scores_see_the_copier(table):
-    assert row(table, COPIER)["values"]["copies"] == 1
-    assert row(table, COPIER)["values"]["nearness"] == pytest.approx(0, abs=1e-3)
-    assert row(table, REAL)["values"]["copies"] == row(table, MODEL)["values"]["copies"] == 0
-    assert not {"copies", "nearness"} & set(table["blind_to_copier"])
-    assert {"value_distance", "spectrum", "coverage"} <= set(table["blind_to_copier"])
+    assert values_of(table, COPIER)["copies"] == 1
+    assert values_of(table, COPIER)["nearness"] == pytest.approx(0, abs=1e-3)
+    assert values_of(table, REAL)["copies"] == values_of(table, MODEL)["copies"] == 0
+    assert not {"copies", "nearness"} & set(table.blind_to_copier)
+    assert {"value_distance", "spectrum", "coverage"} <= set(table.blind_to_copier)
 
 
 def test_a_leaky_generator_is_called_out():
     train = homes(40, seed=1)
     leaky = np.concatenate([train[:3] * np.float32(1.01), homes(57, seed=3)])
-    results = fidelity.evaluate(train, homes(14, seed=2), leaky, steps_per_day=PER_DAY)
-    assert row(results, MODEL)["values"]["copies"] == pytest.approx(0.05, abs=0.03)
-    assert any(s["tone"] == "bad" and "near copies" in s["text"] for s in results["verdict"])
+    results = judge_sets(train, homes(14, seed=2), leaky)
+    assert values_of(results, MODEL)["copies"] == pytest.approx(0.05, abs=0.03)
+    assert any(s.tone == "bad" and "near copies" in s.text for s in results.verdict)
 
 
 def test_a_collapsed_generator_is_called_out():
     few = np.repeat(homes(3, seed=3), 10, axis=0)
-    results = fidelity.evaluate(homes(40, seed=1), homes(14, seed=2), few, steps_per_day=PER_DAY)
-    assert any(s["tone"] == "bad" and "collapsed" in s["text"] for s in results["verdict"])
+    results = judge_sets(homes(40, seed=1), homes(14, seed=2), few)
+    assert any(s.tone == "bad" and "collapsed" in s.text for s in results.verdict)
 
 
 def test_a_wild_series_does_not_make_a_set_like_real_by_its_own_noise():
     wild = homes(60, seed=3)
     wild[0] *= 3000
-    results = fidelity.evaluate(
-        homes(40, seed=1), homes(14, seed=2), wild, homes(12, seed=4), steps_per_day=PER_DAY
-    )
-    assert {results["standing"][name] for name in ("value_distance", "spread_distance")} == {"floor"}
+    results = judge_sets(homes(40, seed=1), homes(14, seed=2), wild, homes(12, seed=4))
+    assert {results.standing[name] for name in ("value_distance", "spread_distance")} == {"floor"}
 
 
 def test_without_a_reference_split_the_holdout_is_halved():
@@ -175,7 +172,7 @@ def test_no_owner_is_the_target_and_the_real_row():
 
 def test_the_same_seed_gives_the_same_table():
     sets = homes(10, seed=1), homes(6, seed=2), homes(12, seed=3)
-    one, two = (fidelity.evaluate(*sets, steps_per_day=PER_DAY, seed=5) for _ in range(2))
+    one, two = (judge_sets(*sets, seed=5) for _ in range(2))
     assert one == two
 
 
@@ -195,11 +192,11 @@ def test_the_same_seed_gives_the_same_table():
 )
 def test_any_shape_gives_a_table_that_is_json(sizes, days, channels, per_day):
     train, holdout, synthetic = (homes(n, seed=n, days=days, channels=channels) for n in sizes)
-    results = fidelity.evaluate(train, holdout, synthetic, steps_per_day=per_day)
-    json.dumps(results, allow_nan=False)
-    assert row(results, MODEL)["values"]["value_distance"] is not None
-    assert (row(results, MODEL)["values"]["channels"] is not None) == (channels > 1)
-    assert results["n"]["synthetic"] == sizes[2]
+    results = judge_sets(train, holdout, synthetic, steps_per_day=per_day)
+    json.dumps(results.to_json(), allow_nan=False)
+    assert values_of(results, MODEL)["value_distance"] is not None
+    assert (values_of(results, MODEL)["channels"] is not None) == (channels > 1)
+    assert results.n.synthetic == sizes[2]
 
 
 def test_missing_and_constant_series_leave_every_score_defined():
@@ -209,30 +206,28 @@ def test_missing_and_constant_series_leave_every_score_defined():
     train[:, 7] = np.nan  # the mean curve has a hole, too
     holdout[1] = np.nan
     synthetic[0] = 0.3
-    results = fidelity.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY)
-    json.dumps(results, allow_nan=False)
+    results = judge_sets(train, holdout, synthetic)
+    json.dumps(results.to_json(), allow_nan=False)
     for score in SCORES:
         if score.name not in ("channels", "months") and score.function is not None:
-            assert row(results, MODEL)["values"][score.name] is not None, score.name
+            assert values_of(results, MODEL)[score.name] is not None, score.name
 
 
 def test_inputs_that_do_not_fit_are_one_line_errors():
     with pytest.raises(UserError, match="no holdout series"):
-        fidelity.evaluate(homes(5), homes(0), homes(5), steps_per_day=PER_DAY)
+        judge_sets(homes(5), homes(0), homes(5))
     with pytest.raises(UserError, match="960 steps x 1 channels, train series 1008 x 1"):
-        fidelity.evaluate(homes(5), homes(5), homes(5, days=40), steps_per_day=PER_DAY)
+        judge_sets(homes(5), homes(5), homes(5, days=40))
 
 
 def test_a_further_floor_is_a_row():
     more = {"noisy copier": homes(5) * 1.01}
-    results = fidelity.evaluate(
-        homes(5), homes(5, seed=1), homes(5, seed=2), steps_per_day=24, floor_sets=more
-    )
-    assert row(results, "noisy copier")["values"]["copies"] == 1
+    results = judge_sets(homes(5), homes(5, seed=1), homes(5, seed=2), steps_per_day=24, floor_sets=more)
+    assert values_of(results, "noisy copier")["copies"] == 1
 
 
 def test_a_year_of_hours_is_quick():
     train, holdout, synthetic = homes(88, days=365), homes(25, seed=1, days=365), homes(100, seed=2, days=365)
     start = time.process_time()
-    fidelity.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY)
+    judge_sets(train, holdout, synthetic)
     assert time.process_time() - start < 30

@@ -7,10 +7,12 @@ from html.parser import HTMLParser
 import pytest
 
 from distgan.errors import UserError
-from distgan.evaluation.attacks import battery
-from distgan.evaluation.attacks.attack_data import Scene, Side
-from distgan.evaluation.metrics import fidelity, utility
+from distgan.evaluation import results
+from distgan.evaluation.plots import catalogue
 from distgan.evaluation.report import verdict, writer
+from distgan.evaluation.results import Facts, Findings, Report, Split
+from distgan.preflight import REPORT_SCHEMA
+from tests.helpers.fidelity import judge_sets
 from tests.helpers.reports import homes
 
 
@@ -84,7 +86,7 @@ def test_the_page_says_what_it_must(written):
 
 def test_the_json_has_a_schema_and_no_nan(written):
     content = json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
-    assert content["schema"] == writer.SCHEMA
+    assert content["schema"] == REPORT_SCHEMA
     assert content["facts"]["settings"]["rate"] is None
     assert content["privacy"] is None and content["usefulness"] is None
     assert len(content["headline"]) == 5 and all(number["text"] for number in content["headline"])
@@ -92,37 +94,44 @@ def test_the_json_has_a_schema_and_no_nan(written):
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
 
 
-def test_every_part_of_the_json_is_described(written):
+def test_a_report_is_read_back_as_it_was_written(written):
     content = json.loads((written / "report.json").read_text())
-    described = set(re.findall(r"\w+", writer.__doc__))
-    useful = utility.evaluate(homes(9), homes(5, 1), homes(9, 2), steps_per_day=24)
-    sides = (Side.of(homes(9)), Side.of(homes(5, 1)))
-    attacked = battery.run(Scene(*sides, homes(5, 3), homes(9, 2), 24), battery.BATTERY[:1])
-    for part in (content, content["fidelity"], useful, attacked):
-        assert set(part) <= described, set(part) - described
+    assert Report.from_json(content, "demo").to_json() == content
+    assert content["facts"]["splits"] == {"train": {"series": 12, "entities": 12, "owners": 4}}
+
+
+def test_every_part_of_the_json_is_described(written):
+    """A key of report.json is a field of a model: what is written besides is refused when it is read."""
+    content = json.loads((written / "report.json").read_text())
+    described = set(re.findall(r"\w+", results.__doc__))
+    assert set(content) <= described, set(content) - described
+    content["fidelity"]["rows"][0]["worth"] = 1
+    with pytest.raises(UserError, match=r"demo has a damaged report \(fidelity\.rows\.0\.worth: "):
+        Report.from_json(content, "demo")
 
 
 def test_facts_have_no_place_for_an_id():
     with pytest.raises(TypeError):
-        writer.Facts("run", entities=["home 1"])  # type: ignore[call-arg]
+        Facts("run", entities=["home 1"])  # type: ignore[call-arg]
 
 
 @pytest.fixture(scope="module")
-def few() -> dict:
-    return fidelity.evaluate(homes(2), homes(1, 1), homes(1, 2), steps_per_day=24)
+def few() -> Findings:
+    return Findings(fidelity=judge_sets(homes(2), homes(1, 1), homes(1, 2)))
 
 
 def test_a_bare_report_of_few_series_is_written(few, tmp_path):
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, writer.Facts("small"), [])
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, Facts("small"), catalogue.Drawings())
     assert "small" in (tmp_path / "a.html").read_text()
     assert "<script" not in (tmp_path / "a.html").read_text()  # nothing to draw: no library either
-    assert "| model |" in writer.format_markdown(json.loads((tmp_path / "a.json").read_text()))
+    report = Report.from_json(json.loads((tmp_path / "a.json").read_text()), "a")
+    assert "| model |" in writer.format_markdown(report)
 
 
 def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
-    splits = {"train": writer.Split(95, 95, 10)}
-    facts = writer.Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, [])
+    splits = {"train": Split(95, 95, 10)}
+    facts = Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, catalogue.Drawings())
     assert (
         "Learned from 1,659 windows of 95 real series, judged against 1 of 394"
         in (tmp_path / "a.html").read_text()
@@ -133,7 +142,7 @@ def test_a_place_that_cannot_be_written_is_one_line(few, tmp_path):
     (tmp_path / "file").write_text("")
     place = tmp_path / "file" / "folder"
     with pytest.raises(UserError, match="cannot write"):
-        writer.write(place / "a.html", place / "a.json", few, writer.Facts("x"), [])
+        writer.write(place / "a.html", place / "a.json", few, Facts("x"), catalogue.Drawings())
 
 
 @pytest.mark.parametrize(
@@ -172,6 +181,8 @@ def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
 USEFULNESS = {
     "task": "the next day from the last week",
     "unit": "the naive error",
+    "horizon": 24,
+    "n": {"owners": 8, "series": 8, "samples": 80},
     "tone": "good",
     "sentence": "Synthetic series teach <nearly> as much.",
     "rows": [
@@ -184,6 +195,7 @@ ATTACK = {
     "id": "P4",
     "title": "Membership <inference>",
     "statistic": "AUC",
+    "source": "ours",
     "value": 0.71,
     "low": 0.66,
     "high": 0.76,
@@ -204,16 +216,17 @@ ATTACK = {
     ],
 )
 def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, outcome, short, tone):
-    results = {**few, "usefulness": USEFULNESS}
-    results["privacy"] = {
+    privacy = {
         "schema": "distgan.privacy/1",
         "outcome": outcome,
         "sentence": "P4 told <members>.",
         "attacks": [ATTACK],
-        "others": [{**ATTACK, "id": "P9", "value": None, "note": "needs the networks"}],
+        "others": [{**ATTACK, "id": "P9", "value": None, "outcome": "report", "note": "needs the networks"}],
         "claims": ["Not a proof."],
+        "evidence": {"members": 12, "strangers": 12, "synthetic": 12, "needed": 3000},
     }
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, writer.Facts("small"), [])
+    results = Findings(fidelity=few.fidelity, usefulness=USEFULNESS, privacy=privacy)
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
     text, content = (tmp_path / "a.html").read_text(), json.loads((tmp_path / "a.json").read_text())
     assert Page(text).open == []
     for words in (
@@ -236,7 +249,8 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
 def test_a_page_without_intervals_says_so(few, tmp_path):
     rows = [{**row, "low": None, "high": None} for row in USEFULNESS["rows"]]
     gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
-    results = {**few, "usefulness": {**USEFULNESS, "rows": rows, "gaps": gaps}}
-    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, writer.Facts("small"), [])
+    useful = {**USEFULNESS, "rows": rows, "gaps": gaps}
+    results = Findings(fidelity=few.fidelity, usefulness=useful)
+    writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text

@@ -5,7 +5,7 @@ import pytest
 
 from distgan.anonymity.group_size import tracing_auc
 from distgan.evaluation.attacks import tracing
-from distgan.evaluation.attacks.tracing import Attack
+from distgan.evaluation.attacks.tracing import Attack, Sample
 
 
 def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) -> list[Attack]:
@@ -17,7 +17,7 @@ def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) ->
     beside = np.repeat(np.arange(len(sizes)), each)
     strangers = centres[beside] + rng.standard_normal((len(beside), dim))
     means = np.stack([members[groups == group].mean(axis=0) for group in range(len(sizes))])
-    return tracing.attack(members, groups, strangers, beside, means, limit=0.65)
+    return tracing.attack(Sample(members, groups), Sample(strangers, beside), means, limit=0.65)
 
 
 @pytest.mark.parametrize("size", [15, 60])
@@ -44,7 +44,9 @@ def test_means_of_others_accuse_no_group() -> None:
         groups, beside = np.repeat(np.arange(4), sizes), rng.choice(4, 300, p=sizes / sizes.sum())
         members, strangers = (centres[of] + rng.standard_normal((len(of), 8)) for of in (groups, beside))
         means = centres + rng.standard_normal((4, 8)) / np.sqrt(sizes)[:, None]
-        for each in tracing.attack(members, groups, strangers, beside, means, limit=0.65, seed=seed):
+        for each in tracing.attack(
+            Sample(members, groups), Sample(strangers, beside), means, limit=0.65, seed=seed
+        ):
             found.setdefault(each.exposure, []).append(each.auc)
     assert np.mean(found["all"]) == pytest.approx(0.5, abs=0.02)
     assert np.mean(found["smallest groups"]) == pytest.approx(0.5, abs=0.05)
@@ -58,7 +60,7 @@ def test_members_of_a_mean_are_told_from_non_members() -> None:
     averaged[:4] = True
     one = np.zeros(400, int)
     mean = members[:4].mean(axis=0)[None]
-    attacks = tracing.attack(members, one, strangers, one, mean, limit=0.65, averaged=averaged)
+    attacks = tracing.attack(Sample(members, one, averaged), Sample(strangers, one), mean, limit=0.65)
     by_name = {each.exposure: each for each in attacks}
     assert by_name["all"].auc < 0.6
     assert by_name["averaged"].auc > 0.9
@@ -73,7 +75,9 @@ def test_an_outlier_is_found_among_the_outliers() -> None:
     one = np.zeros(200, int)
     by_name = {
         each.exposure: each
-        for each in tracing.attack(members, one, strangers, one, members.mean(axis=0)[None], limit=0.65)
+        for each in tracing.attack(
+            Sample(members, one), Sample(strangers, one), members.mean(axis=0)[None], limit=0.65
+        )
     }
     assert by_name["outliers"].auc > by_name["all"].auc
 
@@ -82,11 +86,18 @@ def test_nobody_in_the_mean_is_guessing_and_few_are_too_few_to_tell() -> None:
     rng = np.random.default_rng(0)
     members, strangers = rng.standard_normal((2, 300, 6))
     one = np.zeros(300, int)
-    found = tracing.attack(members, one, strangers, one, rng.standard_normal((1, 6)), limit=0.65)[0]
+    found = tracing.attack(
+        Sample(members, one), Sample(strangers, one), rng.standard_normal((1, 6)), limit=0.65
+    )[0]
     assert found.low < 0.5 < found.high
-    few = tracing.attack(members[:6], one[:6], strangers[:6], one[:6], np.zeros((1, 6)), limit=0.65)[0]
+    few = tracing.attack(
+        Sample(members[:6], one[:6]), Sample(strangers[:6], one[:6]), np.zeros((1, 6)), limit=0.65
+    )[0]
     assert few.verdict == "too few to tell"
-    assert tracing.attack(members, one, strangers[:2], one[:2], np.zeros((1, 6)), limit=0.65) == []
+    assert (
+        tracing.attack(Sample(members, one), Sample(strangers[:2], one[:2]), np.zeros((1, 6)), limit=0.65)
+        == []
+    )
 
 
 def test_intervals_cover() -> None:

@@ -13,7 +13,8 @@ from distgan.evaluation.metrics import c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
 from distgan.evaluation.metrics.scores import BY_NAME, frechet, mmd
 from distgan.evaluation.report import verdict
-from tests.helpers.fidelity import PER_DAY, homes, row, scores
+from distgan.evaluation.results import Row, Sentence
+from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
 
 
 def of(target: np.ndarray, candidate: np.ndarray, name: str = "critic", **owners: np.ndarray) -> float:
@@ -257,13 +258,13 @@ def test_short_series_get_recurrent_scores_where_they_are_asked_for():
     sets = windows(24, 2, 0), windows(12, 2, 1), windows(24, 2, 2), windows(12, 2, 3)
     assert c2st.recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
     assert c2st.recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
-    results = fidelity.evaluate(*sets, steps_per_day=1, critic_steps=4)
-    json.dumps(results, allow_nan=False)
+    results = judge_sets(*sets, steps_per_day=1, critic_steps=4)
+    json.dumps(results.to_json(), allow_nan=False)
     for name in ("discriminative", "discriminative_32", "predictive"):
-        found = row(results, verdict.MODEL)
-        assert found["values"][name] is not None and found["noise"][name] > 0
-        assert found["noise_to"][verdict.REAL][name] > found["noise"][name]
-        assert name in results["standing"]
+        found = results.by_name[verdict.MODEL]
+        assert found.values[name] is not None and found.noise[name] > 0
+        assert found.noise_to[verdict.REAL][name] > found.noise[name]
+        assert name in results.standing
 
 
 # ----------------------------------------------------------------------------------------------------- floors
@@ -305,9 +306,9 @@ def test_the_spectrum_floor_has_the_spectrum_and_days_keep_the_day():
 def test_the_verdict_says_when_a_baseline_is_as_good():
     train, holdout = homes(40, seed=1), homes(14, seed=2)
     poor = baselines.make_baselines(train, 40, PER_DAY, 0)[verdict.MEAN_CURVE]()
-    told = fidelity.evaluate(train, holdout, poor, homes(12, seed=4), steps_per_day=PER_DAY)["verdict"]
-    assert any(s["tone"] == "bad" and "baseline without a network" in s["text"] for s in told)
-    assert any(s["tone"] == "bad" and "convolution critic is right about" in s["text"] for s in told)
+    told = judge_sets(train, holdout, poor, homes(12, seed=4)).verdict
+    assert any(s.tone == "bad" and "baseline without a network" in s.text for s in told)
+    assert any(s.tone == "bad" and "convolution critic is right about" in s.text for s in told)
 
 
 def test_wilsons_interval_is_his():
@@ -318,32 +319,31 @@ def test_wilsons_interval_is_his():
 # ------------------------------------------------------------------------------------- the critic's sentence
 
 
-def heard(model: float, real: float, owners: int) -> dict[str, str]:
+def heard(model: float, real: float, owners: int) -> Sentence:
     """The sentence on a critic that is right so often about the model and about other real series."""
 
-    def said(name: str, value: float) -> dict:
+    def said(name: str, value: float) -> Row:
         values = {**dict.fromkeys(BY_NAME), "critic": value}
         noise = dict.fromkeys(BY_NAME, 0.02)
-        return {"name": name, "values": values, "noise": noise, "noise_to": {verdict.REAL: noise}}
+        return Row(name=name, meaning="", n=9, values=values, noise=noise, noise_to={verdict.REAL: noise})
 
     rows = {name: said(name, value) for name, value in ((verdict.MODEL, model), (verdict.REAL, real))}
     return verdict._critic(rows, owners)
 
 
 def test_the_critics_interval_counts_owners():
-    assert (heard(0.56, 0.5, 4)["tone"], heard(0.56, 0.5, 200)["tone"]) == ("good", "warn")
+    assert (heard(0.56, 0.5, 4).tone, heard(0.56, 0.5, 200).tone) == ("good", "warn")
     windows = np.repeat(homes(4, seed=2), 3, axis=0) * np.float32(1.1)
-    table = fidelity.evaluate(
+    table = judge_sets(
         homes(12, seed=1),
         windows,
         homes(12, seed=3),
         homes(4, seed=4),
-        steps_per_day=PER_DAY,
         owner_of={"holdout": np.repeat(np.arange(4), 3)},
     )
-    sentence = next(s["text"] for s in table["verdict"] if "critic" in s["text"])
-    low, high = verdict._wilson(row(table, verdict.MODEL)["values"]["critic"], 2 * 4)
-    assert table["n"]["target_owners"] == 4 and f"{low:.0%} to {high:.0%}" in sentence
+    sentence = next(s.text for s in table.verdict if "critic" in s.text)
+    low, high = verdict._wilson(values_of(table, verdict.MODEL)["critic"], 2 * 4)
+    assert table.n.target_owners == 4 and f"{low:.0%} to {high:.0%}" in sentence
 
 
 def test_other_real_series_are_not_told_apart_by_who_owns_them():
@@ -355,14 +355,12 @@ def test_other_real_series_are_not_told_apart_by_who_owns_them():
     )
     kept = {"holdout": owner[:60], "reference": owner[60:]}
     critic = {
-        known: row(
-            fidelity.evaluate(*sets, steps_per_day=PER_DAY, owner_of=kept if known else None), verdict.REAL
-        )["values"]["critic"]
+        known: values_of(judge_sets(*sets, owner_of=kept if known else {}), verdict.REAL)["critic"]
         for known in (False, True)
     }
     assert critic[False] > 0.7 > critic[True] + 0.1
 
 
 def test_a_model_is_not_blamed_where_real_series_are_told_apart_as_often():
-    assert heard(0.8, 0.82, 200)["tone"] == "good"
-    assert heard(0.95, 0.6, 4)["tone"] == "bad"
+    assert heard(0.8, 0.82, 200).tone == "good"
+    assert heard(0.95, 0.6, 4).tone == "bad"

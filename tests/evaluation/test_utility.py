@@ -8,15 +8,18 @@ from sklearn.linear_model import Ridge
 
 from distgan.evaluation.metrics import utility
 from distgan.evaluation.metrics.intervals import over_owners
+from distgan.evaluation.results import Interval, Utility, UtilityRow
 from tests.helpers.fidelity import homes
 
 PER_DAY = 24.0
 
 
-def found(train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, **more) -> tuple[dict, dict]:
+def found(
+    train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, **more
+) -> tuple[Utility, dict[str, UtilityRow]]:
     results = utility.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY, **more)
-    json.dumps(results, allow_nan=False)
-    return results, {row["name"]: row for row in results["rows"]}
+    json.dumps(results.to_json(), allow_nan=False)
+    return results, {row.name: row for row in results.rows}
 
 
 def test_samples_are_weeks_and_the_days_after_them():
@@ -54,7 +57,7 @@ def test_quiet_weeks_do_not_drown_the_others():
         return series
 
     rows = found(holidays(1), holidays(2), holidays(3))[1]
-    assert rows[utility.REAL]["value"] < 0.95
+    assert rows[utility.REAL].value < 0.95
 
 
 def test_errors_are_those_of_a_ridge_written_out():
@@ -69,26 +72,26 @@ def test_errors_are_those_of_a_ridge_written_out():
         for i in range(4)
     ]
     rows = found(train, holdout, homes(10, seed=3))[1]
-    assert rows[utility.REAL]["value"] == pytest.approx(np.mean(errors), rel=1e-4)
-    assert rows[utility.NAIVE]["value"] == 1
+    assert rows[utility.REAL].value == pytest.approx(np.mean(errors), rel=1e-4)
+    assert rows[utility.NAIVE].value == 1
 
 
 def test_a_true_sampler_is_as_useful_as_real_series_and_baselines_are_not():
     results, rows = found(homes(40, seed=1), homes(20, seed=2), homes(40, seed=3))
-    assert abs(results["gaps"]["synthetic - real"]["value"]) < 0.02
-    assert rows[utility.SYNTHETIC]["value"] < 0.85
-    assert rows["shuffled hours"]["value"] > rows[utility.SYNTHETIC]["value"] + 0.1
-    assert results["tone"] == "good"
+    assert abs(results.gaps["synthetic - real"].value) < 0.02
+    assert rows[utility.SYNTHETIC].value < 0.85
+    assert rows["shuffled hours"].value > rows[utility.SYNTHETIC].value + 0.1
+    assert results.tone == "good"
     for row in rows.values():
-        assert row["low"] <= row["value"] <= row["high"]
+        assert row.low <= row.value <= row.high
     assert "copier" not in rows
 
 
 def test_white_noise_teaches_nothing_and_is_called_out():
     noise = np.random.default_rng(0).gamma(4, 0.25, (40, 42 * 24, 1)).astype(np.float32)
     results, _ = found(homes(40, seed=1), homes(20, seed=2), noise)
-    gap = results["gaps"]["synthetic - real"]
-    assert gap["low"] > 0 and results["tone"] == "bad"
+    gap = results.gaps["synthetic - real"]
+    assert gap.low > 0 and results.tone == "bad"
 
 
 @pytest.mark.parametrize(
@@ -102,9 +105,7 @@ def test_white_noise_teaches_nothing_and_is_called_out():
     ],
 )
 def test_only_a_sure_loss_is_a_problem(real, gap, low, tone):
-    rows = [{"name": "real", "value": real}, {"name": "synthetic", "value": real + gap}]
-    gaps = {"synthetic - real": {"value": gap, "low": low, "high": 2 * gap - low}}
-    assert utility.format_sentence({"rows": rows, "gaps": gaps})["tone"] == tone
+    assert utility.choose_tone(Interval(value=gap, low=low, high=2 * gap - low), 1 - real) == tone
 
 
 def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
@@ -112,25 +113,25 @@ def test_a_true_sampler_of_what_cannot_be_forecast_is_not_blamed():
     rng = np.random.default_rng(0)
     steps = [np.cumsum(rng.standard_normal((n, 240, 1)), 1).astype(np.float32) for n in (40, 20, 40)]
     results = utility.evaluate(*steps, steps_per_day=1)
-    real = next(row["value"] for row in results["rows"] if row["name"] == utility.REAL)
-    assert real > 0.99 and results["tone"] in ("good", "note")
+    real = next(row.value for row in results.rows if row.name == utility.REAL)
+    assert real > 0.99 and results.tone in ("good", "note")
 
 
 def test_more_true_series_help_where_real_ones_are_few():
     results, rows = found(homes(1, seed=1, days=30), homes(20, seed=2, days=30), homes(60, seed=3, days=30))
-    assert results["gaps"]["gain"]["low"] > 0
-    assert rows[utility.BOTH]["value"] < rows[utility.REAL]["value"]
+    assert results.gaps["gain"].low > 0
+    assert rows[utility.BOTH].value < rows[utility.REAL].value
 
 
 def test_intervals_are_over_owners():
     train, holdout, synthetic = homes(20, seed=1), homes(24, seed=2), homes(20, seed=3)
     many, _ = found(train, holdout, synthetic)
     few, _ = found(train, holdout, synthetic, holdout_owners=np.repeat([0, 1, 2], 8))
-    assert (many["n"]["owners"], few["n"]["owners"]) == (24, 3)
-    assert few["n"]["samples"] == many["n"]["samples"]
+    assert (many.n.owners, few.n.owners) == (24, 3)
+    assert few.n.samples == many.n.samples
     one, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
-    assert rows[utility.SYNTHETIC]["low"] is None and one["tone"] == "note"
-    assert "one owner: no interval" in one["sentence"]
+    assert rows[utility.SYNTHETIC].low is None and one.tone == "note"
+    assert "one owner: no interval" in one.sentence
 
 
 @pytest.mark.parametrize("owners", [2, 4, 12])
@@ -157,9 +158,9 @@ def test_any_series_have_a_task(days, per_day, channels, horizon):
     sets = [homes(n, seed=n, days=days, channels=channels) for n in (9, 5, 12)]
     sets[0][0, :50] = np.nan
     results = utility.evaluate(*sets, steps_per_day=per_day)
-    assert results["horizon"] == horizon
-    assert all(np.isfinite(row["value"]) for row in results["rows"])
-    json.dumps(results, allow_nan=False)
+    assert results.horizon == horizon
+    assert all(np.isfinite(row.value) for row in results.rows)
+    json.dumps(results.to_json(), allow_nan=False)
 
 
 def test_there_is_no_task_in_a_few_steps_nor_in_constants():
@@ -168,4 +169,4 @@ def test_there_is_no_task_in_a_few_steps_nor_in_constants():
     flat = [np.ones((n, 480, 1), np.float32) for n in (9, 5, 12)]
     assert utility.evaluate(*flat, steps_per_day=24) is None
     results, rows = found(flat[0], homes(5), flat[2])
-    assert utility.REAL not in rows and results["tone"] == "note"
+    assert utility.REAL not in rows and results.tone == "note"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.results import Scores, ScoreTable
 
 PER_DAY = 24.0
 
@@ -23,5 +24,11 @@ def scores(target: np.ndarray, candidate: np.ndarray, train: np.ndarray | None =
     return measure.scores(measure.traits(candidate))
 
 
-def row(results: dict, name: str) -> dict:
-    return next(row for row in results["rows"] if row["name"] == name)
+def judge_sets(*sets: np.ndarray, **more) -> ScoreTable:
+    """Score training, held-out, synthetic and perhaps reference series [n, L, C]; hourly by default."""
+    chosen = {name: more.pop(name) for name in ("owners", "owner_of") if name in more}
+    return fidelity.evaluate(fidelity.Sets(*sets, **chosen), more.pop("steps_per_day", PER_DAY), **more)
+
+
+def values_of(results: ScoreTable, name: str) -> Scores:
+    return results.by_name[name].values

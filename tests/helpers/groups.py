@@ -14,6 +14,7 @@ from distgan.anonymity.dp.bank import Budget, noisy_moments, noisy_sums
 from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.dp.mechanism import UNIT, Noise
 from distgan.anonymity.groups import (
+    GroupedSeries,
     Members,
     merge_small_groups,
 )
@@ -39,6 +40,15 @@ def household_data(
         "loads": rng.lognormal(0, 1, n),
         "groups": labels,
     }
+
+
+def grouped(data: dict[str, Any]) -> GroupedSeries:
+    """`data` as `household_data` gives it, perhaps with entities."""
+    return GroupedSeries(**{name: value for name, value in data.items() if name != "attributes"})
+
+
+def make_bank_of(data: dict[str, Any], settings: config.Bank) -> Bank:
+    return make_bank(grouped(data), data["attributes"], settings)
 
 
 class Ranks:
@@ -88,13 +98,12 @@ SLACK = 1 + 1e-11
 
 
 def bank_of(settings: config.Bank | None = None, **changes: Any) -> Bank:
-    return make_bank(**household_data(**changes), settings=settings or settings_of_bank())
+    return make_bank_of(household_data(**changes), settings or settings_of_bank())
 
 
 def members_of(settings: config.Bank | None = None, **changes: Any) -> Members:
     data = household_data(**changes)
-    channels = data.pop("attributes").shape[1]
-    return merge_small_groups(**data, settings=settings or settings_of_bank(), channels=channels)
+    return merge_small_groups(grouped(data), settings or settings_of_bank(), data["attributes"].shape[1])
 
 
 HEAD = Head(4, "0" * 32)

@@ -1,10 +1,12 @@
 """Mixtures of points, and their clusters."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
-from distgan.anonymity.clustering import Clustering, kmeans
+from distgan.anonymity.clustering import Clustering, KMeans, kmeans
 
 
 def mixture(n: int, dim: int = 6, parts: int = 8, seed: int = 0) -> np.ndarray:
@@ -18,5 +20,6 @@ def in_blocks(points: np.ndarray, size: int = 100) -> Callable[[], Iterator[np.n
 
 
 def cluster(points: np.ndarray, k: int, **changes: object) -> Clustering:
-    told = {"iterations": 50, "restarts": 3, "seed": 0} | changes
-    return kmeans(in_blocks(points), k, **told)  # type: ignore[arg-type]
+    told: dict[str, Any] = {"iterations": 50, "restarts": 3, "seed": 0} | changes
+    search = KMeans(**{field.name: told.pop(field.name) for field in fields(KMeans) if field.name in told})
+    return kmeans(in_blocks(points), k, search=search, **told)

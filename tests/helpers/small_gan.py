@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from distgan import rng
-from distgan.engine import checkpoint, trainer
+from distgan.engine import checkpoint, trainer, training
 from distgan.engine.ema import decay
+from distgan.engine.training import Job
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel
@@ -88,8 +89,8 @@ def make(parallel: Parallel) -> dict[str, OptimizedNetwork]:
     return {name: parallel.prepare(name, network, Adam(1e-2)) for name, network in networks.items()}
 
 
-def rates(step: int) -> dict[str, trainer.Rate]:
-    return {"critic": trainer.Rate(1e-2 / (1 + step), 0.9 + 0.004 * step)}
+def rates(step: int) -> dict[str, training.Rate]:
+    return {"critic": training.Rate(1e-2 / (1 + step), 0.9 + 0.004 * step)}
 
 
 def train(
@@ -98,7 +99,7 @@ def train(
     trainees = make(parallel)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
     fields = ("report_every", "sample_every", "checkpoint_every", "clip", "max_skips", "max_rollbacks")
-    schedule = trainer.Schedule(
+    schedule = training.Schedule(
         steps,
         BATCH,
         rates,
@@ -108,7 +109,12 @@ def train(
     )
     run = Run(folder)
     return trainer.fit(
-        game, trainees, loader or Loader(), parallel, schedule, run=run, stage="gan", seed=SEED, **options
+        game,
+        trainees,
+        loader or Loader(),
+        parallel,
+        schedule,
+        job=Job(run=run, stage="gan", seed=SEED, **options),
     )
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from distgan import rng
-from distgan.engine import trainer
+from distgan.engine import trainer, training
+from distgan.engine.training import Job
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel
@@ -103,8 +104,8 @@ def make(parallel: Parallel, spectral: bool) -> dict[str, OptimizedNetwork]:
     return {name: parallel.prepare(name, network, Adam(1e-2, 0.5, 0.9)) for name, network in networks.items()}
 
 
-def schedule(**changes: Any) -> trainer.Schedule:
-    usual = trainer.Schedule(
+def schedule(**changes: Any) -> training.Schedule:
+    usual = training.Schedule(
         steps=STEPS, batch_size=GLOBAL_BATCH, rates=lambda step: {}, decay=lambda step: 0.9, clip=0.3
     )
     return replace(usual, report_every=1, checkpoint_every=100, max_skips=4, **changes)
@@ -114,7 +115,9 @@ def train(parallel: Parallel, folder: Path, spectral: bool, loader: Loader | Non
     trainees = make(parallel, spectral)
     game = Game({name: trainee.network for name, trainee in trainees.items()})
     loader = loader or Loader(parallel.rank, parallel.world_size)
-    trainer.fit(game, trainees, loader, parallel, schedule(), run=Run(folder), stage="gan", seed=SEED)
+    trainer.fit(
+        game, trainees, loader, parallel, schedule(), job=Job(run=Run(folder), stage="gan", seed=SEED)
+    )
     return folder
 
 

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from distgan import config, models, rng
 from distgan.data.loader import Batch
-from distgan.engine import trainer
+from distgan.engine import trainer, training
+from distgan.engine.training import Job
 from distgan.models import make_objective
+from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
@@ -98,7 +100,7 @@ def one_of_two(batch: Batch) -> Tensor:
 
 def play(settings: config.Config, networks: dict[str, nn.Module], *more: Any) -> Any:
     condition = one_of_two if settings.model.name in ("nr_gan", *LABELS) else condition_of
-    return make_objective(settings, networks, condition, *more)
+    return make_objective(settings, networks, Conditions(condition), *more)
 
 
 class Loader:
@@ -120,11 +122,13 @@ def train(
     torch.manual_seed(SEED)
     networks = built(settings, LENGTH, CHANNELS)
     trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
-    objective = play(settings, {key: t.network for key, t in trainees.items()}, parallel.mean)
-    schedule = trainer.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
+    objective = play(settings, {key: t.network for key, t in trainees.items()}, Arithmetic(parallel.mean))
+    schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)
-    return trainer.fit(objective, trainees, loader, parallel, schedule, run=run, stage="gan", seed=SEED)
+    return trainer.fit(
+        objective, trainees, loader, parallel, schedule, job=Job(run=run, stage="gan", seed=SEED)
+    )
 
 
 def trained_on(

@@ -30,6 +30,7 @@ import torch
 
 from distgan import config
 from distgan.engine import checkpoint, trainer
+from distgan.engine.training import Job
 from distgan.errors import answer
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
@@ -232,7 +233,9 @@ def rank(folder: Path, steps: int, begins: Callable[[int, torch.Tensor], None] =
     game = two.Game({name: trainee.network for name, trainee in trainees.items()})
     schedule = replace(two.schedule(), steps=steps, report_every=100, checkpoint_every=20)
     loader = two.Loader(parallel.rank, parallel.world_size, begins)
-    trainer.fit(game, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=two.SEED)
+    trainer.fit(
+        game, trainees, loader, parallel, schedule, job=Job(run=Run(folder), stage="gan", seed=two.SEED)
+    )
     parallel.close()
 
 

@@ -21,6 +21,7 @@ from distgan.errors import UserError
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import results, scores
+from distgan.sweep.files import SweepFiles
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 from tests.helpers.sweeps import RATE, overrides
@@ -194,7 +195,7 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
     assert states.pop(victim.name)[0] == "failed"
     assert list(states.values()) == [("ended", 40), ("ended", 40)]
     assert (done.folder / "done" / "gan.json").stat().st_mtime_ns == stood
-    events = [json.loads(line) for line in (run.home / results.STATES).read_text().splitlines()]
+    events = [json.loads(line) for line in SweepFiles(run.home).states.read_text().splitlines()]
     assert "retried" in [event["state"] for event in events if event["trial"] == victim.name]
 
 

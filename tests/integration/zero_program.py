@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.parametrizations import spectral_norm
 
+from distgan.engine.training import Job
+from distgan.objectives.adversarial import Arithmetic, Conditions, Rules
 from distgan.parallel import optimized_network
 from distgan.parallel import processes as processes_module
 
@@ -26,7 +28,7 @@ if __name__ == "__main__":
 
 from distgan import config, rng
 from distgan.data.loader import Batch
-from distgan.engine import checkpoint, trainer
+from distgan.engine import checkpoint, trainer, training
 from distgan.models import layers, multiscale
 from distgan.objectives.adversarial import Adversarial
 from distgan.parallel import zero
@@ -122,14 +124,13 @@ def make(
     trainees = {name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()}
     objective = Adversarial(
         {name: trainee.network for name, trainee in trainees.items()},
-        noise_dim=noise_dim,
-        condition=lambda batch: torch.stack(
-            [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
+        conditions=Conditions(
+            generated=lambda batch: torch.stack(
+                [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
+            )
         ),
-        settings=settings.objective,
-        seed=SEED,
-        across=parallel.mean,
-        dtype=parallel.dtype,
+        rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
+        arithmetic=Arithmetic(across=parallel.mean, dtype=parallel.dtype),
     )
     return objective, trainees
 
@@ -161,10 +162,10 @@ def train_with(
     changes: dict[str, Any],
 ) -> dict[str, torch.nn.Module]:
     objective, trainees = make(parallel, settings, game)
-    schedule = trainer.Schedule(
+    schedule = training.Schedule(
         steps,
         GLOBAL_BATCH,
-        rates=lambda step: {name: trainer.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
+        rates=lambda step: {name: training.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
         decay=lambda step: 0.9,
         clip=5.0,
         report_every=1,
@@ -174,7 +175,7 @@ def train_with(
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
     schedule = replace(schedule, **changes)
     return trainer.fit(
-        objective, trainees, loader, parallel, schedule, run=Run(folder), stage="gan", seed=SEED
+        objective, trainees, loader, parallel, schedule, job=Job(run=Run(folder), stage="gan", seed=SEED)
     )
 
 

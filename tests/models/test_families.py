@@ -18,6 +18,7 @@ from distgan.commands import release
 from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import UserError
+from distgan.objectives.adversarial import Conditions
 from distgan.run import Run
 from tests.helpers.households import population
 from tests.helpers.settings import ROOT, TINY
@@ -89,7 +90,9 @@ def test_family_of_one_file_plays_its_own_game_and_its_checkpoints_load(
     monkeypatch.chdir(place)
     settings = config.load("run/config.yaml")
     networks = models.build(settings, 336, 1)
-    phases = models.make_objective(settings, networks, lambda batch: batch.series[:, 0]).phases
+    phases = models.make_objective(
+        settings, networks, conditions=Conditions(generated=lambda batch: batch.series[:, 0])
+    ).phases
     assert [(phase.name, phase.every) for phase in phases] == [("discriminator", 1), ("generator", 2)]
     found = checkpoint.load_latest(Run(Path("run")).checkpoints("gan"))
     assert found is not None and found.step == 6

@@ -8,6 +8,7 @@ from distgan import models
 from distgan.data.loader import Batch
 from distgan.models import make_objective
 from distgan.models.timegan import Game as TimeGAN
+from distgan.objectives.adversarial import Conditions
 from distgan.objectives.losses import of_global_means
 from tests.helpers.zoo import (
     a_batch,
@@ -30,7 +31,9 @@ def test_a_curved_mean_has_the_global_gradient() -> None:
 def timegan(*more: str) -> TimeGAN:
     torch.manual_seed(0)
     settings = small("timegan", *more)
-    objective = make_objective(settings, models.build(settings, 10, 2, labels=3), condition_of)
+    objective = make_objective(
+        settings, models.build(settings, 10, 2, labels=3), conditions=Conditions(generated=condition_of)
+    )
     assert isinstance(objective, TimeGAN)
     return objective
 
@@ -85,7 +88,9 @@ def test_timegan_has_three_parts_and_two_generator_updates_for_one() -> None:
 def test_crnn_gan_by_hand() -> None:
     torch.manual_seed(0)
     settings = small("crnn_gan", "objective.loss=nonsaturating", "objective.penalty.kind=none")
-    objective = make_objective(settings, models.build(settings, 10, 2), condition_of)
+    objective = make_objective(
+        settings, models.build(settings, 10, 2), conditions=Conditions(generated=condition_of)
+    )
     batch = whole_batch()
     pretraining, critic, generator = objective.phases
     fake = objective.networks["generator"](objective.noise(batch, "generator noise"), None)

@@ -9,7 +9,7 @@ from torch import Tensor
 from distgan import config, models
 from distgan.objectives.derivatives import twice_differentiable
 from distgan.objectives.losses import LOSSES, evidence_lower_bound, masked_mean, mode_seeking, moment_distance
-from distgan.objectives.penalties import exact, finite_difference, interpolated
+from distgan.objectives.penalties import distance_to_norm, exact, finite_difference, interpolate
 
 REAL, FAKE = torch.tensor([[2.0], [0.0]]), torch.tensor([[-1.0], [1.0]])
 
@@ -65,7 +65,9 @@ def test_penalties_of_a_linear_discriminator_are_its_squared_norm() -> None:
         linear(weight), torch.zeros(20000, 50, 2), torch.zeros(20000, 1), directions, 0.005
     )
     assert estimate.mean().item() == pytest.approx(norm, rel=0.03)
-    between = interpolated(linear(weight), series, -series, condition, mask, torch.rand(4), target=2.0)
+    between = distance_to_norm(
+        linear(weight), interpolate(series, -series, torch.rand(4)), condition, mask, target=2.0
+    )
     assert between.tolist() == pytest.approx([(norm**0.5 / 2 - 1) ** 2] * 4, rel=1e-4)
 
 
@@ -75,7 +77,9 @@ def test_no_penalty_is_of_places_that_are_missing() -> None:
     mask = (torch.rand(3, 50, 1) < 0.5).float()
     norms = (weight * mask).square().sum((1, 2))
     torch.testing.assert_close(exact(linear(weight), series, condition, mask), norms)
-    between = interpolated(linear(weight), series, -series, condition, mask, torch.rand(3), target=2.0)
+    between = distance_to_norm(
+        linear(weight), interpolate(series, -series, torch.rand(3)), condition, mask, target=2.0
+    )
     torch.testing.assert_close(between, (norms.sqrt() / 2 - 1).square())
 
 

@@ -19,6 +19,7 @@ from distgan.data.store.latents import LatentStore
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import encode
 from distgan.pipeline.build_bank import assign_non_members
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.private_ledger import open_ledger
 from distgan.pipeline.training_data import TrainingData
 from distgan.run import Run
@@ -213,7 +214,9 @@ def test_members_and_non_members_become_points_by_the_same_arithmetic(
     bank, members = Bank.load(run.bank), Members.load(run.clusters / "members.safetensors")
     parallel = Parallel(settings.engine)
     try:
-        points, groups = assign_non_members(settings, run, parallel, TrainingData.open(run), members, bank)
+        points, groups = assign_non_members(
+            PipelineContext(settings, run, parallel), TrainingData.open(run), members, bank
+        )
     finally:
         parallel.close()
     lengths = np.linalg.norm(LatentStore.open(run.latents).mean(), axis=1)

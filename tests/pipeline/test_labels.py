@@ -12,8 +12,9 @@ import distgan
 from distgan import cli, config, errors, models
 from distgan.anonymity import clustering, faiss_backend, manifest
 from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.conditioning import Conditioner
-from distgan.anonymity.groups import Members, merge_small_groups
+from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
 from distgan.data import ingest
 from distgan.data.loader import Batch
 from distgan.data.store.private_table import private_table, read_table
@@ -121,8 +122,8 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     groups = np.arange(120) % 2 + 2 * (np.arange(120) // 30)  # far too small ones
     attributes = np.stack([rng.random((120, 1)), 1 + rng.random((120, 1))], axis=-1)
     loads = np.ones(120)
-    bank = make_bank(points, attributes, loads, groups, settings, labels=labels)
-    members = merge_small_groups(points, loads, groups, settings, 1, labels=labels)
+    bank = make_bank(GroupedSeries(points, loads, groups, labels=labels), attributes, settings)
+    members = merge_small_groups(GroupedSeries(points, loads, groups, labels=labels), settings, 1)
     for group, label in enumerate(bank.labels):
         assert set(labels[members.groups == group]) == {label}
     assert bank.label_names == ("a", "b") and min(bank.effective) >= bank.floor
@@ -133,7 +134,9 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     assert bank.allocate(10, among)[~among].sum() == 0 and bank.allocate(10, among).sum() == 10
     with pytest.raises(UserError, match="all series labelled 'c' together make no group"):
         merge_small_groups(
-            points, loads, np.append(groups[:-1], 99), settings, 1, labels=np.append(labels[:-1], "c")
+            GroupedSeries(points, loads, np.append(groups[:-1], 99), labels=np.append(labels[:-1], "c")),
+            settings,
+            1,
         )
 
 
@@ -141,7 +144,9 @@ def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
-    found = clustering.kmeans(lambda: iter([points]), 12, iterations=10, restarts=1, seed=0, device="cpu")
+    found = clustering.kmeans(
+        lambda: iter([points]), 12, search=KMeans(iterations=10, restarts=1, seed=0, device="cpu")
+    )
     found = replace(found, assignment=faiss_backend.nearest_centroid(points, found.centroids))
     free = form_groups_by_label(points, found, np.arange(240), labels, 2)
     dear = form_groups_by_label(points, found, np.arange(240), labels, 50)
@@ -155,9 +160,13 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
     points = rng.standard_normal((80, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(80) % 2]
     attributes = np.stack([rng.random((80, 1)), 1 + rng.random((80, 1))], axis=-1)
-    members = merge_small_groups(points, np.ones(80), np.arange(80) % 2, settings, 1, labels=labels)
+    members = merge_small_groups(
+        GroupedSeries(points, np.ones(80), np.arange(80) % 2, labels=labels), settings, 1
+    )
     bank = make_bank(
-        points, attributes, members.loads, members.groups, settings, members.entities, labels=labels
+        GroupedSeries(points, members.loads, members.groups, entities=members.entities, labels=labels),
+        attributes,
+        settings,
     )
     rows = torch.arange(12)
     given = Conditioner(bank, members, training=training).drawn(rows, rows, 3)
@@ -301,28 +310,28 @@ def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> Lab
 
 def test_a_classifier_on_good_and_on_useless_series() -> None:
     real, test = moves(40, 0), moves(60, 1)
-    good = classification.classify(real, [moves(40, 2), moves(40, 3)], test)["rows"]
-    assert good["real"]["value"] > 0.95 and good["synthetic"]["value"] > 0.95
-    assert good["commonest label"]["value"] == pytest.approx(0.5)
-    assert good["gain"]["value"] == pytest.approx(good["real + synthetic"]["value"] - good["real"]["value"])
-    swapped = classification.classify(real, [moves(40, 2, (2.0, 8.0))], test)["rows"]
-    assert swapped["synthetic"]["value"] < 0.05  # labels the wrong way round: it recognises nothing
+    good = classification.classify(real, [moves(40, 2), moves(40, 3)], test).rows
+    assert good["real"].value > 0.95 and good["synthetic"].value > 0.95
+    assert good["commonest label"].value == pytest.approx(0.5)
+    assert good["gain"].value == pytest.approx(good["real + synthetic"].value - good["real"].value)
+    swapped = classification.classify(real, [moves(40, 2, (2.0, 8.0))], test).rows
+    assert swapped["synthetic"].value < 0.05  # labels the wrong way round: it recognises nothing
     row = swapped["real + synthetic"]
-    assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+    assert 0 <= row.low <= row.value <= row.high <= 1
 
 
 def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
     """Two owners, one always right and one always wrong: anything from 0 to 1."""
     owners = np.repeat([0, 1], 10)
     found = classification._interval((owners == 0).astype(float), owners)
-    assert (found["value"], found["low"], found["high"]) == (0.5, 0, 1)
+    assert (found.value, found.low, found.high) == (0.5, 0, 1)
 
 
 def test_one_owner_has_no_interval() -> None:
     test = moves(60, 1)
     alone = Labelled(test.series, test.labels, np.zeros(60, int))
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
-    assert found["rows"]["gain"]["low"] is None
+    assert found.rows["gain"].low is None
     assert classification.format_table(found).count("one owner: no interval") == 5
 
 

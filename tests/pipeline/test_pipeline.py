@@ -13,9 +13,11 @@ from distgan import cli, config
 from distgan.anonymity.manifest import find_violations
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
+from distgan.evaluation.metrics import fidelity
 from distgan.evaluation.report import verdict
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import evaluate
+from distgan.pipeline.context import PipelineContext
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.runs import arguments, copy, weights
@@ -78,9 +80,9 @@ def test_of_large_sets_only_what_is_compared_is_read(
 ) -> None:
     again, measured, seen = copy(run, tmp_path / "run"), evaluate.compute_scores, {}
 
-    def watched(sets: dict[str, np.ndarray], made: np.ndarray, *rest: object) -> object:
-        seen.update({name: len(values) for name, values in {**sets, "synthetic": made}.items()})
-        return measured(sets, made, *rest)
+    def watched(sets: fidelity.Sets, *rest: object) -> object:
+        seen.update({name: len(values) for name, values in sets.arrays.items()})
+        return measured(sets, *rest)
 
     monkeypatch.setattr(evaluate, "compute_scores", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
@@ -127,7 +129,7 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
 
     generate.load_generator = watched
     try:
-        list(generate.sample_batches(settings, run, bank, Parallel(settings.engine)))
+        list(generate.sample_batches(PipelineContext(settings, run, Parallel(settings.engine)), bank))
     finally:
         generate.load_generator = load
     conditions = np.concatenate(seen)
@@ -156,7 +158,9 @@ def test_samples_have_the_location_and_scale_of_their_condition(
     settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
     for used in (load, wild):
         monkeypatch.setattr(generate, "load_generator", used)
-        for scaled, told in generate.sample_batches(settings, run, bank, Parallel(settings.engine)):
+        for scaled, told in generate.sample_batches(
+            PipelineContext(settings, run, Parallel(settings.engine)), bank
+        ):
             assert np.abs(scaled).max() <= 1
             found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, told))
             np.testing.assert_allclose(found, told, rtol=0.05, atol=0.05 * told[..., 1].max())

@@ -12,8 +12,10 @@ from distgan import cli, config, models
 from distgan.errors import UserError
 from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
+from distgan.objectives.adversarial import Conditions
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
+from distgan.planning.report import Rounds
 from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
@@ -126,7 +128,7 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
     condition = torch.zeros(SERIES, models.condition_width(settings, 1))
-    objective = make_objective(settings, networks, condition=lambda batch: condition)
+    objective = make_objective(settings, networks, conditions=Conditions(generated=lambda batch: condition))
     peak = products = 0.0
     for phase in objective.phases:
         for name, network in networks.items():
@@ -227,11 +229,11 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages_are_those_of_ring_and_zero() -> None:
     count, world = 1000, 4
     part = 3 / 4
-    assert report.step_traffic(small(), count, 0, 1, 1, 1.0, 4.0) == (0.0, 0.0)
-    assert report.step_traffic(small(), count, 0, world, 3, 1.0, 4.0) == (2 * part * 4 * count, 1.0)
-    assert report.step_traffic(small(), count, 2, world, 3, 1.0, 4.0)[0] == (3 + 1) * part * 4 * count
+    assert report.step_traffic(small(), count, 0, 1, Rounds(1, 1.0, 4.0)) == (0.0, 0.0)
+    assert report.step_traffic(small(), count, 0, world, Rounds(3, 1.0, 4.0)) == (2 * part * 4 * count, 1.0)
+    assert report.step_traffic(small(), count, 2, world, Rounds(3, 1.0, 4.0))[0] == (3 + 1) * part * 4 * count
     half = small("engine.precision=bf16", "engine.zero=3")
-    assert report.step_traffic(half, count, 3, world, 3, 1.0, 4.0)[0] == (3 + 12) * part * 2 * count
+    assert report.step_traffic(half, count, 3, world, Rounds(3, 1.0, 4.0))[0] == (3 + 12) * part * 2 * count
 
 
 def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -> None:

@@ -6,8 +6,20 @@ from pathlib import Path
 import pytest
 
 from distgan.errors import UserError
+from distgan.evaluation.report.verdict import MODEL, REAL
+from distgan.evaluation.results import (
+    Counts,
+    Evidence,
+    Facts,
+    Groups,
+    PrivacyResult,
+    Report,
+    Row,
+    ScoreTable,
+)
 from distgan.run import Run
 from distgan.sweep import results, scores
+from distgan.sweep.files import SweepFiles
 from distgan.sweep.trial import Evaluation
 
 
@@ -21,14 +33,21 @@ def report(
     """A report with the given values; scores left out do not exist for the data."""
     run.folder.mkdir(parents=True, exist_ok=True)
     every = dict.fromkeys(scores.BY_NAME)
-    noises = {"real hold-out": dict.fromkeys(every, noise)}
+    noises = {REAL: dict.fromkeys(every, noise)}
     rows = [
-        {"name": "model", "values": {**every, **model}, "noise_to": noises},
-        {"name": "real hold-out", "values": {**every, **real}, "noise": dict.fromkeys(every, noise)},
+        Row(name=name, meaning="", n=9, values={**every, **values}, noise=noises[REAL], noise_to=noises)
+        for name, values in ((MODEL, model), (REAL, real))
     ]
-    facts = {"groups": {"tracing_auc": [0.55, 0.61]}}
-    content = {"facts": facts, "fidelity": {"rows": rows}, "privacy": privacy}
-    run.scores.write_text(json.dumps(content))
+    counts = Counts(**dict.fromkeys(Counts.model_fields, 9))
+    measured = {"n": counts, "owners": {}, "real_row": "", "scores": [], "rows": rows, "lags": {}}
+    table = ScoreTable(**measured, standing={}, blind_to_copier=[], verdict=[])
+    facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
+    attacks = None
+    if privacy is not None:
+        evidence = Evidence(members=9, strangers=9, synthetic=9, needed=3000)
+        attacks = PrivacyResult(**privacy, attacks=[], others=[], claims=[], evidence=evidence)
+    shown = {"facts": facts, "answers": [], "headline": [], "pictures": []}
+    run.scores.write_text(json.dumps(Report(fidelity=table, privacy=attacks, **shown).to_json()))
     return run
 
 
@@ -101,7 +120,7 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
 def test_a_torn_line_and_the_time_between_two_calls_do_not_count(tmp_path: Path) -> None:
     events = [("", "begun", 0), ("a", "running", 10), ("", "begun", 500), ("a", "ended", 507)]
     lines = [json.dumps({"trial": name, "state": state, "time": when}) for name, state, when in events]
-    (tmp_path / results.STATES).write_text("\n".join(lines) + '\n{"trial": "a", "sta')
+    SweepFiles(tmp_path).states.write_text("\n".join(lines) + '\n{"trial": "a", "sta')
     assert results.seconds_spent(Run(tmp_path)) == 17
     results.record_state(Run(tmp_path), "a", "stopped")  # on a line of its own
     assert results._states(Run(tmp_path)) == {"": "begun", "a": "stopped"}

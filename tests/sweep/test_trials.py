@@ -12,6 +12,7 @@ from distgan.errors import UserError
 from distgan.files import read_json
 from distgan.run import Run
 from distgan.sweep import results, runner, trial
+from distgan.sweep.files import SweepFiles
 from distgan.sweep.trial import Trial
 from tests.helpers.sweeps import RATE, overrides, settings
 
@@ -24,7 +25,7 @@ def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[c
     chosen = settings(
         home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
     )
-    runner.make_shared(chosen, home / "shared")
+    runner.make_shared(chosen, SweepFiles(home).shared)
     return chosen, home
 
 

@@ -32,7 +32,6 @@ YEARS = tuple(days * 24 * per_hour for days in (365, 366) for per_hour in (1, 2,
 ACCEPT_ROWS = "transposed"  # in data.accept: a year of rows are series all the same
 
 Index = tuple[slice, ...]
-ReadPart = Callable[[Index], np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from distgan.data.store.reader import Store
 from distgan.data.tables import csv_source, parquet_source
 from distgan.errors import UserError, writing
 from distgan.preflight import is_pattern, match_files, refuse_absent
+from distgan.run import is_store
 
 DEMO = "auckland"
 
@@ -93,7 +94,7 @@ def _refuse_resampling(source: Source, settings: config.Data) -> None:
 
 
 def _folder(path: Path, settings: config.Data, place: Path) -> Source:
-    if (path / "manifest.json").exists():
+    if is_store(path):
         return store_source(path)
     if is_zarr(path):
         return zarr_source(

@@ -19,8 +19,9 @@ from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
+from distgan.run import STORE_METADATA
 
-MARKS = ("zarr.json", ".zarray", ".zgroup")
+MARKS = (STORE_METADATA, ".zarray", ".zgroup")
 ACCEPT_UNWRITTEN = "unwritten"  # in data.accept: values that were never written are the fill value
 
 
@@ -179,7 +180,7 @@ def count_unwritten(path: Path, variable: Variable) -> int:
 def _with_fill(path: Path, view: Path, fill: int) -> zarr.Array:
     """The same chunks under metadata with another fill value."""
     view.mkdir(parents=True)
-    name = ".zarray" if (path / ".zarray").exists() else "zarr.json"
+    name = ".zarray" if (path / ".zarray").exists() else STORE_METADATA
     for entry in path.iterdir():
         if entry.name != name:
             (view / entry.name).symlink_to(entry.resolve())
@@ -193,4 +194,4 @@ def _with_fill(path: Path, view: Path, fill: int) -> zarr.Array:
 
 
 def _is_metadata(file: Path) -> bool:
-    return file.name == "zarr.json" or file.name.startswith(".z")
+    return file.name == STORE_METADATA or file.name.startswith(".z")

@@ -13,6 +13,7 @@ from distgan.data.store.reader import _rows_of
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError
 from distgan.files import read_text, write_text
+from distgan.run import is_store, private_table_beside, store_beside
 
 SPLITS = ("train", "holdout", "reference")
 COLUMNS = ["row", "entity", "owner", "split"]  # and "label", where the source tells one
@@ -37,7 +38,7 @@ class Table:
 
 def private_table(store_path: Path) -> Path:
     """series.zarr -> series.private.csv, beside the store and not inside it."""
-    return store_path.with_name(f"{store_path.stem}.private.csv")
+    return private_table_beside(store_path)
 
 
 def write_table(
@@ -76,8 +77,8 @@ def read_table(path: Path) -> Table:
                 f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(SPLITS)}, "
                 f"found {','.join(line)[:80]}; {AGAIN}"
             )
-    store = path.with_name(f"{path.name.removesuffix('.private.csv')}.zarr")
-    if (store / "manifest.json").exists() and len(lines) - 1 != (rows := _rows_of(store)):
+    store = store_beside(path)
+    if is_store(store) and len(lines) - 1 != (rows := _rows_of(store)):
         raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
     return Table(*(np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]))

@@ -17,6 +17,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError, parsing
 from distgan.files import read_json, read_record
+from distgan.run import MANIFEST, STORE_METADATA
 
 BLOCK_BYTES = 64 << 20  # of a block of rows in memory, at most; one row may be more
 
@@ -276,12 +277,12 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
     """Check a folder against its manifest and give its arrays."""
     if not path.is_dir():
         raise UserError(f"no store at {path}; it is not there or not a folder")
-    if not (path / "manifest.json").exists():
+    if not (path / MANIFEST).exists():
         raise UserError(f"{path} has no manifest.json, so it is no complete distgan store; {AGAIN}")
-    manifest = read_json(path / "manifest.json")
+    manifest = read_json(path / MANIFEST)
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != _digest(manifest):
-        raise UserError(f"damaged store: {path / 'manifest.json'} fails its own checksum; {AGAIN}")
-    with parsing(path / "manifest.json", AGAIN):
+        raise UserError(f"damaged store: {path / MANIFEST} fails its own checksum; {AGAIN}")
+    with parsing(path / MANIFEST, AGAIN):
         if manifest["format"] != FORMAT:
             raise UserError(f"{path} has format {manifest['format']}; this version of distgan reads {FORMAT}")
         if manifest["kind"] != kind:
@@ -294,7 +295,7 @@ def _open_arrays(path: Path, kind: str) -> dict[str, Rows]:
 
 def _rows_of(path: Path) -> int:
     """Series of a store, by its manifest."""
-    place = path / "manifest.json"
+    place = path / MANIFEST
     with parsing(place, AGAIN):
         return int(read_record(place, "arrays")["arrays"]["values"]["rows"])
 
@@ -327,8 +328,8 @@ class Store:
         """
         path = Path(path)
         values = _open_arrays(path, "series")["values"]
-        with parsing(path / "zarr.json", AGAIN):
-            meta = Meta.from_dict(read_json(path / "zarr.json")["attributes"]["distgan"])
+        with parsing(path / STORE_METADATA, AGAIN):
+            meta = Meta.from_dict(read_json(path / STORE_METADATA)["attributes"]["distgan"])
         return cls(path, values, meta)
 
     def rows(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -28,6 +28,7 @@ from distgan.data.store.format import (
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError, writing
 from distgan.files import whole_folder, write_json
+from distgan.run import MANIFEST, STORE_METADATA
 
 AGAIN = "restore it from a copy, or remove it and run again what made it"
 
@@ -201,14 +202,14 @@ class _FolderWriter:
         group = zarr.create_group(self._folder, zarr_format=3)
         arrays = self._entries()
         group.attrs.update(self._attributes)
-        described = ["zarr.json", *(f"{name}/zarr.json" for name in arrays)]
+        described = [STORE_METADATA, *(f"{name}/{STORE_METADATA}" for name in arrays)]
         manifest = {
             "format": FORMAT,
             "kind": self.kind,
             "arrays": arrays,
             "files": {name: _crc((self._folder / name).read_bytes()).hex() for name in described},
         }
-        write_json(self._folder / "manifest.json", manifest | {"digest": _digest(manifest)})
+        write_json(self._folder / MANIFEST, manifest | {"digest": _digest(manifest)})
 
 
 class _SeriesWriter(_FolderWriter):

@@ -5,20 +5,24 @@ pass. With fewer than `EVIDENCE` members or strangers that is *insufficient* evi
 lower end, widened for all attacks together (Bonferroni), is over. `alarm` attacks go by that lower end alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Final, Literal
 
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
 
-SCHEMA = "distgan.privacy/1"
 EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs
 MOST_PROVED = 1.0  # ε that attacks may prove, where none is promised
 
-PASS, OVER, INSUFFICIENT, TOLD, SKIPPED = "pass", "over", "insufficient", "report", "skipped"
+PASS: Final = "pass"
+OVER: Final = "over"
+INSUFFICIENT: Final = "insufficient"
+TOLD: Final = "report"
+SKIPPED: Final = "skipped"
 Rule = Literal["limit", "evidence", "alarm", "report"]
 
 OURS = "this project's; no regulator fixes one"
@@ -223,67 +227,64 @@ def run(
     attacks: Sequence[Attack] = BATTERY,
     claims: Sequence[str] = CLAIMS,
     progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> PrivacyResult:
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
     enough = min(scene.members.num_owners, scene.strangers.num_owners) >= EVIDENCE
     every = []
     for attack in attacks:
         every.append(told(attack, attack.function(scene), enough))
         progress(line(every[-1]))
-    found = [each for each in every if each["outcome"] not in (TOLD, SKIPPED)]
-    outcomes = [each["outcome"] for each in found]
+    found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
+    outcomes = [each.outcome for each in found]
+    outcome: Literal["pass", "over", "insufficient"]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
-    evidence = {
-        "members": scene.members.num_owners,
-        "strangers": scene.strangers.num_owners,
-        "synthetic": len(scene.synthetic),
-        "needed": EVIDENCE,
-    }
-    return {
-        "schema": SCHEMA,
-        "outcome": outcome,
-        "sentence": sentence(outcome, found, evidence),
-        "attacks": found,
-        "others": [each for each in every if each not in found],  # without a limit, or not tried
-        "claims": list(claims),
-        "evidence": evidence,
-    }
+    evidence = Evidence(
+        members=scene.members.num_owners,
+        strangers=scene.strangers.num_owners,
+        synthetic=len(scene.synthetic),
+        needed=EVIDENCE,
+    )
+    return PrivacyResult(
+        outcome=outcome,
+        sentence=sentence(outcome, found, evidence),
+        attacks=found,
+        others=[each for each in every if each.outcome in (TOLD, SKIPPED)],  # without a limit, or not tried
+        claims=list(claims),
+        evidence=evidence,
+    )
 
 
-def told(attack: Attack, found: Found, enough: bool) -> dict[str, Any]:
+def told(attack: Attack, found: Found, enough: bool) -> AttackResult:
     """An attack's line of the result."""
     limit = attack.limit if found.limit is None else found.limit
-    measured = found.measured
-    groups = [
-        {
-            "name": name,
-            "n": each.n,
-            "non_members": each.others,
-            "value": each.value,
-            "low": each.low,
-            "high": each.high,
-        }
-        for name, each in found.groups
-    ]
-    return {
-        "id": attack.id,
-        "title": attack.title,
-        "statistic": attack.statistic,
-        "value": None if measured is None else measured.value,
-        "low": None if measured is None else measured.low,
-        "high": None if measured is None else measured.high,
-        "n": 0 if measured is None else measured.n,
-        "non_members": None if measured is None else measured.others,
-        "limit": limit,
-        "source": attack.source,
-        "outcome": judged(attack.rule, found, limit, enough),
-        "groups": groups,
-        "note": found.note,
-        "detail": found.detail,
-    }
+    return AttackResult(
+        **dict(figure(found.measured)),
+        id=attack.id,
+        title=attack.title,
+        statistic=attack.statistic,
+        limit=limit,
+        source=attack.source,
+        outcome=judged(attack.rule, found, limit, enough),
+        groups=[AttackGroup(**dict(figure(each)), name=name) for name, each in found.groups],
+        note=found.note,
+        detail=found.detail,
+    )
 
 
-def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> str:
+def figure(measured: Measured | None) -> Figure:
+    """What was measured, for the result; where nothing was, `n` is 0."""
+    if measured is None:
+        return Figure(n=0, value=None, low=None, high=None)
+    return Figure(
+        n=measured.n,
+        non_members=measured.others,
+        value=measured.value,
+        low=measured.low,
+        high=measured.high,
+    )
+
+
+def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> Outcome:
     """Over all owners and in every exposure; the worst counts."""
     if found.measured is None:
         return INSUFFICIENT if found.needed else SKIPPED
@@ -298,11 +299,11 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> str:
     return INSUFFICIENT if rule == "evidence" and not enough else PASS
 
 
-def sentence(outcome: str, found: Sequence[Mapping[str, Any]], evidence: Mapping[str, int]) -> str:
+def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence) -> str:
     """Put the verdict in plain words."""
-    who = f"{evidence['members']:,} members against {evidence['strangers']:,} strangers"
+    who = f"{evidence.members:,} members against {evidence.strangers:,} strangers"
     if outcome == OVER:
-        over = [f"{each['title'].lower()} ({each['id']})" for each in found if each["outcome"] == OVER]
+        over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
         return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."
     if outcome == INSUFFICIENT:
         return (
@@ -317,13 +318,13 @@ def state_pass(who: str) -> str:
     return f"No attack came over its limit, with {who}. That is evidence, not a proof."
 
 
-def line(told: dict[str, Any]) -> str:
+def line(result: AttackResult) -> str:
     """For a terminal."""
-    name = f"{told['id']:<5} {told['title']}"
-    if told["value"] is None:
-        return f"{name}: {told['note']}"
-    limit = "" if told["limit"] is None else f", limit {told['limit']:g}"
+    name = f"{result.id:<5} {result.title}"
+    if result.value is None:
+        return f"{name}: {result.note}"
+    limit = "" if result.limit is None else f", limit {result.limit:g}"
     return (
-        f"{name}: {told['statistic']} {told['value']:.3g} ({told['low']:.3g} to {told['high']:.3g}){limit}: "
-        f"{told['outcome']}"
+        f"{name}: {result.statistic} {result.value:.3g} ({result.low:.3g} to {result.high:.3g}){limit}: "
+        f"{result.outcome}"
     )

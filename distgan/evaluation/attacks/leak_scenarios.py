@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distgan.anonymity import clustering, faiss_backend
+from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.dp import mechanism
 from distgan.evaluation.attacks import fragment_leaks, tracing
 from distgan.evaluation.attacks.attack_data import Array, Scene, Side
 from distgan.evaluation.attacks.fragment_leaks import Kind
+from distgan.evaluation.attacks.tracing import Sample
 from distgan.rng import keyed_generator
 
 NUMBERS = 8  # of a home
@@ -75,7 +77,8 @@ def with_bank(
     scene: Scene, members: Array, strangers: Array, groups: int, heavy: Array | None = None
 ) -> Scene:
     """A bank of k-means on the homes' numbers, with its attack; `heavy` members carry their group alone."""
-    found = clustering.kmeans(lambda: iter([members]), groups, iterations=10, restarts=1, seed=scene.seed)
+    search = KMeans(iterations=10, restarts=1, seed=scene.seed)
+    found = clustering.kmeans(lambda: iter([members]), groups, search=search)
     inside = found.assignment
     beside = faiss_backend.nearest_centroid(strangers, found.centroids)
     weights = np.ones(len(members))
@@ -88,7 +91,7 @@ def with_bank(
         scene,
         members=replace(scene.members, groups=inside),
         strangers=replace(scene.strangers, groups=beside),
-        traced=traced(members, inside, strangers, beside, means, scene),
+        traced=traced(Sample(members, inside), Sample(strangers, beside), means, scene),
         static_auc=bound(NUMBERS, float(effective.min())),
     )
 
@@ -98,26 +101,9 @@ def bound(released: int, members: float) -> float:
     return mechanism.tracing_bound((members / released) ** 0.5)
 
 
-def traced(
-    members: Array,
-    inside: Array,
-    strangers: Array,
-    beside: Array,
-    means: Array,
-    scene: Scene,
-    averaged: Array | None = None,
-) -> list[tracing.Attack]:
-    return tracing.attack(
-        members,
-        inside,
-        strangers,
-        beside,
-        means,
-        limit=scene.tracing_limit,
-        averaged=averaged,
-        farthest=0.2,
-        seed=scene.seed,
-    )
+def traced(members: Sample, strangers: Sample, means: Array, scene: Scene) -> list[tracing.Attack]:
+    limit = scene.tracing_limit
+    return tracing.attack(members, strangers, means, limit=limit, farthest=0.2, seed=scene.seed)
 
 
 # ------------------------------------------------------------------------------------------------------ leaks
@@ -216,7 +202,7 @@ def wide_probes(population: Population) -> Scene:
     probes = [rng.choice(np.flatnonzero(inside == group), PROBES) for group in range(int(inside.max()) + 1)]
     averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
     means = np.stack([members[rows].mean(axis=0) for rows in probes])
-    attacks = traced(members, inside, strangers, beside, means, scene, averaged)
+    attacks = traced(Sample(members, inside, averaged), Sample(strangers, beside), means, scene)
     return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
 
 
@@ -231,7 +217,7 @@ def noisy_bank(population: Population, noise: float) -> Scene:
     drawn = scene.rng("noise of the bank").standard_normal(sums.shape)
     radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
     means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
-    attacks = traced(members, inside, strangers, beside, means, scene)
+    attacks = traced(Sample(members, inside), Sample(strangers, beside), means, scene)
     return replace(
         scene, traced=attacks, epsilon=EPSILON, promised_auc=promised, static_auc=bound(NUMBERS, 30)
     )

@@ -58,33 +58,44 @@ def released_numbers(means: np.ndarray, attributes_mean: np.ndarray, deviations:
     return np.concatenate([means, first, spread**2 + first**2], axis=1)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Entities: the own numbers of each, [n, D], and the group that each is in, or would be in, [n].
+
+    Attributes:
+        averaged: [n] bool, who is really in the group's mean, if not all.
+    """
+
+    numbers: np.ndarray
+    groups: np.ndarray
+    averaged: np.ndarray | None = None
+
+    def take(self, rows: np.ndarray) -> "Sample":
+        return Sample(self.numbers[rows], self.groups[rows])
+
+
 def attack(
-    members: np.ndarray,
-    groups: np.ndarray,
-    strangers: np.ndarray,
-    stranger_groups: np.ndarray,
+    members: Sample,
+    strangers: Sample,
     released: np.ndarray,
     *,
     limit: float,
-    averaged: np.ndarray | None = None,
     farthest: float = FARTHEST,
     seed: int = 0,
 ) -> list[Attack]:
     """The attack by exposure; nothing, if there are too few strangers for any group.
 
     Args:
-        members: [n, D] each training entity's own numbers; groups: [n] its group.
-        strangers: [m, D] of entities that are in no group; stranger_groups: [m] where each would be.
+        strangers: of entities that are in no group.
         released: [G, D].
-        averaged: [n] bool, who is really in the mean, if not all.
         farthest: share of the members that counts as outliers.
     """
-    scores = _scores(members, groups, strangers, stranger_groups, released, seed)
+    scores = _scores(members, strangers, released, seed)
     if scores is None:
         return []
     inside, outside, far_in, far_out = scores
     known, others = np.isfinite(inside), np.isfinite(outside)
-    small = _in_smallest(groups, len(released))
+    small = _in_smallest(members.groups, len(released))
     edge = np.quantile(far_in[known], 1 - farthest)
     far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
     exposures = [
@@ -92,8 +103,8 @@ def attack(
         (
             "smallest groups",
             "the quarter of the groups with the fewest",
-            known & small[groups],
-            others & small[stranger_groups],  # scores of other groups have other scales
+            known & small[members.groups],
+            others & small[strangers.groups],  # scores of other groups have other scales
         ),
         (
             "outliers",
@@ -102,8 +113,8 @@ def attack(
             far_strangers,
         ),
     ]
-    if averaged is not None:
-        exposures.insert(1, ("averaged", "entities really in the mean", known & averaged, others))
+    if members.averaged is not None:
+        exposures.insert(1, ("averaged", "entities really in the mean", known & members.averaged, others))
     return [
         Attack(name, meaning, int(who.sum()), int(whom.sum()), *auc(inside[who], outside[whom]), limit)
         for name, meaning, who, whom in exposures
@@ -112,39 +123,32 @@ def attack(
 
 
 def _scores(
-    members: np.ndarray,
-    groups: np.ndarray,
-    strangers: np.ndarray,
-    stranger_groups: np.ndarray,
-    released: np.ndarray,
-    seed: int,
+    members: Sample, strangers: Sample, released: np.ndarray, seed: int
 ) -> tuple[np.ndarray, ...] | None:
     """Scores of members and strangers, and how far from its group each lies; NaN where not attacked.
 
     Half of the strangers are the attacker's own, then the other half; nobody is scored by a mean he is in.
     """
-    number = len(released)
-    held = np.bincount(stranger_groups, minlength=number)
+    number, count = len(released), len(strangers.numbers)
+    held = np.bincount(strangers.groups, minlength=number)
     usable = held >= FEWEST_STRANGERS
     if not usable.any():
         return None
-    order = np.random.default_rng(seed).permutation(len(strangers))
-    half = np.zeros(len(strangers), int)
+    order = np.random.default_rng(seed).permutation(count)
+    half = np.zeros(count, int)
     for group in np.flatnonzero(usable):  # each group's strangers alternate between the halves
-        own = order[stranger_groups[order] == group]
+        own = order[strangers.groups[order] == group]
         half[own] = np.arange(len(own)) % 2
-    inside, far_in = np.zeros((2, len(members))), np.zeros((2, len(members)))
-    outside, far_out = np.full(len(strangers), np.nan), np.full(len(strangers), np.nan)
+    inside, far_in = np.zeros((2, len(members.numbers))), np.zeros((2, len(members.numbers)))
+    outside, far_out = np.full(count, np.nan), np.full(count, np.nan)
     for turn in (0, 1):
-        known = usable[stranger_groups] & (half == turn)
-        centres = _group_means(strangers[known], stranger_groups[known], number)
-        turned = _whitening(strangers[known] - centres[stranger_groups[known]])
-        inside[turn], far_in[turn] = _score(members, groups, centres, released, turned)
-        scored = usable[stranger_groups] & (half != turn)
-        outside[scored], far_out[scored] = _score(
-            strangers[scored], stranger_groups[scored], centres, released, turned
-        )
-    lost = ~usable[groups]
+        known = strangers.take(usable[strangers.groups] & (half == turn))
+        centres = _group_means(known.numbers, known.groups, number)
+        turned = _whitening(known.numbers - centres[known.groups])
+        inside[turn], far_in[turn] = _score(members, centres, released, turned)
+        scored = usable[strangers.groups] & (half != turn)
+        outside[scored], far_out[scored] = _score(strangers.take(scored), centres, released, turned)
+    lost = ~usable[members.groups]
     inside, far_in = inside.mean(axis=0), far_in.mean(axis=0)
     inside[lost] = far_in[lost] = np.nan
     return inside, outside, far_in, far_out
@@ -165,12 +169,12 @@ def _whitening(centred: np.ndarray) -> np.ndarray:
 
 
 def _score(
-    values: np.ndarray, groups: np.ndarray, centres: np.ndarray, released: np.ndarray, turned: np.ndarray
+    sample: Sample, centres: np.ndarray, released: np.ndarray, turned: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     directions = (released - centres) @ turned
     directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-12)
-    distance = (values - centres[groups]) @ turned
-    return np.sum(distance * directions[groups], axis=1), np.linalg.norm(distance, axis=1)
+    distance = (sample.numbers - centres[sample.groups]) @ turned
+    return np.sum(distance * directions[sample.groups], axis=1), np.linalg.norm(distance, axis=1)
 
 
 def _in_smallest(groups: np.ndarray, number: int) -> np.ndarray:

@@ -10,7 +10,6 @@ Shapes: n series, L steps, C channels, F features, D draws of synthetic series.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import RidgeClassifierCV
@@ -20,6 +19,7 @@ from distgan.errors import UserError
 from distgan.evaluation.metrics.descriptors import Array, standardise
 from distgan.evaluation.metrics.intervals import over_owners
 from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
+from distgan.evaluation.results import Classification, ClassifiedSeries, Interval
 
 ALPHAS = np.logspace(-1, 4, 6)
 
@@ -52,7 +52,7 @@ class Encoder:
         return np.concatenate([self.kernels.features(standard, mask), *map(np.nan_to_num, own)], axis=1)
 
 
-def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> dict[str, Any]:
+def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classification:
     """Accuracy of the three trainings, and how much synthetic series add to real ones.
 
     Args:
@@ -92,13 +92,13 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> dict[s
         name: _interval(values, test.owners, lowest=-1.0 if name == "gain" else 0.0)
         for name, values in right.items()
     }
-    return {
-        "labels": sorted(map(str, np.unique(real.labels))),
-        "series": {"real": len(real.labels), "synthetic": len(made[0].labels), "test": len(truth)},
-        "test_owners": len(np.unique(test.owners)),
-        "draws": len(made),
-        "rows": rows,
-    }
+    return Classification(
+        labels=sorted(map(str, np.unique(real.labels))),
+        series=ClassifiedSeries(real=len(real.labels), synthetic=len(made[0].labels), test=len(truth)),
+        test_owners=len(np.unique(test.owners)),
+        draws=len(made),
+        rows=rows,
+    )
 
 
 def _score_predictions(features: Array, labels: Array, tested: Array, truth: Array) -> Array:
@@ -109,29 +109,28 @@ def _score_predictions(features: Array, labels: Array, tested: Array, truth: Arr
     return recognised
 
 
-def _interval(values: Array, owners: Array, lowest: float = 0.0) -> dict[str, float | None]:
+def _interval(values: Array, owners: Array, lowest: float = 0.0) -> Interval:
     """Mean of [n], from `lowest` to 1, with its interval over owners; of one owner there is none."""
     codes = np.unique(owners, return_inverse=True)[1]
     found = over_owners(np.bincount(codes, weights=values), np.bincount(codes))
     low, high = (None, None) if found is None else (max(found[0], lowest), min(found[1], 1.0))
-    return {"value": float(values.mean()), "low": low, "high": high}
+    return Interval(value=float(values.mean()), low=low, high=high)
 
 
-def format_table(found: dict[str, Any]) -> str:
+def format_table(found: Classification) -> str:
     """The result as lines for the console."""
-    series, lines = found["series"], []
+    series, lines = found.series, []
     lines.append(
-        f"accuracy on {series['test']} series of {found['test_owners']} owners never trained on, "
-        f"{len(found['labels'])} labels; 95 % over owners"
+        f"accuracy on {series.test} series of {found.test_owners} owners never trained on, "
+        f"{len(found.labels)} labels; 95 % over owners"
     )
-    for name, row in found["rows"].items():
+    for name, row in found.rows.items():
         sign = "+" if name == "gain" else ""
         sure = "one owner: no interval"
-        if row["low"] is not None:
-            sure = f"{row['low']:{sign}.3f} to {row['high']:{sign}.3f}"
-        lines.append(f"  {name:<17} {row['value']:{sign}.3f}  ({sure})")
+        if row.low is not None:
+            sure = f"{row.low:{sign}.3f} to {row.high:{sign}.3f}"
+        lines.append(f"  {name:<17} {row.value:{sign}.3f}  ({sure})")
     lines.append(
-        f"real: {series['real']} training series; synthetic: {series['synthetic']}, mean over "
-        f"{found['draws']} draws"
+        f"real: {series.real} training series; synthetic: {series.synthetic}, mean over {found.draws} draws"
     )
     return "\n".join(lines)

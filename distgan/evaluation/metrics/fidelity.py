@@ -25,10 +25,9 @@ not exist for the data (weekly profile of three days) is NaN here and null in th
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -48,6 +47,7 @@ from distgan.evaluation.metrics.descriptors import (
 from distgan.evaluation.metrics.kernels import fit_embedding
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
+from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
 from distgan.progress import Progress
 from distgan.rng import keyed_generator
 
@@ -221,12 +221,47 @@ def _choose_rows(count: int, limit: int, seed: int, purpose: str) -> Array:
     return np.sort(keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
 
 
-def _check(sets: dict[str, Array | None]) -> None:
+TESTED = ("holdout", "reference")  # never trained on
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The series that are compared: [n, L, C] each, in original units, NaN where missing.
+
+    Attributes:
+        owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
+        owner_of: [n] the owner of each series of "holdout" and "reference", by default one each; critics and
+            errors keep all series of an owner together.
+    """
+
+    train: Array
+    holdout: Array
+    synthetic: Array
+    reference: Array | None = None
+    owners: Mapping[str, int] = field(default_factory=dict)
+    owner_of: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The sets by name, without a reference split of no series.
+
+        Raises:
+            UserError: an empty set, or sets of different lengths or channels.
+        """
+        found = {"train": self.train, "holdout": self.holdout}
+        if self.reference is not None and len(self.reference):
+            found["reference"] = self.reference
+        found["synthetic"] = self.synthetic
+        _check(found)
+        return found
+
+
+def _check(sets: Mapping[str, Array]) -> None:
     """
     Raises:
         UserError: an empty set, or sets of different lengths or channels.
     """
-    shapes = {name: np.shape(values) for name, values in sets.items() if values is not None}
+    shapes = {name: np.shape(values) for name, values in sets.items()}
     for name, shape in shapes.items():
         if len(shape) != 3:
             raise UserError(f"{name} series have shape {shape}; [series, steps, channels] is expected")
@@ -241,73 +276,57 @@ def _check(sets: dict[str, Array | None]) -> None:
             )
 
 
-TESTED = ("holdout", "reference")  # never trained on
-TOLD = ("name", "title", "group", "better", "best", "meaning")  # of every score, in the answer
-
-
 def evaluate(
-    train: Array,
-    holdout: Array,
-    synthetic: Array,
-    reference: Array | None = None,
-    *,
+    sets: Sets,
     steps_per_day: float,
+    *,
     seed: int = 0,
     max_series: int = 1000,
     critic_steps: int = 0,
-    owners: dict[str, int] | None = None,
-    owner_of: dict[str, Array] | None = None,
-    floor_sets: dict[str, Array] | None = None,
-) -> dict[str, Any]:
-    """Score the synthetic series and their floors; everything in the answer is ready for JSON (NaN is None).
+    floor_sets: Mapping[str, Array] | None = None,
+) -> ScoreTable:
+    """Score the synthetic series and their floors; a score that is NaN is None in the answer.
 
     Args:
-        train, holdout, synthetic, reference: [n, L, C] in original units, NaN where missing.
         steps_per_day: 24 for hourly series; may be a fraction.
         max_series: of each set, at most, are compared.
         critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
-        owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
-        owner_of: [n] the owner of each series of "holdout" and "reference", by default one each; critics and
-            errors keep all series of an owner together.
         floor_sets: further rows, by name.
 
     Raises:
         UserError: an empty set, or sets that do not fit together.
     """
-    reference = reference if reference is not None and len(reference) else None
-    given = {"train": train, "holdout": holdout, "reference": reference, "synthetic": synthetic}
-    _check(given)
-    counts = {name: 0 if values is None else len(values) for name, values in given.items()}
+    given = sets.arrays
+    counts = {name: len(given.get(name, ())) for name in ("train", "holdout", "reference", "synthetic")}
     chosen = {name: _choose_rows(count, max_series, seed, name) for name, count in counts.items()}
-    sets = {
-        name: np.asarray(values, dtype=np.float32)[chosen[name]]
-        for name, values in given.items()
-        if values is not None
-    }
-    who, whose = (_owners(owner_of or {}, name, counts[name])[chosen[name]] for name in TESTED)
-    target, real = split_sides(sets["holdout"], seed, sets.get("reference"), who)
-    owner, real_owner = split_sides(who, seed, whose if "reference" in sets else None, who)
-    measure = Measure(sets["train"], target, steps_per_day, owner)
+    some = {name: np.asarray(values, dtype=np.float32)[chosen[name]] for name, values in given.items()}
+    who, whose = (_owners(sets.owner_of, name, counts[name])[chosen[name]] for name in TESTED)
+    target, real = split_sides(some["holdout"], seed, some.get("reference"), who)
+    owner, real_owner = split_sides(who, seed, whose if "reference" in some else None, who)
+    measure = Measure(some["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
-        MODEL: lambda: sets["synthetic"],
+        MODEL: lambda: some["synthetic"],
         REAL: lambda: real,
-        **baselines.make_baselines(sets["train"], len(sets["holdout"]), steps_per_day, seed),
+        **baselines.make_baselines(some["train"], len(some["holdout"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
     }
     traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
-    table = {
-        "n": {**counts, "target": len(target), "target_owners": len(np.unique(owner)), "compared": size},
-        "owners": owners or {},
-        "real_row": _origin(real, sets.get("reference"), who),
-        "scores": [{key: getattr(score, key) for key in TOLD} for score in SCORES],
-        "rows": _rows(measure, traits, trained, size, seed),
-        "lags": {"acf_long_steps": measure.ruler.long_lags.tolist()},
-    }
-    return {**table, **judge(table)}
+    measured = Measurements(
+        n=Counts(**counts, target=len(target), target_owners=len(np.unique(owner)), compared=size),
+        owners=dict(sets.owners),
+        real_row=_origin(real, some.get("reference"), who),
+        scores=[
+            ScoreMeaning(**{name: getattr(score, name) for name in ScoreMeaning.model_fields})
+            for score in SCORES
+        ],
+        rows=_rows(measure, traits, trained, size, seed),
+        lags={"acf_long_steps": measure.ruler.long_lags.tolist()},
+    )
+    return judge(measured)
 
 
-def _owners(told: dict[str, Array], name: str, count: int) -> Array:
+def _owners(told: Mapping[str, Array], name: str, count: int) -> Array:
     """The owner of each series of a set, by default one each."""
     return np.asarray(told.get(name, np.arange(count)))
 
@@ -344,7 +363,7 @@ def _describe_rows(
 
 def _rows(
     measure: Measure, traits: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Values and noise of every row, at `size` series."""
     halves, values = {}, {}
     with Progress("evaluate: scores of", len(traits), "rows") as progress:
@@ -355,20 +374,20 @@ def _rows(
             progress.advance()
     shrinkage = _shrinkage(len(measure.target))
     return [
-        {
-            "name": name,
-            "meaning": ROWS.get(name, ""),
-            "n": len(rows),
-            "values": _replace_nan(values[name]),
-            "noise": _replace_nan(_noise(*halves[name], shrinkage)),
-            "noise_to": {
+        Row(
+            name=name,
+            meaning=ROWS.get(name, ""),
+            n=len(rows),
+            values=_replace_nan(values[name]),
+            noise=_replace_nan(_noise(*halves[name], shrinkage)),
+            noise_to={
                 real: _replace_nan(_noise_to(halves[name], halves.get(real, ([], {})), shrinkage))
                 for real in (REAL, COPIER)
             },
-        }
+        )
         for name, rows in traits.items()
     ]
 
 
-def _replace_nan(values: dict[str, float]) -> dict[str, float | None]:
+def _replace_nan(values: dict[str, float]) -> Scores:
     return {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}

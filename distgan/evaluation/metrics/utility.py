@@ -11,7 +11,6 @@ Shapes: n series, L steps, C channels, W samples, P numbers seen, H steps predic
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sklearn.linear_model import Ridge
@@ -20,6 +19,7 @@ from distgan.evaluation import baselines
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.intervals import over_owners
 from distgan.evaluation.report.verdict import COPIER, NOISY_COPIER, ROWS
+from distgan.evaluation.results import Interval, Tone, Utility, UtilityCounts, UtilityErrors, UtilityRow
 from distgan.rng import keyed_generator
 
 WEEK = 7
@@ -138,8 +138,8 @@ def evaluate(
     steps_per_day: float,
     holdout_owners: Array | None = None,
     seed: int = 0,
-) -> dict[str, Any] | None:
-    """Relative errors on held-out series by what the forecaster was trained on, ready for JSON.
+) -> Utility | None:
+    """Relative errors on held-out series by what the forecaster was trained on.
 
     An error is an owner's mean absolute error, in spreads of its series, over that of the naive forecast;
     owners weigh alike, and 95 % t-intervals are over them; one owner has none. `gaps` are paired
@@ -172,66 +172,70 @@ def evaluate(
         if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
             wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
             errors[name] = _by_owner(wrong, series, owners) / base
-    found = _summary(errors, task)
-    found["n"] = {"owners": len(base), "series": len(np.unique(series)), "samples": len(seen)}
-    return {**found, **format_sentence(found)}
+    counts = UtilityCounts(owners=len(base), series=len(np.unique(series)), samples=len(seen))
+    return _conclude(_summarise(errors, task, counts))
 
 
-def _summary(errors: dict[str, Array], task: Task) -> dict[str, Any]:
+def _summarise(errors: dict[str, Array], task: Task, counts: UtilityCounts) -> UtilityErrors:
     """Means and intervals of the owners' errors, by what was trained on: [owners] each."""
-    owners = len(errors[NAIVE])
-
-    def told(each: Array) -> dict[str, float | None]:
-        low, high = over_owners(each) or (None, None)
-        values = {"value": float(each.mean()), "low": low, "high": high}
-        return {name: None if value is None else round(value, 6) for name, value in values.items()}
-
     meanings = {name: MEANINGS.get(name) or f"trained on: {ROWS[name]}" for name in errors}
     pairs = (("synthetic - real", SYNTHETIC, REAL), ("gain", REAL, BOTH))
-    return {
-        "task": f"{task} of held-out series, by ridge regression on what came before and the calendar",
-        "unit": "the seasonal-naive forecast's error",
-        "horizon": task.horizon,
-        "rows": [
-            {"name": name, "meaning": meanings[name], "n": owners, **told(each)}
+    return UtilityErrors(
+        task=f"{task} of held-out series, by ridge regression on what came before and the calendar",
+        unit="the seasonal-naive forecast's error",
+        horizon=task.horizon,
+        rows=[
+            UtilityRow(name=name, meaning=meanings[name], n=counts.owners, **dict(_interval(each)))
             for name, each in errors.items()
         ],
-        "gaps": {
-            name: told(errors[one] - errors[two])
+        gaps={
+            name: _interval(errors[one] - errors[two])
             for name, one, two in pairs
             if one in errors and two in errors
         },
-    }
+        n=counts,
+    )
 
 
-def format_sentence(found: dict[str, Any]) -> dict[str, str]:
-    """The finding in plain words: {tone, sentence}."""
-    rows = {row["name"]: row for row in found["rows"]}
+def _interval(errors: Array) -> Interval:
+    """The mean of the owners' errors with its interval: [owners]."""
+    low, high = over_owners(errors) or (None, None)
+    return Interval(
+        value=round(float(errors.mean()), 6),
+        low=None if low is None else round(low, 6),
+        high=None if high is None else round(high, 6),
+    )
+
+
+def _conclude(found: UtilityErrors) -> Utility:
+    """Add the finding in plain words."""
+    rows = {row.name: row for row in found.rows}
     made, real = rows.get(SYNTHETIC), rows.get(REAL)
     if made is None or real is None:
-        return {"tone": "note", "sentence": "Too few whole weeks to say what forecasting would gain."}
-    gap = found["gaps"]["synthetic - real"]
+        text = "Too few whole weeks to say what forecasting would gain."
+        return Utility(**dict(found), tone="note", sentence=text)
+    gap = found.gaps["synthetic - real"]
     text = (
         "Training the forecaster on synthetic instead of real series leaves "
-        f"{made['value']:.0%} instead of {real['value']:.0%} of the naive forecast's error "
-        f"(difference {gap['value']:+.1%}, {_is_significant(gap)})."
+        f"{made.value:.0%} instead of {real.value:.0%} of the naive forecast's error "
+        f"(difference {gap.value:+.1%}, {_format_interval(gap)})."
     )
-    if real["value"] >= 1:
+    if real.value >= 1:
         text += " Real series themselves teach it no more than the naive forecast knows."
-    return {"tone": _tone(gap, 1 - real["value"]), "sentence": text}
+    return Utility(**dict(found), tone=choose_tone(gap, 1 - real.value), sentence=text)
 
 
-def _is_significant(gap: dict[str, Any]) -> str:
-    if gap["low"] is None:
+def _format_interval(gap: Interval) -> str:
+    if gap.low is None:
         return "one owner: no interval"
-    return f"95 % interval {gap['low']:+.1%} to {gap['high']:+.1%}"
+    return f"95 % interval {gap.low:+.1%} to {gap.high:+.1%}"
 
 
-def _tone(gap: dict[str, Any], useful: float) -> str:
+def choose_tone(gap: Interval, useful: float) -> Tone:
     """By the share that is lost of what real series teach: a problem only where the loss is sure."""
-    if useful <= 0 or gap["low"] is None:
+    if useful <= 0 or gap.low is None:
         return "note"
-    lost = gap["value"] / useful
+    lost = gap.value / useful
     if lost < 0.1:
         return "good"
-    return "note" if gap["low"] <= 0 else "warn" if lost < 0.5 else "bad"
+    return "note" if gap.low <= 0 else "warn" if lost < 0.5 else "bad"

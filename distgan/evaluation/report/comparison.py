@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from distgan.errors import UserError
@@ -9,57 +10,68 @@ from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.report.writer import (
     BESIDE,
-    SCHEMA,
     STANDING,
+    Cell,
+    Line,
     align_table,
     format_number,
     load_template,
     make_table,
     place_on_scale,
 )
+from distgan.evaluation.results import Report, Standing
 
-Reports = Mapping[str, Mapping[str, Any]]  # name of a run -> content of its report.json
+Reports = Mapping[str, Report]  # by name of the run
 DATA = ("source", "unit", "channels", "start", "step_seconds", "length", "splits")
+
+
+@dataclass(frozen=True)
+class RunCell(Cell):
+    """The model of a run in a score; `best` of all runs."""
+
+    standing: Standing | None
+    best: bool
+
+
+class ComparedLine(Line):
+    """A score, with a cell for each run and one for each floor."""
+
+    runs: list[RunCell]
+    floors: list[Cell]
 
 
 def refuse_unlike(reports: Reports) -> None:
     """
     Raises:
-        UserError: reports of another format, of other data, or judged in another way.
+        UserError: reports of other data, or judged in another way.
     """
-    for name, content in reports.items():
-        if content.get("schema") != SCHEMA:
-            raise UserError(
-                f"{name} has a report of format {content.get('schema')}, not {SCHEMA}; evaluate it again"
-            )
     (first, one), *others = reports.items()
     for name, other in others:
         if why := _unlike(one, other):
             raise UserError(f"{first} and {name} cannot stand side by side: {why}")
 
 
-def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _unlike(one: Report, other: Report) -> str:
     """Why two reports cannot be compared, or nothing."""
     for key in DATA:
-        here, there = one["facts"][key], other["facts"][key]
+        here, there = getattr(one.facts, key), getattr(other.facts, key)
         if here != there:
             return f"they are of other data, {key} {here} against {there}"
-    here, there = (content["fidelity"]["n"]["compared"] for content in (one, other))
-    if here != there:
+    sizes = one.fidelity.n.compared, other.fidelity.n.compared
+    if sizes[0] != sizes[1]:
         return (
-            f"{here} series at a time were compared against {there}, on which scores depend; generate as "
-            "many in both (generate.count) and evaluate again"
+            f"{sizes[0]} series at a time were compared against {sizes[1]}, on which scores depend; generate "
+            "as many in both (generate.count) and evaluate again"
         )
     if not _same_floors(one, other):
         return "their floors differ; evaluate both with the same evaluate settings and version"
     return ""
 
 
-def _same_floors(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _same_floors(one: Report, other: Report) -> bool:
     """To the last digits, which another machine may change."""
     rows = [
-        {row["name"]: row["values"] for row in content["fidelity"]["rows"] if row["name"] != MODEL}
-        for content in (one, other)
+        {row.name: row.values for row in report.fidelity.rows if row.name != MODEL} for report in (one, other)
     ]
     pairs = [(values, rows[1].get(name, {})) for name, values in rows[0].items()]
     return rows[0].keys() == rows[1].keys() and all(
@@ -72,37 +84,43 @@ def _close(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and math.isclose(one, other, rel_tol=1e-3))
 
 
-def make_lines(reports: Reports) -> list[dict[str, Any]]:
+def make_lines(reports: Reports) -> list[ComparedLine]:
     """A line a score: its description, a cell for each run with its standing, and one for each floor."""
-    tables = {name: {line["name"]: line for line in make_table(c["fidelity"])} for name, c in reports.items()}
+    tables = {
+        name: {line.name: line for line in make_table(report.fidelity)} for name, report in reports.items()
+    }
     made = []
     for line in next(iter(tables.values())).values():
-        runs = [_cell(tables[name].get(line["name"]), name) for name in reports]
-        floors = [cell for cell in line["cells"] if cell["row"] in BESIDE]
-        best = min(
-            (BY_NAME[line["name"]].loss(c["value"]) for c in runs if c["value"] is not None), default=None
-        )
-        for cell in runs:
-            cell["best"] = cell["value"] is not None and BY_NAME[line["name"]].loss(cell["value"]) == best
-        made.append(
-            {**line, "runs": runs, "floors": floors, "scale": place_on_scale(line["name"], [*runs, *floors])}
-        )
+        runs = _make_run_cells(line.name, {name: table.get(line.name) for name, table in tables.items()})
+        floors = [cell for cell in line.cells if cell.row in BESIDE]
+        own = dict(line) | {"scale": place_on_scale(line.name, [*runs, *floors])}
+        made.append(ComparedLine(**own, runs=runs, floors=floors))
     return made
 
 
-def _cell(line: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    if line is None:
-        return {"row": name, "value": None, "noise": None, "standing": None}
-    return {
-        **next(cell for cell in line["cells"] if cell["row"] == MODEL),
-        "row": name,
-        "standing": line["standing"],
+def _make_run_cells(score: str, lines: Mapping[str, Line | None]) -> list[RunCell]:
+    """The model's cell of each run; a run whose data have no such score has an empty one."""
+    cells = {
+        name: next(cell for cell in line.cells if cell.row == MODEL) if line else Cell(name, None, None)
+        for name, line in lines.items()
     }
+    losses = {name: BY_NAME[score].loss(cell.value) for name, cell in cells.items() if cell.value is not None}
+    best = min(losses.values(), default=None)
+    return [
+        RunCell(
+            name,
+            cell.value,
+            cell.noise,
+            line.standing if line else None,
+            name in losses and losses[name] == best,
+        )
+        for (name, cell), line in zip(cells.items(), lines.values(), strict=True)
+    ]
 
 
 def find_differences(reports: Reports) -> dict[str, list[Any]]:
     """Settings that are not the same in all runs: dotted key -> a value for each."""
-    trees = [content["facts"]["settings"] for content in reports.values()]
+    trees = [report.facts.settings for report in reports.values()]
     found = {key: [tree.get(key) for tree in trees] for tree in trees for key in tree}
     return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
@@ -110,17 +128,17 @@ def find_differences(reports: Reports) -> dict[str, list[Any]]:
 def format_markdown(reports: Reports) -> str:
     """The table for a terminal; the best run of each score is bold."""
     made = make_lines(reports)
-    floors = [cell["row"] for cell in made[0]["floors"]] if made else []
+    floors = [cell.row for cell in made[0].floors] if made else []
     cells = [["score", *reports, *floors]]
     for line in made:
         runs = [
-            f"**{format_number(c['value'])}**" if c["best"] else format_number(c["value"])
-            for c in line["runs"]
+            f"**{format_number(cell.value)}**" if cell.best else format_number(cell.value)
+            for cell in line.runs
         ]
-        cells.append([line["title"], *runs, *(format_number(cell["value"]) for cell in line["floors"])])
+        cells.append([line.title, *runs, *(format_number(cell.value) for cell in line.floors)])
     answers = [
-        f"- {name}: {' '.join(a['question'] + ' ' + a['short'] + '.' for a in content['answers'])}"
-        for name, content in reports.items()
+        f"- {name}: {' '.join(f'{answer.question} {answer.short}.' for answer in report.answers)}"
+        for name, report in reports.items()
     ]
     return "\n".join([*align_table(cells), "", *answers]) + "\n"
 
@@ -131,9 +149,9 @@ def render(reports: Reports) -> str:
     return load_template("compare.html.jinja").render(
         reports=reports,
         lines=made,
-        floors=[cell["row"] for cell in made[0]["floors"]] if made else [],
+        floors=[cell.row for cell in made[0].floors] if made else [],
         differences=find_differences(reports),
-        facts=next(iter(reports.values()))["facts"],
+        facts=next(iter(reports.values())).facts,
         standing=STANDING,
         real=REAL,
     )

@@ -1,14 +1,10 @@
 """What a table of scores means in plain words: each row beside its floors, and what the evidence can bear."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
-
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
 
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES, Score
-
-Array = NDArray[Any]
+from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Sentence, Standing, Tone
 
 MODEL, REAL, COPIER, NOISY_COPIER = "model", "real hold-out", "copier", "noisy copier"
 MEAN_CURVE, SHUFFLED, SHUFFLED_DAYS = "mean curve", "shuffled hours", "shuffled days"
@@ -31,39 +27,41 @@ RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
 
 
-def judge(table: dict[str, Any]) -> dict[str, Any]:
-    """Verdict from a table of `evaluate`: {"verdict": [{tone, text}], "standing", "blind_to_copier"}."""
-    rows = {row["name"]: row for row in table["rows"]}
+Rows = Mapping[str, Row]  # by name
+
+
+def judge(measured: Measurements) -> ScoreTable:
+    """Conclude from the scores of all rows: standing of each score, and sentences."""
+    rows = measured.by_name
     model = rows[MODEL]
     standing = {
-        score.name: _standing(score, rows, model)
-        for score in SCORES
-        if model["values"][score.name] is not None
+        score.name: _standing(score, rows, model) for score in SCORES if model.values[score.name] is not None
     }
     blind = [score.name for score in SCORES if _like_real(rows.get(COPIER), rows, score, REAL)]
     sentences = [
         _against_real(standing, rows),
         *(_against_baseline(rows, floor) for floor in (MEAN_CURVE, SHUFFLED) if floor in rows),
         _against_baselines(rows),
-        _critic(rows, min(table["n"]["compared"], table["n"]["target_owners"])),
-        _variety(model["values"]),
+        _critic(rows, min(measured.n.compared, measured.n.target_owners)),
+        _variety(model.values),
         _copies(model, rows),
         _blindness(blind, standing),
-        *_evidence(table),
+        *_evidence(measured),
     ]
-    return {
-        "standing": standing,
-        "blind_to_copier": blind,
-        "verdict": [sentence for sentence in sentences if sentence],
-    }
+    return ScoreTable(
+        **dict(measured),
+        standing=standing,
+        blind_to_copier=blind,
+        verdict=[sentence for sentence in sentences if sentence],
+    )
 
 
-def _loss(row: dict[str, Any] | None, score: Score) -> float:
-    value = None if row is None else row["values"][score.name]
+def _loss(row: Row | None, score: Score) -> float:
+    value = None if row is None else row.values[score.name]
     return math.nan if value is None else score.loss(value)
 
 
-def _like_real(row: dict[str, Any] | None, rows: dict[str, Any], score: Score, real: str) -> bool:
+def _like_real(row: Row | None, rows: Rows, score: Score, real: str) -> bool:
     """Whether a row is as good as one of real series, or worse by less than two cautious standard errors."""
     loss, bar = _loss(row, score), _loss(rows.get(real), score)
     if row is None or not (math.isfinite(loss) and math.isfinite(bar)):
@@ -71,15 +69,15 @@ def _like_real(row: dict[str, Any] | None, rows: dict[str, Any], score: Score, r
     return loss <= bar + max(2 * standard_error(row, rows[real], score.name), 1e-9)
 
 
-def standard_error(row: dict[str, Any], real: dict[str, Any], name: str) -> float:
+def standard_error(row: Row, real: Row, name: str) -> float:
     """Standard error of the difference between a row and a row of real series: at most that of two real ones,
     or a set with wild series in it would be like real for being wild.
     """
-    found = row["noise_to"][real["name"]][name] or 0.0
-    return min(found, math.sqrt(2) * (real["noise"][name] or 0.0))
+    found = row.noise_to[real.name][name] or 0.0
+    return min(found, math.sqrt(2) * (real.noise[name] or 0.0))
 
 
-def average_closeness(row: dict[str, Any], real: dict[str, Any], groups: Sequence[str]) -> float | None:
+def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | None:
     """How far a row is from perfect over all scores of some groups: the mean of loss / (loss + bar), 0
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
@@ -96,7 +94,7 @@ def average_closeness(row: dict[str, Any], real: dict[str, Any], groups: Sequenc
     return sum(shares) / len(shares) if shares else None
 
 
-def _bar(rows: dict[str, Any], score: Score) -> str:
+def _bar(rows: Rows, score: Score) -> str:
     """The row of real series that comes closer to the target; copies are no bar for what looks for copies."""
     both = {
         name: _loss(rows.get(name), score) for name in ([REAL] if score.group == "copies" else [REAL, COPIER])
@@ -104,7 +102,7 @@ def _bar(rows: dict[str, Any], score: Score) -> str:
     return min(both, key=lambda name: both[name] if math.isfinite(both[name]) else math.inf)
 
 
-def _standing(score: Score, rows: dict[str, Any], model: dict[str, Any]) -> str:
+def _standing(score: Score, rows: Rows, model: Row) -> Standing:
     """`real`: like real series within the noise; `floor`: no better than the worse floor; else `between`."""
     if _like_real(model, rows, score, _bar(rows, score)):
         return "real"
@@ -113,8 +111,8 @@ def _standing(score: Score, rows: dict[str, Any], model: dict[str, Any]) -> str:
     return "floor" if _loss(model, score) >= worst else "between"
 
 
-def _sentence(tone: str, text: str) -> dict[str, str]:
-    return {"tone": tone, "text": text}
+def _sentence(tone: Tone, text: str) -> Sentence:
+    return Sentence(tone=tone, text=text)
 
 
 def _titles(names: Sequence[str]) -> str:
@@ -122,11 +120,11 @@ def _titles(names: Sequence[str]) -> str:
     return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}" if titles else ""
 
 
-def _judged(standing: dict[str, str]) -> list[str]:
+def _judged(standing: Mapping[str, Standing]) -> list[str]:
     return [name for name in standing if BY_NAME[name].group != "copies"]
 
 
-def _against_real(standing: dict[str, str], rows: dict[str, Any]) -> dict[str, str]:
+def _against_real(standing: Mapping[str, Standing], rows: Rows) -> Sentence:
     if REAL not in rows:
         return _sentence(
             "note", "There were too few held-out series to say what a perfect generator would reach."
@@ -143,11 +141,13 @@ def _against_real(standing: dict[str, str], rows: dict[str, Any]) -> dict[str, s
         ratios[name] = _loss(rows[MODEL], score) / max(_loss(rows[_bar(rows, score)], score), 1e-3)
     worst = sorted(ratios, key=lambda name: (-ratios[name], name))[:3]
     text += f"; furthest off: {_titles(worst)}." if worst else "."
-    tone = "good" if len(like) >= 0.7 * len(judged) else "warn" if len(like) >= 0.3 * len(judged) else "bad"
+    tone: Tone = (
+        "good" if len(like) >= 0.7 * len(judged) else "warn" if len(like) >= 0.3 * len(judged) else "bad"
+    )
     return _sentence(tone, text)
 
 
-def _against_baseline(rows: dict[str, Any], floor: str) -> dict[str, str]:
+def _against_baseline(rows: Rows, floor: str) -> Sentence:
     """The model against a floor, and by name on what this floor is meant to be bad at."""
     scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
     better = [s.name for s in scores if _loss(rows[MODEL], s) < _loss(rows[floor], s)]
@@ -160,7 +160,7 @@ def _against_baseline(rows: dict[str, Any], floor: str) -> dict[str, str]:
     return _sentence("good", f"{text}, {_titles(must)} included." if must else f"{text}.")
 
 
-def _against_baselines(rows: dict[str, Any]) -> dict[str, str] | None:
+def _against_baselines(rows: Rows) -> Sentence | None:
     """On how many scores the model is closer to real than each generator that is fitted without a network."""
     scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
     wins = {
@@ -178,15 +178,13 @@ def _against_baselines(rows: dict[str, Any]) -> dict[str, str] | None:
     return _sentence("good", f"{text}; these are fitted without a network.")
 
 
-def _critic(rows: dict[str, Any], owners: int) -> dict[str, str] | None:
+def _critic(rows: Rows, owners: int) -> Sentence | None:
     """How often the convolution critic finds the model out, beside real series and the baselines.
 
     The interval counts owners, as many on either side as the held-out series have: series of one owner are
     alike. Where the critic tells real series apart as often, the model is not to blame.
     """
-    told = {
-        name: row["values"]["critic"] for name, row in rows.items() if row["values"]["critic"] is not None
-    }
+    told = {name: accuracy for name, row in rows.items() if (accuracy := row.values["critic"]) is not None}
     if MODEL not in told:
         return None
     low, high = _wilson(told[MODEL], 2 * owners)
@@ -207,7 +205,7 @@ def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _variety(values: dict[str, float | None]) -> dict[str, str] | None:
+def _variety(values: Scores) -> Sentence | None:
     ratio, repeated = values["diversity"], values["repeats"] or 0.0
     if ratio is None:
         return None
@@ -219,9 +217,9 @@ def _variety(values: dict[str, float | None]) -> dict[str, str] | None:
     return _sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
 
 
-def _copies(model: dict[str, Any], rows: dict[str, Any]) -> dict[str, str]:
-    share, ratio = model["values"]["copies"] or 0.0, model["values"]["nearness"]
-    real = rows.get(REAL, {"values": {"nearness": None}})["values"]["nearness"]
+def _copies(model: Row, rows: Rows) -> Sentence:
+    share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
+    real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
         return _sentence("bad", f"{share:.1%} of the synthetic series are near copies of training series.")
     text = "No synthetic series is a near copy of a training series"
@@ -233,10 +231,10 @@ def _copies(model: dict[str, Any], rows: dict[str, Any]) -> dict[str, str]:
     return _sentence("bad" if alarm else "note", text + end)
 
 
-def explain_nearness(model: dict[str, Any], rows: dict[str, Any]) -> str:
+def explain_nearness(model: Row, rows: Rows) -> str:
     """Why a row's series are taken for copies of training series; empty where they are not."""
-    share, ratio = model["values"]["copies"] or 0.0, model["values"]["nearness"]
-    real = rows.get(REAL, {"values": {"nearness": None}})["values"]["nearness"]
+    share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
+    real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
         return f"{share:.1%} near copies of training series"
     if ratio is not None and ratio < 0.8 * min(real or 1.0, 1.0):
@@ -244,7 +242,7 @@ def explain_nearness(model: dict[str, Any], rows: dict[str, Any]) -> str:
     return ""
 
 
-def _blindness(blind: list[str], standing: dict[str, str]) -> dict[str, str] | None:
+def _blindness(blind: list[str], standing: Mapping[str, Standing]) -> Sentence | None:
     judged = [name for name in blind if name in standing]
     seeing = [name for name in standing if name not in blind]
     if not judged:
@@ -253,12 +251,12 @@ def _blindness(blind: list[str], standing: dict[str, str]) -> dict[str, str] | N
     return _sentence("note", f"{text}; only {_titles(seeing)} can." if seeing else f"{text}: none can here.")
 
 
-def _evidence(table: dict[str, Any]) -> list[dict[str, str]]:
-    sizes, owners = table["n"], table["owners"]
-    few = owners.get("holdout", sizes["holdout"])
-    who = f"{sizes['holdout']} held-out series"
-    if owners.get("holdout", sizes["holdout"]) != sizes["holdout"]:
-        who += f" of only {owners['holdout']} owners"
+def _evidence(measured: Measurements) -> list[Sentence]:
+    series = measured.n.holdout
+    few = measured.owners.get("holdout", series)
+    who = f"{series} held-out series"
+    if few != series:
+        who += f" of only {few} owners"
     if few >= 30:
         return []
     return [_sentence("warn", f"The real side is {who}: differences that are not large may be chance.")]

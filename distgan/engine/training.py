@@ -1,0 +1,340 @@
+"""The state of a training between two steps: what a step changes, what a checkpoint keeps, how it goes on."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import distgan
+from distgan import rng
+from distgan.engine import checkpoint
+from distgan.engine.collapse_monitor import CollapseMonitor
+from distgan.engine.ema import make_average
+from distgan.errors import Diverged, UserError
+from distgan.files import read_record, write_json
+from distgan.objectives.base import Objective, Phase
+from distgan.parallel.optimized_network import OptimizedNetwork
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
+
+log = logging.getLogger(__name__)
+
+ROLLBACKS = "rollbacks.json"  # beside the checkpoints: how often training went back
+OnReport = Callable[[int, dict[str, float]], None]
+OnSample = Callable[[int, dict[str, nn.Module]], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Of one network's Adam, in one step."""
+
+    learning_rate: float
+    beta2: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and how often. Steps count from 0; `every` counts finished steps; 0 is never.
+
+    Args:
+        batch_size: series per step over all processes.
+        rates: for each network, its rate in a step; a network left out keeps its own.
+        decay: what averages keep of themselves in a step (see `ema.decay`).
+        clip: largest gradient norm; 0 does not clip.
+        micro_batch: series per process and forward pass, whose gradients add up; 0 is all at once.
+        max_skips: steps in a row that may be skipped, for values that are not finite, before a rollback.
+        max_rollbacks: returns to the last checkpoint, each at half the rates of the time before.
+    """
+
+    steps: int
+    batch_size: int
+    rates: Callable[[int], Mapping[str, Rate]]
+    decay: Callable[[int], float] = lambda step: 0.0
+    clip: float = 0.0
+    report_every: int = 50
+    sample_every: int = 0
+    checkpoint_every: int = 200
+    keep_last: int = 2
+    keep_every: int = 0
+    micro_batch: int = 0
+    max_skips: int = 20
+    max_rollbacks: int = 2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained in a run, and who is told how it goes.
+
+    Attributes:
+        facts: JSON kept in every checkpoint; if it has an "identity" or "inputs", a checkpoint of others is
+            refused.
+        on_report: called on every process with the step and the means of its line.
+        on_sample: called on every process with the networks to sample from; gives figures by name, or None.
+    """
+
+    run: Run
+    stage: str
+    seed: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    on_report: OnReport | None = None
+    on_sample: OnSample | None = None
+
+
+class SpoiledError(Exception):
+    """Too many steps in a row were skipped, all for values that are not finite."""
+
+    def __init__(self, step: int, phase: str) -> None:
+        super().__init__(f"the loss or gradient of phase {phase} is not finite since step {step}")
+
+
+def has_idle_cpu(device: torch.device) -> bool:
+    """Whether checkpoints are written beside the training: a CPU that trains has no time to spare."""
+    return device.type != "cpu"
+
+
+class Training:
+    """The state of a training between two steps: networks, optimisers, averages, and the step they are at."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        trainees: Mapping[str, OptimizedNetwork],
+        parallel: Parallel,
+        schedule: Schedule,
+        job: Job,
+    ) -> None:
+        self.objective, self.trainees, self.parallel, self.schedule = objective, trainees, parallel, schedule
+        self.folder, self.seed, self.facts = job.run.checkpoints(job.stage), job.seed, dict(job.facts)
+        self.step, self.saved = 0, -1
+        self.writer = checkpoint.Writer(beside=has_idle_cpu(parallel.device))
+        missing = {phase.network for phase in objective.phases} | set(objective.averaged)
+        assert missing <= set(trainees), f"no trainee for {sorted(missing - set(trainees))}"
+        self.averages = {name: make_average(trainees[name]) for name in objective.averaged}
+        self.rollbacks = 0
+        self.watch = CollapseMonitor(parallel.is_main)
+        self.forget_skips()
+        self.train_mode()
+
+    def forget_skips(self) -> None:
+        """Counts of skipped steps, kept on the device: in a row up to now, and the longest row with the place
+        where it began (step x phases + phase).
+        """
+        device = self.parallel.device
+        self.row, self.longest = torch.zeros(2, device=device).unbind()
+        self.began = torch.zeros((), dtype=torch.float64, device=device)
+        self.first = torch.zeros((), dtype=torch.float64, device=device)
+
+    def advance(self, batch: Any) -> dict[str, Tensor]:
+        """One step: every phase that is due, then the averages. Gives the scalars to show."""
+        step, bad = self.step, torch.zeros((), dtype=torch.bool, device=self.parallel.device)
+        assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
+        shown: dict[str, Tensor] = {}
+        slower = 0.5**self.rollbacks
+        statistics = [buffer for trainee in self.trainees.values() for buffer in trainee.buffers]
+        before = [buffer.clone() for buffer in statistics]
+        for name, rate in self.schedule.rates(step).items():
+            self.trainees[name].set_rate(slower * rate.learning_rate, rate.beta2)
+        for place, phase in enumerate(self.objective.phases):
+            if phase.due(step):
+                values, norm = self.update(phase, batch)
+                skipped = ~torch.isfinite(norm)
+                self.note(skipped & ~bad, step * len(self.objective.phases) + place)
+                bad = bad | skipped
+                values = {**values, "gradient_norm": norm, "skipped": skipped.float()}
+                shown |= {f"{phase.name}/{name}": value for name, value in values.items()}
+        self.row = torch.where(bad, self.row + 1, 0.0)
+        self.first = torch.where(self.row > self.longest, self.began, self.first)
+        self.longest = torch.maximum(self.longest, self.row)
+        for buffer, old in zip(
+            statistics, before, strict=True
+        ):  # batch normalisation has seen the bad values
+            buffer.copy_(torch.where(bad, old, buffer))
+        for trainee in self.trainees.values():
+            trainee.align()
+        for average in self.averages.values():
+            average.update(self.schedule.decay(step))
+        self.step += 1
+        return shown
+
+    def update(self, phase: Phase, batch: Any) -> tuple[Mapping[str, Tensor], Tensor]:
+        """Minimise one phase's loss over its network while all others are frozen."""
+        for name, trainee in self.trainees.items():
+            trainee.require_gradients(name == phase.network)
+        torch.manual_seed(rng.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
+        trainee, size = self.trainees[phase.network], self.schedule.micro_batch
+        parts = batch.split(size) if 0 < size < len(batch.sample) else [batch]
+        losses: Iterable[Mapping[str, Tensor]] = (phase.loss(part) for part in parts)
+        if phase.skip is not None:
+            losses = list(losses)  # the rule looks at all of them before any gradient
+            if phase.skip(self.global_means(_means(losses))):
+                zero = torch.zeros((), device=self.parallel.device)
+                return _means(losses) | {"frozen": zero + 1}, zero
+        every: list[Mapping[str, Tensor]] = []
+        for values in losses:
+            trainee.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
+            every.append({name: value.detach() for name, value in values.items()})
+        norm = trainee.step(self.schedule.clip)
+        frozen = {} if phase.skip is None else {"frozen": torch.zeros_like(norm)}
+        return _means(every) | frozen | trainee.figures(), norm
+
+    def global_means(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """The scalars' means over processes, read from the device."""
+        means = self.parallel.mean(torch.stack([value.detach().float() for value in values.values()]))
+        return dict(zip(values, means.tolist(), strict=True))
+
+    def note(self, skipped: Tensor, place: int) -> None:
+        """Where a row of skipped steps begins."""
+        self.began = torch.where(skipped & (self.row == 0), float(place), self.began)
+
+    def check_finite(self) -> None:
+        """
+        Raises:
+            SpoiledError: so many steps in a row were skipped, everywhere alike, that training must go back.
+        """
+        if float(self.longest) >= self.schedule.max_skips:
+            step, place = divmod(int(self.first), len(self.objective.phases))
+            raise SpoiledError(step, self.objective.phases[place].name)
+
+    def roll_back(self, spoiled: SpoiledError) -> None:
+        """Return to the last good checkpoint at half the rates.
+
+        Raises:
+            Diverged: that was done often enough, or there is no checkpoint.
+        """
+        self.finish_saving()
+        good, times = checkpoint.steps(self.folder), self.schedule.max_rollbacks
+        if not good or self.rollbacks >= times:
+            why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
+            raise Diverged(
+                f"{spoiled} ({why}; last checkpoint: {f'step {good[-1]}' if good else 'none'}); "
+                "lower the learning rate, or set train.clip, in a new run_dir"
+            ) from None
+        rollbacks = self.rollbacks + 1
+        self.parallel.on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
+        self.resume()
+        self.forget_skips()
+        if self.parallel.is_main:
+            log.warning(
+                "%s; back to step %d at %g x the learning rates (rollback %d of %d)",
+                spoiled,
+                self.step,
+                0.5**self.rollbacks,
+                self.rollbacks,
+                times,
+            )
+
+    def due(self, every: int) -> bool:
+        """Whether the step just finished is the last, or one of each `every`."""
+        return self.step == self.schedule.steps or (every > 0 and self.step % every == 0)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """What to sample from, in evaluation mode."""
+        plain = {n: trainee.whole() for n, trainee in self.trainees.items() if n not in self.averages}
+        averaged = {name: average.network for name, average in self.averages.items()}
+        return {name: network.eval() for name, network in (plain | averaged).items()}
+
+    def train_mode(self) -> None:
+        for trainee in self.trainees.values():
+            trainee.plain.train()
+
+    def state(self) -> checkpoint.TensorFiles:
+        """`generator` (weights as the network's state_dict), `generator.optimiser`, `generator.average`, …"""
+        files: checkpoint.TensorFiles = {}
+        for name, trainee in self.trainees.items():
+            state = trainee.state()
+            files |= {name: state["weights"], f"{name}.optimiser": state["optimiser"]}
+            if "scaler" in state:
+                files[f"{name}.scaler"] = state["scaler"]
+        return files | {f"{name}.average": average.state() for name, average in self.averages.items()}
+
+    def save(self, always: bool = False) -> None:
+        """One checkpoint for all processes, unless this step has one, or is in trouble and not `always`."""
+        if self.saved == self.step:
+            return
+        if (
+            not always
+            and 0 < float(self.row) < self.step < self.schedule.steps
+            and checkpoint.steps(self.folder)
+        ):
+            return  # in trouble: what was saved before it is worth more
+        facts = self.facts | {
+            "series": self.step * self.schedule.batch_size,
+            "world_size": self.parallel.world_size,
+            "distgan": distgan.__version__,
+            "torch": torch.__version__,
+        }
+        state = self.state()
+        self.parallel.on_main(
+            lambda: self.writer.save(
+                self.folder, self.step, state, facts, self.schedule.keep_last, self.schedule.keep_every
+            )
+        )
+        self.saved = self.step
+
+    def finish_saving(self) -> None:
+        """What was saved is on the disk, or an error on all processes."""
+        self.parallel.on_main(self.writer.finish)
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is any.
+
+        Raises:
+            UserError: all are damaged, or the newest is of another run or beyond the last step.
+        """
+        found = checkpoint.load_latest(self.folder) if self.parallel.world_size == 1 else self.agreed()
+        if found is not None:
+            self.take(found)
+            path = self.folder / ROLLBACKS
+            self.rollbacks = read_record(path, "rollbacks")["rollbacks"] if path.exists() else 0
+
+    def agreed(self) -> checkpoint.Checkpoint | None:
+        """Rank 0 finds the newest whole checkpoint; the others read and verify the same one."""
+        found: list[checkpoint.Checkpoint | None] = []
+
+        def choose() -> int | None:
+            found.append(checkpoint.load_latest(self.folder))
+            return None if found[0] is None else found[0].step
+
+        step = self.parallel.on_main(choose)
+        if self.parallel.is_main:
+            return found[0]
+        return None if step is None else checkpoint.load(self.folder, step)
+
+    def take(self, saved: checkpoint.Checkpoint) -> None:
+        ours, theirs = self.facts.get("identity"), saved.facts.get("identity")
+        if ours is not None and theirs is not None and ours != theirs:
+            raise UserError(
+                f"{self.folder} is of other data, model or losses (identity {theirs}, now {ours}); "
+                "choose another run_dir"
+            )
+        ours, theirs = self.facts.get("inputs"), saved.facts.get("inputs")
+        if ours is not None and theirs is not None and ours != theirs:
+            raise UserError(
+                f"{self.folder} was trained on other series or conditions than the run now holds; remove "
+                "that folder to train anew, or choose another run_dir"
+            )
+        if saved.step > self.schedule.steps:
+            raise UserError(
+                f"{self.folder} stands at step {saved.step}, beyond the {self.schedule.steps} asked for; "
+                "raise the number of steps or choose another run_dir"
+            )
+        try:
+            for name, trainee in self.trainees.items():
+                files = {"weights": name, "optimiser": f"{name}.optimiser", "scaler": f"{name}.scaler"}
+                trainee.restore({k: saved.state[f] for k, f in files.items() if f in saved.state})
+            for name, average in self.averages.items():
+                average.restore(saved.state[f"{name}.average"])
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"{self.folder} is of other networks ({reason}); choose another run_dir"
+            ) from error
+        self.step = self.saved = saved.step
+
+
+def _means(every: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each scalar over micro-batches, without its gradient."""
+    return {name: torch.stack([values[name].detach() for values in every]).mean(0) for name in every[0]}

@@ -1,0 +1,435 @@
+"""What an evaluation finds, as types: the table of scores, utility, classification, attacks, the report.
+
+Each is a pydantic model, frozen and strict about unknown keys; `to_json` gives the content of its file, in
+which numbers that do not exist are null. `Report.from_json` reads a report back.
+
+report.json (`REPORT_SCHEMA`) holds
+    schema      its name and version: another number where a field changed its meaning or went away
+    facts       `Facts`, with the time it was made
+    answers     the two of the first screen
+    headline    the numbers of the first screen
+    fidelity    `ScoreTable`
+    usefulness  `Utility`, or null
+    privacy     `PrivacyResult`, or null
+    pictures    names of the pictures in the page
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distgan.errors import UserError
+from distgan.preflight import REPORT_SCHEMA
+
+PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/1", "distgan.verdict/1"
+
+Tone = Literal["good", "warn", "bad", "note"]
+Standing = Literal["real", "between", "floor"]
+Outcome = Literal["pass", "over", "insufficient", "report", "skipped"]  # the last two have no limit
+Scores = dict[str, float | None]  # by name of the score; None where one does not exist
+
+
+class JsonResult(BaseModel):
+    """What was found; it is never changed, only copied with other fields (`model_copy`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of the JSON file."""
+        content: dict[str, Any] = make_json_ready(self.model_dump(by_alias=True))
+        return content
+
+
+def make_json_ready(content: Any) -> Any:
+    """The same content ready for JSON: NaN and infinities become None, numpy's numbers plain ones."""
+    if isinstance(content, Mapping):
+        return {str(key): make_json_ready(value) for key, value in content.items()}
+    if hasattr(content, "tolist"):
+        return make_json_ready(content.tolist())
+    if isinstance(content, list | tuple):
+        return [make_json_ready(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if content is None or isinstance(content, str | bool | int | float):
+        return content
+    return str(content)
+
+
+# ------------------------------------------------------------------------------------------------- the scores
+
+
+class Sentence(JsonResult):
+    """A finding in plain words."""
+
+    tone: Tone
+    text: str
+
+
+class ScoreMeaning(JsonResult):
+    """What a score is: a column of the table. `better` says in which direction."""
+
+    name: str
+    title: str
+    group: str
+    better: Literal["lower", "higher", "nearer"]
+    best: int | float
+    meaning: str
+
+
+class Row(JsonResult):
+    """A set of `n` series: its scores, their standard errors, and those of differences to the real rows."""
+
+    name: str
+    meaning: str
+    n: int
+    values: Scores
+    noise: Scores
+    noise_to: dict[str, Scores]
+
+
+class Counts(JsonResult):
+    """Series in each set; `target` and its owners are what all rows are measured against, `compared` series
+    at a time.
+    """
+
+    train: int
+    holdout: int
+    reference: int
+    synthetic: int
+    target: int
+    target_owners: int
+    compared: int
+
+
+class Measurements(JsonResult):
+    """Every row's scores, before anything is concluded.
+
+    Attributes:
+        owners: of each split, those that a split never parts.
+        real_row: where the row of other real series comes from.
+        lags: the lags that a score looks at, in steps.
+    """
+
+    n: Counts
+    owners: dict[str, int]
+    real_row: str
+    scores: list[ScoreMeaning]
+    rows: list[Row]
+    lags: dict[str, list[int]]
+
+    @property
+    def by_name(self) -> dict[str, Row]:
+        return {row.name: row for row in self.rows}
+
+
+class ScoreTable(Measurements):
+    """The measurements and what they mean.
+
+    Attributes:
+        standing: of each score that exists for the model: like real series, like the floor, or between.
+        blind_to_copier: scores on which copies look as good as unseen real series.
+        verdict: sentences; the first sums the scores up.
+    """
+
+    standing: dict[str, Standing]
+    blind_to_copier: list[str]
+    verdict: list[Sentence]
+
+
+# ------------------------------------------------------------------------------------ utility, classification
+
+
+class Interval(JsonResult):
+    """A mean over owners with its interval of 95 %, which one owner has not."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class UtilityRow(Interval):
+    """The error of a forecaster, by what it was trained on."""
+
+    name: str
+    meaning: str
+    n: int
+
+
+class UtilityCounts(JsonResult):
+    owners: int
+    series: int
+    samples: int
+
+
+class UtilityErrors(JsonResult):
+    """Errors on held-out series by what the forecaster was trained on, in the naive forecast's error; `gaps`
+    are paired differences of rows.
+    """
+
+    task: str
+    unit: str
+    horizon: int
+    rows: list[UtilityRow]
+    gaps: dict[str, Interval]
+    n: UtilityCounts
+
+
+class Utility(UtilityErrors):
+    """The errors and what they mean."""
+
+    tone: Tone
+    sentence: str
+
+
+class ClassifiedSeries(JsonResult):
+    real: int
+    synthetic: int
+    test: int
+
+
+class Classification(JsonResult):
+    """Accuracy by what the classifier was trained on; `gain` is what synthetic series add to real ones."""
+
+    labels: list[str]
+    series: ClassifiedSeries
+    test_owners: int
+    draws: int
+    rows: dict[str, Interval]
+
+
+# ------------------------------------------------------------------------------------------------ the attacks
+
+
+class Figure(JsonResult):
+    """A statistic with its interval of 95 %: `n` owners were attacked, and compared with `non_members`, where
+    they are another number.
+    """
+
+    n: int
+    non_members: int | None = None
+    value: int | float | None
+    low: int | float | None
+    high: int | float | None
+
+
+class AttackGroup(Figure):
+    """An attack on those of one exposure."""
+
+    name: str
+
+
+class AttackResult(Figure):
+    """A line of the battery's result. The note leaves with a release; the detail may say what was found in
+    few people, and stays with the run.
+    """
+
+    id: str
+    title: str
+    statistic: str
+    limit: int | float | None
+    source: str
+    outcome: Outcome
+    groups: list[AttackGroup]
+    note: str
+    detail: str = ""
+
+
+class Evidence(JsonResult):
+    """How many were compared, and how many of each side are needed."""
+
+    members: int
+    strangers: int
+    synthetic: int
+    needed: int
+
+
+class PrivacyResult(JsonResult):
+    """All attacks together: those with a limit, `others` without one or not tried, and what can be said."""
+
+    version: str = Field(default=PRIVACY_SCHEMA, alias="schema")
+    outcome: Literal["pass", "over", "insufficient"]
+    sentence: str
+    attacks: list[AttackResult]
+    others: list[AttackResult]
+    claims: list[str]
+    evidence: Evidence
+
+
+class AttackedCounts(JsonResult):
+    """Of the series that were attacked: those to leave, of earlier attempts, of the generator's sample; and
+    how many of earlier attempts could not be taken.
+    """
+
+    candidate: int
+    earlier: int
+    sample: int | None  # not said under differential privacy, since it follows the number of members
+    left_out: int
+
+
+class ReleasePrivacy(PrivacyResult):
+    """The attacks before a release."""
+
+    attacked: AttackedCounts
+
+
+class CheckResult(JsonResult):
+    """Whether a promise holds; if not, why; and what was verified, a line each."""
+
+    name: str
+    holds: bool
+    text: str
+    verified: list[str]
+
+
+class Verdict(JsonResult):
+    """The content of release-verdict.json: whether a run's series may leave. `attacked` says in words which
+    series were attacked; `privacy` is None where no attack was run.
+    """
+
+    version: str = Field(default=VERDICT_SCHEMA, alias="schema")
+    exit_code: int
+    sentence: str
+    attacked: str
+    checks: list[CheckResult]
+    privacy: ReleasePrivacy | None
+    run: str
+    made: str
+    maker: str
+
+
+# ---------------------------------------------------------------------------------------- the report of a run
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many series, entities and owners a split holds."""
+
+    series: int
+    entities: int
+    owners: int
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The released means: entities behind each, effective number after weighting, tracing."""
+
+    sizes: Sequence[int]
+    effective: Sequence[float]
+    tracing_auc: Sequence[float]
+    floor: int
+    tracing_limit: float
+    attacks: Sequence[Mapping[str, Any]] = ()  # the tracing attack by exposure, as it was run
+    promise: str = ""  # of differential privacy, in words
+    covered: Sequence[str] = ()  # what the promise covers, and what not
+    study: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was done, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance; no field
+    has a place for an entity's id: counts, sizes and settings only.
+
+    Attributes:
+        windows: split -> number of windows that its series were cut into; empty where whole series are used.
+        left_out: reason -> number of series or columns that were not used.
+        settings: dotted config key -> value, the few worth showing.
+        stages: stage -> one line on what it did.
+        noticed: suspicions about the data, each with name, severity, shared and advice; counts alone.
+        unknown: what nobody told of the synthetic series, a sentence each; empty for a run.
+        real_curves: whether single held-out series are shown.
+    """
+
+    name: str
+    source: str = ""
+    unit: str = ""
+    channels: Sequence[str] = ()
+    start: str = ""
+    step_seconds: int | float = 0
+    length: int = 0
+    entity: str = "entity"
+    owner: str = "owner"
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    windows: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    noticed: Sequence[Mapping[str, str]] = ()
+    groups: Groups | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, str] = field(default_factory=dict)
+    unknown: Sequence[str] = ()
+    real_curves: bool = True
+    credit: str = ""
+    made: str = ""
+    version: str = ""
+    identity: str = ""
+
+
+class Findings(JsonResult):
+    """All that is found about a set of synthetic series; None where it was not asked or cannot be."""
+
+    fidelity: ScoreTable
+    usefulness: Utility | None = None
+    privacy: PrivacyResult | None = None
+
+
+class Answer(JsonResult):
+    """Of one of the two questions of a data owner."""
+
+    question: str
+    tone: Tone
+    short: str
+    text: str
+
+
+class Mark(JsonResult):
+    """A row on the small drawing of a score: 0 is best, 100 the worst of the rows."""
+
+    row: str
+    place: float
+
+
+class Card(JsonResult):
+    """A number of the first screen."""
+
+    name: str
+    title: str
+    value: float | None
+    text: str
+    context: str
+    standing: Standing | None = None
+    scale: list[Mark] | None = None
+
+
+class Report(Findings):
+    """The content of report.json."""
+
+    version: str = Field(default=REPORT_SCHEMA, alias="schema")
+    facts: Facts
+    answers: list[Answer]
+    headline: list[Card]
+    pictures: list[str]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], name: str) -> Self:
+        """
+        Args:
+            name: of the report, for a message.
+
+        Raises:
+            UserError: it has another format, or was not written by distgan.
+        """
+        if content.get("schema") != REPORT_SCHEMA:
+            raise UserError(
+                f"{name} has a report of format {content.get('schema')}, not {REPORT_SCHEMA}; evaluate it "
+                "again"
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{name} has a damaged report ({where}: {first['msg'].lower()}); evaluate it again"
+            ) from None
