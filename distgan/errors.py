@@ -5,6 +5,7 @@ else; anything that is not a `UserError` is a mistake of ours and keeps its trac
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -15,8 +16,23 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+log = logging.getLogger(__name__)
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # a scheduler's, a closed terminal's, a scheduler's
+EXIT_CODES = {
+    0: "done",
+    1: "internal error: please report it with the traceback",
+    2: "wrong input, option or setting",
+    3: "release refused: over a limit",
+    4: "release refused: not enough evidence",
+    5: "a manifest, ledger or checksum does not match",
+    6: "training diverged",
+    7: "disk full",
+    8: "another process of the run died or stopped answering",
+    75: "stopped by a signal; run the same command again to continue",
+    130: "interrupted with Ctrl-C",
+}
 BROKEN_PIPE = 141  # as a shell counts a program that SIGPIPE ended
 
 
@@ -165,6 +181,7 @@ def answer(main: Callable[[], None]) -> int:
             main()
             sys.stdout.flush()
     except UserError as error:
+        log.debug("where the error was raised", exc_info=error)  # shown under --verbose
         _say(str(error))
         if isinstance(error, Deserted):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end

@@ -256,5 +256,5 @@ def test_what_cannot_be_denoised_is_one_line(
     folder = ["--run-dir", str(tmp_path / "plain")]
     assert main([*folder, f"data.source={tmp_path / 'plain.npz'}", "model=nr_gan"]) == 2
     assert "a denoiser needs both kinds" in capsys.readouterr().err
-    with pytest.raises(UserError, match="needs a run, series and a place"):
+    with pytest.raises(UserError, match=r"distgan denoise needs SERIES, e\.g\. distgan denoise runs/"):
         cli.command(["denoise", str(run)])

@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from test_engine import last, train
 from test_parallel import unlaunched
 
-from distgan import config
-from distgan.cli import export
+from distgan import cli, config
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
 from distgan.files import whole_folder
@@ -211,7 +210,7 @@ def test_export_is_plain_weights_without_the_optimiser(
     newest = Run(tmp_path).checkpoints("gan") / "step-5"
     damaged = newest / "generator.optimiser.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
-    export([str(tmp_path), str(tmp_path / "out")])
+    cli.command(["export", str(tmp_path), str(tmp_path / "out")])
     assert "critic, generator of step 5" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "generator.safetensors",
@@ -225,7 +224,7 @@ def test_export_is_plain_weights_without_the_optimiser(
         torch.equal(average[name], exported[name]) for name in average
     )
     with pytest.raises(UserError, match="no checkpoint in"):
-        export([str(newest)])
+        cli.command(["export", str(newest)])
 
 
 def test_export_writes_over_nothing(tmp_path: Path) -> None:
@@ -236,7 +235,7 @@ def test_export_writes_over_nothing(tmp_path: Path) -> None:
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
         before = sorted(place.rglob("*"))
         with pytest.raises(UserError, match="stands already, and nothing is written over"):
-            export([str(tmp_path / "run"), str(place)])
+            cli.command(["export", str(tmp_path / "run"), str(place)])
         assert sorted(place.rglob("*")) == before
 
 

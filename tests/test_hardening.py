@@ -495,9 +495,14 @@ def test_litter_of_a_killed_command_is_removed(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------- answers at once
 
 
-GOOD = ["--help", "--version", "train", "train --help", "prepare", "reference"]
+GOOD = ["", "--help", "--version", "train", "train --help", "prepare", "reference", "completion bash"]
+GOOD += [f"{name} -h" for name in cli.distgan.commands]
 MISTAKES = [
     "nonsense",
+    "trian",
+    "train --confg x",
+    "release",
+    "plan --length x",
     "train train.stepz=1",
     "train data.source=nowhere.csv",
     "train --stages gan",

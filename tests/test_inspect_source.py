@@ -73,7 +73,7 @@ def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_inspect_looks_at_what_prepare_would_refuse(tmp_path: Path) -> None:
     table = population(4, 24 * 7)
     table.iloc[1::2, 1:] = np.nan
-    said = source_summary.run([str(write(tmp_path / "gaps.csv", table))])
+    said = source_summary.examine(source_summary.parse([str(write(tmp_path / "gaps.csv", table))]))[0]
     assert "refused    no usable series" in said and "4 more than 5 % missing" in said
     assert "error      step: 4 of 4 series measure only one in 2 steps" in said
 

@@ -335,5 +335,5 @@ def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -
     assert found["test_owners"] == len(never_trained)
     assert found["rows"]["real"]["value"] > 0.9
     assert not any(owner in (run.folder / "classification.json").read_text() for owner in never_trained)
-    with pytest.raises(UserError, match="--task 'sorting' is no task"):
+    with pytest.raises(UserError, match="--task 'sorting' does not exist"):
         cli.command(["evaluate", str(run.folder), "--task", "sorting"])

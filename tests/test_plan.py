@@ -280,7 +280,7 @@ def test_settings_that_contradict_are_no_option() -> None:
 
 def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--devices", "8xH100-80GB", "--length", "96", "--series", "5000", "--price", "2.5", *SMALL]
-    cli.plan([*arguments, "train.batch_size=64"])
+    cli.command(["plan", *arguments, "train.batch_size=64"])
     text = capsys.readouterr().out
     for word in (
         "parameters",
@@ -317,7 +317,7 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     chosen = SMALL if "model=gaussian" not in keys else []
     with pytest.raises(UserError, match=message) as wrong:
-        cli.plan(["--length", "96", *keys, *chosen])
+        cli.command(["plan", "--length", "96", *keys, *chosen])
     assert "\n" not in str(wrong.value)
 
 
@@ -336,5 +336,5 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
 )
 def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as wrong:
-        cli.plan(["--devices", "8xH100-80GB", *keys, *SMALL])
+        cli.command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
     assert "\n" not in str(wrong.value)

@@ -462,8 +462,8 @@ def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     ("arguments", "words"),
     [
         (["nowhere"], "no run folder"),
-        ([], "needs a run folder"),
-        (["{run}", "--into", "x"], "needs a run folder"),
+        ([], "needs RUN, e.g. distgan release runs/demo"),
+        (["{run}", "--into", "x"], "has no option --into"),
         (["{run}", "--to", "{run}"], "stands already"),
     ],
 )

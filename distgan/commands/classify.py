@@ -8,11 +8,14 @@ import numpy as np
 
 from distgan import config
 from distgan.api import Trained
+from distgan.arguments import OfRun
+from distgan.command_line import Result
 from distgan.data.store.private_table import Table, private_table, read_table
 from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
 from distgan.evaluation.metrics.classification import Labelled
+from distgan.evaluation.report.writer import make_json_ready
 from distgan.files import write_json
 from distgan.pipeline.training_data import open_series, select_rows
 from distgan.rng import keyed_generator
@@ -21,12 +24,13 @@ from distgan.run import Run
 DRAWS = 5
 
 
-def classify(folder: Run, settings: config.Config) -> str:
-    """Score the run; returns the table.
+def run(given: OfRun) -> Result:
+    """Score the run.
 
     Raises:
         UserError: the run is not trained, or its groups do not go by label.
     """
+    folder, settings = given.folder, given.settings
     trained = Trained.open(folder)
     if not trained.labels:
         raise UserError(
@@ -38,7 +42,7 @@ def classify(folder: Run, settings: config.Config) -> str:
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
     write_json(folder.folder / "classification.json", found)
-    return classification.format_table(found)
+    return Result(classification.format_table(found), make_json_ready(found))
 
 
 def read_labelled_series(

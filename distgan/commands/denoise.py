@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from distgan import config
+from distgan.command_line import Result
 from distgan.data import ingest
 from distgan.data.export import export
 from distgan.data.ingest_cache import open_cache_folder
@@ -27,10 +28,10 @@ from distgan.run import Run
 FORMATS = (".zarr", ".csv", ".parquet")
 
 
-def denoise(folder: Run, source: str, place: Path) -> str:
+def run(folder: Run, source: str, place: Path) -> Result:
     """Filter the series of `source` (whatever data.source takes) into the file or store `place`.
 
-    Series keep their order; of ids nothing is written. Returns a line that says what was done.
+    Series keep their order; ids are not written.
 
     Raises:
         UserError: the run is no denoiser, the source cannot be read or has other steps, or the place stands
@@ -58,7 +59,9 @@ def denoise(folder: Run, source: str, place: Path) -> str:
                     writer.append(filter_series(values, network, scaler, parallel.device))
             if store != place:
                 export(store, place, "filtered")
-    return f"{found.num_series} series filtered: {place}"
+    return Result(
+        f"{found.num_series} series filtered: {place}", {"series": found.num_series, "out": str(place)}
+    )
 
 
 def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:

@@ -1,7 +1,5 @@
 """Two files, of real and of synthetic series -> report.html and report.json, where nothing else is known."""
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +8,8 @@ import numpy as np
 
 import distgan
 from distgan import config
-from distgan.arguments import parse_evaluate_files
+from distgan.arguments import FilePair
+from distgan.command_line import Result
 from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.splits import assign_splits
@@ -41,14 +40,13 @@ MEANINGS = {
 }
 
 
-def run(arguments: Sequence[str]) -> str:
-    """`--real FILE --synthetic FILE [--out FOLDER] [key.sub=value ...]`; the report, for a terminal.
+def run(options: FilePair) -> Result:
+    """Compare the two files and write the report.
 
     Raises:
         UserError: a file cannot be read, or the two do not fit together.
     """
-    options = parse_evaluate_files(arguments)
-    settings: config.Config = options.settings
+    settings = options.settings
     real, made = (
         ingest.read(settings.data.model_copy(update={"source": source}))
         for source in (options.real, options.synthetic)
@@ -69,11 +67,12 @@ def run(arguments: Sequence[str]) -> str:
     page, scores = options.out / "report.html", options.out / "report.json"
     known = collect_facts(settings, options, real, made, counts)
     writer.write(page, scores, results, known, drawn.pictures, first=drawn.first, explorer=drawn.explorer)
-    return f"report    {page}\n\n{writer.format_markdown(read_json(scores))}"
+    found = read_json(scores)
+    return Result(f"report    {page}\n\n{writer.format_markdown(found)}", found)
 
 
 def aligned(
-    options: argparse.Namespace, data: config.Data, real: ingest.Raw, made: ingest.Raw
+    options: FilePair, data: config.Data, real: ingest.Raw, made: ingest.Raw
 ) -> tuple[ingest.Raw, ingest.Raw]:
     """Return both series in the longer of their steps, by sums or means as --align says.
 
@@ -91,6 +90,7 @@ def aligned(
         return real, made
     finer = options.real if many > 1 else options.synthetic
     factor = data.reduce.factor * max(many.numerator, many.denominator)
+    assert options.align is not None
     reduce = config.Reduce(factor=factor, method=options.align)
     read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
     return (read, made) if many > 1 else (real, read)
@@ -138,7 +138,7 @@ def count_series(series: ingest.Raw, chosen: np.ndarray) -> writer.Split:
 
 def collect_facts(
     settings: config.Config,
-    options: argparse.Namespace,
+    options: FilePair,
     real: ingest.Raw,
     made: ingest.Raw,
     counts: dict[str, writer.Split],

@@ -8,6 +8,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
 from distgan.anonymity.manifest import TENSORS, find_violations
 from distgan.anonymity.projection import Projection
+from distgan.command_line import Result
 from distgan.errors import parsing
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.plots import population, style
@@ -20,6 +21,27 @@ SHOWN = 12  # groups, smallest first
 
 def is_bank(path: Path) -> bool:
     return (path / TENSORS).exists()
+
+
+def run(path: Path) -> Result:
+    """Describe a bank, and draw the map of its latents where the owner's private files are.
+
+    Raises:
+        Mismatch: the bank is damaged or breaks its own promises.
+    """
+    bank = Bank.load(path)
+    tree = {
+        "groups": bank.num_groups,
+        "sizes": [int(size) for size in bank.sizes],
+        "effective": [float(members) for members in bank.effective],
+        "minimum_group_size": bank.floor,
+        "condition_dim": bank.settings.condition_dim,
+        "tracing_auc": [float(auc) for auc in bank.tracing_auc],
+        "tracing_limit": bank.settings.max_tracing_auc,
+        "violations": list(find_violations(path)),
+        "privacy": None if bank.promise is None else format_guarantee(bank),
+    }
+    return Result(describe(path), tree)
 
 
 def describe(path: Path) -> str:

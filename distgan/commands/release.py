@@ -20,6 +20,7 @@ import distgan
 from distgan import config
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
+from distgan.command_line import Result
 from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.export import export
@@ -38,6 +39,7 @@ from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
+from distgan.progress import say
 from distgan.run import Run
 
 SCHEMA = "distgan.verdict/1"
@@ -73,6 +75,21 @@ def run(folder: Run, place: Path) -> str:
         UserError: it is not a finished run, or `place` stands already.
         OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
     """
+    result = decide(folder, place)
+    if result.error is not None:
+        raise result.error
+    return result.text
+
+
+def decide(folder: Run, place: Path) -> Result:
+    """Judge a run's synthetic series, write the verdict, and write the release if all holds.
+
+    Returns:
+        The verdict, with the error that a refusal ends with.
+
+    Raises:
+        UserError: it is not a finished run, or `place` stands already.
+    """
     refuse_standing(place)
     if not folder.config.exists():
         raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
@@ -85,13 +102,14 @@ def run(folder: Run, place: Path) -> str:
             save(verdict, folder.folder / "release-verdict")
             if verdict["privacy"]:
                 remember(verdict, settings, folder)
+            where, tree = folder.folder / "release-verdict.html", make_json_ready(verdict)
             if verdict["exit_code"]:
-                where = folder.folder / "release-verdict.html"
-                raise ERRORS[verdict["exit_code"]](f"{verdict['sentence']} Nothing was released; see {where}")
+                text = f"{verdict['sentence']} Nothing was released; see {where}"
+                return Result("", {**tree, "released": None}, ERRORS[verdict["exit_code"]](text))
             write_release(place, verdict, settings, folder)
     finally:
         parallel.close()
-    return f"{verdict['sentence']} Released: {place}"
+    return Result(f"{verdict['sentence']} Released: {place}", {**tree, "released": str(place)})
 
 
 # ------------------------------------------------------------------------------------------------ the verdict
@@ -103,7 +121,7 @@ def judge(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str,
     broken = [check for check in checks if check.broken]
     if not broken:
         chosen = AttackedSeries.gather(settings, folder, parallel)
-        print(note := describe_counts(chosen.facts), flush=True)
+        say(note := describe_counts(chosen.facts))
         attacks = attack(settings, folder, parallel, chosen.values)
         if attacks is not None:
             attacks = {**attacks, "attacked": chosen.facts}
@@ -139,7 +157,7 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
         return Check(name, str(error), 5)
     lines = tuple([told] if isinstance(told, str) else told)
     for line in lines:
-        print(f"verified  {line}", flush=True)
+        say(f"verified  {line}")
     return Check(name, "", 5, lines)
 
 
@@ -182,7 +200,7 @@ def attack(
         parallel,
         most=MOST_OWNERS,
         target=Target(synthetic, tracing),
-        progress=lambda line: print(line, flush=True),
+        progress=say,
     )
 
 

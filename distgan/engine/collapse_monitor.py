@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Mapping
 
+from distgan.progress import show_warning
+
 log = logging.getLogger(__name__)
 
 ALIKE = 0.05  # spread of generated series, as a share of the real ones' spread
@@ -40,4 +42,5 @@ class CollapseMonitor:
     def _warn(self, words: str) -> str:
         if self.speaks:
             log.warning(words)
+            show_warning(words)
         return words

@@ -25,6 +25,7 @@ from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, read_owners
+from distgan.progress import say
 from distgan.run import Run
 
 TRACING = "tracing.json"
@@ -39,7 +40,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     else:
         bank = build_plain_bank(settings, folder, data, points, groups)
     attacks = run_tracing(settings, folder, parallel, data, bank)
-    print("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series", flush=True)
+    say("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series")
     save_attacks(folder, attacks)
     summary = format_summary(bank, settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
     return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})

@@ -26,6 +26,7 @@ from distgan.parallel.processes import Parallel
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import left_out_windows, open_series, owner_codes, select_rows
+from distgan.progress import say
 from distgan.run import Run
 
 
@@ -99,7 +100,7 @@ def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.nda
     """
     found, splits = read_source(settings, place)
     suspicions = source_summary.look(settings, found)
-    print("\n".join(source_summary.describe(found, suspicions)), flush=True)
+    say("\n".join(source_summary.describe(found, suspicions)))
     return found, splits, suspicions
 
 

@@ -27,9 +27,11 @@ from distgan.pipeline import (
     train_encoder,
     train_gan,
 )
+from distgan.pipeline.closing import format_closing
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import left_out_windows
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
+from distgan.progress import enter_stage, open_view, say
 from distgan.run import Run
 
 STAGES = {
@@ -45,8 +47,11 @@ STAGES = {
 TOGETHER = ("encoder", "encode", "cluster", "gan")  # every process takes part; the others are rank 0's
 
 
-def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
+def run(settings: config.Config, folder: Run, names: tuple[str, ...], *, closing: bool = False) -> None:
     """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
+
+    Args:
+        closing: print at the end what came of it, where things are, and what to do next.
 
     Raises:
         UserError: of any kind; what was complete stays.
@@ -57,10 +62,11 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
         with private_files(), parallel.together(), open_run(settings, folder, parallel):
             due = tuple(name for name in names if find_finished(name, settings, folder) is None)
             check_batches(settings, parallel.share(due), parallel)
-            for name in names:
-                run_stage(name, settings, folder, parallel)
-        if parallel.is_main and "evaluate" in names:
-            print(f"report    {folder.report}\n\n{evaluate.format_report(folder)}", end="", flush=True)
+            with open_view(parallel.is_main):
+                for name in names:
+                    run_stage(name, settings, folder, parallel)
+        if parallel.is_main and closing:
+            print(format_closing(settings, folder), flush=True)
     finally:
         parallel.close()
 
@@ -116,8 +122,10 @@ def run_stage(name: str, settings: config.Config, folder: Run, parallel: Paralle
     record = parallel.share(find_finished(name, settings, folder))
     if record is not None:
         if parallel.is_main:
-            print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
+            say(f"{name:<9} done already: {record.get('summary', '')}")
         return
+    if parallel.is_main:
+        enter_stage(name, settings.stages.index(name) + 1, len(settings.stages))
     parallel.on_main(lambda: begin_stage(name, settings, folder))
     read = parallel.on_main(lambda: binding.digest_inputs(name, folder))
     started = time.monotonic()
@@ -136,7 +144,7 @@ def run_stage(name: str, settings: config.Config, folder: Run, parallel: Paralle
 
     parallel.on_main(finish)
     if parallel.is_main:
-        print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
+        say(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)")
 
 
 def begin_stage(name: str, settings: config.Config, folder: Run) -> None:

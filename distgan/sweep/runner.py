@@ -6,7 +6,6 @@ the end the best and the config itself are trained on fresh seeds, and both are 
 same command again goes on where the last one stopped.
 """
 
-import argparse
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +15,16 @@ from typing import Any
 
 from distgan import config
 from distgan.errors import Stopped, UserError
-from distgan.files import check_path, write_text
+from distgan.files import write_text
 from distgan.run import Run
 
 
-def sweep(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
-    settings = config.load(options.config, options.overrides)
-    if options.run_dir is not None:
-        check_path(options.run_dir, "--run-dir")
-        settings = settings.model_copy(update={"run_dir": options.run_dir})
+def sweep(settings: config.Config, dry_run: bool = False) -> None:
+    """Search, or with `dry_run` print what would be done.
+
+    Raises:
+        UserError: nothing is to be searched, Ray is not installed, or as `run`.
+    """
     if not settings.sweep.space:
         raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
     from distgan.sweep import ray_session
@@ -35,7 +34,7 @@ def sweep(argv: Sequence[str] | None = None) -> None:
 
     scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
     refuse_many_draws(settings, trial.shared_stages(settings))
-    if options.dry_run:
+    if dry_run:
         print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
     else:
         run(settings, Run(Path(settings.run_dir)))
@@ -56,17 +55,6 @@ def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
             f"alone, "
             "or leave privacy.epsilon out"
         )
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="YAML file with a section `sweep`")
-    parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    return parser.parse_intermixed_args(argv)
 
 
 def run(settings: config.Config, home: Run) -> None:
