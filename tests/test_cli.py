@@ -129,18 +129,6 @@ def test_reference_as_json_is_a_schema(capsys: pytest.CaptureFixture[str]) -> No
     assert set(config.Config.model_fields) == set(schema["properties"])
 
 
-def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--length", "96", "--devices", "8xH100-80GB", "--price", "2.5", "train.batch_size=64"]
-    small = ["model.generator.width=16", "model.patch=12", "model.discriminator.periods=[24]"]
-    cli.command(["plan", "--json", *arguments, *small])
-    plan = json.loads(capsys.readouterr().out)
-    asked = plan["as_configured"]
-    assert plan["devices"] == 8 and asked["fits"] and asked["memory_gib"] > 0
-    assert asked["series_per_second"] == pytest.approx(64 / asked["seconds_per_step"])
-    assert sum(asked["seconds_by_part"].values()) == pytest.approx(asked["seconds_per_step"])
-    assert asked["cost"] == pytest.approx(asked["hours"] * 8 * 2.5)
-
-
 def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command("make", cls=Command)
     @command_line.output_options()

@@ -1,5 +1,6 @@
 """The plan: counts against a second derivation and against the real step; its arithmetic; its words."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -26,6 +27,7 @@ from distgan.planning.trace import (
     make_batch,
     trace_step,
 )
+from distgan.planning.tree import tree_of
 
 LENGTH, SERIES = 96, 8
 SMALL = [
@@ -295,6 +297,18 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
     rows = re.findall(r"^ +([\d,]+) .*%", text, flags=re.MULTILINE)
     assert [int(row.replace(",", "")) for row in rows][-10:] == list(report.COUNTS)
     assert "Recommended: " in text and "More devices stop paying where" in text
+
+
+def test_the_plan_as_a_tree() -> None:
+    settings = small("train.batch_size=8")
+    device = devices.DEVICES["H100-80GB"]
+    found = tree_of(report.make_plan(settings, report.Series(96, 1, 5000), 8, device), price=2.5)
+    asked = found["as_configured"]
+    assert found["devices"] == 8 and asked["fits"] and asked["memory_gib"] > 0
+    assert asked["series_per_second"] == pytest.approx(8 / asked["seconds_per_step"])
+    assert sum(asked["seconds_by_part"].values()) == pytest.approx(asked["seconds_per_step"])
+    assert asked["cost"] == pytest.approx(asked["hours"] * 8 * 2.5)
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
