@@ -9,6 +9,7 @@ from sklearn.metrics import silhouette_score
 from distgan.anonymity.clustering import kmeans
 from distgan.anonymity.faiss_backend import nearest_centroid
 from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
+from distgan.progress import Progress
 
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
 
@@ -25,7 +26,15 @@ class Choice:
 
 
 def choose_count(
-    blocks: Blocks, lowest: int, highest: int, criterion: str, *, seed: int, reduce: Reduce, **told: Any
+    blocks: Blocks,
+    lowest: int,
+    highest: int,
+    criterion: str,
+    *,
+    seed: int,
+    reduce: Reduce,
+    shown: bool = True,
+    **told: Any,
 ) -> Choice:
     """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
 
@@ -38,6 +47,7 @@ def choose_count(
     Silhouettes are those of a sample of the points, the same on any number of processes.
 
     Args:
+        shown: whether this process shows progress.
         told: what else `kmeans` is told.
 
     Raises:
@@ -47,10 +57,12 @@ def choose_count(
     spherical = bool(told.get("spherical", False))
     sample = _sample_points(blocks, SILHOUETTE_POINTS, seed, spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
-    for number, k in enumerate(counts):
-        found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
-        inertia[number] = found.inertia
-        silhouette[number] = mean_silhouette(sample, found.centroids)
+    with Progress("cluster: numbers of clusters", len(counts), "tries", shown) as progress:
+        for number, k in enumerate(counts):
+            found = kmeans(blocks, int(k), seed=seed, reduce=reduce, **told)
+            inertia[number] = found.inertia
+            silhouette[number] = mean_silhouette(sample, found.centroids)
+            progress.advance()
     best = int(np.argmax(silhouette)) if criterion == "silhouette" else find_elbow(counts, inertia)
     return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
 

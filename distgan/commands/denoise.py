@@ -23,6 +23,7 @@ from distgan.errors import UserError
 from distgan.files import refuse_standing
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.progress import Progress
 from distgan.run import Run
 
 FORMATS = (".zarr", ".csv", ".parquet")
@@ -52,11 +53,15 @@ def run(folder: Run, source: str, place: Path) -> Result:
         found = open_series(source, settings.data, meta, parts)
         with tempfile.TemporaryDirectory(dir=parts) as temporary:
             store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
-            with StoreWriter(store, found.meta) as writer:
+            with (
+                StoreWriter(store, found.meta) as writer,
+                Progress("filtering", found.num_series, "series") as progress,
+            ):
                 size = settings.generate.batch_size
                 for first in range(0, found.num_series, size):
                     values = found.rows(first, min(first + size, found.num_series))
                     writer.append(filter_series(values, network, scaler, parallel.device))
+                    progress.advance(len(values))
             if store != place:
                 export(store, place, "filtered")
     return Result(

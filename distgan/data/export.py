@@ -21,6 +21,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.files import whole_file, whole_folder, write_text
+from distgan.progress import Progress
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of series in memory at a time, in a long table
@@ -85,14 +86,16 @@ def _long_tables(store: Store, name: str) -> Iterator[pa.Table]:
     meta = store.meta
     times = pa.array(meta.axis.times())
     headers = _long_headers(meta)
-    for first, block in store.blocks(max(1, BLOCK_BYTES // (4 * store.length * store.channels))):
-        ids = [name_series(name, row) for row in range(first, first + len(block))]
-        columns: list[Any] = [
-            pa.array(np.repeat(ids, store.length)),
-            pa.concat_arrays([times] * len(block)),
-            *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
-        ]
-        yield pa.table(columns, names=headers)
+    with Progress("writing the table", store.num_series, "series") as progress:
+        for first, block in store.blocks(max(1, BLOCK_BYTES // (4 * store.length * store.channels))):
+            ids = [name_series(name, row) for row in range(first, first + len(block))]
+            columns: list[Any] = [
+                pa.array(np.repeat(ids, store.length)),
+                pa.concat_arrays([times] * len(block)),
+                *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
+            ]
+            yield pa.table(columns, names=headers)
+            progress.advance(len(block))
 
 
 def _long_headers(meta: Meta) -> list[str]:

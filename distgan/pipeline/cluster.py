@@ -178,6 +178,7 @@ def choose_cluster_count(
         restarts=1,
         spherical=chosen.spherical,
         device=device,
+        shown=parallel.is_main,
     )
     return choice.count, choice
 

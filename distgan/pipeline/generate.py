@@ -24,6 +24,7 @@ from distgan.parallel.processes import Parallel
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.progress import Progress
 from distgan.run import Run
 
 TABLES = (".csv", ".parquet")
@@ -34,9 +35,13 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     scaler, meta = read_scaler(folder)
     meta = replace(meta, provenance=make_provenance(settings, meta))
     bank = Bank.load(folder.need(folder.bank, "bank"))
-    with StoreWriter(folder.synthetic, meta) as writer:
+    with (
+        StoreWriter(folder.synthetic, meta) as writer,
+        Progress("generate", settings.generate.count, "series") as progress,
+    ):
         for scaled, attributes in sample_batches(settings, folder, bank, parallel):
             writer.append(scaler.restore(scaled, attributes))
+            progress.advance(len(scaled))
     if bank.labels:
         labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
         export.write_labels(folder.synthetic_labels, labels.tolist())
@@ -107,8 +112,12 @@ def regenerate(
     """
     sampler = Sampler.load(settings, folder, bank, parallel)
     size = settings.generate.batch_size
-    parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
-    return np.concatenate([sampler.scaler.restore(*part) for part in parts])
+    parts = []
+    with Progress("generate again", len(rows), "series") as progress:
+        for first in range(0, len(rows), size):
+            parts.append(sampler.scaler.restore(*sampler.draw(rows[first : first + size])))
+            progress.advance(len(parts[-1]))
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from distgan.parallel.processes import Parallel
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import left_out_windows, open_series, owner_codes, select_rows
-from distgan.progress import say
+from distgan.progress import Progress, say
 from distgan.run import Run
 
 
@@ -155,7 +155,7 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     table = read_table(private_table(folder.series))
     rows = select_rows(data, table, "train", folder)
     bounds = settings.data.bounds
-    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype)
+    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype, len(rows))
     owners = owner_codes(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
@@ -175,6 +175,7 @@ class BoundChecker:
     blocks: Iterable[np.ndarray]
     bounds: config.Bounds
     dtype: str
+    series: int = 0
     measured: int = 0
     below: int = 0
     above: int = 0
@@ -186,10 +187,12 @@ class BoundChecker:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         looking, self.walked = self.bounds != config.Bounds() and not self.walked, True
-        for values in self.blocks:
-            if looking:
-                self._look(values)
-            yield values
+        with Progress("prepare: scaling", self.series, "series") as progress:
+            for values in self.blocks:
+                if looking:
+                    self._look(values)
+                yield values
+                progress.advance(len(values))
 
     def _look(self, values: np.ndarray) -> None:
         there = ~np.isnan(values)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
+from distgan.progress import Progress
 
 SCHEMA = "distgan.privacy/1"
 EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs
@@ -227,9 +228,11 @@ def run(
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
     enough = min(scene.members.num_owners, scene.strangers.num_owners) >= EVIDENCE
     every = []
-    for attack in attacks:
-        every.append(told(attack, attack.function(scene), enough))
-        progress(line(every[-1]))
+    with Progress("attacks", len(attacks), "attacks") as done:
+        for attack in attacks:
+            every.append(told(attack, attack.function(scene), enough))
+            done.advance()
+            progress(line(every[-1]))
     found = [each for each in every if each["outcome"] not in (TOLD, SKIPPED)]
     outcomes = [each["outcome"] for each in found]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
