@@ -38,7 +38,7 @@ test-all: lint
 	$(PYTEST) -m 'not gpu'
 
 drill: $(READY)
-	$(BIN)/python tests/drill.py
+	$(BIN)/python tests/integration/drill.py
 
 clean:
 	rm -rf .venv build *.egg-info

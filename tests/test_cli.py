@@ -15,8 +15,8 @@ from click.shell_completion import ShellComplete
 from distgan import cli, command_line, config, errors, progress
 from distgan.command_line import Command, Result, wrap_command
 from distgan.errors import EXIT_CODES, UserError
+from tests.helpers.settings import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = cli.distgan.commands
 OF_DATA = ("generate", "evaluate", "compare", "release", "denoise", "export", "plan", "inspect", "reference")
 

@@ -1,0 +1,174 @@
+"""Two files judged alone, and runs side by side."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import cli
+from distgan.arguments import open_files
+from distgan.commands import evaluate_files
+from distgan.errors import UserError
+from distgan.evaluation.metrics import fidelity
+from distgan.evaluation.report import comparison, writer
+from distgan.evaluation.report.verdict import COPIER, MODEL
+from tests.helpers.households import population
+
+DAYS = 14
+
+
+def table(
+    place: Path, homes: int, seed: int, *, hours: int = 24 * DAYS, start: str = "2013-01-07", step: str = "h"
+):
+    frame = population(homes, hours, seed)
+    frame["timestamp"] = pd.date_range(start, periods=hours, freq=step)
+    frame.to_csv(place, index=False)
+    return place
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("two")
+    real, made = table(place / "real.csv", 20, 0), table(place / "made.csv", 9, 1)
+    arguments = ["--real", str(real), "--synthetic", str(made), "--out", str(place / "out")]
+    cli.command(["evaluate", *arguments, "data.units=kWh", "evaluate.real_curves=false"])
+    return place
+
+
+def test_two_files_get_a_report_that_says_what_is_not_known(judged: Path) -> None:
+    content = json.loads((judged / "out" / "report.json").read_text())
+    facts, n = content["facts"], content["fidelity"]["n"]
+    assert (n["train"], n["holdout"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
+    assert facts["unit"] == "kWh" and facts["groups"] is None and len(facts["unknown"]) == 2
+    assert facts["splits"]["train"] == {"series": 13, "entities": 13, "owners": 13}
+    text = (judged / "out" / "report.html").read_text()
+    assert "What is not known" in text and "never trained on" not in text
+    assert not list((judged / "out").rglob("*.zarr"))
+    assert "home-0" not in text + json.dumps(content)
+
+
+def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
+    """Known answer: the same series straight into `fidelity.evaluate`, with the split that was made."""
+    frames = [
+        pd.read_csv(judged / name).iloc[:, 1:].to_numpy("f4").T[..., None]
+        for name in ("real.csv", "made.csv")
+    ]
+    splits = evaluate_files.assign_splits(
+        [f"home-{i:03d}" for i in range(20)], evaluate_files.config.Splits(), 0
+    )
+    real = {name: frames[0][splits == name] for name in ("train", "holdout", "reference")}
+    expected = fidelity.evaluate(
+        real["train"], real["holdout"], frames[1], real["reference"], steps_per_day=24
+    )
+    found = json.loads((judged / "out" / "report.json").read_text())["fidelity"]
+    for one, two in zip(found["rows"], expected["rows"]):
+        assert one["values"] == pytest.approx(two["values"], abs=1e-5, nan_ok=True), one["name"]
+
+
+def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path) -> None:
+    values = pd.read_csv(judged / "made.csv").iloc[:, 1:].to_numpy("f4").T
+    np.save(tmp_path / "made.npy", values)
+    files = [str(judged / "real.csv"), str(tmp_path / "made.npy")]
+    assert "| Spectrum" in evaluate_files.run(open_files(*files, out=str(tmp_path / "out"))).text
+    unknown = json.loads((tmp_path / "out" / "report.json").read_text())["facts"]["unknown"]
+    assert unknown[-1] == "Times of the synthetic series: the file tells none."
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"hours": 24 * 10}, "has series of 336 steps, .*other.csv series of 240 steps"),
+        ({"step": "30min"}, "has steps of 3600 s, .*other.csv steps of 1800 s"),
+        ({"start": "2014-01-06"}, "has times from 2013-01-07T00:00:00, .*other.csv times from 2014-01-06"),
+    ],
+)
+def test_files_that_do_not_fit_are_one_line(judged: Path, tmp_path: Path, other: dict, words: str) -> None:
+    made = table(tmp_path / "other.csv", 4, 1, **other)
+    with pytest.raises(UserError, match=words):
+        evaluate_files.run(open_files(str(judged / "real.csv"), str(made), out=str(tmp_path)))
+    assert not (tmp_path / "report.json").exists()
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on the same data: one honest, one that copies a training series for each of its own."""
+    place = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    day = 1 + np.sin(2 * np.pi * np.arange(24 * DAYS) / 24)
+    series = (rng.lognormal(0, 0.4, (30, 1)) * day * rng.gamma(8, 1 / 8, (30, 24 * DAYS)))[..., None].astype(
+        "f4"
+    )
+    train, holdout, honest = series[:10], series[10:20], series[20:]
+    for name, made, steps in (("honest", honest, 100), ("copier", train, 200)):
+        results = fidelity.evaluate(train, holdout, made, steps_per_day=24)
+        facts = writer.Facts(
+            name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"}
+        )
+        writer.write(place / name / "report.html", place / name / "report.json", results, facts, [])
+    return place
+
+
+@pytest.fixture
+def runs(reported: Path, tmp_path: Path) -> list[Path]:
+    return [Path(shutil.copytree(reported / name, tmp_path / name)) for name in ("honest", "copier")]
+
+
+def test_runs_stand_side_by_side(
+    runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
+    printed = capsys.readouterr().out.splitlines()
+    head = [cell.strip() for cell in printed[0].strip("|").split("|")]
+    assert head[:3] == ["score", "honest", "copier"] and "real hold-out" in head
+    copies = next(line for line in printed if line.startswith("| Near copies of training"))
+    assert [cell.strip() for cell in copies.strip("|").split("|")][1:3] == ["**0**", "1"]
+    text = (tmp_path / "both.html").read_text()
+    assert "<td>100</td><td>200</td>" in text and "model.name" not in text
+    assert "http" not in text.replace("http-equiv", "") and "<script" not in text
+
+
+def test_the_same_numbers_as_in_the_reports(runs: list[Path]) -> None:
+    reports = {run.name: json.loads((run / "report.json").read_text()) for run in runs}
+    for line in comparison.make_lines(reports):
+        for cell, content in zip(line["runs"], reports.values()):
+            row = next(row for row in content["fidelity"]["rows"] if row["name"] == MODEL)
+            assert cell["value"] == row["values"][line["name"]]
+        floor = next(row for row in content["fidelity"]["rows"] if row["name"] == COPIER)
+        assert floor["values"][line["name"]] == next(c for c in line["floors"] if c["row"] == COPIER)["value"]
+
+
+def change(run: Path, edit) -> None:
+    content = json.loads((run / "report.json").read_text())
+    edit(content)
+    (run / "report.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda c: c.update(schema="distgan.report/1"), "copier has a report of format distgan.report/1"),
+        (lambda c: c["facts"].update(length=8760), "other data, length 336 against 8760"),
+        (lambda c: c["fidelity"]["n"].update(compared=3), "5 series at a time were compared against 3"),
+        (lambda c: c["fidelity"]["rows"][2]["values"].update(spectrum=9), "their floors differ"),
+    ],
+)
+def test_reports_that_cannot_be_compared_are_one_line(
+    runs: list[Path], tmp_path: Path, edit, words: str
+) -> None:
+    change(runs[1], edit)
+    with pytest.raises(UserError, match=words):
+        cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
+    assert not (tmp_path / "both.html").exists()
+
+
+def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_path: Path) -> None:
+    for given, words in (
+        (runs[:1], "needs two runs or more"),
+        ([runs[0], runs[0]], "given twice"),
+        ([runs[0], tmp_path / "none"], "no report.json in"),
+    ):
+        with pytest.raises(UserError, match=words):
+            cli.command(["compare", *map(str, given)])

@@ -1,0 +1,237 @@
+"""The tree of settings: strict, inherited, overridden, documented, and read by the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distgan import config
+from distgan.errors import UserError
+from tests.helpers.settings import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    assert config.load(path).identity
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.step=3", ["unknown key 'train.step'", "did you mean 'train.steps'"]),
+        ("trian.steps=3", ["unknown key 'trian'", "'train'"]),
+        ("model.generator.widht=3", ["model.generator.widht", "did you mean 'model.generator.width'"]),
+        ("train.steps=many", ["train.steps", "'many'", "integer"]),
+        ("train.steps=0", ["train.steps", "0", "greater than or equal to 1"]),
+        ("train.generator_rate=.nan", ["train.generator_rate", ".nan"]),
+        ("model.name=stylegan", ["model.name", "stylegan", "multiscale, seed"]),
+        ("data.splits.train=0.9", ["data.splits", "1.2", "sum to 1"]),
+        ("encoder.width=30", ["width 30", "heads 4", "use 32"]),
+        ("bank.condition_dim=20", ["condition_dim 20", "latent_dim 16"]),
+        ("engine.precision=fp8", ["engine.precision", "fp8", "fp32"]),
+        ("data=3", ["data", "3"]),
+        ("nonsense", ["nonsense", "key.sub=value"]),
+    ],
+)
+def test_a_mistake_is_one_line_with_key_value_and_rule(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as mistake:
+        config.load(None, [override])
+    message = str(mistake.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_wgan_without_a_penalty_is_refused() -> None:
+    with pytest.raises(UserError, match="needs objective"):
+        config.load(None, ["objective.loss=wgangp", "objective.penalty.kind=none"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nseed: 2\n", "stands already in line 1"),
+        ("a: &x 1\nb: *x\n", "anchors"),
+        ("data: {[a]: 1}\n", "line 1: a key is one word"),
+        (f"seed: {10**20}\n", "seed is 1"),
+        ("- 1\n", "reads as a list"),
+        ("seed: [1\n", "line"),
+        ("base: nowhere.yaml\n", "no config at"),
+        ("base: mine.yaml\n", "circle"),
+        ("seed: yes\n", "seed is 'yes'"),
+    ],
+)
+def test_yaml_mistakes_name_the_place(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        config.load(path)
+
+
+def test_stars_and_ampersands_in_comments_and_quotes_are_no_anchors(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("# this is *important*\ndata: {units: 'm/s &c'}\n")
+    assert config.load(path).data.units == "m/s &c"
+
+
+def test_numbers_read_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("seed: 0123\ntrain: {generator_rate: 1e-4, discriminator_rate: 2.5E-4}\nrun_dir: 12:30\n")
+    settings = config.load(path)
+    assert (settings.seed, settings.train.generator_rate, settings.train.discriminator_rate) == (
+        123,
+        1e-4,
+        2.5e-4,
+    )
+    assert settings.run_dir == "12:30"
+
+
+def test_the_older_name_of_the_lower_bound_means_the_new_one(tmp_path: Path) -> None:
+    base, mine = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("data: {bounds: {lower: 0, upper: 9}}\n")
+    mine.write_text("base: base.yaml\ndata: {scaling: {lower_bound: 2}}\n")
+    assert config.load(mine).data.bounds == config.Bounds(lower=2, upper=9)
+    assert config.load(mine, ["data.scaling.lower_bound=null"]).data.bounds.lower is None
+    assert config.load(mine, ["data.bounds.lower=1"]).data.bounds.lower == 1
+    assert config.load(None, ["data.scaling.lower_bound=0"]).data.bounds.lower == 0
+    mine.write_text("data: {scaling: {lower_bound: 0}, bounds: {lower: 0}}\n")
+    assert config.load(mine).data.bounds.lower == 0
+    mine.write_text("data: {scaling: {lower_bound: 0}, bounds: {lower: 1}}\n")
+    with pytest.raises(UserError, match="two names of one setting and differ"):
+        config.load(mine)
+    with pytest.raises(UserError, match="no whole number lies between"):
+        config.load(None, ["data.bounds={lower: 0.2, upper: 0.8, integer: true}"])
+
+
+def test_base_file_override_in_that_order(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("seed: 1\ntrain: {steps: 10, batch_size: 4}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\ntrain: {steps: 20}\n")
+    settings = config.load(tmp_path / "mine.yaml", ["train.batch_size=8"])
+    assert (settings.seed, settings.train.steps, settings.train.batch_size) == (1, 20, 8)
+
+
+def test_naming_another_model_replaces_the_section(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {name: multiscale, patch: 12, generator: {width: 64}}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\nmodel: {name: seed}\n")
+    assert config.load(tmp_path / "mine.yaml").model == config.Seed()
+
+
+def test_naming_the_default_model_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {patch: 12}\n")
+    (tmp_path / "mine.yaml").write_text("base: base.yaml\nmodel: multiscale\n")
+    named = [config.load(tmp_path / "mine.yaml"), config.load(tmp_path / "base.yaml", ["model=multiscale"])]
+    named.append(config.load(None, ["model.patch=12", "model.name=multiscale"]))
+    assert all(settings.model == config.Multiscale(patch=12) for settings in named)
+    assert config.load(tmp_path / "base.yaml", ["model=seed"]).model == config.Seed()
+
+
+def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: tts_gan\n")
+    assert config.load(tmp_path / "mine.yaml").model == config.TtsGan()
+    chosen = config.load(tmp_path / "mine.yaml", ["model=mlp_gan", "model.width=8"]).model
+    assert chosen == config.MlpGan(width=8)
+    with pytest.raises(UserError, match="'stylegan' is not known"):
+        config.load(None, ["model=stylegan"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["model=timegan", "objective.loss=hinge"], "timegan has losses of its own"),
+        (["model=nr_gan", "objective.augment.jitter=0.1"], "nr_gan does not augment"),
+        (["model=crnn_gan", "objective.loss=wgangp-mode"], "no mode-seeking term; use objective.loss=wgangp"),
+        (["model=timegan", "objective.moments=1"], "timegan has a generator's loss of its own"),
+        (["objective.penalty.fraction=0.7"], "use 1/n, such as 1"),
+        (["model=crnn_gan", "engine.zero=1", "engine.precision=bf16"], "crnn_gan computes in float32"),
+        (["model.discriminator.periods=[0]"], "a period has 2 steps or more"),
+        (["model.discriminator.spectra=[2]"], "a window of spectra 4"),
+    ],
+)
+def test_what_a_game_would_not_heed_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        config.load(None, ["train.steps=20000", *overrides])
+    assert config.load(None, ["objective.penalty.fraction=0.33"]).objective.penalty.fraction == 0.33
+
+
+def test_a_schedule_that_leaves_no_game_is_refused() -> None:
+    with pytest.raises(UserError, match=r"train\.steps 100 leaves no adversarial step after the 4000"):
+        config.load(None, ["model=timegan", "train.steps=100"])
+
+
+def test_the_saved_copy_is_the_config(tmp_path: Path) -> None:
+    settings = config.load(None, ["model.name=seed", "train.steps=7"])
+    (tmp_path / "config.yaml").write_text(settings.to_yaml())
+    assert config.load(tmp_path / "config.yaml") == settings
+
+
+def test_identity_is_what_is_learned_not_how_long_or_where() -> None:
+    identity = config.load().identity
+    for same in (
+        "train.steps=3",
+        "engine.threads=1",
+        "generate.count=3",
+        "run_dir=elsewhere",
+        "data.credit=Somebody, CC BY 4.0",
+    ):
+        assert config.load(None, [same]).identity == identity
+        assert not config.fixed(same.partition("=")[0])
+    for other in (
+        "seed=1",
+        "data.reduce.factor=4",
+        "model.patch=12",
+        "train.batch_size=8",
+        "encoder.steps=9",
+    ):
+        assert config.load(None, [other]).identity != identity
+        assert config.fixed(other.partition("=")[0])
+
+
+def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:
+    before, after = config.load().identities, config.load(None, ["clusters.count=3"]).identities
+    assert [stage for stage in config.STAGES if before[stage] != after[stage]] == list(config.STAGES[3:])
+    sections = {section for sections in config.DEPENDS.values() for section in sections}
+    assert sections | {"run_dir", "engine", "generate", "evaluate", "sweep"} == set(
+        config.Config.model_fields
+    )
+
+
+def test_the_reference_page_is_current() -> None:
+    assert (ROOT / "configs" / "REFERENCE.md").read_text() == config.reference_markdown()
+
+
+def test_every_key_is_read_by_the_code() -> None:
+    """A key that no line outside config.py looks at would change nothing (the seeds had 45 of those)."""
+    read = {
+        node.attr
+        for path in (ROOT / "distgan").rglob("*.py")
+        if path.name != "config.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    keys = {name.replace("[]", "").rsplit(".", 1)[-1] for name, *_ in config.reference()}
+    assert keys - read == set()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--config", "nowhere.yaml"], ["train.stepz=1"]])
+def test_help_and_config_errors_load_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from distgan.train import main
+try:
+    code = main({arguments!r})
+except SystemExit as end:
+    code = end.code
+heavy = {{"torch", "deepspeed", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
+sys.exit(99 if heavy else code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_config_comes_back_from_json() -> None:
+    settings = config.load(overrides=["data.columns.values=[a, b]", "data.missing_values=[-9999, '?']"])
+    assert config.Config.model_validate_json(settings.model_dump_json()) == settings

@@ -1,0 +1,486 @@
+"""What is suspicious about values: found where it is, not where it is not, and gone after the advice."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distgan import config
+from distgan.data import ingest
+from distgan.data.checks import series
+from distgan.data.checks.survey import SAMPLE_VALUES, Survey
+from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id, refuse_suspicions
+from distgan.data.cleaning import clean_blocks, difference, mask_edge_zeros
+from distgan.data.formats.understood import Understood
+from distgan.data.store.metadata import Axis, Meta
+from distgan.errors import UserError
+from tests.helpers.households import population
+
+HOMES, HOURS, DAY = 20, 24 * 28, 24
+QUIET = ("data.bounds.lower=0", "model.patch=24", "encoder.patch=24")
+
+
+@pytest.fixture
+def homes() -> np.ndarray:
+    """Hourly kWh with a daily rhythm, nothing wrong: float32 [homes, hours]."""
+    values = population(HOMES, HOURS).drop(columns="timestamp").to_numpy(np.float32).T
+    return np.nan_to_num(values, nan=0.5)
+
+
+def look(
+    values: np.ndarray,
+    *overrides: str,
+    start: str = "2013-01-07T00:00:00",
+    step: int = 3600,
+    block: int = 7,
+) -> dict[str, Suspicion]:
+    """Suspicions by name about series [n, L] or [n, L, C], read in blocks after settings have acted."""
+    values = values[..., None] if values.ndim == 2 else values
+    settings = config.load(None, [*QUIET, *overrides])
+    channels = tuple(f"channel{number}" for number in range(values.shape[2]))
+    source = Meta(Axis(start, step, values.shape[1], leap_days=True), channels, "", {}, {})
+    read = clean_blocks(lambda first, last: values[first:last].astype(np.float32), source, settings.data)
+    survey = Survey(source)
+    for first in range(0, len(values), block):
+        survey.add(first, read(first, min(first + block, len(values))))
+    factor = settings.data.reduce.factor
+    meta = replace(
+        source, axis=replace(source.axis, step_seconds=step * factor, length=values.shape[1] // factor)
+    )
+    names = [f"private-{number}" for number in range(len(values))]
+    found = list_suspicions(Looked(survey, source, meta, settings, names))
+    assert len({each.name for each in found}) == len(found) and {each.name for each in found} <= {
+        *config.SUSPICIONS
+    }
+    return {each.name: each for each in found}
+
+
+def serious(found: dict[str, Suspicion]) -> set[str]:
+    return {name for name, each in found.items() if each.severity in ("error", "warning")}
+
+
+def test_honest_series_raise_no_suspicion(homes: np.ndarray) -> None:
+    assert look(homes) == {}
+    gaps = np.where(np.random.default_rng(1).random(homes.shape) < 0.03, np.nan, homes)
+    assert look(gaps) == {}
+
+
+# ----------------------------------------------------------------------------------- codes for missing values
+
+
+@pytest.mark.parametrize("code", [-9999, -999, -1, 9999, 65535, -99.9, 5555, 1e20])
+@pytest.mark.parametrize("where", ["spread", "an outage of one", "beside gaps"])
+def test_codes_for_missing_values_are_errors_and_the_setting_takes_them(
+    homes: np.ndarray, code: float, where: str
+) -> None:
+    rng = np.random.default_rng(0)
+    if where == "an outage of one":
+        homes[3, 100:130] = code
+    else:
+        homes[rng.random(homes.shape) < 0.01] = code
+    if where == "beside gaps":
+        homes[rng.random(homes.shape) < 0.05] = np.nan
+    found = look(homes)
+    assert found["sentinel"].severity == "error" and "negative" not in found
+    setting = found["sentinel"].advice.removeprefix("set ")
+    assert float(setting.split("[")[1].rstrip("]")) == np.float32(code)
+    assert "sentinel" not in look(homes, setting) and not serious(look(homes, setting))
+
+
+def test_codes_in_other_kinds_of_series(homes: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    counts = np.rint(homes * 200)
+    counts[5, [7, 300, 301, 500]] = -1
+    assert "[-1]" in look(counts)["sentinel"].advice
+    counts[6, 10:12] = -9
+    assert set(look(counts)["sentinel"].advice.split("[")[1].rstrip("]").split(",")) == {"-1", "-9"}
+    warmth = 10 * np.sin(np.arange(HOURS) / 24) + rng.normal(0, 2, homes.shape)
+    warmth[2, 50] = -999.9
+    assert look(warmth)["sentinel"].advice == "set data.missing_values=[-999.9]"
+    two = np.stack([homes, warmth], axis=2)
+    assert "2 series" in look(np.concatenate([two, two[2:3]]))["sentinel"].text
+
+
+def test_what_is_no_code(homes: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    frost = np.rint(4 + 4 * np.sin(np.arange(HOURS) / 40) + rng.normal(0, 1, homes.shape))
+    frost[frost < -1] = -1  # whole degrees, of which the least is -1
+    heater = np.where(rng.random(homes.shape) < 0.2, 9999, 0)  # on or off
+    saturated = np.minimum(rng.gamma(1, 250, homes.shape), 999)
+    for values in (frost, heater, saturated):
+        assert "sentinel" not in look(values)
+    homes[4, 77] = 20 * homes[4].max()
+    assert serious(look(homes)) == {"spikes"}
+
+
+# ------------------------------------------------------------------------------- stuck, zeros, gaps, constant
+
+
+def test_values_that_stand_for_days(homes: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    for begin, days in ((100, 10), (HOURS - 80, 3.3), (0, 4)):
+        stuck = homes.copy()
+        stuck[4, begin : begin + int(days * DAY)] = 0.317
+        found = look(stuck)
+        assert set(found) == {"stuck"} and found["stuck"].severity == "warning"
+        assert "1 of 20 series" in found["stuck"].text and "series 5 " in found["stuck"].text
+        stuck[rng.random(homes.shape) < 0.05] = np.nan  # some of them missing
+        assert "stuck" in look(stuck)
+    homes[4, 100:148] = 0.317  # two days
+    assert look(homes) == {}
+
+
+def test_stuck_channel_of_several(homes: np.ndarray) -> None:
+    two = np.stack([homes, homes[::-1]], axis=2)
+    two[7, 200:400, 1] = 0.5
+    found = look(two)["stuck"]
+    assert "(channel channel1)" in found.text and "channel0" not in found.text
+    assert "days" in found.shared and "8.33" in found.text and "8.33" not in found.shared
+
+
+@pytest.mark.parametrize("end", ["leading_zeros", "trailing_zeros"])
+@pytest.mark.parametrize("gaps", ["none", "before", "among"])
+def test_zeros_before_a_client_joined_or_after_it_left(homes: np.ndarray, end: str, gaps: str) -> None:
+    rows = homes if end == "leading_zeros" else homes[:, ::-1]
+    rows[:10, : 6 * DAY] = 0
+    if gaps == "before":
+        rows[:10, :30] = np.nan
+    if gaps == "among":
+        rows[:10, 20:60:5] = np.nan
+    found = look(homes)
+    assert set(found) == {end} and "10 of 20 series" in found[end].shared
+    assert "edge_zeros=missing" in found[end].advice
+    assert end not in look(homes, "data.edge_zeros=missing")
+
+
+def test_zeros_that_are_usual_or_in_between(homes: np.ndarray) -> None:
+    away = homes.copy()
+    away[2, 200:400] = 0
+    assert set(look(away)) == {"zero_runs"}
+    rain = np.where(np.random.default_rng(0).random(homes.shape) < 0.01, homes, 0)
+    assert serious(look(rain)) == set()
+
+
+def test_edge_zeros_become_missing_and_nothing_else() -> None:
+    values = np.array(
+        [[0, 0, 0, 5, 0, 0, 0, 0, 1, 0, 0], [0, 2, 0, 0, 0, 3, 0, np.nan, 0, 0, np.nan]], np.float32
+    )
+    values = np.concatenate([values, np.zeros((1, 11), np.float32)])[..., None]
+    mask_edge_zeros(values, 3)
+    expected = [[0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0], [1] * 11]
+    assert (~np.isnan(values[..., 0])).astype(int).tolist() == expected
+
+
+def test_late_starts_early_ends_and_flat_channels(homes: np.ndarray) -> None:
+    homes[1, : 5 * DAY] = np.nan
+    homes[2, -4 * DAY :] = np.nan
+    homes[3] = 1.5
+    found = look(homes)
+    assert set(found) == {"late_start", "early_end", "constant"}
+    assert all("1 of 20" in each.shared for each in found.values())
+
+
+# ------------------------------------------------------------------------------ thousands marks and registers
+
+
+def as_misread(values: np.ndarray) -> np.ndarray:
+    """Whole numbers from 1000 on as a reader gives them that takes the thousands mark for a decimal point."""
+    return np.where(np.abs(values) >= 1000, values / 1000, values)
+
+
+def test_thousands_marks_read_as_decimal_marks(homes: np.ndarray) -> None:
+    watts = np.rint(homes * 600) + 1
+    assert look(watts, "data.bounds.integer=true") == {}
+    assert look(as_misread(watts))["thousands"].severity == "error"
+    one = watts.copy()
+    one[one >= 1000] = 999
+    one[3, 40:60:7] = 1634  # three readings of one series
+    assert "1 of 20" in look(as_misread(one))["thousands"].text
+    assert "thousands" in look(as_misread(-watts))
+    apart = np.concatenate([np.rint(200 + 50 * homes[:10]), np.rint(2000 + 500 * homes[10:])])
+    assert "thousands" in look(as_misread(apart))  # no series has both kinds
+
+
+def test_what_is_no_thousands_mark(homes: np.ndarray) -> None:
+    percent = np.minimum(np.round(homes * 40 + 1, 3), 100)
+    for values in (homes, np.round(homes * 300 + 1, 1), percent, np.round(homes * 100 + 1, 3)):
+        assert "thousands" not in look(values)
+
+
+@pytest.mark.parametrize("kind", ["plain", "resets", "gaps", "counts down", "daily"])
+def test_registers_are_errors_and_differences_are_not(homes: np.ndarray, kind: str) -> None:
+    register = homes.astype(np.float64).cumsum(axis=1)
+    if kind == "resets":
+        register = register % (register.max() / 3)
+    if kind == "gaps":
+        register[np.random.default_rng(0).random(homes.shape) < 0.05] = np.nan
+    if kind == "counts down":
+        register = register.max() - register
+    if kind == "daily":
+        register = homes.reshape(HOMES, -1, DAY).cumsum(axis=2).reshape(HOMES, HOURS)
+    found = look(register)
+    assert found["register"].severity == "error" and "20 of 20 series" in found["register"].text
+    if kind != "counts down":
+        assert "register" not in look(register, "data.registers=difference")
+
+
+def test_difference_undoes_a_register(homes: np.ndarray) -> None:
+    register = homes[..., None].astype(np.float64).cumsum(axis=1)
+    register[:, 300:] -= register[:, 300:301]  # replaced by a new one that begins at zero
+    found = difference(register.astype(np.float32))
+    assert np.isnan(found[:, [0, 300]]).all()
+    rest = np.delete(np.arange(HOURS), [0, 300])
+    np.testing.assert_allclose(found[:, rest, 0], homes[:, rest], atol=1e-3)
+
+
+def test_growth_with_falls_is_no_register(homes: np.ndarray) -> None:
+    assert "register" not in look(np.cumsum(homes - 0.7 * homes.mean(axis=1, keepdims=True), axis=1) + 100)
+
+
+# ---------------------------------------------------------------------------------------- clocks and steps
+
+YEAR = 24 * 365
+
+
+def year(homes: int = 20, steps_an_hour: int = 1) -> np.ndarray:
+    hours = np.arange(YEAR * steps_an_hour) / steps_an_hour
+    rng = np.random.default_rng(0)
+    return (1.5 + np.sin(2 * np.pi * hours / 24) * rng.uniform(0.5, 1, (homes, 1))) * rng.gamma(
+        9, 1 / 9, (homes, len(hours))
+    )
+
+
+@pytest.mark.parametrize(
+    "hour", ["2013-03-31T01", "2013-03-31T02", "2013-03-10T02", "2013-09-29T02", "2013-10-06T02"]
+)
+@pytest.mark.parametrize("steps_an_hour", [1, 2])
+def test_an_hour_that_is_missing_where_clocks_go_forward(hour: str, steps_an_hour: int) -> None:
+    for gone in (np.nan, 0):
+        values = year(steps_an_hour=steps_an_hour)
+        place = (
+            int((np.datetime64(hour) - np.datetime64("2013-01-01")) / np.timedelta64(1, "h")) * steps_an_hour
+        )
+        values[:, place : place + steps_an_hour] = gone
+        found = look(values, start="2013-01-01T00:00:00", step=3600 // steps_an_hour)
+        assert found["missing_hour"].severity == "warning" and f"{hour}:00:00" in found["missing_hour"].text
+
+
+@pytest.mark.parametrize("hour", ["2013-10-27T01", "2013-10-27T02", "2013-11-03T01", "2013-04-07T02"])
+def test_an_hour_that_holds_twice_as_much_where_clocks_go_back(hour: str) -> None:
+    values = year(60)
+    place = int((np.datetime64(hour) - np.datetime64("2013-01-01")) / np.timedelta64(1, "h"))
+    values[:, place] *= 2
+    found = look(values, start="2013-01-01T00:00:00")
+    assert found["doubled_hour"].severity == "error" and f"{hour}:00:00" in found["doubled_hour"].text
+
+
+def test_other_nights_and_lone_gaps_are_no_clock_change() -> None:
+    values = year()
+    assert serious(look(values, start="2013-01-01T00:00:00")) == set()
+    values[:, 24 * 100 + 2] = np.nan  # a Thursday
+    values[:5, 24 * 89 + 1] = np.nan  # 31 March, of some series
+    assert serious(look(values, start="2013-01-01T00:00:00")) == set()
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_steps_longer_than_the_axis(homes: np.ndarray, factor: int) -> None:
+    sparse = np.full((HOMES, factor * HOURS), np.nan, np.float32)
+    sparse[:, 1::factor] = homes
+    found = look(sparse, step=3600 // factor)
+    assert found["step"].severity == "error" and "resample.step=1h" in found["step"].advice
+    repeated = np.repeat(homes, factor, axis=1)
+    again = look(repeated, step=3600 // factor)
+    assert f"factor={factor}" in again["repeated_values"].advice
+
+
+# ----------------------------------------------------------------------------------- limits and whole numbers
+
+
+def test_many_values_at_the_largest_suggest_a_bound(homes: np.ndarray) -> None:
+    for limit, scale in ((100, 60), (1, 0.6), (5, 3)):
+        found = look(np.minimum(homes * scale, limit))
+        assert found["upper_limit"].advice == f"set data.bounds.upper={limit}"
+        assert serious(look(np.minimum(homes * scale, limit), f"data.bounds.upper={limit}")) == set()
+    assert f"exactly {limit}" in found["upper_limit"].shared  # of 20 series
+    few = look(np.minimum(homes[:9], 1.2))["upper_limit"]
+    assert "1.2" in few.text and "1.2" not in few.shared
+    two = np.stack([homes, np.minimum(homes, 1.2)], axis=2)
+    assert "(channel channel1)" in look(two)["upper_limit"].text
+    own = np.minimum(homes, np.quantile(homes, 0.8, axis=1, keepdims=True))  # of each series another
+    assert "upper_limit" not in look(own)
+
+
+def test_bounds_are_suggested_by_what_was_seen(homes: np.ndarray) -> None:
+    counts = np.rint(50 * homes)
+    found = look(counts, "data.bounds.lower=null")
+    assert {name: each.severity for name, each in found.items()} == {"integer": "hint", "lower_limit": "hint"}
+    assert look(counts, "data.bounds.integer=true") == {}
+    homes[2, 5] = -0.2
+    assert "negative" in serious(look(homes))
+
+
+# ------------------------------------------------------------------------------------------ settings that fit
+
+
+@pytest.mark.parametrize(
+    ("overrides", "step", "names", "advice"),
+    [
+        (["data.units=kWh per 4 h", "data.reduce.factor=4"], 1800, {"units"}, "data.reduce.factor=8"),
+        (["data.units=kWh per h"], 1800, {"units"}, "data.units='kWh per 30 min'"),
+        (["data.units=kWh per 30 min"], 1800, set(), ""),
+        (["data.units=people/hour"], 3600, set(), ""),
+        (["data.units=kWh per day", "data.reduce.factor=24"], 3600, set(), ""),
+        (["data.units=m per second"], 3600, {"units"}, ""),
+        (["data.units=MW"], 1800, set(), ""),
+    ],
+)
+def test_units_name_the_step(
+    homes: np.ndarray, overrides: list[str], step: int, names: set[str], advice: str
+) -> None:
+    day = 86400 // (step * (4 if "data.reduce.factor=4" in overrides else 1))
+    fitting = [f"model.patch={day}", f"encoder.patch={day}", f"model.discriminator.periods=[{day},{7 * day}]"]
+    found = look(homes, *fitting, *overrides, step=step)
+    assert serious(found) == names
+    if names:
+        assert advice in found["units"].advice
+
+
+def test_a_config_for_hours_on_half_hours() -> None:
+    """The units of 4 hours, patches and periods of weeks: 8 steps in one, and all of it fits again."""
+    london = ["data.units=kWh per 4 h", "data.reduce.factor=4", "model.patch=42", "encoder.patch=42"]
+    london += ["model.discriminator.periods=[6,42]"]
+    values = year(steps_an_hour=2)
+    found = look(values, *london, step=1800)
+    assert {name for name, each in found.items() if each.severity == "error"} == {"units", "periods"}
+    assert "data.reduce.factor=8 mends that" in found["periods"].advice
+    assert look(values, *london, "data.reduce.factor=8", step=1800) == {}
+    other = found["periods"].advice.partition(" set ")[2].split()
+    assert look(values, *london, "data.units=kWh per 2 h", *other, step=1800) == {}
+
+
+@pytest.mark.parametrize("minutes", [5, 10, 15, 30, 120, 240])
+def test_periods_and_patches_are_days_or_the_advice_makes_them_so(minutes: int) -> None:
+    values = year(3)[:, : 60 * 24 * 28 // minutes if minutes >= 15 else 24 * 300]
+    settings = ["model.patch=100", "encoder.patch=7", "model.discriminator.periods=[50,101]"]
+    found = look(values, *settings, step=60 * minutes)
+    assert found["periods"].severity == "error"
+    advice = found["periods"].advice.removeprefix("set ").split()
+    assert look(values, *advice, step=60 * minutes) == {}
+    assert (
+        look(values, *settings, "data.accept=[periods]", step=60 * minutes)["periods"].severity == "accepted"
+    )
+
+
+# --------------------------------------------------------------------------------------- acceptance, privacy
+
+
+def test_errors_are_refused_unless_they_are_accepted(homes: np.ndarray) -> None:
+    homes[:, 100] = -9999
+    homes[4, 200:500] = 0.3
+    found = list(look(homes).values())
+    with pytest.raises(
+        UserError, match=r"sentinel: .*data\.missing_values=\[-9999\].*data\.accept=\[sentinel\]"
+    ):
+        refuse_suspicions(found, "homes.csv")
+    accepted = look(homes, "data.accept=[sentinel]")
+    refuse_suspicions(list(accepted.values()), "homes.csv")
+    assert accepted["sentinel"].severity == "accepted" and accepted["stuck"].severity == "warning"
+    with pytest.raises(UserError, match=r"'stcuk' is no suspicion.*stuck") as refused:
+        config.load(None, ["data.accept=[stcuk]"])
+    assert "\n" not in str(refused.value)
+    same = config.load(None, ["data.accept=[stuck]"])
+    assert same.identities == config.load().identities  # a run goes on when a suspicion is accepted
+
+
+def test_no_id_stands_in_any_text_and_no_length_in_what_is_shared(homes: np.ndarray) -> None:
+    homes[4, 200:437] = 0.123
+    homes[5, : 5 * DAY] = 0
+    homes[6, 300] = 777.77
+    found = look(homes)
+    assert {"stuck", "leading_zeros", "spikes"} <= set(found)
+    for each in found.values():
+        assert "private-4" not in each.text + each.shared + each.advice
+        assert not {"0.123", "777.77", "9.88", "9.9 days"} & set(each.shared.split())
+        assert "text" not in each.to_dict()
+    for name in ("a", "ab", "H004", "a very long name of a place"):
+        assert mask_id(name).rstrip("…") != name and len(mask_id(name)) <= 4
+
+
+# ---------------------------------------------------------------------------------------------- the one pass
+
+
+def test_blocks_do_not_matter_and_memory_is_bounded(homes: np.ndarray) -> None:
+    homes[4, 200:437] = 0.123
+    homes[::3, 50] = -9999
+    homes[:6, : 4 * DAY] = 0
+    first, second = look(homes, block=1), look(homes, block=100)
+    assert first == second and len(first) == 3
+    survey = Survey(Meta(Axis("2013-01-07T00:00:00", 3600, 4000, True), ("value",), "", {}, {}))
+    rng = np.random.default_rng(0)
+    every = [rng.gamma(2, size=(400, 4000, 1)).astype(np.float32) for _ in range(4)]
+    for number, block in enumerate(every):
+        survey.add(400 * number, block)
+    channel = survey.channels[0]
+    assert 0 < len(channel.sample) <= SAMPLE_VALUES and channel.measured == 4 * 400 * 4000
+    values = np.concatenate(every)
+    assert (channel.low, channel.high) == (values.min(), values.max())
+    for share in (0.5, 0.999):
+        assert channel.quantile(share) == pytest.approx(np.quantile(values, share), rel=0.05)
+
+
+def test_series_too_short_or_empty_to_say_anything() -> None:
+    for shape in ((3, 2), (3, 5), (2, 30)):
+        look(np.random.default_rng(0).random(shape))
+        look(np.full(shape, np.nan))
+    assert series.find_missing_codes(np.empty(0, np.float32)) == []
+    assert series.find_runs(np.empty(0, np.float32)) == series.Runs(0, 0, 0, 0)
+    assert series.find_register(np.arange(5.0)) is None
+
+
+# --------------------------------------------------------------------------------------------- given examples
+
+CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the folder of small example inputs is not there")
+@pytest.mark.parametrize(
+    ("name", "names", "words"),
+    [
+        ("sentinel_-9999.csv", {"sentinel"}, "[-9999,-999]"),
+        ("stuck_10_days.csv", {"stuck"}, "1 of 20 series"),
+        ("b1_percent.csv", {"upper_limit"}, "data.bounds.upper=100"),
+        ("LD2011_2014.txt", {"leading_zeros"}, "10 of 40 series"),
+    ],
+)
+def test_examples_in_files(tmp_path: Path, name: str, names: set[str], words: str) -> None:
+    settings = config.load(
+        None, [*QUIET, f"data.source={CASES / name}", "data.unusable=drop", "data.accept=[periods]"]
+    )
+    found = ingest.opened(settings.data, tmp_path, survey=True)
+    assert found.survey is not None
+    looked = Looked(found.survey, found.source.meta, found.meta, settings, found.source.entities)
+    suspicions = {each.name: each for each in list_suspicions(looked)}
+    assert serious(suspicions) == names
+    each = suspicions[next(iter(names))]
+    assert words in each.text + each.advice
+
+
+READERS = {"unwritten", "transposed"}  # suspicions of the readers of arrays
+
+
+def test_names_of_suspicions_are_in_the_code() -> None:
+    text = "".join(path.read_text() for path in Path(series.__file__).parent.glob("*.py"))
+    assert {name for name in config.SUSPICIONS if f'"{name}"' not in text} == READERS
+
+
+def test_the_thousands_mark_is_the_one_that_was_read_as_a_decimal_mark(homes: np.ndarray) -> None:
+    values = as_misread(np.rint(homes * 600) + 1)[..., None].astype(np.float32)
+    source = Meta(Axis("2013-01-07T00:00:00", 3600, HOURS, leap_days=True), ("value",), "", {}, {})
+    survey = Survey(source)
+    survey.add(0, values)
+    understood = Understood(layout="wide", decimal=",")
+    found = list_suspicions(
+        Looked(survey, source, source, config.load(None, [*QUIET]), ["a"] * HOMES, understood)
+    )
+    assert found[0].name == "thousands" and found[0].advice == "set data.thousands=','"

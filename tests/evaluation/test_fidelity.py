@@ -1,0 +1,238 @@
+"""Scores on cases whose answer is known."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from distgan.errors import UserError
+from distgan.evaluation.metrics import descriptors, fidelity
+from distgan.evaluation.metrics.scores import SCORES
+from distgan.evaluation.report import verdict
+from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED
+from tests.helpers.fidelity import PER_DAY, homes, row, scores
+
+
+def test_identical_sets_are_best_everywhere():
+    target = homes(20)
+    found = scores(target, target)
+    for score in SCORES:
+        if score.group == "copies" or score.name in ("channels", "density", "repeats", "critic", "mmd"):
+            continue  # critics know a series that they were trained on with the other label
+        if np.isfinite(found.get(score.name, np.nan)):  # a record of six weeks has few long lags
+            assert found[score.name] == pytest.approx(score.best, abs=1e-6), score.name
+
+
+def test_a_shift_moves_values_by_what_it_is_and_rhythm_by_nothing():
+    target = homes(20)
+    scale = np.concatenate([target, homes(20, seed=99)]).std()
+    found = scores(target, target + 2 * scale)
+    assert found["value_distance"] == pytest.approx(2.0, rel=0.01)
+    for name in ("ramp_distance", "acf_short", "spectrum", "daily_profile", "weekly_profile", "duration"):
+        assert found[name] == pytest.approx(0, abs=1e-3), name
+
+
+def test_scaling_every_series_changes_spread_but_no_rhythm():
+    target = homes(20)
+    found = scores(target, 3 * target)
+    assert found["spread_distance"] > 1
+    assert found["ramp_distance"] > 0.5
+    assert found["daily_profile"] == pytest.approx(0, abs=1e-4)
+
+
+def test_value_distance_is_the_wasserstein_distance():
+    from scipy.stats import wasserstein_distance
+
+    target, candidate = homes(10), homes(15, seed=1) ** 1.3
+    scale = np.concatenate([target, homes(20, seed=99)]).std()
+    truth = wasserstein_distance(target.ravel(), candidate.ravel()) / scale
+    assert scores(target, candidate)["value_distance"] == pytest.approx(truth, rel=0.01)
+
+
+def test_autocorrelation_is_that_of_numpy_and_survives_missing_values():
+    series = homes(3)
+    lags = np.array([1, 24, 100])
+    found = descriptors.autocorrelation(series, lags)[:, 0]
+    z = (series[..., 0] - series[..., 0].mean(1, keepdims=True)) / series[..., 0].std(1, keepdims=True)
+    truth = np.stack([(z[:, lag:] * z[:, :-lag]).mean(1) for lag in lags], 1)
+    np.testing.assert_allclose(found, truth, atol=1e-4)
+    holes = series.copy()
+    holes[np.random.default_rng(0).random(holes.shape) < 0.1] = np.nan
+    np.testing.assert_allclose(descriptors.autocorrelation(holes, lags)[:, 0], truth, atol=0.06)
+
+
+def test_white_noise_is_far_off_in_rhythm_and_structure_is_not():
+    target = homes(20)
+    rng = np.random.default_rng(0)
+    noise = np.take_along_axis(
+        target, rng.permuted(np.tile(np.arange(target.shape[1]), (20, 1)), axis=1)[..., None], 1
+    )
+    good, bad = scores(target, homes(20, seed=1)), scores(target, noise)
+    assert bad["value_distance"] == pytest.approx(0, abs=1e-6)
+    for name in ("acf_short", "spectrum", "lines", "daily_profile", "ramp_distance"):
+        assert bad[name] > 4 * good[name], name
+
+
+def test_line_and_band_powers_are_shares_of_variance():
+    hours = np.arange(24 * 42)
+    tone = (5 + np.sin(2 * np.pi * hours / 24))[None, :, None].astype(np.float32)
+    found = descriptors.compute_descriptors(tone, descriptors.make_reference_grid(tone, PER_DAY))
+    assert found.lines[0, 0, 0] == pytest.approx(1, abs=1e-3)  # day
+    assert found.lines[0, 0, 1:] == pytest.approx(0, abs=1e-3)  # half day, week
+    assert found.bands.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_nearest_sees_a_scaled_copy_with_a_percent_of_noise():
+    train = homes(20)
+    rng = np.random.default_rng(0)
+    copy = 2 * train[:5] * rng.normal(1, 0.01, train[:5].shape)
+    parts = [descriptors.standardise(values)[0] for values in (copy, homes(5, seed=3), train)]
+    assert descriptors.nearest(parts[0], parts[2]).max() < 0.05
+    assert descriptors.nearest(parts[1], parts[2]).min() > 0.3
+    assert descriptors.nearest(parts[2], parts[2]).max() < 1e-3
+    assert descriptors.nearest(parts[2], parts[2], same=True).min() > 0.3
+
+
+@pytest.fixture(scope="module")
+def table() -> dict:
+    return fidelity.evaluate(
+        homes(40, seed=1), homes(14, seed=2), homes(60, seed=3), homes(12, seed=4), steps_per_day=PER_DAY
+    )
+
+
+def test_a_true_sampler_is_like_real_and_beats_the_floors(table):
+    standing = table["standing"]
+    assert sum(kind == "real" for kind in standing.values()) >= 0.8 * len(standing)
+    assert not [s for s in table["verdict"] if s["tone"] == "bad"]
+
+
+def test_floors_fail_where_they_must(table):
+    values = {r["name"]: r["values"] for r in table["rows"]}
+    assert values[MEAN_CURVE]["diversity"] == 0 and values[MEAN_CURVE]["repeats"] == 1
+    assert values[MEAN_CURVE]["recall"] < 0.2
+    assert values[SHUFFLED]["value_distance"] == values[COPIER]["value_distance"]
+    for name in verdict.RHYTHM:
+        assert values[SHUFFLED][name] > 3 * values[REAL][name], name
+    for name in verdict.VARIETY[:2]:
+        assert values[MEAN_CURVE][name] > 2 * values[REAL][name], name
+
+
+def test_only_the_copy_scores_see_the_copier(table):
+    assert row(table, COPIER)["values"]["copies"] == 1
+    assert row(table, COPIER)["values"]["nearness"] == pytest.approx(0, abs=1e-3)
+    assert row(table, REAL)["values"]["copies"] == row(table, MODEL)["values"]["copies"] == 0
+    assert not {"copies", "nearness"} & set(table["blind_to_copier"])
+    assert {"value_distance", "spectrum", "coverage"} <= set(table["blind_to_copier"])
+
+
+def test_a_leaky_generator_is_called_out():
+    train = homes(40, seed=1)
+    leaky = np.concatenate([train[:3] * np.float32(1.01), homes(57, seed=3)])
+    results = fidelity.evaluate(train, homes(14, seed=2), leaky, steps_per_day=PER_DAY)
+    assert row(results, MODEL)["values"]["copies"] == pytest.approx(0.05, abs=0.03)
+    assert any(s["tone"] == "bad" and "near copies" in s["text"] for s in results["verdict"])
+
+
+def test_a_collapsed_generator_is_called_out():
+    few = np.repeat(homes(3, seed=3), 10, axis=0)
+    results = fidelity.evaluate(homes(40, seed=1), homes(14, seed=2), few, steps_per_day=PER_DAY)
+    assert any(s["tone"] == "bad" and "collapsed" in s["text"] for s in results["verdict"])
+
+
+def test_a_wild_series_does_not_make_a_set_like_real_by_its_own_noise():
+    wild = homes(60, seed=3)
+    wild[0] *= 3000
+    results = fidelity.evaluate(
+        homes(40, seed=1), homes(14, seed=2), wild, homes(12, seed=4), steps_per_day=PER_DAY
+    )
+    assert {results["standing"][name] for name in ("value_distance", "spread_distance")} == {"floor"}
+
+
+def test_without_a_reference_split_the_holdout_is_halved():
+    holdout = homes(9)
+    target, real = fidelity.split_sides(holdout, 0)
+    assert (len(target), len(real)) == (5, 4)
+    both = np.concatenate([target, real])
+    assert {s.tobytes() for s in both} == {s.tobytes() for s in holdout}
+    assert fidelity.split_sides(holdout, 0, homes(6, seed=1))[0] is holdout
+
+
+def test_no_owner_is_the_target_and_the_real_row():
+    holdout, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
+    target, real = fidelity.split_sides(holdout, 0, owners=owners)
+    who = fidelity.split_sides(owners, 0, owners=owners)
+    assert (len(target), len(real)) == (14, 14) and not set(who[0]) & set(who[1])
+    np.testing.assert_array_equal(target[5], holdout[owners == who[0][5]][5])
+    uneven = np.repeat([0, 1, 2], [1, 2, 25])
+    assert all(len(side) for side in fidelity.split_sides(uneven, 0, owners=uneven))
+    assert [len(side) for side in fidelity.split_sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
+    for one, other in zip(
+        fidelity.split_sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.split_sides(owners, 3)
+    ):
+        np.testing.assert_array_equal(one, other)  # an owner a series: as if nobody owned any
+
+
+def test_the_same_seed_gives_the_same_table():
+    sets = homes(10, seed=1), homes(6, seed=2), homes(12, seed=3)
+    one, two = (fidelity.evaluate(*sets, steps_per_day=PER_DAY, seed=5) for _ in range(2))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("sizes", "days", "channels", "per_day"),
+    [
+        ((1, 1, 1), 42, 1, 24.0),
+        ((2, 2, 1), 42, 1, 24.0),
+        ((9, 5, 30), 42, 3, 24.0),
+        ((9, 5, 30), 5, 1, 24.0),  # no week, no long lags
+        ((9, 5, 30), 1, 1, 24.0),  # 24 values
+        ((9, 5, 30), 42, 1, 1.0),  # daily values
+        ((9, 5, 30), 42, 1, 1 / 30.4),  # monthly values
+        ((9, 5, 30), 42, 1, 86400 * 250.0),  # an ECG
+        ((9, 5, 30), 42, 1, 6.0),
+    ],
+)
+def test_any_shape_gives_a_table_that_is_json(sizes, days, channels, per_day):
+    train, holdout, synthetic = (homes(n, seed=n, days=days, channels=channels) for n in sizes)
+    results = fidelity.evaluate(train, holdout, synthetic, steps_per_day=per_day)
+    json.dumps(results, allow_nan=False)
+    assert row(results, MODEL)["values"]["value_distance"] is not None
+    assert (row(results, MODEL)["values"]["channels"] is not None) == (channels > 1)
+    assert results["n"]["synthetic"] == sizes[2]
+
+
+def test_missing_and_constant_series_leave_every_score_defined():
+    train, holdout, synthetic = homes(12, seed=1), homes(8, seed=2), homes(12, seed=3)
+    train[0, 100:400] = np.nan
+    holdout[:, 5] = np.nan
+    train[:, 7] = np.nan  # the mean curve has a hole, too
+    holdout[1] = np.nan
+    synthetic[0] = 0.3
+    results = fidelity.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY)
+    json.dumps(results, allow_nan=False)
+    for score in SCORES:
+        if score.name not in ("channels", "months") and score.function is not None:
+            assert row(results, MODEL)["values"][score.name] is not None, score.name
+
+
+def test_inputs_that_do_not_fit_are_one_line_errors():
+    with pytest.raises(UserError, match="no holdout series"):
+        fidelity.evaluate(homes(5), homes(0), homes(5), steps_per_day=PER_DAY)
+    with pytest.raises(UserError, match="960 steps x 1 channels, train series 1008 x 1"):
+        fidelity.evaluate(homes(5), homes(5), homes(5, days=40), steps_per_day=PER_DAY)
+
+
+def test_a_further_floor_is_a_row():
+    more = {"noisy copier": homes(5) * 1.01}
+    results = fidelity.evaluate(
+        homes(5), homes(5, seed=1), homes(5, seed=2), steps_per_day=24, floor_sets=more
+    )
+    assert row(results, "noisy copier")["values"]["copies"] == 1
+
+
+def test_a_year_of_hours_is_quick():
+    train, holdout, synthetic = homes(88, days=365), homes(25, seed=1, days=365), homes(100, seed=2, days=365)
+    start = time.process_time()
+    fidelity.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY)
+    assert time.process_time() - start < 30

@@ -1,0 +1,25 @@
+"""Programs of their own processes, started as users start them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def unlaunched() -> dict[str, str]:
+    """The environment without what a launcher has set in it."""
+    ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    return {
+        name: value for name, value in os.environ.items() if name not in ours and "TORCHELASTIC" not in name
+    }
+
+
+def launch(out: Path, *command: str, program: str) -> subprocess.CompletedProcess[str]:
+    """A file by a launcher."""
+    return subprocess.run(
+        [sys.executable, "-m", *command, program, str(out)],
+        env=unlaunched(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )

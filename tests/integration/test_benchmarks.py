@@ -1,0 +1,98 @@
+"""Every benchmark runs, and ends with one JSON line that has the figures it promises."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from tests.helpers.settings import ROOT
+
+PROMISED = {
+    "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup", "speedup_without_penalty"],
+    "penalty.py": ["finite_difference_cost"],
+    "attention.py": ["fused_speedup"],
+    "generation.py": ["series_per_cpu_second"],
+    "plan.py": ["cases"],
+    "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
+    "attacks.py": ["cpu_s", "leaks_caught"],
+    "clustering.py": [],
+    "ingest.py": ["cpu_s"],
+    "loading.py": ["memmap_ratio", "step_time_ratio"],
+    "memory.py": [],
+    "evaluation.py": ["evaluation_seconds", "evaluation_peak_gib"],
+    "denoise.py": ["series"],
+    "short.py": [],
+    "year.py": [],
+    "block.py": ["compute_share"],
+    "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
+    "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
+}
+HELPERS = {"common.py", "steps.py"}
+LONG = {  # more than 20 s
+    *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
+    *("ingest.py", "loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in PROMISED]
+)
+def test_a_benchmark_smokes(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), "--smoke"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert all(figures[figure] > 0 for figure in PROMISED[name])
+
+
+def test_no_benchmark_is_left_out() -> None:
+    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set(PROMISED) | HELPERS
+
+
+def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    short = importlib.import_module("short")
+    walk = torch.from_numpy(np.random.default_rng(0).standard_normal((900, 24, 1)).cumsum(1) / 50)
+    fine = 1e-3 * torch.from_numpy(np.random.default_rng(1).standard_normal((900, 24, 1)))
+    windows = torch.cat([walk, walk + fine, walk], dim=2).float()
+    evened = short.Evened(windows, short.AsMeasured)
+    told = evened.forth(windows)
+    assert told.abs().max().item() == pytest.approx(1)
+    assert torch.allclose(evened.back(told), windows, atol=1e-6)
+    seen = (told[..., 1] - told[..., 0]).std() / told[..., 0].std()
+    assert 5 * fine.std() / walk.std() < seen < 1  # small differences are seen, and stay the smaller ones
+
+    noise = 0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(told.shape)).float()
+    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    made = evened.back(seen)
+    assert torch.allclose(made[..., 0], made[..., 2], atol=1e-6)
+    assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
+
+
+def test_normal_scores_come_back_as_readings_that_occur(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a light that is mostly out and a column of many values."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    short = importlib.import_module("short")
+    rng = np.random.default_rng(0)
+    light = 10.0 * rng.choice(4, (900, 24, 1), p=[0.77, 0.1, 0.08, 0.05])
+    windows = torch.from_numpy(np.concatenate([light, rng.lognormal(size=(900, 24, 1))], 2)).float()
+    evened = short.Evened(windows, short.NormalScores)
+    assert torch.equal(evened.back(evened.forth(windows)), windows)
+
+    noise = (0.2 * torch.from_numpy(rng.standard_normal((900, 24, 2)))).float().requires_grad_()
+    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    made = evened.back(seen.detach())
+    assert set(made[..., 0].unique().tolist()) == {0.0, 10.0, 20.0, 30.0}
+    assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
+    seen.square().sum().backward()
+    assert noise.grad is not None and noise.grad.abs().min() > 0
