@@ -67,7 +67,7 @@ def format_duration(seconds: float) -> str:
 
 def estimate_left(done: int, total: int, seconds: float) -> str:
     """Return how long the rest takes at the speed so far, e.g. "3 min left"; "" before anything is done."""
-    return f"{format_duration(seconds / done * (total - done))} left" if 0 < done < total else ""
+    return f"{format_duration(max(1.0, seconds / done * (total - done)))} left" if 0 < done < total else ""
 
 
 # --------------------------------------------------------------------------------------------- the live view
@@ -115,6 +115,10 @@ class View:
     ) -> None:
         self._live.refresh()
         self._live.stop()
+
+    def refresh(self) -> None:
+        """Draw now; otherwise it is drawn four times a second."""
+        self._live.refresh()
 
     def enter_stage(self, text: str) -> None:
         self.header.plain, self.figures.plain, self.warnings.plain = text, "", ""
@@ -216,6 +220,7 @@ class Progress:
     def close(self) -> None:
         """Remove the bar. Closing it twice does no harm."""
         if self._view is not None:
+            self._view.refresh()
             self._view.bars.remove_task(self._task)
             self._view.show_figures("")
             self._view = None

@@ -16,14 +16,15 @@ def run(request: Inspection) -> Result:
     """
     path, alone = request.path, len(request.positional) == 1 and request.config is None
     of_store = request.verify or request.picture is not None
-    if alone and inspect_store.is_store(path):
+    is_bank = inspect_bank.is_bank(path)  # which has a manifest, as a store has
+    if alone and inspect_store.is_store(path) and not is_bank:
         return inspect_store.run(path, request.picture, request.verify)
     if of_store:
         raise UserError(
             f"{path} is no store of series; --verify and --picture need one, e.g. distgan inspect "
             "runs/demo/series.zarr --verify"
         )
-    if alone and inspect_bank.is_bank(path):
+    if alone and is_bank:
         return inspect_bank.run(path)
     if alone and Run(path).config.exists():
         return inspect_run.run(Run(path))

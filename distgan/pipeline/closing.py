@@ -12,7 +12,10 @@ ANSWERS = 4  # of the report that are shown
 
 def format_closing(settings: config.Config, folder: Run) -> str:
     """Return about ten lines for the end of a run: the report's answers, places and the next commands."""
-    lines = [f"{name:<10}{path}" for name, path in list_places(folder).items()]
+    lines = [
+        f"{'run':<10}{folder.folder}",
+        *(f"{name:<10}{path}" for name, path in list_places(folder).items()),
+    ]
     following = suggest_next(settings, folder)
     lines += ["", f"{'next':<10}{following[0]}", *(f"{'':<10}{line}" for line in following[1:])]
     return "\n".join(["", *list_answers(settings, folder), *lines])
@@ -33,11 +36,9 @@ def list_answers(settings: config.Config, folder: Run) -> list[str]:
 def list_places(folder: Run) -> dict[str, Path]:
     """Return what a user looks for in a run, by name, where it is there."""
     found = {
-        "run": folder.folder,
         "series": folder.synthetic,
         "weights": folder.gan / "generator.safetensors",
         "report": folder.report,
-        "scores": folder.scores,
         "curves": folder.logs,
     }
     return {name: path for name, path in found.items() if path.exists()}
