@@ -108,16 +108,29 @@ def open_of_run(command: str, run: str, overrides: Sequence[str]) -> OfRun:
     return OfRun(settings.model_copy(update={"run_dir": str(folder.folder)}), folder)
 
 
-def open_stage(stage: str, run: str, overrides: Sequence[str]) -> OfRun:
-    """Return the run whose stage `stage` is to be done, which must be the next one, or done.
+def open_generate(
+    run: str, overrides: Sequence[str], out: str | None, force: bool
+) -> tuple[OfRun, Path | None]:
+    """Return the run that is to generate, and the place of --out, if there is one.
 
     Raises:
-        UserError: as `open_of_run`; an earlier stage is not done, or another process uses the folder.
+        UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
-    given = open_of_run(stage, run, overrides)
-    check_order(given.settings, given.folder, (stage,))
+    given = open_of_run("generate", run, overrides)
+    place = check_export(out, given.folder, force)
+    check_stage("generate", given)
+    return given, place
+
+
+def check_stage(stage: str, given: OfRun) -> None:
+    """Refuse a stage that is neither done nor the next one of a run.
+
+    Raises:
+        UserError: an earlier stage is not done, an override changes one, or another process uses the folder.
+    """
+    remedy = f"leave that override out, since the stages before {stage} were made without it"
+    check_order(given.settings, given.folder, (stage,), remedy)
     check_free(given.folder)
-    return given
 
 
 def check_export(out: str | None, folder: Run, force: bool) -> Path | None:
@@ -180,7 +193,7 @@ def open_evaluation(
     """Return what `distgan evaluate` is to judge: a run, or two files.
 
     Raises:
-        UserError: options of the two forms are mixed, or as `open_stage` and `open_files`.
+        UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
     """
     if real is not None or synthetic is not None:
         if real is None or synthetic is None or task is not None:
@@ -201,8 +214,10 @@ def open_evaluation(
         )
     if task is not None and task not in TASKS:
         raise UserError(f"--task {task!r} does not exist; there is {', '.join(TASKS)}")
-    run, *overrides = positional
-    return open_stage("evaluate", run, overrides) if task is None else open_of_run("evaluate", run, overrides)
+    given = open_of_run("evaluate", positional[0], positional[1:])
+    if task is None:
+        check_stage("evaluate", given)
+    return given
 
 
 def open_files(
@@ -265,8 +280,8 @@ def open_export(run: str, out: str | None) -> tuple[Run, Path | None]:
     refuse_standing(place or folder.folder / "export")
     if not folder.checkpoints("gan").is_dir():
         raise UserError(
-            f"no checkpoint in {folder.checkpoints('gan')}; train that run first, or wait for its first "
-            "checkpoint"
+            f"{folder.checkpoints('gan')} holds no checkpoint; run {folder.command()}, or wait "
+            "for its first checkpoint"
         )
     return folder, place
 

@@ -71,10 +71,9 @@ def prepare(overrides: Sequence[str], config: str | None, run_dir: str | None, d
 @output_options(as_json=True)
 def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -> Result:
     """Make synthetic series from a trained run, in original units and times."""
-    from distgan.arguments import check_export, open_stage
+    from distgan.arguments import open_generate
 
-    given = open_stage("generate", run, overrides)
-    place = check_export(out, given.folder, force)
+    given, place = open_generate(run, overrides, out, force)
     from distgan.commands import stages
 
     return stages.generate(given, place)

@@ -151,7 +151,7 @@ def writing(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in UNUSABLE:
             raise UserError(
-                f"cannot write {_short(path)}: {error.strerror}; choose another place (run_dir=PATH of a run)"
+                f"cannot write {_short(path)}: {error.strerror}; choose another path (of a run: run_dir=PATH)"
             ) from error
         raise
 
@@ -187,10 +187,10 @@ def answer(main: Callable[[], None]) -> int:
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:
-        _say(f"stopped by {error.name}; the same command again goes on from what is saved")
+        _say(f"stopped by {error.name}; run the same command again to continue from what is saved")
         return Stopped.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; the same command again goes on from what is saved")
+        _say("interrupted; run the same command again to continue from what is saved")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit

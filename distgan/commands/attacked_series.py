@@ -140,8 +140,8 @@ def audit_generated(settings: config.Config, folder: Run, parallel: Parallel) ->
     count = settings.generate.count
     if store.num_series != count:
         raise Mismatch(
-            f"{folder.synthetic} has {store.num_series} series, and generate.count is {count}; run distgan "
-            "generate again"
+            f"{folder.synthetic} has {store.num_series} series, but generate.count is {count}; "
+            f"run distgan generate {folder.folder} again"
         )
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
@@ -150,8 +150,9 @@ def audit_generated(settings: config.Config, folder: Run, parallel: Parallel) ->
     wrong = int((~agree(found, expected, read_scaler(folder)[0].integer)).sum())
     if wrong:
         raise Mismatch(
-            f"{wrong} of {len(rows)} series of {folder.synthetic} that were generated again differ from what "
-            f"the run's generator makes of generate.seed {settings.generate.seed}; run distgan generate again"
+            f"{wrong} of {len(rows)} series of {folder.synthetic} differ from those that the "
+            f"run's generator makes with generate.seed {settings.generate.seed}; run distgan "
+            f"generate {folder.folder} again"
         )
     return f"{len(rows):,} of {count:,} series, chosen at random, are what the generator makes of its seed"
 

@@ -34,7 +34,8 @@ def run(given: OfRun) -> Result:
     trained = Trained.open(folder)
     if not trained.labels:
         raise UserError(
-            f"{folder.folder} makes no series of a label: its groups mix them; train with bank.by_label=true"
+            f"{folder.folder} cannot generate series of a given label, because its groups mix "
+            "labels; train with bank.by_label=true"
         )
     table = read_table(private_table(folder.series))
     real = read_labelled_series(folder, table, ("train",), settings)

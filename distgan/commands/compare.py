@@ -35,7 +35,7 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     names = [str(folder) if own.count(name) > 1 else name for folder, name in zip(folders, own)]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{name} is given twice; distgan compare wants different runs")
+            raise UserError(f"{name} is given twice; distgan compare needs different runs")
     return dict(zip(names, folders))
 
 

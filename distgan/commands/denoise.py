@@ -42,10 +42,16 @@ def run(folder: Run, source: str, place: Path) -> Result:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
     refuse_standing(place)
     if not folder.config.exists():
-        raise UserError(f"{folder.folder} is no run folder (no config.yaml); train model=nr_gan first")
+        raise UserError(
+            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
+            "train --config configs/nr_gan.yaml"
+        )
     settings = config.load(folder.config)
     if settings.model.name != "nr_gan":
-        raise UserError(f"{folder.folder} trained {settings.model.name}; distgan denoise needs model nr_gan")
+        raise UserError(
+            f"{folder.folder} holds a {settings.model.name}, but distgan denoise needs a run with "
+            "model nr_gan; train one with distgan train --config configs/nr_gan.yaml"
+        )
     parallel = open_for_inference(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()
     scaler, meta = read_scaler(folder)
@@ -90,8 +96,8 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
         found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
     if found.meta.axis.step_seconds != meta.axis.step_seconds:
         raise UserError(
-            f"{source} has steps of {found.meta.axis.step_seconds} s, and the run learned from steps of "
-            f"{meta.axis.step_seconds} s; bring it to those first"
+            f"{source} has steps of {found.meta.axis.step_seconds} s, but the run was trained on "
+            f"steps of {meta.axis.step_seconds} s; resample the series to those steps first"
         )
     return found
 

@@ -92,7 +92,10 @@ def decide(folder: Run, place: Path) -> Result:
     """
     refuse_standing(place)
     if not folder.config.exists():
-        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
+        raise UserError(
+            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
+            "train --config CONFIG.yaml"
+        )
     folder.need(folder.synthetic, "generate")
     settings = config.load(folder.config)
     parallel = open_for_inference(settings)
@@ -249,12 +252,16 @@ def audit_series(settings: config.Config, folder: Run) -> str:
         Mismatch: the series are not what this run's last `generate` made.
     """
     if current("generate", settings, folder) is None:
-        raise Mismatch("the run has changed since they were generated; run distgan generate again")
+        raise Mismatch(
+            f"the run has changed since the series were generated; run distgan generate {folder.folder} again"
+        )
     store = Store.open(folder.synthetic)
     store.verify()
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
-        raise Mismatch(f"{folder.synthetic} does not say that this run has made it")
+        raise Mismatch(
+            f"{folder.synthetic} was not made by this run; run distgan generate {folder.folder} again"
+        )
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 

@@ -203,8 +203,8 @@ def stop_if_asked(training: "Training", caught: list[int]) -> None:
         training.save(always=True)
         training.finish_saving()
         raise Stopped(
-            f"stopped at step {training.step} by {signal.Signals(number).name}, everything is saved; "
-            "run the same command again to go on"
+            f"stopped at step {training.step} by {signal.Signals(number).name}, and everything is "
+            "saved; run the same command again to continue"
         )
 
 
@@ -350,8 +350,8 @@ class Training:
         if not good or self.rollbacks >= times:
             why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
             raise Diverged(
-                f"{spoiled} ({why}; last checkpoint: {f'step {good[-1]}' if good else 'none'}); "
-                "lower the learning rate, or set train.clip, in a new run_dir"
+                f"{spoiled} ({why}; last checkpoint: {f'step {good[-1]}' if good else 'none'}); lower "
+                "the learning rate or set train.clip, in a new run_dir"
             ) from None
         rollbacks = self.rollbacks + 1
         self.parallel.on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
@@ -448,19 +448,19 @@ class Training:
         ours, theirs = self.facts.get("identity"), saved.facts.get("identity")
         if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
-                f"{self.folder} is of other data, model or losses (identity {theirs}, now {ours}); "
-                "choose another run_dir"
+                f"{self.folder} belongs to other data, another model or other losses (identity "
+                f"{theirs}, now {ours}); choose another run_dir"
             )
         ours, theirs = self.facts.get("inputs"), saved.facts.get("inputs")
         if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
-                f"{self.folder} was trained on other series or conditions than the run now holds; remove "
-                "that folder to train anew, or choose another run_dir"
+                f"{self.folder} was trained on other series or conditions than the run now holds; "
+                "remove that folder to train from the start, or choose another run_dir"
             )
         if saved.step > self.schedule.steps:
             raise UserError(
-                f"{self.folder} stands at step {saved.step}, beyond the {self.schedule.steps} asked for; "
-                "raise the number of steps or choose another run_dir"
+                f"{self.folder} is at step {saved.step}, but only {self.schedule.steps} steps are "
+                "set; raise the number of steps, or choose another run_dir"
             )
         try:
             for name, trainee in self.trainees.items():
@@ -471,7 +471,7 @@ class Training:
         except (RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.folder} is of other networks ({reason}); choose another run_dir"
+                f"{self.folder} belongs to other networks ({reason}); choose another run_dir"
             ) from error
         self.step = self.saved = saved.step
 

@@ -248,14 +248,14 @@ class Parallel:
         launched = int(os.environ.get("WORLD_SIZE", 1))
         if launched != self.world_size:
             raise UserError(
-                f"the launcher started {launched} processes but this one sees {self.world_size}, "
-                f"so each would train alone; {HOW_TO_LAUNCH}"
+                f"the launcher started {launched} processes, but this one sees {self.world_size}, so "
+                f"each would train alone; {HOW_TO_LAUNCH}"
             )
         # `accelerate launch --cpu --num_processes 2` starts one process, and leaves an address alone.
         variables = ("ACCELERATE_MIXED_PRECISION", "MASTER_ADDR")
         if "WORLD_SIZE" not in os.environ and all(name in os.environ for name in variables):
             raise UserError(
-                f"accelerate launch was asked for several processes and started one; {HOW_TO_LAUNCH}"
+                f"accelerate launch was called with several processes, but started one; {HOW_TO_LAUNCH}"
             )
 
 
@@ -269,13 +269,14 @@ def _refuse_contradictions(settings: config.Engine) -> None:
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # `no` is what a bare launch sets: silence
     if asked not in ("no", settings.precision):
         raise UserError(
-            f"accelerate launch asks for mixed_precision {asked} and the config for engine.precision "
-            f"{settings.precision}; drop the launcher's, the config decides"
+            f"accelerate launch sets mixed_precision {asked}, but the config sets "
+            f"engine.precision {settings.precision}; leave it out of the launch, since the config "
+            "decides"
         )
     for variable, engine in OTHER_ENGINES.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
             raise UserError(
-                f"accelerate launch asks for {engine}; drop that from the launch, the config decides"
+                f"accelerate launch sets {engine}; leave it out of the launch, since the config decides"
             )
 
 
@@ -287,8 +288,8 @@ def computes_fp16(device: torch.device) -> bool:
 def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
     if settings.precision == "fp16" and not computes_fp16(device):
         raise UserError(
-            f"engine.precision fp16 needs a GPU and this process has a {device.type}; "
-            "use engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
+            f"engine.precision=fp16 needs a GPU, but this process has a {device.type}; use "
+            "engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
         )
 
 

@@ -110,7 +110,8 @@ def private_facts(folder: Run) -> dict[str, Any]:
     facts = read_record(folder.clusters / "clusters.json")
     if "cells" not in facts:
         raise UserError(
-            f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
+            f"{folder.clusters} was not made under privacy.epsilon; run that stage again: "
+            f"{folder.command('cluster')}"
         )
     return facts
 

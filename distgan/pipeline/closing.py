@@ -49,7 +49,7 @@ def suggest_next(settings: config.Config, folder: Run) -> list[str]:
     run = folder.folder
     unfinished = next((name for name in settings.stages if current(name, settings, folder) is None), None)
     if unfinished is not None:
-        return [f"distgan train --config {folder.config}", f"distgan inspect {run}"]
+        return [folder.command(), f"distgan inspect {run}"]
     if "generate" not in settings.stages:
         return [f"distgan denoise {run} SERIES.csv filtered.csv", f"distgan export {run}"]
     return [f"distgan release {run}", f"distgan generate {run} --out series.csv generate.count=1000"]

@@ -136,15 +136,16 @@ def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.n
         return None
     if data.labels is None:
         raise UserError(
-            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ)"
+            f"bank.by_label=true needs labels, but {settings.data.source} has none (array `label` "
+            "of an NPZ); set bank.by_label=false"
         )
     for label in np.unique(data.labels):
         entities = len(np.unique(data.entity_codes[data.labels == label]))
         if entities < floor and not settings.bank.study:
             raise UserError(
-                f"label {str(label)!r} has {entities} training entities, fewer than the {floor} that one "
-                "group needs; bring more series, leave it out (data.labels), or see bank.min_members and "
-                "bank.max_tracing_auc"
+                f"label {str(label)!r} has {entities} training entities, fewer than the minimum group "
+                f"size of {floor}; add series, leave the label out (data.labels), or see "
+                "bank.min_members and bank.max_tracing_auc"
             )
     return data.labels
 
@@ -166,7 +167,10 @@ def choose_cluster_count(
         return chosen.count, None
     low, high = chosen.range
     if high > len(entities):
-        raise UserError(f"clusters.range ends at {high}, above the {len(entities)} latents; lower it")
+        raise UserError(
+            f"clusters.range ends at {high}, but there are only {len(entities)} latents; set its "
+            f"end to {len(entities)} or less"
+        )
     choice = cluster_count.choose_count(
         share.points,
         low,

@@ -87,7 +87,8 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
         early_checks.refuse_early(settings, found, splits)
     except UserError as error:
         raise UserError(
-            f"{merged} owners have near copies of another owner's series and count as one with it: {error}"
+            f"{merged} owners have near copies of another owner's series and are counted as that "
+            f"owner: {error}"
         ) from None
     return splits
 
@@ -139,8 +140,9 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
         np.save(left_out_windows(folder), bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
-            f"no window of {chosen.length} steps to train on varies and has at most "
-            f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
+            f"no training window of {chosen.length} steps varies and has at most "
+            f"{100 * settings.data.max_missing:g} % missing values; raise data.max_missing, or "
+            "change data.windows"
         )
     told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
     return windows, told + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
@@ -232,8 +234,9 @@ class BoundChecker:
                 )
         if self.broken:
             raise UserError(
-                f"{100 * self.broken / self.measured:.2g} % of the training values are no whole numbers, "
-                f"e.g. {self.fraction:g}, and data.bounds.integer would round generated ones; leave it out"
+                f"{100 * self.broken / self.measured:.2g} % of the training values are not whole "
+                f"numbers, e.g. {self.fraction:g}, but data.bounds.integer=true rounds generated "
+                "values; leave it out"
             )
 
 

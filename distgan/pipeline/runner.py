@@ -83,8 +83,9 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
         if settings.of_whole_batches and whole < settings.train.batch_size:
             who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"
             raise UserError(
-                f"{who} looks at the whole batch before an update, which engine.micro_batch="
-                f"{settings.engine.micro_batch} cuts; leave that out, or lower train.batch_size"
+                f"{who} needs the whole batch before an update, but "
+                f"engine.micro_batch={settings.engine.micro_batch} splits it; leave "
+                "engine.micro_batch out, or lower train.batch_size"
             )
 
 
@@ -111,8 +112,8 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
     for name in names:
         if name not in settings.stages:
             raise UserError(
-                f"model {settings.model.name} filters series and has no stage {name}, only "
-                f"{' and '.join(settings.stages)}; then: distgan denoise RUN SERIES OUT"
+                f"model {settings.model.name} filters series and has no stage {name}; its stages are "
+                f"{' and '.join(settings.stages)}, and then distgan denoise RUN SERIES OUT"
             )
     return names
 

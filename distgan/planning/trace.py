@@ -235,7 +235,8 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
         networks = models.build(settings, length, channels, count_labels(settings))
     if isinstance(networks["generator"], Fitted):
         raise UserError(
-            f"model.name {settings.model.name} is fitted at once, on one CPU; there is nothing to plan"
+            f"model {settings.model.name} is fitted in one step on one CPU, so there is nothing "
+            "to plan; choose another model"
         )
     return networks
 

@@ -85,7 +85,7 @@ def refuse_hopeless(home: Run, steps: int) -> None:
         UserError: a trial found that its objective can have no value in this sweep.
     """
     for look in (look for found in read(home, steps) for look in found.looks if look.hopeless):
-        raise UserError(f"{look.gate}; begin again in a fresh run_dir=PATH")
+        raise UserError(f"{look.gate}; start again in a new run_dir=PATH")
 
 
 def record_state(home: Run, name: str, state: str) -> None:

@@ -50,10 +50,9 @@ def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
         later = {*config.DEPENDS["gan"]}
         searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
         raise UserError(
-            f"sweep.space searches {searched}, from which the bank follows, so every trial would spend "
-            f"privacy.epsilon {settings.privacy.epsilon:g} again; search keys of {', '.join(sorted(later))} "
-            f"alone, "
-            "or leave privacy.epsilon out"
+            f"sweep.space searches {searched}, on which the bank depends, so every trial would "
+            f"spend privacy.epsilon {settings.privacy.epsilon:g} again; search keys of "
+            f"{', '.join(sorted(later))} only, or leave privacy.epsilon out"
         )
 
 
@@ -96,8 +95,8 @@ def claim_folder(settings: config.Config, home: Run) -> None:
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if changed:
             raise UserError(
-                f"{home.folder} is of another sweep ({changed[0]} was {old.get(changed[0])}, now "
-                f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH"
+                f"{home.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
+                f"{new.get(changed[0])}; {len(changed)} settings differ); choose another run_dir=PATH"
             )
     write_text(home.config, settings.to_yaml())
 
@@ -128,7 +127,7 @@ def stop_in_order() -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped("stopped by SIGTERM; run the same command again to go on")
+        raise Stopped("stopped by SIGTERM; run the same command again to continue")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -331,7 +331,8 @@ def test_lines_of_a_run(parallel: Parallel, tmp_path: Path, capsys: pytest.Captu
     assert "late/loss" not in written[0] and written[1]["series"] == 8 * BATCH
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 5
-    first, *rest = shown[0].split("  ")
+    first, *rest, left = shown[0].split("  ")
+    assert left.endswith(" left") and not shown[-1].endswith(" left")
     assert first == "step 4/20" and rest[-1].startswith("data ") and rest[-2].endswith(" series/s")
     assert [text.split()[0] for text in rest[:-2]] == ["real", "real", "g"]
 

@@ -229,14 +229,14 @@ def _check(sets: dict[str, Array | None]) -> None:
     shapes = {name: np.shape(values) for name, values in sets.items() if values is not None}
     for name, shape in shapes.items():
         if len(shape) != 3:
-            raise UserError(f"{name} series have shape {shape}; [series, steps, channels] is expected")
+            raise UserError(f"{name} series have shape {shape}; the shape must be [series, steps, channels]")
         if not shape[0]:
             raise UserError(
-                f"no {name} series to compare with; raise data.splits.{name} or read more entities"
+                f"there are no {name} series to compare with; raise data.splits.{name}, or add series"
             )
         if shape[1:] != shapes["train"][1:]:
             raise UserError(
-                f"{name} series are {shape[1]} steps x {shape[2]} channels, train series "
+                f"{name} series have {shape[1]} steps x {shape[2]} channels, but train series "
                 f"{shapes['train'][1]} x {shapes['train'][2]}; both must come from one run"
             )
 

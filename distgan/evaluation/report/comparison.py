@@ -30,12 +30,13 @@ def refuse_unlike(reports: Reports) -> None:
     for name, content in reports.items():
         if content.get("schema") != SCHEMA:
             raise UserError(
-                f"{name} has a report of format {content.get('schema')}, not {SCHEMA}; evaluate it again"
+                f"{name} has a report of format {content.get('schema')}, not {SCHEMA}; run distgan "
+                f"evaluate {name} again"
             )
     (first, one), *others = reports.items()
     for name, other in others:
         if why := _unlike(one, other):
-            raise UserError(f"{first} and {name} cannot stand side by side: {why}")
+            raise UserError(f"{first} and {name} cannot be compared: {why}")
 
 
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
