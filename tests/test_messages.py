@@ -60,7 +60,8 @@ def wrong_names(module: str, text: str) -> list[str]:
     """The commands, options and settings in one message that do not exist where it is printed."""
     wrong = []
     command = ""
-    for word in re.finditer(r"\bdistgan(?: |/)([a-z]+)\b|(?<![\w-])(--[a-z][\w-]*)|[;:]\s", text):
+    text = text.replace("distgan/train.py", "distgan train")
+    for word in re.finditer(r"\bdistgan ([a-z]+)\b|(?<![\w-])(--[a-z][\w-]*)|[;:]\s", text):
         if word[1]:
             command = word[1] if word[1] in OPTIONS else ""
             wrong += [word[0]] if word[1] not in OPTIONS and word[1] not in PROSE else []
