@@ -61,13 +61,13 @@ def describe_counts(facts: Mapping[str, int], about: bool = False) -> str:
     """Say what was attacked; `about`, if the size of the sample, which follows the members', is rounded."""
     sample = f"{'about ' if about else ''}{facts['sample']:,}"
     text = (
-        f"Attacked were the {facts['candidate']:,} series to be released, {facts['earlier']:,} of earlier "
+        f"The attacks used the {facts['candidate']:,} series to be released, {facts['earlier']:,} of earlier "
         f"attempts and a sample of {sample} more from the same generator."
     )
     if facts["left_out"]:
         text += (
-            f" {facts['left_out']:,} series of earlier attempts, of another split or beyond what fits, were "
-            "not."
+            f" {facts['left_out']:,} series of earlier attempts were left out, because they belong to "
+            "another split or are too many."
         )
     return text
 
@@ -154,7 +154,7 @@ def audit_generated(settings: config.Config, folder: Run, parallel: Parallel) ->
             f"run's generator makes with generate.seed {settings.generate.seed}; run distgan "
             f"generate {folder.folder} again"
         )
-    return f"{len(rows):,} of {count:,} series, chosen at random, are what the generator makes of its seed"
+    return f"{len(rows):,} of {count:,} series, chosen at random, were generated again and agree"
 
 
 def agree(found: np.ndarray, expected: np.ndarray, integer: bool = False) -> np.ndarray:

@@ -28,11 +28,11 @@ ALIGN = (
     "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
 )
 UNKNOWN = (
-    "How the synthetic series were made: by which model, from which real ones, and whether anything was "
-    "averaged before.",
-    "Which of the real series were learned from. The file of real ones was split by owner here: “training” "
-    "series only make the copier and the other floors, the hold-out is the measure. A copy of a real series "
-    "is noticed where that series fell into the training split.",
+    "How the synthetic series were made: by which model, from which real series, and whether real series "
+    "were averaged first.",
+    "Which of the real series the generator was trained on. The real file was split by owner here: the "
+    "“training” part is used for the copier and the other baselines only, and the held-out part is the "
+    "reference. A copied real series is detected only if it is in the training part.",
 )
 MEANINGS = {
     REAL: "other real series of the same file: what a perfect generator would reach",
@@ -148,7 +148,7 @@ def collect_facts(
         real.meta,
         [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
     )
-    times = [f"Times of the {name} series: the file tells none." for name in timeless]
+    times = [f"Times of the {name} series: the file gives none." for name in timeless]
     left_out = {
         f"{name}, {why}": n
         for name, raw in (("real", real), ("synthetic", made))

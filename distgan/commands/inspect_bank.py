@@ -54,7 +54,7 @@ def describe(path: Path) -> str:
     covered, plain = int(bank.sizes.sum()), bank.promise is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
-        f"floor {bank.floor}",
+        f"minimum group size {bank.floor}",
         f"cover      {covered} entities"
         + (
             f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
@@ -62,7 +62,7 @@ def describe(path: Path) -> str:
             else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
         ),
         f"condition  {settings.condition_dim} numbers, "
-        f"{bank.released} released per group with level and spread",
+        f"{bank.released} released per group, location and scale included",
         f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
@@ -85,7 +85,7 @@ def describe_private_part(run: Run, bank: Bank) -> list[str]:
     """The attack as it was run and the map, where the owner's files lie beside the bank."""
     members, projection = run.clusters / "members.safetensors", run.clusters / "projection.safetensors"
     if not (members.exists() and projection.exists()):
-        return ["no map: the owner's private files do not lie beside this bank"]
+        return ["no map: the owner's private files are not in this folder"]
     told = read_json(run.clusters / TRACING) if (run.clusters / TRACING).exists() else []
     fields = tracing.Attack.__dataclass_fields__
     with parsing(run.clusters / TRACING):

@@ -187,7 +187,7 @@ def format_sentence(broken: list[Check], attacks: dict[str, Any] | None) -> str:
     if broken:
         return f"Not to be released: {broken[0].name}: {broken[0].broken}."
     if attacks is None:
-        return "Not enough evidence: nobody was held out (data.splits.holdout), so nothing can be attacked."
+        return "Not enough evidence: no owner was held out (data.splits.holdout), so no attack can run."
     return str(attacks["sentence"])
 
 
@@ -241,8 +241,8 @@ def audit_privacy(settings: config.Config, folder: Run) -> str:
     """
     audit_ledger(settings, folder)
     if settings.privacy.epsilon is None:
-        return "privacy ledger: no differential privacy was promised, and nothing was drawn"
-    return "privacy ledger: what was drawn is what the bank promises, and goes on from the bank's head"
+        return "privacy ledger: the bank is not differentially private, and no noise was drawn"
+    return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 
 
 def audit_series(settings: config.Config, folder: Run) -> str:
@@ -288,9 +288,9 @@ def check_owners(bank: Bank) -> str:
     if bank.promise is not None:
         return ""
     if not bank.owners:
-        return "the bank does not count them; remove the folder bank and run the same command again"
+        return "the bank does not record owners; remove the folder bank and run the same command again"
     fewest, floor = min(bank.owners), bank.floor
-    return f"a mean is of {fewest} effective owners, below the floor of {floor}" if fewest < floor else ""
+    return f"a mean covers {fewest} effective owners, below the minimum of {floor}" if fewest < floor else ""
 
 
 def strictest_settings(held: config.Bank) -> config.Bank | None:

@@ -25,13 +25,13 @@ class CollapseMonitor:
         for name, value in metrics.items():
             if name.endswith("/spread") and value < ALIKE:
                 found["alike"] = (
-                    f"step {step}: generated series are nearly all alike (they vary {value:.1%} as much as "
-                    "real ones), it has collapsed; lower its rate or raise objective.penalty.weight"
+                    f"step {step}: the generator has collapsed: its series vary only {value:.1%} as much as "
+                    "real ones; lower train.generator_rate or raise objective.penalty.weight"
                 )
             if name.endswith("/accuracy") and value > DECIDED:
                 found["decided"] = (
-                    f"step {step}: the discriminator tells {value:.1%} of pairs apart: the generator learns "
-                    "little; lower train.discriminator_rate or raise objective.penalty.weight"
+                    f"step {step}: the discriminator classifies {value:.1%} of pairs correctly, so the "
+                    "generator learns little; lower train.discriminator_rate or raise objective.penalty.weight"
                 )
         return [self._warn(found[kind]) for kind in self.rows if self._lasts(kind, kind in found)]
 

@@ -226,11 +226,13 @@ def form_groups(
     groups = form_groups_by_label(points, complete, entities, labels, 1 if settings.bank.study else floor)
     save(folder, projection, points, groups.assignment, choice, make_facts(groups, projection, floor))
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
+    each = (
+        f"at least {floor} entities each" if not settings.bank.study else "for study: no minimum group size"
+    )
     return make_facts(groups, projection, floor) | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
-        f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
-        f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
+        f"{len(found.sizes)} clusters{auto}, {each}; merging added {groups.loss:.1%} of the inertia; "
+        f"the projection keeps {projection.explained:.0%} of the latents' variance; "
         f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
     }
 

@@ -214,7 +214,7 @@ def find_remedies(
         yield from remedies_for_label(training, fewest)
     elif shares := larger_training_share(settings, found, fewest):
         yield f"set {shares}"
-    yield f"bring about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
+    yield f"add about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
 
 
 def entities_to_bring(missing: float, share: float) -> int:

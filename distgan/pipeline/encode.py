@@ -46,7 +46,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     parallel.barrier()
     parallel.on_main(lambda: join_parts(list(parts), folder.latents, dim))
     parallel.on_main(lambda: remove_parts(folder, keep=None))
-    went_on = f"; {kept} of {len(parts)} parts were there already" if kept else ""
+    went_on = f"; {kept} of {len(parts)} parts were done before" if kept else ""
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
 

@@ -68,7 +68,7 @@ def describe_merged(merged: int) -> str:
     verb = (
         "owner has series that are near copies" if merged == 1 else "owners have series that are near copies"
     )
-    return f"; {merged} {verb} of another owner's and count as one with it"
+    return f"; {merged} {verb} of another owner's and are counted as that owner"
 
 
 def audit_owners(folder: Run) -> str:

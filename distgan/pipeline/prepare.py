@@ -242,7 +242,7 @@ class BoundChecker:
 
 def describe_precision(meta: Meta) -> str:
     stored = meta.provenance.get("stored_as")
-    return f"; kept as float16, off by {stored['largest_error']:.2g} at most" if stored else ""
+    return f"; stored as float16, with an error of {stored['largest_error']:.2g} at most" if stored else ""
 
 
 def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:

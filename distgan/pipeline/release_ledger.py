@@ -90,7 +90,7 @@ class ReleaseLedger:
                     "from a copy"
                 )
         released = sum(entry["verdict"] == RELEASED for entry in entries)
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none forgotten"
+        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
 
     def copy_of(self, entry: Mapping[str, Any]) -> Path:
         """Where the series of an entry are kept."""

@@ -219,7 +219,7 @@ def test_too_few_entities_are_refused_with_settings_that_work(
     assert offered <= {setting.partition("=")[0] for each in found for setting in each}, message
     for each in found:
         assert refusal(path, tmp_path, *overrides, *each) == "", each
-    more = int(re.search(r"bring about (\d+) more", message)[1])  # type: ignore[index]
+    more = int(re.search(r"add about (\d+) more", message)[1])  # type: ignore[index]
     enough = write(tmp_path / "more.csv", population(homes + more, 24 * 7))
     assert refusal(enough, tmp_path, *overrides) == ""
 

@@ -480,7 +480,7 @@ def test_stores_of_other_forms_are_made_by_config(
     assert store.num_series == 60 and store.meta.provenance["sha256"]
     if "float16" in more[0]:
         assert 0 < store.meta.provenance["stored_as"]["largest_error"] < 0.01
-        assert "kept as float16, off by 0.00" in capsys.readouterr().out
+        assert "stored as float16, with an error of 0.00" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs data\.buffer_mib"):
         config.load(None, ["data.store.compressor=zstd"])
 

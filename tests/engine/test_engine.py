@@ -264,7 +264,10 @@ def test_collapse_is_said_once_it_lasts() -> None:
     assert [len(watch.look(step, alike)) for step in range(5)] == [0, 0, 1, 0, 0]
     assert watch.look(5, fine) == []
     won = {"d/spread": 0.8, "d/accuracy": 1.0}
-    assert "the discriminator tells 100.0% of pairs apart" in [watch.look(6, won) for _ in range(3)][-1][0]
+    assert (
+        "the discriminator classifies 100.0% of pairs correctly"
+        in [watch.look(6, won) for _ in range(3)][-1][0]
+    )
 
 
 # ---------------------------------------------------------------------------------------- phases and averages

@@ -240,7 +240,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     cli.command(["inspect", str(run.bank)])
     told = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes
-    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, floor 21" in told
+    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in told
     assert "every promise of the manifest holds" in told and "smallest groups: AUC" in told
     picture = run.folder / "bank-map.private.png"
     assert picture.stat().st_size > 5000
