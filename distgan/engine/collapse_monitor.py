@@ -30,8 +30,9 @@ class CollapseMonitor:
                 )
             if name.endswith("/accuracy") and value > DECIDED:
                 found["decided"] = (
-                    f"step {step}: the discriminator classifies {value:.1%} of pairs correctly, so the "
-                    "generator learns little; lower train.discriminator_rate or raise objective.penalty.weight"
+                    f"step {step}: the discriminator classifies {value:.1%} of pairs correctly, so "
+                    "the generator learns little; lower train.discriminator_rate or raise "
+                    "objective.penalty.weight"
                 )
         return [self._warn(found[kind]) for kind in self.rows if self._lasts(kind, kind in found)]
 
