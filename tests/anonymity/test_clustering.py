@@ -178,7 +178,7 @@ def test_progress_counts_passes() -> None:
 def test_unusable_values_are_refused(value: float) -> None:
     points = mixture(100)
     points[7, 1] = value
-    with pytest.raises(UserError, match="1 of 100 latents hold NaN or infinity"):
+    with pytest.raises(UserError, match="1 of 100 latents contain NaN or infinity"):
         cluster(points, 3)
 
 
@@ -188,7 +188,7 @@ def test_huge_values_are_refused() -> None:
 
 
 def test_fewer_points_than_clusters_names_both_numbers() -> None:
-    with pytest.raises(UserError, match="7 latents cannot make 8 clusters"):
+    with pytest.raises(UserError, match=r"clusters\.count is 8, but there are only 7 latents"):
         cluster(mixture(7), 8)
 
 
@@ -258,7 +258,7 @@ def test_the_device_is_checked_and_told() -> None:
 
     assert cluster(mixture(50), 2, device="cpu").device.startswith("cpu (")
     beyond = f"cuda:{faiss.get_num_gpus()}"
-    with pytest.raises(UserError, match=f"{beyond} is not there: faiss sees {faiss.get_num_gpus()} GPUs"):
+    with pytest.raises(UserError, match=f"{beyond} is not available: faiss sees {faiss.get_num_gpus()} GPUs"):
         choose_device(beyond)
     with pytest.raises(UserError, match="unknown"):
         choose_device("tpu")
@@ -297,7 +297,7 @@ def test_two_builds_of_faiss_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("unchecked")
 def test_an_empty_shell_of_faiss_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", types.ModuleType("faiss"))
-    with pytest.raises(UserError, match=r"empty shell.*pip uninstall"):
+    with pytest.raises(UserError, match=r"another build was removed.*pip uninstall"):
         choose_device()
 
 

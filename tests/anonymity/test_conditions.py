@@ -111,7 +111,7 @@ def test_narrow_does_not_depend_on_the_order_and_can_be_kept(tmp_path: Path) -> 
     [
         (np.full((20, 4), np.nan), "NaN"),
         (np.full((20, 4), 3.0), "collapsed"),
-        (np.eye(20)[:, :1], "above the latents' width 1"),
+        (np.eye(20)[:, :1], "above encoder.latent_dim 1"),
     ],
 )
 def test_narrow_refuses_unusable_latents(latents: np.ndarray, message: str) -> None:
@@ -291,10 +291,10 @@ def damage(key: str, value: float) -> Callable[[dict[str, np.ndarray]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (damage("points", np.nan), "latents hold NaN"),
-        (damage("loads", np.nan), "loads hold NaN or negative"),
-        (damage("loads", -1), "loads hold NaN or negative"),
-        (damage("attributes", 0), "spreads above 0"),
+        (damage("points", np.nan), "latents contain NaN"),
+        (damage("loads", np.nan), "loads contain NaN or negative"),
+        (damage("loads", -1), "loads contain NaN or negative"),
+        (damage("attributes", 0), "scales above 0"),
         (damage("attributes", np.inf), "must be finite"),
         (lambda data: data.update(loads=np.eye(1, 600)[0]), "so much of the load"),
         (lambda data: data.update(points=np.ones((600, 2))), "collapsed"),

@@ -149,12 +149,12 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
     train(parallel, tmp_path, steps=3, facts={"identity": "one"})
     with pytest.raises(UserError, match=r"identity one, now other\); choose another run_dir"):
         train(parallel, tmp_path, steps=5, facts={"identity": "other"})
-    with pytest.raises(UserError, match="stands at step 3, beyond the 2 asked for"):
+    with pytest.raises(UserError, match="is at step 3, but only 2 steps are set"):
         train(parallel, tmp_path, steps=2)
     network = nn.Linear(2, 2)
     stranger = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
     schedule = trainer.Schedule(5, BATCH, rates)
-    with pytest.raises(UserError, match="is of other networks"):
+    with pytest.raises(UserError, match="belongs to other networks"):
         trainer.fit(
             Game({}), stranger, Loader(), parallel, schedule, run=Run(tmp_path), stage="gan", seed=SEED
         )
@@ -175,7 +175,7 @@ def test_a_signal_saves_and_stops(
     with pytest.raises(Stopped) as stopped:
         train(parallel, tmp_path, loader=loader)
     assert str(stopped.value) == (
-        f"stopped at step 7 by {number.name}, everything is saved; run the same command again to go on"
+        f"stopped at step 7 by {number.name}, and everything is saved; run the same command again to continue"
     )
     assert stopped.value.exit_code == 75
     assert loader.closed and signal.getsignal(number) == before

@@ -219,7 +219,7 @@ def test_missing_and_constant_series_leave_every_score_defined():
 def test_inputs_that_do_not_fit_are_one_line_errors():
     with pytest.raises(UserError, match="no holdout series"):
         fidelity.evaluate(homes(5), homes(0), homes(5), steps_per_day=PER_DAY)
-    with pytest.raises(UserError, match="960 steps x 1 channels, train series 1008 x 1"):
+    with pytest.raises(UserError, match="960 steps x 1 channels, but train series 1008 x 1"):
         fidelity.evaluate(homes(5), homes(5), homes(5, days=40), steps_per_day=PER_DAY)
 
 

@@ -224,7 +224,7 @@ def test_export_is_plain_weights_without_the_optimiser(
     assert set(average) == set(exported) and all(
         torch.equal(average[name], exported[name]) for name in average
     )
-    with pytest.raises(UserError, match="no checkpoint in"):
+    with pytest.raises(UserError, match="holds no checkpoint"):
         cli.command(["export", str(newest)])
 
 
@@ -235,7 +235,7 @@ def test_export_writes_over_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
         before = sorted(place.rglob("*"))
-        with pytest.raises(UserError, match="stands already, and nothing is written over"):
+        with pytest.raises(UserError, match="exists already and is not overwritten"):
             cli.command(["export", str(tmp_path / "run"), str(place)])
         assert sorted(place.rglob("*")) == before
 

@@ -315,12 +315,12 @@ def test_a_frozen_network_gathers_no_gradients(two: Path, alone: Parallel) -> No
 def test_accelerate_launch_that_starts_one_process_is_refused(tmp_path: Path) -> None:
     done = launch(tmp_path, "accelerate.commands.launch", "--cpu", "--num_processes", "2", program=__file__)
     assert done.returncode != 0
-    assert "accelerate launch was asked for several processes and started one" in done.stderr
+    assert "accelerate launch was called with several processes, but started one" in done.stderr
 
 
 def test_a_launch_of_lonely_processes_is_refused(alone: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2", program=__file__)
-    with pytest.raises(UserError, match="started 2 processes but this one sees 1"):
+    with pytest.raises(UserError, match="started 2 processes, but this one sees 1"):
         Parallel(config.Engine())
 
 

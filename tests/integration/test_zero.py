@@ -457,7 +457,7 @@ except t.UserError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert "needs DeepSpeed; pip install -e '.[deepspeed]'" in done.stdout, done.stderr[-2000:]
+    assert "needs DeepSpeed; pip install 'distgan[deepspeed]'" in done.stdout, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_an_interrupted_encode_goes_on(
     assert main(arguments(many_homes, run.folder, "encode")) == 0
     parts = len(encode.plan_parts(LatentStore.open(run.latents).num_series, 8, run.folder))
     assert len(again) == parts - 2  # two were whole, one was damaged
-    assert f"2 of {parts} parts were there already" in run.done("encode")["summary"]
+    assert f"2 of {parts} parts were done before" in run.done("encode")["summary"]
     one, other = LatentStore.open(encoded.latents), LatentStore.open(run.latents)
     np.testing.assert_array_equal(one.mean(), other.mean())
     np.testing.assert_array_equal(one.logvar(), other.logvar())
@@ -197,7 +197,7 @@ def test_a_run_whose_ledger_was_deleted_draws_nothing_more(
         if name != left:
             shutil.rmtree(path)
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
-    assert "lines were cut off, or it was deleted" in capsys.readouterr().err
+    assert "it was cut off or deleted" in capsys.readouterr().err
 
 
 def test_members_and_non_members_become_points_by_the_same_arithmetic(
@@ -228,7 +228,7 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
     for _ in range(2):
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
-    assert "after noise the largest of 2 groups" in said[0] and said[0] == said[1]
+    assert "with noise, the largest of 2 groups" in said[0] and said[0] == said[1]
     assert [entry["name"] for entry in open_ledger(run).draws()] == ["directions", "groups"]
 
 

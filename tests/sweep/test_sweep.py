@@ -86,7 +86,7 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
         made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
         runner.refuse_many_draws(plain, trial.shared_stages(plain))
         if refused:
-            with pytest.raises(UserError, match=f"searches {refused}, from which the bank follows"):
+            with pytest.raises(UserError, match=f"searches {refused}, on which the bank depends"):
                 runner.refuse_many_draws(made, trial.shared_stages(made))
         else:
             runner.refuse_many_draws(made, trial.shared_stages(made))
@@ -416,7 +416,7 @@ def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config
         found = begin(shared, name, 1e-3)
         (look,) = trial.continue_trial(found, [3, 6], [name])
         assert look.hopeless and look.lost
-        with pytest.raises(UserError, match=f"objectives {name} .*; begin again in a fresh run_dir=PATH"):
+        with pytest.raises(UserError, match=f"objectives {name} .*; start again in a new run_dir=PATH"):
             results.refuse_hopeless(Run(home), 6)
         shutil.rmtree(found.run.folder)
     results.refuse_hopeless(Run(home), 6)
@@ -650,12 +650,12 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     pytest.importorskip("ray")
     from distgan.sweep import ray_backend
 
-    with pytest.raises(UserError, match=r"a trial wants 64 x 4 CPUs and 0 GPUs, and Ray has 2 and 0"):
+    with pytest.raises(UserError, match=r"a trial needs 64 x 4 CPUs and 0 GPUs, but Ray has 2 and 0"):
         ray_backend.refuse_too_large(
             config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0}
         )
     pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
-    with pytest.raises(UserError, match=r"keeps all 4 trials at work, and 2 fit"):
+    with pytest.raises(UserError, match=r"runs all 4 trials at once, but only 2 fit"):
         ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
     assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
     assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
