@@ -15,6 +15,7 @@ import pandas as pd
 from distgan import config
 from distgan.errors import UserError, parsing, writing
 from distgan.files import read_lines, read_record, write_bytes, write_text
+from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.scores import WORST
 from distgan.sweep.trial import RECORD, Evaluation
@@ -276,14 +277,14 @@ class LiveTable:
     def show(self, results: Sequence[Result], objectives: Sequence[str], steps: int) -> None:
         if sys.stdout.isatty():
             text = format_table(results, objectives, steps)
-            print((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text, flush=True)
+            say((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text)
             self.height = text.count("\n") + 1
             return
         for result in results:
             now = result.state, result.step
             if self.told.get(result.folder.name) != now:
                 self.told[result.folder.name] = now
-                print(format_line(result, objectives, steps), flush=True)
+                say(format_line(result, objectives, steps))
 
 
 def format_summary(home: Run, settings: config.Config) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from distgan import cli, config
+from distgan.errors import UserError
 from distgan.files import write_json
 from distgan.pipeline.closing import format_closing, suggest_next
 from distgan.preflight import tokens
@@ -56,12 +57,32 @@ def test_the_next_commands_exist(tmp_path: Path, done: tuple[str, ...], override
             pass
 
 
+def test_a_missing_stage_is_named_with_the_command_that_runs_it(tmp_path: Path) -> None:
+    """Whatever command prints it: `distgan generate` has no --stages."""
+    settings, folder = make_run(tmp_path / "run", ("prepare", "encoder"))
+    messages = []
+    with pytest.raises(UserError) as missing:
+        folder.need(folder.synthetic, "generate")
+    messages.append((str(missing.value), "generate"))
+    with pytest.raises(UserError) as undone:
+        cli.command(["generate", str(folder.folder)])
+    messages.append((str(undone.value), "encode"))
+    for message, stage in messages:
+        words = shlex.split(message.partition("distgan train ")[2])
+        with cli.distgan.commands["train"].make_context("train", words) as ctx:
+            assert ctx.params["stages"] == stage and ctx.params["run_dir"] == str(folder.folder)
+            assert ctx.params["config"] == str(folder.config)
+    with pytest.raises(UserError, match="leave that override out"):
+        cli.command(["generate", str(folder.folder), "encoder.width=32"])
+    assert settings.run_dir == str(folder.folder)
+
+
 def test_inspect_says_what_of_a_run_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, folder = make_run(tmp_path / "run", ("prepare", "encoder"))
     cli.command(["inspect", str(folder.folder)])
     lines = capsys.readouterr().out.splitlines()
     assert "encoder    encoder was done" in lines and "encode     not done" in lines
-    assert lines[-2] == f"next       distgan train --config {folder.config}"
+    assert lines[-2] == f"next       {folder.command()}"
     cli.command(["inspect", str(folder.folder), "--json"])
     tree = json.loads(capsys.readouterr().out)
     assert [name for name, stage in tree["stages"].items() if stage["done"]] == ["prepare", "encoder"]
