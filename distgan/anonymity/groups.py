@@ -181,14 +181,14 @@ def _refuse_impossible(
     num_entities = len(np.unique(entities))
     if num_entities < fewest:
         return (
-            f"{num_entities} entities are fewer than the {fewest} that one released mean needs; bring more "
+            f"{num_entities} entities are fewer than the {fewest} that one released mean needs; add "
             "series, or lower bank.condition_dim or bank.min_members"
         )
     if effective < fewest:
         return (
             f"a few entities carry so much of the load that {num_entities} count as {effective:.1f} under "
             f"bank.max_share {settings.max_share:g}, below the {fewest} that one released mean needs; "
-            "bring more series"
+            "add series"
         )
     return (
         "the mean of all latents equals one entity's own latent: the encoder has collapsed; "

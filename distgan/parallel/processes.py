@@ -153,7 +153,7 @@ class Parallel:
             raise Deserted(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.silent(), self.settings.timeout)}. "
-                "The last checkpoint stands: run the same command again"
+                "The last checkpoint is kept; run the same command again"
             ) from error
         finally:
             self._heartbeat.stop()
@@ -296,11 +296,15 @@ def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
 def _describe_loss(silent: list[int] | None, timeout: int) -> str:
     """What happened to whom, after the heartbeats: ranks that are silent, none, or None without an answer."""
     if silent is None:  # the store is in rank 0, or in the launcher beside it
-        return f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, where all meet"
+        return (
+            f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, which the others depend on"
+        )
     if not silent:
-        return f"waited {timeout} s for another one, which lives and hangs"
+        return f"waited {timeout} s for another process, which is alive but does not respond"
     ranks = ", ".join(map(str, silent))
-    return f"lost process{'es' if len(silent) > 1 else ''} {ranks}, dead or without a word for {timeout} s"
+    return (
+        f"lost process{'es' if len(silent) > 1 else ''} {ranks}, which died or sent nothing for {timeout} s"
+    )
 
 
 def _is_desertion(error: Exception) -> bool:

@@ -410,7 +410,11 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
         grown_0 = grown_0 or speed
         row += [f"{each * devices:,}", *_speed(found, speed / grown_0)[1:]]
         rows.append(row)
-    why = f"More devices stop paying where {stop}." if stop else "It scales to the end of this table."
+    why = (
+        f"More devices stop paying where {stop}."
+        if stop
+        else "Speed grows with the devices up to the end of this table."
+    )
     how = format_overrides(settings, chosen) or "as configured"
     return f"More devices ({how}):\n{format_table(rows)}\n{why}"
 

@@ -120,7 +120,7 @@ def best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Re
     scored = [result for result in results if result.looks and result.loss(objectives[0]) < WORST]
     if not scored:
         why = next((result.gate for result in results if result.gate), "none was scored")
-        raise UserError(f"no trial of the sweep has a score that counts ({why})")
+        raise UserError(f"no trial of the sweep has a valid score ({why})")
     whole = [result for result in scored if result.step == steps]
     return min(whole or scored, key=lambda result: result.loss(objectives[0]))
 
@@ -296,7 +296,7 @@ def format_summary(home: Run, settings: config.Config) -> str:
     lines.append(f"best      trial {found.number}: {home.folder / 'best.yaml'}")
     if len(objectives) > 1:
         numbers = ", ".join(str(result.number) for result in pareto_front(results, objectives))
-        lines.append(f"front     trials {numbers}: none is beaten in both objectives")
+        lines.append(f"front     trials {numbers}: no other trial is better in both objectives")
     again = read_confirmations(home, objectives, steps)
     for name in objectives:
         lines += [

@@ -346,7 +346,7 @@ def test_a_private_bank_keeps_no_cell_too_small_for_the_largest_share(tmp_path: 
 
 def test_repeatable_noise_never_passes_for_private(tmp_path: Path) -> None:
     private_bank(seed=1).save(tmp_path / "bank")
-    assert "can be repeated" in find_violations(tmp_path / "bank")[0]
+    assert "can be reproduced" in find_violations(tmp_path / "bank")[0]
 
 
 # ------------------------------------------------------------------------------------------------ attacks
