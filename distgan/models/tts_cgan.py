@@ -61,7 +61,8 @@ def build(
     """
     if not labels:
         raise UserError(
-            "model tts_cgan needs labels, but the source has none (array `label` of an NPZ); choose another model"
+            "model tts_cgan needs labels, but the source has none (array `label` of an NPZ); "
+            "choose another model"
         )
     return {
         "generator": Generator(length, channels, labels, settings),
