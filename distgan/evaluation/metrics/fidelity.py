@@ -333,7 +333,7 @@ def _describe_rows(
     """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
     traits: dict[str, Descriptors] = {}
     trained: dict[str, Trained] = {}
-    with Progress("evaluate: series of", len(makers), "rows") as progress:
+    with Progress("evaluate: series", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
                 traits[name] = measure.traits(values, owners.get(name))
@@ -347,7 +347,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Values and noise of every row, at `size` series."""
     halves, values = {}, {}
-    with Progress("evaluate: scores of", len(traits), "rows") as progress:
+    with Progress("evaluate: scores", len(traits), "rows") as progress:
         for name, rows in traits.items():
             halves[name] = _score_halves(measure, rows, size, seed), trained[name]
             told = {score: estimate.value for score, estimate in trained[name].items()}

@@ -169,7 +169,7 @@ def evaluate(
     base = _by_owner(np.abs(true - naive).mean(1), series, owners)
     base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
     errors = {NAIVE: base / base}
-    with Progress("evaluate: forecasts of", len(sets), "rows") as progress:
+    with Progress("evaluate: forecasts", len(sets), "rows") as progress:
         for name, parts in sets.items():
             if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
                 wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
