@@ -74,7 +74,7 @@ def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path)
     files = [str(judged / "real.csv"), str(tmp_path / "made.npy")]
     assert "| Spectrum" in evaluate_files.run(open_files(*files, out=str(tmp_path / "out"))).text
     unknown = json.loads((tmp_path / "out" / "report.json").read_text())["facts"]["unknown"]
-    assert unknown[-1] == "Times of the synthetic series: the file tells none."
+    assert unknown[-1] == "Times of the synthetic series: the file gives none."
 
 
 @pytest.mark.parametrize(

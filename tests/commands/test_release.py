@@ -348,7 +348,7 @@ def cut_last(mine: Run) -> None:
             lambda mine: mine.release_ledger.write_text(
                 mine.release_ledger.read_text().replace('"released"', '"refused"')
             ),
-            "line 2 was changed",
+            "so earlier releases are unknown",
         ),
         (lambda mine: shutil.rmtree(mine.released), "differs from what was released"),
         (lambda mine: mine.release_ledger.write_bytes(b"\xff"), "is not text"),
