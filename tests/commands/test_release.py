@@ -75,7 +75,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
     assert "43 members against 13 strangers" in refused(mine, 4)
     told = capsys.readouterr()
     assert "Not enough evidence" in told.err
-    assert told.err.count("\n") == 1
+    assert told.err.count("distgan: ") == 1  # beside lines of progress
     assert "P1    Copied windows" in told.out
     for line in (
         "were generated again and agree",
@@ -410,7 +410,7 @@ def test_another_config_than_the_series_were_made_with_is_a_mismatch(mine: Run) 
     settings = config.load(mine.config)
     other = settings.model_copy(update={"generate": settings.generate.model_copy(update={"seed": 9})})
     write_text(mine.config, other.to_yaml())
-    assert "generate again" in refused(mine, 5)
+    assert f"run distgan generate {mine.folder} again" in refused(mine, 5)
 
 
 def test_a_damaged_chunk_is_a_mismatch(mine: Run) -> None:
