@@ -1,5 +1,5 @@
-"""Attention forward and backward: fused, its plain fallback, and one that writes the matrix out, as the seeds
-do.
+"""Attention forward and backward: fused, its plain fallback, and one that writes the matrix out, as the
+upstream fork does.
 
 python benchmarks/attention.py [--smoke] [--tokens 365 730 2190] [--batch 4] [--heads 4] [--width 128]
 """

@@ -36,7 +36,10 @@ CASES = {  # name: (length, overrides)
         ["model.discriminator.periods=[]", "model.discriminator.spectra=[]", "train.batch_size=16"],
     ),
     "exact penalty, 2190 steps, batch 8": (2190, ["objective.penalty.kind=exact", "train.batch_size=8"]),
-    "seed recipe, 2190 steps, batch 8": (2190, ["model=seed", "objective.loss=lsgan", "train.batch_size=8"]),
+    "tts_gan_fork recipe, 2190 steps, batch 8": (
+        2190,
+        ["model=tts_gan_fork", "objective.loss=lsgan", "train.batch_size=8"],
+    ),
 }
 SMOKE = {"tiny": (96, ["model.generator.width=16", "model.discriminator.width=16", "train.batch_size=4"])}
 

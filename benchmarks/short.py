@@ -35,8 +35,8 @@ from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
 from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
 from distgan.files import read_json, write_json
+from distgan.models import make_objective
 from distgan.models.classical import Fitted
-from distgan.objectives import make_objective
 from distgan.objectives.adversarial import Levelled
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.train_gan import first_adam, make_schedule

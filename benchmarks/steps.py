@@ -11,8 +11,8 @@ from torch import nn
 from distgan import config, models
 from distgan.data.loader import Batch
 from distgan.engine.ema import make_average
+from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives import make_objective
 from distgan.objectives.base import Phase
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.parallel.processes import Parallel

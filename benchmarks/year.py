@@ -7,10 +7,11 @@
 
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
-the GAN; the seeds' step is ten times as dear) and makes 200 homes; every score compares them with the held-
-out ones, beside other real homes and the report's floors and classical baselines. A table gives every
-score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss + bar),
-the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1 hopeless.
+the GAN; the upstream fork's step is ten times as dear) and makes 200 homes; every score compares them with
+the held-out ones, beside other real homes and the report's floors and classical baselines. A table gives
+every score's mean and deviation over seeds. A family's figure is the mean over its scores of loss / (loss +
+bar), the bar being the loss of other real homes and two standard errors: 0 is perfect, .5 at the bar, 1
+hopeless.
 Some divisions are harder than others, for all rows alike, so rows are compared seed by seed: a recipe beats a
 row where its figure is lower by more than the differences' deviation over seeds. Totals are those of a
 synthetic and of a held-out home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on
@@ -40,7 +41,7 @@ from distgan.files import read_json
 from distgan.run import Run
 
 LONDON = "lcl_london_2013_hourly.npz"
-ENCODER = [  # conditions and groups are ours in the seeds' recipe, too: what is compared is the GAN
+ENCODER = [  # conditions and groups are ours in the upstream fork's recipe, too: what is compared is the GAN
     "encoder.patch=42",
     "encoder.depth=2",
     "encoder.latent_dim=8",
@@ -55,7 +56,7 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
         LONDON,
         {
             "multiscale": ["london.yaml", STEPS, "data.reduce.factor=4"],
-            "seed": ["seed.yaml", "train.steps=200", "train.batch_size=8", *ENCODER],
+            "tts_gan_fork": ["tts_gan_fork.yaml", "train.steps=200", "train.batch_size=8", *ENCODER],
         },
     ),
     "london_hours": (LONDON, {"multiscale": ["london_hours.yaml", STEPS, "data.reduce.factor=1"]}),

@@ -1,4 +1,4 @@
-"""A trained `nr_gan` and any series -> the same series, filtered, in their own units and times.
+"""A trained filter (`nr_gan`) and any series -> the same series, filtered, in their own units and times.
 
 What comes out are the series that went in: real ones stay as private as they were. Of a synthetic store it is
 a filter after generation.
@@ -47,10 +47,11 @@ def run(folder: Run, source: str, place: Path) -> Result:
             "train --config configs/nr_gan.yaml"
         )
     settings = config.load(folder.config)
-    if settings.model.name != "nr_gan":
+    if not settings.model.filters:
+        able = ", ".join(name for name, family in config.FAMILIES.items() if family.stages != config.STAGES)
         raise UserError(
-            f"{folder.folder} holds a {settings.model.name}, but distgan denoise needs a run with "
-            "model nr_gan; train one with distgan train --config configs/nr_gan.yaml"
+            f"{folder.folder} holds a {settings.model.name}, which generates series; distgan denoise needs "
+            f"a model that filters them: {able}; train one with distgan train --config configs/nr_gan.yaml"
         )
     parallel = open_for_inference(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()

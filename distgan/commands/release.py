@@ -43,7 +43,6 @@ from distgan.progress import say
 from distgan.run import Run
 
 SCHEMA = "distgan.verdict/1"
-STORING = ("bootstrap", "cluster_mean")  # families whose generators keep real series
 MOST_OWNERS = 10_000  # of each side are attacked
 OUTLIERS = 0.2  # as many as an interval needs
 ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
@@ -269,7 +268,7 @@ def rules(settings: config.Config, folder: Run) -> list[Check]:
     """What no setting lifts."""
     bank = Bank.load(folder.bank)
     violations = manifest.find_violations(folder.bank, strictest_settings(bank.settings))
-    storing = settings.model.name in STORING
+    storing = settings.model.stores_real_series
     return [
         Check("the bank's aggregation", violations[0] if violations else "", 3),
         Check(

@@ -1,13 +1,15 @@
-"""One section per model family."""
+"""One section per shipped model family, with its capabilities; networks and games are in `distgan/models/`.
+
+The sections stand here and not beside their networks because a config is read before torch is imported.
+"""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from distgan.config.base import Section, _heads_divide, key
-
-RECURRENT = ("timegan", "crnn_gan")  # they compute in float32
+from distgan.config.family import FILTER_STAGES, Family, OwnLoss
 
 
 def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
@@ -53,16 +55,22 @@ class Discriminator(Section):
         return _scales_fit(self, self.width, self.scales)
 
 
-class Multiscale(Section):
+class Multiscale(Family):
+    implementation: ClassVar[str] = "distgan.models.multiscale"
+    recomputes: ClassVar[bool] = True
+    periods_key: ClassVar[str] = "discriminator.periods"
+
     name: Literal["multiscale"] = key("multiscale", "the multi-scale conditional transformer GAN")
     patch: int = key(24, "steps per token", ge=1)
     generator: Generator = key(Generator(), "noise and condition to series")
     discriminator: Discriminator = key(Discriminator(), "series and condition to logits")
 
 
-class Seed(Section):
-    name: Literal["seed"] = key(
-        "seed", "the multi-scale GAN as its authors wrote it, at any length and patch"
+class TtsGanFork(Family):
+    implementation: ClassVar[str] = "distgan.models.tts_gan_fork"
+
+    name: Literal["tts_gan_fork"] = key(
+        "tts_gan_fork", "the upstream fork of TTS-GAN as its authors wrote it, at any length and patch"
     )
     patch: int = key(15, "steps per token of the discriminator", ge=1)
     noise_dim: int = key(100, "numbers of noise", ge=1)
@@ -79,19 +87,23 @@ class Seed(Section):
     critic_dropout: float = key(0.1, "in the discriminator's blocks", ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _heads(self) -> "Seed":
+    def _heads(self) -> "TtsGanFork":
         _heads_divide(self, self.width, 2 * self.heads)
         return _heads_divide(self, self.critic_width, self.heads)
 
 
-class MlpGan(Section):
+class MlpGan(Family):
+    implementation: ClassVar[str] = "distgan.models.mlp_gan"
+
     name: Literal["mlp_gan"] = key("mlp_gan", "the plain GAN of two small perceptrons")
     noise_dim: int = key(64, "numbers of noise", ge=1)
     width: int = key(256, "hidden units of the generator", ge=1)
     critic_width: int = key(128, "hidden units of the discriminator", ge=1)
 
 
-class TtsGan(Section):
+class TtsGan(Family):
+    implementation: ClassVar[str] = "distgan.models.tts_gan"
+
     name: Literal["tts_gan"] = key("tts_gan", "the transformer GAN of TTS-GAN")
     patch: int = key(15, "steps per token of the discriminator", ge=1)
     noise_dim: int = key(100, "numbers of noise", ge=1)
@@ -113,6 +125,9 @@ class TtsGan(Section):
 
 
 class TtsCgan(TtsGan):
+    implementation: ClassVar[str] = "distgan.models.tts_cgan"
+    needs_labels: ClassVar[bool] = True
+
     name: Literal["tts_cgan"] = key(  # type: ignore[assignment]
         "tts_cgan", "the label-conditional transformer GAN of TTS-CGAN; needs bank.by_label"
     )
@@ -120,7 +135,14 @@ class TtsCgan(TtsGan):
     class_weight: float = key(1.0, "of the auxiliary class head's cross entropy, in both losses", ge=0)
 
 
-class TimeGan(Section):
+class TimeGan(Family):
+    implementation: ClassVar[str] = "distgan.models.timegan"
+    recurrent: ClassVar[bool] = True
+    whole_batch: ClassVar[bool] = True
+    own_loss: ClassVar[OwnLoss] = "all"
+    any_length: ClassVar[bool] = True
+    judges_series: ClassVar[bool] = False  # but latents
+
     name: Literal["timegan"] = key("timegan", "the recurrent GAN in the latent space of an autoencoder")
     cell: Literal["gru", "lstm"] = key("gru", "of all five networks")
     width: int = key(24, "hidden units, and numbers of a step's latent", ge=1)
@@ -135,8 +157,18 @@ class TimeGan(Section):
     moment_weight: float = key(100.0, "of the distance of means and deviations in the generator's", ge=0)
     critic_floor: float = key(0.15, "the discriminator is left alone while its loss is at most this", ge=0)
 
+    @property
+    def steps_before(self) -> int:
+        return self.embedding_steps + self.supervised_steps
 
-class CrnnGan(Section):
+
+class CrnnGan(Family):
+    implementation: ClassVar[str] = "distgan.models.crnn_gan"
+    recurrent: ClassVar[bool] = True
+    whole_batch: ClassVar[bool] = True
+    own_loss: ClassVar[OwnLoss] = "generator"
+    any_length: ClassVar[bool] = True
+
     name: Literal["crnn_gan"] = key("crnn_gan", "the LSTM GAN of C-RNN-GAN")
     width: int = key(350, "units of each LSTM layer", ge=1)
     layers: int = key(2, "LSTM layers of each network", ge=1)
@@ -154,8 +186,16 @@ class CrnnGan(Section):
         0.7, "a network rests while its cross entropy is below this share of the other's; 0 never", ge=0, lt=1
     )
 
+    @property
+    def steps_before(self) -> int:
+        return self.pretraining_steps
 
-class NrGan(Section):
+
+class NrGan(Family):
+    implementation: ClassVar[str] = "distgan.models.nr_gan"
+    stages: ClassVar[tuple[str, ...]] = FILTER_STAGES
+    own_loss: ClassVar[OwnLoss] = "all"
+
     name: Literal["nr_gan"] = key(
         "nr_gan",
         "the denoiser of NR-GAN: series labelled `clean`, all others noisy; it makes none from noise",
@@ -174,31 +214,47 @@ class NrGan(Section):
     )
 
 
-class PcaGmm(Section):
+class PcaGmm(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+
     name: Literal["pca_gmm"] = key("pca_gmm", "baseline: Gaussian mixture of principal components")
     components: int = key(40, "principal components, fewer where the series are fewer", ge=1)
     mixtures: int = key(40, "Gaussians of the mixture, fewer where the series are fewer", ge=1)
 
 
-class Gaussian(Section):
+class Gaussian(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+
     name: Literal["gaussian"] = key("gaussian", "baseline: mean curve and noise of the series' spectrum")
 
 
-class Bootstrap(Section):
+class Bootstrap(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+    stores_real_series: ClassVar[bool] = True
+
     name: Literal["bootstrap"] = key("bootstrap", "baseline: pieces of real series joined; never release")
     block: int = key(24, "steps of a piece, which keeps its place in the series", ge=1)
 
 
-class ClusterMean(Section):
+class ClusterMean(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+    stores_real_series: ClassVar[bool] = True
+
     name: Literal["cluster_mean"] = key("cluster_mean", "baseline: mean of a few members of a cluster")
     clusters: int = key(30, "k of k-means on the series, fewer where the series are fewer", ge=1)
     members: int = key(4, "series that are averaged", ge=1)
 
 
-Model = Annotated[
-    Union[
+DEFAULT = "multiscale"
+FAMILIES: dict[str, type[Family]] = {
+    section.model_fields["name"].default: section
+    for section in (
         Multiscale,
-        Seed,
+        TtsGanFork,
         MlpGan,
         TtsGan,
         TtsCgan,
@@ -209,9 +265,5 @@ Model = Annotated[
         Gaussian,
         Bootstrap,
         ClusterMean,
-    ],
-    Field(discriminator="name"),
-]
-
-
-MODEL_NAMES = tuple(section.model_fields["name"].default for section in get_args(get_args(Model)[0]))
+    )
+}

@@ -11,8 +11,10 @@ import yaml
 from pydantic import ValidationError
 
 from distgan.config.base import _lists_to_tuples, _merge, _nested
-from distgan.config.families import MODEL_NAMES
+from distgan.config.families import DEFAULT, FAMILIES
+from distgan.config.family import Family
 from distgan.config.reference import reference
+from distgan.config.registry import find_family
 from distgan.config.schema import Config
 from distgan.errors import UserError, reading
 from distgan.files import check_path, read_text
@@ -156,9 +158,9 @@ def _named(tree: Any) -> Any:
 
 
 def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with its model's name, `multiscale` if it names none."""
+    """The tree with its model's name, the default one if it names none."""
     model = tree.get("model", {})
-    return {**tree, "model": {"name": "multiscale", **model}} if isinstance(model, dict) else tree
+    return {**tree, "model": {"name": DEFAULT, **model}} if isinstance(model, dict) else tree
 
 
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
@@ -204,7 +206,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     try:
         settings = Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error)}") from None
+        raise UserError(f"{where}: {_explain(error, _find_section(tree))}") from None
     _check_paths(settings)
     _check_sizes(settings.model_dump(), "")
     return settings
@@ -254,23 +256,28 @@ def _unknown(dotted: str, known: Iterable[str]) -> str:
     return f"unknown key {dotted!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _explain(error: ValidationError) -> str:
+def _find_section(tree: Any) -> type[Family] | None:
+    """Return the section of the tree's family, or None where it names none that is."""
+    try:
+        return find_family(tree["model"]["name"])
+    except (UserError, LookupError, TypeError):
+        return None
+
+
+def _explain(error: ValidationError, family: type[Family] | None) -> str:
     """The first mistake in one line: key, value, rule, and the nearest valid key for an unknown one."""
     mistakes = error.errors()
     mistake = next((m for m in mistakes if m["type"] == "extra_forbidden"), mistakes[0])
     path = [str(part) for part in mistake["loc"]]
-    if len(path) > 1 and path[0] == "model" and path[1] in MODEL_NAMES:
-        del path[1]  # pydantic names the chosen alternative in the path
     dotted = ".".join(path)
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     if mistake["type"] == "extra_forbidden":
-        known = list(dict.fromkeys(part for name, *_ in reference() for part in _prefixes(name)))
+        rows = reference(dict.fromkeys([*([family] if family else []), *FAMILIES.values()]))
+        known = list(dict.fromkeys(part for name, *_ in rows for part in _prefixes(name)))
         return f"{_unknown(dotted, known)}{more}"
-    if mistake["type"] == "union_tag_invalid":
-        return (
-            f"model.name {mistake['input'].get('name')!r} is not known; one of {', '.join(MODEL_NAMES)}{more}"
-        )
     rule = mistake["msg"].removeprefix("Value error, ")
+    if isinstance(mistake.get("ctx", {}).get("error"), UserError):
+        return rule + more  # it names its key
     if mistake["type"] == "value_error":
         return (f"{dotted}: " if dotted else "") + rule + more
     shown = f"{mistake['input']!r:.100}"

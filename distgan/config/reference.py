@@ -1,25 +1,48 @@
 """Every key as a page of documentation."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from distgan.config.families import FAMILIES
+from distgan.config.family import FILTER_STAGES, Family
 from distgan.config.schema import Config
 
+Row = tuple[str, str, str, str]  # dotted name, type, default, meaning
+CAPABILITIES = {
+    "fitted": "fitted at once, without gradients",
+    "recurrent": "computes in float32 step by step; wants `engine.zero` 0 in half precision",
+    "whole_batch": "looks at whole batches; leave `engine.micro_batch` out",
+    "needs_labels": "needs labels (`bank.by_label`)",
+    "any_length": "makes series of any length",
+    "stores_real_series": "keeps real series among its weights; never released",
+    "recomputes": "heeds `engine.checkpoint_activations`",
+}
+OWN_LOSSES = {
+    "generator": "has a generator's loss of its own; `objective.moments` is refused",
+    "all": "has losses of its own; `objective.loss`, `augment` and `moments` are refused",
+}
 
-def reference() -> Iterator[tuple[str, str, str, str]]:
-    """Every key of the tree: (dotted name, type, default, meaning). Alternatives of `model` follow one
-    another.
-    """
-    yield from _reference(Config, "")
+
+def reference(families: Iterable[type[Family]] = tuple(FAMILIES.values())) -> Iterator[Row]:
+    """Yield every key of the tree. Those of `families` follow one another as `model.…`."""
+    for row in _reference(Config, ""):
+        if row[0] == "model":
+            for section in families:
+                yield from _reference(section, "model.")
+        else:
+            yield row
 
 
-def _reference(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
+def _reference(section: type[BaseModel], prefix: str) -> Iterator[Row]:
     for name, field in section.model_fields.items():
+        if field.annotation is Family:
+            yield f"{prefix}{name}", "section", "", ""
+            continue
         alternatives = [part for part in (field.annotation, *get_args(field.annotation)) if _is_section(part)]
         if alternatives and get_origin(field.annotation) not in (tuple, dict):
             for part in alternatives:
@@ -65,18 +88,43 @@ def _default(field: FieldInfo) -> str:
     return json.dumps(value)
 
 
+def describe_capabilities(section: type[Family]) -> str:
+    """Return what a family's class variables state, in one line; empty where all are the defaults."""
+    said = [words for name, words in CAPABILITIES.items() if getattr(section, name)]
+    if section.stages == FILTER_STAGES:
+        said.insert(0, f"filters series and makes none; its stages are {' and '.join(FILTER_STAGES)}")
+    if section.own_loss != "none":
+        said.append(OWN_LOSSES[section.own_loss])
+    return "; ".join(said)
+
+
 def reference_markdown() -> str:
-    """The page `configs/REFERENCE.md`."""
+    """Return the page `configs/REFERENCE.md`: the keys that every config has, then those of each family."""
     lines = [
         "# Every setting",
         "",
-        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config.py`.",
+        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config/`. The "
+        "keys of `model` depend on `model.name` and stand below, by family.",
         "",
-        "| key | type | default | meaning |",
-        "|---|---|---|---|",
+        *_table(reference(())),
+        "",
+        "# The keys of `model`, by family",
+        "",
+        "`model: NAME` chooses a family and is short for `model: {name: NAME}`. A family from outside is a "
+        "file of the working directory (`model: NAME.py`) or an installed package; "
+        "[`distgan/models/README.md`](../distgan/models/README.md) says how.",
     ]
-    lines += [
-        f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
-        for name, kind, default, meaning in reference()
-    ]
+    for name, section in FAMILIES.items():
+        able = describe_capabilities(section)
+        lines += ["", f"## `{name}`", "", f"{section.model_fields['name'].description}.", ""]
+        lines += [f"Capabilities: {able}.", ""] if able else []
+        lines += _table(row for row in _reference(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
+
+
+def _table(rows: Iterable[Row]) -> list[str]:
+    body = [
+        f"| `{name}` | {kind.replace('|', 'or')} | `{default}` | {meaning} |"
+        for name, kind, default, meaning in rows
+    ]
+    return ["| key | type | default | meaning |", "|---|---|---|---|", *body] if body else ["No other keys."]

@@ -11,7 +11,9 @@ from pydantic import model_validator
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
 from distgan.config.base import Section, _merge, _nested, key
 from distgan.config.data import Data
-from distgan.config.families import RECURRENT, Model, Multiscale
+from distgan.config.families import DEFAULT, FAMILIES
+from distgan.config.family import STAGES
+from distgan.config.registry import Model
 from distgan.config.sweep import Sweep
 from distgan.config.training import Engine, Evaluate, Generate, Objective, Train
 
@@ -26,8 +28,6 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_rollbacks",
 )
 FREE = {"train": LENGTHS, "data": ("credit", "accept")}  # keys on which nothing depends that a run learns
-STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
-FILTER_STAGES = ("prepare", "gan")  # of a model that filters series and makes none
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),
@@ -51,7 +51,7 @@ class Config(Section):
     clusters: Clusters = key(Clusters(), "k-means on the latents")
     bank: Bank = key(Bank(), "groups and their conditions: where the anonymity rests")
     privacy: Privacy = key(Privacy(), "a formal promise for the bank, in exchange for noise")
-    model: Model = key(Multiscale(), "the generator and discriminator, by name")
+    model: Model = key(FAMILIES[DEFAULT](), "the generator and discriminator, by name")
     objective: Objective = key(Objective(), "the losses")
     train: Train = key(Train(), "the GAN's training")
     engine: Engine = key(Engine(), "precision and devices; may change between resumes")
@@ -69,15 +69,14 @@ class Config(Section):
         if self.privacy.epsilon is not None:
             self._private()
         self._engine_fits()
-        if self.model.name == "tts_cgan" and not self.bank.by_label:
-            raise ValueError("model tts_cgan is conditional on labels; set bank.by_label=true")
+        if self.model.needs_labels and not self.bank.by_label:
+            raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
         self._game_fits()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
             )
-        before = getattr(self.model, "embedding_steps", 0) + getattr(self.model, "supervised_steps", 0)
-        before += getattr(self.model, "pretraining_steps", 0)
+        before = self.model.steps_before
         if before >= self.train.steps:
             raise ValueError(
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
@@ -89,19 +88,19 @@ class Config(Section):
     @property
     def of_whole_batches(self) -> bool:
         """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
-        return self.model.name in RECURRENT or self.objective.moments > 0
+        return self.model.whole_batch or self.objective.moments > 0
 
     def _game_fits(self) -> None:
         """Refuse what a family's own game would not heed."""
-        name, objective, own = self.model.name, self.objective, ("timegan", "nr_gan")
-        if name in own and objective.loss != Objective().loss:
+        name, objective, own = self.model.name, self.objective, self.model.own_loss
+        if own == "all" and objective.loss != Objective().loss:
             raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
-        if name in own and objective.augment.on:
+        if own == "all" and objective.augment.on:
             raise ValueError(f"model {name} does not augment; leave objective.augment out")
-        if name in (*own, "crnn_gan") and objective.moments:
+        if own != "none" and objective.moments:
             raise ValueError(f"model {name} has a generator's loss of its own; leave objective.moments out")
-        if name == "crnn_gan" and objective.loss == "wgangp-mode":
-            raise ValueError("model crnn_gan has no mode-seeking term; use objective.loss=wgangp")
+        if own == "generator" and objective.loss == "wgangp-mode":
+            raise ValueError(f"model {name} has no mode-seeking term; use objective.loss=wgangp")
 
     def _space_fits(self) -> None:
         """Every searched key is one, and takes all that may be drawn for it."""
@@ -141,7 +140,7 @@ class Config(Section):
         """Refuse what layers that hold float32 weights cannot."""
         name, engine = self.model.name, self.engine
         halved = engine.precision != "fp32" and (engine.zero or engine.discriminator_zero)
-        if name in RECURRENT and halved:
+        if self.model.recurrent and halved:
             raise ValueError(
                 f"model {name} computes in float32, and engine.zero above 0 holds weights in "
                 f"{engine.precision}; use engine.zero=0 or engine.precision=fp32"
@@ -202,7 +201,7 @@ class Config(Section):
     @property
     def stages(self) -> tuple[str, ...]:
         """Those that the model has, in order."""
-        return FILTER_STAGES if self.model.name == "nr_gan" else STAGES
+        return self.model.stages
 
     @property
     def identities(self) -> dict[str, str]:

@@ -1,62 +1,81 @@
-"""The model zoo: `MODELS[name]` is the file of a family; `build(settings, length, channels, condition_dim,
-labels)` there gives its networks by name.
+"""The model families: one file each, found by the settings in `model` (`distgan.config.find_family`).
 
-A new family is one file here with a `build`, one section in config.py, and one line in `MODELS`. Its
-generator takes standard normal noise (B, noise_dim) and a condition (B, K), which it may ignore, and gives
-series (B, L, C) on the scale of [-1, 1]. The last `labels` numbers of a condition tell a label, if there are
-any: 1 at its place and 0 elsewhere. If sampling takes more than the network `generator`, the file has a
-`sampler(networks)` that joins them; if it is fitted without gradients, its generator has a `fit`; if no
-weight of it belongs to a step, `ANY_LENGTH`.
+A family's module has `build(settings, length, channels, condition_dim, labels)`, which gives its networks by
+name, and where they differ from the plain case `Game`, a subclass of `Adversarial`, and
+`join_sampler(networks)`. README.md beside this file says what a family must keep to, and how to add one.
 """
 
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from distgan import config
-from distgan.models import classical, crnn_gan, mlp_gan, multiscale, nr_gan, seed, timegan, tts_cgan, tts_gan
+from distgan.objectives.adversarial import Adversarial, Condition, Levelled, keep_level
+from distgan.objectives.base import Objective
 
-MODELS: dict[str, ModuleType] = {
-    "multiscale": multiscale,
-    "seed": seed,
-    "mlp_gan": mlp_gan,
-    "tts_gan": tts_gan,
-    "tts_cgan": tts_cgan,
-    "timegan": timegan,
-    "crnn_gan": crnn_gan,
-    "nr_gan": nr_gan,
-    **dict.fromkeys(classical.FAMILIES, classical),
-}
+
+def find_module(settings: config.Config) -> ModuleType:
+    """Return the module with the networks and the game of the family that `model` names."""
+    return import_module(type(settings.model).module_name())
 
 
 def build(settings: config.Config, length: int, channels: int, labels: int = 0) -> dict[str, nn.Module]:
-    """The networks that `model.name` names: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)`
-    and, but for the classical ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some
-    families have more. A condition has `condition_numbers`.
+    """Return the family's networks: `generator(noise (B, noise_dim), condition (B, K)) -> (B, L, C)` and, but
+    for fitted ones, `discriminator(series (B, L, C), condition) -> logits (B, H)`; some families have more.
+    K is `condition_width`.
     """
-    family = MODELS[settings.model.name]
     width = condition_width(settings, channels, labels)
-    networks: dict[str, nn.Module] = family.build(settings.model, length, channels, width, labels)
+    networks: dict[str, nn.Module] = find_module(settings).build(
+        settings.model, length, channels, width, labels
+    )
     return networks
 
 
+def make_objective(
+    settings: config.Config,
+    networks: dict[str, nn.Module],
+    condition: Condition,
+    across: Callable[[Tensor], Tensor] = lambda count: count,
+    dtype: torch.dtype = torch.float32,
+    steps_per_day: int = 24,
+    real_condition: Condition | None = None,
+    levelled: Levelled = keep_level,
+) -> Objective:
+    """Return the family's game, `Game` of its module or the plain one. Arguments as of `Adversarial`."""
+    game: type[Adversarial] = getattr(find_module(settings), "Game", Adversarial)
+    return game(
+        networks,
+        noise_dim=noise_width(networks["generator"]),
+        condition=condition,
+        real_condition=real_condition,
+        settings=settings.objective,
+        seed=settings.seed,
+        burn_in_steps=settings.train.burn_in_steps,
+        across=across,
+        dtype=dtype,
+        family=settings.model,
+        steps_per_day=steps_per_day,
+        levelled=levelled,
+    )
+
+
 def condition_width(settings: config.Config, channels: int, labels: int = 0) -> int:
-    """Numbers of a condition: level and spread of every channel, the group's mean, one for each label."""
+    """Return the numbers of a condition: level and spread of every channel, the group's mean, one for each
+    label.
+    """
     return 2 * channels + settings.bank.condition_dim + labels
 
 
 def join_sampler(settings: config.Config, networks: dict[str, nn.Module]) -> nn.Module:
-    """The trained networks as one that samples: (B, noise_dim), (B, K) -> (B, L, C)."""
-    join = getattr(MODELS[settings.model.name], "sampler", None)
+    """Return the trained networks as one that samples: (B, noise_dim), (B, K) -> (B, L, C)."""
+    join = getattr(find_module(settings), "join_sampler", None)
     joined: nn.Module = networks["generator"] if join is None else join(networks)
     return joined
 
 
-def makes_any_length(name: str) -> bool:
-    """Whether a family's trained networks make series of another length than they were trained on."""
-    return getattr(MODELS[name], "ANY_LENGTH", False)
-
-
 def noise_width(generator: nn.Module) -> int:
-    """Numbers of noise that a generator takes for a series."""
+    """Return the numbers of noise that a generator takes for a series."""
     return int(generator.noise_dim)  # type: ignore[arg-type]

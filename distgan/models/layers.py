@@ -7,41 +7,16 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
-_twice: ContextVar[bool] = ContextVar("twice", default=False)
-
-
-class twice_differentiable:  # noqa: N801 (read as a verb)
-    """Inside, attention can be differentiated twice: the fused kernels cannot, so the plain one is used.
-
-    It may be entered again: a block that recomputes its activations does, once for each derivative.
-    """
-
-    def __enter__(self) -> None:
-        self.held = contextlib.ExitStack()
-        self.held.callback(_twice.reset, _twice.set(True))
-        self.held.enter_context(sdpa_kernel(SDPBackend.MATH))
-
-    def __exit__(self, *error: object) -> None:
-        self.held.close()
-
-
-def plain_kernels() -> AbstractContextManager[None]:
-    """Where recurrent layers compute: inside `twice_differentiable` without cuDNN, whose backward passes have
-    no derivative.
-    """
-    return torch.backends.cudnn.flags(enabled=False) if _twice.get() else contextlib.nullcontext()
+from distgan.objectives.derivatives import is_twice_differentiable, twice_differentiable
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout: float = 0.0) -> Tensor:
@@ -49,7 +24,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout:
 
     On the meta device, where a plan counts work and memory, torch itself would take the plain kernel.
     """
-    if q.is_meta and not dropout and not _twice.get():
+    if q.is_meta and not dropout and not is_twice_differentiable():
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         attended: Tensor = fused(q, k, v, scale=scale)[0]
         return attended
@@ -58,20 +33,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout:
 
 def _same_kernels() -> tuple[Any, Any]:
     """For a block's forward pass and for its recomputation in backward, which happens outside."""
-    return contextlib.nullcontext(), twice_differentiable() if _twice.get() else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def without_dropout(network: nn.Module) -> Iterator[None]:
-    """Inside, the network drops nothing: a difference of two passes is then of their inputs alone."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Dropout) and layer.training]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()
+    return (
+        contextlib.nullcontext(),
+        twice_differentiable() if is_twice_differentiable() else contextlib.nullcontext(),
+    )
 
 
 def _cast(parameter: Tensor | None, like: Tensor) -> Tensor | None:

@@ -19,7 +19,8 @@ from distgan import config
 from distgan.errors import UserError
 from distgan.models import tts_gan
 from distgan.models.layers import Linear, label_of
-from distgan.models.seed import LayerNorm
+from distgan.models.tts_gan_fork import LayerNorm
+from distgan.objectives.adversarial import Adversarial
 
 
 class Generator(nn.Module):
@@ -68,3 +69,18 @@ def build(
         "generator": Generator(length, channels, labels, settings),
         "discriminator": Discriminator(length, channels, labels, settings),
     }
+
+
+class Game(Adversarial):
+    """The plain game, and beside it a cross entropy of labels.
+
+    discriminator  its loss + w E -ln p(label | x) of real series
+    generator      its loss + w E -ln p(label | G(z, label)) of generated ones
+    """
+
+    def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
+        critic = self.networks["discriminator"]
+        logits_BM = critic.classes(series_BLC.to(self.dtype))
+        label_BM = label_of(condition_BK, critic.labels)
+        entropy_B = -(label_BM.float() * logits_BM.log_softmax(1)).sum(1)
+        return {"label": self.family.class_weight * entropy_B.mean()}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.models.layers import Linear
-from distgan.models.seed import Block, LayerNorm, Tokens
+from distgan.models.tts_gan_fork import Block, LayerNorm, Tokens
 
 
 class Generator(nn.Module):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from distgan import config, rng
 from distgan.data.augmentation import draw_augmentation
 from distgan.data.loader import Batch
-from distgan.models.layers import twice_differentiable, without_dropout
 from distgan.objectives.base import Phase
+from distgan.objectives.derivatives import twice_differentiable, without_dropout
 from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance
 from distgan.objectives.penalties import exact, finite_difference, interpolated
 from distgan.objectives.schedules import cosine

@@ -204,10 +204,10 @@ def score_white_box(
 def load_discriminator(
     settings: config.Config, folder: Run, data: TrainingData, parallel: Parallel
 ) -> torch.nn.Module | None:
-    """Of the newest checkpoint; None where there is none, or it looks at latents, as TimeGAN's does."""
+    """Of the newest checkpoint; None where there is none, or it takes no series."""
     known = count_labels(settings, folder)
     network = models.build(settings, data.store.length, data.store.channels, known).get("discriminator")
-    if network is None or settings.model.name == "timegan":
+    if network is None or not settings.model.judges_series:
         return None
     found = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: name == "discriminator")
     if found is None:

@@ -15,7 +15,6 @@ from distgan.data import ingest
 from distgan.data.splits import assign_splits
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
-from distgan.models.classical import FAMILIES
 from distgan.pipeline.training_data import refuse_shared_owners
 
 LEAST = 15  # entities in a group, whatever its conditions tell
@@ -104,7 +103,7 @@ def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
     """
     from distgan.pipeline.train_gan import steps_per_day
 
-    if "gan" in settings.stages and settings.model.name not in FAMILIES:
+    if "gan" in settings.stages and not settings.model.fitted:
         steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
 
 
@@ -119,7 +118,7 @@ def refuse_labels(settings: config.Config, training: Training) -> None:
             f"bank.by_label=true needs labels, but {settings.data.source} has none (array `label` "
             "of an NPZ); set bank.by_label=false"
         )
-    if settings.model.name == "nr_gan":
+    if settings.model.filters:
         clean = 0 if labels is None else int((labels == CLEAN).sum())
         if not 0 < clean < len(training.entities):
             raise UserError(

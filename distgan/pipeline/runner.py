@@ -14,7 +14,6 @@ from distgan import config
 from distgan.data.store.private_table import private_table
 from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
-from distgan.models.classical import FAMILIES
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import (
     binding,
@@ -78,7 +77,7 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
     """
     if "encoder" in names:
         parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
-    if "gan" in names and settings.model.name not in FAMILIES:
+    if "gan" in names and not settings.model.fitted:
         whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
         if settings.of_whole_batches and whole < settings.train.batch_size:
             who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"

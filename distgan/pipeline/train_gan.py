@@ -19,10 +19,8 @@ from distgan.engine.trainer import OnSample, Rate, Schedule, fit
 from distgan.errors import UserError
 from distgan.evaluation.plots import style
 from distgan.evaluation.plots.series import sample_sheet
-from distgan.models import noise_width
-from distgan.models.classical import Fitted
+from distgan.models import make_objective, noise_width
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives import make_objective
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
@@ -47,7 +45,7 @@ def run(settings: config.Config, folder: Run, parallel: Parallel) -> dict[str, A
     known = count_labels(settings, folder)
     with parallel.building():
         networks = models.build(settings, data.store.length, data.store.channels, known)
-    if isinstance(networks["generator"], Fitted):
+    if settings.model.fitted:
         return parallel.on_main(lambda: fit_at_once(networks["generator"], data, settings, folder))
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
@@ -110,11 +108,8 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
     return max(1, steps)
 
 
-def fit_at_once(
-    generator: nn.Module, data: TrainingData, settings: config.Config, folder: Run
-) -> dict[str, Any]:
-    """A classical family: nothing is trained by steps."""
-    assert isinstance(generator, Fitted)
+def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, folder: Run) -> dict[str, Any]:
+    """A fitted family: nothing is trained by steps."""
     generator.fit(*data.scaled(0, data.num_series), settings.seed)
     save_network(generator, folder.gan / "generator.safetensors")
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
@@ -237,8 +232,8 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
     """
     _, meta = read_scaler(folder)
     length = meta.axis.length if length is None else length
-    if length != meta.axis.length and not models.makes_any_length(settings.model.name):
-        able = ", ".join(name for name in models.MODELS if models.makes_any_length(name))
+    if length != meta.axis.length and not settings.model.any_length:
+        able = ", ".join(name for name, family in config.FAMILIES.items() if family.any_length)
         raise UserError(
             f"model {settings.model.name} has weights for each of its {meta.axis.length} steps "
             f"and cannot generate series of {length} steps; {able} can, or train on windows of "
@@ -258,7 +253,7 @@ def count_labels(settings: config.Config, folder: Run) -> int:
 
 def describe(settings: config.Config, of: Shape) -> str:
     networks = models.build(settings, of.length, of.channels, of.labels if settings.bank.by_label else 0)
-    if isinstance(networks["generator"], Fitted):
+    if settings.model.fitted:
         return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()

@@ -128,10 +128,9 @@ def _advice(settings: config.Config, parallel: Parallel, length: int, channels: 
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, Any]]] = []
-    recurrent = settings.model.name in config.RECURRENT
-    if parallel.micro_batch(settings.train.batch_size) > 1 and not recurrent:
+    if parallel.micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
         steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
-    if not engine.checkpoint_activations and settings.model.name == "multiscale":
+    if not engine.checkpoint_activations and settings.model.recomputes:
         steps.append(("engine.checkpoint_activations=true", {"engine.checkpoint_activations": True}))
     if engine.zero < 3 and parallel.world_size > 1:
         steps.append(("engine.zero=3", {"engine.zero": 3, "engine.discriminator_zero": None}))

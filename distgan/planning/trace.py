@@ -20,9 +20,8 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 from distgan import config, models
 from distgan.data.loader import Batch
 from distgan.errors import UserError
-from distgan.models.classical import Fitted
+from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives import make_objective
 from distgan.objectives.base import Phase
 from distgan.parallel.processes import PRECISIONS, Parallel
 
@@ -231,14 +230,13 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
     Raises:
         UserError: the family is fitted at once, and has nothing to plan.
     """
-    with torch.device("meta"):
-        networks = models.build(settings, length, channels, count_labels(settings))
-    if isinstance(networks["generator"], Fitted):
+    if settings.model.fitted:
         raise UserError(
             f"model {settings.model.name} is fitted in one step on one CPU, so there is nothing "
             "to plan; choose another model"
         )
-    return networks
+    with torch.device("meta"):
+        return models.build(settings, length, channels, count_labels(settings))
 
 
 def count_labels(settings: config.Config) -> int:
@@ -272,7 +270,7 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
     Raises:
         UserError: the family is fitted at once, and has nothing to plan.
     """
-    asked, model = settings.engine, settings.model.name
+    asked = settings.engine
     kept = {"precision": asked.precision, "checkpoint_activations": asked.checkpoint_activations}
     zero: dict[str, int] = {}
     if asked.precision != "fp32":  # what ZeRO shares out is stored in half precision
@@ -288,7 +286,7 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
             "engine": engine,
         }
     )
-    if model not in config.RECURRENT or length <= max(FEW_STEPS):
+    if not settings.model.recurrent or length <= max(FEW_STEPS):
         return _trace_cached(plain.model_dump_json(), length, channels, series)
     few, more = (_trace_cached(plain.model_dump_json(), steps, channels, series) for steps in FEW_STEPS)
     share = (length - FEW_STEPS[0]) / (FEW_STEPS[1] - FEW_STEPS[0])

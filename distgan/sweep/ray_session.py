@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALWAYS = {
     "RAY_AUTH_MODE": "token",
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # seconds of decisions that a killed driver may forget
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths, and a family's file, are those of the working directory
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the sweep as it ends every other command
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -15,8 +15,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
-from distgan.models.nr_gan import series, spectra
-from distgan.objectives.nr_gan import NoiseReduction, pair_with_noisy
+from distgan.models.nr_gan import Game, pair_with_noisy, series, spectra
 from distgan.train import main
 from tests.helpers.zoo import built, one_of_two, small, trained_on
 
@@ -67,7 +66,7 @@ def test_losses_by_hand() -> None:
     networks = built(settings, 64, 1)
     torch.nn.init.normal_(networks["generator"].body.out.weight, std=0.05)
     networks = {name: network.requires_grad_(False) for name, network in networks.items()}
-    objective = NoiseReduction(
+    objective = Game(
         networks,
         noise_dim=0,
         condition=one_of_two,
@@ -99,7 +98,7 @@ def test_a_batch_in_parts_is_the_batch() -> None:
     settings = small("nr_gan", "objective.penalty.kind=none", "model.recombined_weight=0")
     networks = built(settings, 64, 1)
     torch.nn.init.normal_(networks["generator"].body.out.weight, std=0.05)
-    objective = NoiseReduction(
+    objective = Game(
         {name: network.requires_grad_(False) for name, network in networks.items()},
         noise_dim=0,
         condition=lambda batch: (batch.sample < 2).float()[:, None],

@@ -11,7 +11,7 @@ from distgan.data.augmentation import draw_augmentation, no_augmentation
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
-from distgan.objectives import make_objective
+from distgan.models import make_objective
 from distgan.objectives.adversarial import Adversarial
 from distgan.pipeline.train_gan import steps_per_day
 

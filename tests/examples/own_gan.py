@@ -1,72 +1,58 @@
-"""Add your own GAN in 60 lines: two networks, and the trainer, checkpoints and losses of this package.
+"""Your own GAN family in one file: its settings, its networks, its game. Every command of distgan takes it.
 
-python own_gan.py [FOLDER]        # again goes on where it stopped; under torchrun, on several processes
+distgan train --config mine.yaml model=own_gan.py model.width=32       # in the folder of this file
 """
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from distgan import config
-from distgan.data.loader import Batch
-from distgan.engine.trainer import Rate, Schedule, fit
 from distgan.objectives.adversarial import Adversarial
-from distgan.parallel.optimized_network import Adam
-from distgan.parallel.processes import Parallel
-from distgan.run import Run
-
-LENGTH, NOISE, BATCH, STEPS = 32, 8, 16, 60
+from distgan.objectives.base import Phase
 
 
-class Generator(nn.Module):  # (B, Z), (B, K) -> (B, L, C)
-    def __init__(self) -> None:
+class OwnGan(
+    config.Family
+):  # the keys of `model`; class variables state what else than the plain case it can
+    noise_dim: int = config.key(16, "numbers of noise for a series", ge=1)
+    width: int = config.key(64, "hidden units of each network", ge=1)
+    critic_updates: int = config.key(1, "updates of the discriminator for one of the generator", ge=1)
+
+
+class Generator(nn.Module):  # noise (B, Z), condition (B, K) -> series (B, L, C) in [-1, 1]
+    def __init__(self, settings: OwnGan, length: int, channels: int, condition_dim: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(NOISE, 64), nn.ReLU(), nn.Linear(64, LENGTH), nn.Tanh())
+        self.noise_dim, self.shape = settings.noise_dim, (length, channels)
+        self.hidden = nn.Linear(settings.noise_dim + condition_dim, settings.width)
+        self.out = nn.Linear(settings.width, length * channels)
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        return self.body(noise_BZ)[..., None]
+        hidden = self.hidden(torch.cat([noise_BZ, condition_BK], dim=1)).relu()
+        return self.out(hidden).tanh().unflatten(1, self.shape)
 
 
-class Discriminator(nn.Module):  # (B, L, C), (B, K) -> logits (B, 1)
-    def __init__(self) -> None:
+class Discriminator(nn.Module):  # series (B, L, C), condition (B, K) -> logits (B, 1)
+    def __init__(self, settings: OwnGan, length: int, channels: int, condition_dim: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(LENGTH, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+        self.hidden = nn.Linear(length * channels + condition_dim, settings.width)
+        self.out = nn.Linear(settings.width, 1)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
-        return self.body(series_BLC)
+        seen = torch.cat([series_BLC.flatten(1), condition_BK], dim=1)
+        return self.out(nn.functional.leaky_relu(self.hidden(seen), 0.2))
 
 
-class Waves:  # yours: step s always gives the same batch; `distgan.data.loader.Loader` reads a store so
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.sample = torch.arange(BATCH // world_size) + rank * (BATCH // world_size)
+def build(
+    settings: OwnGan, length: int, channels: int, condition_dim: int, labels: int = 0
+) -> dict[str, nn.Module]:
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
-        for step in range(first_step, STEPS):
-            phase_B1 = (0.37 * (step * BATCH + self.sample))[:, None]
-            series = 0.8 * torch.sin(torch.linspace(0, 12, LENGTH) + phase_B1)[..., None]
-            yield Batch(series, torch.ones_like(series), self.sample, self.sample, step)
+    sizes = (settings, length, channels, condition_dim)
+    return {"generator": Generator(*sizes), "discriminator": Discriminator(*sizes)}
 
 
-parallel = Parallel(config.Engine())
-networks = {"generator": Generator(), "discriminator": Discriminator()}
-trainees = {name: parallel.prepare(name, net, Adam(2e-3, beta1=0.5)) for name, net in networks.items()}
-plain = {name: trainee.network for name, trainee in trainees.items()}
-nothing, losses = (lambda batch: torch.zeros(len(batch.rows), 1)), config.Objective(loss="relativistic")
-game = Adversarial(plain, noise_dim=NOISE, condition=nothing, settings=losses, seed=0, across=parallel.mean)
-schedule = Schedule(STEPS, BATCH, lambda step: {n: Rate(2e-3, 0.9) for n in networks}, lambda step: 0.9)
-run = Run(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/own_gan"))
-trained = fit(
-    game,
-    trainees,
-    Waves(parallel.rank, parallel.world_size),
-    parallel,
-    schedule,
-    run=run,
-    stage="gan",
-    seed=0,
-)
-print("samples", tuple(trained["generator"](torch.randn(4, NOISE), torch.zeros(4, 1)).shape))
-parallel.close()
+class Game(Adversarial):  # leave it out for the plain game: both networks are updated at every step
+    def schedule(self) -> list[Phase]:
+        discriminator, generator = super().schedule()
+        return [discriminator, replace(generator, every=self.family.critic_updates)]

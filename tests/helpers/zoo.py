@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distgan import config, models, rng
 from distgan.data.loader import Batch
 from distgan.engine import trainer
-from distgan.objectives import make_objective
+from distgan.models import make_objective
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
@@ -23,7 +23,7 @@ NO_DROPOUT = ["dropout=0.0", "critic_dropout=0.0"]  # processes drop differently
 
 SMALL = {
     "multiscale": [*GENERATOR, "discriminator.width=16", "discriminator.side_channels=2"],
-    "seed": ["depth=1", "critic_depth=2", *NO_DROPOUT],
+    "tts_gan_fork": ["depth=1", "critic_depth=2", *NO_DROPOUT],
     "mlp_gan": ["noise_dim=4", "width=16", "critic_width=16"],
     "tts_gan": ["depth=1", "critic_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
     "timegan": ["width=6", "layers=2", "embedding_steps=2", "supervised_steps=1"],
@@ -38,7 +38,7 @@ SMALL["tts_cgan"] = [*SMALL["tts_gan"], "label_width=3"]
 TRAINED = tuple(SMALL)  # by gradients, in a game
 
 
-GENERATORS = tuple(name for name in models.MODELS if name != "nr_gan")  # which filters series
+GENERATORS = tuple(name for name, family in config.FAMILIES.items() if family.stages == config.STAGES)
 
 
 LABELS = {"tts_cgan": 2}

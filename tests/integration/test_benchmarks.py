@@ -13,7 +13,7 @@ import torch
 from tests.helpers.settings import ROOT
 
 PROMISED = {
-    "seed_baseline.py": ["speedup", "memory_ratio", "default_speedup", "speedup_without_penalty"],
+    "tts_gan_fork.py": ["speedup", "memory_ratio", "default_speedup", "speedup_without_penalty"],
     "penalty.py": ["finite_difference_cost"],
     "attention.py": ["fused_speedup"],
     "generation.py": ["series_per_cpu_second"],
@@ -35,7 +35,7 @@ PROMISED = {
 HELPERS = {"common.py", "steps.py"}
 LONG = {  # more than 20 s
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
-    *("ingest.py", "loading.py", "attacks.py", "short.py", "seed_baseline.py", "year.py"),
+    *("ingest.py", "loading.py", "attacks.py", "short.py", "tts_gan_fork.py", "year.py"),
 }
 
 

@@ -1,5 +1,5 @@
-"""Networks: shapes at any length, patch and channel count; what the seeds claim and did not do (one test
-each).
+"""Networks: shapes at any length, patch and channel count; what the upstream fork claims and does not do
+(one test each).
 """
 
 import pytest
@@ -7,17 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from distgan import config, models
-from distgan.models.layers import (
-    PatchHead,
-    Transformer,
-    checkpoint_activations,
-    pool,
-    twice_differentiable,
-    upsample,
-)
+from distgan.models.layers import PatchHead, Transformer, checkpoint_activations, pool, upsample
 from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
+from distgan.objectives.derivatives import twice_differentiable
 
 SMALL = {
     "multiscale": [
@@ -27,7 +21,7 @@ SMALL = {
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
     ],
-    "seed": ["model.name=seed", "model.depth=1", "model.critic_depth=2"],
+    "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.critic_depth=2"],
 }
 
 
@@ -88,14 +82,14 @@ def test_no_reading_is_settled_by_its_token_alone() -> None:
 
 @pytest.mark.parametrize("patch", [16, 24])
 def test_a_year_of_hours_with_any_patch(patch: int) -> None:
-    """The seeds crash at 8760 with a patch of 16."""
+    """The upstream fork crashes at 8760 with a patch of 16."""
     networks = models.build(small("multiscale", f"model.patch={patch}"), 8760, 1)
     noise, condition = sampled(networks, 1)
     assert networks["generator"](noise, condition).shape == (1, 8760, 1)
 
 
 def test_most_weights_are_in_the_transformers() -> None:
-    """The seeds put 99.9 % of 43.9 M weights in the first Linear."""
+    """The upstream fork puts 99.9 % of 43.9 M weights in the first Linear."""
     generator = models.build(config.load(), 8760, 1)["generator"]
     inside = sum(
         parameter.numel()
@@ -106,9 +100,9 @@ def test_most_weights_are_in_the_transformers() -> None:
     assert inside > 0.6 * sum(parameter.numel() for parameter in generator.parameters())
 
 
-def test_the_seed_recipe_is_the_seeds_size() -> None:
-    """177,902 weights in their discriminator at 2190 with their notebook's patch of 2."""
-    common = ["model.name=seed", "encoder.latent_dim=32", "bank.condition_dim=32"]
+def test_tts_gan_fork_has_the_size_of_the_upstream_networks() -> None:
+    """177,902 weights in its discriminator at 2190 with its notebook's patch of 2."""
+    common = ["model.name=tts_gan_fork", "encoder.latent_dim=32", "bank.condition_dim=32"]
     notebook = models.build(config.load(None, [*common, "model.patch=2"]), 2190, 1)["discriminator"]
     assert sum(parameter.numel() for parameter in notebook.parameters()) == 177_902
     networks = models.build(config.load(None, common), 2190, 1)
@@ -120,7 +114,7 @@ def test_the_seed_recipe_is_the_seeds_size() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_noise_and_condition_both_matter(name: str) -> None:
-    """The seeds call the generator without its condition in four places."""
+    """The upstream fork calls the generator without its condition in four places."""
     torch.manual_seed(0)
     generator = models.build(small(name), 100, 1)["generator"].eval()
     noise, condition = sampled({"generator": generator}, 2)
@@ -201,7 +195,7 @@ def test_recomputed_activations_change_nothing() -> None:
 
 
 def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
-    """The seeds' encoder has neither reconstruction nor KL, and its gradient is thrown away."""
+    """The upstream fork's encoder has neither reconstruction nor KL, and its gradient is thrown away."""
     from distgan.objectives.losses import evidence_lower_bound
 
     torch.manual_seed(0)

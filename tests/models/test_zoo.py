@@ -23,10 +23,10 @@ from distgan.data.loader import Batch
 from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import UserError
+from distgan.models import make_objective
 from distgan.models.recurrent import uniform
-from distgan.objectives import make_objective
+from distgan.models.timegan import Game as TimeGAN
 from distgan.objectives.losses import of_global_means
-from distgan.objectives.timegan import TimeGAN
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from distgan.train import main
@@ -326,7 +326,7 @@ BY_HEART = {  # steps of training and settings beside the common ones
         "objective.penalty.weight=0.05",
     ),
     "tts_gan": (1200, "model.patch=4", "objective.penalty.weight=0.1"),
-    "seed": (700, "model.patch=4", "objective.penalty.weight=0.1"),
+    "tts_gan_fork": (700, "model.patch=4", "objective.penalty.weight=0.1"),
     "crnn_gan": (
         2000,
         "model.width=24",
@@ -465,7 +465,7 @@ def test_trained_generated_and_loaded(banked: tuple[Path, list[str]], tmp_path: 
     assert not np.array_equal(run.sample(12, seed=1), made)
     with pytest.raises(UserError, match=r"generate\.count"):
         run.sample(0)
-    if models.makes_any_length(name):
+    if config.FAMILIES[name].any_length:
         assert run.sample(3, length=400).shape == (3, 400, 1) and len(run.times(400)) == 400
     else:
         with pytest.raises(UserError, match=f"model {name} has weights for each of its 336 steps"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from distgan import config, models
-from distgan.models.layers import twice_differentiable
+from distgan.objectives.derivatives import twice_differentiable
 from distgan.objectives.losses import LOSSES, evidence_lower_bound, masked_mean, mode_seeking, moment_distance
 from distgan.objectives.penalties import exact, finite_difference, interpolated
 

@@ -125,7 +125,7 @@ def test_a_chosen_k_is_explained(encoded: Run, many_homes: Path, tmp_path: Path)
 def test_the_seeds_probes_are_a_config_and_never_a_release(
     encoded: Run, many_homes: Path, tmp_path: Path
 ) -> None:
-    shipped = config.load(ROOT / "configs" / "study-seed-probes.yaml")
+    shipped = config.load(ROOT / "configs" / "study-fork-probes.yaml")
     assert (shipped.bank.training, shipped.bank.probes, shipped.bank.condition_dim) == ("probes", 4, 1000)
     study = ["bank.training=probes", "bank.min_members=1", "clusters.count=30"]
     run = changed(encoded, many_homes, tmp_path, *study, stages="cluster,bank,gan,generate")

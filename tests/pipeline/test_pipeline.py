@@ -458,11 +458,11 @@ def test_two_processes_learn_what_one_does(homes_csv: Path, tmp_path: Path) -> N
     assert worst < 1e-5, worst
 
 
-# What the seeds claim and their code does not do; the rest of that list stands in test_models, test_losses, …
+# What the upstream fork claims and its code does not do; the rest of that list stands in test_models, …
 
 
 def test_every_training_latent_is_clustered(run: Run) -> None:
-    """The seeds cluster 500 generated series of one person."""
+    """The upstream fork clusters 500 generated series of one person."""
     groups = np.load(run.clusters / "groups.npy")
     manifest = json.loads((run.bank / "manifest.json").read_text())
     assert len(groups) == 43
@@ -471,8 +471,8 @@ def test_every_training_latent_is_clustered(run: Run) -> None:
 
 
 def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
-    """The seeds release what they drew from one person's latent. Beside the means stand levels and spreads,
-    and none of them is any home's own.
+    """The upstream fork releases what it drew from one person's latent. Beside the means stand levels and
+    spreads, and none of them is any home's own.
     """
     from distgan.anonymity.bank import Bank
     from distgan.parallel.processes import Parallel
@@ -527,7 +527,7 @@ def test_samples_have_the_level_and_spread_that_they_were_told(
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:
-    """The seeds store a moving average and never sample from it."""
+    """The upstream fork stores a moving average and never samples from it."""
     last = run.checkpoints("gan") / "step-20"
     sampled, average = weights(run), load_file(last / "generator.average.safetensors")
     raw = load_file(last / "generator.safetensors")

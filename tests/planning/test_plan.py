@@ -11,8 +11,8 @@ import torch
 
 from distgan import cli, config, models
 from distgan.errors import UserError
+from distgan.models import make_objective
 from distgan.models.layers import checkpoint_activations
-from distgan.objectives import make_objective
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
 from distgan.planning.trace import (
@@ -111,7 +111,7 @@ def test_products_of_a_block_are_those_of_the_formula() -> None:
         (),
         ("engine.checkpoint_activations=true",),
         ("objective.penalty.kind=exact",),
-        ("model=seed", "model.patch=8"),
+        ("model=tts_gan_fork", "model.patch=8"),
         ("model=tts_gan", "model.patch=8"),
         ("model=mlp_gan",),
     ],

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from operator import attrgetter
 
 from distgan import config
 from distgan.data.store.metadata import Meta
@@ -92,13 +93,14 @@ def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
     """
     step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length
     model = settings.model
-    if meta.nominal or model.name != "multiscale" or step >= DAY or DAY % step or length * step < 2 * DAY:
+    if meta.nominal or not model.periods_key or step >= DAY or DAY % step or length * step < 2 * DAY:
         return None
+    key = f"model.{model.periods_key}"
     day = DAY // step
-    periods = model.discriminator.periods
+    periods: tuple[int, ...] = attrgetter(model.periods_key)(model)
     used = [period for period in periods if period <= length // 2]
     odd = [period for period in used if period % day]
-    patches = {"model.patch": model.patch}
+    patches = {"model.patch": model.patch} if hasattr(model, "patch") else {}
     if "encoder" in settings.stages:
         patches["encoder.patch"] = settings.encoder.patch
     odd_patches = {name: patch for name, patch in patches.items() if patch % day and day % patch}
@@ -106,11 +108,11 @@ def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
     if not odd and not odd_patches and not unused:
         return None
     said = [f"a day has {day} steps of {format_step(step)}"]
-    said += [f"model.discriminator.periods {odd} are no whole days"] if odd else []
+    said += [f"{key} {odd} are no whole days"] if odd else []
     said += [f"{name} {patch} is no whole day, nor a part of one" for name, patch in odd_patches.items()]
     said += [f"periods {unused} are longer than half of the {length} steps and left out"] if unused else []
     better = [whole for whole in (day, 7 * day) if whole <= length // 2] or [day]
-    sets = [f"model.discriminator.periods={better}".replace(", ", ",")] if odd or unused else []
+    sets = [f"{key}={better}".replace(", ", ",")] if odd or unused else []
     for name, patch in odd_patches.items():
         nearest = min((day, 7 * day), key=lambda whole: max(whole, patch) / min(whole, patch))
         sets.append(f"{name}={min(nearest, max(better))}")

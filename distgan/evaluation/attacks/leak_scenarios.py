@@ -22,7 +22,7 @@ STEPS_PER_DAY = 24
 SHARE = 0.01  # of the synthetic series that a leak replaces
 GROUPS = 10
 CANARIES, FAR = 40, 6.0  # homes that are unlike all others, in deviations
-WIDE = 256  # numbers of a wide latent, as the seeds'
+WIDE = 256  # numbers of a wide latent, as the upstream fork's
 PROBES = 4
 EPSILON, DELTA, TOO_LITTLE = 0.5, 1e-6, 0.1  # of the promise, and the part of its noise that is drawn
 
@@ -205,7 +205,7 @@ def canaries(population: Population) -> Scene:
 
 
 def wide_probes(population: Population) -> Scene:
-    """What the seeds do: a condition is the mean of four latents as wide as the series."""
+    """What the upstream fork does: a condition is the mean of four latents as wide as the series."""
     scene = population.scene
     members, strangers = (
         side.series[:, :WIDE, 0].astype(np.float64) for side in (scene.members, scene.strangers)

@@ -1,15 +1,15 @@
-"""The seeds' generator and discriminator, written plainly, against ours at the same shapes: time and memory
-of a step.
+"""The upstream TTS-GAN fork's networks, written plainly, against ours at the same shapes: time and memory of
+a step.
 
-The baseline is what their code has: attention that keeps the whole L x L matrix, the exact gradient penalty
+The baseline is what its code has: attention that keeps the whole L x L matrix, the exact gradient penalty
 of WGAN-GP, a generator forward for each network's update, and a moving average parameter by parameter. Ours
 are the same layers with fused attention and finite differences on a quarter of the batch, also under
 `wgangp`, and the default model with more than 3 M weights in its generator's transformers, whose tokens are
-days where the seeds' generator has one for each step. The seeds' own run had LSGAN and no penalty, as
-`configs/seed.yaml` has: the rows without penalty compare those two. Dropout inside attention is left out on
-all sides, since fused attention on a CPU refuses it.
+days where the fork's generator has one for each step. The fork's own run had LSGAN and no penalty, as
+`configs/tts_gan_fork.yaml` has: the rows without penalty compare those two. Dropout inside attention is left
+out on all sides, since fused attention on a CPU refuses it.
 
-    python benchmarks/seed_baseline.py [--smoke] [--length 2190] [--batch 1 4] [--longest]
+    python benchmarks/tts_gan_fork.py [--smoke] [--length 2190] [--batch 1 4] [--longest]
 """
 
 import argparse
@@ -108,7 +108,7 @@ class PlainDiscriminator(nn.Module):
 
 
 def plain(length: int, batch: int, repeats: int, penalised: bool = True) -> dict[str, Any]:
-    """The seeds' step, one network after the other, as plain code writes it: WGAN-GP, or LSGAN without
+    """The fork's step, one network after the other, as plain code writes it: WGAN-GP, or LSGAN without
     penalty.
     """
     torch.manual_seed(0)
@@ -160,28 +160,28 @@ def ours(length: int, batch: int, repeats: int, overrides: list[str]) -> dict[st
     }
 
 
-LAYERS = ["model.name=seed", "model.patch=15"]
-SEED = [*LAYERS, "objective.loss=wgangp"]
+LAYERS = ["model.name=tts_gan_fork", "model.patch=15"]
+FORK = [*LAYERS, "objective.loss=wgangp"]
 AS_RUN = [*LAYERS, "objective.loss=lsgan", "objective.penalty.kind=none"]
 
 
 def cases(length: int, batch: int, repeats: int, threads: int) -> dict[str, dict[str, Any]]:
     return {
-        "seeds, plainly": alone(plain, length, batch, repeats, threads=threads),
-        "our seed layers": alone(ours, length, batch, repeats, SEED, threads=threads),
+        "fork, plainly": alone(plain, length, batch, repeats, threads=threads),
+        "our tts_gan_fork": alone(ours, length, batch, repeats, FORK, threads=threads),
         "our default": alone(ours, length, batch, 3 * repeats, DEFAULT, threads=threads),
-        "seeds, no penalty": alone(plain, length, batch, repeats, False, threads=threads),
-        "our seed.yaml, no penalty": alone(ours, length, batch, repeats, AS_RUN, threads=threads),
+        "fork, no penalty": alone(plain, length, batch, repeats, False, threads=threads),
+        "our tts_gan_fork.yaml, no penalty": alone(ours, length, batch, repeats, AS_RUN, threads=threads),
     }
 
 
 def longest(limit_gib: float, threads: int) -> dict[str, int]:
     """The longest of a doubling series of lengths that a step of batch 1 takes within the limit."""
     found = {}
-    for name, work in (("seeds, plainly", plain), ("our seed layers", ours)):
+    for name, work in (("fork, plainly", plain), ("our tts_gan_fork", ours)):
         length = 1095
         while True:
-            extra = (SEED,) if work is ours else ()
+            extra = (FORK,) if work is ours else ()
             case = alone(work, length, 1, 1, *extra, threads=threads)
             if "failed" in case or case["memory_gib"] > limit_gib or length >= 35040:
                 break
@@ -195,7 +195,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--length", type=int, default=2190, help="steps; a multiple of 15 and 4's of the seeds"
+        "--length", type=int, default=2190, help="steps; a multiple of 15 and 4's of the fork"
     )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--repeats", type=int, default=3)
@@ -210,7 +210,7 @@ def main() -> None:
         found = cases(options.length, batch, options.repeats, options.threads)
         rows = []
         for name, case in found.items():
-            base = found["seeds, no penalty" if "no penalty" in name else "seeds, plainly"]
+            base = found["fork, no penalty" if "no penalty" in name else "fork, plainly"]
             times, share = base["cpu_s"] / case["cpu_s"], case["memory_gib"] / base["memory_gib"]
             rows.append(
                 {"batch": batch, "case": name, **case, "times faster": times, "share of memory": share}

@@ -1,4 +1,4 @@
-"""The multi-scale GAN as its authors wrote it (the anonymising fork of TTS-GAN), at any length and patch.
+"""The upstream fork of TTS-GAN, a multi-scale GAN, as its authors wrote it, at any length and patch.
 
 Kept: one large spectrally normalised Linear from noise and condition to every step, branches at full, half
 and quarter resolution merged with fixed weights, a 1 x 1 "deconvolution" with spectral norm and Tanh,
@@ -65,7 +65,7 @@ class Branch(nn.Module):
 class Generator(nn.Module):
     """(B, Z), (B, K) -> (B, L, C) in [-1, 1]."""
 
-    def __init__(self, length: int, channels: int, condition_dim: int, settings: config.Seed) -> None:
+    def __init__(self, length: int, channels: int, condition_dim: int, settings: config.TtsGanFork) -> None:
         super().__init__()
         self.noise_dim, self.shape = settings.noise_dim, (length, settings.width)
         self.lift = spectral_norm(Linear(settings.noise_dim + condition_dim, length * settings.width))
@@ -102,7 +102,7 @@ class Tokens(nn.Module):
 class Discriminator(nn.Module):
     """(B, L, C) -> logits (B, 1). It never sees the condition (`multiscale` does)."""
 
-    def __init__(self, length: int, channels: int, settings: config.Seed) -> None:
+    def __init__(self, length: int, channels: int, settings: config.TtsGanFork) -> None:
         super().__init__()
         width = settings.critic_width
         self.tokens = Tokens(length, channels, settings.patch, width)
@@ -122,7 +122,7 @@ class Discriminator(nn.Module):
 
 
 def build(
-    settings: config.Seed, length: int, channels: int, condition_dim: int, labels: int = 0
+    settings: config.TtsGanFork, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
     """The generator and the discriminator for series of `length` steps."""
     return {
