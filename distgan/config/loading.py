@@ -105,7 +105,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     with reading(path):
         place = os.path.realpath(path)
     if place in seen:
-        raise UserError(f"{path}: base refers back to a file that is being read; remove that line")
+        raise UserError(f"{path}: base forms a circle; remove that line")
     if len(seen) == LONGEST_CHAIN:
         raise UserError(f"{path}: base spans more than {LONGEST_CHAIN} files; merge some")
     if not os.path.lexists(path):

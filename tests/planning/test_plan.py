@@ -321,11 +321,11 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["--devices", "8xH1000"], "is not known; auto, or a number x one of V100-16GB"),
-        (["--devices", "0xH100-80GB"], "is not known"),
+        (["--devices", "8xH1000"], "is unknown; use auto, or NxNAME with one of V100-16GB"),
+        (["--devices", "0xH100-80GB"], "is unknown"),
         (["--devices", "3xH100-80GB"], "train.batch_size 8 is not a multiple of 3 devices; use 6 or 9"),
         (["--devices", "16xH100-80GB"], "train.batch_size 8 is not a multiple of 16 devices; use 16"),
-        (["--devices", "1xH100-80GB", "model=gaussian"], "is fitted at once"),
+        (["--devices", "1xH100-80GB", "model=gaussian"], "is fitted in one step"),
     ],
 )
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:

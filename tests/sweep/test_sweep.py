@@ -93,7 +93,7 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"'fidelty' is not known; one of fidelity, tracing, metrics\.NAME"):
+    with pytest.raises(UserError, match=r"'fidelty' is unknown; use one of fidelity, tracing, metrics\.NAME"):
         scores.check_objectives(["fidelty"], 0)
     scores.check_objectives(["fidelity", "spectrum", "metrics.generator/loss"], 0)
 
@@ -252,7 +252,7 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
     ]
     assert results.best(found, ["fidelity"], 9).number == 2
     assert results.best(found[2:4], ["fidelity"], 9).number == 3
-    with pytest.raises(UserError, match=r"no trial .* counts \(copies\)"):
+    with pytest.raises(UserError, match=r"no trial .* valid score \(copies\)"):
         results.best(found[3:4], ["fidelity"], 9)
     assert [one.number for one in results.pareto_front(found, ["fidelity", "tracing"])] == [3]
     assert [one.number for one in results.pareto_front([*found[:2], found[4]], ["fidelity", "tracing"])] == [
