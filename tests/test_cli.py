@@ -139,6 +139,7 @@ def test_quiet_and_verbose(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         return Result("the result")
 
     clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr(progress, "FIRST", 2.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
     command_line.run(make, ["--quiet"], "make")
     assert capsys.readouterr() == ("the result\n", "")

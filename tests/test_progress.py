@@ -82,6 +82,7 @@ def test_plain_lines_come_after_two_seconds_and_then_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
+    monkeypatch.setattr(progress, "FIRST", 2.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with Progress("attacks", 60, "attacks") as work:
         for _ in range(59):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings as limits
 from hypothesis import strategies as st
 
-from distgan import config
+from distgan import config, progress
 from distgan.data import ingest, tables
 from distgan.data.formats import csv_pieces
 from distgan.data.ingest import Raw, read
@@ -218,10 +218,11 @@ def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 12))
+    monkeypatch.setattr(progress, "FIRST", 20.0)
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    with Progress("reading a.csv", 4, "parts") as progress:
+    with Progress("reading a.csv", 4, "parts") as work:
         for _ in range(4):
-            progress.advance()
+            work.advance()
     assert "reading a.csv: 2 of 4 parts" in capsys.readouterr().err
 
 

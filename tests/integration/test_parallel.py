@@ -330,7 +330,7 @@ def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPa
         Parallel(config.Engine())
     assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(UserError, match="asks for DeepSpeed"):
+    with pytest.raises(UserError, match="accelerate launch sets DeepSpeed"):
         assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
 
 

@@ -428,7 +428,7 @@ def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config
     free = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"retries": 5})})
     runner.claim_folder(free, Run(home))
     other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"trials": 5})})
-    with pytest.raises(UserError, match=r"of another sweep \(sweep\.trials was 12, now 5"):
+    with pytest.raises(UserError, match=r"to another sweep \(sweep\.trials was 12, now 5"):
         runner.claim_folder(other, Run(home))
 
 
