@@ -319,14 +319,14 @@ def test_accelerate_launch_that_starts_one_process_is_refused(tmp_path: Path) ->
 
 
 def test_a_launch_of_lonely_processes_is_refused(alone: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2", program=__file__)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="started 2 processes, but this one sees 1"):
         Parallel(config.Engine())
 
 
 def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    with pytest.raises(UserError, match=r"mixed_precision bf16 .* engine.precision fp32"):
+    with pytest.raises(UserError, match=r"mixed_precision bf16, .* engine.precision fp32"):
         Parallel(config.Engine())
     assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")

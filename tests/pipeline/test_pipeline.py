@@ -195,6 +195,7 @@ def test_a_stage_that_runs_makes_all_later_ones_due(
     longer = copy(run, tmp_path / "run")
     command = arguments(homes_csv, longer.folder, "train.steps=25", "evaluate.pictures=false")
     assert main([*command, "--stages", "gan"]) == 0
+    capsys.readouterr()
     assert main([*command, "--stages", "evaluate"]) == 2
     message = capsys.readouterr().err
     assert "--stages generate" in message and message.count("\n") == 1
