@@ -149,12 +149,12 @@ def open_view(shown: bool = True) -> Iterator[View | None]:
 
 
 def enter_stage(name: str, number: int, total: int) -> None:
-    """Say which stage of a run begins: in the live view, or as a plain line on standard error."""
+    """Say which stage of a run begins: in the live view, or as a plain line of the run's record."""
     text = f"stage {number} of {total}: {name}"
     if _state.view is not None:
         _state.view.enter_stage(text)
-    elif not _state.quiet:
-        print(text, file=sys.stderr, flush=True)
+    else:
+        say(text)
 
 
 def show_warning(text: str) -> None:

@@ -61,14 +61,14 @@ def test_work_without_a_view_opens_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("variable", ["dumb", ""])
 def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(
-    variable: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal = open_terminal(monkeypatch)
     monkeypatch.setenv("TERM", variable)
     with progress.open_view() as view:
         assert view is None
         progress.enter_stage("gan", 6, 8)
-    assert terminal.getvalue() == "stage 6 of 8: gan\n"
+    assert terminal.getvalue() == "" and capsys.readouterr().out == "stage 6 of 8: gan\n"
 
 
 def test_processes_that_show_nothing_show_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
