@@ -27,9 +27,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
-# One worker per core with one thread each; the tests of a file stay together, since they share trainings.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# One worker per core with one thread each. The tests of a file stay together, since they share trainings; files are
+# taken in the order of tests/conftest.py, the long ones first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(PYTEST) -m 'not slow and not gpu'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# SLURM: a sweep on many nodes. Ray runs inside the job and ends with it; the sweep runs on the first node. Stopped ahead
+# SLURM: a sweep on many nodes (not run on a cluster yet). Ray runs inside the job and ends with it; the sweep runs on the first node. Stopped ahead
 # of the time limit, it is queued again and goes on.
 #   sbatch launch/slurm-ray.sh --config configs/sweep.yaml run_dir=SHARED/sweep sweep.resources.gpus=1
 # SHARED is a disk that all nodes see. The token below is the job's own: without it Ray's ports answer nobody. They are

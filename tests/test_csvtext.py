@@ -1,6 +1,4 @@
-"""Text from a user's file that goes into a CSV: one line a row, nothing that a spreadsheet computes, and
-back.
-"""
+"""Text from a user's file in a CSV: one line a row, and nothing that a spreadsheet computes."""
 
 import csv
 import io

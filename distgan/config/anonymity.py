@@ -13,12 +13,12 @@ class Encoder(Section):
     depth: int = key(3, "transformer blocks of the encoder", ge=1)
     decoder_depth: int = key(1, "transformer blocks of the decoder", ge=0)
     heads: int = key(4, "attention heads; divides width", ge=1)
-    latent_dim: int = key(16, "numbers per series", ge=1)
+    latent_dim: int = key(16, "size of the latent of a series", ge=1)
     beta: float = key(1.0, "weight of the KL term", ge=0)
-    free_bits: float = key(0.05, "nats per latent number that cost nothing", ge=0)
-    steps: int = key(2000, "updates", ge=1)
-    batch_size: int = key(32, "series per update, over all processes", ge=1)
-    learning_rate: float = key(1e-3, "peak rate of Adam; cosine to a tenth", gt=0)
+    free_bits: float = key(0.05, "nats per latent dimension that are not penalised", ge=0)
+    steps: int = key(2000, "optimizer steps", ge=1)
+    batch_size: int = key(32, "series per step, over all processes", ge=1)
+    learning_rate: float = key(1e-3, "peak learning rate of Adam, with cosine decay to a tenth", gt=0)
 
     @model_validator(mode="after")
     def _heads(self) -> "Encoder":
@@ -28,15 +28,18 @@ class Encoder(Section):
 class Clusters(Section):
     count: int | Literal["auto"] | None = key(
         None,
-        "k of k-means; `auto` chooses in `range`; by default the most that leaves groups of the floor's size",
+        "k of k-means; `auto` chooses k in `range`; by default the largest k that leaves "
+        "groups of the minimum size",
     )
-    range: tuple[int, int] = key((2, 30), "least and greatest k of `count: auto`; about a dozen are tried")
+    range: tuple[int, int] = key(
+        (2, 30), "smallest and largest k for `count: auto`; about a dozen values are tried"
+    )
     criterion: Literal["silhouette", "elbow"] = key(
-        "silhouette", "what `count: auto` goes by: clearest separation, or the bend of the inertia"
+        "silhouette", "criterion of `count: auto`: the clearest separation, or the bend of the inertia"
     )
-    iterations: int = key(25, "Lloyd iterations at most", ge=1)
-    restarts: int = key(5, "k-means runs, of which the tightest is kept", ge=1)
-    spherical: bool = key(False, "compare directions only")
+    iterations: int = key(25, "maximum number of Lloyd iterations", ge=1)
+    restarts: int = key(5, "k-means runs, of which the one with the lowest inertia is kept", ge=1)
+    spherical: bool = key(False, "cluster by direction only")
 
     @model_validator(mode="after")
     def _counts(self) -> "Clusters":
@@ -54,21 +57,25 @@ WIDEST_CONDITION = 32
 
 class Bank(Section):
     condition_dim: int = key(
-        8, "principal directions of the latents that a condition keeps; above 32 for study only", ge=1
+        8, "principal directions of the latents kept in a condition; above 32 for research only", ge=1
     )
-    min_members: int = key(15, "distinct entities behind every released mean, at least", ge=1)
-    max_share: float = key(0.15, "largest share of a group's load that one entity may carry", gt=0, le=1)
+    min_members: int = key(15, "minimum number of distinct entities behind every released mean", ge=1)
+    max_share: float = key(0.15, "maximum share of a group's load that one entity may carry", gt=0, le=1)
     max_tracing_auc: float = key(
-        0.65, "limit of the tracing attack; sets the floor of group sizes", gt=0.5, lt=1
+        0.65,
+        "limit of membership inference on the released means; determines the minimum group size",
+        gt=0.5,
+        lt=1,
     )
     training: Literal["mean", "subset", "probes", "leave_one_out"] = key(
         "mean",
-        "what a series trains on: its group's mean, or the mean of a fresh random part of the group; for "
-        "study only: the mean of a few `probes`, or of all others in the group",
+        "condition that a series trains on: its group's mean, or the mean of a fresh "
+        "random subset of the group; for research only: the mean of a few `probes`, or of"
+        " all other members",
     )
-    probes: int = key(4, "latents that `training: probes` averages", ge=1)
+    probes: int = key(4, "number of latents averaged by `training: probes`", ge=1)
     by_label: bool = key(
-        False, "groups never mix the source's labels, and a group's label joins its condition"
+        False, "form groups within the source's labels only, and append a group's label to its condition"
     )
 
     @property
@@ -91,28 +98,34 @@ class Bank(Section):
 class Privacy(Section):
     epsilon: float | None = key(
         None,
-        "budget of the bank's (epsilon, delta)-differential privacy; none by default; 1 to 4 mean much",
+        "budget of the bank's (epsilon, delta)-differential privacy; off by default; 1 to"
+        " 4 is a meaningful guarantee",
         gt=0,
     )
-    delta: float = key(1e-6, "chance that the promise fails; at most a tenth of 1 / entities", gt=0, lt=0.01)
+    delta: float = key(
+        1e-6, "probability that the guarantee fails; at most a tenth of 1 / entities", gt=0, lt=0.01
+    )
     clip: float | None = key(
         None,
-        "length at which latents are cut off; by default the root of encoder.latent_dim, the prior's own",
+        "norm to which latents are clipped; by default the square root of "
+        "encoder.latent_dim, that of the prior",
         gt=0,
     )
     directions_share: float = key(
-        0.2, "part of the budget that finds the narrow directions; the groups' sums get the rest", gt=0, lt=1
+        0.2, "share of the budget for the principal directions; the rest is for the groups' sums", gt=0, lt=1
     )
     steadiness_range: tuple[float, float] = key(
         (-2.5, 2.5),
-        "asinh(level / spread) of a series is cut off here; known beforehand, never read off the data",
+        "range to which asinh(location/scale) of a series is clipped; from prior "
+        "knowledge, never from the data",
     )
     log_size_range: tuple[float, float] = key(
-        (-7.0, 7.0), "logarithm of a series' root mean square is cut off here; as above"
+        (-7.0, 7.0),
+        "range to which the logarithm of a series' root mean square is clipped; from prior knowledge",
     )
     insecure_seed: int | None = key(
         None,
-        "for tests: noise that anyone can repeat, which voids the promise and is marked in the bank",
+        "for tests: reproducible noise, which voids the guarantee and is marked in the bank",
         ge=0,
     )
 

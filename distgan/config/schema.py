@@ -44,20 +44,20 @@ def fixed(name: str) -> bool:
 
 
 class Config(Section):
-    seed: int = key(0, "of weights, splits, order and noise of training", ge=0, lt=2**63)
-    run_dir: str = key("runs/default", "the run folder; the same folder and config resume")
-    data: Data = key(Data(), "what is learned from")
+    seed: int = key(0, "random seed of weights, splits, order and noise of training", ge=0, lt=2**63)
+    run_dir: str = key("runs/default", "run folder; the same folder and config resume")
+    data: Data = key(Data(), "source, reading, splits and scaling")
     encoder: Encoder = key(Encoder(), "the VAE that embeds series")
     clusters: Clusters = key(Clusters(), "k-means on the latents")
-    bank: Bank = key(Bank(), "groups and their conditions: where the anonymity rests")
-    privacy: Privacy = key(Privacy(), "a formal promise for the bank, in exchange for noise")
-    model: Model = key(FAMILIES[DEFAULT](), "the generator and discriminator, by name")
+    bank: Bank = key(Bank(), "groups and their conditions")
+    privacy: Privacy = key(Privacy(), "differential privacy of the bank")
+    model: Model = key(FAMILIES[DEFAULT](), "generator and discriminator, by family name")
     objective: Objective = key(Objective(), "the losses")
     train: Train = key(Train(), "the GAN's training")
-    engine: Engine = key(Engine(), "precision and devices; may change between resumes")
-    generate: Generate = key(Generate(), "the synthetic series")
+    engine: Engine = key(Engine(), "precision and devices; may change when a run resumes")
+    generate: Generate = key(Generate(), "generation of synthetic series")
     evaluate: Evaluate = key(Evaluate(), "the report")
-    sweep: Sweep = key(Sweep(), "a search for better settings; read by `distgan sweep` alone")
+    sweep: Sweep = key(Sweep(), "hyperparameter search; used by `distgan sweep` only")
 
     @model_validator(mode="after")
     def _together(self) -> "Config":

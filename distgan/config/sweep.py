@@ -11,13 +11,15 @@ EXCHANGEABLE = ("train.", "objective.")  # may change in the middle of a trainin
 
 
 class Dimension(Section):
-    choice: tuple[Any, ...] | None = key(None, "one of these")
-    grid: tuple[Any, ...] | None = key(None, "each of these, with every combination of other grids")
+    choice: tuple[Any, ...] | None = key(None, "one of these values")
+    grid: tuple[Any, ...] | None = key(None, "each of these values, in every combination with other grids")
     uniform: tuple[float, float] | None = key(None, "a number between the two")
-    loguniform: tuple[float, float] | None = key(None, "a number between the two, even in its logarithm")
+    loguniform: tuple[float, float] | None = key(None, "a number between the two, uniform in its logarithm")
     randint: tuple[int, int] | None = key(None, "a whole number from the first to the second, both included")
     when: dict[str, tuple[Any, ...]] = key(
-        {}, "searched only where these keys have one of these values; they stand before it, or are fixed"
+        {},
+        "search this key only if these keys have one of these values; they must be fixed "
+        "or come before it in the space",
     )
 
     @property
@@ -48,46 +50,53 @@ class Dimension(Section):
 
 class Resources(Section):
     workers: int = key(1, "processes that train one trial together", ge=1)
-    cpus: int = key(1, "CPU cores of a worker", ge=1)
-    gpus: float = key(0.0, "GPUs of a worker; 0.25 lets four small trials share one", ge=0)
+    cpus: int = key(1, "CPU cores per worker", ge=1)
+    gpus: float = key(0.0, "GPUs per worker; 0.25 lets four small trials share one", ge=0)
 
 
 class Sweep(Section):
-    space: dict[str, Dimension] = key({}, "what is searched: dotted key -> how its value is drawn")
+    space: dict[str, Dimension] = key({}, "search space: dotted key -> how its value is drawn")
     objectives: tuple[str, ...] = key(
         ("fidelity",),
-        "what is made small, from report.json: `fidelity` (all scores against real series; 0.5 is as near as "
-        "other real ones), the name of a score, `tracing` (AUC on the bank), or `metrics.NAME` of the GAN's "
-        "training; with two, the Pareto front",
+        "what to minimise, from report.json: `fidelity` (all scores against real series; "
+        "0.5 is as close as other real series), the name of a score, `tracing` (AUC of "
+        "membership inference on the bank), or `metrics.NAME` of the GAN's training; two "
+        "objectives give a Pareto front",
         min_length=1,
         max_length=2,
     )
     scheduler: Literal["asha", "pbt", "none"] = key(
-        "asha", "stop the weaker trials early; or let them take over the better ones' training; or neither"
+        "asha",
+        "asha stops weak trials early; pbt replaces their state by that of better trials; none does neither",
     )
     searcher: Literal["random", "tpe"] = key(
         "random", "draw values at random (and grids), or by Optuna's TPE"
     )
     interval: int | None = key(
         None,
-        "training steps before asha's first look, and between pbt's exchanges; by default a ninth of "
-        "train.steps. Without a scheduler trials are scored at their end only",
+        "training steps before asha's first comparison, and between pbt's exchanges; by "
+        "default a ninth of train.steps. Without a scheduler trials are scored only at "
+        "their end",
         ge=1,
     )
-    reduction: int = key(3, "asha keeps one in so many, and looks again after so many times the steps", ge=2)
-    trials: int = key(12, "budget: trials in all; of a grid, a multiple of its points", ge=1)
-    hours: float | None = key(None, "budget: hours of the clock", gt=0)
+    reduction: int = key(
+        3, "asha keeps one trial in this many, and compares again after this many times the steps", ge=2
+    )
+    trials: int = key(12, "budget: total number of trials; with a grid, a multiple of its points", ge=1)
+    hours: float | None = key(None, "budget: hours of wall-clock time", gt=0)
     steps: int | None = key(None, "budget: training steps of all trials together", ge=1)
-    retries: int = key(1, "times that a trial whose process dies is taken up again", ge=0)
+    retries: int = key(1, "number of times that a trial whose process died is restarted", ge=0)
     confirm: int = key(
         3,
-        "fresh seeds on which the best trial and the config itself are trained again, for their spread",
+        "number of fresh seeds on which the best trial and the unchanged config are "
+        "trained again, to show their spread",
         ge=0,
     )
-    seed: int = key(0, "of the draws", ge=0, lt=2**63)
-    resources: Resources = key(Resources(), "of one trial; as many run at once as fit")
+    seed: int = key(0, "random seed of the draws", ge=0, lt=2**63)
+    resources: Resources = key(Resources(), "resources of one trial; as many run at once as fit")
     address: str | None = key(
-        None, "HOST:PORT of a Ray cluster, or auto; by default one of this machine alone, on loopback"
+        None,
+        "HOST:PORT of a Ray cluster, or auto; by default a Ray instance on this machine only, on loopback",
     )
 
     @property

@@ -13,12 +13,13 @@ LossName = Literal[
 
 class Penalty(Section):
     kind: Literal["finite_difference", "exact", "interpolated", "none"] = key(
-        "finite_difference", "zero-centred by differences; zero-centred by double backward; WGAN-GP's; none"
+        "finite_difference",
+        "zero-centred by finite differences, zero-centred by double backward, that of WGAN-GP, or none",
     )
-    weight: float = key(0.5, "multiplies the penalty: gamma / 2 of R1 and R2, lambda of WGAN-GP", ge=0)
-    sigma: float = key(0.005, "size of the difference, on series scaled to [-1, 1]", gt=0, le=0.05)
-    fraction: float = key(0.25, "share of the batch that is penalised; 1/n", gt=0, le=1)
-    target: float = key(1.0, "gradient norm that the interpolated penalty pulls to (phi)", gt=0)
+    weight: float = key(0.5, "weight of the penalty: gamma / 2 of R1 and R2, lambda of WGAN-GP", ge=0)
+    sigma: float = key(0.005, "step of the finite difference, for series scaled to [-1, 1]", gt=0, le=0.05)
+    fraction: float = key(0.25, "share of the batch that is penalised, as 1/n", gt=0, le=1)
+    target: float = key(1.0, "gradient norm that the interpolated penalty targets (phi)", gt=0)
 
     @field_validator("fraction")
     @classmethod
@@ -30,12 +31,12 @@ class Penalty(Section):
 
 
 class Augment(Section):
-    probability: float = key(0.3, "of each operation for each series of a batch", gt=0, lt=1)
-    day_shift: bool = key(False, "turn a series in a circle by whole days")
-    week_shift: bool = key(False, "turn a series in a circle by whole weeks")
+    probability: float = key(0.3, "probability of each operation for each series of a batch", gt=0, lt=1)
+    day_shift: bool = key(False, "shift a series circularly by whole days")
+    week_shift: bool = key(False, "shift a series circularly by whole weeks")
     jitter: float = key(0.0, "multiply a series by 1 plus or minus up to this", ge=0, lt=1)
-    cutout: float = key(0.0, "blank a stretch of up to this share of a series", ge=0, lt=1)
-    crop: float = key(0.0, "blank all but a stretch, up to this share of a series", ge=0, lt=1)
+    cutout: float = key(0.0, "mask a stretch of up to this share of a series", ge=0, lt=1)
+    crop: float = key(0.0, "mask all but one stretch, up to this share of a series", ge=0, lt=1)
 
     @property
     def on(self) -> bool:
@@ -44,109 +45,129 @@ class Augment(Section):
 
 class Objective(Section):
     loss: LossName = key(
-        "relativistic", "what both networks minimise (timegan and nr_gan have losses of their own)"
+        "relativistic", "loss of both networks (timegan and nr_gan have losses of their own)"
     )
     penalty: Penalty = key(
-        Penalty(), "on the discriminator's gradient, at real and at generated series; not timegan's"
+        Penalty(),
+        "gradient penalty of the discriminator, at real and at generated series; not used by timegan",
     )
     augment: Augment = key(
-        Augment(), "of what the discriminator sees, real and generated alike; off by default"
+        Augment(), "augmentation of the discriminator's input, real and generated alike; off by default"
     )
     moments: float = key(
         0.0,
-        "weight of how far means and deviations of each step and channel over a batch are from the real "
-        "ones, in the generator's loss (TimeGAN's, which has model.moment_weight); wants large batches",
+        "weight of a term of the generator's loss: distance of means and standard "
+        "deviations per step and channel over a batch from the real ones (as in TimeGAN, "
+        "which has model.moment_weight); needs large batches",
         ge=0,
     )
 
 
 class Train(Section):
-    steps: int = key(20000, "rounds of one discriminator and one generator update", ge=1)
+    steps: int = key(20000, "training steps: one discriminator and one generator update each", ge=1)
     batch_size: int = key(32, "series per update, over all processes", ge=1)
     generator_rate: float = key(2e-4, "learning rate of the generator after burn-in", gt=0)
     discriminator_rate: float = key(2e-4, "learning rate of the discriminator after burn-in", gt=0)
-    beta1: float = key(0.0, "Adam's memory of the mean", ge=0, lt=1)
-    beta2: float = key(0.99, "Adam's memory of the square after burn-in", gt=0, lt=1)
+    beta1: float = key(0.0, "Adam's decay rate of the first moment", ge=0, lt=1)
+    beta2: float = key(0.99, "Adam's decay rate of the second moment after burn-in", gt=0, lt=1)
     burn_in_steps: int = key(
-        0, "cosine from (4x rate, 10x penalty, beta2 .9, EMA 0) to the settings; 0 starts at them", ge=0
+        0,
+        "steps of a cosine schedule from (4x rate, 10x penalty, beta2 .9, EMA 0) to the settings; 0 for none",
+        ge=0,
     )
-    clip: float = key(0.0, "largest gradient norm; 0 does not clip", ge=0)
-    ema_half_life: float = key(16000, "series after which a weight's share in the average has halved", ge=0)
+    clip: float = key(0.0, "maximum gradient norm; 0 for no clipping", ge=0)
+    ema_half_life: float = key(16000, "half-life of the generator's moving average, in series", ge=0)
     report_every: int = key(50, "steps between console lines", ge=1)
     sample_every: int = key(500, "steps between sample plots in TensorBoard", ge=1)
     checkpoint_every: int = key(200, "steps between checkpoints", ge=1)
-    keep_last: int = key(2, "complete checkpoints kept", ge=2)
-    keep_every: int = key(0, "steps between checkpoints that are kept for good; 0 keeps none", ge=0)
+    keep_last: int = key(2, "number of latest checkpoints to keep", ge=2)
+    keep_every: int = key(0, "steps between checkpoints that are never deleted; 0 for none", ge=0)
     max_skips: int = key(
-        20, "steps in a row with a loss or gradient that is not finite before training rolls back", ge=1
+        20, "consecutive steps with a loss or gradient that is not finite before training rolls back", ge=1
     )
     max_rollbacks: int = key(
-        2, "returns to the last checkpoint, each at half the rates, before training gives up", ge=0
+        2,
+        "returns to the last checkpoint, each at half the learning rates, before training"
+        " ends with exit code 6",
+        ge=0,
     )
 
 
 class Offload(Section):
     optimizer: Literal["none", "cpu", "nvme"] = key(
         "none",
-        "where master weights and Adam's moments live: the device, the CPU's memory, or files in `path`; "
-        "needs zero >= 1",
+        "where optimizer states (master weights and Adam's moments) are kept: on the "
+        "device, in CPU memory, or in files in `path`; needs zero >= 1",
     )
     parameters: Literal["none", "cpu"] = key(
-        "none", "where partitioned weights live between their uses; needs zero 3"
+        "none", "where partitioned parameters are kept between uses; needs zero 3"
     )
-    path: str | None = key(None, "a folder on a fast disk of each machine, for nvme; files vanish at the end")
+    path: str | None = key(
+        None, "folder on a fast disk of each machine, for nvme; the files are removed at the end"
+    )
 
 
 class Engine(Section):
     precision: Literal["fp32", "bf16", "fp16"] = key(
-        "fp32", "arithmetic of the networks; losses, penalties and averages stay float32"
+        "fp32", "arithmetic of the networks; losses, penalties and averages use float32"
     )
     zero: Literal[0, 1, 2, 3] = key(
-        0, "what processes share out of the GAN: nothing, moments, and gradients, and weights (DeepSpeed)"
+        0,
+        "ZeRO stage (DeepSpeed): 0 replicates everything, 1 partitions optimizer states, "
+        "2 also gradients, 3 also parameters",
     )
     discriminator_zero: Literal[0, 1, 2, 3] | None = key(
-        None, "the same for the discriminator alone; by default as `zero`"
+        None, "ZeRO stage of the discriminator; by default `zero`"
     )
     gather_penalty: bool = key(
-        False, "gather a stage-3 discriminator whole for its backward pass, as exact penalties need"
+        False,
+        "gather all parameters of a stage-3 discriminator for its backward pass, as exact penalties need",
     )
-    offload: Offload = key(Offload(), "what waits in the CPU's memory")
+    offload: Offload = key(Offload(), "offloading to CPU memory or disk")
     micro_batch: int | None = key(
         None,
-        "series per process and forward pass; gradients add up to batch_size. By default all at once",
+        "series per process and forward pass; gradients accumulate to batch_size. By default all at once",
         ge=1,
     )
-    timeout: int = key(600, "seconds without word from another process before this one gives up", ge=5)
+    timeout: int = key(
+        600, "seconds without a message from another process before this one gives up with exit code 8", ge=5
+    )
     threads: int | None = key(
-        None, "CPU threads per process; by default the cores shared among the processes", ge=1
+        None, "CPU threads per process; by default the cores are divided among the processes", ge=1
     )
     compile: bool = key(False, "compile the networks with torch.compile")
     checkpoint_activations: bool = key(
         False,
-        "recompute the blocks of multiscale and of the VAE in backward: less memory, more time; the other "
-        "families have none that can",
+        "recompute transformer blocks of multiscale and of the VAE in the backward pass: "
+        "less memory, more time; not available for other families",
     )
 
 
 class Generate(Section):
-    count: int = key(100, "synthetic series", ge=1)
-    seed: int = key(0, "of the noise", ge=0, lt=2**63)
+    count: int = key(100, "number of synthetic series", ge=1)
+    seed: int = key(0, "random seed of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
-    format: Literal["zarr", "csv", "parquet"] = key("zarr", "an export beside synthetic.zarr, unless zarr")
+    format: Literal["zarr", "csv", "parquet"] = key(
+        "zarr", "format of an export beside synthetic.zarr; zarr for no export"
+    )
     layout: Literal["auto", "wide", "long"] = key(
         "auto",
-        "of an exported table: wide (a column per series) or long (columns id, timestamp and one per "
-        "channel); auto is wide for one channel and long for several",
+        "layout of an exported table: wide (one column per series) or long (columns id, "
+        "timestamp and one per channel); auto is wide for one channel and long for "
+        "several",
     )
 
 
 class Evaluate(Section):
-    max_series: int = key(1000, "series of each kind that are compared, at most", ge=2)
+    max_series: int = key(1000, "maximum number of series of each kind that are compared", ge=2)
     critic_steps: int = key(
-        0, "updates of TimeGAN's critics on series of 256 steps at most (2000 as published); 0: without", ge=0
+        0,
+        "training steps of TimeGAN's discriminative and predictive networks, for series "
+        "of at most 256 steps (2000 as published); 0 to skip them",
+        ge=0,
     )
-    seed: int = key(0, "of every random choice in the scores", ge=0, lt=2**63)
+    seed: int = key(0, "random seed of the scores", ge=0, lt=2**63)
     real_curves: bool = key(
-        True, "the page shows single held-out real series; false: only what 15 or more make together"
+        True, "show single held-out real series in the report; false: only aggregates of 15 or more"
     )
-    pictures: bool = key(True, "draw the report's pictures, which take longer than its scores")
+    pictures: bool = key(True, "draw the report's pictures, which takes longer than computing the scores")

@@ -1,9 +1,7 @@
 """The gate opens only for what may go, says why with an exit code, and leaves nothing half-written."""
 
-import html
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,63 +9,24 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import cli, config, errors
+from distgan import config
 from distgan.anonymity import manifest, private_bank
 from distgan.anonymity.bank import Bank, make_bank
 from distgan.anonymity.dp.bank import Budget
-from distgan.anonymity.dp.ledger import Head, Query
+from distgan.anonymity.dp.ledger import Head
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
-from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.attacks import leak_scenarios
-from distgan.files import read_json, read_tensors, write_tensors, write_text
+from distgan.files import read_json, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
-from distgan.pipeline.private_ledger import audit_ledger, open_ledger
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.rng import keyed_normal
 from distgan.run import Run
 from distgan.train import main
-from tests.helpers.settings import TINY
-
-CREDIT = "Homes of Our Town, CC BY 4.0"
-QUICK = [*TINY, "model=gaussian", "encoder.steps=3", f"data.credit={CREDIT}"]
-UNNAMED = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
-
-
-@pytest.fixture(scope="module")
-def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run without networks to train; tests that change it work on a copy."""
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    tiny = [text for text in QUICK if not text.startswith(("model.patch", "model.gen", "model.disc"))]
-    assert main(["--run-dir", str(folder), f"data.source={homes_csv}", *tiny, *UNNAMED]) == 0
-    return Run(folder)
-
-
-@pytest.fixture
-def mine(run: Run, tmp_path: Path) -> Run:
-    shutil.copytree(run.folder, tmp_path / "run")
-    return Run(tmp_path / "run")
-
-
-def code(*arguments: object) -> int:
-    return errors.answer(lambda: cli.command([str(each) for each in arguments]))
-
-
-def verdict(run: Run) -> dict[str, object]:
-    return read_json(run.folder / "release-verdict.json")
-
-
-def refused(run: Run, expected: int) -> str:
-    """The verdict's sentence of a release that ended with the code and wrote nothing else."""
-    assert code("release", run.folder) == expected
-    assert not (run.folder / "release").exists()
-    found = verdict(run)
-    assert found["exit_code"] == expected
-    assert str(found["sentence"])[:60] in html.unescape((run.folder / "release-verdict.html").read_text())
-    return str(found["sentence"])
+from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
 
 
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +34,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
     assert "43 members against 13 strangers" in refused(mine, 4)
     told = capsys.readouterr()
     assert "Not enough evidence" in told.err
-    assert told.err.count("distgan: ") == 1  # beside lines of progress
+    assert told.err.count("distgan: ") == 1
     assert "P1    Copied windows" in told.out
     for line in (
         "were generated again and agree",
@@ -218,209 +177,7 @@ def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
     return settings
 
 
-# ---------------------------------------------------------------------------- what was trained on what
-
-
-def resign(mine: Run, *stages_signed: str) -> None:
-    """As someone does who knows of the digests, but not of all of them."""
-    for stage in stages_signed:
-        record = mine.done(stage)
-        record["digests"]["made"] = binding.digest_outputs(stage, mine)
-        mine.record(stage).write_text(json.dumps(record))
-
-
-def swap_split(mine: Run) -> None:
-    table = private_table(mine.series)
-    text = table.read_text().replace(",train", ",x").replace(",holdout", ",train").replace(",x", ",holdout")
-    table.write_text(text)
-
-
-def put_members(mine: Run, count: int = 12) -> None:
-    """Replace so many of the synthetic series by training series."""
-    data, store = TrainingData.open(mine), Store.open(mine.synthetic)
-    values = store.rows(np.arange(store.num_series))
-    values[:count] = np.nan_to_num(data.store.rows(data.rows[:count]))
-    meta = store.meta
-    shutil.rmtree(mine.synthetic)
-    with StoreWriter(mine.synthetic, meta) as writer:
-        writer.append(values)
-
-
-def swap_weights(mine: Run) -> None:
-    path = mine.gan / "generator.safetensors"
-    write_tensors(path, {name: values * 1.01 for name, values in read_tensors(path).items()})
-
-
-def widen_scaler(mine: Run) -> None:
-    scaler = read_json(mine.scaler)
-    scaler["scaler"]["bound"] *= 2
-    mine.scaler.write_text(json.dumps(scaler))
-
-
-def put_another_bank(mine: Run) -> None:
-    bank = Bank.load(mine.bank)
-    replace(bank, conditions=bank.conditions + np.float32(0.01)).save(mine.bank)
-
-
-@pytest.mark.parametrize(
-    ("change", "signed", "words"),
-    [
-        (swap_split, (), "the split table: not what the stage prepare made"),
-        (swap_split, ("prepare",), "the split table: not what the stage encoder read"),
-        (put_members, (), "the synthetic series: not what the stage generate made"),
-        (put_members, ("generate",), "12 of 12 series"),
-        (lambda mine: put_members(mine, 1), ("generate",), "1 of 12 series"),
-        (swap_weights, (), "the generator's weights: not what the stage gan made"),
-        (swap_weights, ("gan",), "the generator's weights: not what the stage generate read"),
-        (widen_scaler, ("prepare",), "the scaler: not what the stage encoder read"),
-        (put_another_bank, ("bank",), "the bank: not what the stage gan read"),
-        (lambda mine: mine.record("cluster").unlink(), (), "cluster.json is missing"),
-    ],
-)
-def test_files_that_do_not_belong_together_are_a_mismatch(
-    mine: Run, change: Callable[[Run], None], signed: tuple[str, ...], words: str
-) -> None:
-    change(mine)
-    resign(mine, *signed)
-    assert words in refused(mine, 5)
-
-
-def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run) -> None:
-    settings = config.load(run.config)
-    store, parallel = Store.open(run.synthetic), open_for_inference(settings)
-    rows = np.array([7, 2, 11])
-    again = generate.regenerate(settings, run, Bank.load(run.bank), parallel, rows)
-    assert attacked_series.agree(store.rows(rows), again).all()
-    assert not attacked_series.agree(1.05 * store.rows(rows), again).any()
-    assert not attacked_series.agree(store.rows(rows[::-1]), again)[[0, 2]].any()
-    counts = np.random.default_rng(0).integers(0, 2, (2, 300, 1)).astype(np.float32)
-    other = counts.copy()
-    other[0, :3] += 1
-    other[1, :30] += 1
-    assert attacked_series.agree(other, counts, integer=True).tolist() == [True, False]
-
-
-def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
-    """340 homes under 20 ids each are 340 owners."""
-    assert "owners: 60" in owners.audit_owners(mine)
-    store = Store.open(mine.series)
-    values, meta = store.rows(np.arange(60)), store.meta
-    values[20:40] = 1.2 * values[:20] + 0.1
-    values[40:] = np.roll(values[:20], 7, axis=1)
-    shutil.rmtree(mine.series)
-    with StoreWriter(mine.series, meta) as writer:
-        writer.append(values)
-    with pytest.raises(errors.Mismatch, match="counts 40 owners too many"):
-        owners.audit_owners(mine)
-
-
 # --------------------------------------------------------------------------------- the ledger of releases
-
-
-def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
-    settings = config.load(mine.config)
-    release.remember({"exit_code": 0}, settings, mine)
-    first = Store.open(mine.synthetic).rows(np.arange(12))
-    other = settings.with_values({"generate.seed": 1, "generate.count": 5}, "test")
-    write_text(mine.config, other.to_yaml())
-    runner.run(other, mine, ("generate",))
-    release.remember({"exit_code": 4}, other, mine)
-    chosen = AttackedSeries.gather(other, mine, open_for_inference(other))
-    assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
-    np.testing.assert_array_equal(chosen.values[5:17], first)
-    again = AttackedSeries.gather(other, mine, open_for_inference(other))
-    np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
-    files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
-    assert not files
-
-
-def cut_last(mine: Run) -> None:
-    lines = mine.release_ledger.read_text().splitlines(keepends=True)
-    mine.release_ledger.write_text("".join(lines[:-1]))
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda mine: mine.release_ledger.unlink(), "lines about releases are missing"),
-        (cut_last, "lines about releases are missing"),
-        (
-            lambda mine: mine.release_ledger.write_text(
-                mine.release_ledger.read_text().replace('"released"', '"refused"')
-            ),
-            "so earlier releases are unknown",
-        ),
-        (lambda mine: shutil.rmtree(mine.released), "differs from what was released"),
-        (lambda mine: mine.release_ledger.write_bytes(b"\xff"), "is not text"),
-    ],
-)
-def test_a_ledger_of_releases_that_forgets_is_a_mismatch(
-    mine: Run, change: Callable[[Run], None], words: str
-) -> None:
-    settings = config.load(mine.config)
-    for exit_code in (0, 3):
-        release.remember({"exit_code": exit_code}, settings, mine)
-    assert "2 attempts, 1 of them released" in ReleaseLedger.open(mine).audit()
-    change(mine)
-    assert words in refused(mine, 5)
-
-
-def test_a_damaged_bank_is_a_mismatch(mine: Run) -> None:
-    tensors = mine.bank / manifest.TENSORS
-    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\1")
-    assert "the bank's manifest: " in refused(mine, 5)
-    assert verdict(mine)["privacy"] is None
-
-
-def test_a_changed_ledger_is_a_mismatch(mine: Run) -> None:
-    mine.ledger.write_text('{"before": "other"}\n')
-    assert "ledger" in refused(mine, 5)
-
-
-def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
-    pytest.importorskip("dp_accounting")
-    private = config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0)
-    settings = config.load(mine.config).model_copy(update={"privacy": private})
-    with pytest.raises(errors.Mismatch, match=r"do not both set privacy\.epsilon"):
-        audit_ledger(settings, mine)
-    budget, bank = Budget(private, 4), Bank.load(mine.bank)
-    multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
-
-    def promise_of_the_head() -> None:
-        replace(bank, promise=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
-
-    for name, multiplier in multipliers.items():
-        query = Query(name, multiplier, "data", "settings")
-        open_ledger(mine).draw(query, budget, lambda: {"sums": np.zeros(1)})
-        promise_of_the_head()
-        if name == "directions":
-            with pytest.raises(errors.Mismatch, match="adds up to"):
-                audit_ledger(settings, mine)
-    audit_ledger(settings, mine)
-    lax = settings.model_copy(update={"privacy": private.model_copy(update={"epsilon": 16.0})})
-    with pytest.raises(errors.Mismatch, match="but the bank was made with"):
-        audit_ledger(lax, mine)
-    for damage in (lambda path: path.write_text(path.read_text()[:-9]), Path.unlink):
-        damage(mine.ledger)
-        with pytest.raises(errors.Mismatch, match="it was cut off or deleted"):
-            audit_ledger(settings, mine)
-
-
-def test_another_config_than_the_series_were_made_with_is_a_mismatch(mine: Run) -> None:
-    settings = config.load(mine.config)
-    other = settings.model_copy(update={"generate": settings.generate.model_copy(update={"seed": 9})})
-    write_text(mine.config, other.to_yaml())
-    assert f"run distgan generate {mine.folder} again" in refused(mine, 5)
-
-
-def test_a_damaged_chunk_is_a_mismatch(mine: Run) -> None:
-    shard = max(
-        (path for path in mine.synthetic.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
-    )
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 3] ^= 1
-    shard.write_bytes(content)
-    assert "the synthetic series: " in refused(mine, 5)
 
 
 def test_a_studys_bank_never_leaves(mine: Run) -> None:
@@ -468,9 +225,9 @@ def test_of_too_many_owners_a_random_part_is_attacked(run: Run) -> None:
     ],
 )
 def test_wrong_input_is_one_line(
-    run: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    mine: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert code("release", *(text.format(run=run.folder) for text in arguments)) == 2
+    assert code("release", *(text.format(run=mine.folder) for text in arguments)) == 2
     told = capsys.readouterr().err
     assert words in told
     assert told.count("\n") == 1

@@ -9,6 +9,7 @@ import pytest
 
 from distgan import config
 from distgan.errors import UserError
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -237,7 +238,9 @@ except SystemExit as end:
 heavy = {{"torch", "deepspeed", "pandas", "zarr", "faiss", "accelerate"}} & set(sys.modules)
 sys.exit(99 if heavy else code)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE
+    )
     assert done.returncode == (0 if arguments == ["--help"] else 2), done.stderr
     assert "Traceback" not in done.stderr
 

@@ -1,4 +1,4 @@
-"""The table of small inputs, row by row: what `inspect` understands of each, its values, what it suspects.
+"""Small inputs, row by row: what `inspect` understands of each, its values, what it suspects.
 
 The layouts of single rows and their siblings are tried further in test_tables, test_times, test_zones and
 test_labelled_arrays; here no row of the table may be without its right answer.

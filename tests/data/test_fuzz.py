@@ -1,4 +1,4 @@
-"""Malformed tables, arrays and stores end in a store or in one clear line; never a traceback, never a hang.
+"""Malformed tables, arrays and stores end in a store or in one clear line.
 
 A few hundred inputs by default; DISTGAN_FUZZ=4000 tries so many of each kind.
 """

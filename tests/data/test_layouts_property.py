@@ -1,6 +1,4 @@
-"""One random population in many layouts: equal values are read back, or a refusal names a setting with which
-they are.
-"""
+"""One random population in many layouts: equal values, or a refusal that names a setting which reads it."""
 
 import itertools
 import re

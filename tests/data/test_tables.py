@@ -9,57 +9,18 @@ import pandas as pd
 import pytest
 
 from distgan import config
-from distgan.data.formats.pieces import Source
-from distgan.data.formats.sources import read_source
 from distgan.data.ingest import read
 from distgan.errors import UserError
-
-CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
-
-
-def case(name: str) -> Path:
-    if not (CASES / name).exists():
-        pytest.skip(f"{name} is not in ../shared/cases")
-    return CASES / name
-
-
-def load(path: Path, place: Path, **settings: Any) -> Source:
-    return read_source(config.Data.model_validate({"source": str(path)} | frozen(settings)), place / "work")
-
-
-def frozen(settings: Any) -> Any:
-    """Lists as the tuples that settings hold."""
-    if isinstance(settings, dict):
-        return {key: frozen(value) for key, value in settings.items()}
-    return tuple(settings) if isinstance(settings, list) else settings
-
-
-def load_text(text: str | bytes, place: Path, name: str = "a.csv", **settings: Any) -> Source:
-    (place / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return load(place / name, place, **settings)
-
-
-def values(source: Source) -> np.ndarray:
-    """All series of one channel, [n, L], or of several, [n, L, C]."""
-    found = source.block(0, len(source.entities))
-    return found[:, :, 0] if found.shape[2] == 1 else found
-
-
-def long_rows(homes: str = "ab", hours: int = 4) -> list[list[str]]:
-    """id, time, kwh: the reading of home h at hour t is 10 h + t + 0.5."""
-    return [
-        [home, f"2013-01-01 {hour:02d}:00", f"{10 * number + hour}.5"]
-        for number, home in enumerate(homes)
-        for hour in range(hours)
-    ]
-
-
-EXPECTED = np.array([[0.5, 1.5, 2.5, 3.5], [10.5, 11.5, 12.5, 13.5]])
-
-
-def joined(rows: list[list[str]], separator: str = ",") -> str:
-    return "\n".join(separator.join(row) for row in rows) + "\n"
-
+from tests.helpers.tables import (
+    EXPECTED,
+    WIDE,
+    case,
+    joined,
+    load,
+    load_text,
+    long_rows,
+    values,
+)
 
 # ---------------------------------------------------------------------------------------- cases as published
 
@@ -254,8 +215,6 @@ def test_title_rows_are_skipped(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(values(load_text(TITLES[kind].format(text), tmp_path)), EXPECTED)
 
 
-WIDE = "time,a,b\n" + "".join(f"2013-01-01 {hour:02d}:00,{hour}.5,{10 + hour}.5\n" for hour in range(4))
-
 UNITS = {
     "kWh": WIDE.replace("a,b\n", "a,b\n,kWh,kWh\n"),
     "in brackets": WIDE.replace("a,b\n", "a,b\n(UTC),[kWh],[kW]\n"),
@@ -329,176 +288,6 @@ def test_other_encodings_are_refused_and_read_when_named(tmp_path: Path, encodin
     np.testing.assert_array_equal(values(source), EXPECTED)
     with pytest.raises(ValueError, match=r"no encoding"):
         config.Data(encoding="klingon")
-
-
-MARKS = {
-    "1,234.5": (1234.5, 2.5),
-    "1.234,5": (1234.5, 2.5),
-    "1 234,5": (1234.5, 2.5),
-    "1 234.5": (1234.5, 2.5),
-    "1'234.5": (1234.5, 2.5),
-    "1\u2019234.5": (1234.5, 2.5),
-    "1\u00a0234,5": (1234.5, 2.5),
-    "1\u202f234,5": (1234.5, 2.5),
-    "1,234,567.0": (1234567.0, 2.5),
-    "1.234.567,0": (1234567.0, 2.5),
-    "12e2": (1200, 2.5),
-}
-
-
-@pytest.mark.parametrize("cell", MARKS)
-def test_marks_that_the_file_proves(tmp_path: Path, cell: str) -> None:
-    big, small = MARKS[cell]
-    other = "2,5" if "," in cell.replace("1,234,5", "").replace("1,234.", "") else "2.5"
-    text = f"time;a\n2013-01-01;{cell}\n2013-01-02;{other}\n2013-01-03;{cell}\n"
-    np.testing.assert_allclose(values(load_text(text, tmp_path)), [[big, small, big]])
-
-
-AMBIGUOUS = {
-    "semicolons": ("time;a\n2013-01-01;1.634\n2013-01-02;964\n2013-01-03;1.250\n", [1634, 964, 1250], "."),
-    "quoted commas": (
-        'time,a\n2013-01-01,"1,634"\n2013-01-02,964\n2013-01-03,"1,250"\n',
-        [1634, 964, 1250],
-        ",",
-    ),
-    "tabs": ("time\ta\n2013-01-01\t12.634\n2013-01-02\t4\n2013-01-03\t1.250\n", [12634, 4, 1250], "."),
-    "commas part cells": (
-        "time,a\n2013-01-01,1.634\n2013-01-02,964\n2013-01-03,1.250\n",
-        [1634, 964, 1250],
-        ".",
-    ),
-    "far down": (
-        "time;a\n"
-        + "".join(
-            f"{day:%Y-%m-%d};{500 + n}\n" for n, day in enumerate(pd.date_range("2013-01-01", periods=700))
-        )
-        + "2014-12-02;1.250\n",
-        [*range(500, 1200), 1250],
-        ".",
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", AMBIGUOUS)
-def test_marks_that_the_file_leaves_open(tmp_path: Path, kind: str) -> None:
-    text, right, mark = AMBIGUOUS[kind]
-    if kind == "far down":  # 1000 and more stand without a mark there: a point is no mark of thousands
-        found = values(load_text(text, tmp_path))[0]
-        np.testing.assert_allclose(found[-1], 1.25)
-        return
-    with pytest.raises(UserError, match=r"data.decimal='\S' or data.thousands='\S'|set data.thousands='\S'"):
-        load_text(text, tmp_path)
-    np.testing.assert_array_equal(values(load_text(text, tmp_path, thousands=mark)), [right])
-    decimals = [value / 1000 if value >= 1000 else value for value in right]
-    np.testing.assert_allclose(values(load_text(text, tmp_path, decimal=mark)), [decimals])
-    np.testing.assert_allclose(values(load_text(text, tmp_path, thousands="none")), [decimals])
-
-
-def test_thousands_in_a_later_piece_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distgan.data.formats.csv_pieces.PIECE_BYTES", 4000)
-    days = pd.date_range("2013-01-01", periods=900)
-    cells = [f"{n},5" for n in range(899)] + ["1.234,5"]
-    text = "time;a\n" + "".join(f"{day:%Y-%m-%d};{cell}\n" for day, cell in zip(days, cells))
-    found = values(load_text(text, tmp_path))[0]
-    np.testing.assert_allclose(found, [*(n + 0.5 for n in range(899)), 1234.5])
-
-
-def test_marks_of_two_kinds_are_refused(tmp_path: Path) -> None:
-    text = "t;a\n2013-01-01;1,5\n2013-01-02;1.25\n2013-01-03;2\n"
-    with pytest.raises(UserError, match=r"line 3, column 'a': '1\.25' is not a number"):
-        load_text(text, tmp_path)
-    with pytest.raises(UserError, match=r"'1\.63' is not a number"):  # never 163
-        load_text("t;a\n2013-01-01;1.63\n2013-01-02;2\n", tmp_path, thousands=".")
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        ("12%", "percent signs"),
-        ("€12", "currency signs"),
-        ("$12.50", "currency signs"),
-        ("?", "data.missing_values"),
-        ("(5)", "not a number"),
-        ("12,34,567", "not a number"),
-        ("0x1F", "not a number"),
-        ("True", "not a number"),
-    ],
-)
-def test_cells_that_are_no_numbers(tmp_path: Path, cell: str, message: str) -> None:
-    text = f"time;a;b\n2013-01-01;1.5;{cell}\n2013-01-02;2.5;7.25\n2013-01-03;3.5;8.25\n"
-    with pytest.raises(UserError, match=message) as error:
-        load_text(text, tmp_path)
-    assert "column 'b'" in str(error.value)
-
-
-def test_a_column_of_percentages_is_no_column_of_words(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"column 'a': '12%' is not a number; write numbers without percent"):
-        load_text("time;a\n2013-01-01;12%\n2013-01-02;13%\n2013-01-03;12%\n", tmp_path)
-    rows = [[*row[:2], str(number % 2 == 0)] for number, row in enumerate(long_rows())]
-    with pytest.raises(UserError, match=r"line 2, column 'on': 'True' is not a number; write 1 and 0"):
-        load_text(joined([["home", "time", "on"], *rows]), tmp_path)
-
-
-def test_values_that_mean_missing(tmp_path: Path) -> None:
-    cells = ["1,5", "-9999", "?", "-9999,0", "2", "Null"]
-    text = "time;a\n" + "".join(f"2013-01-{day:02d};{cell}\n" for day, cell in enumerate(cells, start=1))
-    found = values(load_text(text, tmp_path, missing_values=[-9999, "?"]))
-    np.testing.assert_array_equal(found, [[1.5, np.nan, np.nan, np.nan, 2, np.nan]])
-
-
-# ------------------------------------------------------------------------------------------------ duplicates
-
-
-def test_equal_duplicates_are_merged_and_counted(tmp_path: Path) -> None:
-    rows = long_rows()
-    text = joined([["home", "time", "kwh"], *rows, rows[2], rows[2], rows[7]])
-    for settings in ({}, {"resample": {"step": "1h", "method": "sum"}}):
-        source = load_text(text, tmp_path, **settings)
-        np.testing.assert_array_equal(values(source), EXPECTED)
-        assert source.understood.merged_duplicates == 3, settings
-    wide = WIDE + WIDE.splitlines()[2] + "\n"
-    source = load_text(wide, tmp_path)
-    np.testing.assert_array_equal(values(source), EXPECTED)
-    assert source.understood.merged_duplicates == 1
-
-
-@pytest.mark.parametrize(("rule", "right"), [("first", 1.5), ("last", 4.0), ("mean", 2.75), ("sum", 5.5)])
-@pytest.mark.parametrize("shape", ["long", "long by time", "wide"])
-@pytest.mark.parametrize("step", [None, "1h"])
-def test_rules_for_duplicates(tmp_path: Path, rule: str, right: float, shape: str, step: str | None) -> None:
-    """Three readings of one hour, two of them equal: a mean and a sum are of the two that differ."""
-    if shape == "wide":
-        extra = ["2013-01-01 01:00,1.5,11.5\n", "2013-01-01 01:00,4.0,11.5\n"]
-        text = WIDE + "".join(extra)
-    else:
-        rows = [*long_rows(), ["a", "2013-01-01 01:00", "1.5"], ["a", "2013-01-01 01:00", "4.0"]]
-        rows = rows if shape == "long" else sorted(rows, key=lambda row: row[1])
-        text = joined([["home", "time", "kwh"], *rows])
-    settings: dict[str, Any] = {} if step is None else {"resample": {"step": step}}
-    with pytest.raises(UserError, match=r"data.duplicates"):
-        load_text(text, tmp_path, **settings)
-    source = load_text(text, tmp_path, duplicates=rule, **settings)
-    expected = EXPECTED.copy()
-    expected[0, 1] = right
-    np.testing.assert_allclose(values(source), expected)
-    assert source.understood.conflicting_duplicates == 1
-
-
-def test_a_reading_beside_a_missing_one_is_no_conflict(tmp_path: Path) -> None:
-    rows = long_rows()
-    rows[1][2] = ""
-    text = joined([["home", "time", "kwh"], *rows, ["a", "2013-01-01 01:00", "1.5"]])
-    np.testing.assert_array_equal(values(load_text(text, tmp_path)), EXPECTED)
-
-
-def test_readings_between_the_steps(tmp_path: Path) -> None:
-    rows = [*long_rows(), ["b", "2013-01-01 02:17", ""]]
-    text = joined([["home", "time", "kwh"], *rows])
-    source = load_text(text, tmp_path)
-    np.testing.assert_array_equal(values(source), EXPECTED)
-    assert source.understood.off_grid_ignored == 1 and source.meta.provenance["off_grid_ignored"] == 1
-    with pytest.raises(UserError, match=r"data.resample.step"):
-        load_text(text.replace("02:17,", "02:17,3.5"), tmp_path)
 
 
 # ------------------------------------------------------------------------------------- other shapes of tables

@@ -20,6 +20,7 @@ import torch
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
 from tests.helpers.checkpoints import is_whole, state_of
+from tests.helpers.processes import PATIENCE
 
 
 def save(folder: Path, step: int, keep_last: int = 2, size: int = 50) -> Path:
@@ -54,7 +55,7 @@ def test_a_writer_beside_the_training_saves_what_was_there(
     may_write, whole = threading.Event(), checkpoint.save
 
     def slow(*arguments: Any) -> Path:
-        assert may_write.wait(30)
+        assert may_write.wait(PATIENCE)
         return whole(*arguments)
 
     monkeypatch.setattr(checkpoint, "save", slow)
@@ -69,7 +70,7 @@ def test_a_writer_beside_the_training_saves_what_was_there(
     assert is_whole(checkpoint.load(tmp_path, 1)) and is_whole(checkpoint.load(tmp_path, 2))
 
 
-def test_what_goes_wrong_beside_the_training_is_raised_once(
+def test_an_error_of_the_background_writer_is_raised_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: Any) -> Path:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -163,9 +164,22 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
 # ---------------------------------------------------------------------------------------------------- signals
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Handlers as at a terminal: nohup and jobs in the background inherit some signals as ignored."""
+    usual: dict[int, signal.Handlers] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGUSR1: signal.SIG_DFL}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in (usual | {signal.SIGINT: signal.default_int_handler}).items()
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_saves_and_stops(
-    parallel: Parallel, undisturbed: Path, tmp_path: Path, number: signal.Signals
+    parallel: Parallel, undisturbed: Path, tmp_path: Path, number: signal.Signals, usual_signals: None
 ) -> None:
     def asked(step: int, series: Tensor) -> None:
         if step == 6:
@@ -184,7 +198,7 @@ def test_a_signal_saves_and_stops(
     assert_same_bits(last(tmp_path), last(undisturbed))
 
 
-def test_a_second_interrupt_does_not_wait(parallel: Parallel, tmp_path: Path) -> None:
+def test_a_second_interrupt_does_not_wait(parallel: Parallel, tmp_path: Path, usual_signals: None) -> None:
     def asked(step: int, series: Tensor) -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)

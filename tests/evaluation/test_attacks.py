@@ -303,7 +303,7 @@ def test_members_found_at_a_rate_of_false_alarms() -> None:
     assert found.value == 0.5  # above 996: two of four
 
 
-def test_few_strangers_say_little_of_rare_false_alarms() -> None:
+def test_few_non_members_say_little_of_rare_false_alarms() -> None:
     members = np.full(140, 1.0)
     assert rates.hits_at(members, np.zeros(40), 0.001).sure < 0.01
     assert rates.hits_at(members, np.zeros(3000), 0.001).sure > 0.15

@@ -33,7 +33,7 @@ def test_a_shift_moves_values_by_what_it_is_and_rhythm_by_nothing():
         assert found[name] == pytest.approx(0, abs=1e-3), name
 
 
-def test_scaling_every_series_changes_spread_but_no_rhythm():
+def test_scaling_every_series_changes_the_scale_but_no_rhythm():
     target = homes(20)
     found = scores(target, 3 * target)
     assert found["spread_distance"] > 1

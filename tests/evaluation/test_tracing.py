@@ -50,7 +50,7 @@ def test_means_of_others_accuse_no_group() -> None:
     assert np.mean(found["smallest groups"]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_who_is_averaged_is_told_apart() -> None:
+def test_members_of_a_mean_are_told_from_non_members() -> None:
     """Four probes of a group of hundreds: over all it looks harmless."""
     rng = np.random.default_rng(0)
     members, strangers = rng.standard_normal((2, 400, 30))
@@ -65,7 +65,7 @@ def test_who_is_averaged_is_told_apart() -> None:
     assert by_name["averaged"].entities == 4
 
 
-def test_a_planted_outlier_shows_among_the_outliers() -> None:
+def test_an_outlier_is_found_among_the_outliers() -> None:
     rng = np.random.default_rng(1)
     members, strangers = rng.standard_normal((2, 200, 4))
     members[:3] += [30, 0, 0, 0]

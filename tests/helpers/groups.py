@@ -1,4 +1,4 @@
-"""Points, attributes and loads of households in groups; threads that play processes."""
+"""Points, attributes and loads of households in groups, banks of them, and threads that play processes."""
 
 import threading
 from collections.abc import Callable
@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from distgan import config
-from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity import private_bank as private_bank_module
+from distgan.anonymity.bank import Bank, make_bank
+from distgan.anonymity.dp import contributions
+from distgan.anonymity.dp.bank import Budget, noisy_moments, noisy_sums
+from distgan.anonymity.dp.ledger import Head
+from distgan.anonymity.dp.mechanism import UNIT, Noise
+from distgan.anonymity.groups import (
+    Members,
+    merge_small_groups,
+)
 from distgan.errors import UserError
+from tests.helpers.processes import PATIENCE
 
 
 def settings_of_bank(**changes: Any) -> config.Bank:
@@ -41,9 +51,9 @@ class Ranks:
     def total(self, rank: int) -> Callable[[np.ndarray], np.ndarray]:
         def reduce(array: np.ndarray) -> np.ndarray:
             self.arrays[rank] = array
-            self.barrier.wait(60)
+            self.barrier.wait(PATIENCE)
             result = np.sum(self.arrays, axis=0)
-            self.barrier.wait(60)
+            self.barrier.wait(PATIENCE)
             return result
 
         return reduce
@@ -61,7 +71,7 @@ class Ranks:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(120)
+            thread.join(PATIENCE)
         return results
 
 
@@ -72,3 +82,74 @@ def settings_of_privacy(**changes: Any) -> config.Privacy:
 
 def budget_of(latent_dim: int = 2, **changes: Any) -> Budget:
     return Budget(settings_of_privacy(**changes), latent_dim)
+
+
+SLACK = 1 + 1e-11
+
+
+def bank_of(settings: config.Bank | None = None, **changes: Any) -> Bank:
+    return make_bank(**household_data(**changes), settings=settings or settings_of_bank())
+
+
+def members_of(settings: config.Bank | None = None, **changes: Any) -> Members:
+    data = household_data(**changes)
+    channels = data.pop("attributes").shape[1]
+    return merge_small_groups(**data, settings=settings or settings_of_bank(), channels=channels)
+
+
+HEAD = Head(4, "0" * 32)
+
+
+FIVE = 5  # deviations: what chance reaches once in two million
+
+
+class Silent(Noise):
+    """No noise at all, so that a test sees the whole sums."""
+
+    def add(self, sums: np.ndarray, scale: int) -> np.ndarray:
+        return sums
+
+
+def silent(budget: Budget) -> Budget:
+    budget.__dict__["noise"] = Silent(0)
+    return budget
+
+
+def wild_entities(rng: np.random.Generator, entities: int, dim: int, channels: int) -> dict[str, np.ndarray]:
+    """Series of entities, of any size: zeros, subnormal, at the radius, huge."""
+    codes = np.concatenate([np.arange(entities), rng.integers(0, entities, entities)])
+    size = rng.choice([0.0, 1e-310, 1e-3, 1.0, 2.0, np.nextafter(2.0, 3), 1e9, 1e150], (len(codes), 1))
+    direction = rng.standard_normal((len(codes), dim))
+    direction[::5, 1:] = 0  # along an axis
+    latents = size * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    scale = np.exp(rng.normal(0, rng.choice([0.1, 20]), (len(codes), channels)))
+    location = rng.normal(0, rng.choice([1.0, 1e6]), (len(codes), channels))
+    return {"codes": codes, "latents": latents, "attributes": np.stack([location, scale], axis=-1)}
+
+
+def whole_sums(
+    data: dict[str, np.ndarray], members: np.ndarray, directions: np.ndarray, cells: int
+) -> list[Any]:
+    """Both releases of the entities `members` without noise, as Python's whole numbers."""
+    keep = np.isin(data["codes"], members)
+    codes = np.unique(data["codes"][keep], return_inverse=True)[1]
+    budget = silent(budget_of(clip=2.0))
+    records = contributions.entity_means(data["latents"][keep], codes, 2.0)
+    moments = noisy_moments(records, budget)
+    points = contributions.entity_points(data["latents"][keep], codes, directions, 2.0)
+    values = contributions.attribute_means(data["attributes"][keep], codes, budget.settings)
+    centroids = np.random.default_rng(0).standard_normal((cells, directions.shape[1]))
+    sums = noisy_sums(points, values, contributions.nearest_cells(points, centroids), cells, budget)
+    triangle = moments.products[np.triu_indices(len(moments.points))]
+    first = np.concatenate([[moments.count / contributions.COUNT_WEIGHT], moments.points, triangle])
+    second = np.concatenate([array.ravel() for array in sums.tensors().values()])
+    return [[int(number) for number in array * UNIT] for array in (first, second)]
+
+
+def private_bank(seed: int = 0, n: int = 600, **changes: Any) -> Bank:
+    data = household_data(n=n, groups=3)
+    budget = budget_of(clip=8.0, **({"insecure_seed": seed} | changes))
+    records = contributions.entity_means(data["points"], np.arange(n), budget.radius)
+    values = contributions.attribute_means(data["attributes"], np.arange(n), budget.settings)
+    sums = noisy_sums(records, values, data["groups"], 3, budget)
+    return private_bank_module.make_private_bank(sums, np.ones(2), config.Bank(condition_dim=2), budget, HEAD)

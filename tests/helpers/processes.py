@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+PATIENCE = 900  # seconds: who hangs is cut off, who shares a busy machine is not
+
 
 def unlaunched() -> dict[str, str]:
     """The environment without what a launcher has set in it."""
@@ -18,8 +20,8 @@ def launch(out: Path, *command: str, program: str) -> subprocess.CompletedProces
     """A file by a launcher."""
     return subprocess.run(
         [sys.executable, "-m", *command, program, str(out)],
-        env=unlaunched(),
+        env={**unlaunched(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=PATIENCE,
     )

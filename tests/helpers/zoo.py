@@ -1,6 +1,6 @@
 """Every family of the zoo, small: its settings, networks, batches and trainings."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +134,11 @@ def trained_on(
     rate: float,
     *more: str,
     betas: tuple[float, float] = (0.5, 0.9),
+    until: Callable[[nn.Module], bool] | None = None,
 ) -> nn.Module:
-    """What samples after `steps` of training on one batch."""
+    """Return what samples after `steps` of training on one batch, or as soon as `until` holds for it (asked
+    every 50 steps).
+    """
     settings = small(name, f"train.steps={max(steps, 1)}", *more)
     torch.manual_seed(settings.seed)
     length, channels = batch.series.shape[1:]
@@ -143,6 +146,11 @@ def trained_on(
     objective = play(settings, networks)
     adams = {key: torch.optim.Adam(net.parameters(), rate, betas=betas) for key, net in networks.items()}
     for step in range(steps):
+        if until is not None and step % 50 == 49:
+            if until(models.join_sampler(settings, networks).eval()):
+                break
+            for network in networks.values():
+                network.train()
         now = Batch(batch.series, batch.mask, batch.rows, batch.sample, step)
         for phase in objective.phases:
             if phase.due(step):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
 
 PROMISED = {
@@ -47,7 +48,7 @@ def test_a_benchmark_smokes(name: str) -> None:
         [sys.executable, str(ROOT / "benchmarks" / name), "--smoke"],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=PATIENCE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from distgan.errors import DiskFull, UserError
 from distgan.files import whole_folder
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.processes import unlaunched
+from tests.helpers.processes import PATIENCE, unlaunched
 from tests.helpers.settings import ROOT
 from tests.helpers.small_gan import last, train
 from tests.integration import drill
@@ -111,7 +111,7 @@ def two_processes(folder: Path, timeout: int) -> Iterator[list["subprocess.Popen
         for rank in (0, 1)
     ]
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + PATIENCE
         while not checkpoint.steps(Run(folder).checkpoints("gan")):
             assert time.monotonic() < deadline and all(p.poll() is None for p in processes)
             time.sleep(0.1)
@@ -122,14 +122,12 @@ def two_processes(folder: Path, timeout: int) -> Iterator[list["subprocess.Popen
             process.wait()
 
 
-@pytest.mark.parametrize(("number", "timeout"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 5)])
-def test_a_lost_process_stops_the_other_in_time(tmp_path: Path, number: int, timeout: int) -> None:
-    """A dead one at once, a hung one after the timeout."""
+@pytest.mark.parametrize(("number", "timeout"), [(signal.SIGKILL, 10 * PATIENCE), (signal.SIGSTOP, 8)])
+def test_a_lost_process_stops_the_other(tmp_path: Path, number: int, timeout: int) -> None:
+    """A dead one long before the timeout, a hung one after it."""
     with two_processes(tmp_path, timeout) as (first, second):
         second.send_signal(number)
-        started = time.monotonic()
-        _, words = first.communicate(timeout=60)
-        assert time.monotonic() - started < 30
+        _, words = first.communicate(timeout=PATIENCE)
     ours = [line for line in words.splitlines() if line.startswith("distgan:")]
     assert first.returncode == 8, words[-2000:]
     assert len(ours) == 1 and "process 0 of 2 lost process 1, which died or" in ours[0]
@@ -142,12 +140,12 @@ def test_a_signal_to_the_launcher_saves_everything(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     program = [str(Path(drill.__file__)), "--rank", str(tmp_path), "100000"]
     job = subprocess.Popen([*launcher, *program], env=unlaunched(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not checkpoint.steps(Run(tmp_path).checkpoints("gan")):
         assert time.monotonic() < deadline and job.poll() is None
         time.sleep(0.1)
     job.terminate()
-    _, words = job.communicate(timeout=60)
+    _, words = job.communicate(timeout=PATIENCE)
     assert job.returncode == 1
     assert "by SIGTERM, everything is saved; run the same command again" in words
     saved = checkpoint.load_latest(Run(tmp_path).checkpoints("gan"))
@@ -170,7 +168,7 @@ def test_two_hosts_one_cut_off_and_brought_back(tmp_path: Path) -> None:
     script = Path(drill.__file__).with_name("hosts.sh")
     environment = {**os.environ, "PYTHON": sys.executable}
     command = [str(script), str(tmp_path), "1500", "--cut"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [line for line in done.stdout.splitlines() if line.startswith(("cut", "brought", "done"))] == [
         "cut off",

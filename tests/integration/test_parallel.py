@@ -28,7 +28,7 @@ from distgan.parallel import messages
 from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
-from tests.helpers.processes import launch, unlaunched
+from tests.helpers.processes import PATIENCE, launch, unlaunched
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
 
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
@@ -224,7 +224,7 @@ def test_two_processes_train_as_one(two: Path, alone: Parallel, tmp_path: Path, 
             torch.testing.assert_close(value, weights[1].state[name][key], atol=1e-5, rtol=0)
 
 
-def test_words_between_processes(two: Path) -> None:
+def test_processes_exchange_values_and_errors(two: Path) -> None:
     for rank, words in enumerate(found(two)):
         assert words["world_size"] == 2
         assert words["mean"] == [0.5, 4.0]
@@ -249,7 +249,7 @@ def test_two_processes_of_one_machine_listen_on_loopback_alone(two: Path) -> Non
         assert words["listening"] and set(words["listening"]) == {LOOPBACK}
 
 
-def test_words_are_json_and_never_code(two: Path) -> None:
+def test_messages_are_json_and_never_code(two: Path) -> None:
     first, second = (words["odd"] for words in found(two))
     assert first[:2] == second == [[0.5, {"a": [3, None]}], True]
     assert "Trap cannot be told" in first[2]
@@ -258,7 +258,9 @@ def test_words_are_json_and_never_code(two: Path) -> None:
 @pytest.mark.parametrize(
     "tokens", [("secret", "secret"), pytest.param(("secret", "other"), marks=pytest.mark.slow)]
 )
-def test_processes_without_a_launcher(tmp_path: Path, tokens: tuple[str, str]) -> None:
+def test_processes_without_a_launcher_meet_on_loopback_and_need_one_token(
+    tmp_path: Path, tokens: tuple[str, str]
+) -> None:
     """Rank 0's own store is on loopback, too, and another token is noticed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -279,7 +281,7 @@ def test_processes_without_a_launcher(tmp_path: Path, tokens: tuple[str, str]) -
         )
         for rank, token in enumerate(tokens)
     ]
-    said = [child.communicate(timeout=200)[1] for child in children]
+    said = [child.communicate(timeout=PATIENCE)[1] for child in children]
     if tokens[0] != tokens[1]:
         assert all("has another DISTGAN_TOKEN" in text for text in said)
         return
@@ -347,7 +349,7 @@ print(parallel.world_size, parallel.rank, dist.is_initialized(), torch.get_num_t
 
 def test_a_process_group_that_exists_is_used_and_left_alone(tmp_path: Path) -> None:
     program = [sys.executable, "-c", GROUP, str(tmp_path / "meet")]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == ["1", "0", "True", "1"]
 
 

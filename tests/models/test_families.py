@@ -3,7 +3,10 @@
 import ast
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +122,20 @@ def test_family_of_one_file_is_swept(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(place)
     space = "sweep.space={model.critic_updates: {choice: [2]}}"
     chosen = ["sweep.trials=1", "sweep.scheduler=none", "sweep.confirm=0", "run_dir=sweep", space]
-    assert answer("sweep", "--config", "mine.yaml", *PLAIN, *LENGTHS, *chosen) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "distgan.cli",
+        "sweep",
+        "--config",
+        "mine.yaml",
+        *PLAIN,
+        *LENGTHS,
+        *chosen,
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
     saved = config.load(next(Path("sweep").glob("trials/*/trial.yaml")))
     assert saved.model.name == "own_gan.py" and saved.model.model_dump()["critic_updates"] == 2
 

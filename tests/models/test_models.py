@@ -1,6 +1,4 @@
-"""Networks: shapes at any length, patch and channel count; what the upstream fork claims and does not do
-(one test each).
-"""
+"""Networks: shapes at any length, patch and channel count; what the upstream fork claims and did not do."""
 
 import pytest
 import torch

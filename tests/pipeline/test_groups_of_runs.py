@@ -24,6 +24,7 @@ from distgan.pipeline.training_data import TrainingData
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
+from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT, TINY
 
 CHEAP = ["encoder.steps=3", "data.reduce.factor=12", "encoder.patch=8", "model.patch=8"]
@@ -105,7 +106,9 @@ def test_two_processes_encode_and_cluster_what_one_does(
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
     command = [sys.executable, *launch, *arguments(many_homes, two.folder, "encode,cluster,bank")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     assert "x 2 processes" in two.done("cluster")["summary"]
     np.testing.assert_array_equal(LatentStore.open(one.latents).mean(), LatentStore.open(two.latents).mean())

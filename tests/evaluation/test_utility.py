@@ -1,4 +1,4 @@
-"""Usefulness: forecasters trained on synthetic series and tested on real ones, where the answer is known."""
+"""Utility: forecasters trained on synthetic series and tested on real ones, where the answer is known."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_errors_are_those_of_a_ridge_written_out():
     assert rows[utility.NAIVE]["value"] == 1
 
 
-def test_a_true_sampler_is_as_useful_as_real_series_and_floors_are_not():
+def test_a_true_sampler_is_as_useful_as_real_series_and_baselines_are_not():
     results, rows = found(homes(40, seed=1), homes(20, seed=2), homes(40, seed=3))
     assert abs(results["gaps"]["synthetic - real"]["value"]) < 0.02
     assert rows[utility.SYNTHETIC]["value"] < 0.85

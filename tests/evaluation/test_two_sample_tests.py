@@ -1,4 +1,4 @@
-"""Critics and the floors beside them: classifiers, distances of distributions, TimeGAN's networks."""
+"""Classifier two-sample tests and the baselines beside them, kernel distances, TimeGAN's networks."""
 
 import json
 import math

@@ -1,0 +1,125 @@
+"""Which columns hold the time, and what looks like times."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import config
+from distgan.data.formats.times import (
+    encode_times,
+    find_time_columns,
+    looks_like_times,
+    written_times,
+)
+from distgan.errors import UserError
+from tests.helpers.times import load, same
+
+
+def columns(table: dict, **settings: object) -> list[str]:  # type: ignore[type-arg]
+    return find_time_columns(pd.DataFrame(table), config.Data(**settings), Path("a.csv"))  # type: ignore[arg-type]
+
+
+STAMPS = pd.date_range("2013-01-01", periods=48, freq="h").strftime("%Y-%m-%d %H:%M").tolist()
+
+
+DATES, HOURS = [text[:10] for text in STAMPS], [int(text[11:13]) for text in STAMPS]
+
+
+def test_the_time_column_is_found() -> None:
+    ids, values = ["0012"] * 48, np.arange(48) / 7
+    assert columns({"id": ids, "when": STAMPS, "kwh": values}) == ["when"]
+    assert columns({"kwh": values, "from": [f"{text} - {text}" for text in STAMPS]}) == ["from"]
+    assert columns({"id": ids, "kwh": values, "epoch": 1357000000 + 3600 * np.arange(48)}) == ["epoch"]
+    assert columns({"x": 1357000000 + 3600 * np.arange(48), "kwh": values}) == ["x"]
+    assert columns({"a": [20130101 + day for day in range(28)], "kwh": values[:28]}) == ["a"]
+    assert columns({"joined": ["2012-05-01"] * 48, "when": STAMPS, "kwh": values}) == ["when"]
+    assert columns({"when": pd.to_datetime(STAMPS), "kwh": values}) == ["when"]
+    assert columns({"a": STAMPS, "b": STAMPS, "kwh": values}, columns=config.Columns(time="b")) == ["b"]
+    ignored = config.Columns(ignore=("a",))
+    assert columns({"a": STAMPS, "b": STAMPS, "kwh": values}, columns=ignored) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "message"),
+    [
+        ({"a": [1.5, 2.5], "b": [3, 4]}, {}, "no column reads as times.*data.columns.time"),
+        ({"day": ["2013-01", "2013-02"], "b": [3, 4]}, {}, "'day' names months.*NPY"),
+        ({"time": [41275.5, 41276.5], "b": [3, 4]}, {}, "'time' holds numbers.*data.date_format=excel"),
+        ({"a": STAMPS, "b": STAMPS[::-1]}, {}, "'a' and 'b' both hold times.*data.columns.time.*ignore"),
+        ({"a": STAMPS}, {"columns": config.Columns(time="t")}, "data.columns.time 't' is no column"),
+        ({"a": STAMPS}, {"columns": config.Columns(time=("a", "t"))}, "data.columns.time 't' is no column"),
+        (
+            {"date": DATES, "settlement_period": HOURS, "kwh": HOURS},
+            {},
+            r"no hour|number the periods.*data.date_format=periods:30min|'settlement_period'",
+        ),
+    ],
+)
+def test_no_or_several_time_columns_are_one_line(table: dict, settings: dict, message: str) -> None:  # type: ignore[type-arg]
+    if "settlement_period" in table:
+        table = table | {"settlement_period": np.array(table["settlement_period"]) + 1}
+    with pytest.raises(UserError, match=message):
+        columns(table, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "clock"),
+    [
+        ("time", [f"{hour:02d}:00" for hour in HOURS]),
+        ("Clock Time", [f"{hour}:00-{hour}:59" for hour in HOURS]),
+        ("from", [f"{hour:02d}:00:00" for hour in HOURS]),
+        ("hour", HOURS),
+        ("hour", [float(hour) for hour in HOURS]),
+        ("HOUR_ENDING", [hour + 1 for hour in HOURS]),
+        ("time(local)", [100 * hour for hour in HOURS]),
+        ("hour", [str(hour) for hour in HOURS]),
+        ("time", [f"{hour % 12 or 12}:00 {'AP'[hour // 12]}M" for hour in HOURS]),
+    ],
+)
+@pytest.mark.parametrize("date", ["%Y-%m-%d", "%Y-%m-%d 00:00:00", "%d/%m/%Y", "%Y%m%d"])
+def test_a_date_and_a_clock_column_are_one_time(name: str, clock: list, date: str) -> None:  # type: ignore[type-arg]
+    times = pd.to_datetime(STAMPS)
+    table = pd.DataFrame({name: clock, "date": times.strftime(date), "kwh": np.arange(48) / 7, "x": 1.5})
+    found = find_time_columns(table, config.Data(), Path("a.csv"))
+    assert found == ["date", name]
+    same(load(encode_times(table, found)[1]), times)
+
+
+def test_year_month_and_day_columns_are_one_time() -> None:
+    times = pd.date_range("2013-03-01", periods=700, freq="h")
+    table = pd.DataFrame({"No": np.arange(700), "year": times.year, "month": times.month, "day": times.day})
+    table["hour"], table["PM2.5"] = times.hour, np.arange(700) / 7
+    found = find_time_columns(table, config.Data(), Path("a.csv"))
+    assert found == ["year", "month", "day", "hour"]
+    same(load(encode_times(table, found)[1]), times)
+
+
+def test_empty_times_stay_empty() -> None:
+    days = ["2013-01-01", None, "2013-01-02", "2013-01-01", "2013-01-01"]
+    table = pd.DataFrame({"date": days, "hour": [1.0, 2, 1, None, 1]})
+    places, texts = encode_times(table, ["date", "hour"])
+    assert places.tolist() == [0, -1, 1, -1, 0] and texts == ["2013-01-01 1", "2013-01-02 1"]
+    written = written_times(table.set_index([[5, 6, 7, 8, 9]]), ["date", "hour"])
+    assert written.isna().tolist() == [False, True, False, True, False] and written[7] == "2013-01-02 1"
+
+
+def test_what_looks_like_times() -> None:
+    settings = config.Data()
+    for texts in (STAMPS, ["01/02/2013"], ["1-Jan-13"], ["20130101 0100"], ["2013-01-01T00:00Z"]):
+        assert looks_like_times(pd.Series(texts), settings), texts
+    for values in (
+        ["0012", "0013"],
+        ["MAC000002"],
+        ["12.5", "1.75"],
+        ["12:30", "12:45"],
+        [1.5, 2],
+        [True, False],
+        [],
+    ):
+        assert not looks_like_times(pd.Series(values, dtype=object), settings), values
+    assert looks_like_times(
+        pd.Series([19501, 19502], name="time"), config.Data(date_format="daycode:2009-01-01:30min")
+    )
+    assert looks_like_times(pd.Series(["010113"], name="t"), config.Data(date_format="%d%m%y"))

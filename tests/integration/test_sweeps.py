@@ -1,0 +1,256 @@
+"""Sweeps with Ray that are killed, crash and go on."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from distgan import config
+from distgan.engine import checkpoint
+from distgan.errors import UserError
+from distgan.files import read_json
+from distgan.run import Run
+from distgan.sweep import results, scores
+from tests.helpers.processes import PATIENCE
+from tests.helpers.settings import ROOT
+from tests.helpers.sweeps import RATE, overrides
+
+
+class Sweep:
+    """A sweep as its user calls it, in a process of its own."""
+
+    def __init__(self, homes: Path, folder: Path, space: dict[str, Any], *more: str, **chosen: Any) -> None:
+        folder.mkdir()
+        self.home = folder / "home"
+        path = folder / "sweep.yaml"
+        path.write_text(yaml.safe_dump({"sweep": {"space": space, "confirm": 0, **chosen}}))
+        self.command = [sys.executable, "-m", "distgan.cli", "sweep", "--config", str(path)]
+        self.command += ["--run-dir", str(self.home), *overrides(homes, *more)]
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "Sweep":
+        path = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            self.command,
+            cwd=self.home.parent,
+            env={**os.environ, **path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self
+
+    def end(self) -> str:
+        assert self.process is not None
+        out, _ = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, out[-5000:]
+        return out
+
+    @property
+    def results(self) -> list[results.Result]:
+        chosen = config.load(self.home / "config.yaml")
+        return results.read(Run(self.home), chosen.train.steps)
+
+    def training(self) -> Iterator[tuple[Path, int]]:
+        """Folder and process of every trial that is in the middle of its training, until there are none."""
+        for lock in sorted(self.home.glob("trials/*/.lock")):
+            words = lock.read_text().split()
+            if words and (lock.parent / "gan" / "checkpoints" / "step-5").exists():
+                yield lock.parent, int(words[1])
+
+    def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
+        end = time.monotonic() + seconds
+        while not (found := seen()):
+            assert self.process is not None and self.process.poll() is None, self.end()
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.05)
+        return found
+
+
+def listening(parent: int) -> list[str]:
+    """Addresses at which the process and all that it started listen."""
+    psutil = pytest.importorskip("psutil")
+    family = [psutil.Process(parent), *psutil.Process(parent).children(recursive=True)]
+    found = []
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            found += [c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+    return found
+
+
+def test_two_trials_end_to_end(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    space = {**RATE, "objective.loss": {"choice": ["relativistic", "hinge"]}}
+    run = Sweep(homes_csv, tmp_path / "sweep", space, trials=2, interval=10).start()
+    run.wait_for(lambda: list(run.training()))
+    assert run.process is not None
+    addresses = set(listening(run.process.pid))
+    assert len(addresses) >= 1 and all(ip in ("::1", "::ffff:127.0.0.1", "127.0.0.1") for ip in addresses)
+    temporary = Path(read_json(run.home / "ray" / "temporary.json")["folder"])
+    out = run.end()
+    assert "trial 1" in out and "best      trial" in out
+    assert not temporary.exists()
+    ends = {(found.state, found.step) for found in run.results}
+    assert ("ended", 20) in ends <= {("ended", 20), ("stopped", 10)}  # the second may be the worse one
+    table = pd.read_parquet(run.home / "trials.parquet")
+    assert set(table["step"]) == {10, 20} and {"fidelity", *space} <= set(table.columns)
+    page = (run.home / "sweep.html").read_text()
+    assert page.count("<figure>") == 4 and "http://" not in page.replace("http://www.w3.org", "")
+    assert list(run.home.glob("trials/*/logs/gan/events*")) and list(
+        run.home.glob("trials/*/logs/sweep/events*")
+    )
+    # The best config, trained plainly and from the start, has the best trial's score to the last digit.
+    command = [sys.executable, "-m", "distgan.train", "--config", str(run.home / "best.yaml")]
+    again = subprocess.run(
+        [*command, f"run_dir={tmp_path / 'again'}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    best = results.best(run.results, ["fidelity"], 20).loss("fidelity")
+    assert scores.read_objectives(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
+    # Done is done.
+    assert run.start().end().count("made") == 0
+
+
+JOINS = """
+import os, subprocess, sys
+from pathlib import Path
+from distgan import config
+from distgan.run import Run
+from distgan.sweep import ray_session
+with ray_session.prepare_environment(Run(Path(sys.argv[1])), None) as temporary:
+    import ray
+    from distgan.sweep import ray_backend
+    with ray_backend.start_ray(config.Sweep(), temporary):
+        join = [sys.executable, "-c", f"import ray; ray.init({ray.get_runtime_context().gcs_address!r})"]
+        theirs = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN_PATH"}
+        others = ({"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"})
+        for its in (os.environ, *({**theirs, **other} for other in others)):
+            code = subprocess.run(join, env=its, capture_output=True).returncode
+            print("refused" if code else "joined")
+"""
+
+
+@pytest.mark.slow
+def test_only_who_has_the_token_may_join(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    driver = subprocess.run(  # of its own: ray reads its environment when it is imported
+        [sys.executable, "-c", JOINS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert driver.stdout.split() == ["joined", "refused", "refused"], driver.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_for_what_has_no_value_ends_at_its_first_look(homes_csv: Path, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"trials": 4, "interval": 10, "objectives": ["metrics.nosuchthing"]}
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, **chosen)
+    for _ in range(2):  # the same command again says the same
+        process = run.start().process
+        assert process is not None
+        out, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 2 and "metrics.nosuchthing is not written" in out.splitlines()[-1]
+        assert len(run.results) < 4 and all(found.step <= 10 for found in run.results)
+
+
+@pytest.mark.slow
+def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    run = Sweep(
+        homes_csv, tmp_path / "sweep", RATE, "train.steps=40", trials=3, scheduler="none", retries=1
+    ).start()
+    victim, first = run.wait_for(lambda: list(run.training()))[0]
+    os.kill(first, signal.SIGKILL)
+    _, second = run.wait_for(lambda: [one for one in run.training() if one[0] == victim and one[1] != first])[
+        0
+    ]
+    os.kill(second, signal.SIGKILL)
+    run.wait_for(lambda: any(found.state == "failed" for found in run.results))
+    run.wait_for(lambda: any(found.state == "ended" for found in run.results))
+    done = next(found for found in run.results if found.state == "ended")
+    stood = (done.folder / "done" / "gan.json").stat().st_mtime_ns
+    time.sleep(3)  # of what happened in the last second a killed driver may forget (TUNE_GLOBAL_CHECKPOINT_S)
+    assert run.process is not None
+    run.process.kill()
+    run.process.wait()
+    run.start().end()
+    states = {found.folder.name: (found.state, found.step) for found in run.results}
+    assert states.pop(victim.name)[0] == "failed"
+    assert list(states.values()) == [("ended", 40), ("ended", 40)]
+    assert (done.folder / "done" / "gan.json").stat().st_mtime_ns == stood
+    events = [json.loads(line) for line in (run.home / results.STATES).read_text().splitlines()]
+    assert "retried" in [event["state"] for event in events if event["trial"] == victim.name]
+
+
+@pytest.mark.slow
+def test_weaker_trials_take_over_the_better_ones_training(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    space = {"train.generator_rate": {"loguniform": [1e-6, 1e-2]}}
+    run = Sweep(homes_csv, tmp_path / "sweep", space, trials=3, scheduler="pbt", interval=5).start()
+    run.end()
+    assert [found.step for found in run.results] == [20, 20, 20]
+    names = {found.folder.name for found in run.results}
+    exchanges = [(found, change) for found in run.results for change in found.exchanges]
+    assert exchanges
+    for found, change in exchanges:
+        assert change["of"] in names - {found.folder.name}
+        # What it had trained after that step itself is gone; what it scores later, it has trained since.
+        assert [look.step for look in found.looks] == sorted({look.step for look in found.looks})
+
+
+@pytest.mark.slow
+def test_two_objectives_by_tpe_give_a_front_and_fresh_seeds(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    chosen = {"objectives": ["fidelity", "spectrum"], "searcher": "tpe", "scheduler": "none"}
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, "train.steps=5", trials=3, **chosen)
+    run.command.append("sweep.confirm=1")
+    out = run.start().end()
+    assert "front     trials" in out
+    assert "best      spectrum on fresh seeds" in out and "default   fidelity on fresh seeds" in out
+    assert [found.state for found in run.results] == ["ended"] * 3
+    seeds = {config.load(path).seed for path in run.home.glob("confirm/*/config.yaml")}
+    assert seeds == {1} and len(list(run.home.glob("confirm/*/report.json"))) == 2
+
+
+@pytest.mark.slow
+def test_a_trial_of_two_workers_is_one_training(homes_csv: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    workers = {"workers": 2, "cpus": 1}
+    space = {"train.generator_rate": {"choice": [1e-3]}}
+    run = Sweep(homes_csv, tmp_path / "two", space, "train.steps=6", trials=1, interval=3, resources=workers)
+    run.start().end()
+    (found,) = run.results
+    assert [look.step for look in found.looks] == [3, 6]
+    saved = checkpoint.load(Run(found.folder).checkpoints("gan"), 6)
+    assert saved.facts["world_size"] == 2
+
+
+def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
+    pytest.importorskip("ray")
+    from distgan.sweep import ray_backend
+
+    with pytest.raises(UserError, match=r"a trial needs 64 x 4 CPUs and 0 GPUs, but Ray has 2 and 0"):
+        ray_backend.refuse_too_large(
+            config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0}
+        )
+    pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
+    with pytest.raises(UserError, match=r"runs all 4 trials at once, but only 2 fit"):
+        ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
+    assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
+    assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

@@ -1,0 +1,161 @@
+"""What a run refuses, in one line, with the exit code of its kind and nothing half-written."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distgan import config
+from distgan.data.store.reader import Store
+from distgan.engine.telemetry import Telemetry
+from distgan.errors import DiskFull
+from distgan.parallel.processes import Parallel
+from distgan.run import Run
+from distgan.train import main
+from tests.helpers.runs import arguments, copy
+
+
+def test_batches_are_checked_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuts = ["engine.micro_batch=5", "encoder.batch_size=10", "train.batch_size=8"]
+    unread = tmp_path / "unread.csv"
+    unread.write_text("no series")
+    assert main(arguments(unread, tmp_path / "run", *cuts)) == 2
+    assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
+    assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
+    assert "timegan looks at the whole batch" in capsys.readouterr().err
+    assert main(["--run-dir", str(tmp_path / "run"), "objective.moments=1", "engine.micro_batch=16"]) == 2
+    assert "objective.moments looks at the whole batch" in capsys.readouterr().err
+
+
+def test_a_folder_of_another_config_is_refused(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy(run, tmp_path / "run")
+    assert main(arguments(homes_csv, mine.folder, "encoder.latent_dim=5")) == 2
+    message = capsys.readouterr().err
+    assert "encoder.latent_dim was 4, now 5" in message and message.count("\n") == 1
+
+
+def test_settings_of_stages_still_to_come_may_change(homes_csv: Path, tmp_path: Path) -> None:
+    """A mistake in a later stage does not cost the earlier ones."""
+    stages = ["--stages", "prepare,encoder,encode,cluster"]
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=100", *stages)) == 2
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=2", *stages)) == 0
+    assert main(arguments(homes_csv, tmp_path / "run", "clusters.count=1", *stages)) == 2
+
+
+def test_a_folder_in_use_is_refused(
+    run: Run, homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = copy(run, tmp_path / "run")
+    with mine.lock():
+        assert main(arguments(homes_csv, mine.folder)) == 2
+    assert "in use by process" in capsys.readouterr().err
+
+
+def test_a_stage_without_its_input_names_the_stage_to_run(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", "--stages", "gan")) == 2
+    assert "--stages prepare" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", "--dry-run")) == 0
+    told = capsys.readouterr().out
+    assert "43 series to train on" in told and "parameters for 20 steps" in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["data.source=nowhere.csv"], "nowhere.csv"),
+        (["encoder.patch=400"], "336 steps, fewer than encoder.patch 400"),
+        (["bank.min_members=50"], "43"),
+        (["train.batch_size=0"], "train.batch_size"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_half_written(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: list[str], words: str
+) -> None:
+    assert main(arguments(homes_csv, tmp_path / "run", *change)) == 2
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1, message
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_place_that_cannot_be_written_is_one_line(
+    homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(arguments(homes_csv, tmp_path / "file" / "run")) == 2
+    message = capsys.readouterr().err
+    assert "cannot write" in message and message.count("\n") == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 1 MiB; needs the right to mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_ends_with_7_and_what_was_whole_stays(
+    homes_csv: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(homes_csv, small_disk / "run")) == 7
+    message = capsys.readouterr().err
+    assert "disk full" in message and message.count("\n") == 1
+    run = Run(small_disk / "run")
+    assert run.done("prepare") is None or Store.open(run.series).num_series == 60
+
+
+def test_a_disk_that_fills_while_training_is_one_line(small_disk: Path) -> None:
+    """Metrics, TensorBoard's events and the end: none of them ends in a thread or hides the error."""
+    told = Telemetry(Run(small_disk), "gan", Parallel(config.Engine()), step=0, steps=9, batch_size=1)
+    told.add({"g/loss": torch.ones(())})
+    told.report(1)
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "rest").write_bytes(bytes(2**20))
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        for step in range(2, 400):
+            told.add({"g/loss": torch.ones(())})
+            told.report(step)
+    with pytest.raises(DiskFull, match="disk full while writing"):
+        told.close()
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["data.scaling.method=minmax"], ["data.scaling.transform=log1p", "data.windows.length=96"]]
+)
+def test_a_lower_bound_above_training_values_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    """As generated series would be cut off there; rounding, also to float16, is no such value."""
+    values = 0.1 + np.random.default_rng(0).gamma(2, size=(60, 336)).round(2)
+    values[:, 7] = 0.1  # 0.09998 as float16
+    values[0, 50] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    folder = Run(tmp_path / "run")
+    command = arguments(tmp_path / "a.npy", folder.folder, "--stages", "prepare", "data.reduce.factor=1")
+    command += ["data.store.dtype=float16", *more]
+    assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
+    told = capsys.readouterr().err
+    assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in told
+    assert told.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
+    assert main([*command, "data.bounds.upper=3"]) == 2
+    assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
+    assert main([*command, "data.bounds.integer=true"]) == 2
+    assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
+    assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
+    assert folder.done("prepare")

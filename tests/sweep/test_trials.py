@@ -1,0 +1,136 @@
+"""Trials without Ray: shared stages, exact exchange of weights, divergence."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distgan import config
+from distgan.engine import checkpoint
+from distgan.errors import UserError
+from distgan.files import read_json
+from distgan.run import Run
+from distgan.sweep import results, runner, trial
+from distgan.sweep.trial import Trial
+from tests.helpers.sweeps import RATE, overrides, settings
+
+
+@pytest.fixture(scope="module")
+def shared(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[config.Config, Path]:
+    """Settings of a sweep and its home, whose shared stages are made."""
+    home = tmp_path_factory.mktemp("sweep") / "home"
+    home.mkdir()
+    chosen = settings(
+        home, RATE, *overrides(homes_csv, "train.steps=6", "train.max_skips=2", f"run_dir={home}"), interval=3
+    )
+    runner.make_shared(chosen, home / "shared")
+    return chosen, home
+
+
+def begin(shared: tuple[config.Config, Path], name: str, rate: float) -> Trial:
+    chosen, home = shared
+    values = {"train.generator_rate": rate}
+    (home / "trials" / name).mkdir(parents=True)
+    found = Trial(home / "trials" / name)
+    found.open(chosen.with_values(values), values, Run(home / "shared"))
+    return found
+
+
+def weights(found: Trial, step: int) -> dict[str, dict[str, Any]]:
+    return checkpoint.load(found.run.checkpoints("gan"), step).state
+
+
+def same(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[file].keys() == other[file].keys()
+        and all(one[file][name].equal(other[file][name]) for name in one[file])
+        for file in one
+    )
+
+
+def test_trials_share_stages_and_are_evaluated_twice_as_one_run_would_be(
+    shared: tuple[config.Config, Path],
+) -> None:
+    home = shared[1]
+    whole, parts = begin(shared, "whole", 1e-3), begin(shared, "parts", 1e-3)
+    assert parts.run.series.is_symlink() and parts.run.series.samefile(home / "shared" / "series.zarr")
+    looks = list(trial.continue_trial(parts, [3, 6], ["fidelity"]))
+    assert [look.step for look in looks] == [3, 6]
+    assert looks[1].scores == next(trial.continue_trial(whole, [6], ["fidelity"])).scores
+    assert same(weights(whole, 6), weights(parts, 6))
+    assert read_json(parts.run.record("prepare")) == read_json(home / "shared" / "done" / "prepare.json")
+    # Again: what was looked at is told from the record, with nothing trained.
+    written = parts.run.record("gan").stat().st_mtime_ns
+    assert list(trial.continue_trial(parts, [3, 6], ["fidelity"])) == looks
+    assert parts.run.record("gan").stat().st_mtime_ns == written
+
+
+def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
+    shared: tuple[config.Config, Path], tmp_path: Path
+) -> None:
+    chosen = shared[0]
+    donor, taker = begin(shared, "donor", 1e-3), begin(shared, "taker", 2e-4)
+    list(trial.continue_trial(donor, [3], ["fidelity"]))
+    list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
+    given = weights(donor, 3)
+    trial.offer_checkpoint(donor, 3, tmp_path)
+    values = {"train.generator_rate": 5e-4}
+    own = chosen.with_values(values)
+    trial.take_over_checkpoint(taker, own, values, tmp_path)
+    # Weights of both networks, their optimisers' moments, the average: every bit.
+    assert {"generator", "generator.optimiser", "generator.average"} <= given.keys()
+    assert {"discriminator", "discriminator.optimiser"} <= given.keys()
+    assert checkpoint.steps(taker.run.checkpoints("gan")) == [3]
+    assert same(weights(taker, 3), given)
+    assert checkpoint.load(taker.run.checkpoints("gan"), 3).facts["identity"] == own.identity
+    assert [look.step for look in taker.looks] == [3]
+    assert taker.record["exchanges"] == [{"step": 3, "of": "donor", "values": values}]
+    list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
+    assert (
+        taker.settings.train.generator_rate == 5e-4
+        and checkpoint.steps(taker.run.checkpoints("gan"))[-1] == 6
+    )
+    assert not same(weights(taker, 6), given)
+    # A donor that is ahead: there is nothing to look at in between.
+    late = begin(shared, "late", 1e-4)
+    trial.offer_checkpoint(taker, 6, tmp_path / "ahead")
+    trial.take_over_checkpoint(late, own, values, tmp_path / "ahead")
+    assert [look.step for look in trial.continue_trial(late, [3, 6], ["fidelity"])] == [6]
+    # Its own newest state changes nothing; a damaged offer is refused.
+    trial.offer_checkpoint(taker, 6, tmp_path / "own")
+    trial.take_over_checkpoint(taker, own, values, tmp_path / "own")
+    assert [look.step for look in taker.looks] == [3, 6]
+    file = next((tmp_path / "step-3").glob("generator.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="does not match its checksum"):
+        trial.take_over_checkpoint(taker, own, values, tmp_path)
+
+
+def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Path]) -> None:
+    lost = begin(shared, "lost", 1e30)
+    (look,) = trial.continue_trial(lost, [3, 6], ["fidelity"])
+    assert look.lost and "not finite" in look.gate
+    assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [look]
+
+
+def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:
+    home = shared[1]
+    for name in ("channels", "metrics.nosuchthing"):
+        found = begin(shared, name, 1e-3)
+        (look,) = trial.continue_trial(found, [3, 6], [name])
+        assert look.hopeless and look.lost
+        with pytest.raises(UserError, match=f"objectives {name} .*; start again in a new run_dir=PATH"):
+            results.refuse_hopeless(Run(home), 6)
+        shutil.rmtree(found.run.folder)
+    results.refuse_hopeless(Run(home), 6)
+
+
+def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config, Path]) -> None:
+    chosen, home = shared
+    runner.claim_folder(chosen, Run(home))
+    free = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"retries": 5})})
+    runner.claim_folder(free, Run(home))
+    other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"trials": 5})})
+    with pytest.raises(UserError, match=r"to another sweep \(sweep\.trials was 12, now 5"):
+        runner.claim_folder(other, Run(home))

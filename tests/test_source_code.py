@@ -1,0 +1,66 @@
+"""What no module may do: text by the locale's encoding, and data that is executed when it is read."""
+
+import ast
+from pathlib import Path
+
+from tests.helpers.settings import ROOT
+
+
+def _text_io_without_encoding(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if any(word.arg in ("encoding", "opener") for word in node.keywords):
+            continue
+        strings = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+        binary = any(isinstance(text, str) and "b" in text and len(text) <= 3 for text in strings)
+        own_function = isinstance(node.func, ast.Name) and name in ("read_text", "write_text")
+        text_files = name == "open" and isinstance(node.func, ast.Name) and not binary
+        methods = name in ("read_text", "write_text", "fdopen", "NamedTemporaryFile", "TextIOWrapper")
+        default_binary = name == "NamedTemporaryFile" and not strings
+        runs = name in ("run", "Popen", "check_output")
+        shell = runs and any(word.arg in ("text", "universal_newlines") for word in node.keywords)
+        if text_files or (methods and not own_function and not default_binary and not binary) or shell:
+            found.append(f"{path.name}:{node.lineno} {name}")
+    return found
+
+
+def test_no_text_is_read_or_written_by_the_locale() -> None:
+    assert [w for path in (ROOT / "distgan").rglob("*.py") for w in _text_io_without_encoding(path)] == []
+
+
+def test_text_without_an_encoding_is_noticed(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text(
+        "open('a')\nopen('a', 'w')\np.read_text()\nopen('a', 'rb')\np.write_text('', encoding='utf-8')"
+    )
+    assert len(_text_io_without_encoding(bad)) == 3
+
+
+RUNS_CODE = {"pickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}  # when it reads data
+
+
+OBJECTS = (
+    "broadcast_object_list",
+    "all_gather_object",
+    "gather_object",
+    "scatter_object_list",
+    "send_object_list",
+)
+
+
+def test_nothing_unpickles() -> None:
+    for path in (ROOT / "distgan").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not RUNS_CODE & {name.split(".")[0] for name in names}, path
+            if isinstance(node, ast.Attribute):
+                assert node.attr not in OBJECTS, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "load":
+                assert not any(word.arg == "allow_pickle" and word.value.value for word in node.keywords), (
+                    path
+                )
+                assert ast.unparse(node.func) != "torch.load", f"{path}:{node.lineno}"
