@@ -38,7 +38,7 @@ def test_a_delta_that_gives_somebody_away_is_refused() -> None:
 def test_no_group_of_the_minimum_size_is_refused() -> None:
     sums = Sums(np.array([3.0, -2.0]), np.zeros((2, 2)), np.zeros((2, 4)))
     with pytest.raises(
-        UserError, match="the largest of 2 groups has 3 entities, below the minimum group size of 21"
+        UserError, match="largest of 2 groups has 3 entities, below the minimum group size of 21"
     ):
         private_bank_module.make_private_bank(
             sums, np.ones(2), config.Bank(condition_dim=2), budget_of(), HEAD

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from distgan import errors
+from distgan import cli, errors
 from tests.helpers.settings import ROOT
 
 HEAVY = {"torch", "pandas", "sklearn", "matplotlib", "ray", "zarr", "scipy", "pyarrow", "faiss", "accelerate"}
