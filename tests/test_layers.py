@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"config", "errors", "files", "csvtext", "rng", "run", "progress", "preflight", "arguments"},
+    {
+        "config",
+        "errors",
+        "files",
+        "csvtext",
+        "rng",
+        "run",
+        "progress",
+        "preflight",
+        "arguments",
+        "command_line",
+    },
     {"data", "anonymity", "parallel"},
     {"objectives"},
     {"models", "evaluation"},
@@ -22,7 +33,18 @@ LAYERS = [
     {"cli"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}
-GROUND_ORDER = ["errors", "files", "csvtext", "rng", "progress", "run", "config", "preflight", "arguments"]
+GROUND_ORDER = [
+    "errors",
+    "files",
+    "csvtext",
+    "rng",
+    "progress",
+    "run",
+    "config",
+    "preflight",
+    "arguments",
+    "command_line",
+]
 HOMES = {
     "yaml": {"config.loading", "config.schema"},
     "zarr": {"data.store.format", "data.store.reader", "data.store.writer", "data.formats.zarrs"},

@@ -53,7 +53,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             progress.advance(last - first)
     parallel.barrier()
     place = parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
-    went_on = f"; {kept} of {len(shards)} shards were there already" if kept else ""
+    went_on = f"; {kept} of {len(shards)} shards were done before" if kept else ""
     return {"summary": f"{chosen.count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
 
 
