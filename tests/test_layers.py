@@ -78,6 +78,7 @@ FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache ho
     "anonymity.manifest",  # the bank
     "anonymity.dp.ledger",  # beside the drawn sums
     "data.ingest_cache",
+    "data.store.staging",  # of an unfinished store
     "data.formats.containers",  # of what was unpacked
     "data.formats.auckland",  # of an installed package
     "arguments",  # of a page in the working folder
