@@ -1,6 +1,7 @@
 """What reading a table costs for each reading, beside another checkout of this repository.
 
     python benchmarks/ingest.py --against ../before     # A B A B; ratios of CPU time, lower is better
+    python benchmarks/ingest.py --survey                # with and without the look for what is suspicious
     python benchmarks/ingest.py --smoke                 # this checkout alone, small tables
 
 Tables of random load-like readings, wide and long, as CSV and Parquet. Each is read in a process of its own;
@@ -33,7 +34,8 @@ import pandas, pyarrow.parquet
 ingest.read(config.Data(source=sys.argv[2]))
 with tempfile.TemporaryDirectory() as place:
     wall, cpu = time.perf_counter(), time.process_time()
-    found = ingest.opened(config.Data(source=sys.argv[1]), Path(place) / "work")
+    how = {"survey": True} if sys.argv[3] == "survey" else {}
+    found = ingest.opened(config.Data(source=sys.argv[1]), Path(place) / "work", **how)
     total = sum(float(found.rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
     print(time.perf_counter() - wall, time.process_time() - cpu, total)
 """
@@ -50,21 +52,29 @@ def write_tables(folder: Path, homes: int, hours: int) -> dict[str, Path]:
     by_time = long.sort_values("time", kind="stable")
     found = {
         name: folder / name
-        for name in ("wide.csv", "long.csv", "by_time.csv", "wide.parquet", "long.parquet")
+        for name in ("wide.csv", "long.csv", "by_time.csv", "wide.parquet", "long.parquet", "series.npy")
     }
     wide.to_csv(found["wide.csv"])
     long.to_csv(found["long.csv"], index=False)
     by_time.to_csv(found["by_time.csv"], index=False)
     wide.to_parquet(found["wide.parquet"], row_group_size=max(100, hours // 8))
     long.to_parquet(found["long.parquet"], index=False, row_group_size=1 << 18)
+    np.save(found["series.npy"], wide.to_numpy(np.float32).T)
     wide.iloc[:48, :3].to_csv(folder / "warm.csv")
     return found
 
 
-def measure(tree: Path, table: Path) -> tuple[float, float, float]:
+def measure(tree: Path, table: Path, survey: bool = False) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds and a sum of values of one reading."""
     environment = os.environ | {"PYTHONPATH": str(tree)}
-    command = [sys.executable, "-c", CHILD, str(table), str(table.parent / "warm.csv")]
+    command = [
+        sys.executable,
+        "-c",
+        CHILD,
+        str(table),
+        str(table.parent / "warm.csv"),
+        "survey" if survey else "",
+    ]
     done = subprocess.run(command, env=environment, cwd=tree, capture_output=True, text=True, check=True)
     wall, cpu, total = map(float, done.stdout.split()[-3:])
     return wall, cpu, total
@@ -75,6 +85,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--survey", action="store_true", help="compare with and without suspicions")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--homes", type=int, default=1000)
     parser.add_argument("--hours", type=int, default=8760)
@@ -83,6 +94,7 @@ def main() -> None:
     if options.smoke:
         options.homes, options.hours, options.pairs = 20, 240, 1
     trees = {"here": HERE} | ({"before": options.against.resolve()} if options.against else {})
+    trees |= {"before": HERE} if options.survey else {}
     report: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
         for name, table in write_tables(Path(folder), options.homes, options.hours).items():
@@ -90,7 +102,7 @@ def main() -> None:
             totals = set()
             for _ in range(options.pairs):
                 for tree, path in trees.items():
-                    _, cpu, total = measure(path, table)
+                    _, cpu, total = measure(path, table, options.survey and tree == "here")
                     seconds[tree].append(cpu)
                     totals.add(round(total, 1))
             assert len(totals) == 1, f"{name}: the checkouts read different values: {totals}"

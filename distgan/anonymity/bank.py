@@ -128,8 +128,8 @@ class Bank:
         """
         shape = self.attributes_mean.shape[1:]
         normal = np.empty((len(groups), *shape))
-        for group in np.unique(groups):
-            inside = np.flatnonzero(groups == group)
+        order = np.argsort(groups, kind="stable")
+        for inside in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
             cells = np.argsort(rng.random((len(inside), *shape)), axis=0)
             normal[inside] = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / len(inside))
         return self.attributes(groups, normal)

@@ -1,5 +1,7 @@
 """Pairs of series that may be near copies: shared windows at one lag, and spectra."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import fft
 from scipy.ndimage import maximum_filter1d
@@ -27,17 +29,20 @@ from distgan.anonymity.copy_pairs import (
 )
 from distgan.rng import keyed_generator
 
+FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
+
 
 def find_by_windows(population: Population) -> Candidates:
-    """Candidates that share windows around local maxima at one lag."""
+    """Candidates that share windows around local extrema at one lag, in one direction of time."""
     size, length = population.size, population.length
     radius = max(4, length // 128)
     most = int(np.clip(MOST_WINDOWS // (size * population.channels), 4, MOST_ANCHORS))
     keys = []
     for channel in range(population.channels):
-        rows, times, numbers = describe_windows(population, channel, radius, most)
-        if len(rows) < 2:
+        windows = describe_windows(population, channel, radius, most)
+        if len(windows.rows) < 2:
             continue
+        rows, times, numbers = windows.rows, windows.times, windows.numbers
         distances, places = faiss_backend.find_neighbours(numbers, NEIGHBOURS, population.seed)
         lengths = np.einsum("nd,nd->n", numbers, numbers)[:, None]
         alike = (distances <= LIKENESS * lengths) & (places >= 0)
@@ -46,29 +51,34 @@ def find_by_windows(population: Population) -> Candidates:
         here, there = here[apart], there[apart]
         swap = rows[here] > rows[there]
         here, there = np.where(swap, there, here), np.where(swap, here, there)
-        lag = times[there] - times[here]
-        keys.append((rows[here] * size + rows[there]) * 2 * length + lag + length)
+        reverse = windows.reverse[here] != windows.reverse[there]
+        lag = times[there] + np.where(reverse, times[here], length - times[here])
+        keys.append(((rows[here] * size + rows[there]) * 2 + reverse) * 2 * length + lag)
     return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius)
 
 
 def most_met(keys: Array, size: int, length: int, radius: int) -> Candidates:
     """For each series the `CANDIDATES` pairs and lags that were met most often.
 
-    Noise moves a maximum by a step or two, so lags within a quarter of the window's radius count together.
+    Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
+
+    Args:
+        keys: pair, direction and lag of each meeting, as one number; lags of the same direction are raised
+            by the length.
     """
     pairs, lag = np.divmod(keys, 2 * length)
     coarse, counts, index = _count(pairs * 2 * length + lag // max(1, radius // 4))
     lags = np.zeros(len(coarse))
-    np.add.at(lags, index, lag - length)
-    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64)
-    pairs = coarse // (2 * length)
+    np.add.at(lags, index, lag)
+    pairs, reverse = np.divmod(coarse // (2 * length), 2)
+    lags = np.rint(lags / np.maximum(counts, 1)).astype(np.int64) - np.where(reverse, 0, length)
     first, second = np.divmod(pairs, size)
     keep = np.zeros(len(pairs), bool)
     for side in (first, second):
         order = np.lexsort((-counts, side))
         rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
         keep[order[rank < CANDIDATES]] = True
-    return Candidates(first[keep], second[keep], lags[keep], np.zeros(int(keep.sum()), bool))
+    return Candidates(first[keep], second[keep], lags[keep], reverse[keep].astype(bool))
 
 
 def _count(keys: Array) -> tuple[Array, Array, Array]:
@@ -76,44 +86,76 @@ def _count(keys: Array) -> tuple[Array, Array, Array]:
     return unique, counts, index
 
 
-def describe_windows(
-    population: Population, channel: int, radius: int, most: int
-) -> tuple[Array, Array, Array]:
-    """Windows of one channel around its local maxima: row [m], time of the maximum [m], numbers [m, 32]."""
-    rows, times, numbers = [], [], []
+@dataclass(frozen=True)
+class Windows:
+    """Windows around extrema: row [m], time of the extremum [m], whether it was turned round in time [m],
+    numbers [m, 32].
+    """
+
+    rows: Array
+    times: Array
+    reverse: Array
+    numbers: Array
+
+
+def describe_windows(population: Population, channel: int, radius: int, most: int) -> Windows:
+    """Windows of one channel around its most outstanding local extrema, `most` of a series.
+
+    A minimum is described upside down, and a window with more in its first half from its end, so that copies
+    of any sign and direction have the same numbers.
+    """
+    found = []
     for first, values in population.blocks():
-        filled = held(values[..., channel])
-        places, at = local_maxima(filled, np.isnan(values[..., channel]), radius)
-        windows = filled[places[:, None], at[:, None] + np.arange(-2 * radius, 2 * radius)]
-        shapes, height = standardise(windows, 2 * radius)
+        filled, missing = held(values[..., channel]), np.isnan(values[..., channel])
+        filled = filled - filled.mean(axis=1, keepdims=True)
+        sides = [find_maxima(sign * filled, missing, radius) for sign in (1, -1)]
+        places, at, height = (np.concatenate(part) for part in zip(*sides))
+        sign = np.repeat(np.array([1, -1], np.float32), [len(side[0]) for side in sides])
         order = np.lexsort((-height, places))
         rank = np.arange(len(order)) - np.searchsorted(places[order], places[order])
         chosen = order[(rank < most) & (height[order] > 0)]
-        rows.append(places[chosen] + first)
-        times.append(at[chosen])
-        numbers.append(shorten(shapes[chosen]))
-    return np.concatenate(rows), np.concatenate(times), np.concatenate(numbers)
+        places, at, sign = places[chosen], at[chosen], sign[chosen, None]
+        shapes = standardise(
+            sign * filled[places[:, None], at[:, None] + np.arange(-2 * radius, 2 * radius + 1)]
+        )
+        reverse = shapes @ np.arange(-2 * radius, 2 * radius + 1, dtype=np.float32) < 0
+        shapes[reverse] = shapes[reverse, ::-1]
+        found.append((places + first, at, reverse, shorten(shapes)))
+    return Windows(*(np.concatenate(part) for part in zip(*found)))
 
 
-def local_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array]:
-    """Rows and times of values that none within the radius exceeds, whose window is inside and measured."""
+def find_maxima(values: Array, missing: Array, radius: int) -> tuple[Array, Array, Array]:
+    """Rows and times of values that none within the radius exceeds, whose window is inside and measured; and
+    how far each stands above its window's mean, in deviations, 0 in a flat one.
+    """
+    steps = 4 * radius + 1
     peak = values >= maximum_filter1d(values, 2 * radius + 1, axis=1, mode="nearest")
     peak[:, 1:] &= values[:, 1:] > values[:, :-1]  # the first of equals
     peak[:, : 2 * radius] = False
     peak[:, max(0, values.shape[1] - 2 * radius) :] = False
     rows, times = np.nonzero(peak)
-    gaps = np.concatenate([np.zeros((len(values), 1), np.int64), np.cumsum(missing, axis=1)], axis=1)
-    known = gaps[rows, times + 2 * radius] - gaps[rows, times - 2 * radius] <= radius // 2
-    return rows[known], times[known]
+    first, last = times - 2 * radius, times + 2 * radius + 1
+
+    def sum_windows(each: Array) -> Array:
+        total = np.zeros((len(each), each.shape[1] + 1))
+        np.cumsum(each, axis=1, out=total[:, 1:])
+        return total[rows, last] - total[rows, first]
+
+    known = sum_windows(missing) <= radius // 2
+    mean = sum_windows(values) / steps
+    deviation = np.sqrt(np.maximum(sum_windows(np.square(values, dtype=np.float64)) / steps - mean**2, 0))
+    largest = np.abs(values).max(axis=1, initial=0)[rows]
+    varies = deviation > FLAT * largest
+    height = np.where(varies, (values[rows, times] - mean) / np.where(varies, deviation, 1), 0)
+    return rows[known], times[known], height[known]
 
 
-def standardise(windows: Array, centre: int) -> tuple[Array, Array]:
-    """Windows [m, W] of mean 0 and deviation 1, and their height at the centre (0 for flat ones)."""
+def standardise(windows: Array) -> Array:
+    """Windows [m, W] of mean 0 and deviation 1; flat ones of 0."""
     centred = windows - windows.mean(axis=1, keepdims=True)
     deviation = centred.std(axis=1, keepdims=True)
-    varies = deviation > 1e-5 * np.abs(windows).max(axis=1, keepdims=True, initial=0)
-    shapes = np.where(varies, centred / np.where(varies, deviation, 1), 0)
-    return shapes, shapes[:, centre]
+    varies = deviation > FLAT * np.abs(windows).max(axis=1, keepdims=True, initial=0)
+    return np.where(varies, centred / np.where(varies, deviation, 1), 0)
 
 
 def shorten(shapes: Array) -> Array:

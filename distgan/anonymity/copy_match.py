@@ -14,13 +14,17 @@ from distgan.anonymity.copy_pairs import (
     HOPELESS,
     LEAST_BLOCK,
     LEAST_DEGREES,
+    LEAST_STEPS,
     MATCHED,
+    MAX_ELSEWHERE,
     MAX_OWN_RESIDUAL,
     MAX_RESIDUAL,
+    MAX_WHITE_RESIDUAL,
     MOST_BLOCKS,
     MOST_NET,
     NET_VALUES,
     PER_COMPONENT,
+    STRIKING,
     Array,
     Candidates,
     Population,
@@ -91,7 +95,7 @@ def confirm(population: Population, common: Common, candidates: Candidates) -> A
     first, second = (population.read(rows) for rows in (candidates.first, candidates.second))
     aligned = align(second, candidates)
     matched = Match.fit(first, aligned)
-    likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_RESIDUAL))
+    likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_WHITE_RESIDUAL))
     found = np.zeros(len(first), bool)
     if len(likely):
         part = matched.take(likely)
@@ -100,7 +104,21 @@ def confirm(population: Population, common: Common, candidates: Candidates) -> A
         whole, own = (align(each, candidates, likely) for each in parts[1])
         parts[1] = (whole, own)
         pairs = 2 * np.log10(population.size) + np.log10(population.length)
-        found[likely] = part.share_of_channels(part.tells(parts, pairs))
+        measured = ~np.isnan(first[likely]) & ~np.isnan(aligned[likely])
+        fitted = part.fit_line(parts[0][0], whole, measured)
+        close = (part.residual <= MAX_RESIDUAL) | part.leaves_white_noise(fitted[1], measured)
+        varying = measured & (varies_step_by_step(first[likely]) | varies_step_by_step(aligned[likely]))
+        holds = part.tells(parts, pairs) & part.shows_elsewhere((parts[0][1], own), fitted, varying)
+        found[likely] = part.share_of_channels(close & holds)
+    return found
+
+
+def varies_step_by_step(values: Array) -> Array:
+    """Steps whose value is not that of the step before or after: [n, L, C] bool; False where missing."""
+    differs = values[:, 1:] != values[:, :-1]
+    found = ~np.isnan(values)
+    found[:, 1:] &= differs
+    found[:, :-1] &= differs
     return found
 
 
@@ -188,11 +206,56 @@ class Match:
         beyond = log_pairs + degrees / 2 * np.log10(np.maximum(4 * relative, EQUAL)) < np.log10(CHANCE)
         return (relative <= MAX_OWN_RESIDUAL) & (degrees >= LEAST_DEGREES) & beyond
 
+    def fit_line(self, first: Array, second: Array, measured: Array) -> tuple[Array, Array]:
+        """Slope of the second on the first over the chosen steps, [P, 1, C], and what it leaves, 0 elsewhere:
+        [P, L, C].
+        """
+        a, b = (remove_mean(each, measured & self.steps) for each in (first, second))
+        slope = (a * b).sum(axis=1, keepdims=True) / np.maximum((a * a).sum(axis=1, keepdims=True), 1e-300)
+        return slope, b - slope * a
+
+    def leaves_white_noise(self, left: Array, measured: Array) -> Array:
+        """Whether a residual [P, L, C] is uncorrelated from step to step: [P, C] bool.
+
+        Up to twice the error of a correlation, or a tenth.
+        """
+        together = (measured & self.steps)[:, 1:] & (measured & self.steps)[:, :-1]
+        products = (left[:, 1:] * left[:, :-1] * together).sum(axis=1)
+        memory = products / np.maximum(np.square(left).sum(axis=1), 1e-300)
+        return np.abs(memory) <= np.maximum(0.1, 2 / np.sqrt(np.maximum(together.sum(axis=1), 1)))
+
+    def shows_elsewhere(self, owns: Sequence[Array], fitted: tuple[Array, Array], varying: Array) -> Array:
+        """Whether the fit explains a part of the series' own parts without the most striking steps, too: [P,
+        C] bool.
+
+        Args:
+            owns: the own part of either series, aligned, [P, L, C] each.
+            fitted: as `fit_line` returns it.
+            varying: [P, L, C] the measured steps that are no part of a run of one value.
+        """
+        usable = self.steps & varying
+        slope, left = fitted
+        owns = [scale * remove_mean(own, usable) for scale, own in zip((slope, 1), owns)]
+        sizes = [np.abs(own) / np.maximum(own.std(axis=1, keepdims=True), 1e-30) for own in owns]
+        striking = np.where(usable, np.maximum(*sizes), np.nan)
+        number = usable.sum(axis=1, keepdims=True)
+        place = np.maximum(np.floor((1 - STRIKING) * number).astype(np.int64) - 1, 0)
+        edge = np.take_along_axis(np.sort(striking, axis=1), place, axis=1)  # missing ones last
+        rest = usable & (striking <= edge)
+        energy = np.minimum(*(np.square(remove_mean(own, rest)).sum(axis=1) for own in owns))
+        unexplained = np.square(remove_mean(left, rest)).sum(axis=1)
+        return (rest.sum(axis=1) >= LEAST_STEPS) & (unexplained <= MAX_ELSEWHERE * energy)
+
     def _deviations(self, values: Array) -> Array:
         """From the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
-        count = np.maximum(self.steps.sum(axis=1, keepdims=True), 1)
-        mean = (values * self.steps).sum(axis=1, keepdims=True) / count
-        return (values - mean) * self.steps
+        return remove_mean(values, self.steps)
+
+
+def remove_mean(values: Array, chosen: Array) -> Array:
+    """Deviations from the mean over the chosen steps, 0 elsewhere: [P, L, C] -> [P, L, C]."""
+    kept = np.where(chosen, values, 0)
+    mean = kept.sum(axis=1, keepdims=True) / np.maximum(chosen.sum(axis=1, keepdims=True), 1)
+    return np.where(chosen, kept - mean, 0)
 
 
 def block_edges(length: int) -> Array:

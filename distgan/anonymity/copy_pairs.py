@@ -1,7 +1,7 @@
 """Series to compare, and pairs of them that may be copies."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,12 +9,21 @@ Array = np.ndarray
 Read = Callable[[Array], Array]  # rows [n] -> float32 [n, L, C]
 
 MAX_RESIDUAL = 0.02  # 1 - r² of the matched half: noise of a tenth of the deviations in both, say
+MAX_WHITE_RESIDUAL = 0.15  # where the residual is white, as noise of the measurement is
 MAX_OWN_RESIDUAL = 0.25  # of the variance of the series' own part
 LEAST_DEGREES = 6.0  # of freedom of the own part
 CHANCE = 0.01  # expected number of chance pairs in the whole set, at most
 HOPELESS = 0.5  # residual after one step of a fit, above which the fit is given up
 EQUAL = 1e-6  # smallest residual that float32 tells apart
 MATCHED = 0.5  # of the series, at least
+FAR_OUT = (
+    (0.25, 50.0),
+    (0.05, 20.0),
+    (0.01, 10.0),
+)  # quantile on either side, and so many of their distances
+STRIKING = 0.2  # of the matched steps: those farthest out, without which a likeness must still show
+MAX_ELSEWHERE = 0.75  # residual in the others, of the variance of the series' own parts there
+LEAST_STEPS = 16  # of those others
 
 WINDOW_POINTS, WINDOW_NUMBERS = 64, 32  # a window is resampled to so many points, kept as so many DCT numbers
 MOST_ANCHORS = 64  # of a series and channel
@@ -53,6 +62,22 @@ class Population:
         for first in range(0, self.size, rows):
             yield first, self.read(np.arange(first, min(first + rows, self.size)))
 
+    def without_outliers(self) -> "Population":
+        """Return the population with values far outside of each series' range as missing.
+
+        Sentinels such as -9999 and the spikes of a new meter stand at the same times in many series, and
+        would outweigh everything that is a person's own.
+        """
+        bounds = [far_bounds(values) for _, values in self.blocks()]
+        low, high = (np.concatenate(part) for part in zip(*bounds))
+
+        def read(rows: Array) -> Array:
+            values = self.read(rows)
+            outside = (values < low[rows][:, None]) | (values > high[rows][:, None])
+            return np.where(outside, np.float32(np.nan), values)
+
+        return replace(self, read=read)
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -72,6 +97,24 @@ class Candidates:
         ]
         unique = np.unique(np.stack([column.astype(np.int64) for column in columns], axis=1), axis=0)
         return Candidates(unique[:, 0], unique[:, 1], unique[:, 2], unique[:, 3].astype(bool))
+
+
+def far_bounds(values: Array) -> tuple[Array, Array]:
+    """Bounds beyond which a value is no reading: [n, L, C] -> [n, C] twice.
+
+    They stand off the quartiles by `FAR_OUT` of their distance, or off farther quantiles where those
+    coincide; a series of almost one value has none.
+    """
+    ordered = np.sort(values, axis=1)  # missing ones last
+    known = (~np.isnan(ordered)).sum(axis=1, keepdims=True)
+    low, high = (np.full(values.shape[::2], end, np.float32) for end in (-np.inf, np.inf))
+    for part, width in reversed(FAR_OUT):
+        places = [(share * np.maximum(known - 1, 0)).astype(np.int64) for share in (part, 1 - part)]
+        first, last = (np.take_along_axis(ordered, place, axis=1)[:, 0] for place in places)
+        wide = last > first  # not where nothing was measured
+        low = np.where(wide, first - width * (last - first), low)
+        high = np.where(wide, last + width * (last - first), high)
+    return low, high
 
 
 def changes(values: Array) -> Array:

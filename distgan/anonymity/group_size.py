@@ -5,6 +5,9 @@ from statistics import NormalDist
 
 from distgan import config
 
+MARGIN = 3.0  # minimum sizes in a group that clustering aims for
+FEWEST_GROUPS = 16  # that the margin must leave: few series keep groups of the minimum size
+
 
 def tracing_auc(released: float, members: float) -> float:
     """Success of the best tracing attack on one mean: Φ(√(d/k)/√2), for d numbers released of k members.
@@ -34,3 +37,26 @@ def minimum_group_size(settings: config.Bank, released: int) -> int:
     while tracing_auc(released, fewest) > settings.max_tracing_auc:
         fewest += 1
     return max(settings.min_members, fewest)
+
+
+def target_group_size(minimum: int, entities: int) -> int:
+    """Return the least size of the groups that clustering aims for where no number of clusters is given.
+
+    Groups of the minimum size stand at the limit of the tracing attack, so a release of them may be refused.
+    Three times the minimum is the aim, and less where fewer than 16 groups would be left.
+    """
+    margin = min(MARGIN, max(1.0, entities / (FEWEST_GROUPS * minimum)))
+    return int(margin * minimum)
+
+
+def describe_margin(minimum: int, entities: int) -> str:
+    """Return what the default number of clusters means for a release, in words."""
+    target = target_group_size(minimum, entities)
+    if target >= MARGIN * minimum:
+        return f"at least {target} entities to a group, {MARGIN:g} times the minimum of {minimum}"
+    needed = math.ceil(FEWEST_GROUPS * minimum * MARGIN)
+    return (
+        f"at least {target} entities to a group, {target / minimum:.1f} times the minimum of {minimum}: a "
+        f"release may be refused for tracing (P6); {needed} entities, a smaller bank.condition_dim or fewer "
+        "clusters (clusters.count) give a margin"
+    )

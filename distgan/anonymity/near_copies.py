@@ -1,17 +1,23 @@
 """Near copies of one series under several owners' names: who is the same person.
 
 Two series are near copies if, after a shift in time, a change of sign or direction, a scale and an offset,
-half of one or more is that of the other up to noise of a few percent. Three steps keep this affordable:
+half of one or more is that of the other up to noise of a few percent. Values far outside of a series' range
+(sentinels) count as missing. Three steps keep this affordable:
 
-1. *Candidates.* Windows around local maxima, standardised and shortened to a few numbers, meet windows of
-   other owners in a nearest-neighbour search; pairs of series that meet several times at one lag are
-   candidates. So are series whose amplitude spectra are alike, which no circular shift, no scale and no
-   reversal changes. The work grows as n^1.5 and the memory is bounded (`MOST_WINDOWS`).
-2. *Fit.* Of each candidate, blocks of time are fitted by least trimmed squares: the best half decides.
+1. *Candidates.* Windows around local extrema, brought to one sign and direction, standardised and shortened
+   to a few numbers, meet windows of other owners in a nearest-neighbour search; pairs of series that meet
+   several times at one lag are candidates. So are series whose amplitude spectra are alike, which no
+   circular shift, no scale and no reversal changes. The work grows as n^1.5 and the memory is bounded
+   (`MOST_WINDOWS`).
+2. *Fit.* Of each candidate, blocks of time are fitted by least trimmed squares: the best half decides. The
+   residual must be a few percent, or a bit more where it is white, as noise of a measurement is; what two
+   neighbours do differently goes on for several steps.
 3. *Information.* What a series has in common with the population (its first principal components, the
    rhythm of day and week) identifies nobody: the residual must be small against the series' *own* part, and
    that part must have enough degrees of freedom that chance does not explain the likeness among all pairs and
-   lags. Flat, sparse or purely periodic series are therefore no copies of one another.
+   lags. Flat, sparse or purely periodic series are therefore no copies of one another. And the likeness must
+   not hang on a few striking steps or on constant runs: what happened to a whole town (an outage, a spike
+   after a change of meters) makes nobody the same person.
 
 Shapes: n series, L steps, C channels, P pairs, B blocks of time. NaN where missing.
 """
@@ -40,6 +46,7 @@ def find_near_copies(population: Population) -> Array:
     if len(np.unique(population.owners)) < 2:
         return np.empty((0, 2), np.int64)
     equal = find_equal(population)
+    population = population.without_outliers()
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
     common = Common.learn(population)
     near = [

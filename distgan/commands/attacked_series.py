@@ -54,12 +54,12 @@ class AttackedSeries:
         return cls(np.concatenate([candidate, earlier, sample]), counts, left_out)
 
 
-def describe_counts(facts: AttackedCounts, about: bool = False) -> str:
-    """Say what was attacked; `about`, if the size of the sample, which follows the members', is rounded."""
-    sample = f"{'about ' if about else ''}{facts.sample:,}"
+def describe_counts(facts: AttackedCounts) -> str:
+    """Say what was attacked; without the size of the sample, which follows the members', if it is None."""
+    sample = "a sample" if facts.sample is None else f"a sample of {facts.sample:,} more"
     text = (
         f"Attacked were the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
-        f"attempts and a sample of {sample} more from the same generator."
+        f"attempts and {sample} from the same generator."
     )
     if facts.left_out:
         text += (

@@ -325,7 +325,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, folder: R
             *(f"- {claim}" for claim in claims),
             f"- {verdict['sentence']}",
             *([f"- {verdict['attacked']}"] if verdict.get("attacked") else []),
-            *([f"- {verdict['rounded']}"] if verdict.get("rounded") else []),
+            *([f"- {verdict['left_out']}"] if verdict.get("left_out") else []),
             "",
             "What is not promised",
             "- That nobody can ever learn anything about a person behind the data. Attacks that were not",

@@ -28,8 +28,8 @@ class Encoder(Section):
 class Clusters(Section):
     count: int | Literal["auto"] | None = key(
         None,
-        "k of k-means; `auto` chooses k in `range`; by default the largest k that leaves "
-        "groups of the minimum size",
+        "k of k-means; `auto` chooses k in `range`; by default groups have three times the minimum "
+        "size, or less where fewer than 16 groups would be left",
     )
     range: tuple[int, int] = key(
         (2, 30), "smallest and largest k for `count: auto`; about a dozen values are tried"

@@ -14,6 +14,8 @@ from distgan.config.base import Section, _lists_to_tuples, key
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
     "sentinel": "a code such as -9999 stands for missing values",
+    "flags": "a column holds quality flags, not readings",
+    "totals": "a column is the sum of all others",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
     "step": "only one in so many steps is measured",
@@ -188,13 +190,17 @@ class Data(Section):
     missing_values: tuple[float | str, ...] = key(
         (), "values that mean missing, e.g. -9999 or n/a, in addition to empty cells, NA, NaN and Null"
     )
+    skip_footer: int = key(0, "lines to leave out at the end of a text table, blank ones not counted", ge=0)
     date_format: str | None = key(
         None,
         "format of times: dmy, mdy or ymd, a strptime format such as '%d/%m/%Y %H:%M', "
-        "excel (days since 1899-12-30), daycode:2009-01-01:30min (number of the day, here"
-        " counted from 2009-01-01, followed by the period in two digits), or "
-        "periods:30min (a date, followed by the number of the period from 1); detected by"
-        " default",
+        "numbers of days: excel (since 1899-12-30), matlab, julian, mjd or days:1900-01-01 (since that "
+        "date), daycode:2009-01-01:30min (number of the day, here counted from 2009-01-01, followed by "
+        "the period in two digits), or periods:30min (a date, followed by the number of the period from "
+        "1); detected by default",
+    )
+    date_locale: Literal["da", "de", "es", "fi", "fr", "it", "nb", "nl", "pl", "pt", "sv"] | None = key(
+        None, "language of month names; by default English"
     )
     time_unit: Literal["s", "ms", "us", "ns"] | None = key(
         None, "unit of numeric times since 1970-01-01 UTC; detected by default"
@@ -341,10 +347,12 @@ class Data(Section):
     @field_validator("date_format")
     @classmethod
     def _date_form(cls, form: str | None) -> str | None:
-        known = r"dmy|mdy|ymd|excel|.*%.*|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
+        known = r"dmy|mdy|ymd|excel|matlab|julian|mjd|days:\d{4}-\d\d-\d\d|.*%.*"
+        known += r"|daycode:\d{4}-\d\d-\d\d:\d+(s|min|h)|periods:\d+(s|min|h)"
         if form is not None and not re.fullmatch(known, form):
             raise ValueError(
-                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, daycode:2009-01-01:30min, "
+                f"{form!r} is no form of dates; write dmy, mdy, ymd, excel, matlab, julian, mjd, "
+                "days:1900-01-01, daycode:2009-01-01:30min, "
                 "periods:30min, or a strptime format such as '%d/%m/%Y %H:%M'"
             )
         return form

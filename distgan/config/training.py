@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, key
 
@@ -150,12 +150,18 @@ class Generate(Section):
     format: Literal["zarr", "csv", "parquet"] = key(
         "zarr", "format of an export beside synthetic.zarr; zarr for no export"
     )
-    layout: Literal["auto", "wide", "long"] = key(
+    layout: Literal["auto", "wide", "long", "list"] = key(
         "auto",
-        "layout of an exported table: wide (one column per series) or long (columns id, "
-        "timestamp and one per channel); auto is wide for one channel and long for "
-        "several",
+        "layout of an exported table: wide (one column per series), long (columns id, timestamp and one "
+        "per channel) or list (Parquet only: one row per series, with a list of values per channel); auto "
+        "is wide for at most 2,000 series of one channel and long otherwise",
     )
+
+    @model_validator(mode="after")
+    def _lists(self) -> "Generate":
+        if self.layout == "list" and self.format == "csv":
+            raise ValueError("layout list needs format parquet: a CSV has no lists; use layout long")
+        return self
 
 
 class Evaluate(Section):

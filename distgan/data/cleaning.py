@@ -56,10 +56,13 @@ def mask_edge_zeros(values: np.ndarray, fewest: int) -> None:
 
 
 def difference(values: np.ndarray) -> np.ndarray:
-    """Return what counters [n, L, C] rose by since the step before; NaN at the first step and where one
-    fell.
+    """Return what counters [n, L, C] changed by since the step before: how far they rose, or fell, where they
+    count down (fall more often than they rise); NaN at the first step and where one starts again.
     """
     change = np.full_like(values, np.nan)
     change[:, 1:] = np.diff(values, axis=1)
+    down = np.count_nonzero(change < 0, axis=1) > np.count_nonzero(change > 0, axis=1)
+    np.negative(change, out=change, where=np.broadcast_to(down[:, None], change.shape))
+    change[change == 0] = 0  # no negative zeros
     change[change < 0] = np.nan
     return change

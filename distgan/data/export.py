@@ -20,11 +20,14 @@ from distgan.csvtext import escape_cell, format_csv, unescape_cell
 from distgan.data.store.metadata import Meta
 from distgan.data.store.reader import Store
 from distgan.data.tables import Source
+from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
 from distgan.run import labels_beside, readme_beside
 
 ID, TIME = "id", "timestamp"
-BLOCK_BYTES = 32 << 20  # of series in memory at a time, in a long table
+BLOCK_BYTES = 32 << 20  # of values in memory at a time
+FILE_BYTES = 128 << 20  # of values in one file of a Parquet data set
+WIDE_COLUMNS, MOST_COLUMNS = 2000, 5000  # of a wide table: chosen by default; allowed
 WIDE_NAME = re.compile(r"(.+-\d{6,}) (.+)")  # of a column: the series, a blank, the channel
 
 
@@ -42,17 +45,33 @@ def name_series(name: str, row: int) -> str:
     return f"{name}-{row:06d}"
 
 
-def choose_layout(layout: str, meta: Meta) -> str:
-    """Return wide or long: `auto` is wide for one channel and long for several."""
-    return layout if layout != "auto" else "long" if len(meta.channels) > 1 else "wide"
+def choose_layout(layout: str, meta: Meta, num_series: int) -> str:
+    """Return wide, long or list: `auto` is wide for few series of one channel and long otherwise.
+
+    Raises:
+        UserError: a wide table would have more columns than readers take.
+    """
+    columns = num_series * len(meta.channels)
+    if layout == "wide" and columns > MOST_COLUMNS:
+        raise UserError(
+            f"generate.layout=wide makes a table of {columns:,} columns, and readers take a few thousand "
+            f"(at most {MOST_COLUMNS:,} here); choose generate.layout=long, or list with "
+            "generate.format=parquet"
+        )
+    if layout != "auto":
+        return layout
+    return "wide" if len(meta.channels) == 1 and columns <= WIDE_COLUMNS else "long"
 
 
 def export(source: Path, place: Path, name: str, layout: str = "auto") -> Exported:
     """Write a store as `place` (.csv, .parquet or .zarr), replacing what stands there; whole or not at all.
 
-    Wide tables have a row a step and a column a series (and channel: `synthetic-000001 kWh`), long ones a row
-    a series and step, with the columns id, timestamp and one a channel. A CSV holds each float32 in the
-    fewest digits that give it back; missing values are empty cells.
+    Wide tables have a row per step and a column per series (and channel: `synthetic-000001 kWh`). Long ones
+    have a row per series and step, with the columns id, timestamp and one per channel. List tables, of
+    Parquet alone, have a row per series, with its id and a list of L values per channel. A CSV holds each
+    float32 in the fewest digits that give it back; missing values are empty cells. Long and list Parquet of
+    more than 128 MiB of values is a folder of files of about that size. Memory holds some 32 MiB of values,
+    or a whole wide table.
 
     Raises:
         UserError, DiskFull: the store cannot be read or the table not be written.
@@ -62,18 +81,54 @@ def export(source: Path, place: Path, name: str, layout: str = "auto") -> Export
             shutil.copytree(source, temporary, dirs_exist_ok=True)
         return Exported(place, "store", name)
     store = Store.open(source)
-    chosen = choose_layout(layout, store.meta)
-    tables = {"wide": _wide_tables, "long": _long_tables}[chosen](store, name)
-    with whole_file(place) as temporary:
-        _write_tables(temporary, place.suffix, tables)
+    chosen = choose_layout(layout, store.meta, store.num_series)
+    if chosen == "list" and place.suffix != ".parquet":
+        raise UserError("generate.layout=list needs generate.format=parquet: a CSV has no lists; choose long")
+    rows = store.num_series if chosen == "wide" or place.suffix == ".csv" else _rows_in(store, FILE_BYTES)
+    make = {"wide": _wide_tables, "long": _long_tables, "list": _list_tables}[chosen]
+    parts = [
+        make(store, name, first, min(first + rows, store.num_series))
+        for first in range(0, store.num_series, rows)
+    ]
+    if len(parts) == 1:
+        if place.is_dir():  # of an earlier export, which was larger
+            shutil.rmtree(place)
+        with whole_file(place) as temporary:
+            _write_tables(temporary, place.suffix, parts[0])
+        return Exported(place, chosen, name)
+    if place.is_file():
+        place.unlink()
+    with whole_folder(place) as temporary:
+        for number, tables in enumerate(parts):
+            _write_tables(temporary / f"part-{number:05d}{place.suffix}", place.suffix, tables)
     return Exported(place, chosen, name)
 
 
-def _wide_tables(store: Store, name: str) -> Iterator[pa.Table]:
+def remove(place: Path) -> None:
+    """Remove an exported table, a file or a folder of files, if it is there."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _rows_in(store: Store, size: int) -> int:
+    """Series whose values fill `size` bytes."""
+    return max(1, size // (4 * store.length * store.channels))
+
+
+def _blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
+    size = _rows_in(store, BLOCK_BYTES)
+    for row in range(first, last, size):
+        yield row, store.rows(np.arange(row, min(row + size, last)))
+
+
+def _wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
     channels = store.meta.channels
     columns: dict[str, Any] = {TIME: store.meta.axis.times()}
-    for first, block in store.blocks(256):
-        for row, series in enumerate(block, first):
+    for start, block in _blocks(store, first, last):
+        for row, series in enumerate(block, start):
             for c, channel in enumerate(channels):
                 more = f" {channel}" if len(channels) > 1 else ""
                 columns[escape_cell(f"{name_series(name, row)}{more}")] = pa.array(
@@ -82,17 +137,28 @@ def _wide_tables(store: Store, name: str) -> Iterator[pa.Table]:
     yield pa.table(columns)
 
 
-def _long_tables(store: Store, name: str) -> Iterator[pa.Table]:
+def _long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
     meta = store.meta
     times = pa.array(meta.axis.times())
     headers = _long_headers(meta)
-    for first, block in store.blocks(max(1, BLOCK_BYTES // (4 * store.length * store.channels))):
-        ids = [name_series(name, row) for row in range(first, first + len(block))]
+    for start, block in _blocks(store, first, last):
+        ids = [name_series(name, row) for row in range(start, start + len(block))]
         columns: list[Any] = [
             pa.array(np.repeat(ids, store.length)),
             pa.concat_arrays([times] * len(block)),
             *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
         ]
+        yield pa.table(columns, names=headers)
+
+
+def _list_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:
+    headers = [header for header in _long_headers(store.meta) if header != TIME]
+    for start, block in _blocks(store, first, last):
+        offsets = np.arange(len(block) + 1, dtype=np.int32) * store.length
+        columns: list[Any] = [pa.array([name_series(name, row) for row in range(start, start + len(block))])]
+        for c in range(store.channels):
+            values = pa.array(block[:, :, c].ravel(), from_pandas=True)
+            columns.append(pa.ListArray.from_arrays(offsets, values))
         yield pa.table(columns, names=headers)
 
 
@@ -159,6 +225,10 @@ def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str
             f"{TIME}  the beginning of each step",
             *(f"{header}  a channel" for header in _long_headers(meta)[2:]),
         ],
+        "list": [
+            f"{ID}  the series, {name_series(made.name, 0)} …",
+            *(f"{header}  a list of {axis.length} values" for header in _long_headers(meta)[2:]),
+        ],
         "store": ["values [series, steps, channels], float32, Zarr v3; missing values are NaN"],
     }[made.layout]
     lines = [
@@ -180,8 +250,27 @@ def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str
         else []
     )
     lines += [f"Source    learned from: {credit}"] if credit else []
+    lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)
     write_text(readme_of(made.place), text)
+
+
+def format_snippets(made: Exported) -> list[str]:
+    """Return how four libraries read the export, as lines of its README; a line each."""
+    name = made.place.name
+    if made.layout == "store":
+        return ["", "Reading", f'  zarr     zarr.open("{name}")["values"]']
+    kind = made.place.suffix.removeprefix(".")
+    files = f"{name}/*.{kind}" if made.place.is_dir() else name
+    spark = f"spark.read.{kind}" if kind == "parquet" else 'spark.read.option("header", True).csv'
+    return [
+        "",
+        "Reading",
+        f'  pandas   pandas.read_{kind}("{name}")',
+        f'  polars   polars.scan_{kind}("{files}")',
+        f"  DuckDB   SELECT * FROM '{files}'",
+        f'  Spark    {spark}("{name}")',
+    ]
 
 
 # ----------------------------------------------------------------------------------------------- reading back

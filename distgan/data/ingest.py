@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.formats.sources import Source, read_source
@@ -330,13 +331,13 @@ def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Sc
     for first in range(0, count, step):
         rows = slice(first, min(first + step, count))
         values = source.block(rows.start, rows.stop)
-        found.whole[rows] = unusable(values)
-        if survey is not None:
-            survey.add(first, values)
+        ranges = find_ranges(values) if survey is None else survey.add(first, values)
+        found.whole[rows] = ranges.unusable(values.shape[1])
         for number, cut in enumerate(pieces):
             piece = cut(values)
-            found.flags[number, rows] = unusable(piece)
-            found.missing[number, rows] = np.isnan(piece).mean(axis=(1, 2))
+            inside = ranges if piece is values else find_ranges(piece)
+            found.flags[number, rows] = inside.unusable(piece.shape[1])
+            found.missing[number, rows] = inside.missing.sum(axis=1) / (piece.shape[1] * channels)
             if found.missing[number, rows].any():
                 found.inner[number, rows] = _missing_inside(piece)
             found.digests[number, rows] = _digests(piece)
@@ -375,12 +376,7 @@ def _digests(values: np.ndarray) -> np.ndarray:
 
 def unusable(values: np.ndarray) -> np.ndarray:
     """Which channels hold infinities, no values, or one value alone: [n, L, C] -> [n, 3, C]."""
-    measured = ~np.isnan(values)
-    low = np.min(values, axis=1, where=measured, initial=np.inf)
-    high = np.max(values, axis=1, where=measured, initial=-np.inf)
-    empty = ~measured.any(axis=1)
-    infinite = ~empty & (np.isinf(low) | np.isinf(high))
-    return np.stack([infinite, empty, low == high], axis=1)
+    return find_ranges(values).unusable(values.shape[1])
 
 
 def _leave_out_unusable(

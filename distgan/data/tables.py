@@ -16,8 +16,8 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.csv_pieces import csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
-from distgan.data.formats.layout import Table, find_table, with_numbers
-from distgan.data.formats.long import Long
+from distgan.data.formats.layout import Table, find_table, names_of, with_numbers
+from distgan.data.formats.long import Long, refuse_unclear_ids
 from distgan.data.formats.marks import (
     Marks,
     Place,
@@ -113,15 +113,18 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
         reading = _read_pieces(sampled, Reading(table, settings, base), work)
     understood = _understood(sampled, reading, work)
     parsed = Parsed(sampled.path, sampled.pieces, work, reading, understood)
-    return Long(parsed).source() if table.by_entity else Wide(parsed).source()
+    if not table.by_entity:
+        return Wide(parsed).source()
+    long = Long(parsed)
+    if settings.layout == "auto" and not sampled.per_file:
+        refuse_unclear_ids(long)
+    return long.source()
 
 
 def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
     """The likeliest way in which the table writes numbers, to begin with."""
     evidence, ways = no_evidence(), allowed(settings)
-    strings = [name for name in sample.columns if pd.api.types.is_string_dtype(sample[name].dtype)][
-        :FEW_COLUMNS
-    ]
+    strings = names_of(sample, pd.api.types.is_string_dtype)[:FEW_COLUMNS]
     if strings:
         cells = stacked(sample.head(FEW_ROWS), strings).dropna()
         numbers = cells[[reads_as_number(cell) for cell in cells]]

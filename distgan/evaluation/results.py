@@ -265,7 +265,7 @@ class AttackedCounts(JsonResult):
 
     candidate: int
     earlier: int
-    sample: int
+    sample: int | None  # None where it is left out
     left_out: int
 
 

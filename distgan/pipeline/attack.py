@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from distgan import models
+from distgan import config, models
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
@@ -83,10 +83,12 @@ def run_attacks(
         white_box=score_white_box(context, bank, (sides["train"], inside), (sides["holdout"], beside)),
         seed=context.settings.evaluate.seed,
     )
-    return battery.run(scene, claims=[*state_guarantees(bank), *battery.CLAIMS], progress=progress)
+    return battery.run(
+        scene, claims=[*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS], progress=progress
+    )
 
 
-def state_guarantees(bank: Bank) -> list[str]:
+def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     """What the bank promises, in words."""
     if bank.promise is None:
         return [
@@ -97,7 +99,13 @@ def state_guarantees(bank: Bank) -> list[str]:
         f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
         "with noise; all have the same weight, and no limit is set on what share of the load one carries."
     )
-    return [means, dp.COVERED, dp.NOT_COVERED]
+    return [
+        means,
+        dp.COVERED,
+        dp.state_constants(privacy, bank.promise.clip),
+        dp.TAKEN_AS_GIVEN,
+        dp.NOT_COVERED,
+    ]
 
 
 def load_tracing(folder: Run) -> list[tracing.Attack]:

@@ -116,10 +116,10 @@ def cluster_together(context: PipelineContext) -> Facts:
         context.settings, Store.open(context.run.need(context.run.series, "prepare")).channels
     )
     data = TrainingData.open(context.run)
-    people = People(data.entity_codes, read_labels(data, context.settings, floor), floor)
-    count, choice = choose_cluster_count(
-        context.settings, share, people.entities, floor, device, context.parallel
-    )
+    entities, labels = data.entity_codes, read_labels(data, context.settings, floor)
+    fewest = choose_smallest_group(context.settings, entities, labels, floor)
+    people = People(entities, labels, floor, fewest)
+    count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
     found = run_kmeans(
         context.settings, share, count, device, context.parallel, context.settings.clusters.restarts
     )
@@ -134,6 +134,19 @@ def cluster_together(context: PipelineContext) -> Facts:
             context.parallel.world_size,
         )
     )
+
+
+def choose_smallest_group(
+    settings: config.Config, entities: np.ndarray, labels: np.ndarray | None, floor: int
+) -> int:
+    """Entities that each group is to have: the minimum where the number of clusters is given, else more."""
+    if settings.clusters.count is not None or settings.bank.study:
+        return floor
+    every = [np.unique(entities)]
+    if labels is not None:
+        every = [np.unique(entities[labels == label]) for label in np.unique(labels)]
+    smallest = min(map(len, every))
+    return max(floor, min(smallest, group_size.target_group_size(floor, len(np.unique(entities)))))
 
 
 def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.ndarray | None:
@@ -204,13 +217,14 @@ def run_kmeans(
 
 @dataclass(frozen=True)
 class People:
-    """Whose series are grouped: the entity of each, its label if groups go by label, and how many entities a
-    group needs.
+    """Whose series are grouped: the entity of each, its label if groups go by label, the minimum group size,
+    and the `fewest` entities that each group is to have.
     """
 
     entities: np.ndarray
     labels: np.ndarray | None
     floor: int
+    fewest: int
 
 
 @dataclass(frozen=True)
@@ -233,12 +247,13 @@ def form_groups(
     projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
     floor = people.floor
     complete = replace(found, assignment=assignment)
-    fewest = 1 if settings.bank.study else floor
-    groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
+    fewest = people.fewest
+    needed = 1 if settings.bank.study else fewest
+    groups = form_groups_by_label(points, complete, people.entities, people.labels, needed)
     facts = make_facts(groups, projection, floor)
     save(folder, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = f"at least {floor} entities each" if not settings.bank.study else "for study: no floor"
+    each = f"at least {fewest} entities each" if not settings.bank.study else "for study: no floor"
     return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
         f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
@@ -386,4 +401,7 @@ def resolve_minimum_group_size(settings: config.Config, channels: int) -> int:
 
 def describe(settings: config.Config, of: Shape) -> str:
     fewest = resolve_minimum_group_size(settings, of.channels)
-    return f"groups {of.train} latents, at least {fewest} entities to a group"
+    given = settings.clusters.count is not None or settings.data.windows.length is not None
+    if given or settings.bank.study or settings.privacy.epsilon is not None:
+        return f"groups {of.train} latents, at least {fewest} entities to a group"
+    return f"groups {of.train} latents, {group_size.describe_margin(fewest, of.train)}"

@@ -18,6 +18,7 @@ from distgan.errors import UserError
 from distgan.pipeline.training_data import refuse_shared_owners
 
 LEAST = 15  # entities in a group, whatever its conditions tell
+IN_WINDOWS = 0.9  # share of a series' load that is in its windows at least, if these are many without gaps
 CLEAN = "clean"  # the label of series without noise
 
 
@@ -189,11 +190,15 @@ def count_entities(settings: config.Config, training: Training, rows: np.ndarray
     """
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
     entities = int(codes.max(initial=-1)) + 1
-    if training.windows > 1:
-        return entities, entities  # which windows stay, and so their loads, is known later
     loads = np.bincount(codes, weights=training.loads[rows])
     weights = groups.capped_weights(loads, settings.bank.max_share)
-    return entities, 0.0 if weights is None else groups.effective_members(weights)
+    effective = 0.0 if weights is None else groups.effective_members(weights)
+    if training.windows == 1:
+        return entities, effective
+    chosen = settings.data.windows
+    if training.windows < 1 / (1 - IN_WINDOWS) or (chosen.stride or 0) > (chosen.length or 0):
+        return entities, entities  # parts of the series are in no window
+    return entities, min(float(entities), effective / IN_WINDOWS)  # which windows stay is known later
 
 
 def find_remedies(

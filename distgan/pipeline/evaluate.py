@@ -149,7 +149,7 @@ def collect_facts(
             tracing_limit=settings.bank.max_tracing_auc,
             attacks=read_if_present(folder.cluster_files.tracing) or [],
             promise="" if bank.promise is None else f"The bank is {format_guarantee(bank)}.",
-            covered=[] if bank.promise is None else [dp.COVERED, dp.NOT_COVERED],
+            covered=[] if bank.promise is None else [dp.COVERED, dp.TAKEN_AS_GIVEN, dp.NOT_COVERED],
             study=bank.settings.study,
         ),
         settings=tree,

@@ -2,6 +2,9 @@
 opened.
 """
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +20,16 @@ from distgan.anonymity.bank import Bank
 from distgan.data import export
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
-from distgan.data.store.writer import StoreWriter
+from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, write_bytes
 from distgan.models import noise_width
+from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.preflight import tokens
+from distgan.progress import Progress
 from distgan.run import Run
 
 TABLES = (".csv", ".parquet")
@@ -31,25 +37,67 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
-    scaler, meta = read_scaler(context.run)
-    meta = replace(meta, provenance=make_provenance(context.settings, meta))
+    """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
-    with StoreWriter(context.run.synthetic, meta) as writer:
-        for scaled, attributes in sample_batches(context, bank):
-            writer.append(scaler.restore(scaled, attributes))
-    if bank.labels:
-        labels = np.asarray(bank.labels)[draw_groups(context.settings.generate, bank)]
-        export.write_labels(context.run.synthetic_labels, labels.tolist())
-    place = context.run.synthetic
-    for older in TABLES:  # of series that were made before
-        place.with_suffix(older).unlink(missing_ok=True)
-    export.readme_of(place).unlink(missing_ok=True)
-    if context.settings.generate.format != "zarr":
-        place = place.with_suffix(f".{context.settings.generate.format}")
-        made = export.export(context.run.synthetic, place, NAME, context.settings.generate.layout)
-        describe_export(made, context.settings, context.run)
+    sampler = Sampler.load(context, bank)
+    staged = stage_shards(context)
+    shards = range(staged.layout.shards)
+    due = [
+        shard
+        for shard in shards[context.parallel.rank :: context.parallel.world_size]
+        if not staged.is_complete(shard)
+    ]
+    kept = len(shards) - int(context.parallel.total(np.array([len(due)]))[0])
+    spans = [staged.layout.span(shard) for shard in due]
+    total = sum(last - first for first, last in spans)
+    with Progress("generate", total, "series", context.parallel.is_main) as progress:
+        for shard, (first, last) in zip(due, spans):
+            staged.write(
+                shard, sampler.generate(np.arange(first, last), context.settings.generate.batch_size)
+            )
+            progress.advance(last - first)
+    context.parallel.barrier()
+    place = context.parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
+    went_on = f"; {kept} of {len(shards)} shards were there already" if kept else ""
     count = context.settings.generate.count
-    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}"}
+    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
+
+
+def stage_shards(context: PipelineContext) -> StagedShards:
+    """Open the staging folder of these series; shards of other weights or settings are removed."""
+
+    def choose() -> str:
+        read = [tokens(context.settings)["generate"], digest_inputs("generate", context.run)]
+        key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
+        place = context.run.synthetic.with_name(f"{context.run.synthetic.name}.parts-{key}")
+        for other in context.run.synthetic.parent.glob(f"{context.run.synthetic.name}.parts-*"):
+            if other != place:
+                shutil.rmtree(other)
+        return place.name
+
+    place = context.run.synthetic.with_name(context.parallel.on_main(choose))
+    _, meta = read_scaler(context.run)
+    chosen = context.settings.generate
+    shape = (meta.axis.length, len(meta.channels))
+    return StagedShards(place, shape, chosen.count, min(chosen.batch_size, chosen.count))
+
+
+def finish(settings: config.Config, folder: Run, bank: Bank, staged: StagedShards) -> Path:
+    """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
+    _, meta = read_scaler(folder)
+    staged.join(folder.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
+    if bank.labels:
+        labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
+        export.write_labels(folder.synthetic_labels, labels.tolist())
+    place = folder.synthetic
+    for older in TABLES:  # of series that were made before
+        export.remove(place.with_suffix(older))
+    export.readme_of(place).unlink(missing_ok=True)
+    if settings.generate.format != "zarr":
+        place = place.with_suffix(f".{settings.generate.format}")
+        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, folder)
+    return place
 
 
 def export_to(settings: config.Config, folder: Run, place: Path) -> str:
@@ -97,10 +145,7 @@ def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.nda
 
     Every series has its own random numbers, keyed by its number, so others need not be generated.
     """
-    sampler = Sampler.load(context, bank)
-    size = context.settings.generate.batch_size
-    parts = [sampler.draw(rows[first : first + size]) for first in range(0, len(rows), size)]
-    return np.concatenate([sampler.scaler.restore(*part) for part in parts])
+    return Sampler.load(context, bank).generate(rows, context.settings.generate.batch_size)
 
 
 @dataclass(frozen=True)
@@ -137,6 +182,11 @@ class Sampler:
         told = torch.from_numpy(self.attributes[rows]).to(self.device)
         series = self.scaler.levelled(series, torch.ones_like(series), told)
         return series.float().cpu().numpy(), self.attributes[rows]
+
+    def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
+        """Series of some rows in original units: [n] -> float32 [n, L, C]."""
+        batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
+        return np.concatenate([self.scaler.restore(*self.draw(batch)) for batch in batches])
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:

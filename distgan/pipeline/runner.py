@@ -40,7 +40,13 @@ STAGES = {
     "generate": generate,
     "evaluate": evaluate,
 }
-TOGETHER = ("encoder", "encode", "cluster", "gan")  # every process takes part; the others are rank 0's
+TOGETHER = (
+    "encoder",
+    "encode",
+    "cluster",
+    "gan",
+    "generate",
+)  # every process takes part; the others are rank 0's
 
 
 def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:

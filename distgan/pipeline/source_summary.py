@@ -12,6 +12,7 @@ from typing import Any
 
 from distgan import config
 from distgan.data import ingest
+from distgan.data.checks.columns import find_odd_columns
 from distgan.data.checks.fit import format_step
 from distgan.data.checks.survey import Channel
 from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
@@ -94,7 +95,14 @@ def look(settings: config.Config, found: ingest.Series) -> list[Suspicion]:
     source = found.source
     return list_suspicions(
         Looked(
-            found.survey, source.meta, found.meta, settings, source.entities, source.understood, found.copies
+            found.survey,
+            source.meta,
+            found.meta,
+            settings,
+            source.entities,
+            source.understood,
+            found.copies,
+            find_odd_columns(source, found.survey, settings.data),
         )
     )
 

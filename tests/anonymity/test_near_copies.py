@@ -54,6 +54,12 @@ def cut_later(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([x[:, 96:], homes(len(x), seed=8)[:, :96]], axis=1)
 
 
+def around_a_large_mean(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mean of five deviations, and 3 % of noise in proportion to every value."""
+    raised = x - x.mean(axis=1, keepdims=True) + 5 * x.std(axis=1, keepdims=True)
+    return raised * (1 + 0.03 * rng.standard_normal(x.shape))
+
+
 CHANGES: dict[str, Change] = {
     "exact": lambda x, rng: x,
     "scaled and raised": lambda x, rng: 0.7 * x + 3,
@@ -68,6 +74,11 @@ CHANGES: dict[str, Change] = {
     "a long gap": lambda x, rng: np.where(np.arange(LENGTH)[None, :, None] // 100 == 1, np.nan, x),
     "first half": with_half(0),
     "last half, scaled": with_half(LENGTH - 190, 1.4),
+    "first half, negated": with_half(0, -1.0),
+    "first half, reversed": lambda x, rng: with_half(0)(x[:, ::-1], rng),
+    "first half, negated and reversed, with noise": lambda x, rng: noisy(0.02)(
+        with_half(0, -1.0)(x[:, ::-1], rng), rng
+    ),
     "shifted, scaled, with noise": lambda x, rng: noisy(0.03)(2 * np.roll(x, 24, axis=1), rng),
 }
 
@@ -81,6 +92,72 @@ def test_near_copies_are_found_and_nothing_else(name: str) -> None:
     wanted = {(row, HOMES + row) for row in range(COPIED)}
     assert len(found & wanted) >= COPIED - 1
     assert found <= wanted
+
+
+def sentinels(value: float, count: int) -> Change:
+    """At so many steps, the same for all, stands a value that is no reading."""
+
+    def change(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        changed = x.copy()
+        changed[:, rng.choice(LENGTH, count, replace=False)] = value
+        return changed
+
+    return change
+
+
+def outage(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Zeros for a tenth of the time, in three parts."""
+    off = np.zeros(LENGTH, bool)
+    for first in (40, 150, 270):
+        off[first : first + 12] = True
+    return np.where(off[None, :, None], 0, x)
+
+
+def spikes(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """At the same dozen steps, of the same heights up to 2 % in each series' own size."""
+    changed, steps = x.copy(), rng.choice(LENGTH, 12, replace=False)
+    heights = rng.uniform(5, 30, (1, 12, 1)) * rng.uniform(0.98, 1.02, (len(x), 12, 1))
+    changed[:, steps] += heights * x.std(axis=1, keepdims=True)
+    return changed
+
+
+EVENTS = {
+    "sentinels": sentinels(-9999, 10),
+    "many sentinels": sentinels(9999, 17),
+    "an outage": outage,
+    "spikes": spikes,
+}
+
+
+QUICK = [("sentinels", HOMES), ("an outage", 10), ("spikes", HOMES)]
+
+
+@pytest.mark.parametrize(
+    ("name", "shared_by"),
+    [
+        pytest.param(name, count, marks=() if (name, count) in QUICK else pytest.mark.slow)
+        for name in EVENTS
+        for count in (HOMES, 10)
+    ],
+)
+def test_what_happened_to_a_town_makes_nobody_the_same_person(name: str, shared_by: int) -> None:
+    """And copies of homes that it happened to are found."""
+    rng = np.random.default_rng(4)
+    values = homes()
+    values[:shared_by] = EVENTS[name](values[:shared_by], rng)
+    assert len(find_near_copies(population(values))) == 0
+    copies = np.roll(1.3 * values[:5], 24, axis=1)
+    found = {tuple(pair) for pair in find_near_copies(population(np.concatenate([values, copies])))}
+    assert found <= {(row, HOMES + row) for row in range(5)} and len(found) >= 4
+
+
+def test_noise_in_proportion_to_a_large_mean_is_noise() -> None:
+    """15 % of the deviation, white; of series that are not mostly peaks, whose likeness tells less."""
+    originals = np.log(homes())
+    copies = around_a_large_mean(originals[:COPIED], np.random.default_rng(3)).astype(np.float32)
+    found = {tuple(pair) for pair in find_near_copies(population(np.concatenate([originals, copies])))}
+    wanted = {(row, HOMES + row) for row in range(COPIED)}
+    assert found <= wanted and len(found) >= COPIED - 2
 
 
 def test_few_people_under_many_ids() -> None:

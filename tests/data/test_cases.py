@@ -257,8 +257,9 @@ def test_rarer_separators_are_found(tmp_path: Path, separator: str) -> None:
     ("form", "cell"),
     [
         ("{:.3f} kWh", r"0\.646 kWh"),
-        (lambda value: f"{value - 0.7:.3f}".replace("-", "\u2212"), "\u22120.054"),
+        (lambda value: f"{value - 0.7:.3f}".replace("-", "\u2013"), "\u20130.054"),
         (lambda value: f"({0.7 - value:.3f})" if value < 0.7 else f"{value - 0.7:.3f}", r"\(0\.054\)"),
+        ("<{:.3f}", r"<0\.646"),
         (lambda value: f"1_{1000 * value:03.0f}", "1_646"),
         (lambda value: f"{value:.4E}".replace("E", "D"), r"6\.4600D-01"),
         (lambda value: hex(int(1000 * value)), "0x286"),

@@ -48,6 +48,60 @@ def test_a_table_comes_back_with_equal_values(
     assert (found.meta.axis.start, found.meta.axis.step_seconds) == ("2013-01-07T00:00:00", 3600)
 
 
+READERS = {
+    "pandas": lambda place, files: pd.read_parquet(place),
+    "polars": lambda place, files: pytest.importorskip("polars").scan_parquet(files).collect().to_pandas(),
+    "duckdb": lambda place, files: pytest.importorskip("duckdb").sql(f"SELECT * FROM '{files}'").df(),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("layout", ["long", "list"])
+@pytest.mark.parametrize("size", [1 << 30, 30_000])
+def test_parquet_is_read_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, layout: str, reader: str
+) -> None:
+    values = store(tmp_path / "s.zarr", CHANNELS[3])
+    monkeypatch.setattr(export, "FILE_BYTES", size)
+    made = export.export(tmp_path / "s.zarr", tmp_path / "out.parquet", "synthetic", layout)
+    files = sorted(made.place.glob("part-*.parquet")) if made.place.is_dir() else [made.place]
+    assert len(files) == (1 if size == 1 << 30 else 5)  # 336 steps of 3 channels: 4,032 bytes a series
+    name = f"{made.place}/*.parquet" if made.place.is_dir() else str(made.place)
+    table = READERS[reader](made.place, name).sort_values(["id", "timestamp"][: 2 if layout == "long" else 1])
+    columns = [table[column] for column in ("temp in", "wind", "'=cmd(0)")]
+    if layout == "list":
+        columns = [column.explode() for column in columns]
+    found = np.stack([column.to_numpy(np.float32, na_value=np.nan) for column in columns], axis=1)
+    np.testing.assert_array_equal(found.reshape(values.shape), values)
+
+
+def test_a_smaller_export_replaces_a_folder_and_a_larger_one_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path / "s.zarr", CHANNELS[3])
+    for size in (1 << 30, 30_000, 1 << 30):
+        monkeypatch.setattr(export, "FILE_BYTES", size)
+        made = export.export(tmp_path / "s.zarr", tmp_path / "out.parquet", "synthetic", "long")
+        assert made.place.is_dir() == (size == 30_000)
+        assert len(pd.read_parquet(made.place)) == 30 * 336
+    export.remove(made.place)
+    export.remove(made.place)
+    assert not made.place.exists()
+
+
+def test_a_table_of_too_many_columns_is_refused_and_not_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path / "s.zarr", CHANNELS[1])
+    monkeypatch.setattr(export, "WIDE_COLUMNS", 29)
+    monkeypatch.setattr(export, "MOST_COLUMNS", 29)
+    assert export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic").layout == "long"
+    with pytest.raises(errors.UserError, match=r"30 columns.*generate\.layout=long"):
+        export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "wide")
+    with pytest.raises(errors.UserError, match=r"list needs generate\.format=parquet"):
+        export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "list")
+
+
 def test_a_long_table_in_other_hands(tmp_path: Path) -> None:
     values = store(tmp_path / "s.zarr", CHANNELS[3])
     export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic", "long")

@@ -97,7 +97,7 @@ def test_marks_of_two_kinds_are_refused(tmp_path: Path) -> None:
         ("$12.50", "currency signs"),
         ("?", "data.missing_values"),
         ("(5)", "not a number"),
-        ("12,34,567", "not a number"),
+        ("12,34,56", "not a number"),
         ("0x1F", "not a number"),
         ("True", "not a number"),
     ],

@@ -161,3 +161,13 @@ def test_a_declared_size_beyond_the_file_is_refused(tmp_path: Path) -> None:
         archive.write(tmp_path / "a.npy", "x.npy")
     with pytest.raises(UserError, match=r"a\.npz"):
         load(tmp_path / "a.npz")
+
+
+def test_resampling_is_for_tables(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).gamma(2, size=(4, 96, 1)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=values, freq="30min", t0="2013-01-01")
+    source = str(tmp_path / "a.npz")
+    with pytest.raises(UserError, match=r"set data.reduce.factor=4 data.reduce.method=mean"):
+        read(config.Data(source=source, resample=config.Resample(step="2h")))
+    found = read(config.Data(source=source, resample=config.Resample(step="30min")))
+    np.testing.assert_array_equal(found.values, values)

@@ -420,3 +420,20 @@ sys.exit(answer(main))
         assert other.returncode == 2 and "is being written by another process" in other.stderr
     np.testing.assert_array_equal(Store.open(path).rows(np.arange(5)), values)
     assert [item.name for item in tmp_path.iterdir()] == ["a.zarr"]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_walk_holds_one_block_and_one_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = series(200, 30)
+    store = Store.open(write(tmp_path / "a.zarr", values))
+    monkeypatch.setattr(reader, "BLOCK_BYTES", 4 * 30 * 5)
+    found = []
+    for first, block in store.blocks():
+        assert first == 5 * len(found) and len(block) <= 5
+        found.append(block)
+        assert len(store.values.held()) <= 2
+    np.testing.assert_array_equal(np.concatenate(found), values)
+    rows = np.arange(0, 200, 3)
+    parts = list(store.part(rows))
+    assert max(map(len, parts)) <= 5
+    np.testing.assert_array_equal(np.concatenate(parts), values[rows])

@@ -404,9 +404,10 @@ def test_an_exported_count_of_rows_is_no_series(tmp_path: Path, name: str) -> No
     assert source.entities == ["a", "b"] and source.understood.ignored_columns == [name]
 
 
-def test_numbered_columns_beside_dates_are_hours_or_entities(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["H", "HR", "Hour "])
+def test_numbered_columns_beside_dates_are_hours_or_entities(tmp_path: Path, name: str) -> None:
     numbers = np.arange(72).reshape(3, 24) + 0.5
-    rows = [["date", *(f"H{hour}" for hour in range(1, 25))]]
+    rows = [["date", *(f"{name}{hour}" for hour in range(1, 25))]]
     rows += [[f"2013-01-0{day + 1}", *map(str, numbers[day])] for day in range(3)]
     with pytest.raises(UserError, match=r"set data.layout=day_wide, or wide or long"):
         load_text(joined(rows), tmp_path)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distgan.evaluation.attacks import battery, features, leak_scenarios, rates
+from distgan.evaluation.attacks import battery, features, fragment_leaks, leak_scenarios, rates
 from distgan.evaluation.attacks.attack_data import Scene, Side, both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
@@ -48,6 +48,34 @@ def test_an_honest_release_passes(many: Population) -> None:
 @pytest.mark.parametrize("name", IN_SERIES)
 def test_a_leak_in_the_series_fails_even_with_few_owners(few: Population, name: str) -> None:
     assert battery.run(IN_SERIES[name](few), only("P1", "P2", "P4")).outcome == "over"
+
+
+@pytest.fixture(scope="module")
+def fewer() -> Population:
+    return Population.of(120, LENGTH, seed=4)
+
+
+FRAGMENTS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR}
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("days of other members at any hour", "P1"),
+        pytest.param("parts of days of other members", "P1", marks=pytest.mark.slow),
+        ("reversed", "P1"),
+        ("ranks", "P1"),
+        pytest.param("noisy and negated", "P2", marks=pytest.mark.slow),
+        ("scaled noisy days of other members", "P2"),
+    ],
+)
+def test_fragments_of_members_fail(fewer: Population, name: str, by: str) -> None:
+    """A sample of the kinds, in six of 120 series; without them the same attack finds nothing."""
+    leak = leak_scenarios.some_fragments(FRAGMENTS[name], 0.05)
+    result = battery.run(leak(fewer), only(by))
+    assert (result["outcome"], over(result)) == ("over", [by])
+    honest = battery.run(fewer.scene, only(by))
+    assert over(honest) == []
 
 
 @pytest.mark.parametrize("name", IN_BANK)

@@ -209,6 +209,20 @@ def test_a_power_law_is_no_proof_of_copies() -> None:
     assert count_sure(np.append(draws[0, 0], 1e-4), draws[0, 1], 301) == 1
 
 
+def test_a_few_that_lie_farther_out_on_both_sides_are_no_copies() -> None:
+    """One in 200 windows of coarse meters is nearly repeated by chance; the bulk follows a steep law."""
+    rng = np.random.default_rng(0)
+    alarms = []
+    for _ in range(100):
+        draws = rng.random((2, 2500)) ** (1 / 13)
+        odd = rng.random((2, 2500)) < 0.005
+        draws[odd] *= rng.uniform(0.3, 1, odd.sum())
+        alarms.append(count_sure(*draws, 2500))
+    assert sum(map(bool, alarms)) <= 1
+    planted = np.append(draws[0], [0.05, 0.05, 0.05])
+    assert count_sure(planted, draws[1], 2503) >= 3
+
+
 # --------------------------------------------------------------------------------- ties and exact intervals
 
 

@@ -20,8 +20,10 @@ PROMISED = {
     "generation.py": ["series_per_cpu_second"],
     "plan.py": ["cases"],
     "throughput.py": ["series_per_second", "matmul_share", "peak_memory_gib"],
-    "attacks.py": ["cpu_s", "leaks_caught"],
+    "attacks.py": ["cpu_s", "leaks", "honest"],
+    "slices.py": ["slices", "slices_refused"],
     "clustering.py": [],
+    "chain.py": ["anonymous_gib", "flatness"],
     "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
@@ -33,10 +35,19 @@ PROMISED = {
     "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
-HELPERS = {"common.py", "steps.py"}
+HELPERS = {"common.py", "steps.py", "households.py"}
 LONG = {  # more than 20 s
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
-    *("ingest.py", "loading.py", "attacks.py", "short.py", "tts_gan_fork.py", "year.py"),
+    *(
+        "ingest.py",
+        "loading.py",
+        "attacks.py",
+        "slices.py",
+        "short.py",
+        "tts_gan_fork.py",
+        "year.py",
+        "chain.py",
+    ),
 }
 
 

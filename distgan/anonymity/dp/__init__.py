@@ -4,10 +4,13 @@ Two databases are neighbours if one has one entity more, with all its series (ad
 of the entities are integer sums with discrete Gaussian noise; everything computed from these is
 post-processing.
 
-What the databases of this definition share is taken as given: encoder, scaler and the time axis of the
-source, which are made from all series. A refusal (a split without owners, series that cannot be used) depends
-on the data and is seen by their owner alone.
+What the databases of this definition share is taken as given (`TAKEN_AS_GIVEN`): encoder, scaler and the time
+axis of the source, which are made from all series. A refusal (a split without owners, series that cannot be
+used) depends on the data and is seen by their owner alone.
 """
+
+from distgan import config
+from distgan.anonymity.dp.mechanism import UNIT
 
 COVERED = (
     "Covered: the bank, i.e. every group's condition, size, location and scale, against whoever knows all "
@@ -15,7 +18,22 @@ COVERED = (
 )
 NOT_COVERED = (
     "Not covered: the weights of encoder, discriminator and generator, and the synthetic series, which were "
-    "made with real series at hand, and the verdict, whose attacks were run on real series. Do not publish "
-    "encoder or discriminator. Encoder, scaler and time axis are taken as given: the guarantee holds for a "
-    "database with one entity more or less under the same ones."
+    "made with real series at hand, and that the release was allowed, since the attacks were run on real "
+    "series. Do not publish encoder or discriminator."
 )
+TAKEN_AS_GIVEN = (
+    "Taken as given: the scaler and the encoder, both fitted to all training series, and the time axis and "
+    "channels of the source. The guarantee compares two databases under the same scaler, encoder and axis; "
+    "what these themselves tell of an entity is not counted in epsilon."
+)
+
+
+def state_constants(privacy: config.Privacy, radius: float) -> str:
+    """List the public constants of the guarantee: settings, none of them read off the data."""
+    (least, most), (smallest, largest) = privacy.steadiness_range, privacy.log_size_range
+    return (
+        "Public constants, from the settings and not from the data: latents are clipped at length "
+        f"{radius:.6g}, asinh(location / scale) to {least:g} .. {most:g}, log rms to {smallest:g} .. "
+        f"{largest:g}; sums are whole multiples of 1 / {UNIT} of these lengths; {privacy.directions_share:g} "
+        "of the budget is spent on directions."
+    )

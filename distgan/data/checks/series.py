@@ -27,6 +27,49 @@ STEP_FACTORS = (2, 3, 4, 6, 12)
 
 
 @dataclass(frozen=True)
+class Ranges:
+    """Missing values, and the least and the largest of the others, of each series and channel: [n, C], or [n]
+    of one channel. Where all are missing, low and high are NaN.
+    """
+
+    missing: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def of_channel(self, number: int) -> "Ranges":
+        """Return those of one channel: [n]."""
+        return Ranges(self.missing[:, number], self.low[:, number], self.high[:, number])
+
+    @classmethod
+    def joined(cls, parts: list["Ranges"]) -> "Ranges":
+        """Return the ranges of series that follow each other."""
+        fields = ([getattr(part, name) for part in parts] for name in ("missing", "low", "high"))
+        return cls(*(np.concatenate(field) for field in fields))
+
+    def unusable(self, length: int) -> np.ndarray:
+        """Return which channels hold infinities, no values, or one value alone: bool [n, 3, C]."""
+        infinite = np.isinf(self.low) | np.isinf(self.high)
+        return np.stack([infinite, self.missing == length, self.low == self.high], axis=1)
+
+
+def find_ranges(values: np.ndarray) -> Ranges:
+    """Return the ranges of series [n, L, C]; NaN is missing."""
+    if values.shape[2] == 1:  # rows lie as they are reduced
+        rows = values[:, :, 0]
+        low, high = rows.min(axis=1)[:, None], rows.max(axis=1)[:, None]
+    else:
+        low, high = values.min(axis=1), values.max(axis=1)
+    missing = np.zeros(low.shape, np.int64)
+    gaps = np.flatnonzero(np.isnan(low).any(axis=1))
+    if len(gaps):
+        inside = values[gaps]
+        missing[gaps] = np.count_nonzero(np.isnan(inside), axis=1)
+        with np.errstate(invalid="ignore"):
+            low[gaps], high[gaps] = np.fmin.reduce(inside, axis=1), np.fmax.reduce(inside, axis=1)
+    return Ranges(missing, low, high)
+
+
+@dataclass(frozen=True)
 class Runs:
     """Longest stretches of one value: of another than zero, of zero between others, and at the two ends."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from distgan.data.checks import series
 from distgan.data.checks.clock import ClockChanges
+from distgan.data.checks.sums import Sums
 from distgan.data.store.metadata import Meta
 
 TILE_VALUES = 1 << 18  # looked at together: they stay in the processor's cache
@@ -88,6 +89,25 @@ class Channel:
         return float(np.quantile(sample, share)) if len(sample) else float("nan")
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was taken of rows of one channel: pairs of neighbours at the sampled places [n, 2 places] (all the
+    first ones, then all the second ones), which may hold a long run [n], and the number of zeros.
+    """
+
+    pairs: np.ndarray
+    stuck: np.ndarray
+    zeros: int
+
+    @classmethod
+    def joined(cls, parts: list["Measured"]) -> "Measured":
+        """Return what was taken of rows that follow each other."""
+        pairs, stuck = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("pairs", "stuck")
+        )
+        return cls(pairs, stuck, sum(part.zeros for part in parts))
+
+
 class Survey:
     """What a pass over a source finds. `add` takes the blocks of series in order."""
 
@@ -98,34 +118,63 @@ class Survey:
         self.stuck = max(FEWEST_STUCK, round(STUCK_DAYS * days), axis.length // 20 if meta.nominal else 0)
         self.channels = [Channel() for _ in meta.channels]
         self.clock = ClockChanges(meta)
+        self.sums = Sums(axis.length)
         rng = np.random.default_rng(0)
         last = max(1, axis.length - 1)
         self._places = np.sort(rng.choice(last, min(PLACES, last), replace=False))
+        following = np.minimum(self._places + 1, axis.length - 1)
+        self._pairs = np.concatenate([self._places, following])
 
-    def add(self, first: int, values: np.ndarray) -> None:
-        """Take float32 [n, L, C], series `first` and those after it."""
+    def add(self, first: int, values: np.ndarray) -> series.Ranges:
+        """Take float32 [n, L, C], series `first` and those after it; return their ranges."""
         self.clock.add(values)
+        if len(self.channels) == 1:
+            self.sums.add(values)
         size = max(1, TILE_VALUES // max(1, values.shape[1]))
-        for number, channel in enumerate(self.channels):
-            for begin in range(0, len(values), size):
-                rows = np.ascontiguousarray(values[begin : begin + size, :, number])
-                with np.errstate(all="ignore"):
-                    self._look(channel, first + begin, rows)
+        many = max(
+            size, TILE_VALUES // len(self._pairs)
+        )  # of whose sampled places all tests are made at once
+        found = []
+        with np.errstate(all="ignore"):
+            for begin in range(0, len(values), many):
+                block = values[begin : begin + many]
+                tiles = [self._measure(block[at : at + size]) for at in range(0, len(block), size)]
+                ranges = series.Ranges.joined([tile[0] for tile in tiles])
+                found.append(ranges)
+                for number, channel in enumerate(self.channels):
+                    measured = Measured.joined([tile[1][number] for tile in tiles])
+                    rows = block[:, :, number]
+                    self._look(channel, first + begin, rows, ranges.of_channel(number), measured)
+        return series.Ranges.joined(found)
 
-    def _look(self, channel: Channel, first: int, rows: np.ndarray) -> None:
+    def _measure(self, tile: np.ndarray) -> tuple[series.Ranges, list["Measured"]]:
+        """What needs all values of some series, [n, L, C], while they are in the processor's cache."""
+        ranges, found = series.find_ranges(tile), []
+        for number in range(tile.shape[2]):
+            rows, of_rows = np.ascontiguousarray(tile[:, :, number]), ranges.of_channel(number)
+            around = (of_rows.low <= 0) & (of_rows.high >= 0)  # others hold no zero
+            zeros = (
+                int(np.count_nonzero((rows if around.all() else rows[around]) == 0)) if around.any() else 0
+            )
+            pairs, stuck = np.take(rows, self._pairs, axis=1), self._seem_stuck(rows, of_rows.missing)
+            found.append(Measured(pairs, stuck, zeros))
+        return ranges, found
+
+    def _look(
+        self, channel: Channel, first: int, rows: np.ndarray, ranges: series.Ranges, measured: "Measured"
+    ) -> None:
         """Rows [n, L] of one channel: count all, then look closely at those that the first tests choose."""
-        missing, low, high = _ranges(rows)
+        missing, low, high = ranges.missing, ranges.low, ranges.high
         channel.series += len(rows)
         channel.values += rows.size
         channel.measured += rows.size - int(missing.sum())
-        channel.zeros += int(np.count_nonzero(rows == 0))
+        channel.zeros += measured.zeros
         channel.low = float(np.fmin(channel.low, np.fmin.reduce(low)))
         channel.high = float(np.fmax(channel.high, np.fmax.reduce(high)))
-        here = np.take(rows, self._places, axis=1)
-        measured = here[~np.isnan(here)]
-        channel.offer(measured[np.isfinite(measured)])
+        here = measured.pairs[:, : len(self._places)]
+        channel.offer(here[np.isfinite(here)])
         self._count_limits(channel, rows, here, high)
-        close = self._candidates(rows, here, low, high, missing)
+        close = self._candidates(measured, ranges)
         for gappy in np.flatnonzero((missing > 0) & (missing < rows.shape[1])):
             self._look_at_gaps(channel, first + int(gappy), rows[gappy])
         varies = (low < high) & np.isfinite(low) & np.isfinite(high)
@@ -147,11 +196,10 @@ class Survey:
                 limit.series += 1
                 limit.values += count
 
-    def _candidates(
-        self, rows: np.ndarray, here: np.ndarray, low: np.ndarray, high: np.ndarray, missing: np.ndarray
-    ) -> Iterator[tuple[int, set[str]]]:
+    def _candidates(self, measured: "Measured", ranges: series.Ranges) -> Iterator[tuple[int, set[str]]]:
         """The rows to look at closely, each with the names of the tests that its sampled places ask for."""
-        after = np.take(rows, self._places + 1, axis=1) if rows.shape[1] > 1 else here
+        here, after = np.split(measured.pairs, 2, axis=1)
+        low, high = ranges.low, ranges.high
         rises, falls = np.count_nonzero(after > here, axis=1), np.count_nonzero(after < here, axis=1)
         same = np.count_nonzero(after == here, axis=1)
         fewer, more = np.minimum(rises, falls), np.maximum(rises, falls)
@@ -171,7 +219,7 @@ class Survey:
             "register": (more >= 3) & (fewer <= 0.15 * more),
             "codes": known | negative | odd,
             "spikes": away > 9 * reach,
-            "runs": self._seem_stuck(rows),
+            "runs": measured.stuck,
             "thousands": small & (high == high),
             "repetition": (same >= 0.4 * pairs) & (same <= 0.98 * pairs),
         }
@@ -180,7 +228,7 @@ class Survey:
         for row in np.flatnonzero(marked.any(axis=0)):
             yield int(row), {names[test] for test in np.flatnonzero(marked[:, row])}
 
-    def _seem_stuck(self, rows: np.ndarray) -> np.ndarray:
+    def _seem_stuck(self, rows: np.ndarray, missing: np.ndarray) -> np.ndarray:
         """Which rows may hold a run of `stuck` equal values: some stretch of half of that has equal ends and
         middle (or does not tell, for missing values), or begins or ends with zeros.
         """
@@ -191,12 +239,14 @@ class Survey:
         views = [
             rows[:, offset::stretch][:, :count] for offset in (0, stretch // 3, stretch // 2, stretch - 1)
         ]
-        equal = (views[0] == views[1]) & (views[0] == views[2]) & (views[0] == views[3])
-        unknown = np.isnan(views[0]) | np.isnan(views[1]) | np.isnan(views[2]) | np.isnan(views[3])
-        if unknown.any():  # decide by those that are there
-            least, most = np.fmin.reduce(views), np.fmax.reduce(views)
-            equal |= unknown & (least == most)
-        found: np.ndarray = equal.any(axis=1)
+        equal = (views[0] == views[3]) & (views[0] == views[1])
+        found = equal.any(axis=1)
+        found[found] = (equal[found] & (views[0][found] == views[2][found])).any(axis=1)
+        if (gappy := np.flatnonzero(missing)).size:  # decide by those that are there
+            parts = [view[gappy] for view in views]
+            unknown = np.isnan(parts).any(axis=0)
+            equal = unknown & (np.fmin.reduce(parts) == np.fmax.reduce(parts))
+            found[gappy] |= equal.any(axis=1)
         return found
 
     def _look_at_gaps(self, channel: Channel, number: int, row: np.ndarray) -> None:
@@ -249,14 +299,3 @@ class Survey:
             joined = name not in ("leading_zeros", "trailing_zeros") or length > 2 * runs.zeros
             if length >= self.stuck and joined:
                 found[name].add(number, length, length)
-
-
-def _ranges(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the number of missing values, the least and the largest value of rows [n, L]."""
-    low, high, missing = rows.min(axis=1), rows.max(axis=1), np.zeros(len(rows), np.int64)
-    gaps = np.flatnonzero(np.isnan(low))
-    if len(gaps):
-        inside = rows[gaps]
-        missing[gaps] = np.count_nonzero(np.isnan(inside), axis=1)
-        low[gaps], high[gaps] = np.fmin.reduce(inside, axis=1), np.fmax.reduce(inside, axis=1)
-    return missing, low, high

@@ -13,6 +13,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks import fit
+from distgan.data.checks.columns import OddColumns
 from distgan.data.checks.survey import Channel, Survey, Tally
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
@@ -58,6 +59,7 @@ class Looked:
     entities: Sequence[str]
     understood: Understood | None = None
     copies: int = 0
+    columns: OddColumns | None = None
 
 
 def list_suspicions(looked: Looked) -> list[Suspicion]:
@@ -203,6 +205,24 @@ def _thousands(looked: Looked) -> Iterator[Suspicion]:
         mark = looked.understood.decimal if looked.understood else None
         advice = f"set data.thousands='{mark}'" if mark else "set data.thousands to that mark, '.' or ','"
         yield Suspicion("thousands", "error", text, shared, advice)
+
+
+def _odd_columns(looked: Looked) -> Iterator[Suspicion]:
+    odd, understood = looked.columns or OddColumns(), looked.understood
+    what = "channel" if odd.channels else "series"
+    wide = understood is not None and understood.layout == "wide"
+    by_columns = understood is not None and bool(understood.value_columns) and (odd.channels or wide)
+    for name, found, words in (
+        ("flags", odd.flags, "quality flags (few whole numbers, by the name), not readings"),
+        ("totals", odd.totals, "the sum, or a multiple of the sum, of all others at every time"),
+    ):
+        if not found:
+            continue
+        shown = ", ".join(found[:6]) + (", …" if len(found) > 6 else "")
+        setting = f": set data.columns.ignore=[{','.join(found)}]" if by_columns else ""
+        text = f"{len(found)} {what} ({shown}) hold {words}{setting}"
+        advice = "data.columns.ignore leaves columns out" if by_columns else "leave them out of the source"
+        yield Suspicion(name, "error", text, f"{len(found)} {what} hold {words}", advice)
 
 
 def _registers(looked: Looked) -> Iterator[Suspicion]:
@@ -413,6 +433,7 @@ def _counted(looked: Looked) -> Iterator[Suspicion]:
 
 LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (
     _thousands,
+    _odd_columns,
     _missing_codes,
     _registers,
     _clock,

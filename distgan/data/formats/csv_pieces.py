@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
+from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
@@ -105,21 +105,29 @@ class Span:
         if text and len(names) <= NAMED_APART:  # an entity may be called NA
             missing = {name: [""] if name in text else NO_VALUES for name in names}
         separator = self.dialect.separator
-        try:
-            frame = pd.read_csv(
-                io.BytesIO(content),
+
+        def parse(lines: bytes, columns: list[str]) -> pd.DataFrame:
+            return pd.read_csv(
+                io.BytesIO(lines),
                 sep=separator,
                 header=None,
-                names=names,
-                dtype=dict.fromkeys(text, str),
+                names=columns,
+                dtype={name: str for name in columns if name in text},
                 decimal=decimal,
                 encoding="utf-8",
                 low_memory=False,
                 skipinitialspace=separator != " ",
+                skip_blank_lines=len(columns) > 1,  # one column alone has empty cells
                 keep_default_na=False,
                 na_values=missing,
                 nrows=rows,
             )
+
+        try:
+            folded = None
+            if len(names) >= FEWEST_COLUMNS and rows is None:
+                folded = parse_folded(content, names, separator, text, parse)
+            frame = parse(content, names) if folded is None else folded
         except UnicodeDecodeError as error:
             raise refuse_not_utf8(path, self.start + error.start) from None
         except pd.errors.EmptyDataError:
@@ -192,17 +200,17 @@ def line_at(dialect: Dialect, place: int) -> int:
 
 def csv_pieces(dialect: Dialect) -> Iterator[Piece]:
     """Yield pieces of about `PIECE_BYTES` that end with a line."""
-    for number, (start, stop) in enumerate(_spans(dialect.file, dialect.start, PIECE_BYTES)):
+    for number, (start, stop) in enumerate(_spans(dialect, PIECE_BYTES)):
         yield Span(dialect, start, stop).piece(number)
 
 
-def _spans(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
-    end = path.stat().st_size
-    with open(path, "rb") as file:
+def _spans(dialect: Dialect, size: int) -> Iterator[tuple[int, int]]:
+    start, end = dialect.start, dialect.stop
+    with open(dialect.file, "rb") as file:
         while start < end:
             file.seek(min(start + size, end))
             file.readline()
-            stop = file.tell()
+            stop = min(file.tell(), end)
             yield start, stop
             start = stop
 
@@ -211,7 +219,7 @@ def sample_spans(dialect: Dialect) -> list[Span]:
     """Return spans all over the file: all of a small one, else blocks at even distances, both ends among
     them.
     """
-    end = dialect.file.stat().st_size
+    end = dialect.stop
     if end - dialect.start <= SAMPLE_BLOCKS * SAMPLE_BYTES:
         return [Span(dialect, dialect.start, end)]
     found, last = [], dialect.start
@@ -225,9 +233,9 @@ def sample_spans(dialect: Dialect) -> list[Span]:
                 start = file.tell()
             file.seek(min(start + SAMPLE_BYTES, end))
             file.readline()
-            if file.tell() > start:
-                found.append(Span(dialect, start, file.tell()))
-                last = file.tell()
+            if file.tell() > start and start < end:
+                last = min(file.tell(), end)
+                found.append(Span(dialect, start, last))
     return found
 
 

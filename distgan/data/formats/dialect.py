@@ -3,10 +3,12 @@
 import csv
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from distgan import config
+from distgan.data.formats.footers import end_of_rows, quoted_whole, refuse_footer
 from distgan.data.formats.marks import MISSING, reads_as_number
 from distgan.data.formats.pieces import refuse_twice
 from distgan.data.formats.text import refuse_not_utf8
@@ -15,6 +17,7 @@ from distgan.errors import UserError
 BLANKS = r"\s+"  # one or more, as pandas writes it
 SEPARATORS = (",", ";", "\t", "|", BLANKS, "^", "~", "\x01")  # the last one is Hive's
 HEAD_LINES, FEWEST_LINES, LINE_BYTES, SNIFFED_BYTES = 200, 24, 1 << 22, 1 << 17
+LONG_LINES = 8  # that are looked at however long they are
 BODY_ROWS = 8  # further down that show of which kind each column is
 TIME = re.compile(
     r"\d[-/:]\d|\d\.\d+\.\d|\d[-\s]?(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
@@ -34,8 +37,8 @@ class Dialect:
     """How the lines of a text table are read; `file` is UTF-8.
 
     header: the header line as it stands, without its end; None where no line names the columns. start: the
-    byte at which the data begin, in line `first_line`. empty: the names of nameless columns without any cell
-    (lines that end with a separator).
+    byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
+    names of nameless columns without any cell (lines that end with a separator).
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Dialect:
     header_line: int | None
     header: bytes | None
     start: int
+    stop: int
     first_line: int
     empty: tuple[str, ...]
     skipped: tuple[str, ...]
@@ -91,7 +95,8 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     Raises:
         UserError: it has no rows, one column, or a header that cannot be told apart; names the setting.
     """
-    lines = _head_lines(path, file, settings.skip_rows)
+    stop = end_of_rows(path, file, settings.skip_footer)
+    lines = _head_lines(path, file, settings.skip_rows, stop)
     if len(lines) < 1 + (settings.header != "none"):
         raise UserError(f"{path} has no rows below its header")
     separator = _separator(lines, path, settings)
@@ -99,16 +104,24 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     width = _width(rows, settings)
     if width < 2:
         shown = lines[0][2].decode(errors="replace").strip()[:40]
+        if quoted_whole(lines[-1][2], (",", ";", "\t", "|")):
+            raise UserError(
+                f"{path}: each line stands in quotes as a whole ({shown!r}), so that it has one cell; "
+                "export it once more, or remove the first and the last quote of each line "
+                "(sed 's/^\"//; s/\"\\r*$//')"
+            )
         raise UserError(
             f"{path} has one column ({shown!r}); separate columns by , ; tab or |, or set data.separator"
         )
     named = next((place for place, row in enumerate(rows) if row.line == settings.header), None)
-    first = _first_data_row(rows, width, 0 if named is None else named + 1)
+    kinds = _kinds(rows, width)
+    first = _first_data_row(rows, kinds, 0 if named is None else named + 1)
     header, between, skipped = _header(rows, first, width, path, settings)
     if first is None or (header is not None and header >= first):
         raise UserError(f"{path} has no rows below its header")
     names, empty = _names(rows, header, first, width, path)
     units = _units(rows, between, names)
+    refuse_footer(path, file, (rows[first].start, stop), kinds, _splitter(separator), kind)
     return Dialect(
         path,
         file,
@@ -118,6 +131,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         None if header is None else rows[header].line,
         None if header is None else rows[header].raw.rstrip(b"\r\n"),
         rows[first].start,
+        stop,
         rows[first].line,
         tuple(empty),
         tuple(_shown(rows[row]) for row in (*skipped, *between)),
@@ -129,14 +143,18 @@ def _shown(row: Row) -> str:
     return row.raw.decode(errors="replace").strip().rstrip(",;\t| ")[:80]
 
 
-def _head_lines(path: Path, file: Path, skip: int) -> list[tuple[int, int, bytes]]:
+def _head_lines(path: Path, file: Path, skip: int, stop: int) -> list[tuple[int, int, bytes]]:
     """Number, first byte and content of the first lines, without blank ones."""
     found: list[tuple[int, int, bytes]] = []
     place, number, size = 0, 0, 0
     with open(file, "rb") as stream:
-        while len(found) < FEWEST_LINES or (len(found) < HEAD_LINES and size < SNIFFED_BYTES):
+        while (
+            len(found) < LONG_LINES
+            or (len(found) < FEWEST_LINES and size < LINE_BYTES // 4)
+            or (len(found) < HEAD_LINES and size < SNIFFED_BYTES)
+        ):
             raw = stream.readline(LINE_BYTES)
-            if not raw:
+            if not raw or place >= stop:
                 break
             number += 1
             start, place = place, place + len(raw)
@@ -177,6 +195,16 @@ def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
     return found
 
 
+def _splitter(separator: str) -> Callable[[bytes], list[str]]:
+    """What splits one line into cells; a comment has none."""
+
+    def split(raw: bytes) -> list[str]:
+        rows = _rows([(1, 0, raw.decode(errors="replace").encode())], separator)
+        return rows[0].cells if rows else []
+
+    return split
+
+
 def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:
     if settings.separator != "auto":
         return {"tab": "\t", "\\t": "\t"}.get(settings.separator, settings.separator)
@@ -210,13 +238,19 @@ def _width(rows: list[Row], settings: config.Data) -> int:
 # --------------------------------------------------------------------------------------------- header, units
 
 
-def _first_data_row(rows: list[Row], width: int, begin: int) -> int | None:
-    """The first row whose cells are of the kinds that the rows further down have."""
+def _kinds(rows: list[Row], width: int) -> list[str]:
+    """Of which kind each column is, by rows further down."""
     body = [row for row in rows[len(rows) // 2 :][:BODY_ROWS] if len(row.cells) == width] or rows[-1:]
     wanted = []
-    for column in range(min(width, len(body[0].cells))):
-        kinds = Counter(kind(row.cells[column]) for row in body if row.cells[column] not in MISSING)
-        wanted.append(kinds.most_common(1)[0][0] if kinds else "empty")
+    for cells in zip(*(row.cells[: min(width, len(body[0].cells))] for row in body)):
+        kinds = [kind(cell) for cell in cells if cell not in MISSING]
+        wanted.append("empty" if not kinds else max(dict.fromkeys(kinds), key=kinds.count))
+    return wanted
+
+
+def _first_data_row(rows: list[Row], wanted: list[str], begin: int) -> int | None:
+    """The first row whose cells are of the kinds that the rows further down have."""
+    width = len(wanted)
     times = [column for column, name in enumerate(wanted) if name == "time"]
     numbers = [column for column, name in enumerate(wanted) if name == "number"]
     for place, row in list(enumerate(rows))[begin:]:

@@ -100,7 +100,8 @@ def find_table(
         return finder.transposed()
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
         return finder.day_wide()
-    time = find_times(finder.frame, settings, path)
+    hours = finder.hours_of_a_day()  # hr1 to hr24 are no clock times
+    time = find_times(finder.frame.drop(columns=hours), settings, path)
     finder.refuse_nameless(time)
     if settings.layout == "auto":
         finder.refuse_numbered_day(time)
@@ -143,8 +144,9 @@ def _is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
 
 def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
     """Return the columns whose type is chosen; types are asked once each."""
-    known: dict[Any, bool] = {}
-    return [name for name, kind in frame.dtypes.items() if known.setdefault(kind, chosen(kind))]
+    kinds = frame.dtypes.tolist()
+    known = {kind: chosen(kind) for kind in set(kinds)}
+    return [name for name, kind in zip(frame.columns, kinds) if known[kind]]
 
 
 def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, ...]:
@@ -325,16 +327,18 @@ class _Finder:
                 )
         return "wide"
 
+    def hours_of_a_day(self) -> list[str]:
+        """The columns that are numbered as the parts of a day, if they are so many."""
+        numbered = list(self._numbered())
+        return numbered if len(numbered) in PARTS_OF_A_DAY else []
+
     def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
         """
         Raises:
             UserError: columns that are numbered as the parts of a day stand beside dates without a time.
         """
-        numbered = self._numbered()
-        if (
-            len(numbered) in PARTS_OF_A_DAY
-            and not self._stamps(time).str.contains(r":|T\d", regex=True).any()
-        ):
+        numbered = self.hours_of_a_day()
+        if numbered and not self._stamps(time).str.contains(r":|T\d", regex=True).any():
             first, *_, last = numbered
             raise UserError(
                 f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "

@@ -1,5 +1,6 @@
 """Long tables: one row a reading (or a day, or an entity); readings are dealt into an array on disk."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +10,7 @@ from distgan.data.formats.duplicates import combine, groups_of, merge_groups
 from distgan.data.formats.pace import Pace, least
 from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
-from distgan.data.grid import Grid, float32
+from distgan.data.grid import Grid, common_step, float32
 from distgan.data.ingest_cache import drop_pages, rows_of
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
@@ -358,3 +359,38 @@ class Long(Parts):
         sums = np.bincount(bins[there], readings[there].astype(np.float64), tracks * steps).reshape(shape)
         found = sums / np.maximum(counts, 1) if self.settings.resample.method == "mean" else sums
         return float32(np.where(counts >= least(counts, whole[:, None]), found, np.nan))
+
+
+REGULAR = 0.9  # share of times that stand once, and of steps that are alike, in a table of one row a time
+
+
+def refuse_unclear_ids(table: Long) -> None:
+    """Check that a column which was found, and not named, says whose the readings are.
+
+    Rows of one entity repeat the times of another, or lie between them. Where every time stands once, at even
+    steps, the column may as well describe the rows of a wide table.
+
+    Raises:
+        UserError: both are possible, and differ; names the settings that decide.
+    """
+    columns = table.settings.columns
+    asked = columns.id is not None or columns.channel is not None
+    if asked or table.table.layout != "long" or not table.table.ids or table.table.channel is not None:
+        return
+    values, rows = table.table.values, sum(facts["rows"] for facts in table.facts)
+    if len(values) == 1 and len(table.ids) == 1:
+        return  # one series in either layout
+    times = np.unique(np.array(list(table.time_of.values()), "M8[us]").astype("M8[s]"))
+    if len(times) < REGULAR * rows or len(times) < 3:
+        return
+    steps = np.diff(times).astype(np.int64)
+    if (steps == common_step(times)).mean() < REGULAR:
+        return
+    name, shown = table.table.ids[0], ", ".join(values[:3]) + (", …" if len(values) > 3 else "")
+    numbers = all(re.fullmatch(r"[+-]?\d+", cell) for cell in table.ids)
+    reading = f", or data.layout=wide if it holds readings like {shown}" if numbers else ""
+    raise UserError(
+        f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) "
+        f"may say whose the readings are, or describe the rows of a table with a column an entity ({shown}); "
+        f"set data.columns.id={name}, data.columns.ignore=[{name}] to leave it out{reading}"
+    )

@@ -18,6 +18,8 @@ from distgan.errors import UserError
 
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
 APOSTROPHES = "'\u2019"
+MINUS = "\u2212"
+SIGNED = f"[+{MINUS}-]?"
 # beside what pandas takes as missing: as data bases and spreadsheets export it
 MISSING: tuple[str, ...] = (
     "Null",
@@ -66,6 +68,8 @@ class Marks:
         plain = cells.where(fits)
         if self.thousands:
             plain = plain.str.replace(f"[{_members(self.thousands)}]", "", regex=True)
+        if plain.str.contains(MINUS, regex=False).any():
+            plain = plain.str.replace(MINUS, "-", regex=False)
         if self.decimal != ".":
             plain = plain.str.replace(self.decimal, ".", regex=False)
         return pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, copy=True, na_value=np.nan)
@@ -84,31 +88,41 @@ def _members(mark: str) -> str:
     return re.escape({" ": BLANKS, "'": APOSTROPHES}.get(mark, mark))
 
 
+LAKHS = r"[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3}"  # 12,34,567, as written in India
+
+
 @cache
 def _pattern(decimal: str, thousands: str, strict: bool) -> str:
     whole = r"[0-9]+"
     if thousands:
         group = f"[{_members(thousands)}]"
         whole = (
-            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+" + ("" if strict else r"|[0-9]+") + ")"
+            rf"(?:[0-9]{{1,3}}|[1-9][0-9]{{0,2}}(?:{group}[0-9]{{3}})+"
+            + (f"|{LAKHS}" if thousands == "," else "")
+            + ("" if strict else r"|[0-9]+")
+            + ")"
         )
     point = re.escape(decimal)
-    return rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+    return rf"{SIGNED}(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
 
 PROOF = {  # of thousands: a mark that stands twice, or before the decimal mark
-    ",": r"[+-]?[1-9][0-9]{0,2}(?:(?:,[0-9]{3}){2,}(?:\.[0-9]*)?|,[0-9]{3}\.[0-9]*)",
-    ".": r"[+-]?[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]*)?|\.[0-9]{3},[0-9]*)",
+    ",": rf"{SIGNED}(?:[1-9][0-9]{{0,2}}(?:(?:,[0-9]{{3}}){{2,}}(?:\.[0-9]*)?|,[0-9]{{3}}\.[0-9]*)"
+    rf"|{LAKHS}(?:\.[0-9]*)?)",
+    ".": SIGNED + r"[1-9][0-9]{0,2}(?:(?:\.[0-9]{3}){2,}(?:,[0-9]*)?|\.[0-9]{3},[0-9]*)",
 }
-DOUBTFUL = {mark: rf"[+-]?[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
+DOUBTFUL = {mark: rf"{SIGNED}[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}" for mark in (".", ",")}
 
 
+PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 ENDLESS = r"(?i)[+-]?inf(inity)?"
-NUMBER = re.compile(rf"[+-]?[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(rf"{SIGNED}[0-9.,{BLANKS}{APOSTROPHES}]*[0-9.,](?:[eE][+-]?[0-9]+)?")
 
 
 def reads_as_number(cell: str) -> bool:
     """Return whether a stripped cell is a number in any way of writing them."""
+    if PLAIN_NUMBER.fullmatch(cell) is not None:
+        return True
     return NUMBER.fullmatch(cell) is not None and any(marks.accepts(cell) for marks in WAYS)
 
 
@@ -319,7 +333,7 @@ SIGNS = {"%": "percent", "€": "currency", "$": "currency", "£": "currency", "
 
 SIGN = re.compile("[%€$£¥]")
 ALMOST_NUMBER = re.compile(  # of another sign, other thousands, a unit, Fortran or base 16
-    r"[(+\-\u2212\u2013]?\s*\d[\d.,_\s'\u2019]*(?:\)|-|\s*[A-Za-zµΩ°/²³]{1,5}|[dD][+-]?\d+)?|0[xX][0-9A-Fa-f]+"
+    r"[(+\-\u2212\u2013<>\u2264\u2265~]?\s*\d[\d.,_\s'\u2019]*(?:\)|-|\s*[A-Za-zµΩ°/²³]{1,5}|[dD][+-]?\d+)?|0[xX][0-9A-Fa-f]+"
 )
 
 

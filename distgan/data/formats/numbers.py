@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.folded import FEWEST_COLUMNS
 from distgan.data.formats.marks import (
     ENDLESS,
     Marks,
@@ -46,7 +47,8 @@ def read_numbers(
     strict = settings.thousands == "auto"
     kinds = dict(zip(frame.columns, frame.dtypes))
     plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
-    texts = [name for name in names if name not in set(plain)]
+    numeric = set(plain)
+    texts = [name for name in names if name not in numeric]
     numbers = _gathered(frame, plain, one_by_one=piece.as_written is not None)
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
@@ -69,9 +71,9 @@ def read_numbers(
 
 def _gathered(frame: pd.DataFrame, names: list[str], one_by_one: bool) -> np.ndarray:
     """Columns of numbers: float64 [rows, columns]. What is parsed from text lies column by column in memory,
-    and is gathered so; what comes from Arrow is one block.
+    and is gathered so; what comes from Arrow, or from rows of thousands of cells, is one block.
     """
-    if not one_by_one:
+    if not one_by_one or len(names) >= FEWEST_COLUMNS // 2:
         return frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
     numbers = np.empty((len(names), len(frame))).T
     for column, name in enumerate(names):

@@ -19,6 +19,7 @@ from distgan.data.formats.datasets import Dataset, dataset_source
 from distgan.data.formats.netcdf import netcdf_source
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.formats.zarrs import is_zarr, zarr_source
+from distgan.data.grid import seconds_of
 from distgan.data.ingest_cache import IngestCache, sha256
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
@@ -46,6 +47,7 @@ def read_source(settings: config.Data, place: Path) -> Source:
     found = unpack(path, settings, place)
     with found.named():
         source = _read(found.path, found.settings, place)
+    _refuse_resampling(source, settings)
     if path.is_file():
         source.meta.provenance.update(source=path.name, sha256=sha256(path))
     return source
@@ -66,6 +68,29 @@ FILES: dict[str, Callable[[Path, config.Data, IngestCache], Source]] = {
     "npz": npz_source,
     "netcdf": netcdf_source,
 }
+
+
+def _refuse_resampling(source: Source, settings: config.Data) -> None:
+    """
+    Raises:
+        UserError: data.resample.step is set for an array or a store, whose steps are even already.
+    """
+    step, axis = settings.resample.step, source.meta.axis
+    if step is None or "resampled" in source.meta.provenance:
+        return
+    seconds = seconds_of(step) or 0
+    if seconds == axis.step_seconds and not source.meta.nominal:
+        return
+    factor, rest = divmod(seconds, axis.step_seconds)
+    advice = (
+        f"set data.reduce.factor={factor} data.reduce.method={settings.resample.method} instead"
+        if factor > 1 and not rest and not source.meta.nominal
+        else "leave it out; data.reduce.factor merges whole steps"
+    )
+    raise UserError(
+        f"data.resample.step={step} is for tables, and {settings.source} has steps of {axis.step_seconds} s "
+        f"already; {advice}"
+    )
 
 
 def _folder(path: Path, settings: config.Data, place: Path) -> Source:

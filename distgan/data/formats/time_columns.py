@@ -9,14 +9,22 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.intervals import split_intervals
-from distgan.data.formats.time_numbers import NUMBER, SPREADSHEET, are_compact_dates, are_numbers, find_unit
+from distgan.data.formats.month_names import find_languages, to_english
+from distgan.data.formats.time_numbers import (
+    NUMBER,
+    SPREADSHEET,
+    are_compact_dates,
+    are_numbers,
+    counts_days,
+    find_unit,
+)
 from distgan.data.formats.time_patterns import MONTHLY, read_fields, tidy
 from distgan.errors import UserError
 
 SAMPLE = 50  # different values of a column that are looked at
 PARTS = ("year", "month", "day", "hour", "minute", "second")  # columns that make up a time together
 NAMED = re.compile(
-    r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute)([^a-z]|$)"
+    r"(?i)(^|[^a-z])(date|time|timestamp|datetime|tstp|ts|epoch|unix|utc|when|datum|zeit|day|localminute|datenum|serial|jd|mjd|julian)([^a-z]|$)"
     r"|time$|date$|timestamp|datetime"
 )
 CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
@@ -57,6 +65,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
                 "data.date_format, or name another column"
             )
         return names
+    if settings.date_locale is not None:
+        head = _in_english(head, settings.date_locale)
     taken = _taken(settings)
     free = [name for name in head.columns if name not in taken]
     parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
@@ -93,8 +103,16 @@ def _advice(head: pd.DataFrame, free: list[str]) -> str:
         if NAMED.search(str(name)) and texts and are_numbers(tidy(texts)):
             return (
                 f"column {name!r} holds numbers ({texts[0]}): set data.columns.time={name}, and "
-                "data.date_format=excel for a spreadsheet's days, daycode:2009-01-01:30min for "
+                "data.date_format=excel for a spreadsheet's days, matlab, julian, mjd or days:1900-01-01 "
+                "for other days, daycode:2009-01-01:30min for "
                 "day codes, a strptime format such as %d%m%Y, or data.time_unit for times since 1970"
+            )
+    for name in free:
+        texts = _sample(head[name])
+        if (languages := find_languages(texts)) and read_fields(tidy(to_english(texts, languages[0]))):
+            return (
+                f"column {name!r} names months in another language ({texts[0]!r}): set "
+                f"data.date_locale={languages[0]}"
             )
     for name in free:
         texts = _sample(head[name])
@@ -103,6 +121,13 @@ def _advice(head: pd.DataFrame, free: list[str]) -> str:
                 f"column {name!r} counts up as codes of day and period do ({texts[0]}): if it holds them, "
                 f"set data.columns.time={name} and data.date_format=daycode:2009-01-01:30min (the first day "
                 "and the length of a period)"
+            )
+    for name in free:
+        texts = _sample(head[name])
+        if texts and all(re.search(r"\d.*[^\W\d_]{3,}.*\d", text) for text in texts):
+            return (
+                f"if column {name!r} names months in another language ({texts[0]!r}), set "
+                "data.date_locale to it, or write months as numbers"
             )
     return (
         "name one with data.columns.time, and say how it is written with data.date_format or data.time_unit"
@@ -115,6 +140,17 @@ def _count_periods(texts: list[str]) -> bool:
     if len(codes) < len(texts) or len(codes) < 3 or not all(1 <= code % 100 <= 50 for code in codes):
         return False
     return sum(later - code == 1 for code, later in pairwise(codes)) >= 0.9 * (len(codes) - 1)
+
+
+def _in_english(head: pd.DataFrame, language: str) -> pd.DataFrame:
+    """The first rows with English month names where cells hold digits and words."""
+    found = {}
+    for name, kind in head.dtypes.items():
+        if pd.api.types.is_string_dtype(kind) and any(re.search(r"\d", cell) for cell in _sample(head[name])):
+            there = head[name].notna()
+            cells = head[name][there].astype("str")
+            found[name] = head[name].mask(there, pd.Series(to_english(cells.tolist(), language), cells.index))
+    return head.assign(**found) if found else head
 
 
 def _taken(settings: config.Data) -> set[str]:
@@ -156,6 +192,8 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
     texts = _sample(values)
     if not texts:
         return False
+    if settings.date_locale is not None:
+        texts = to_english(texts, settings.date_locale)
     if "%" in form:
         try:
             found = pd.to_datetime(pd.Series(texts), format=form, errors="coerce", utc="%z" in form)
@@ -164,10 +202,10 @@ def looks_like_times(values: pd.Series, settings: config.Data) -> bool:
         return bool(found.notna().mean() > 0.5)
     cells = tidy(texts)
     if are_numbers(cells):
-        if form == "excel" or form.startswith("daycode:"):
+        if counts_days(form) or form.startswith("daycode:"):
             numbers = pd.to_numeric(pd.Series(texts))
             return named and bool(
-                numbers.between(1_00 if form != "excel" else SPREADSHEET[0], 9_999_999).all()
+                numbers.between(100 if form != "excel" else SPREADSHEET[0], 9_999_999).all()
             )
         return named and (settings.time_unit is not None or _are_numeric_times(values))
     if not any(re.search(r"\d.?\d", text) for text in texts):

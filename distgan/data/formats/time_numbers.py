@@ -19,6 +19,7 @@ EARLIEST = -2_208_988_800  # 1900
 COMPACT = (8, 10, 12, 14)  # digits of a date alone, with hour, minute, second
 PARTS = r"^\+?(?P<whole>-?[0-9]+)(?:\.(?P<part>[0-9]*))?"
 SPREADSHEET = (20_000, 80_000)  # days of 1954 to 2119 since 1899-12-30
+DAY_COUNTS = {"excel": 25_569.0, "matlab": 719_529.0, "julian": 2_440_587.5, "mjd": 40_587.0}  # of 1970-01-01
 
 
 def are_numbers(texts: pa.Array) -> bool:
@@ -86,35 +87,55 @@ def _what_numbers(numbers: np.ndarray, stamps: Stamps) -> UserError:
         )
     if low < 2_000_000 and high < 2_000_000 and low >= 700_000:
         return stamps.refuse(
-            0, "is a number of days as MATLAB counts them; export the times as text (2013-01-01 00:00)"
+            0, "seems to be a number of days as MATLAB counts them; set data.date_format=matlab if it is"
         )
+    if low >= 2_415_000 and high <= 2_490_000:
+        return stamps.refuse(0, "seems to be a Julian day; set data.date_format=julian if it is")
     if SPREADSHEET[0] // 2 <= low and high <= SPREADSHEET[1]:
         return stamps.refuse(
             0,
             "may be a day of a spreadsheet or a day code; set data.date_format=excel for days since "
-            "1899-12-30, or e.g. data.date_format='daycode:2009-01-01:30min' for day number and half hour",
+            "1899-12-30, mjd for modified Julian days, days:1900-01-01 for days since a date, or e.g. "
+            "data.date_format='daycode:2009-01-01:30min' for day number and half hour",
         )
     return stamps.refuse(
         0,
         "is a number of unknown unit; set data.time_unit=s, ms, us or ns for times since 1970-01-01 UTC, "
-        "data.date_format for another form (%d%m%Y, %y%m%d, excel, daycode:2009-01-01:30min), or name "
+        "data.date_format for another form (%d%m%Y, %y%m%d, excel, days:1900-01-01, "
+        "daycode:2009-01-01:30min), or name "
         "another column with data.columns.time",
     )
 
 
-def read_spreadsheet(texts: pa.Array, stamps: Stamps) -> Parsed:
-    """Read days since 1899-12-30 with the time as their fraction, to the whole second.
+def counts_days(form: str) -> bool:
+    """Return whether data.date_format says that times are numbers of days."""
+    return form in DAY_COUNTS or form.startswith("days:")
+
+
+def read_days(texts: pa.Array, form: str, stamps: Stamps) -> Parsed:
+    """Read numbers of days with the time as their fraction, to the whole second.
+
+    Args:
+        form: a key of `DAY_COUNTS`, or days:DATE.
 
     Raises:
-        UserError: a stamp is no such number, or has too few decimals for a second.
+        UserError: a stamp is no such number, or has too few decimals for a second; the date is none.
     """
+    if form in DAY_COUNTS:
+        epoch = DAY_COUNTS[form]
+    else:
+        origin = pd.to_datetime(form.removeprefix("days:"), errors="coerce")
+        if pd.isna(origin):
+            raise UserError(f"data.date_format {form!r} names no date; write e.g. days:1900-01-01")
+        epoch = -float((origin - pd.Timestamp(0)).days)
     numbers = pd.to_numeric(pd.Series(texts.to_pylist()), errors="coerce").to_numpy(np.float64)
+    seconds = (numbers - epoch) * DAY
     stamps.refuse_first(
-        ~((numbers >= 1) & (numbers <= SPREADSHEET[1])),
-        "is no day since 1899-12-30 (data.date_format=excel); correct it, or leave data.date_format out",
+        ~((seconds >= EARLIEST) & (seconds <= LAST)),
+        f"is no day of 1900 to 2100 as data.date_format={form} counts them; correct it, or leave "
+        "data.date_format out",
     )
-    decimals = [len(text.partition(".")[2]) for text in texts.to_pylist()]
-    seconds, longest = numbers * DAY, max(decimals)
+    longest = max(len(text.partition(".")[2]) for text in texts.to_pylist())
     if longest >= 5:
         exact = np.abs(seconds - np.round(seconds)) <= max(DAY * 10.0**-longest, 1e-4)
     else:
@@ -122,8 +143,7 @@ def read_spreadsheet(texts: pa.Array, stamps: Stamps) -> Parsed:
     stamps.refuse_first(
         ~exact, "has too few decimals to be a time to the second; export at least 5, or the times as text"
     )
-    origin = np.datetime64("1899-12-30", "s")
-    return Parsed((origin + np.round(seconds).astype(np.int64)).astype("M8[us]"))
+    return Parsed(np.round(seconds).astype("M8[s]").astype("M8[us]"))
 
 
 # ---------------------------------------------------------------------------------------- numbered periods

@@ -18,6 +18,7 @@ from distgan import config
 from distgan.data.formats.clock_times import clock_seconds
 from distgan.data.formats.date_order import choose_days
 from distgan.data.formats.intervals import Halves, mark_odd_widths, split_intervals
+from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.stamps import DAY, Parsed, Stamps, Where
 from distgan.data.formats.time_columns import (
     encode_times,
@@ -28,10 +29,11 @@ from distgan.data.formats.time_columns import (
 from distgan.data.formats.time_numbers import (
     are_compact_dates,
     are_numbers,
+    counts_days,
     place_periods,
     read_day_codes,
+    read_days,
     read_epoch,
-    read_spreadsheet,
 )
 from distgan.data.formats.time_patterns import MONTHLY, ORDERS, Fields, read_fields, tidy
 from distgan.data.formats.zone_marks import mark_of_zone, settle_zones
@@ -72,6 +74,8 @@ def read_times(texts: list[str], column: str, settings: config.Data, where: Wher
         UserError: a stamp is no time, the column does not decide between two readings, or there are fractions
             of a second and no data.resample.step.
     """
+    if settings.date_locale is not None:
+        texts = to_english(texts, settings.date_locale)
     stamps = Stamps(texts, column, where)
     if not texts:
         raise UserError(f"{stamps.name} holds no times")
@@ -94,8 +98,8 @@ def _parse(stamps: Stamps, settings: config.Data) -> Parsed:
     if plain is not None:
         return Parsed(plain)
     texts = tidy(stamps.texts)
-    if form == "excel":
-        return read_spreadsheet(texts, stamps)
+    if form is not None and counts_days(form):
+        return read_days(texts, form, stamps)
     if form is not None and form.startswith("daycode:"):
         return read_day_codes(texts, form, settings.timezone, stamps)
     numbers = are_numbers(texts)
@@ -283,13 +287,18 @@ def _not_times(texts: pa.Array, fields: Fields | None, stamps: Stamps) -> UserEr
             "names no day: months and years differ in length, and a series has steps of equal length; give "
             "daily or hourly readings, or the values alone as an NPY array, whose steps are only counted",
         )
+    languages = find_languages(stamps.texts)
+    if languages:
+        return stamps.refuse(bad, f"names its month in another language; set data.date_locale={languages[0]}")
     own = read_fields(texts[bad : bad + 1])
     if fields is not None and own is not None and own.matched.all():
         usual = stamps.texts[int(np.flatnonzero(fields.matched)[0])]
         return stamps.refuse(bad, f"is written in another form than {usual!r}; write all times in one form")
     if re.search(r"\d.*[^\W\d_]{3,}.*\d", text) and fields is None:
         return stamps.refuse(
-            bad, f"is not a time with an English month name; write months as numbers, or {form}"
+            bad,
+            "is not a time with an English month name; set data.date_locale to its language, write months as "
+            f"numbers, or {form}",
         )
     if fields is None:
         return stamps.refuse(bad, f"is not a time in a known form; {form}")

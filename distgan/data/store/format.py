@@ -79,6 +79,18 @@ class Layout:
             return replace(self, rows=rows, chunk_rows=rows, shard_chunks=1)
         return replace(self, rows=rows)
 
+    def divided(self, rows: int, parts: int, multiple: int = 1) -> Self:
+        """Return the layout of so many rows in about `parts` shards, as far as shards of at most this
+        layout's size and of a multiple of `multiple` rows allow.
+        """
+        wanted = -(-rows // parts)
+        wanted += -wanted % multiple
+        if wanted >= self.shard_rows:
+            return self.holding(rows)
+        if wanted < self.chunk_rows:
+            return replace(self, rows=rows, chunk_rows=min(wanted, rows), shard_chunks=1)
+        return replace(self, rows=rows, shard_chunks=wanted // self.chunk_rows)
+
     @property
     def shard_rows(self) -> int:
         return self.chunk_rows * self.shard_chunks

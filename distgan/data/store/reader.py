@@ -19,6 +19,8 @@ from distgan.errors import UserError, parsing
 from distgan.files import read_json, read_record
 from distgan.run import MANIFEST, STORE_METADATA
 
+BLOCK_BYTES = 64 << 20  # of a block of rows in memory, at most; one row may be more
+
 
 class Rows:
     """Random access to the rows of one array, and to pieces of them; every chunk is checked at first touch.
@@ -128,8 +130,16 @@ class Rows:
             yield (self._values(shard) if values is None else values)[chunk, place]
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        size = self.rows_in_memory(size)
         for first in range(0, len(self), size):
-            yield first, self.read(np.arange(first, min(first + size, len(self))))
+            last = min(first + size, len(self))
+            yield first, self.read(np.arange(first, last))
+            current = self.shard_of(np.array([last - 1]))[0]
+            self.release([shard for shard in self.held() if shard < current])
+
+    def rows_in_memory(self, most: int) -> int:
+        """Return how many rows, at most `most`, a block in memory may hold."""
+        return max(1, min(most, BLOCK_BYTES // (4 * math.prod(self.layout.row_shape))))
 
     def shard_of(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) // self.layout.shard_rows
@@ -385,7 +395,8 @@ class Part:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         values = self.store.values
-        for first in range(0, len(self.rows), self.size):
-            rows = self.rows[first : first + self.size]
+        size = values.rows_in_memory(self.size)
+        for first in range(0, len(self.rows), size):
+            rows = self.rows[first : first + size]
             yield self.store.rows(rows)
             values.release([shard for shard in values.held() if shard != self.store.shard_of(rows[-1:])[0]])

@@ -253,11 +253,13 @@ class ParallelStoreWriter(_SeriesWriter):
     values)` and hands what it returns to `accept`.
     """
 
-    def __init__(self, path: Path, meta: Meta, rows: int, form: Form = PLAIN) -> None:
+    def __init__(
+        self, path: Path, meta: Meta, rows: int, form: Form = PLAIN, layout: Layout | None = None
+    ) -> None:
         super().__init__(path, meta, form)
         if rows < 1:
             raise UserError("nothing to write: a store needs at least one row")
-        self.layout = Layout.fit(self._row_shape, form.numpy.itemsize).holding(rows)
+        self.layout = layout or Layout.fit(self._row_shape, form.numpy.itemsize).holding(rows)
         self._sealed: dict[int, Sealed] = {}
 
     @property

@@ -299,10 +299,9 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> Outco
     return INSUFFICIENT if rule == "evidence" and not enough else PASS
 
 
-def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, about: bool = False) -> str:
-    """Put the verdict in plain words; `about`, if the counts of the evidence are rounded."""
-    roughly = "about " if about else ""
-    who = f"{roughly}{evidence.members:,} members against {roughly}{evidence.strangers:,} strangers"
+def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence) -> str:
+    """Put the verdict in plain words."""
+    who = f"{evidence.members:,} members against {evidence.strangers:,} strangers"
     if outcome == OVER:
         over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
         return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."
@@ -311,6 +310,11 @@ def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, ab
             f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "
             "thousand. No measure is surely over its limit."
         )
+    return state_pass(who)
+
+
+def state_pass(who: str) -> str:
+    """Say what it means that nothing was over; `who` are the members and non-members that were attacked."""
     return f"No attack came over its limit, with {who}. That is evidence, not a proof."
 
 

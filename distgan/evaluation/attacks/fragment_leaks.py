@@ -137,6 +137,67 @@ def with_gaps(part: float) -> Change:
     return change
 
 
+def smooth_seams(members: Array, count: int, day: int, rng: Rng) -> Array:
+    """Days of other members, on a straight line from an eighth of a day before each seam to one after it."""
+    days = mosaic(one_day)(members, count, day, rng)
+    made, width = days.copy(), max(1, day // 8)
+    part = np.linspace(0, 1, 2 * width, dtype=np.float32)[None, :, None]
+    for seam in range(day, days.shape[1] - width, day):
+        before, after = days[:, seam - width - 1, None], days[:, seam + width - 1, None]
+        made[:, seam - width : seam + width] = before * (1 - part) + after * part
+    return made
+
+
+def with_trend(copied: Array, day: int, rng: Rng) -> Array:
+    """A straight line of one deviation from the first to the last step, up or down."""
+    size = copied.std(axis=1, keepdims=True) * rng.choice([-1, 1], (len(copied), 1, 1))
+    return copied + size * np.linspace(-0.5, 0.5, copied.shape[1])[:, None]
+
+
+def stretch(part: float) -> Change:
+    """Time runs slower by this part, on straight lines between the readings."""
+
+    def change(copied: Array, day: int, rng: Rng) -> Array:
+        place = np.arange(copied.shape[1]) / (1 + part)
+        low = place.astype(np.int64)
+        weight = (place - low)[:, None]
+        return (1 - weight) * copied[:, low] + weight * copied[:, np.minimum(low + 1, copied.shape[1] - 1)]
+
+    return change
+
+
+def replace_every(steps: int) -> Change:
+    """Every so many steps a value from another time of the series."""
+
+    def change(copied: Array, day: int, rng: Rng) -> Array:
+        made = copied.copy()
+        made[:, ::steps] = rng.permuted(copied, axis=1)[:, ::steps]
+        return made
+
+    return change
+
+
+def quantise(levels: int) -> Change:
+    """So many levels, as far apart, between the least and the greatest value of each series."""
+
+    def change(copied: Array, day: int, rng: Rng) -> Array:
+        low, high = copied.min(axis=1, keepdims=True), copied.max(axis=1, keepdims=True)
+        unit = np.maximum(high - low, 1e-12) / (levels - 1)
+        return np.round((copied - low) / unit) * unit + low
+
+    return change
+
+
+def mix_with_another(part: float) -> Kind:
+    """So large a part of one member's values, the rest of another's."""
+
+    def make(members: Array, count: int, day: int, rng: Rng) -> Array:
+        first, second = (members[rng.integers(len(members), size=count)] for _ in range(2))
+        return (part * first + (1 - part) * second).astype(np.float32)
+
+    return make
+
+
 def mean_of_two(members: Array, count: int, day: int, rng: Rng) -> Array:
     """Means of two members, step by step: aggregated, and not claimed to be found."""
     first, second = (members[rng.integers(len(members), size=count)] for _ in range(2))
@@ -175,6 +236,8 @@ EXACT: dict[str, Kind] = {
     "interleaved": interleave,
     "slowed to half": of_members(lambda copied, day, rng: np.repeat(copied, 2, axis=1)[:, : copied.shape[1]]),
     "gaps of 5 %": of_members(with_gaps(0.05)),
+    "days of other members with smooth seams": smooth_seams,
+    "every tenth value replaced": of_members(replace_every(10)),
 }
 NEAR: dict[str, Kind] = {
     "rounded to one decimal": of_members(lambda copied, day, rng: np.round(copied, 1)),
@@ -191,9 +254,16 @@ NEAR: dict[str, Kind] = {
     ),
     "low-pass of a quarter of a day": of_members(low_pass(lambda day: max(2, day // 4))),
     "gaps of 20 %": of_members(with_gaps(0.2)),
+    "with a trend": of_members(with_trend),
+    "stretched by 1 %": of_members(stretch(0.01)),
+    "nine tenths of one member, one of another": mix_with_another(0.9),
 }
 NOT_FOUND: dict[str, Kind] = {
     "means of two members": mean_of_two,
     "low-pass of two days": of_members(low_pass(lambda day: 2 * day)),
     "noise of 50 %": of_members(with_noise(0.5)),
+    "stretched by 5 %": of_members(stretch(0.05)),
+    "five levels": of_members(quantise(5)),
+    "four fifths of one member, one of another": mix_with_another(0.8),
+    "every fifth value replaced": of_members(replace_every(5)),
 }

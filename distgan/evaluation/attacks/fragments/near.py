@@ -37,6 +37,7 @@ STEEPEST = (
     12.0  # exponent that is believed: ratios crowd near 1 where windows are long, and some homes are odd
 )
 SURE = 0.01  # error of the power law's exponent
+DEPARTURE = 0.05  # error with which the least few are taken for another law than the tail's
 MOST_SURE = 12  # members that are tried one after another
 NOTHING = 0.04  # a distance below which windows are as good as equal: those `exact` judges by information
 SAME = 0.999  # a ratio of which nothing is said: as near to the next owner
@@ -151,20 +152,42 @@ def _above(found: int, first: int, share: float) -> float:
 def count_sure(members: Array, others: Array, number: int) -> int:
     """Members whose ratios are too small for chance, by the power law of the non-members' least ratios.
 
-    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. The j-th least of the
-    members' is beyond chance, if j or more so small are expected too rarely.
+    P(ratio < r) falls as r^α; α is Hill's (1975), at the lower end of its interval. Where the last few lie
+    farther out than those before let expect (chance repeats some windows of coarse meters), the law of these
+    few counts. The j-th least of the members' is beyond chance, if j or more so small are expected too
+    rarely.
     """
     others = np.sort(others)
     tail = max(FEWEST_IN_TAIL, round(TAIL * len(others)))
     if len(others) <= tail:
         return 0
-    edge = others[tail]
-    logs = np.log(edge / np.maximum(others[:tail], NOTHING))
-    exponent = tail / max(logs.sum(), 1e-9) * chi2.ppf(SURE, 2 * tail) / (2 * tail)
-    exponent = min(exponent, STEEPEST)
     least = np.sort(members)[:MOST_SURE]
     least = least[least < others[0]]
-    expected = number * tail / len(others) * (np.minimum(least, edge) / edge) ** exponent
+    sizes = [tail]
+    usual = _hill(others, tail)
+    for size in (FEWEST_IN_TAIL << doubled for doubled in range(tail.bit_length())):
+        if size < tail and _hill(others, size) * _relative(1 - DEPARTURE, size) < usual:
+            sizes.append(size)
+    expected = number / len(others) * np.max([_expected(least, others, size) for size in sizes], axis=0)
     chance = poisson.sf(np.arange(len(least)), expected)
     beyond = np.flatnonzero(chance < FALSE_ALARMS / 100 / MOST_SURE)
     return int(beyond[-1]) + 1 if len(beyond) else 0
+
+
+def _hill(others: Array, tail: int) -> float:
+    """The exponent of the power law of so many least ones of [n] sorted ratios (Hill 1975)."""
+    logs = np.log(others[tail] / np.maximum(others[:tail], NOTHING))
+    return tail / max(float(logs.sum()), 1e-9)
+
+
+def _relative(quantile: float, tail: int) -> float:
+    """A quantile of the true exponent of so many ratios, in estimated ones."""
+    return float(chi2.ppf(quantile, 2 * tail)) / (2 * tail)
+
+
+def _expected(least: Array, others: Array, tail: int) -> Array:
+    """How many of the non-members are expected below each ratio, by the law of their `tail` least."""
+    edge = others[tail]
+    exponent = min(_hill(others, tail) * _relative(SURE, tail), STEEPEST)
+    expected: Array = tail * (np.minimum(least, edge) / edge) ** exponent
+    return expected

@@ -1,0 +1,185 @@
+"""The whole chain on made households, stage by stage, each in a process of its own: memory, time, release.
+
+    python benchmarks/chain.py --series 10000 100000     memory and time per series of every stage
+    python benchmarks/chain.py --series 8000 --release   4,000 members and 4,000 non-members: does the default
+                                                         pass the gate, and a model that stores readings not?
+
+`configs/london.yaml` with its own model, 2190 steps a series, some hundred training steps (--steps). RssAnon
+is memory that cannot be given back to the system, as mapped files can; peaks are over all processes of a
+stage. One thread. The last line is JSON: `anonymous_gib` is the largest of all stages, `flatness` the largest
+ratio of a stage's CPU seconds per series between the last and the first number of series, `release_exit` the
+gate's exit code.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from common import ROOT, finish, show
+from households import write_population
+
+STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+GIB = 2**20  # of the kB in /proc
+SPLITS = "{train: 0.48, holdout: 0.47, reference: 0.05}"
+TINY = [
+    "model.generator.width=16",
+    "model.discriminator.width=16",
+    "encoder.width=16",
+    "bank.condition_dim=2",
+    "evaluate.pictures=false",
+]
+
+
+def watch(command: list[str]) -> dict[str, Any]:
+    """Run a command; its exit code, CPU and wall seconds, and the peaks of RssAnon and RSS of it and its
+    children, in GiB.
+    """
+    started, peaks = time.perf_counter(), {"RssAnon": 0.0, "VmRSS": 0.0}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            for name in peaks:
+                peaks[name] = max(peaks[name], sum(_memory(each, name) for each in _family(process.pid)))
+            time.sleep(0.05)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read().decode()
+    return {
+        "exit": process.returncode,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "wall_s": time.perf_counter() - started,
+        "anonymous_gib": peaks["RssAnon"],
+        "peak_gib": peaks["VmRSS"],
+        "said": text,
+    }
+
+
+def _family(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+def _memory(pid: int, name: str) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / GIB for line in lines if line.startswith(f"{name}:")), 0.0)
+
+
+def settings_of(source: Path, series: int, given: argparse.Namespace) -> list[str]:
+    """What differs from configs/london.yaml."""
+    return [
+        f"data.source={source}",
+        "data.cut=whole",
+        "data.reduce.factor=1",
+        f"data.splits={SPLITS}",
+        f"encoder.steps={given.steps}",
+        f"train.steps={given.steps}",
+        f"generate.count={series}",
+        "generate.format=parquet",
+        "engine.threads=1",
+        *(TINY if given.smoke else []),
+        *given.more,
+    ]
+
+
+def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[str, Any]]:
+    """Every stage on so many series: a row each, the release last if it is asked for."""
+    source, run = place / "homes.npz", place / "run"
+    write_population(source, series)
+    settings, rows = settings_of(source, series, given), []
+    program = [sys.executable, "-m", "distgan.cli"]
+    config = ["--config", str(ROOT / "configs" / "london.yaml"), "--run-dir", str(run)]
+    for stage in STAGES:
+        found = watch([*program, "train", *config, "--stages", stage, *settings])
+        rows.append({"series": series, "stage": stage, **found})
+        print(f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
+        if found["exit"]:
+            raise SystemExit(f"{stage} failed:\n{found['said'][-2000:]}")
+    if given.release:
+        rows.append(
+            {
+                "series": series,
+                "stage": "release",
+                **watch([*program, "release", str(run), str(place / "out")]),
+            }
+        )
+        print(rows[-1]["said"][-1500:], flush=True)
+        rows.append(
+            {
+                "series": series,
+                "stage": "release of copies",
+                **release_copies(program, config, settings, place),
+            }
+        )
+    return rows
+
+
+def release_copies(program: list[str], config: list[str], settings: list[str], place: Path) -> dict[str, Any]:
+    """The same population with a model that joins pieces of real series, to the gate."""
+    run = place / "copies"
+    shutil.copytree(place / "run", run)
+    found = watch(
+        [
+            *program,
+            "train",
+            *config[:2],
+            "--run-dir",
+            str(run),
+            *settings,
+            "model={name: bootstrap, block: 42}",
+        ]
+    )
+    if found["exit"]:
+        raise SystemExit(f"the model of copies failed:\n{found['said'][-2000:]}")
+    return watch([*program, "release", str(run), str(place / "out of copies")])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--series", type=int, nargs="+", help="numbers of series (default 10000)")
+    parser.add_argument("--steps", type=int, default=100, help="of the encoder's and of the GAN's training")
+    parser.add_argument("--release", action="store_true", help="go to the gate, too")
+    parser.add_argument("--smoke", action="store_true", help="tiny, in a minute")
+    parser.add_argument("more", nargs="*", help="further settings, key=value")
+    given = parser.parse_args()
+    numbers = given.series or [300 if given.smoke else 10_000]
+    given.steps = 5 if given.smoke else given.steps
+    rows = []
+    for series in numbers:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += run_chain(series, given, Path(folder))
+    wanted = ("series", "stage", "exit", "cpu_s", "wall_s", "anonymous_gib", "peak_gib")
+    show("stages on made households of 2190 steps", [{name: row[name] for name in wanted} for row in rows])
+    each = {(row["series"], row["stage"]): row["cpu_s"] / row["series"] for row in rows}
+    ratios = [each[numbers[-1], stage] / each[numbers[0], stage] for stage in STAGES]
+    exits = [row["exit"] for row in rows if row["stage"] == "release"]
+    copies = [row["exit"] for row in rows if row["stage"] == "release of copies"]
+    finish(
+        1,
+        series=numbers,
+        anonymous_gib=max(row["anonymous_gib"] for row in rows),
+        flatness=max(ratios),
+        release_exit=exits[-1] if exits else None,
+        copies_exit=copies[-1] if copies else None,
+    )
+
+
+if __name__ == "__main__":
+    main()

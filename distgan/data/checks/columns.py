@@ -1,0 +1,80 @@
+"""Columns that hold no readings of their own: quality flags, and sums or means of all others."""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan import config
+from distgan.data.checks.survey import Survey
+from distgan.data.formats.pieces import Source
+
+FLAG_NAME = re.compile(
+    r"(^|[^a-z])(quality|qual|qc|qf|flags?|status|state|valid|validity|estimated?|error_?codes?|fault|alarm)"
+    r"([^a-z]|$)"
+)
+FLAG_VALUES = 16  # different ones of a flag, at most
+MOST_LOOKED = 64  # series by whose names they may be flags
+FEW_SERIES = 16  # in which channels are compared
+
+
+@dataclass(frozen=True)
+class OddColumns:
+    """Names of series or channels that are no readings of their own."""
+
+    flags: tuple[str, ...] = ()
+    totals: tuple[str, ...] = ()
+    channels: bool = False  # whether they are channels, else series
+
+
+def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> OddColumns:
+    """Return the columns of a source that look like flags or totals; none where settings name them.
+
+    Flags have a name that says so and few different whole numbers. A total is at every time the same multiple
+    of the sum of all series (twice, if it is the sum of the others; their number, if it is their mean).
+    """
+    if settings.columns.values is not None:
+        return OddColumns()
+    channels = source.meta.channels
+    if len(channels) > 1:
+        block = source.block(0, min(FEW_SERIES, len(source.entities)))
+        named = [number for number, name in enumerate(channels) if _says_flag(name)]
+        flags = [number for number in named if _few_whole_numbers(block[:, :, number])]
+        flags = flags if len(flags) < len(channels) else []
+        totals = _sums_of_channels(block) if len(channels) > 2 else []
+        return OddColumns(_names(channels, flags), _names(channels, totals), channels=True)
+    named = [row for row, name in enumerate(source.entities) if _says_flag(name)]
+    if len(named) == len(source.entities):
+        named = []
+    flags = [row for row in named[:MOST_LOOKED] if _few_whole_numbers(source.block(row, row + 1))]
+    return OddColumns(_names(source.entities, flags), _names(source.entities, survey.sums.totals()))
+
+
+def _names(names: list[str] | tuple[str, ...], chosen: list[int]) -> tuple[str, ...]:
+    return tuple(names[number] for number in chosen)
+
+
+def _says_flag(name: str) -> bool:
+    return FLAG_NAME.search(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()) is not None
+
+
+def _few_whole_numbers(values: np.ndarray) -> bool:
+    there = values[np.isfinite(values)]
+    return bool(len(there)) and bool((there == np.rint(there)).all()) and len(np.unique(there)) <= FLAG_VALUES
+
+
+def _sums_of_channels(values: np.ndarray) -> list[int]:
+    """The channels that are the sum of all others: [n, L, C] -> numbers."""
+    whole = values[~np.isnan(values).any(axis=2)].astype(np.float64)  # [steps, C]
+    if len(whole) < 16:
+        return []
+    found = []
+    for channel in range(values.shape[2]):
+        total = whole[:, channel]
+        others = whole.sum(axis=1) - total
+        used = np.delete(whole, channel, axis=1)
+        several = (np.count_nonzero(used, axis=1) > 1).mean() > 0.1  # else it is the same as one of them
+        close = np.abs(others - total) <= 2e-3 * np.abs(total) + 1e-6
+        if several and (total != 0).mean() > 0.1 and close.mean() >= 0.98:
+            found.append(channel)
+    return found

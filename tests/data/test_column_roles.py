@@ -1,0 +1,131 @@
+"""Which column is an id, a label, a flag or a total: decided by the cells, or refused with the setting."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from distgan import config
+from distgan.data.ingest import Raw, opened, read
+from distgan.errors import UserError
+from distgan.pipeline.source_summary import look
+
+STEPS = 96
+TIMES = pd.date_range("2013-01-01", periods=STEPS, freq="h")
+READINGS = np.random.default_rng(0).gamma(2, size=(STEPS, 3)).round(3) + 0.001
+NIGHT = np.where(TIMES.hour < 7, "low", "high")
+
+
+def wide(**more: Any) -> pd.DataFrame:
+    table = pd.DataFrame(READINGS, columns=["H1", "H2", "H3"])
+    table.insert(0, "time", TIMES.strftime("%Y-%m-%d %H:%M"))
+    return table.assign(**more)
+
+
+def load(table: pd.DataFrame, place: Path, **settings: Any) -> Raw:
+    table.to_csv(place / "table.csv", index=False)
+    return read(config.Data.model_validate({"source": str(place / "table.csv")} | settings))
+
+
+@pytest.mark.parametrize("cells", ["UK", 7, NIGHT, np.repeat([1, 2], STEPS // 2)])
+@pytest.mark.parametrize("name", ["region_id", "meter", "zone"])
+def test_a_label_that_is_named_like_an_id_is_refused(tmp_path: Path, name: str, cells: Any) -> None:
+    table = wide(**{name: cells})
+    with pytest.raises(UserError, match=rf"set data.columns.id={name}, data.columns.ignore=\[{name}\]"):
+        load(table, tmp_path)
+    found = load(table, tmp_path, columns={"ignore": [name]})
+    assert found.entities == ["H1", "H2", "H3"]
+    np.testing.assert_array_equal(found.values[:, :, 0], READINGS.T.astype(np.float32))
+
+
+def test_one_entity_with_channels_is_read_by_its_id(tmp_path: Path) -> None:
+    found = load(wide(meter="M1"), tmp_path, columns={"id": "meter"})
+    assert found.entities == ["M1"] and found.meta.channels == ("H1", "H2", "H3")
+    np.testing.assert_array_equal(found.values[0], READINGS.astype(np.float32))
+
+
+def test_ids_whose_times_repeat_are_ids(tmp_path: Path) -> None:
+    later = TIMES + pd.Timedelta("24h")
+    both = pd.concat([wide(meter="M1"), wide(meter="M2", time=later.strftime("%Y-%m-%d %H:%M"))])
+    found = load(both, tmp_path, max_missing=0.5)
+    assert found.entities == ["M1", "M2"] and found.meta.channels == ("H1", "H2", "H3")
+
+
+def test_counts_in_a_column_that_is_named_like_an_id_are_readings(tmp_path: Path) -> None:
+    counts = np.random.default_rng(1).poisson(6, (STEPS, 3))
+    table = wide().assign(H1=counts[:, 0], H2=counts[:, 1], H3=counts[:, 2])
+    table.columns = pd.Index(["time", "Park", "Main Station", "Hill"])
+    with pytest.raises(UserError, match=r"data.layout=wide"):
+        load(table, tmp_path)
+    found = load(table, tmp_path, layout="wide")
+    np.testing.assert_array_equal(found.values[:, :, 0], counts.T)
+
+
+def suspicious(table: pd.DataFrame, place: Path, **settings: Any) -> dict[str, str]:
+    """Names and texts of what is an error."""
+    table.to_csv(place / "table.csv", index=False)
+    data = config.Data.model_validate({"source": str(place / "table.csv"), "max_missing": 0.5} | settings)
+    chosen = config.Config(data=data)
+    found = look(chosen, opened(data, place / "work", survey=True))
+    return {each.name: each.text for each in found if each.severity == "error"}
+
+
+def many(count: int = 6) -> pd.DataFrame:
+    readings = np.random.default_rng(2).gamma(2, size=(STEPS, count)).round(3)
+    return wide()[["time"]].join(pd.DataFrame(readings, columns=[f"H{number}" for number in range(count)]))
+
+
+def long_with(**more: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    homes = [
+        wide()[["time", "H1"]].assign(id=f"M{n}", temp=rng.normal(9, 3, STEPS).round(1)) for n in range(4)
+    ]
+    return pd.concat(homes, ignore_index=True).assign(**more)
+
+
+TOTALS = {
+    "sum": lambda readings: readings.sum(axis=1).round(3),
+    "mean": lambda readings: readings.mean(axis=1).round(3),
+    "megawatts": lambda readings: readings.sum(axis=1) / 1000,
+}
+
+
+@pytest.mark.parametrize("kind", TOTALS)
+@pytest.mark.parametrize("gaps", [0, 30])
+def test_a_series_of_all_others_is_an_error_with_its_name(tmp_path: Path, kind: str, gaps: int) -> None:
+    table = many()
+    if kind != "mean":  # the mean of those that are there is no multiple of the sum
+        table.loc[: gaps - 1, "H2"] = np.nan
+    table = table.assign(Everyone=TOTALS[kind](table.drop(columns="time")))
+    assert "data.columns.ignore=[Everyone]" in suspicious(table, tmp_path)["totals"]
+    assert "totals" not in suspicious(table, tmp_path, columns={"ignore": ["Everyone"]})
+    assert "totals" not in suspicious(table, tmp_path, accept=["totals"])
+
+
+def test_a_channel_of_all_others_is_an_error_with_its_name(tmp_path: Path) -> None:
+    table = long_with()
+    table = table.assign(both=table["H1"] + table["temp"])
+    assert "data.columns.ignore=[both]" in suspicious(table, tmp_path)["totals"]
+
+
+def test_series_that_are_alike_are_no_totals(tmp_path: Path) -> None:
+    table = many()
+    scaled = table.assign(**{f"H{number}": table["H0"] * (number + 1) for number in range(6)})
+    larger = table.assign(H3=1000 * table["H3"])
+    assert not [
+        found for each in (table, scaled, larger) for found in suspicious(each, tmp_path) if found == "totals"
+    ]
+
+
+@pytest.mark.parametrize("name", ["Quality", "flag", "loadStatus", "qc_code"])
+def test_flags_beside_readings_are_an_error_with_their_name(tmp_path: Path, name: str) -> None:
+    codes = np.random.default_rng(4).integers(0, 3, 4 * STEPS)
+    for table in (many().assign(**{name: codes[:STEPS]}), long_with(**{name: codes})):
+        assert f"data.columns.ignore=[{name}]" in suspicious(table, tmp_path)["flags"]
+        assert "flags" not in suspicious(table, tmp_path, columns={"ignore": [name]})
+
+
+def test_readings_that_are_named_like_flags_are_readings(tmp_path: Path) -> None:
+    assert "flags" not in suspicious(many().rename(columns={"H2": "quality"}), tmp_path)

@@ -1,0 +1,88 @@
+"""Generation by all processes: the same series whatever their number, and after an interruption."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distgan.data.store.reader import Store
+from distgan.data.store.staging import StagedShards
+from distgan.run import Run
+from distgan.train import main
+from tests.helpers.settings import ROOT, TINY
+
+COUNT = ["generate.count=70", "generate.batch_size=2"]  # 35 shards
+
+
+@pytest.fixture(scope="module")
+def trained(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    stages = "prepare,encoder,encode,cluster,bank,gan,generate"
+    assert main(arguments(homes_csv, folder, "--stages", stages)) == 0
+    return Run(folder)
+
+
+def arguments(homes: Path, folder: Path, *more: str) -> list[str]:
+    return ["--run-dir", str(folder), f"data.source={homes}", *TINY, *COUNT, *more]
+
+
+def series(run: Run) -> np.ndarray:
+    return Store.open(run.synthetic).rows(np.arange(70))
+
+
+def test_an_interrupted_generation_goes_on_with_its_shards(
+    trained: Run, homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    shutil.rmtree(run.synthetic)
+    command = arguments(homes_csv, run.folder, "--stages", "generate")
+    written: list[int] = []
+    write = StagedShards.write
+
+    def stop_after(most: int) -> None:
+        def stopping(staged: StagedShards, shard: int, values: np.ndarray) -> None:
+            if len(written) == most:
+                raise KeyboardInterrupt
+            written.append(shard)
+            write(staged, shard, values)
+
+        monkeypatch.setattr(StagedShards, "write", stopping)
+
+    stop_after(20)
+    assert main(command) == 130
+    assert len(list(run.folder.glob("synthetic.zarr.parts-*"))) == 1 and not run.synthetic.exists()
+    stop_after(100)
+    assert main(command) == 0
+    assert written == list(range(35))
+    np.testing.assert_array_equal(series(run), series(trained))
+    assert not list(run.folder.glob("synthetic.zarr.parts-*"))
+
+
+def test_shards_of_other_settings_are_not_taken(trained: Run, homes_csv: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    litter = run.folder / "synthetic.zarr.parts-0123456789ab"
+    litter.mkdir()
+    assert main(arguments(homes_csv, run.folder, "--stages", "generate", "generate.seed=1")) == 0
+    assert not litter.exists()
+    assert not np.array_equal(series(run), series(trained))
+
+
+def test_two_processes_generate_the_same_series(trained: Run, homes_csv: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(trained.folder, tmp_path / "run"))
+    shutil.rmtree(run.synthetic)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "distgan.train"]
+    done = subprocess.run(
+        [sys.executable, *launcher, *arguments(homes_csv, run.folder, "--stages", "generate")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    np.testing.assert_array_equal(series(run), series(trained))
