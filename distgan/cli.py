@@ -38,7 +38,7 @@ from distgan.arguments import (
 from distgan.errors import UserError
 from distgan.files import private_files
 from distgan.preflight import check_free, check_order, refuse_absent
-from distgan.run import Run
+from distgan.run import Run, is_store
 
 
 def train(arguments: Sequence[str]) -> None:
@@ -134,7 +134,7 @@ def inspect(arguments: Sequence[str]) -> None:
 
     paths = [Path(argument) for argument in arguments]
     banks = [path for path in paths if inspect_bank.is_bank(path)]
-    of_store = {"--verify", "--picture"} & {*arguments} or any(inspect_store.is_store(path) for path in paths)
+    of_store = {"--verify", "--picture"} & {*arguments} or any(is_store(path) for path in paths)
     if len(arguments) == 1 and banks:
         print(inspect_bank.describe(banks[0]))
     elif not arguments or (of_store and not {"--json", "--config"} & {*arguments}):

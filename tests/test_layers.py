@@ -56,6 +56,7 @@ FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache ho
     "anonymity.manifest",  # the bank
     "anonymity.dp.ledger",  # beside the drawn sums
     "data.ingest_cache",
+    "data.store.staging",  # of shards that are not yet a store
     "data.formats.containers",  # of what was unpacked
     "data.formats.auckland",  # of an installed package
     "arguments",  # of a page in the working folder

@@ -39,11 +39,6 @@ def run(arguments: Sequence[str]) -> str:
     return "\n".join([*lines, f"picture    {place}"])
 
 
-def is_store(path: Path) -> bool:
-    """Whether a folder is a store of ours."""
-    return is_store(path)
-
-
 def _parse(arguments: list[str]) -> tuple[Path, Path | None, bool]:
     usage = UserError("usage: distgan inspect STORE [--verify] [--picture FILE.png]")
     verify = "--verify" in arguments
