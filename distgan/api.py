@@ -34,12 +34,15 @@ class Trained:
             UserError: the folder is no run, or its training is not finished.
         """
         if not folder.config.exists():
-            raise UserError(f"{folder.folder} is no run folder (no config.yaml); train one first")
+            raise UserError(
+                f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
+                "train --config CONFIG.yaml"
+            )
         settings = config.load(folder.config)
         if "bank" not in settings.stages:
             raise UserError(
-                f"{folder.folder} trained {settings.model.name}, which filters series and makes none; use "
-                "distgan denoise RUN SERIES OUT"
+                f"{folder.folder} holds a {settings.model.name}, which filters series and does not "
+                "generate any; use distgan denoise RUN SERIES OUT"
             )
         folder.need(folder.generator_weights, "gan")
         scaler, meta = read_scaler(folder)
@@ -70,7 +73,7 @@ class Trained:
         """
         among = None if condition is None else self._groups(condition)
         if length is not None and operator.index(length) < 1:
-            raise UserError(f"series of {length} steps cannot be; length is 1 or more, or left out")
+            raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
         settings = self.settings.with_values(asked, "sample")
         parallel = open_for_inference(settings)
@@ -85,7 +88,8 @@ class Trained:
         if not among.any():
             labels = f" or a label ({', '.join(self.labels)})" if self.labels else ""
             raise UserError(
-                f"{condition!r} is no condition; use a group from 0 to {self.bank.num_groups - 1}{labels}"
+                f"there is no condition {condition!r}; use a group from 0 to "
+                f"{self.bank.num_groups - 1}{labels}"
             )
         return among
 

@@ -1,21 +1,22 @@
-"""What the commands are called with: parsers and checks that import nothing heavy, so that a mistake in a
-call is answered at once.
+"""What the commands are called with, checked: nothing heavy is imported here, so that a mistake in a call is
+reported at once.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Literal
 
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import check_path, refuse_standing
-from distgan.preflight import open_run, refuse_absent
+from distgan.preflight import TRAIN, check_free, check_order, open_run, refuse_absent
 from distgan.run import Run, is_store, labels_beside, readme_beside
 
 EXPORTS = (".csv", ".parquet", ".zarr")
+TASKS = ("classification",)
 
 
 @dataclass(frozen=True)
@@ -26,50 +27,132 @@ class OfRun:
     folder: Run
 
 
-def parse_run(command: str, arguments: Sequence[str]) -> OfRun:
-    """`RUN [key.sub=value ...]`.
+@dataclass(frozen=True)
+class FilePair:
+    """A file of real and one of synthetic series, and how they are compared."""
+
+    settings: config.Config
+    real: str
+    synthetic: str
+    out: Path
+    align: Literal["sum", "mean"] | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `distgan inspect` describes, and options that belong to one kind of it only."""
+
+    positional: tuple[str, ...]
+    config: str | None = None
+    verify: bool = False
+    picture: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.positional[0]).expanduser()
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What `distgan plan` works out. Without `length`, the shape of the series comes from the data."""
+
+    settings: config.Config
+    devices: str = "auto"
+    price: float | None = None
+    efficiency: float | None = None
+    length: int | None = None
+    channels: int | None = None
+    series: int | None = None
+
+
+def load_settings(path: str | None, overrides: Sequence[str], run_dir: str | None = None) -> config.Config:
+    """Return the settings of a config file under the overrides, and under --run-dir.
+
+    Raises:
+        UserError: the config or an override is wrong, or --run-dir is no path.
+    """
+    settings = config.load(path, overrides)
+    if run_dir is None:
+        return settings
+    check_path(run_dir, "--run-dir")
+    return settings.model_copy(update={"run_dir": run_dir})
+
+
+def select_stage_names(text: str | None) -> tuple[str, ...]:
+    """Return the stages that --stages names, in the order of a run; all without it.
+
+    Raises:
+        UserError: a name is no stage.
+    """
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else config.STAGES
+    for name in names:
+        if name not in config.STAGES:
+            raise UserError(
+                f"--stages: there is no stage {name!r}; the stages are {', '.join(config.STAGES)}"
+            )
+    return tuple(name for name in config.STAGES if name in names)
+
+
+def open_of_run(command: str, run: str, overrides: Sequence[str]) -> OfRun:
+    """Return the run folder `run` with its settings under the overrides.
 
     Raises:
         UserError: there is no run folder, or an override is wrong.
     """
-    if not arguments or "=" in arguments[0]:
+    if "=" in run and not os.path.exists(run):
         raise UserError(
-            f"distgan {command} needs a run folder, e.g. distgan {command} runs/demo {command}.seed=1"
+            f"distgan {command} needs a run folder before {run[:80]}, e.g. distgan {command} runs/demo"
         )
-    folder = open_run(arguments[0], command)
-    settings = config.load(folder.config, arguments[1:])
+    folder = open_run(run, command)
+    settings = config.load(folder.config, overrides)
     return OfRun(settings.model_copy(update={"run_dir": str(folder.folder)}), folder)
 
 
-def parse_generate(arguments: Sequence[str]) -> tuple[OfRun, Path | None]:
-    """`RUN [--out PATH [--force]] [key.sub=value ...]`.
+def open_generate(
+    run: str, overrides: Sequence[str], out: str | None, force: bool
+) -> tuple[OfRun, Path | None]:
+    """Return the run that is to generate, and the place of --out, if there is one.
 
     Raises:
-        UserError: there is no run folder, an override is wrong, or something stands at PATH.
+        UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
-    parser = argparse.ArgumentParser(
-        prog="distgan generate", description="Make synthetic series from a trained run."
-    )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="run folder")
-    parser.add_argument("--out", metavar="PATH", help="also write them here: .csv, .parquet or .zarr")
-    parser.add_argument("--force", action="store_true", help="replace what stands at PATH")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of generate")
-    options = parser.parse_intermixed_args(arguments)
-    given = parse_run("generate", [*([] if options.run is None else [options.run]), *options.overrides])
-    if options.out is None:
-        if options.force:
-            raise UserError("--force needs --out PATH: it is about what stands there")
-        return given, None
-    place = check_path(options.out, "--out")
-    _check_export(place, given.folder, options.force)
+    given = open_of_run("generate", run, overrides)
+    place = check_export(out, given.folder, force)
+    check_stage("generate", given)
     return given, place
 
 
-def _check_export(place: Path, folder: Run, force: bool) -> None:
+def check_stage(stage: str, given: OfRun) -> None:
+    """Refuse a stage that is neither done nor the next one of a run.
+
+    Raises:
+        UserError: an earlier stage is not done, an override changes one, or another process uses the folder.
+    """
+    remedy = f"leave that override out, since the stages before {stage} were made without it"
+    check_order(given.settings, given.folder, (stage,), remedy)
+    check_free(given.folder)
+
+
+def check_export(out: str | None, folder: Run, force: bool) -> Path | None:
+    """Return the place of --out, if there is one.
+
+    Raises:
+        UserError: the ending is unknown, or something is there already that may not be replaced.
+    """
+    if out is None:
+        if force:
+            raise UserError("--force needs --out PATH: it replaces an earlier export at PATH")
+        return None
+    place = check_path(out, "--out")
+    _check_place(place, folder, force)
+    return place
+
+
+def _check_place(place: Path, folder: Run, force: bool) -> None:
     """
     Raises:
-        UserError: the ending is unknown, or something stands there (or beside, of the same export) that is
-            not to be replaced.
+        UserError: the ending is unknown, or something is there (or beside it, of the same export) that may
+            not be replaced.
     """
     if place.suffix not in EXPORTS:
         raise UserError(f"--out {place} ends with {place.suffix!r}; it must be one of {', '.join(EXPORTS)}")
@@ -82,153 +165,190 @@ def _check_export(place: Path, folder: Run, force: bool) -> None:
             if not os.path.lexists(each):
                 continue
             if not force:
-                raise UserError(f"--out: {each} stands already; choose another place or add --force")
+                raise UserError(f"--out: {each} exists already; choose another path or add --force")
             if os.path.realpath(each).startswith(os.path.realpath(folder.folder) + os.sep):
-                raise UserError(f"--out: {each} is a part of the run; choose a place outside {folder.folder}")
+                raise UserError(f"--out: {each} is part of the run; choose a path outside {folder.folder}")
             a_store = each.suffix == ".zarr" and is_store(each)
             if each.is_dir() and not a_store:
-                raise UserError(f"--out: {each} is a folder and no store; --force replaces no such thing")
+                raise UserError(
+                    f"--out: {each} is a folder that distgan did not write; --force does not replace it, "
+                    "choose another path"
+                )
             if each.suffix == ".zarr" and not each.is_dir():
-                raise UserError(f"--out: {each} is a file and no store; --force replaces no such thing")
+                raise UserError(
+                    f"--out: {each} is a file, and a .zarr store is a folder; --force does not replace it, "
+                    "choose another path"
+                )
 
 
-def parse_evaluate_files(arguments: Sequence[str]) -> argparse.Namespace:
-    """`--real FILE --synthetic FILE [--out FOLDER] [key.sub=value ...]`; `settings` are among the options.
+def open_evaluation(
+    positional: Sequence[str],
+    *,
+    task: str | None,
+    real: str | None,
+    synthetic: str | None,
+    align: Literal["sum", "mean"] | None,
+    out: str | None,
+) -> OfRun | FilePair:
+    """Return what `distgan evaluate` is to judge: a run, or two files.
+
+    Raises:
+        UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
+    """
+    if real is not None or synthetic is not None:
+        if real is None or synthetic is None or task is not None:
+            raise UserError(
+                "distgan evaluate takes --real FILE together with --synthetic FILE, and no --task; "
+                "e.g. distgan evaluate --real homes.csv --synthetic made.csv"
+            )
+        return open_files(real, synthetic, positional, out="report" if out is None else out, align=align)
+    if align is not None or out is not None:
+        raise UserError(
+            "--align and --out belong to distgan evaluate --real FILE --synthetic FILE; the report of a run "
+            "is written into the run folder"
+        )
+    if not positional or "=" in positional[0]:
+        raise UserError(
+            "distgan evaluate needs a run folder or two files, e.g. distgan evaluate runs/demo, or "
+            "distgan evaluate --real homes.csv --synthetic made.csv"
+        )
+    if task is not None and task not in TASKS:
+        raise UserError(f"--task {task!r} does not exist; there is {', '.join(TASKS)}")
+    given = open_of_run("evaluate", positional[0], positional[1:])
+    if task is None:
+        check_stage("evaluate", given)
+    return given
+
+
+def open_files(
+    real: str,
+    synthetic: str,
+    overrides: Sequence[str] = (),
+    *,
+    out: str = "report",
+    align: Literal["sum", "mean"] | None = None,
+) -> FilePair:
+    """Return two files to compare.
 
     Raises:
         UserError: a file is absent, or an override is wrong.
     """
-    parser = argparse.ArgumentParser(
-        prog="distgan evaluate", description="Judge a file of synthetic series by a file of real ones."
-    )
-    kinds = "CSV, Parquet, NPY, NPZ, folder or store, as data.source"
-    parser.add_argument("--real", required=True, help=kinds)
-    parser.add_argument("--synthetic", required=True, help="the same, with the same steps or --align")
-    parser.add_argument(
-        "--align",
-        choices=("sum", "mean"),
-        help="bring the shorter steps to the longer ones: sum of energies and counts, mean of powers",
-    )
-    parser.add_argument("--out", default="report", help="folder of the report (%(default)s)")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings of data and evaluate")
-    options = parser.parse_intermixed_args(arguments)
-    options.settings = config.load(None, options.overrides)
-    options.out = check_path(options.out, "--out")
-    for source in (options.real, options.synthetic):
-        refuse_absent(source)
-    return options
+    settings, place = config.load(None, overrides), check_path(out, "--out")
+    for source, name in ((real, "--real"), (synthetic, "--synthetic")):
+        refuse_absent(source, name)
+    return FilePair(settings, real, synthetic, place, align)
 
 
-def parse_denoise(arguments: Sequence[str]) -> tuple[Run, str, Path]:
-    """`RUN SERIES OUT`.
+def open_denoise(run: str, source: str, out: str) -> tuple[Run, str, Path]:
+    """Return the run, the source and the place that `distgan denoise` was given.
 
     Raises:
-        UserError: there is no such run or source, or something stands at OUT.
+        UserError: there is no such run or source, or something is at `out` already.
     """
-    if len(arguments) != 3:
-        raise UserError(
-            "distgan denoise needs a run, series and a place, e.g. runs/nr_gan noisy.csv clean.csv"
-        )
-    place = check_path(arguments[2], "OUT of distgan denoise")
+    place = check_path(out, "OUT of distgan denoise")
     if place.suffix not in EXPORTS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(EXPORTS)}")
     refuse_standing(place)
-    folder = open_run(arguments[0], "denoise")
-    refuse_absent(arguments[1])
-    return folder, arguments[1], place
+    folder = open_run(run, "denoise")
+    refuse_absent(source, "SERIES of distgan denoise")
+    return folder, source, place
 
 
-def parse_release(arguments: Sequence[str]) -> tuple[Run, Path]:
-    """`RUN [--to FOLDER]`.
+def open_release(run: str, to: str | None) -> tuple[Run, Path]:
+    """Return the run, and the folder that the release goes to.
 
     Raises:
-        UserError: it is no finished run, or something stands at FOLDER.
+        UserError: it is no finished run, or something is at `to` already.
     """
-    if len(arguments) not in (1, 3) or list(arguments[1:2]) not in ([], ["--to"]):
-        raise UserError("distgan release needs a run folder, e.g. distgan release runs/demo --to release/")
-    folder = open_run(arguments[0], "release")
-    place = check_path(arguments[2], "--to") if len(arguments) == 3 else folder.release_folder
+    folder = open_run(run, "release")
+    place = check_path(to, "--to") if to is not None else folder.release_folder
     refuse_standing(place)
     folder.need(folder.synthetic, "generate")
     return folder, place
 
 
-def parse_export(arguments: Sequence[str]) -> tuple[Run, Path | None]:
-    """`RUN [FOLDER]`.
+def open_export(run: str, out: str | None) -> tuple[Run, Path | None]:
+    """Return the run, and the folder that the weights go to, if it was given.
 
     Raises:
-        UserError: there is no such folder, or something stands at FOLDER.
+        UserError: there is no such run or no checkpoint, or something is at `out` already.
     """
-    if len(arguments) not in (1, 2):
-        raise UserError("distgan export needs a run folder, e.g. distgan export runs/demo weights/")
-    folder = Run(check_path(arguments[0], "the run folder of distgan export"))
+    folder = Run(check_path(run, "RUN of distgan export"))
     if not folder.folder.is_dir():
-        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
-    place = check_path(arguments[1], "the folder of distgan export") if len(arguments) == 2 else None
+        raise UserError(f"{folder.folder} is no run folder; {TRAIN}")
+    place = check_path(out, "FOLDER of distgan export") if out is not None else None
     refuse_standing(place or folder.exported)
     if not folder.checkpoints("gan").is_dir():
         raise UserError(
-            f"no checkpoint in {folder.checkpoints('gan')}; train that run first, or wait for its first "
-            "checkpoint"
+            f"{folder.checkpoints('gan')} holds no checkpoint; run {folder.command()}, or wait "
+            "for its first checkpoint"
         )
     return folder, place
 
 
-def parse_plan(arguments: Sequence[str]) -> argparse.Namespace:
-    """Options of `distgan plan`.
+def open_plan(path: str | None, overrides: Sequence[str], **options: float | str | None) -> PlanRequest:
+    """Return what `distgan plan` is to work out; `options` are fields of `PlanRequest`.
 
     Raises:
-        UserError: a number means nothing, or not by itself.
+        UserError: a number is impossible, or needs --length; or as `load_settings`.
     """
-    parser = argparse.ArgumentParser(
-        prog="distgan plan", description="Memory, time and cost of the gan stage, before a launch."
-    )
-    parser.add_argument("--config", help="YAML file; the shipped ones are in configs/")
-    parser.add_argument("--devices", default="auto", help="e.g. 8xH100-80GB; auto measures this machine")
-    parser.add_argument("--price", type=float, help="of a device-hour")
-    parser.add_argument("--efficiency", type=float, help="share of the peak that matrix products alone reach")
-    parser.add_argument("--length", type=int, help="steps of a series; by default the data are looked at")
-    parser.add_argument("--channels", type=int, help="with --length; by default 1")
-    parser.add_argument("--series", type=int, help="with --length: number of training series")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    options = parser.parse_intermixed_args(arguments)
-    _refuse_nonsense(options)
-    return options
+    _refuse_impossible(options)
+    request = PlanRequest(load_settings(path, overrides), **options)  # type: ignore[arg-type]
+    if request.length is None:
+        check_order(request.settings, Run(Path(request.settings.run_dir)), ("prepare",))
+    return request
 
 
-def _refuse_nonsense(options: argparse.Namespace) -> None:
+def _refuse_impossible(options: dict[str, float | str | None]) -> None:
     """
     Raises:
-        UserError: a number of `distgan plan` means nothing, or not by itself.
+        UserError: a number of `distgan plan` is impossible, or needs --length.
     """
     names = ("length", "channels", "series", "price", "efficiency")
-    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    given = {name: value for name in names if (value := options.get(name)) is not None}
     for name, value in given.items():
+        assert not isinstance(value, str)
         if not 0 < value < inf:
             raise UserError(f"--{name} {value} must be a number above 0; or leave it out")
         if name == "efficiency" and value > 1:
             raise UserError(f"--efficiency {value:g} must be a share of the peak, at most 1, e.g. 0.5")
         if name in ("channels", "series") and "length" not in given:
-            raise UserError(f"--{name} {value} needs --length; without both, the data are looked at")
+            raise UserError(f"--{name} {value} needs --length; without both, the shape comes from the data")
 
 
-def parse_compare(arguments: Sequence[str]) -> argparse.Namespace:
-    """`RUN RUN ... [--out FILE.html]`.
+def open_comparison(runs: Sequence[str], out: str) -> tuple[list[Path], Path]:
+    """Return the folders whose reports are compared, and the place of the page.
 
     Raises:
         UserError: there are fewer than two runs, or a report is missing.
     """
-    parser = argparse.ArgumentParser(
-        prog="distgan compare", description="Put runs of the same data side by side."
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or those of --out")
-    parser.add_argument("--out", default="compare.html", help="the page (%(default)s)")
-    options = parser.parse_args(arguments)
-    options.out = check_path(options.out, "--out")
-    options.runs = [check_path(text, "RUN of distgan compare") for text in options.runs]
-    if len(options.runs) < 2:
+    place = check_path(out, "--out")
+    folders = [check_path(text, "RUN of distgan compare") for text in runs]
+    if len(folders) < 2:
         raise UserError("distgan compare needs two runs or more, e.g. distgan compare runs/one runs/two")
-    for folder in options.runs:
+    for folder in folders:
         if not Run(folder).scores.exists():
             raise UserError(f"no {Run(folder).scores.name} in {folder}; run distgan evaluate {folder} first")
-    return options
+    return folders, place
+
+
+def open_inspection(
+    positional: Sequence[str], *, config: str | None, verify: bool, picture: str | None
+) -> Inspection:
+    """Return what `distgan inspect` is to describe.
+
+    Raises:
+        UserError: it is absent, or an option is of another kind of thing.
+    """
+    first, *rest = positional
+    of_store = [name for name, given in (("--verify", verify), ("--picture", picture)) if given]
+    if of_store and (rest or config is not None):
+        raise UserError(
+            f"distgan inspect takes {of_store[0]} of one store of series, e.g. distgan inspect "
+            "runs/demo/series.zarr --verify; --config and settings are of a source"
+        )
+    place = None if picture is None else check_path(picture, "--picture")
+    if place is not None and place.suffix.lower() != ".png":
+        raise UserError(f"--picture {place} must end with .png")
+    refuse_absent(first, "PATH of distgan inspect")
+    return Inspection(tuple(positional), config, verify, place)

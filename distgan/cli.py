@@ -1,207 +1,352 @@
-"""The `distgan` command.
+"""The `distgan` command: one thin function per sub-command.
 
-distgan train     --config configs/demo.yaml [key.sub=value ...]   every stage, as distgan/train.py does
-distgan prepare   --config configs/demo.yaml [key.sub=value ...]   read the source, split and scale it
-distgan generate  RUN [--out PATH [--force]] [key.sub=value ...]   synthetic series from a trained run
-distgan evaluate  RUN [key.sub=value ...]                          scores and report of a run
-distgan evaluate  --real FILE --synthetic FILE [--out FOLDER] [--align sum|mean]   the same of any two files
-distgan compare   RUN RUN ... [--out FILE.html]                    reports of the same data side by side
-distgan release   RUN [--to FOLDER]                                verdict; series only if all holds
-distgan evaluate  RUN --task classification                        a classifier on real, synthetic, and both
-distgan denoise   RUN SERIES OUT                                   filter series with a trained nr_gan
-distgan sweep     --config configs/sweep.yaml [key.sub=value ...]  search for better settings with Ray Tune
-distgan export    RUN [FOLDER]                                     plain weights of a run's newest checkpoint
-distgan plan      --config configs/big.yaml --devices 8xH100-80GB    memory, time and cost before a launch
-distgan inspect   FILE [--config CONFIG] [key=value ...] [--json]  what a source holds, what is suspicious
-distgan inspect   STORE [--verify] [--picture FILE.png]            what a store of series holds
-distgan inspect   RUN/bank                                         what a bank of conditions promises
-distgan reference                                                  every setting, as a Markdown table
+Each function checks its call (`arguments`, which imports nothing heavy), then imports what does the work.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from itertools import chain
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from distgan import __version__, config, errors
-from distgan.arguments import (
-    OfRun,
-    parse_compare,
-    parse_denoise,
-    parse_evaluate_files,
-    parse_export,
-    parse_generate,
-    parse_plan,
-    parse_release,
-    parse_run,
+import rich_click as click
+
+from distgan import __version__, command_line, errors
+from distgan.command_line import (
+    CONTEXT,
+    FILE,
+    FOLDER,
+    Group,
+    Result,
+    argument,
+    config_option,
+    output_options,
+    overrides_argument,
+    run_argument,
 )
-from distgan.errors import UserError
 from distgan.files import private_files
-from distgan.preflight import check_free, check_order, refuse_absent
-from distgan.run import Run, is_store
+from distgan.train import CODES as OF_TRAINING
+from distgan.train import command as train_command
+from distgan.train import run_stages, training_options
 
 
-def train(arguments: Sequence[str]) -> None:
-    from distgan.train import train as train_run
+@click.group("distgan", cls=Group, context_settings=CONTEXT, no_args_is_help=True)
+@click.version_option(__version__, prog_name="distgan", message="%(prog)s %(version)s")
+def distgan() -> None:
+    """Train generators of long time series on many devices, and release anonymous series.
 
-    train_run(arguments)
-
-
-def prepare(arguments: Sequence[str]) -> None:
-    train([*arguments, "--stages", "prepare"] if arguments else [])
-
-
-def sweep(arguments: Sequence[str]) -> None:
-    from distgan.sweep.runner import sweep as search
-
-    search(arguments)
+    Every setting of a config can be given on the command line as KEY.SUB=VALUE; distgan reference lists them.
+    """
 
 
-def generate(arguments: Sequence[str]) -> None:
-    given, place = parse_generate(arguments)
-    _run_stage("generate", given)
-    if place is not None:
-        from distgan.pipeline.generate import export_to
-
-        print(export_to(given.settings, given.folder, place))
+distgan.add_command(train_command)
 
 
-def evaluate(arguments: Sequence[str]) -> None:
-    split = [each.split("=", 1) if each.startswith("--task=") else [each] for each in arguments]
-    arguments = list(chain.from_iterable(split))
-    if "--task" in arguments:
-        place = arguments.index("--task")
-        evaluate_task(arguments[place + 1 : place + 2], [*arguments[:place], *arguments[place + 2 :]])
-    elif any(argument.startswith("--") for argument in arguments):
-        parse_evaluate_files(arguments)
+@distgan.command(
+    no_args_is_help=True,
+    examples=(
+        "distgan prepare --config configs/demo.yaml",
+        "distgan prepare --config configs/london.yaml data.source=homes.csv",
+    ),
+    codes=OF_TRAINING,
+)
+@training_options
+def prepare(overrides: Sequence[str], config: str | None, run_dir: str | None, dry_run: bool) -> None:
+    """Read the source, split it by owner and scale it: the first stage of a run."""
+    run_stages(overrides, config, run_dir, dry_run, "prepare")
+
+
+@distgan.command(
+    examples=(
+        "distgan generate runs/demo",
+        "distgan generate runs/demo --out made.csv generate.count=1000 generate.seed=1",
+    ),
+    codes=(5, 7, 75),
+)
+@run_argument()
+@overrides_argument("Settings over those of the run, e.g. generate.count=1000.")
+@click.option(
+    "--out", type=FILE, metavar="PATH",
+    help="Also write the series here: .csv, .parquet or .zarr. [default: the run folder only]",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace an earlier export at PATH.")
+@output_options(as_json=True)
+def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -> Result:
+    """Make synthetic series from a trained run, in original units and times."""
+    from distgan.arguments import open_generate
+
+    given, place = open_generate(run, overrides, out, force)
+    from distgan.commands import stages
+
+    return stages.generate(given, place)
+
+
+@distgan.command(
+    examples=(
+        "distgan evaluate runs/demo",
+        "distgan evaluate --real homes.csv --synthetic made.csv --out report",
+        "distgan evaluate runs/wrist --task classification",
+    ),
+    codes=(5, 7, 75),
+)
+@argument(
+    "positional", nargs=-1, type=FOLDER, metavar="[RUN] [KEY.SUB=VALUE]...",
+    help="Run folder, and settings over those of the run; of two files, settings of data and evaluate.",
+)  # fmt: skip
+@click.option(
+    "--task", metavar="NAME", panel="Of a run",
+    help="Train a classifier on real, on synthetic and on both: classification. [default: scores and report]",
+)  # fmt: skip
+@click.option(
+    "--real", type=FILE, metavar="FILE", panel="Of two files",
+    help="Real series: anything that data.source takes.",
+)  # fmt: skip
+@click.option(
+    "--synthetic", type=FILE, metavar="FILE", panel="Of two files",
+    help="Synthetic series, with the same steps or --align.",
+)  # fmt: skip
+@click.option(
+    "--align", type=click.Choice(["sum", "mean"]), panel="Of two files",
+    help="Bring the shorter steps to the longer ones: sum of energies and counts, mean of powers and "
+    "temperatures. [default: refuse different steps]",
+)  # fmt: skip
+@click.option(
+    "--out", type=FOLDER, metavar="FOLDER", panel="Of two files",
+    help="Folder of the report. [default: report]",
+)  # fmt: skip
+@output_options(as_json=True)
+def evaluate(positional: Sequence[str], **options: Any) -> Result:
+    """Score synthetic series beside baselines, and write the report: of a run or of two files."""
+    from distgan.arguments import FilePair, open_evaluation
+
+    given = open_evaluation(positional, **options)
+    if isinstance(given, FilePair):
         from distgan.commands import evaluate_files
 
-        print(evaluate_files.run(arguments), end="")
-    else:
-        _run_stage("evaluate", parse_run("evaluate", arguments))
+        return evaluate_files.run(given)
+    if options["task"] is not None:
+        from distgan.commands import classify
+
+        return classify.run(given)
+    from distgan.commands import stages
+
+    return stages.evaluate(given)
 
 
-def compare(arguments: Sequence[str]) -> None:
-    parse_compare(arguments)
+@distgan.command(
+    examples=("distgan compare runs/one runs/two", "distgan compare runs/one runs/two --out both.html"),
+    codes=(7,),
+)
+@argument(
+    "runs", nargs=-1, required=True, type=FOLDER, metavar="RUN RUN...",
+    help="Run folders, or folders of distgan evaluate --out.",
+)  # fmt: skip
+@click.option(
+    "--out", type=FILE, metavar="FILE", default="compare.html", show_default=True, help="The page to write."
+)
+@output_options(as_json=True)
+def compare(runs: Sequence[str], out: str) -> Result:
+    """Put the reports of runs on the same data side by side."""
+    from distgan.arguments import open_comparison
+
+    folders, place = open_comparison(runs, out)
     from distgan.commands import compare
 
-    print(compare.run(arguments), end="")
+    return compare.run(folders, place)
 
 
-def evaluate_task(task: Sequence[str], arguments: Sequence[str]) -> None:
-    if list(task) != ["classification"]:
-        raise UserError(f"--task {' '.join(task)!r} is no task; the one there is: classification")
-    given = parse_run("evaluate", arguments)
-    from distgan.commands.classify import classify
+@distgan.command(
+    examples=("distgan release runs/demo", "distgan release runs/london --to london-2013/"),
+    codes=(3, 4, 5, 7, 75),
+)
+@run_argument()
+@click.option(
+    "--to", type=FOLDER, metavar="FOLDER",
+    help="Folder of the release; it must not exist. [default: RUN/release]",
+)  # fmt: skip
+@output_options(as_json=True)
+def release(run: str, to: str | None) -> Result:
+    """Verify and attack the synthetic series of a run, and copy them out only if every check passes.
 
-    print(classify(given.folder, given.settings))
+    The verdict is written to RUN/release-verdict.html and .json in any case.
+    """
+    from distgan.arguments import open_release
 
+    folder, place = open_release(run, to)
+    from distgan.commands import release
 
-def _run_stage(stage: str, given: OfRun) -> None:
-    check_order(given.settings, given.folder, (stage,))
-    check_free(given.folder)
-    from distgan.pipeline import runner
-
-    runner.run(given.settings, given.folder, (stage,))
-
-
-def denoise(arguments: Sequence[str]) -> None:
-    folder, source, place = parse_denoise(arguments)
-    from distgan.commands.denoise import denoise as filter_series
-
-    print(filter_series(folder, source, place))
-
-
-def release(arguments: Sequence[str]) -> None:
-    folder, place = parse_release(arguments)
-    from distgan.commands.release import run
-
-    print(run(folder, place))
+    return release.decide(folder, place)
 
 
-def export(arguments: Sequence[str]) -> None:
-    folder, place = parse_export(arguments)
-    from distgan.engine.export import export as write
+@distgan.command(
+    examples=("distgan denoise runs/nr_gan noisy.csv filtered.csv",),
+    codes=(7, 75),
+)
+@run_argument()
+@argument("source", type=FILE, metavar="SERIES", help="Series to filter: anything that data.source takes.")
+@argument("out", type=FILE, metavar="OUT", help="File to write: .csv, .parquet or .zarr.")
+@output_options(as_json=True)
+def denoise(run: str, source: str, out: str) -> Result:
+    """Filter series with a trained nr_gan. They stay as private as they were."""
+    from distgan.arguments import open_denoise
 
-    print(write(folder, place))
+    folder, source, place = open_denoise(run, source, out)
+    from distgan.commands import denoise
 
-
-def inspect(arguments: Sequence[str]) -> None:
-    if arguments and not arguments[0].startswith("-"):
-        refuse_absent(arguments[0], "distgan inspect")
-    from distgan.commands import inspect_bank, inspect_store
-    from distgan.pipeline import source_summary
-
-    paths = [Path(argument) for argument in arguments]
-    banks = [path for path in paths if inspect_bank.is_bank(path)]
-    of_store = {"--verify", "--picture"} & {*arguments} or any(is_store(path) for path in paths)
-    if len(arguments) == 1 and banks:
-        print(inspect_bank.describe(banks[0]))
-    elif not arguments or (of_store and not {"--json", "--config"} & {*arguments}):
-        print(inspect_store.run(arguments))
-    else:
-        print(source_summary.run(arguments))
+    return denoise.run(folder, source, place)
 
 
-def plan(arguments: Sequence[str]) -> None:
-    options = parse_plan(arguments)
-    settings = config.load(options.config, options.overrides)
-    if not options.length:
-        check_order(settings, Run(Path(settings.run_dir)), ("prepare",))
-    from distgan.parallel.processes import Parallel
-    from distgan.planning import devices
-    from distgan.planning import report as planner
+@distgan.command(
+    examples=(
+        "distgan sweep --config configs/sweep.yaml",
+        "distgan sweep --config configs/sweep.yaml --dry-run sweep.trials=4",
+    ),
+    codes=(5, 6, 7, 8, 75),
+)
+@overrides_argument("Settings over those of the config, e.g. sweep.trials=4.")
+@config_option(required=True)
+@click.option(
+    "--run-dir", type=FOLDER, metavar="FOLDER", panel="Run",
+    help="Folder of the sweep, over the config's run_dir. [default: run_dir]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, panel="Run", help="Print what would be done; write nothing.")
+@output_options()
+def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: bool) -> None:
+    """Search for better settings with Ray Tune. The config has a section sweep."""
+    from distgan.arguments import load_settings
 
-    number, device = devices.parse_device(options.devices, lambda: Parallel(settings.engine))
-    if options.length:
-        series = planner.Series(options.length, options.channels or 1, options.series or 0)
-    else:
-        from distgan.pipeline import prepare
+    settings = load_settings(config, overrides, run_dir)
+    from distgan.sweep.runner import sweep
 
-        found = prepare.find_shape(settings, Run(Path(settings.run_dir)))
-        series = planner.Series(found.length, found.channels, found.train)
-    device = devices.with_efficiency(device, options.efficiency)
-    print(planner.format_plan(settings, series, number, device, options.price))
-
-
-def reference(arguments: Sequence[str]) -> None:
-    print(config.reference_markdown(), end="")
-
-
-VERBS: dict[str, Callable[[Sequence[str]], None]] = {
-    "train": train,
-    "prepare": prepare,
-    "generate": generate,
-    "evaluate": evaluate,
-    "compare": compare,
-    "release": release,
-    "denoise": denoise,
-    "sweep": sweep,
-    "export": export,
-    "plan": plan,
-    "inspect": inspect,
-    "reference": reference,
-}
+    sweep(settings, dry_run)
 
 
-EXPLAINED = ("train", "prepare", "generate", "sweep", "plan", "compare")  # by their own parsers
+@distgan.command(
+    examples=("distgan export runs/demo", "distgan export runs/demo weights/"),
+    codes=(5, 7),
+)
+@run_argument()
+@argument(
+    "out", type=FOLDER, metavar="[FOLDER]", required=False,
+    help="Folder to write; it must not exist. [default: RUN/export]",
+)  # fmt: skip
+@output_options(as_json=True)
+def export(run: str, out: str | None) -> Result:
+    """Write the weights of the newest checkpoint as plain safetensors files."""
+    from distgan.arguments import open_export
+
+    folder, place = open_export(run, out)
+    from distgan.commands import export
+
+    return export.run(folder, place)
+
+
+@distgan.command(
+    examples=(
+        "distgan plan --config configs/big.yaml --devices 8xH100-80GB --price 2.5",
+        "distgan plan --config configs/demo.yaml --length 8760 --series 100000",
+    ),
+    codes=(),
+)
+@overrides_argument("Settings over those of the config.")
+@config_option()
+@click.option(
+    "--devices", metavar="NxNAME", default="auto", show_default=True,
+    help="Devices to plan for, e.g. 8xH100-80GB; auto measures this machine.",
+)  # fmt: skip
+@click.option(
+    "--price", type=float, metavar="NUMBER", help="Price of a device-hour. [default: no cost is shown]"
+)
+@click.option(
+    "--efficiency", type=float, metavar="SHARE",
+    help="Share of the peak that matrix products reach, up to 1. [default: of the device table, or measured]",
+)  # fmt: skip
+@click.option(
+    "--length", type=int, metavar="STEPS", help="Steps of a series. [default: the data are read for it]"
+)
+@click.option("--channels", type=int, metavar="NUMBER", help="Channels, with --length. [default: 1]")
+@click.option(
+    "--series", type=int, metavar="NUMBER", help="Training series, with --length. [default: unknown]"
+)
+@output_options(as_json=True)
+def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result:
+    """Work out memory, time and cost of the gan stage before a launch, and recommend settings."""
+    from distgan.arguments import open_plan
+
+    request = open_plan(config, overrides, **options)
+    from distgan.commands import plan
+
+    return plan.run(request)
+
+
+@distgan.command(
+    examples=(
+        "distgan inspect homes.csv",
+        "distgan inspect homes.csv --config configs/london.yaml data.units=kWh --json",
+        "distgan inspect runs/demo",
+        "distgan inspect runs/demo/series.zarr --verify --picture series.png",
+        "distgan inspect runs/demo/bank",
+    ),
+    codes=(5,),
+)
+@argument(
+    "positional", nargs=-1, required=True, type=FILE, metavar="PATH [KEY.SUB=VALUE]...",
+    help="A source of series (anything that data.source takes), a run folder, a store, or RUN/bank; and, of "
+    "a source, settings such as data.units=kWh.",
+)  # fmt: skip
+@click.option(
+    "--config", type=FILE, metavar="FILE", panel="Of a source",
+    help="YAML file that says how to read the source. [default: none]",
+)  # fmt: skip
+@click.option("--verify", is_flag=True, panel="Of a store", help="Also check the checksum of every chunk.")
+@click.option(
+    "--picture", type=FILE, metavar="FILE", panel="Of a store",
+    help="Where to draw a few series: a .png file. [default: beside the store]",
+)  # fmt: skip
+@output_options(as_json=True)
+def inspect(positional: Sequence[str], **options: Any) -> Result:
+    """Describe a source of series and what is suspicious in it, a run, a store of series, or a bank."""
+    from distgan.arguments import open_inspection
+
+    request = open_inspection(positional, **options)
+    from distgan.commands import inspect
+
+    return inspect.run(request)
+
+
+@distgan.command(examples=("distgan reference", "distgan reference > REFERENCE.md"))
+@output_options(as_json=True)
+def reference() -> Result:
+    """Print every setting with its type, default and meaning as a Markdown table, or as JSON Schema."""
+    from distgan import config
+
+    return Result(config.reference_markdown(), config.Config.model_json_schema())
+
+
+@distgan.command(
+    examples=(
+        'eval "$(distgan completion bash)"     # in ~/.bashrc',
+        'eval "$(distgan completion zsh)"      # in ~/.zshrc',
+        "distgan completion fish > ~/.config/fish/completions/distgan.fish",
+    )
+)
+@argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="bash|zsh|fish", help="Your shell.")
+def completion(shell: Literal["bash", "zsh", "fish"]) -> Result:
+    """Print the script that completes commands, options, settings and paths in a shell."""
+    return Result(command_line.completion_script(distgan, shell))
 
 
 def command(arguments: Sequence[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__, end="")
-    elif arguments[0] == "--version":
-        print(f"distgan {__version__}")
-    elif arguments[0] in VERBS and {"-h", "--help"} & {*arguments[1:]} and arguments[0] not in EXPLAINED:
-        lines = (__doc__ or "").splitlines()
-        print("\n".join(line for line in lines if line.startswith(f"distgan {arguments[0]} ")))
-    elif arguments[0] in VERBS:
-        VERBS[arguments[0]](arguments[1:])
-    else:
-        raise UserError(f"{arguments[0][:80]!r} is no command; one of {', '.join(VERBS)}")
+    """Run `distgan` with these arguments.
+
+    Raises:
+        UserError: the arguments are wrong, or as the command.
+    """
+    command_line.run(distgan, arguments, "distgan")
 
 
 def main() -> int:
+    """Run `distgan` with the arguments of the process and return the exit code."""
+    if command_line.is_completing():
+        return command_line.complete(distgan)
     with private_files():
         return errors.answer(lambda: command(sys.argv[1:]))
 

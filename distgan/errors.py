@@ -5,6 +5,7 @@ else; anything that is not a `UserError` is a mistake of ours and keeps its trac
 """
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -15,8 +16,23 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+log = logging.getLogger(__name__)
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # a scheduler's, a closed terminal's, a scheduler's
+EXIT_CODES = {
+    0: "done",
+    1: "internal error: please report it with the traceback",
+    2: "wrong input, option or setting",
+    3: "release refused: over a limit",
+    4: "release refused: not enough evidence",
+    5: "a manifest, ledger or checksum does not match",
+    6: "training diverged",
+    7: "disk full",
+    8: "another process of the run died or stopped answering",
+    75: "stopped by a signal; run the same command again to continue",
+    130: "interrupted with Ctrl-C",
+}
 BROKEN_PIPE = 141  # as a shell counts a program that SIGPIPE ended
 
 
@@ -135,7 +151,7 @@ def writing(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in UNUSABLE:
             raise UserError(
-                f"cannot write {_short(path)}: {error.strerror}; choose another place (run_dir=PATH of a run)"
+                f"cannot write {_short(path)}: {error.strerror}; choose another path (of a run: run_dir=PATH)"
             ) from error
         raise
 
@@ -165,15 +181,16 @@ def answer(main: Callable[[], None]) -> int:
             main()
             sys.stdout.flush()
     except UserError as error:
+        log.debug("where the error was raised", exc_info=error)  # shown under --verbose
         _say(str(error))
         if isinstance(error, Deserted):
             leave(error.exit_code)  # threads of the broken process group would abort an orderly end
         return error.exit_code
     except Interrupted as error:
-        _say(f"stopped by {error.name}; the same command again goes on from what is saved")
+        _say(f"stopped by {error.name}; run the same command again to continue from what is saved")
         return Stopped.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; the same command again goes on from what is saved")
+        _say("interrupted; run the same command again to continue from what is saved")
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: Python flushes at exit

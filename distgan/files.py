@@ -66,11 +66,17 @@ def check_path(text: str, name: str) -> Path:
     if not text.strip():
         raise UserError(f"{name} is empty; give a path")
     if "\0" in text:
-        raise UserError(f"{name} {text[:80]!a} holds a NUL character, which no path can")
+        raise UserError(
+            f"{name} {text[:80]!a} contains a NUL character, which is not allowed in a path; "
+            "choose another path"
+        )
     try:
         parts = [len(os.fsencode(part)) for part in text.split("/")]
     except UnicodeEncodeError:
-        raise UserError(f"{name} {text[:80]!a} holds what this system's file names cannot") from None
+        raise UserError(
+            f"{name} {text[:80]!a} contains characters that this file system does not allow; "
+            "choose another path"
+        ) from None
     if max(parts) > LONGEST_NAME or sum(parts) + len(parts) > LONGEST_PATH:
         raise UserError(
             f"{name} {text[:40]}… is too long: a path has at most {LONGEST_PATH} bytes and each name in it "
@@ -152,7 +158,9 @@ def read_bytes(path: Path, largest: int | None = None) -> bytes:
         with open(path, "rb") as file:
             content = file.read() if largest is None else file.read(largest + 1)
     if largest is not None and len(content) > largest:
-        raise UserError(f"{path} has more than {largest:,} bytes; it is no such file")
+        raise UserError(
+            f"{path} has more than {largest:,} bytes, too many for a file of this kind; check the path"
+        )
     return content
 
 
@@ -175,7 +183,7 @@ def read_text(path: Path, largest: int | None = None) -> str:
         return read_bytes(path, largest).decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path} is not a text in UTF-8 (byte {error.start + 1}); save it in UTF-8, or it is another file"
+            f"{path} is not UTF-8 text (byte {error.start + 1}); save it as UTF-8, or check the path"
         ) from None
 
 
@@ -191,8 +199,7 @@ def read_json(path: Path) -> Any:
             raise
         said = "too deep" if isinstance(error, RecursionError) else str(error)
         raise UserError(
-            f"{path} is not readable JSON ({said}); it was damaged, restore it from a copy, or it is another "
-            "file"
+            f"{path} is not valid JSON ({said}); restore it from a copy, or check the path"
         ) from None
 
 
@@ -206,8 +213,8 @@ def read_record(path: Path, *keys: str) -> dict[str, Any]:
     if not isinstance(found, dict) or any(key not in found for key in keys):
         wanted = ", ".join(keys) or "an object"
         raise UserError(
-            f"{path} is damaged, or was not written by distgan (it must hold {wanted}); restore it from "
-            "a copy, or remove it and run again what made it"
+            f"{path} is damaged, or was not written by distgan (it must hold {wanted}); restore "
+            "it from a copy, or remove it and run the command that made it again"
         )
     return found
 
@@ -247,7 +254,9 @@ def read_tensors(path: Path) -> "dict[str, np.ndarray]":
     try:
         return tensors_from_bytes(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not readable ({error}); it was damaged or is another file") from None
+        raise UserError(
+            f"{path} is not readable ({error}); restore it from a copy, or check the path"
+        ) from None
 
 
 def remove_litter(folder: Path) -> None:
@@ -267,8 +276,7 @@ def refuse_standing(place: Path) -> None:
     with reading(place):
         if os.path.lexists(place):
             raise UserError(
-                f"{place} stands already, and nothing is written over; remove it first or choose another "
-                "place"
+                f"{place} exists already and is not overwritten; remove it, or choose another path"
             )
 
 

@@ -18,6 +18,7 @@ from distgan.run import Run
 NAMED = ("auckland",)  # sources that are no path
 REPORT_SCHEMA = "distgan.report/2"
 TRAIN = "train one with distgan train --config CONFIG.yaml"
+OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"
 
 
 PATTERN = re.compile(r"[*?\[]")  # of a source that is a pattern of files
@@ -45,11 +46,12 @@ def refuse_absent(source: str, name: str = "data.source") -> None:
         if is_pattern(source):
             found = match_files(source)
             if not found:
-                raise UserError(f"{name} {source}: no file has a name of this pattern")
+                raise UserError(f"{name} {source}: no file matches this pattern; check it with ls")
         elif not path.exists():
             raise UserError(
-                f"{name} {source} does not exist; give a table (CSV, Excel, Parquet; also packed), an array "
-                "(NPY, NPZ, Zarr, NetCDF), a folder or a pattern of files (PATH/*.csv), a store or a URL"
+                f"{name} {source} does not exist; give a table (CSV, Excel, Parquet; compressed ones "
+                "too), an array (NPY, NPZ, Zarr, NetCDF), a folder, a pattern of files (PATH/*.csv), "
+                "a store or a URL"
             )
         else:
             found = [path, *(path.iterdir() if path.is_dir() else ())]
@@ -69,7 +71,7 @@ def open_run(text: str, command: str) -> Run:
     folder = check_path(text, f"the run folder of distgan {command}")
     with reading(folder):
         if not Run(folder).config.exists():
-            raise UserError(f"{folder} is no run folder (no config.yaml); {TRAIN}")
+            raise UserError(f"{folder} is no run folder (it has no config.yaml); {TRAIN}")
     return Run(folder)
 
 
@@ -101,14 +103,20 @@ def check_earlier(name: str, settings: config.Config, folder: Run) -> None:
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
         if current(earlier, settings, folder) is None:
+            how = folder.command(earlier) if folder.config.exists() else f"--stages {earlier}"
             raise UserError(
-                f"{name} builds on {earlier}, which is not done in {folder.folder} with these settings; run "
-                f"that stage first (--stages {earlier})"
+                f"stage {name} needs stage {earlier}, which is not done in {folder.folder} with these "
+                f"settings; run that stage first: {how}"
             )
 
 
-def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -> None:
+def refuse_another(
+    saved: config.Config, settings: config.Config, folder: Run, remedy: str = OTHER_FOLDER
+) -> None:
     """
+    Args:
+        remedy: what the user can do, as the command has it.
+
     Raises:
         UserError: a stage that is done, or has begun, depends on a setting that is another now.
     """
@@ -121,12 +129,14 @@ def refuse_another(saved: config.Config, settings: config.Config, folder: Run) -
     old, new = saved.flat(), settings.flat()
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
     raise UserError(
-        f"{folder.folder} has a stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, now "
-        f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH or remove that folder"
+        f"{folder.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
+        f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"
     )
 
 
-def check_order(settings: config.Config, folder: Run, names: Sequence[str]) -> None:
+def check_order(
+    settings: config.Config, folder: Run, names: Sequence[str], remedy: str = OTHER_FOLDER
+) -> None:
     """Refuse what the run folder alone shows to be impossible for the stages `names`.
 
     Raises:
@@ -135,7 +145,7 @@ def check_order(settings: config.Config, folder: Run, names: Sequence[str]) -> N
     """
     with reading(folder.folder):
         if folder.config.exists():
-            refuse_another(config.load(folder.config), settings, folder)
+            refuse_another(config.load(folder.config), settings, folder, remedy)
         first = next((name for name in names if name in settings.stages), None)
         if first == "prepare" and not folder.record(first).exists():
             refuse_absent(settings.data.source)

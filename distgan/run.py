@@ -184,6 +184,14 @@ class Run:
     def synthetic(self) -> Path:
         return self.folder / "synthetic.zarr"
 
+    def synthetic_staging(self, key: str) -> Path:
+        """Shards of an unfinished generation; `key` tells what they are made from."""
+        return self.folder / f"{self.synthetic.name}.parts-{key}"
+
+    def synthetic_parts(self) -> list[Path]:
+        """The staging folders that are there."""
+        return sorted(self.folder.glob(f"{self.synthetic.name}.parts-*"))
+
     @property
     def synthetic_labels(self) -> Path:
         """The labels of the synthetic series, one a line, where the bank goes by label."""
@@ -276,6 +284,11 @@ class Run:
         """Record `stage` as done, with a few facts worth showing."""
         write_json(self.record(stage), facts)
 
+    def command(self, stages: str = "") -> str:
+        """Return the command that runs `stages` again, or all, with the settings of the run."""
+        only = f" --stages {stages}" if stages else ""
+        return f"distgan train --config {self.config} --run-dir {self.folder}{only}"
+
     def need(self, path: Path, stage: str) -> Path:
         """`path` if it is there.
 
@@ -283,7 +296,7 @@ class Run:
             UserError: it is not; names the stage that makes it.
         """
         if not path.exists():
-            raise UserError(f"no {path.name} in {self.folder}; run that stage first (--stages {stage})")
+            raise UserError(f"no {path.name} in {self.folder}; run that stage first: {self.command(stage)}")
         return path
 
     def lock(self) -> IO[str]:
@@ -300,8 +313,7 @@ class Run:
         except BlockingIOError:
             file.seek(0)
             raise UserError(
-                f"{self.folder} is in use by {file.read().strip() or 'another process'}; "
-                "wait for it or choose run_dir=PATH"
+                f"{self.folder} is in use by {file.read().strip() or 'another process'}; wait until it ends"
             ) from None
         file.seek(0)
         file.truncate()

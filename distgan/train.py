@@ -13,70 +13,102 @@ if __name__ == "__main__" and not __package__:
     # As a script, Python puts this folder first on its path, where our file names would hide other modules.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from distgan import config, errors
-from distgan.files import check_path, private_files
-from distgan.preflight import check_free, check_order
-from distgan.run import Run
+import rich_click as click
 
+from distgan import command_line, errors
+from distgan.command_line import FOLDER, STAGES, Command, config_option, output_options, overrides_argument
+from distgan.files import private_files
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", help="YAML file; the shipped ones are in configs/")
-    parser.add_argument("--run-dir", help="run folder, over the config's run_dir")
-    parser.add_argument("--stages", help=f"only these, separated by commas: {','.join(config.STAGES)}")
-    parser.add_argument("--dry-run", action="store_true", help="print config and stages; write nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    return parser.parse_intermixed_args(argv)
+Function = TypeVar("Function", bound=Callable[..., None])
+CODES = (5, 6, 7, 8, 75)
 
 
-def settings_of(options: argparse.Namespace) -> config.Config:
+def training_options(function: Function) -> Function:
+    """Add the options that `distgan train` and `distgan prepare` share."""
+    for option in reversed(
+        (
+            overrides_argument("Settings over those of the config, e.g. train.steps=2000 model=timegan."),
+            config_option(),
+            click.option(
+                "--run-dir", type=FOLDER, metavar="FOLDER", panel="Run",
+                help="Run folder, over the config's run_dir. [default: run_dir, or runs/default]",
+            ),
+            click.option(
+                "--dry-run", is_flag=True, panel="Run",
+                help="Print the resolved config and what each stage would do; write nothing.",
+            ),
+            output_options(),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@click.command(
+    "train",
+    cls=Command,
+    context_settings=command_line.CONTEXT,
+    no_args_is_help=True,
+    examples=(
+        "distgan train --config configs/demo.yaml",
+        "distgan train --config configs/london.yaml data.source=homes.csv run_dir=runs/homes",
+        "distgan train --config configs/demo.yaml --stages generate,evaluate generate.count=500",
+        "accelerate launch distgan/train.py --config configs/big.yaml",
+    ),
+    codes=CODES,
+)
+@training_options
+@click.option(
+    "--stages", type=STAGES, metavar="NAMES", panel="Run",
+    help="Only these stages, separated by commas: prepare, encoder, encode, cluster, bank, gan, generate, "
+    "evaluate. [default: all]",
+)  # fmt: skip
+def command(
+    overrides: Sequence[str], config: str | None, run_dir: str | None, dry_run: bool, stages: str | None
+) -> None:
+    """Run every stage: from the data to synthetic series and their report.
+
+    Stages that are done already are skipped. Run the same command again to continue an interrupted run.
     """
+    run_stages(overrides, config, run_dir, dry_run, stages)
+
+
+def run_stages(
+    overrides: Sequence[str], config: str | None, run_dir: str | None, dry_run: bool, stages: str | None
+) -> None:
+    """Run the stages that `stages` names ("gan,generate"; None: all), or with `dry_run` describe them.
+
     Raises:
-        UserError: the config or an override is wrong, or --run-dir is no path.
+        UserError: the call, the config or the data are wrong; or as the stages.
     """
-    settings = config.load(options.config, options.overrides)
-    if options.run_dir is None:
-        return settings
-    check_path(options.run_dir, "--run-dir")
-    return settings.model_copy(update={"run_dir": options.run_dir})
+    from distgan.arguments import load_settings, select_stage_names
+    from distgan.config import STAGES
+    from distgan.preflight import check_free, check_order
+    from distgan.run import Run
 
-
-def stage_names(text: str | None) -> tuple[str, ...]:
-    """
-    Raises:
-        UserError: a name is no stage.
-    """
-    names = tuple(name.strip() for name in text.split(",")) if text is not None else config.STAGES
-    for name in names:
-        if name not in config.STAGES:
-            raise errors.UserError(
-                f"--stages {name!r} is no stage; the stages are {', '.join(config.STAGES)}"
-            )
-    return tuple(name for name in config.STAGES if name in names)
-
-
-def train(argv: Sequence[str] | None = None) -> None:
-    given = sys.argv[1:] if argv is None else argv
-    options = arguments(given or ["--help"])
-    settings, names = settings_of(options), stage_names(options.stages)
+    settings, names = load_settings(config, overrides, run_dir), select_stage_names(stages)
     folder = Run(Path(settings.run_dir))
-    check_order(settings, folder, settings.stages if names == config.STAGES else names)
-    if not options.dry_run:
+    check_order(settings, folder, settings.stages if names == STAGES else names)
+    if not dry_run:
         check_free(folder)
     from distgan.pipeline import runner  # heavy: only once the config is known to be good
 
-    if options.dry_run:
+    if dry_run:
         runner.describe(settings, names)
     else:
-        runner.run(settings, folder, names)
+        runner.run(settings, folder, names, closing=True)
+
+
+def train(argv: Sequence[str] | None = None) -> None:
+    """Run the command with `argv`, by default that of the process."""
+    command_line.run(command, sys.argv[1:] if argv is None else argv, "distgan train")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
     with private_files():
         return errors.answer(lambda: train(argv))
 

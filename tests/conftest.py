@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from distgan import files
+from distgan import files, progress
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.private_table import private_table, write_table
 from distgan.data.store.writer import StoreWriter
@@ -18,6 +18,8 @@ from tests.helpers.runs import arguments
 from tests.helpers.sharing import make_once
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+progress.FIRST = 3600.0  # tests compare what commands print, and lines of progress come by the clock
 
 
 # Modules that take long, or that wait for processes: they start first, so that all workers end together.

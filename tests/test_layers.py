@@ -10,7 +10,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    {"config", "errors", "files", "csvtext", "rng", "run", "progress", "preflight", "arguments"},
+    {
+        "config",
+        "errors",
+        "files",
+        "csvtext",
+        "rng",
+        "run",
+        "progress",
+        "preflight",
+        "arguments",
+        "command_line",
+    },
     {"data", "anonymity", "parallel"},
     {"objectives"},
     {"models", "evaluation"},
@@ -22,7 +33,18 @@ LAYERS = [
     {"cli"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}
-GROUND_ORDER = ["errors", "files", "csvtext", "rng", "progress", "run", "config", "preflight", "arguments"]
+GROUND_ORDER = [
+    "errors",
+    "files",
+    "csvtext",
+    "rng",
+    "progress",
+    "run",
+    "config",
+    "preflight",
+    "arguments",
+    "command_line",
+]
 HOMES = {
     "yaml": {"config.loading", "config.schema"},
     "zarr": {"data.store.format", "data.store.reader", "data.store.writer", "data.formats.zarrs"},
@@ -56,7 +78,7 @@ FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache ho
     "anonymity.manifest",  # the bank
     "anonymity.dp.ledger",  # beside the drawn sums
     "data.ingest_cache",
-    "data.store.staging",  # of shards that are not yet a store
+    "data.store.staging",  # of an unfinished store
     "data.formats.containers",  # of what was unpacked
     "data.formats.auckland",  # of an installed package
     "arguments",  # of a page in the working folder

@@ -212,8 +212,8 @@ class Bank:
         manifest, violations = _inspect(folder, None)
         if violations or manifest is None:
             raise Mismatch(
-                f"the bank {folder} does not hold: {violations[0]}; remove that folder and run the same "
-                "command again"
+                f"the bank {folder} breaks its own rules: {violations[0]}; remove that folder and run "
+                "the same command again"
             )
         shares = np.array([group.largest_share for group in manifest.groups])
         lowered = np.array([group.lowered for group in manifest.groups])
@@ -241,10 +241,13 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
     attributes = np.asarray(attributes, np.float64)
     if attributes.ndim != 3 or attributes.shape[2] != 2 or len(attributes) != len(series.points):
         raise UserError(
-            f"attributes have shape {attributes.shape}; level and spread are [{len(series.points)}, C, 2]"
+            f"attributes have shape {attributes.shape}; location and scale must have shape "
+            f"[{len(series.points)}, C, 2]"
         )
     if not np.isfinite(attributes).all() or (attributes[..., 1] <= 0).any():
-        raise UserError("levels and spreads must be finite, and spreads above 0; run the prepare stage again")
+        raise UserError(
+            "locations and scales must be finite, and scales above 0; run the stage prepare again"
+        )
     channels = attributes.shape[1]
     members = merge_small_groups(series, settings, channels)
     records = _Records.of(members.groups, members.entities, members.loads)

@@ -8,6 +8,7 @@ from sklearn.metrics import silhouette_score
 from distgan.anonymity.clustering import KMeans, kmeans
 from distgan.anonymity.faiss_backend import nearest_centroid
 from distgan.anonymity.sampling import Blocks, Reduce, _sample_points
+from distgan.progress import Progress
 
 SILHOUETTE_POINTS = 2000  # of which all distances are taken
 
@@ -24,7 +25,14 @@ class Choice:
 
 
 def choose_count(
-    blocks: Blocks, lowest: int, highest: int, criterion: str, *, search: KMeans, reduce: Reduce
+    blocks: Blocks,
+    lowest: int,
+    highest: int,
+    criterion: str,
+    *,
+    search: KMeans,
+    reduce: Reduce,
+    shown: bool = True,
 ) -> Choice:
     """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
 
@@ -36,16 +44,21 @@ def choose_count(
 
     Silhouettes are those of a sample of the points, the same on any number of processes.
 
+    Args:
+        shown: whether this process shows progress.
+
     Raises:
         UserError: as `kmeans`.
     """
     counts = candidate_counts(lowest, highest)
     sample = _sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
-    for number, k in enumerate(counts):
-        found = kmeans(blocks, int(k), search=search, reduce=reduce)
-        inertia[number] = found.inertia
-        silhouette[number] = mean_silhouette(sample, found.centroids)
+    with Progress("cluster: numbers of clusters", len(counts), "tries", shown) as progress:
+        for number, k in enumerate(counts):
+            found = kmeans(blocks, int(k), search=search, reduce=reduce)
+            inertia[number] = found.inertia
+            silhouette[number] = mean_silhouette(sample, found.centroids)
+            progress.advance()
     best = int(np.argmax(silhouette)) if criterion == "silhouette" else find_elbow(counts, inertia)
     return Choice(counts, inertia, silhouette, criterion, int(counts[best]))
 

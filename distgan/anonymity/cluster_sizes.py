@@ -31,8 +31,8 @@ def dissolve_small_clusters(
     codes, num_entities = _codes(entities)
     if num_entities < floor:
         raise UserError(
-            f"{num_entities} entities are fewer than the {floor} that one group needs; bring more series, or "
-            "lower bank.condition_dim or bank.min_members"
+            f"{num_entities} entities are fewer than the minimum group size of {floor}; add "
+            "series, or lower bank.condition_dim or bank.min_members"
         )
     values = _centre(points, clustering.spherical)
     labels = _dissolve(values, clustering.assignment.copy(), codes, floor)

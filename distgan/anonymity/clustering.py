@@ -103,11 +103,14 @@ def _survey(blocks: Blocks, k: int, seed: int, spherical: bool, reduce: Reduce) 
 def _check_points(total: int, k: int, unusable: int, exponent: float) -> None:
     if unusable:
         raise UserError(
-            f"{unusable} of {total} latents hold NaN or infinity: the encoder diverged; run it again with a "
-            "lower encoder.learning_rate (--stages encoder)"
+            f"{unusable} of {total} latents contain NaN or infinity, so the encoder has diverged; "
+            "run the stage encoder again with a lower encoder.learning_rate"
         )
     if total < k:
-        raise UserError(f"{total} latents cannot make {k} clusters; set clusters.count to {total} or less")
+        raise UserError(
+            f"clusters.count is {k}, but there are only {total} latents; set clusters.count to "
+            f"{total} or less"
+        )
     if exponent > LARGEST_VALUE_EXPONENT:
         raise UserError(f"latents reach 2^{exponent:.0f}, above 2^{LARGEST_VALUE_EXPONENT}; rescale them")
 

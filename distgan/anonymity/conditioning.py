@@ -26,7 +26,7 @@ class Conditioner:
     def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:
         if bank.num_groups != members.num_groups:
             raise UserError(
-                f"the bank has {bank.num_groups} groups and the members {members.num_groups}; "
+                f"the bank has {bank.num_groups} groups, but the members have {members.num_groups}; "
                 "remove the folders bank and clusters, and run the same command again"
             )
         self.bank, self.training, self.seed = bank, training, seed

@@ -50,11 +50,13 @@ def _faiss() -> Any:
             "'distgan[gpu]' (NVIDIA, 1.5 GB)"
         ) from None
     except (RuntimeError, OSError) as error:
-        raise UserError(f"faiss does not load ({error}); {remove}, then pip install 'distgan[cpu]'") from None
+        raise UserError(
+            f"faiss cannot be imported ({error}); {remove}, then pip install 'distgan[cpu]' or 'distgan[gpu]'"
+        ) from None
     if not hasattr(faiss, "Clustering"):
         raise UserError(
-            f"the faiss installation is an empty shell (another build was removed over it); {remove}, then "
-            "pip install 'distgan[cpu]' or 'distgan[gpu]'"
+            "the faiss installation has no files, because another build was removed after it was "
+            f"installed; {remove}, then pip install 'distgan[cpu]' or 'distgan[gpu]'"
         )
     faiss.cvar.distance_compute_blas_query_bs = QUERIES_AT_ONCE
     return faiss
@@ -106,7 +108,7 @@ def choose_device(wanted: str = "auto") -> str:
         raise UserError(f"clustering device {wanted!r} is unknown; use auto, cpu, or cuda:N")
     if int(number or 0) >= gpus:
         raise UserError(
-            f"clustering device {wanted} is not there: faiss sees {gpus} GPUs; use cpu"
+            f"clustering device {wanted} is not available: faiss sees {gpus} GPUs; use cpu"
             + ("" if gpus else ", or install 'distgan[gpu]' on a machine with NVIDIA GPUs")
         )
     return f"cuda:{int(number or 0)}"

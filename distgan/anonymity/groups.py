@@ -162,20 +162,23 @@ def _check_rows(
     lengths = {len(points), len(loads), len(groups), len(entities)}
     if len(lengths) > 1:
         raise UserError(
-            f"{len(points)} points, {len(loads)} loads, {len(groups)} groups, {len(entities)} entities: "
-            "one of each per series is needed; run the stages from encode again"
+            f"there are {len(points)} points, {len(loads)} loads, {len(groups)} groups and "
+            f"{len(entities)} entities, but each series needs one of each; run the stages from "
+            "encode on again"
         )
     if not len(points):
-        raise UserError("there are no latents to make a bank from; run the encode stage first")
+        raise UserError("there are no latents to make a bank from; run the stage encode first")
     if points.shape[1] != settings.condition_dim:
         raise UserError(
-            f"points have {points.shape[1]} numbers and bank.condition_dim is {settings.condition_dim}; "
-            "run the cluster stage again"
+            f"points have {points.shape[1]} numbers, but bank.condition_dim is "
+            f"{settings.condition_dim}; run the stage cluster again"
         )
     if not np.isfinite(points).all():
-        raise UserError("latents hold NaN or infinity; run the encoder again with a lower learning rate")
+        raise UserError(
+            "latents contain NaN or infinity; run the stage encoder again with a lower encoder.learning_rate"
+        )
     if not np.isfinite(loads).all() or loads.min() < 0:
-        raise UserError("loads hold NaN or negative values; a share of the total needs loads of 0 and above")
+        raise UserError("loads contain NaN or negative values; shares of the total need loads of 0 or more")
 
 
 def _refuse_impossible(
@@ -184,14 +187,14 @@ def _refuse_impossible(
     num_entities = len(np.unique(entities))
     if num_entities < fewest:
         return (
-            f"{num_entities} entities are fewer than the {fewest} that one released mean needs; bring more "
+            f"{num_entities} entities are fewer than the {fewest} that one released mean needs; add "
             "series, or lower bank.condition_dim or bank.min_members"
         )
     if effective < fewest:
         return (
             f"a few entities carry so much of the load that {num_entities} count as {effective:.1f} under "
             f"bank.max_share {settings.max_share:g}, below the {fewest} that one released mean needs; "
-            "bring more series"
+            "add series"
         )
     return (
         "the mean of all latents equals one entity's own latent: the encoder has collapsed; "
@@ -262,8 +265,9 @@ def _merge_failing_groups(
         distance[(labels != labels[group]) | (np.arange(len(means)) == group)] = np.inf
         if np.isinf(distance).all():
             raise UserError(
-                f"all series labelled {str(labels[group])!r} together make no group that bank.min_members, "
-                "max_share and max_tracing_auc allow; bring more series, or leave the label out (data.labels)"
+                f"all series labelled {str(labels[group])!r} together are not enough for a group "
+                "under bank.min_members, bank.max_share and bank.max_tracing_auc; add series, or "
+                "leave the label out (data.labels)"
             )
         target = int(np.argmin(distance))
         becomes[group] = becomes[target]

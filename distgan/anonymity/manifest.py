@@ -98,7 +98,7 @@ def find_violations(folder: Path, required: config.Bank | None = None) -> list[s
             0, f"it is for study only (bank.training {manifest.settings.training}): never release it"
         )
     if manifest is not None and manifest.privacy is not None and manifest.privacy.insecure:
-        violations.insert(0, "its noise can be repeated (privacy.insecure_seed): nothing is private")
+        violations.insert(0, "its noise can be reproduced (privacy.insecure_seed), so it protects nothing")
     return violations
 
 
@@ -118,9 +118,9 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
     if manifest.study != manifest.settings.study:
         violations.append(f"study is {manifest.study}, and bank.training {manifest.settings.training}")
     if len({group.label is None for group in manifest.groups}) > 1:
-        violations.append("some groups have a label and some have none")
+        violations.append("some groups have a label and some do not")
     if len({group.owners is None for group in manifest.groups}) > 1:
-        violations.append("of some groups owners are counted and of some not")
+        violations.append("some groups record their owners and some do not")
     misshapen = _check_tensors(tensors, manifest)
     if misshapen:
         return manifest, violations + misshapen
@@ -129,7 +129,7 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
     for settings in [manifest.settings] if required is None else [manifest.settings, required]:
         fewest = minimum_group_size(settings, manifest.released)
         if settings is manifest.settings and manifest.floor != fewest:
-            violations.append(f"the floor is {fewest}, and the manifest says {manifest.floor}")
+            violations.append(f"the minimum group size is {fewest}, but the manifest says {manifest.floor}")
         for number, group in enumerate(manifest.groups):
             violations += [
                 f"group {number}: {text}" for text in _check_group(group, fewest, manifest, settings)
@@ -154,7 +154,7 @@ def _check_guarantee(promise: DPGuarantee) -> list[str]:
         )
     if not math.isclose(bound, promise.tracing_bound, rel_tol=1e-6):
         found.append(
-            f"its noise bounds tracing at {bound:.4f}, and the manifest says {promise.tracing_bound:.4f}"
+            f"its noise bounds tracing at {bound:.4f}, but the manifest says {promise.tracing_bound:.4f}"
         )
     return found
 
@@ -175,10 +175,10 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
         if tensors[name].shape != shape or tensors[name].dtype != dtype:
             found.append(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype} {shape}")
         elif not np.isfinite(tensors[name]).all():
-            found.append(f"{name} holds NaN or infinity")
+            found.append(f"{name} contains NaN or infinity")
     released = count_released_numbers(manifest.settings.condition_dim, manifest.channels)
     if manifest.released != released:
-        found.append(f"{released} numbers are released per group, and the manifest says {manifest.released}")
+        found.append(f"{released} numbers are released per group, but the manifest says {manifest.released}")
     return found if manifest.groups else [*found, "there are no groups"]
 
 
@@ -188,24 +188,24 @@ def _check_group(group: _Group, fewest: int, manifest: _Manifest, settings: conf
     With weights of 1 and, for `lowered` entities, less, (Σw)²/Σw² lies between size − lowered and size.
     """
     if not 1 <= group.effective <= group.size:
-        return [f"{group.effective} effective members of {group.size} entities cannot be"]
+        return [f"{group.effective} effective members of {group.size} entities are impossible"]
     auc = tracing_auc(manifest.released, group.effective)
     rules = {
-        f"{group.effective} effective members are below the floor of {fewest}": group.effective >= fewest,
+        f"{group.effective} effective members are below the minimum of {fewest}": group.effective >= fewest,
         f"{group.lowered} of {group.size} entities with a lowered weight cannot make {group.effective} "
         "effective members": (
             manifest.study or (group.lowered >= 0 and group.size - group.lowered <= group.effective)
         ),
-        f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are not right": (
+        f"{group.lowered} lowered weights for a largest share of {group.largest_share:g} are impossible": (
             group.lowered == 0 or group.largest_share >= settings.max_share - 0.01
         ),
-        f"{group.owners} effective owners of {group.effective} effective members cannot be": (
+        f"{group.owners} effective owners of {group.effective} effective members are impossible": (
             group.owners is None or 1 <= group.owners <= (group.size if manifest.study else group.effective)
         ),
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
             manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)
         ),
-        f"tracing succeeds at {auc:.4f}, and the manifest says {group.tracing_auc:.4f}": (
+        f"tracing succeeds at {auc:.4f}, but the manifest says {group.tracing_auc:.4f}": (
             math.isclose(auc, group.tracing_auc, rel_tol=1e-6)
         ),
         f"tracing succeeds at {auc:.4f}, above {settings.max_tracing_auc:g}": (

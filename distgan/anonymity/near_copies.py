@@ -39,6 +39,7 @@ from distgan.anonymity.copy_pairs import (
     degrees_in_time,
     in_chunks,
 )
+from distgan.progress import Progress
 
 
 def find_near_copies(population: Population) -> Array:
@@ -49,10 +50,11 @@ def find_near_copies(population: Population) -> Array:
     population = population.without_outliers()
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
     common = Common.learn(population)
-    near = [
-        np.stack([part.first, part.second], axis=1)[confirm(population, common, part)]
-        for part in in_chunks(candidates, population)
-    ]
+    near = []
+    with Progress("near copies", len(candidates.first), "pairs") as progress:
+        for part in in_chunks(candidates, population):
+            near.append(np.stack([part.first, part.second], axis=1)[confirm(population, common, part)])
+            progress.advance(len(part.first))
     pairs = np.concatenate([equal, *near])
     return np.unique(np.sort(pairs, axis=1), axis=0)
 

@@ -31,8 +31,9 @@ def kept_cells(sums: Sums, settings: config.Bank) -> np.ndarray:
     sizes = np.floor(sums.counts)
     if not (sizes >= fewest).any():
         raise UserError(
-            f"after noise the largest of {len(sizes)} groups counts {max(sizes):.0f} entities, below the "
-            f"minimum of {fewest}; lower clusters.count, raise privacy.epsilon or bring more series"
+            f"with noise, the largest of {len(sizes)} groups has {max(sizes):.0f} entities, below "
+            f"the minimum group size of {fewest}; lower clusters.count, raise privacy.epsilon, or "
+            "add series"
         )
     return sizes >= fewest
 

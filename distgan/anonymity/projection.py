@@ -98,9 +98,11 @@ def _measure(blocks: Blocks, condition_dim: int, reduce: Reduce) -> tuple[int, i
     total, broken, widths, holders = reduce(seen)
     if broken:
         raise UserError(
-            "latents hold NaN or infinity; run the encoder again with a lower encoder.learning_rate"
+            "latents contain NaN or infinity; run the stage encoder again with a lower encoder.learning_rate"
         )
     dim = int(widths / max(holders, 1))
     if condition_dim > dim:
-        raise UserError(f"bank.condition_dim {condition_dim} is above the latents' width {dim}; lower it")
+        raise UserError(
+            f"bank.condition_dim is {condition_dim}, above encoder.latent_dim {dim}; set it to {dim} or less"
+        )
     return int(total), dim, int(np.flatnonzero(reduce(reach)).max(initial=150)) - 150

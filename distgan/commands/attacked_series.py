@@ -58,12 +58,13 @@ def describe_counts(facts: AttackedCounts) -> str:
     """Say what was attacked; without the size of the sample, which follows the members', if it is None."""
     sample = "a sample" if facts.sample is None else f"a sample of {facts.sample:,} more"
     text = (
-        f"Attacked were the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
+        f"The attacks used the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
         f"attempts and {sample} from the same generator."
     )
     if facts.left_out:
         text += (
-            f" {facts.left_out:,} series of earlier attempts, of another split or beyond what fits, were not."
+            f" {facts.left_out:,} series of earlier attempts were left out, because they belong to another "
+            "split or are too many."
         )
     return text
 
@@ -132,8 +133,8 @@ def audit_generated(context: PipelineContext) -> str:
     count = context.settings.generate.count
     if store.num_series != count:
         raise Mismatch(
-            f"{context.run.synthetic} has {store.num_series} series, and generate.count is {count}; run "
-            "distgan generate again"
+            f"{context.run.synthetic} has {store.num_series} series, but generate.count is {count}; "
+            f"run distgan generate {context.run.folder} again"
         )
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
@@ -142,11 +143,11 @@ def audit_generated(context: PipelineContext) -> str:
     wrong = int((~agree(found, expected, read_scaler(context.run)[0].integer)).sum())
     if wrong:
         raise Mismatch(
-            f"{wrong} of {len(rows)} series of {context.run.synthetic} that were generated again differ from "
-            f"what the run's generator makes of generate.seed {context.settings.generate.seed}; run distgan "
-            "generate again"
+            f"{wrong} of {len(rows)} series of {context.run.synthetic} differ from those that the run's "
+            f"generator makes with generate.seed {context.settings.generate.seed}; run distgan generate "
+            f"{context.run.folder} again"
         )
-    return f"{len(rows):,} of {count:,} series, chosen at random, are what the generator makes of its seed"
+    return f"{len(rows):,} of {count:,} series, chosen at random, were generated again and agree"
 
 
 def agree(found: np.ndarray, expected: np.ndarray, integer: bool = False) -> np.ndarray:

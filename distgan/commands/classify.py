@@ -8,6 +8,8 @@ import numpy as np
 
 from distgan import config
 from distgan.api import Trained
+from distgan.arguments import OfRun
+from distgan.command_line import Result
 from distgan.data.store.private_table import Table, read_table
 from distgan.data.windows import Windows
 from distgan.errors import UserError
@@ -21,16 +23,18 @@ from distgan.run import Run
 DRAWS = 5
 
 
-def classify(folder: Run, settings: config.Config) -> str:
-    """Score the run; returns the table.
+def run(given: OfRun) -> Result:
+    """Score the run.
 
     Raises:
         UserError: the run is not trained, or its groups do not go by label.
     """
+    folder, settings = given.folder, given.settings
     trained = Trained.open(folder)
     if not trained.labels:
         raise UserError(
-            f"{folder.folder} makes no series of a label: its groups mix them; train with bank.by_label=true"
+            f"{folder.folder} cannot generate series of a given label, because its groups mix "
+            "labels; train with bank.by_label=true"
         )
     table = read_table(folder.private_table)
     real = read_labelled_series(folder, table, ("train",), settings)
@@ -38,7 +42,7 @@ def classify(folder: Run, settings: config.Config) -> str:
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
     write_json(folder.classification, found.to_json())
-    return classification.format_table(found)
+    return Result(classification.format_table(found), found.to_json())
 
 
 def read_labelled_series(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from distgan.arguments import parse_compare
+from distgan.command_line import Result
 from distgan.errors import UserError
 from distgan.evaluation.report import comparison
 from distgan.evaluation.results import Report
@@ -11,17 +11,18 @@ from distgan.files import read_record, write_text
 from distgan.run import Run
 
 
-def run(arguments: Sequence[str]) -> str:
-    """`RUN RUN ... [--out FILE.html]`: folders that hold a report.json; the table, for a terminal.
+def run(folders: Sequence[Path], out: Path) -> Result:
+    """Write the page `out`; return the table, for a terminal, and the reports by run.
 
     Raises:
-        UserError: a report is missing, or the reports do not fit together.
+        UserError: a report is damaged, or the reports do not fit together.
     """
-    options = parse_compare(arguments)
-    reports = {name: open_report(folder, name) for name, folder in name_runs(options.runs).items()}
+    reports = {name: open_report(folder, name) for name, folder in name_runs(folders).items()}
     comparison.refuse_unlike(reports)
-    write_text(options.out, comparison.render(reports))
-    return f"{comparison.format_markdown(reports)}\npage      {options.out}\n"
+    write_text(out, comparison.render(reports))
+    return Result(
+        f"{comparison.format_markdown(reports)}\npage      {out}", {"page": str(out), "runs": reports}
+    )
 
 
 def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
@@ -34,7 +35,7 @@ def name_runs(folders: Sequence[Path]) -> dict[str, Path]:
     names = [str(folder) if own.count(name) > 1 else name for folder, name in zip(folders, own)]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{name} is given twice; distgan compare wants different runs")
+            raise UserError(f"{name} is given twice; distgan compare needs different runs")
     return dict(zip(names, folders))
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from distgan import config
+from distgan.command_line import Result
 from distgan.data import ingest
 from distgan.data.export import export
 from distgan.data.ingest_cache import open_cache_folder
@@ -22,15 +23,16 @@ from distgan.errors import UserError
 from distgan.files import refuse_standing
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.progress import Progress
 from distgan.run import Run
 
 FORMATS = (".zarr", ".csv", ".parquet")
 
 
-def denoise(folder: Run, source: str, place: Path) -> str:
+def run(folder: Run, source: str, place: Path) -> Result:
     """Filter the series of `source` (whatever data.source takes) into the file or store `place`.
 
-    Series keep their order; of ids nothing is written. Returns a line that says what was done.
+    Series keep their order; ids are not written.
 
     Raises:
         UserError: the run is no denoiser, the source cannot be read or has other steps, or the place stands
@@ -41,14 +43,15 @@ def denoise(folder: Run, source: str, place: Path) -> str:
     refuse_standing(place)
     if not folder.config.exists():
         raise UserError(
-            f"{folder.folder} is no run folder (no config.yaml); train a filter first, e.g. model=nr_gan"
+            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
+            "train --config configs/nr_gan.yaml"
         )
     settings = config.load(folder.config)
     if not settings.model.filters:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.stages != config.STAGES)
         raise UserError(
-            f"{folder.folder} trained {settings.model.name}, which makes series; distgan denoise needs a "
-            f"model that filters them: {able}"
+            f"{folder.folder} holds a {settings.model.name}, which generates series; distgan denoise needs "
+            f"a model that filters them: {able}; train one with distgan train --config configs/nr_gan.yaml"
         )
     parallel = open_for_inference(settings)
     network = load_generator(settings, folder).to(parallel.device).eval()
@@ -57,14 +60,20 @@ def denoise(folder: Run, source: str, place: Path) -> str:
         found = open_series(source, settings.data, meta, parts)
         with tempfile.TemporaryDirectory(dir=parts) as temporary:
             store = place if place.suffix == ".zarr" else Path(temporary) / "filtered.zarr"
-            with StoreWriter(store, found.meta) as writer:
+            with (
+                StoreWriter(store, found.meta) as writer,
+                Progress("filtering", found.num_series, "series") as progress,
+            ):
                 size = settings.generate.batch_size
                 for first in range(0, found.num_series, size):
                     values = found.rows(first, min(first + size, found.num_series))
                     writer.append(filter_series(values, network, scaler, parallel.device))
+                    progress.advance(len(values))
             if store != place:
                 export(store, place, "filtered")
-    return f"{found.num_series} series filtered: {place}"
+    return Result(
+        f"{found.num_series} series filtered: {place}", {"series": found.num_series, "out": str(place)}
+    )
 
 
 def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
@@ -88,8 +97,8 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
         found = ingest.opened(as_it_is.model_copy(update={"reduce": learned.reduce}), parts, flat=True)
     if found.meta.axis.step_seconds != meta.axis.step_seconds:
         raise UserError(
-            f"{source} has steps of {found.meta.axis.step_seconds} s, and the run learned from steps of "
-            f"{meta.axis.step_seconds} s; bring it to those first"
+            f"{source} has steps of {found.meta.axis.step_seconds} s, but the run was trained on "
+            f"steps of {meta.axis.step_seconds} s; resample the series to those steps first"
         )
     return found
 

@@ -1,7 +1,5 @@
 """Two files, of real and of synthetic series -> report.html and report.json, where nothing else is known."""
 
-import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +8,8 @@ import numpy as np
 
 import distgan
 from distgan import config
-from distgan.arguments import parse_evaluate_files
+from distgan.arguments import FilePair
+from distgan.command_line import Result
 from distgan.csvtext import unescape_cell
 from distgan.data import ingest
 from distgan.data.splits import assign_splits
@@ -31,11 +30,11 @@ ALIGN = (
     "; --align sum (energies, counts) or --align mean (powers, temperatures) brings them to the longer steps"
 )
 UNKNOWN = (
-    "How the synthetic series were made: by which model, from which real ones, and whether anything was "
-    "averaged before.",
-    "Which of the real series were learned from. The file of real ones was split by owner here: “training” "
-    "series only make the copier and the other floors, the hold-out is the measure. A copy of a real series "
-    "is noticed where that series fell into the training split.",
+    "How the synthetic series were made: by which model, from which real series, and whether real series "
+    "were averaged first.",
+    "Which of the real series the generator was trained on. The real file was split by owner here: the "
+    "“training” part is used for the copier and the other baselines only, and the held-out part is the "
+    "reference. A copied real series is detected only if it is in the training part.",
 )
 MEANINGS = {
     REAL: "other real series of the same file: what a perfect generator would reach",
@@ -43,14 +42,13 @@ MEANINGS = {
 }
 
 
-def run(arguments: Sequence[str]) -> str:
-    """`--real FILE --synthetic FILE [--out FOLDER] [key.sub=value ...]`; the report, for a terminal.
+def run(options: FilePair) -> Result:
+    """Compare the two files and write the report.
 
     Raises:
         UserError: a file cannot be read, or the two do not fit together.
     """
-    options = parse_evaluate_files(arguments)
-    settings: config.Config = options.settings
+    settings = options.settings
     real, made = (
         ingest.read(settings.data.model_copy(update={"source": source}))
         for source in (options.real, options.synthetic)
@@ -73,7 +71,9 @@ def run(arguments: Sequence[str]) -> str:
     page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
     writer.write(page, scores, found, known, drawn)
-    return f"report    {page}\n\n{writer.format_markdown(Report.from_json(read_json(scores), str(scores)))}"
+    content = read_json(scores)
+    text = writer.format_markdown(Report.from_json(content, str(scores)))
+    return Result(f"report    {page}\n\n{text}", content)
 
 
 def explain_rows(found: Findings) -> Findings:
@@ -85,7 +85,7 @@ def explain_rows(found: Findings) -> Findings:
 
 
 def aligned(
-    options: argparse.Namespace, data: config.Data, real: ingest.Raw, made: ingest.Raw
+    options: FilePair, data: config.Data, real: ingest.Raw, made: ingest.Raw
 ) -> tuple[ingest.Raw, ingest.Raw]:
     """Return both series in the longer of their steps, by sums or means as --align says.
 
@@ -103,6 +103,7 @@ def aligned(
         return real, made
     finer = options.real if many > 1 else options.synthetic
     factor = data.reduce.factor * max(many.numerator, many.denominator)
+    assert options.align is not None
     reduce = config.Reduce(factor=factor, method=options.align)
     read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
     return (read, made) if many > 1 else (real, read)
@@ -150,7 +151,7 @@ def count_series(series: ingest.Raw, chosen: np.ndarray) -> Split:
 
 def collect_facts(
     settings: config.Config,
-    options: argparse.Namespace,
+    options: FilePair,
     real: ingest.Raw,
     made: ingest.Raw,
     counts: dict[str, Split],
@@ -160,7 +161,7 @@ def collect_facts(
         real.meta,
         [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
     )
-    times = [f"Times of the {name} series: the file tells none." for name in timeless]
+    times = [f"Times of the {name} series: the file gives none." for name in timeless]
     left_out = {
         f"{name}, {why}": n
         for name, raw in (("real", real), ("synthetic", made))

@@ -8,6 +8,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import Members
 from distgan.anonymity.manifest import TENSORS, find_violations
 from distgan.anonymity.projection import Projection
+from distgan.command_line import Result
 from distgan.errors import parsing
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.plots import population, style
@@ -22,6 +23,27 @@ def is_bank(path: Path) -> bool:
     return (path / TENSORS).exists()
 
 
+def run(path: Path) -> Result:
+    """Describe a bank, and draw the map of its latents where the owner's private files are.
+
+    Raises:
+        Mismatch: the bank is damaged or breaks its own promises.
+    """
+    bank = Bank.load(path)
+    tree = {
+        "groups": bank.num_groups,
+        "sizes": [int(size) for size in bank.sizes],
+        "effective": [float(members) for members in bank.effective],
+        "minimum_group_size": bank.floor,
+        "condition_dim": bank.settings.condition_dim,
+        "tracing_auc": [float(auc) for auc in bank.tracing_auc],
+        "tracing_limit": bank.settings.max_tracing_auc,
+        "violations": list(find_violations(path)),
+        "privacy": None if bank.promise is None else format_guarantee(bank),
+    }
+    return Result(describe(path), tree)
+
+
 def describe(path: Path) -> str:
     """
     Raises:
@@ -32,7 +54,7 @@ def describe(path: Path) -> str:
     covered, plain = int(bank.sizes.sum()), bank.promise is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
-        f"floor {bank.floor}",
+        f"minimum group size {bank.floor}",
         f"cover      {covered} entities"
         + (
             f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
@@ -40,7 +62,7 @@ def describe(path: Path) -> str:
             else ", counted with noise, of equal weight; no limit on the share of the load that one carries"
         ),
         f"condition  {settings.condition_dim} numbers, "
-        f"{bank.released} released per group with level and spread",
+        f"{bank.released} released per group, location and scale included",
         f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
@@ -63,7 +85,7 @@ def describe_private_part(run: Run, bank: Bank) -> list[str]:
     """The attack as it was run and the map, where the owner's files lie beside the bank."""
     members, projection = run.cluster_files.members, run.cluster_files.projection
     if not (members.exists() and projection.exists()):
-        return ["no map: the owner's private files do not lie beside this bank"]
+        return ["no map: the owner's private files are not in this folder"]
     told = read_json(run.cluster_files.tracing) if (run.cluster_files.tracing).exists() else []
     fields = tracing.Attack.__dataclass_fields__
     with parsing(run.cluster_files.tracing):

@@ -1,14 +1,15 @@
 """What a store of series holds: what it says of itself, its values, pictures of a few series; never an id."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distgan.command_line import Result
 from distgan.data.store.private_table import private_table
 from distgan.data.store.reader import Store
-from distgan.errors import UserError
 from distgan.evaluation.plots import series, style
 from distgan.files import write_bytes
 from distgan.progress import Progress
@@ -18,80 +19,118 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 SAMPLE = 2000  # series that quantiles are taken from, spread over the store
 
 
-def run(arguments: Sequence[str]) -> str:
-    """`STORE [--verify] [--picture FILE.png]`.
-
-    Raises:
-        UserError: the arguments are others, it is no store, or it is damaged.
-    """
-    path, picture, verify = _parse(list(arguments))
-    store = Store.open(path)
-    lines = []
-    if verify:
-        shards = store.values.layout.shards
-        with Progress(f"verifying {path.name}", shards, "shards") as progress:
-            store.verify(lambda shard: progress.advance())
-        lines = [f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written"]
-    lines = [describe(path), *lines]
-    private = ".private" if private_table(path).exists() else ""  # real series
-    place = picture or path.with_name(f"{path.stem}{private}.png")
-    draw(store, place)
-    return "\n".join([*lines, f"picture    {place}"])
-
-
-def _parse(arguments: list[str]) -> tuple[Path, Path | None, bool]:
-    usage = UserError("usage: distgan inspect STORE [--verify] [--picture FILE.png]")
-    verify = "--verify" in arguments
-    rest = [argument for argument in arguments if argument != "--verify"]
-    picture = None
-    if "--picture" in rest:
-        at = rest.index("--picture")
-        if at + 1 >= len(rest):
-            raise usage
-        picture = Path(rest[at + 1])
-        if picture.suffix.lower() != ".png":
-            raise UserError(f"--picture {picture} must end with .png")
-        del rest[at : at + 2]
-    if len(rest) != 1 or rest[0].startswith("-"):
-        raise usage
-    return Path(rest[0]), picture, verify
-
-
-def describe(path: Path) -> str:
-    """Read every value of the store once, a block at a time, checksums included.
+def run(path: Path, picture: Path | None = None, verify: bool = False) -> Result:
+    """Describe a store and draw a few of its series to `picture`, by default beside the store.
 
     Raises:
         UserError: it is no store, or it is damaged.
     """
     store = Store.open(path)
+    found = summarize(store)
+    lines = [describe(store, found)]
+    if verify:
+        shards = store.values.layout.shards
+        with Progress(f"verifying {path.name}", shards, "shards") as progress:
+            store.verify(lambda shard: progress.advance())
+        lines.append(f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written")
+    private = ".private" if private_table(path).exists() else ""  # real series
+    place = picture or path.with_name(f"{path.stem}{private}.png")
+    draw(store, place)
+    meta = store.meta
+    tree = {
+        "store": str(path),
+        "series": store.num_series,
+        "steps": store.length,
+        "step_seconds": meta.axis.step_seconds,
+        "start": meta.axis.start,
+        "units": meta.units,
+        "channels": {name: asdict(each) for name, each in zip(meta.channels, found)},
+        "dtype": store.values.form.dtype,
+        "bytes": count_bytes(path),
+        "verified": verify,
+        "picture": str(place),
+        "provenance": meta.provenance,
+    }
+    return Result("\n".join([*lines, f"picture    {place}"]), tree)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a store of ours."""
+    return is_store(path)
+
+
+@dataclass(frozen=True)
+class ChannelSummary:
+    """Values of one channel of a store; None where nothing was measured."""
+
+    low: float | None
+    high: float | None
+    mean: float | None
+    deviation: float | None
+    missing: float  # share
+    quantiles: dict[str, float]  # of a sample, by percent
+
+
+def count_bytes(path: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def summarize(store: Store) -> list[ChannelSummary]:
+    """Read every value of the store once, a block at a time, checksums included.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    parts = []
+    with Progress(f"reading {store.path.name}", store.num_series, "series") as progress:
+        for _, block in store.blocks(256):
+            parts.append(_summary(block))
+            progress.advance(len(block))
+    counts, totals, squares, lows, highs = (np.array(column) for column in zip(*parts))
+    measured, size, found = counts.sum(axis=0), store.num_series * store.length, []
+    for number, quantiles in enumerate(_quantiles(store)):
+        if not measured[number]:
+            found.append(ChannelSummary(None, None, None, None, 1.0, {}))
+            continue
+        mean = totals[:, number].sum() / measured[number]
+        deviation = np.sqrt(max(squares[:, number].sum() / measured[number] - mean**2, 0.0))
+        found.append(
+            ChannelSummary(
+                float(lows[:, number].min()),
+                float(highs[:, number].max()),
+                float(mean),
+                float(deviation),
+                float(1 - measured[number] / size),
+                {f"{100 * q:g}": float(value) for q, value in zip(QUANTILES, quantiles)},
+            )
+        )
+    return found
+
+
+def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
+    """Return what the store says of itself, and a summary of each channel."""
     meta, axis, layout, form = store.meta, store.meta.axis, store.values.layout, store.values.form
-    blocks = [_summary(block) for _, block in store.blocks(256)]
-    counts, totals, squares, lows, highs = (np.array(column) for column in zip(*blocks))
-    measured = counts.sum(axis=0)
-    size = store.num_series * store.length
     times = axis.times()
-    megabytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) / 2**20
     lines = [
         f"series     {store.num_series:,} of {store.length:,} steps",
         f"channels   {', '.join(meta.channels)}",
         f"time       {times[0]} to {times[-1]}, every {axis.step_seconds} s"
         + ("" if axis.leap_days else ", without 29 February"),
         f"units      {meta.units or 'not given'}",
-        f"stored     {megabytes:,.1f} MiB, {form.dtype}, compressor {form.compressor}, "
+        f"stored     {count_bytes(store.path) / 2**20:,.1f} MiB, {form.dtype}, compressor {form.compressor}, "
         f"{layout.shards} shards of {layout.shard_rows:,} series in chunks of {layout.chunk_rows}, crc32c",
     ]
-    quantiles = _quantiles(store)
-    for number, channel in enumerate(meta.channels):
-        mean = totals[:, number].sum() / max(measured[number], 1)
-        deviation = np.sqrt(max(squares[:, number].sum() / max(measured[number], 1) - mean**2, 0.0))
-        few = ", ".join(f"{100 * q:g} % {value:.4g}" for q, value in zip(QUANTILES, quantiles[number]))
+    for channel, each in zip(meta.channels, found):
         name = f" ({channel})" if len(meta.channels) > 1 else ""
-        lines += [
-            f"values     {lows[:, number].min():g} to {highs[:, number].max():g}, mean {mean:g}, deviation "
-            f"{deviation:.4g}{name}",
-            f"quantiles  {few}{name}",
-            f"missing    {1 - measured[number] / size:.2%}{name}",
-        ]
+        if each.low is not None:
+            few = ", ".join(f"{percent} % {value:.4g}" for percent, value in each.quantiles.items())
+            lines += [
+                f"values     {each.low:g} to {each.high:g}, mean {each.mean:g}, deviation "
+                f"{each.deviation:.4g}{name}",
+                f"quantiles  {few}{name}",
+            ]
+        lines.append(f"missing    {each.missing:.2%}{name}")
     lines += [
         f"{name:<10} {value}"
         for name, value in _flatten_attributes({"reduction": meta.reduction, **meta.provenance})

@@ -20,6 +20,7 @@ import distgan
 from distgan import config
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
+from distgan.command_line import Result
 from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.export import export
@@ -39,6 +40,7 @@ from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
+from distgan.progress import say
 from distgan.run import ReleaseFolder, Run
 
 MOST_OWNERS = 10_000  # of each side are attacked
@@ -69,9 +71,27 @@ def run(folder: Run, place: Path) -> str:
         UserError: it is not a finished run, or `place` stands already.
         OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
     """
+    result = decide(folder, place)
+    if result.error is not None:
+        raise result.error
+    return result.text
+
+
+def decide(folder: Run, place: Path) -> Result:
+    """Judge a run's synthetic series, write the verdict, and write the release if all holds.
+
+    Returns:
+        The verdict, with the error that a refusal ends with.
+
+    Raises:
+        UserError: it is not a finished run, or `place` stands already.
+    """
     refuse_standing(place)
     if not folder.config.exists():
-        raise UserError(f"{folder.folder} is no run folder; train one with distgan train --config …")
+        raise UserError(
+            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
+            "train --config CONFIG.yaml"
+        )
     folder.need(folder.synthetic, "generate")
     settings = config.load(folder.config)
     parallel = open_for_inference(settings)
@@ -81,13 +101,14 @@ def run(folder: Run, place: Path) -> str:
             save(verdict.to_json(), folder.release_verdict)
             if verdict.privacy is not None:
                 remember(verdict.exit_code, settings, folder)
+            where, tree = folder.release_verdict.with_suffix(".html"), verdict.to_json()
             if verdict.exit_code:
-                where = folder.release_verdict.with_suffix(".html")
-                raise ERRORS[verdict.exit_code](f"{verdict.sentence} Nothing was released; see {where}")
+                text = f"{verdict.sentence} Nothing was released; see {where}"
+                return Result("", {**tree, "released": None}, ERRORS[verdict.exit_code](text))
             write_release(place, verdict, settings, folder)
     finally:
         parallel.close()
-    return f"{verdict.sentence} Released: {place}"
+    return Result(f"{verdict.sentence} Released: {place}", {**tree, "released": str(place)})
 
 
 # ------------------------------------------------------------------------------------------------ the verdict
@@ -100,7 +121,7 @@ def judge(context: PipelineContext) -> Verdict:
     broken = [check for check in checks if check.broken]
     if not broken:
         chosen = AttackedSeries.gather(context)
-        print(note := describe_counts(chosen.facts), flush=True)
+        say(note := describe_counts(chosen.facts))
         found = attack(context, chosen.values)
         if found is not None:
             attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
@@ -134,7 +155,7 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
         return Check(name, str(error), 5)
     lines = tuple([told] if isinstance(told, str) else told)
     for line in lines:
-        print(f"verified  {line}", flush=True)
+        say(f"verified  {line}")
     return Check(name, "", 5, lines)
 
 
@@ -161,7 +182,7 @@ def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
     if broken:
         return f"Not to be released: {broken[0].name}: {broken[0].broken}."
     if attacks is None:
-        return "Not enough evidence: nobody was held out (data.splits.holdout), so nothing can be attacked."
+        return "Not enough evidence: no owner was held out (data.splits.holdout), so no attack can run."
     return attacks.sentence
 
 
@@ -173,7 +194,7 @@ def attack(context: PipelineContext, synthetic: np.ndarray) -> PrivacyResult | N
         context,
         most=MOST_OWNERS,
         target=Target(synthetic, tracing),
-        progress=lambda line: print(line, flush=True),
+        progress=say,
     )
 
 
@@ -211,8 +232,8 @@ def audit_privacy(settings: config.Config, folder: Run) -> str:
     """
     audit_ledger(settings, folder)
     if settings.privacy.epsilon is None:
-        return "privacy ledger: no differential privacy was promised, and nothing was drawn"
-    return "privacy ledger: what was drawn is what the bank promises, and goes on from the bank's head"
+        return "privacy ledger: the bank is not differentially private, and no noise was drawn"
+    return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 
 
 def audit_series(settings: config.Config, folder: Run) -> str:
@@ -222,12 +243,16 @@ def audit_series(settings: config.Config, folder: Run) -> str:
         Mismatch: the series are not what this run's last `generate` made.
     """
     if current("generate", settings, folder) is None:
-        raise Mismatch("the run has changed since they were generated; run distgan generate again")
+        raise Mismatch(
+            f"the run has changed since the series were generated; run distgan generate {folder.folder} again"
+        )
     store = Store.open(folder.synthetic)
     store.verify()
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
-        raise Mismatch(f"{folder.synthetic} does not say that this run has made it")
+        raise Mismatch(
+            f"{folder.synthetic} was not made by this run; run distgan generate {folder.folder} again"
+        )
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
@@ -254,9 +279,9 @@ def check_owners(bank: Bank) -> str:
     if bank.promise is not None:
         return ""
     if not bank.owners:
-        return "the bank does not count them; remove the folder bank and run the same command again"
+        return "the bank does not record owners; remove the folder bank and run the same command again"
     fewest, floor = min(bank.owners), bank.floor
-    return f"a mean is of {fewest} effective owners, below the floor of {floor}" if fewest < floor else ""
+    return f"a mean covers {fewest} effective owners, below the minimum of {floor}" if fewest < floor else ""
 
 
 def strictest_settings(held: config.Bank) -> config.Bank | None:

@@ -49,10 +49,12 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: dict[Any, int] = {}
     for key_node, _ in node.value:
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"line {key_node.start_mark.line + 1}: a key is one word, no list or mapping")
+            raise UserError(
+                f"line {key_node.start_mark.line + 1}: a key must be one word, not a list or mapping"
+            )
         name, line = key_node.value, key_node.start_mark.line + 1
         if name in seen:
-            raise UserError(f"line {line}: key {name!r} stands already in line {seen[name]}")
+            raise UserError(f"line {line}: key {name!r} is given already in line {seen[name]}; remove one")
         seen[name] = line
     return {
         loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value
@@ -84,11 +86,11 @@ def _parse(text: str) -> Any:
     depth = 0
     for token in yaml.scan(text):
         if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
-            raise UserError("anchors and aliases are not read here; write the value out")
+            raise UserError("YAML anchors and aliases are not supported; write the value out")
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > DEEPEST:
             line = token.start_mark.line + 1
-            raise UserError(f"line {line}: nests deeper than {DEEPEST} levels; no setting lies so deep")
+            raise UserError(f"line {line}: nested deeper than {DEEPEST} levels, which no setting is")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except (UserError, yaml.YAMLError):
@@ -103,14 +105,14 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     with reading(path):
         place = os.path.realpath(path)
     if place in seen:
-        raise UserError(f"{path}: base leads in a circle")
+        raise UserError(f"{path}: base forms a circle; remove that line")
     if len(seen) == LONGEST_CHAIN:
-        raise UserError(f"{path}: base goes on for more than {LONGEST_CHAIN} files; merge some")
+        raise UserError(f"{path}: base spans more than {LONGEST_CHAIN} files; merge some")
     if not os.path.lexists(path):
-        raise UserError(f"no config at {path}; the shipped ones are in configs/")
+        raise UserError(f"there is no config {path}; the shipped ones are in configs/")
     text = read_text(path, LARGEST)
     if not text.strip():
-        raise UserError(f"{path} is empty; a config has a line at least, e.g. run_dir: runs/default")
+        raise UserError(f"{path} is empty; a config needs at least one line, e.g. run_dir: runs/default")
     try:
         tree = _parse(text)
     except (yaml.YAMLError, UserError) as error:
@@ -164,9 +166,12 @@ def _with_model(tree: dict[str, Any]) -> dict[str, Any]:
 def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
     dotted, equals, value = text.partition("=")
     if not equals or not dotted:
-        raise UserError(f"{text[:80]!r} is not key.sub=value")
+        raise UserError(f"{text[:80]!r} is not of the form key.sub=value, e.g. train.steps=2000")
     if dotted.count(".") > DEEPEST:
-        raise UserError(f"unknown key {dotted[:80]!r}…: no setting lies so deep")
+        raise UserError(
+            f"unknown key {dotted[:80]!r}…: no setting is nested so deep; distgan reference lists "
+            "the settings"
+        )
     try:
         nested: Any = _parse(value)
     except yaml.YAMLError:

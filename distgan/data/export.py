@@ -22,6 +22,7 @@ from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
+from distgan.progress import Progress
 from distgan.run import labels_beside, readme_beside
 
 ID, TIME = "id", "timestamp"
@@ -141,14 +142,16 @@ def _long_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.
     meta = store.meta
     times = pa.array(meta.axis.times())
     headers = _long_headers(meta)
-    for start, block in _blocks(store, first, last):
-        ids = [name_series(name, row) for row in range(start, start + len(block))]
-        columns: list[Any] = [
-            pa.array(np.repeat(ids, store.length)),
-            pa.concat_arrays([times] * len(block)),
-            *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
-        ]
-        yield pa.table(columns, names=headers)
+    with Progress("writing the table", last - first, "series") as progress:
+        for start, block in _blocks(store, first, last):
+            ids = [name_series(name, row) for row in range(start, start + len(block))]
+            columns: list[Any] = [
+                pa.array(np.repeat(ids, store.length)),
+                pa.concat_arrays([times] * len(block)),
+                *(pa.array(block[:, :, c].ravel(), from_pandas=True) for c in range(store.channels)),
+            ]
+            yield pa.table(columns, names=headers)
+            progress.advance(len(block))
 
 
 def _list_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:

@@ -140,8 +140,9 @@ def load_latest(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
         return found
     if problems:
         raise UserError(
-            f"all {len(problems)} checkpoints in {folder} are damaged (the newest: {problems[0]}); "
-            "restore one from a backup, or remove that folder to train from the start"
+            f"all {len(problems)} checkpoints in {folder} are damaged (the newest: "
+            f"{problems[0]}); restore one from a backup, or remove that folder to train from the "
+            "start"
         )
     return None
 

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Mapping
 
+from distgan.progress import show_warning
+
 log = logging.getLogger(__name__)
 
 ALIKE = 0.05  # spread of generated series, as a share of the real ones' spread
@@ -23,13 +25,14 @@ class CollapseMonitor:
         for name, value in metrics.items():
             if name.endswith("/spread") and value < ALIKE:
                 found["alike"] = (
-                    f"step {step}: generated series are nearly all alike (they vary {value:.1%} as much as "
-                    "real ones), it has collapsed; lower its rate or raise objective.penalty.weight"
+                    f"step {step}: the generator has collapsed: its series vary only {value:.1%} as much as "
+                    "real ones; lower train.generator_rate or raise objective.penalty.weight"
                 )
             if name.endswith("/accuracy") and value > DECIDED:
                 found["decided"] = (
-                    f"step {step}: the discriminator tells {value:.1%} of pairs apart: the generator learns "
-                    "little; lower train.discriminator_rate or raise objective.penalty.weight"
+                    f"step {step}: the discriminator classifies {value:.1%} of pairs correctly, so "
+                    "the generator learns little; lower train.discriminator_rate or raise "
+                    "objective.penalty.weight"
                 )
         return [self._warn(found[kind]) for kind in self.rows if self._lasts(kind, kind in found)]
 
@@ -40,4 +43,5 @@ class CollapseMonitor:
     def _warn(self, words: str) -> str:
         if self.speaks:
             log.warning(words)
+            show_warning(words)
         return words

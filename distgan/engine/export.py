@@ -27,7 +27,9 @@ def export(run: Run, out: Path | None = None) -> str:
     refuse_standing(place)
     found = checkpoint.load_latest(folder, wanted=lambda name: not name.endswith((".optimiser", ".scaler")))
     if found is None:
-        raise UserError(f"no checkpoint in {folder}; train that run first, or wait for its first checkpoint")
+        raise UserError(
+            f"{folder} holds no checkpoint; run {run.command()}, or wait for its first checkpoint"
+        )
     averaged = {name.removesuffix(AVERAGE): name for name in found.state if name.endswith(AVERAGE)}
     plain = {name: name for name in found.state if not name.endswith(AVERAGE)}
     chosen = plain | averaged

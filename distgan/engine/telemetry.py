@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
-from tqdm import tqdm
 
 from distgan.errors import writing
 from distgan.files import append_text, write_bytes
 from distgan.parallel.processes import Parallel
+from distgan.progress import Progress, say
 from distgan.run import Run
 
 GIB = 2**30
@@ -48,12 +47,11 @@ class Telemetry:
         self.seconds = {"data": 0.0, "aside": 0.0}
         self.since, self.reported = time.perf_counter(), step
         self.events: Events | None = None
-        self.bar: tqdm | None = None
+        self.bar: Progress | None = None
         if parallel.is_main:
             _forget_after(run, stage, step)
             self.events = Events(run.logs / stage, step + 1)
-            if sys.stderr.isatty():
-                self.bar = tqdm(total=steps, initial=step, desc=stage, unit="step", dynamic_ncols=True)
+            self.bar = Progress(stage, steps, "steps", done=step, lines=False).__enter__()
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -71,7 +69,7 @@ class Telemetry:
 
     def stepped(self) -> None:
         if self.bar is not None:
-            self.bar.update()
+            self.bar.advance()
 
     def report(self, step: int) -> dict[str, float]:
         """Means since the last report over steps and processes, and rates; shown, written and returned."""
@@ -104,6 +102,7 @@ class Telemetry:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
         if self.events is not None:
             self.events.close()
 
@@ -125,10 +124,9 @@ class Telemetry:
             self.events.numbers(step, metrics)
 
     def _show(self, step: int, text: str) -> None:
-        if self.bar is not None:
-            self.bar.set_postfix_str(text)
-        else:
-            print(f"step {step}/{self.steps}  {text}", flush=True)
+        left = f"  {self.bar.left}" if self.bar is not None and self.bar.left else ""
+        if self.bar is None or not self.bar.show_figures(text):
+            say(f"step {step}/{self.steps}  {text}{left}")
 
 
 class Events:

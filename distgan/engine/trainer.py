@@ -125,8 +125,8 @@ def stop_if_asked(training: Training, caught: list[int]) -> None:
         training.save(always=True)
         training.finish_saving()
         raise Stopped(
-            f"stopped at step {training.step} by {signal.Signals(number).name}, everything is saved; "
-            "run the same command again to go on"
+            f"stopped at step {training.step} by {signal.Signals(number).name}, and everything is "
+            "saved; run the same command again to continue"
         )
 
 

@@ -210,7 +210,7 @@ class Training:
             why = f"{self.rollbacks} rollbacks did not help" if good else "no checkpoint was saved before"
             raise Diverged(
                 f"{spoiled} ({why}; last checkpoint: {f'step {good[-1]}' if good else 'none'}); "
-                "lower the learning rate, or set train.clip, in a new run_dir"
+                "lower the learning rate or set train.clip, in a new run_dir"
             ) from None
         rollbacks = self.rollbacks + 1
         self.parallel.on_main(lambda: write_json(self.folder / ROLLBACKS, {"rollbacks": rollbacks}))
@@ -307,14 +307,14 @@ class Training:
         ours, theirs = self.facts.get("identity"), saved.facts.get("identity")
         if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
-                f"{self.folder} is of other data, model or losses (identity {theirs}, now {ours}); "
-                "choose another run_dir"
+                f"{self.folder} belongs to other data, another model or other losses (identity {theirs}, now "
+                f"{ours}); choose another run_dir"
             )
         ours, theirs = self.facts.get("inputs"), saved.facts.get("inputs")
         if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
                 f"{self.folder} was trained on other series or conditions than the run now holds; remove "
-                "that folder to train anew, or choose another run_dir"
+                "that folder to train from the start, or choose another run_dir"
             )
         if saved.step > self.schedule.steps:
             raise UserError(
@@ -330,7 +330,7 @@ class Training:
         except (RuntimeError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.folder} is of other networks ({reason}); choose another run_dir"
+                f"{self.folder} belongs to other networks ({reason}); choose another run_dir"
             ) from error
         self.step = self.saved = saved.step
 

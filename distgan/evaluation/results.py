@@ -265,7 +265,7 @@ class AttackedCounts(JsonResult):
 
     candidate: int
     earlier: int
-    sample: int | None  # None where it is left out
+    sample: int | None  # not said under differential privacy, since it follows the number of members
     left_out: int
 
 

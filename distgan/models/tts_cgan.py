@@ -61,7 +61,10 @@ def build(
         UserError: there are no labels.
     """
     if not labels:
-        raise UserError("model tts_cgan needs labels, and the source has none (array `label` of an NPZ)")
+        raise UserError(
+            "model tts_cgan needs labels, but the source has none (array `label` of an NPZ); "
+            "choose another model"
+        )
     return {
         "generator": Generator(length, channels, labels, settings),
         "discriminator": Discriminator(length, channels, labels, settings),

@@ -91,7 +91,7 @@ def agree_on_token(group: Any) -> bytes:
         wanted = hmac.new(own, sent + str(rank).encode(), hashlib.sha256).digest()
         if not hmac.compare_digest(found.numpy().tobytes(), wanted):
             raise UserError(
-                f"process {rank} has another {TOKEN} than process {dist.get_rank()}; give all processes of a "
-                "launch the same, or none"
+                f"process {rank} has another {TOKEN} than process {dist.get_rank()}; give all "
+                "processes of a launch the same value, or none"
             )
     return hashlib.sha256(own + sent).digest() if own else sent

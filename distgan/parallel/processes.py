@@ -153,7 +153,7 @@ class Parallel:
             raise Deserted(
                 f"process {self.rank} of {self.world_size} "
                 f"{_describe_loss(self._heartbeat.silent(), self.settings.timeout)}. "
-                "The last checkpoint stands: run the same command again"
+                "The last checkpoint is kept; run the same command again"
             ) from error
         finally:
             self._heartbeat.stop()
@@ -248,14 +248,14 @@ class Parallel:
         launched = int(os.environ.get("WORLD_SIZE", 1))
         if launched != self.world_size:
             raise UserError(
-                f"the launcher started {launched} processes but this one sees {self.world_size}, "
-                f"so each would train alone; {HOW_TO_LAUNCH}"
+                f"the launcher started {launched} processes, but this one sees {self.world_size}, so "
+                f"each would train alone; {HOW_TO_LAUNCH}"
             )
         # `accelerate launch --cpu --num_processes 2` starts one process, and leaves an address alone.
         variables = ("ACCELERATE_MIXED_PRECISION", "MASTER_ADDR")
         if "WORLD_SIZE" not in os.environ and all(name in os.environ for name in variables):
             raise UserError(
-                f"accelerate launch was asked for several processes and started one; {HOW_TO_LAUNCH}"
+                f"accelerate launch was called with several processes, but started one; {HOW_TO_LAUNCH}"
             )
 
 
@@ -269,13 +269,14 @@ def _refuse_contradictions(settings: config.Engine) -> None:
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # `no` is what a bare launch sets: silence
     if asked not in ("no", settings.precision):
         raise UserError(
-            f"accelerate launch asks for mixed_precision {asked} and the config for engine.precision "
-            f"{settings.precision}; drop the launcher's, the config decides"
+            f"accelerate launch sets mixed_precision {asked}, but the config sets "
+            f"engine.precision {settings.precision}; leave it out of the launch, since the config "
+            "decides"
         )
     for variable, engine in OTHER_ENGINES.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
             raise UserError(
-                f"accelerate launch asks for {engine}; drop that from the launch, the config decides"
+                f"accelerate launch sets {engine}; leave it out of the launch, since the config decides"
             )
 
 
@@ -287,19 +288,23 @@ def computes_fp16(device: torch.device) -> bool:
 def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
     if settings.precision == "fp16" and not computes_fp16(device):
         raise UserError(
-            f"engine.precision fp16 needs a GPU and this process has a {device.type}; "
-            "use engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
+            f"engine.precision=fp16 needs a GPU, but this process has a {device.type}; use "
+            "engine.precision=bf16 (same memory) or engine.precision=fp32 (fastest there)"
         )
 
 
 def _describe_loss(silent: list[int] | None, timeout: int) -> str:
     """What happened to whom, after the heartbeats: ranks that are silent, none, or None without an answer."""
     if silent is None:  # the store is in rank 0, or in the launcher beside it
-        return f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, where all meet"
+        return (
+            f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, which the others depend on"
+        )
     if not silent:
-        return f"waited {timeout} s for another one, which lives and hangs"
+        return f"waited {timeout} s for another process, which is alive but does not respond"
     ranks = ", ".join(map(str, silent))
-    return f"lost process{'es' if len(silent) > 1 else ''} {ranks}, dead or without a word for {timeout} s"
+    return (
+        f"lost process{'es' if len(silent) > 1 else ''} {ranks}, which died or sent nothing for {timeout} s"
+    )
 
 
 def _is_desertion(error: Exception) -> bool:

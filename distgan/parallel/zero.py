@@ -353,8 +353,8 @@ def _deepspeed(parallel: Parallel) -> Any:
         import deepspeed
     except ImportError:
         raise UserError(
-            f"engine.zero {parallel.settings.zero} needs DeepSpeed; pip install -e '.[deepspeed]', "
-            "or use engine.zero=0"
+            f"engine.zero {parallel.settings.zero} needs DeepSpeed; pip install "
+            "'distgan[deepspeed]', or use engine.zero=0"
         ) from None
     deepspeed.utils.logger.setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="`torch.distributed", category=FutureWarning)  # its own calls

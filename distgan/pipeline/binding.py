@@ -108,11 +108,11 @@ def audit_chain(settings: config.Config, folder: Run) -> list[str]:
     for stage in [stage for stage in READ if stage in settings.stages]:
         record = folder.done(stage)
         if record is None:
-            raise Mismatch(f"{folder.record(stage)} is missing; run distgan train again")
+            raise Mismatch(f"{folder.record(stage)} is missing; run {folder.command()}")
         if not isinstance(record.get("digests"), Mapping):
             raise Mismatch(
-                f"{folder.record(stage)} does not say what the stage {stage} read and made; remove it and "
-                "run distgan train again"
+                f"{folder.record(stage)} does not record what the stage {stage} read and made; remove "
+                f"it and run {folder.command()}"
             )
         compare(stage, record["digests"], now)
         lines.append(describe_stage(stage))
@@ -131,8 +131,8 @@ def compare(stage: str, recorded: Mapping[str, Any], now: Mapping[str, str]) -> 
         for name in names:
             if found.get(name) != now[name]:
                 raise Mismatch(
-                    f"{ARTEFACTS[name].title}: not what the stage {stage} {verb}; restore the file, or run "
-                    "distgan train again from that stage"
+                    f"{ARTEFACTS[name].title}: not what the stage {stage} {verb}; restore the file, or "
+                    "run distgan train again from that stage"
                 )
 
 
@@ -156,6 +156,7 @@ def audit_checkpoint(folder: Run) -> None:
     now = fingerprint_inputs(folder, folder.bank / manifest.TENSORS, folder.cluster_files.members)
     if saved.facts.get("inputs") != now:
         raise Mismatch(
-            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, another "
-            "split, scaler or bank than the run now has; restore them, or train again in another run_dir"
+            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, "
+            "another split, scaler or bank than the run now holds; restore those files, or train "
+            "again in another run_dir"
         )

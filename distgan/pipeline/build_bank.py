@@ -26,6 +26,7 @@ from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, read_owners
+from distgan.progress import say
 from distgan.run import Run
 
 
@@ -39,7 +40,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     else:
         bank = build_plain_bank(context.settings, context.run, data, points, groups)
     attacks = run_tracing(context, data, bank)
-    print("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series", flush=True)
+    say("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series")
     save_attacks(context.run, attacks)
     summary = format_summary(bank, context.settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
     return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})
@@ -107,7 +108,8 @@ def private_facts(folder: Run) -> dict[str, Any]:
     facts = read_record(folder.cluster_files.facts)
     if "cells" not in facts:
         raise UserError(
-            f"{folder.clusters} was not made under privacy.epsilon; run that stage again (--stages cluster)"
+            f"{folder.clusters} was not made under privacy.epsilon; run that stage again: "
+            f"{folder.command('cluster')}"
         )
     return facts
 

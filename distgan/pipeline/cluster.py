@@ -159,15 +159,16 @@ def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.n
         return None
     if data.labels is None:
         raise UserError(
-            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ)"
+            f"bank.by_label=true needs labels, but {settings.data.source} has none (array `label` "
+            "of an NPZ); set bank.by_label=false"
         )
     for label in np.unique(data.labels):
         entities = len(np.unique(data.entity_codes[data.labels == label]))
         if entities < floor and not settings.bank.study:
             raise UserError(
-                f"label {str(label)!r} has {entities} training entities, fewer than the {floor} that one "
-                "group needs; bring more series, leave it out (data.labels), or see bank.min_members and "
-                "bank.max_tracing_auc"
+                f"label {str(label)!r} has {entities} training entities, fewer than the minimum group "
+                f"size of {floor}; add series, leave the label out (data.labels), or see "
+                "bank.min_members and bank.max_tracing_auc"
             )
     return data.labels
 
@@ -189,7 +190,10 @@ def choose_cluster_count(
         return chosen.count, None
     low, high = chosen.range
     if high > len(entities):
-        raise UserError(f"clusters.range ends at {high}, above the {len(entities)} latents; lower it")
+        raise UserError(
+            f"clusters.range ends at {high}, but there are only {len(entities)} latents; set its "
+            f"end to {len(entities)} or less"
+        )
     choice = cluster_count.choose_count(
         share.points,
         low,
@@ -197,6 +201,7 @@ def choose_cluster_count(
         chosen.criterion,
         search=KMeans(chosen.iterations, 1, settings.seed, chosen.spherical, device),
         reduce=parallel.total,
+        shown=parallel.is_main,
     )
     return choice.count, choice
 
@@ -217,8 +222,8 @@ def run_kmeans(
 
 @dataclass(frozen=True)
 class People:
-    """Whose series are grouped: the entity of each, its label if groups go by label, the minimum group size,
-    and the `fewest` entities that each group is to have.
+    """Whose series are grouped: the entity of each, its label if groups go by label, how many entities a
+    group needs, and how many each is to have.
     """
 
     entities: np.ndarray
@@ -245,19 +250,19 @@ def form_groups(
         for place_of in (folder.projected_points, folder.cluster_labels)
     )
     projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
-    floor = people.floor
+    floor, fewest = people.floor, 1 if settings.bank.study else people.fewest
     complete = replace(found, assignment=assignment)
-    fewest = people.fewest
-    needed = 1 if settings.bank.study else fewest
-    groups = form_groups_by_label(points, complete, people.entities, people.labels, needed)
+    groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
     facts = make_facts(groups, projection, floor)
     save(folder, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
-    each = f"at least {fewest} entities each" if not settings.bank.study else "for study: no floor"
+    each = (
+        f"at least {fewest} entities each" if not settings.bank.study else "for study: no minimum group size"
+    )
     return facts | {
         "summary": f"{len(groups.sizes)} groups of {min(groups.sizes)} to {max(groups.sizes)} series from "
-        f"{len(found.sizes)} clusters{auto}, {each}; {groups.loss:.1%} of the inertia given up for that; "
-        f"the narrow part keeps {projection.explained:.0%} of the latents' variance; "
+        f"{len(found.sizes)} clusters{auto}, {each}; merging added {groups.loss:.1%} of the inertia; "
+        f"the projection keeps {projection.explained:.0%} of the latents' variance; "
         f"on {groups.device}{f' x {processes} processes' if processes > 1 else ''}",
     }
 

@@ -83,14 +83,16 @@ def refuse_lengths(settings: config.Config, whole: int) -> int:
     """
     length = settings.data.windows.length or whole
     if length > whole:
-        raise UserError(f"data.windows.length {length} is above the {whole} steps of a series; use less")
+        raise UserError(
+            f"data.windows.length is {length}, but a series has only {whole} steps; set it to {whole} or less"
+        )
     patches = {"model.patch": getattr(settings.model, "patch", 1)}
     if "encoder" in settings.stages:
         patches["encoder.patch"] = settings.encoder.patch
     for name, patch in patches.items():
         if length < patch:
             raise UserError(
-                f"series have {length} steps, fewer than {name} {patch}; set {name} to {length} or less"
+                f"{name} is {patch}, but a series has only {length} steps; set {name} to {length} or less"
             )
     return length
 
@@ -114,17 +116,16 @@ def refuse_labels(settings: config.Config, training: Training) -> None:
     labels = training.labels
     if settings.bank.by_label and labels is None and "bank" in settings.stages:
         raise UserError(
-            f"bank.by_label needs labels, and {settings.data.source} has none (array `label` of an NPZ); set "
-            "bank.by_label=false"
+            f"bank.by_label=true needs labels, but {settings.data.source} has none (array `label` "
+            "of an NPZ); set bank.by_label=false"
         )
     if settings.model.filters:
         clean = 0 if labels is None else int((labels == CLEAN).sum())
         if not 0 < clean < len(training.entities):
             raise UserError(
                 f"{settings.data.source} has {clean} training series labelled {CLEAN} and "
-                f"{len(training.entities) - clean} of another label; a denoiser needs both kinds (array "
-                "`label` of "
-                "an NPZ)"
+                f"{len(training.entities) - clean} with another label; model nr_gan needs both kinds "
+                "(array `label` of an NPZ)"
             )
 
 
@@ -136,14 +137,13 @@ def refuse_clusters(settings: config.Config, training: Training) -> None:
     series, chosen = len(training.entities) * training.windows, settings.clusters
     if isinstance(chosen.count, int) and chosen.count > series and settings.privacy.epsilon is None:
         raise UserError(
-            f"{series} training series cannot make {chosen.count} clusters; set clusters.count to "
-            f"{series} or less"
+            f"clusters.count is {chosen.count}, but there are only {series} training series; set "
+            f"clusters.count to {series} or less"
         )
     if chosen.count == "auto" and chosen.range[1] > series:
         raise UserError(
-            f"clusters.range ends at {chosen.range[1]}, above the {series} training series; set "
-            "clusters.range to "
-            f"[{min(chosen.range[0], series - 1)}, {series}] or less"
+            f"clusters.range ends at {chosen.range[1]}, but there are only {series} training "
+            f"series; set clusters.range to [{min(chosen.range[0], series - 1)}, {series}] or less"
         )
 
 
@@ -218,7 +218,7 @@ def find_remedies(
         yield from remedies_for_label(training, fewest)
     elif shares := larger_training_share(settings, found, fewest):
         yield f"set {shares}"
-    yield f"bring about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
+    yield f"add about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
 
 
 def entities_to_bring(missing: float, share: float) -> int:

@@ -50,7 +50,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     context.parallel.barrier()
     context.parallel.on_main(lambda: join_parts(list(parts), context.run.latents, dim))
     context.parallel.on_main(lambda: remove_parts(context.run, keep=None))
-    went_on = f"; {kept} of {len(parts)} parts were there already" if kept else ""
+    went_on = f"; {kept} of {len(parts)} parts were done before" if kept else ""
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
 

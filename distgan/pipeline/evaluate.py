@@ -175,8 +175,8 @@ def draw_cluster_choice(folder: Run) -> list[style.Picture]:
         style.Picture(
             "elbow",
             "How many clusters",
-            f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small have "
-            "joined others since.",
+            f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small were "
+            "merged with others.",
             "Inertia and mean silhouette over the number of clusters.",
             population.elbow(**choice),
         )
@@ -197,14 +197,14 @@ def draw_training_pictures(folder: Run) -> list[style.Picture]:
         style.Picture(
             "groups",
             "Groups behind the conditions",
-            "Every released mean stands for a group; the line is the fewest entities allowed.",
-            "Bars of the number of entities in each group, with the floor and the tracing bound.",
+            "Every released mean stands for one group; the line marks the minimum group size.",
+            "Bars of the number of entities in each group, with the minimum and the tracing bound.",
             groups,
         ),
         style.Picture(
             "losses",
             "Training over time",
-            "What each network minimised, and what was watched.",
+            "What each network minimised, and what was monitored.",
             "Curves of the losses of the encoder and of the GAN over steps.",
             training.losses(lines),
             live=interactive.losses(lines),

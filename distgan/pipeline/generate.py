@@ -38,6 +38,7 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
+    parallel, chosen = context.parallel, context.settings.generate
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
     sampler = Sampler.load(context, bank)
     staged = stage_shards(context)
@@ -52,51 +53,47 @@ def run(context: PipelineContext) -> dict[str, Any]:
     total = sum(last - first for first, last in spans)
     with Progress("generate", total, "series", context.parallel.is_main) as progress:
         for shard, (first, last) in zip(due, spans):
-            staged.write(
-                shard, sampler.generate(np.arange(first, last), context.settings.generate.batch_size)
-            )
+            staged.write(shard, sampler.generate(np.arange(first, last), chosen.batch_size))
             progress.advance(last - first)
-    context.parallel.barrier()
-    place = context.parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
-    went_on = f"; {kept} of {len(shards)} shards were there already" if kept else ""
-    count = context.settings.generate.count
-    return {"summary": f"{count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
+    parallel.barrier()
+    place = parallel.on_main(lambda: str(finish(context.settings, context.run, bank, staged)))
+    went_on = f"; {kept} of {len(shards)} shards were done before" if kept else ""
+    return {"summary": f"{chosen.count} synthetic series from {len(bank.sizes)} conditions: {place}{went_on}"}
 
 
 def stage_shards(context: PipelineContext) -> StagedShards:
     """Open the staging folder of these series; shards of other weights or settings are removed."""
+    run, chosen = context.run, context.settings.generate
 
     def choose() -> str:
-        read = [tokens(context.settings)["generate"], digest_inputs("generate", context.run)]
+        read = [tokens(context.settings)["generate"], digest_inputs("generate", run)]
         key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
-        place = context.run.synthetic.with_name(f"{context.run.synthetic.name}.parts-{key}")
-        for other in context.run.synthetic.parent.glob(f"{context.run.synthetic.name}.parts-*"):
-            if other != place:
+        for other in run.synthetic_parts():
+            if other != run.synthetic_staging(key):
                 shutil.rmtree(other)
-        return place.name
+        return key
 
-    place = context.run.synthetic.with_name(context.parallel.on_main(choose))
-    _, meta = read_scaler(context.run)
-    chosen = context.settings.generate
+    place = run.synthetic_staging(context.parallel.on_main(choose))
+    _, meta = read_scaler(run)
     shape = (meta.axis.length, len(meta.channels))
     return StagedShards(place, shape, chosen.count, min(chosen.batch_size, chosen.count))
 
 
-def finish(settings: config.Config, folder: Run, bank: Bank, staged: StagedShards) -> Path:
+def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) -> Path:
     """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
-    _, meta = read_scaler(folder)
-    staged.join(folder.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
+    _, meta = read_scaler(run)
+    staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
     if bank.labels:
         labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
-        export.write_labels(folder.synthetic_labels, labels.tolist())
-    place = folder.synthetic
+        export.write_labels(run.synthetic_labels, labels.tolist())
+    place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
     export.readme_of(place).unlink(missing_ok=True)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
-        made = export.export(folder.synthetic, place, NAME, settings.generate.layout)
-        describe_export(made, settings, folder)
+        made = export.export(run.synthetic, place, NAME, settings.generate.layout)
+        describe_export(made, settings, run)
     return place
 
 

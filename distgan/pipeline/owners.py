@@ -50,9 +50,9 @@ def merge(
     merged = len(set(owners)) - len(set(names))
     if settings.privacy.epsilon is not None:
         raise UserError(
-            f"{merged} of {len(set(owners))} owners have series that are near copies of another owner's; "
-            "privacy.epsilon protects one owner, and a person under several ids would be protected less: "
-            "name each person's series as one owner's, or leave the copies out"
+            f"{merged} of {len(set(owners))} owners have series that are near copies of another "
+            "owner's. privacy.epsilon protects one owner, so a person under several ids would be "
+            "protected less; give the series of one person one owner, or leave the copies out"
         )
     before: dict[str, set[str]] = {}
     for new, old in zip(names, owners):
@@ -68,7 +68,7 @@ def describe_merged(merged: int) -> str:
     verb = (
         "owner has series that are near copies" if merged == 1 else "owners have series that are near copies"
     )
-    return f"; {merged} {verb} of another owner's and count as one with it"
+    return f"; {merged} {verb} of another owner's and are counted as that owner"
 
 
 def audit_owners(folder: Run) -> str:
@@ -82,7 +82,8 @@ def audit_owners(folder: Run) -> str:
     if len(pairs):
         merged = len(set(table.owners)) - len(set(merge_owners(table.owners.tolist(), pairs)))
         raise Mismatch(
-            f"{folder.private_table} counts {merged} owners too many: their series are near copies "
-            "of another owner's; run distgan train again, from the stage prepare on, in another run_dir"
+            f"{folder.private_table} counts {merged} owners too many: their series are "
+            "near copies of another owner's; train again in another run_dir, from the stage "
+            "prepare on"
         )
     return f"owners: {len(set(table.owners)):,}, none with a near copy of another's series"

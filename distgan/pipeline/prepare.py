@@ -26,6 +26,7 @@ from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
+from distgan.progress import Progress, say
 from distgan.run import Run
 
 
@@ -86,7 +87,8 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
         early_checks.refuse_early(settings, found, splits)
     except UserError as error:
         raise UserError(
-            f"{merged} owners have near copies of another owner's series and count as one with it: {error}"
+            f"{merged} owners have near copies of another owner's series and are counted as that "
+            f"owner: {error}"
         ) from None
     return splits
 
@@ -99,7 +101,7 @@ def examine(settings: config.Config, place: Path) -> tuple[ingest.Series, np.nda
     """
     found, splits = read_source(settings, place)
     suspicions = source_summary.look(settings, found)
-    print("\n".join(source_summary.describe(found, suspicions)), flush=True)
+    say("\n".join(source_summary.describe(found, suspicions)))
     return found, splits, suspicions
 
 
@@ -138,8 +140,9 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
         np.save(folder.left_out_windows, bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
-            f"no window of {chosen.length} steps to train on varies and has at most "
-            f"{100 * settings.data.max_missing:g} % missing; see data.max_missing, data.windows"
+            f"no training window of {chosen.length} steps varies and has at most "
+            f"{100 * settings.data.max_missing:g} % missing values; raise data.max_missing, or "
+            "change data.windows"
         )
     told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
     return windows, told + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
@@ -154,7 +157,7 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     table = read_table(folder.private_table)
     rows = select_rows(data, table, "train", folder)
     bounds = settings.data.bounds
-    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype)
+    watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype, len(rows))
     owners = owner_codes(table, data, rows)
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
@@ -174,6 +177,7 @@ class BoundChecker:
     blocks: Iterable[np.ndarray]
     bounds: config.Bounds
     dtype: str
+    series: int = 0
     measured: int = 0
     below: int = 0
     above: int = 0
@@ -185,10 +189,12 @@ class BoundChecker:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         looking, self.walked = self.bounds != config.Bounds() and not self.walked, True
-        for values in self.blocks:
-            if looking:
-                self._look(values)
-            yield values
+        with Progress("prepare: scaling", self.series, "series") as progress:
+            for values in self.blocks:
+                if looking:
+                    self._look(values)
+                yield values
+                progress.advance(len(values))
 
     def _look(self, values: np.ndarray) -> None:
         there = ~np.isnan(values)
@@ -228,14 +234,15 @@ class BoundChecker:
                 )
         if self.broken:
             raise UserError(
-                f"{100 * self.broken / self.measured:.2g} % of the training values are no whole numbers, "
-                f"e.g. {self.fraction:g}, and data.bounds.integer would round generated ones; leave it out"
+                f"{100 * self.broken / self.measured:.2g} % of the training values are not whole "
+                f"numbers, e.g. {self.fraction:g}, but data.bounds.integer=true rounds generated "
+                "values; leave it out"
             )
 
 
 def describe_precision(meta: Meta) -> str:
     stored = meta.provenance.get("stored_as")
-    return f"; kept as float16, off by {stored['largest_error']:.2g} at most" if stored else ""
+    return f"; stored as float16, with an error of {stored['largest_error']:.2g} at most" if stored else ""
 
 
 def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:

@@ -54,15 +54,18 @@ def audit_ledger(settings: config.Config, folder: Run) -> None:
     """
     held = bank.Bank.load(folder.bank).promise
     if (held is None) != (settings.privacy.epsilon is None):
-        raise Mismatch("the run's privacy.epsilon and the bank's manifest do not agree")
+        raise Mismatch(
+            "the run's config and the bank's manifest do not both set privacy.epsilon; run the "
+            "stage bank again"
+        )
     ledger = open_ledger(folder)
     if held is None:
         ledger.verify()
         return
     if (held.epsilon, held.delta) != (settings.privacy.epsilon, settings.privacy.delta):
         raise Mismatch(
-            f"the run's privacy.epsilon {settings.privacy.epsilon:g} and delta {settings.privacy.delta:g} "
-            f"are not "
-            f"the bank's {held.epsilon:g} and {held.delta:g}"
+            f"the run has privacy.epsilon {settings.privacy.epsilon:g} and privacy.delta "
+            f"{settings.privacy.delta:g}, but the bank was made with {held.epsilon:g} and "
+            f"{held.delta:g}; restore the config, or use another run_dir"
         )
     ledger.audit(held.multiplier, held.head, folder.bank)

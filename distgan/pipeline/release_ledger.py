@@ -74,7 +74,7 @@ class ReleaseLedger:
                 entry = None
             if entry is None or entry.before != before:
                 raise Mismatch(
-                    f"{self.path} line {number + 1} was changed; what has been released cannot be known: "
+                    f"line {number + 1} of {self.path} was changed, so earlier releases are unknown; "
                     "restore the file from a copy"
                 )
             found.append(entry)
@@ -97,20 +97,22 @@ class ReleaseLedger:
         known = (self.folder.done("gan") or {}).get("releases")
         if not isinstance(known, Mapping):
             raise Mismatch(
-                f"{self.folder.record('gan')} does not say what was released; run distgan train again"
+                f"{self.folder.record('gan')} does not record earlier releases; run {self.folder.command()}"
             )
         count = known["count"]
         if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
             raise Mismatch(
-                f"{self.path} has {len(lines)} lines, and {self.folder.record('gan')} knows of {count} that "
-                "end otherwise: releases were forgotten; restore the file from a copy"
+                f"{self.path} has {len(lines)} lines, but {self.folder.record('gan')} records {count} "
+                "with another end, so lines about releases are missing; restore the file from a copy"
             )
         for entry in entries:
             place = self.folder.released_copy(entry.series)
             if entry.verdict == RELEASED and digest_of_copy(place) != entry.series:
-                raise Mismatch(f"{place} is not what was released on {entry.time}; restore it from a copy")
+                raise Mismatch(
+                    f"{place} differs from what was released on {entry.time}; restore it from a copy"
+                )
         released = sum(entry.verdict == RELEASED for entry in entries)
-        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none forgotten"
+        return f"releases.jsonl: {len(entries)} attempts, {released} of them released, none missing"
 
     def keep_copy(self, source: Path) -> None:
         """Copy a store that is to leave, readable by its owner alone."""

@@ -25,9 +25,11 @@ from distgan.pipeline import (
     train_encoder,
     train_gan,
 )
+from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.preflight import check_earlier, current, refuse_absent, refuse_another, tokens
+from distgan.progress import enter_stage, open_view, say
 from distgan.run import Run
 
 STAGES = {
@@ -40,17 +42,14 @@ STAGES = {
     "generate": generate,
     "evaluate": evaluate,
 }
-TOGETHER = (
-    "encoder",
-    "encode",
-    "cluster",
-    "gan",
-    "generate",
-)  # every process takes part; the others are rank 0's
+TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
 
-def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
+def run(settings: config.Config, folder: Run, names: tuple[str, ...], *, closing: bool = False) -> None:
     """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
+
+    Args:
+        closing: print at the end what came of it, where things are, and what to do next.
 
     Raises:
         UserError: of any kind; what was complete stays.
@@ -61,10 +60,11 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...]) -> None:
         with private_files(), parallel.together(), open_run(PipelineContext(settings, folder, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, folder) is None)
             check_batches(settings, parallel.share(due), parallel)
-            for name in names:
-                run_stage(name, PipelineContext(settings, folder, parallel))
-        if parallel.is_main and "evaluate" in names:
-            print(f"report    {folder.report}\n\n{evaluate.format_report(folder)}", end="", flush=True)
+            with open_view(parallel.is_main):
+                for name in names:
+                    run_stage(name, PipelineContext(settings, folder, parallel))
+        if parallel.is_main and closing:
+            print(format_closing(settings, folder), flush=True)
     finally:
         parallel.close()
 
@@ -81,8 +81,9 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
         if settings.of_whole_batches and whole < settings.train.batch_size:
             who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"
             raise UserError(
-                f"{who} looks at the whole batch before an update, which engine.micro_batch="
-                f"{settings.engine.micro_batch} cuts; leave that out, or lower train.batch_size"
+                f"{who} needs the whole batch before an update, but "
+                f"engine.micro_batch={settings.engine.micro_batch} splits it; leave "
+                "engine.micro_batch out, or lower train.batch_size"
             )
 
 
@@ -109,8 +110,8 @@ def select_stages(settings: config.Config, names: tuple[str, ...]) -> tuple[str,
     for name in names:
         if name not in settings.stages:
             raise UserError(
-                f"model {settings.model.name} filters series and has no stage {name}, only "
-                f"{' and '.join(settings.stages)}; then: distgan denoise RUN SERIES OUT"
+                f"model {settings.model.name} filters series and has no stage {name}; its stages are "
+                f"{' and '.join(settings.stages)}, and then distgan denoise RUN SERIES OUT"
             )
     return names
 
@@ -120,8 +121,11 @@ def run_stage(name: str, context: PipelineContext) -> None:
     record = context.parallel.share(find_finished(name, context.settings, context.run))
     if record is not None:
         if context.parallel.is_main:
-            print(f"{name:<9} done already: {record.get('summary', '')}", flush=True)
+            say(f"{name:<9} done already: {record.get('summary', '')}")
         return
+    if context.parallel.is_main:
+        stages = context.settings.stages
+        enter_stage(name, stages.index(name) + 1, len(stages))
     context.parallel.on_main(lambda: begin_stage(name, context.settings, context.run))
     read = context.parallel.on_main(lambda: binding.digest_inputs(name, context.run))
     started = time.monotonic()
@@ -140,7 +144,7 @@ def run_stage(name: str, context: PipelineContext) -> None:
 
     context.parallel.on_main(finish)
     if context.parallel.is_main:
-        print(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)", flush=True)
+        say(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)")
 
 
 def begin_stage(name: str, settings: config.Config, folder: Run) -> None:

@@ -4,7 +4,6 @@ The same lines open `prepare`. They show least and largest values, which are sin
 the owner's own console. The store and the report keep counts only.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.errors import UserError
 
-USAGE = "usage: distgan inspect FILE|FOLDER [--config CONFIG] [key.sub=value …] [--json]"
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
 QUANTILE = 0.999
@@ -33,43 +31,35 @@ class Options:
 
     source: str
     settings: config.Config
-    as_json: bool
 
 
-def run(arguments: Sequence[str]) -> str:
-    """
-    Raises:
-        UserError: the arguments are others, or the source cannot be read.
-    """
-    options = parse(list(arguments))
-    with open_cache_folder(None) as place:
-        found, refusal = open_leniently(options.settings, place)
-        suspicions = look(options.settings, found)
-        if options.as_json:
-            return json.dumps(tree_of(found, suspicions, refusal), indent=2)
-        return "\n".join(describe(found, suspicions, refusal))
+def parse(positional: Sequence[str], path: str | None = None) -> Options:
+    """Return what the arguments SOURCE [key.sub=value ...] and the config file `path` ask for.
 
-
-def parse(arguments: list[str]) -> Options:
-    """
     Raises:
         UserError: there is not exactly one source, or a setting is wrong.
     """
-    as_json = "--json" in arguments
-    rest = [argument for argument in arguments if argument != "--json"]
-    path = None
-    if "--config" in rest:
-        place = rest.index("--config")
-        path = next(iter(rest[place + 1 : place + 2]), None)
-        if path is None:
-            raise UserError(USAGE)
-        del rest[place : place + 2]
-    sources = [each for each in rest if not _is_override(each)]
-    if len(sources) != 1 or sources[0].startswith("-"):
-        raise UserError(USAGE)
-    settings = config.load(path, [each for each in rest if _is_override(each)])
+    sources = [each for each in positional if not _is_override(each)]
+    if len(sources) != 1:
+        raise UserError(
+            f"distgan inspect describes one source at a time, and {len(sources)} are given; "
+            "e.g. distgan inspect homes.csv data.units=kWh"
+        )
+    settings = config.load(path, [each for each in positional if _is_override(each)])
     data = settings.data.model_copy(update={"source": sources[0]})
-    return Options(sources[0], settings.model_copy(update={"data": data}), as_json)
+    return Options(sources[0], settings.model_copy(update={"data": data}))
+
+
+def examine(options: Options) -> tuple[str, dict[str, Any]]:
+    """Return what a source holds and what is suspicious about it: in words, and as a tree.
+
+    Raises:
+        UserError: the source cannot be read.
+    """
+    with open_cache_folder(None) as place:
+        found, refusal = open_leniently(options.settings, place)
+        suspicions = look(options.settings, found)
+        return "\n".join(describe(found, suspicions, refusal)), tree_of(found, suspicions, refusal)
 
 
 def _is_override(argument: str) -> bool:

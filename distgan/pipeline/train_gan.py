@@ -103,14 +103,14 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
     steps, chosen = DAY // axis.step_seconds, settings.objective.augment
     if DAY % axis.step_seconds and (chosen.day_shift or chosen.week_shift):
         raise UserError(
-            f"objective.augment shifts by days, and steps of {axis.step_seconds} s do not divide a day; "
-            "switch day_shift and week_shift off"
+            f"objective.augment shifts by days, but steps of {axis.step_seconds} s do not divide "
+            "a day; set objective.augment.day_shift and objective.augment.week_shift to false"
         )
     for name, wanted, period in (("day", chosen.day_shift, steps), ("week", chosen.week_shift, 7 * steps)):
         if wanted and axis.length < 2 * period:
             raise UserError(
-                f"objective.augment.{name}_shift needs two {name}s, and series have {axis.length} steps of "
-                f"{axis.step_seconds} s; switch it off"
+                f"objective.augment.{name}_shift needs series of two {name}s or more, but they have "
+                f"{axis.length} steps of {axis.step_seconds} s; set it to false"
             )
     return max(1, steps)
 
@@ -193,8 +193,9 @@ def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tens
     clean = np.asarray(data.labels if data.labels is not None else []) == "clean"
     if not 0 < clean.sum() < len(clean):
         raise UserError(
-            f"{source} has {clean.sum()} training series labelled clean and {len(clean) - clean.sum()} of "
-            "another label; a denoiser needs both kinds (array `label` of an NPZ)"
+            f"{source} has {clean.sum()} training series labelled clean and "
+            f"{len(clean) - clean.sum()} with another label; model nr_gan needs both kinds (array "
+            "`label` of an NPZ)"
         )
     flags = torch.from_numpy(clean).float()[:, None]
     return lambda batch: flags[batch.rows].to(batch.series.device, non_blocking=True)
@@ -237,8 +238,9 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
     if length != meta.axis.length and not settings.model.any_length:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.any_length)
         raise UserError(
-            f"model {settings.model.name} has weights for each of its {meta.axis.length} steps and makes no "
-            f"series of {length}; {able} do, or train on windows of {length} (data.windows.length)"
+            f"model {settings.model.name} has weights for each of its {meta.axis.length} steps "
+            f"and cannot generate series of {length} steps; {able} can, or train on windows of "
+            f"{length} (data.windows.length)"
         )
     networks = models.build(settings, length, len(meta.channels), count_labels(settings, folder))
     network = models.join_sampler(settings, networks)

@@ -100,9 +100,9 @@ def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[
     protected, people = len(set(entities)), len(set(owners))
     if people < protected:
         raise UserError(
-            f"privacy.epsilon protects an entity with all its series, and {protected} entities are of "
-            f"{people} owners here; keep each owner's series whole (data.cut=whole, data.windows) or name no "
-            "owners"
+            f"privacy.epsilon protects an entity with all its series, but {protected} entities "
+            f"belong to {people} owners here; keep each owner's series whole (data.cut=whole, no "
+            "data.windows), or name no owners"
         )
 
 
@@ -194,6 +194,7 @@ def load_network(network: Network, path: Path) -> Network:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(
-            f"{path} does not hold this network's weights ({str(error).splitlines()[0]})"
+            f"{path} does not fit this network ({str(error).splitlines()[0]}); restore it from a "
+            "copy, or train again in another run_dir"
         ) from None
     return network

@@ -96,8 +96,8 @@ def parse_device(text: str, parallel: Callable[[], Parallel]) -> tuple[int, Devi
     names = {name.lower(): device for name, device in DEVICES.items()}
     if found is None or found[2].lower() not in names:
         raise UserError(
-            f"--devices {text!r} is not known; auto, or a number x one of {', '.join(DEVICES)}, "
-            "e.g. 8xH100-80GB"
+            f"--devices {text!r} is unknown; use auto, or NxNAME with one of "
+            f"{', '.join(DEVICES)}, e.g. 8xH100-80GB"
         )
     return int(found[1] or 1), names[found[2].lower()]
 

@@ -79,6 +79,18 @@ class Option:
         return self.settings.train.batch_size / self.step.seconds
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A training on given devices: as configured, and the fastest settings that fit, if any do."""
+
+    settings: config.Config
+    series: Series
+    devices: int
+    device: Device
+    asked: Option
+    chosen: Option | None
+
+
 def work_of(settings: config.Config, of: Series, series: int) -> Work:
     """Of a pass over `series` series, on the line through two counts, so that many can be looked at."""
     stride = round(1 / settings.objective.penalty.fraction)
@@ -257,27 +269,30 @@ def refuse_uneven(settings: config.Config, devices: int) -> None:
         raise UserError(f"train.batch_size {batch} is not a multiple of {devices} devices; use {choice}")
 
 
-# -------------------------------------------------------------------------------------------------- words
-
-
-def format_plan(
-    settings: config.Config, of: Series, devices: int, device: Device, price: float | None
-) -> str:
-    """The whole plan as text.
+def make_plan(settings: config.Config, of: Series, devices: int, device: Device) -> Plan:
+    """Work out the settings as they are, and the best ones.
 
     Raises:
         UserError: the batch does not divide among the devices, or the model has nothing to plan.
     """
     refuse_uneven(settings, devices)
     asked = make_option(settings, of, devices, device)
-    chosen = choose_best(settings, of, devices, device)
+    return Plan(settings, of, devices, device, asked, choose_best(settings, of, devices, device))
+
+
+# -------------------------------------------------------------------------------------------------- words
+
+
+def format_plan(plan: Plan, price: float | None) -> str:
+    """Return the whole plan as text."""
+    settings, of, devices, device = plan.settings, plan.series, plan.devices, plan.device
     parts = [
         format_heading(settings, of, devices, device),
-        format_counts(settings, of, asked),
-        "As configured:\n" + format_outlook(asked, of, device, price),
+        format_counts(settings, of, plan.asked),
+        "As configured:\n" + format_outlook(plan.asked, of, device, price),
         format_stages(settings, of, devices, device),
-        format_advice(settings, asked, chosen, of, device, price),
-        format_scaling(settings, of, device, chosen or asked),
+        format_advice(settings, plan.chosen, of, device, price),
+        format_scaling(settings, of, device, plan.chosen or plan.asked),
     ]
     return "\n\n".join(parts)
 
@@ -355,12 +370,7 @@ def format_stages(settings: config.Config, of: Series, devices: int, device: Dev
 
 
 def format_advice(
-    settings: config.Config,
-    asked: Option,
-    chosen: Option | None,
-    of: Series,
-    device: Device,
-    price: float | None,
+    settings: config.Config, chosen: Option | None, of: Series, device: Device, price: float | None
 ) -> str:
     if chosen is None:
         return (
@@ -411,7 +421,11 @@ def format_scaling(settings: config.Config, of: Series, device: Device, chosen: 
         grown_0 = grown_0 or speed
         row += [f"{each * devices:,}", *_speed(found, speed / grown_0)[1:]]
         rows.append(row)
-    why = f"More devices stop paying where {stop}." if stop else "It scales to the end of this table."
+    why = (
+        f"More devices stop paying where {stop}."
+        if stop
+        else "Speed grows with the devices up to the end of this table."
+    )
     how = format_overrides(settings, chosen) or "as configured"
     return f"More devices ({how}):\n{format_table(rows)}\n{why}"
 

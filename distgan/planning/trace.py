@@ -233,7 +233,8 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
     """
     if settings.model.fitted:
         raise UserError(
-            f"model.name {settings.model.name} is fitted at once, on one CPU; there is nothing to plan"
+            f"model {settings.model.name} is fitted in one step on one CPU, so there is nothing "
+            "to plan; choose another model"
         )
     with torch.device("meta"):
         return models.build(settings, length, channels, count_labels(settings))

@@ -75,7 +75,9 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
     try:
         host = ray.util.get_node_ip_address()
         if temporary is not None and not (host == "::1" or host.startswith("127.")):
-            raise UserError(f"Ray listens on {host} and not on loopback; begin the sweep in a fresh process")
+            raise UserError(
+                f"Ray listens on {host} instead of the loopback address; start the sweep in a new process"
+            )
         refuse_too_large(chosen, ray.cluster_resources())
         yield
     finally:
@@ -95,14 +97,15 @@ def refuse_too_large(chosen: config.Sweep, there: Mapping[str, float]) -> None:
     wanted, fits = chosen.resources, trials_at_once(chosen.resources, there)
     if chosen.scheduler == "pbt" and wanted.workers > 1 and fits < chosen.trials:
         raise UserError(
-            f"sweep.scheduler pbt with {wanted.workers} workers keeps all {chosen.trials} trials at work, "
-            f"and {fits} fit; use fewer trials, or one worker, whose trials take turns"
+            f"sweep.scheduler=pbt with {wanted.workers} workers runs all {chosen.trials} trials "
+            f"at once, but only {fits} fit; use fewer trials, or one worker, so that trials take "
+            "turns"
         )
     if fits == 0:
         raise UserError(
-            f"sweep.resources: a trial wants {wanted.workers} x {wanted.cpus} CPUs and {wanted.gpus:g} GPUs, "
-            f"and Ray has {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for fewer workers or less "
-            "of each"
+            f"sweep.resources: a trial needs {wanted.workers} x {wanted.cpus} CPUs and "
+            f"{wanted.gpus:g} GPUs, but Ray has {there.get('CPU', 0):g} and "
+            f"{there.get('GPU', 0):g}; set fewer workers, or less of each"
         )
 
 

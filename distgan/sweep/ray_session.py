@@ -37,7 +37,8 @@ def require_ray() -> None:
             raise UserError(f"a sweep needs {name}; install it with pip install 'distgan[sweep]'")
     if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         raise UserError(
-            f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']} lets whoever reaches Ray's ports run code; unset it"
+            f"RAY_AUTH_MODE={os.environ['RAY_AUTH_MODE']} lets anyone who reaches Ray's ports run "
+            "code; unset it"
         )
 
 

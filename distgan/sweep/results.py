@@ -15,6 +15,7 @@ import pandas as pd
 from distgan import config
 from distgan.errors import UserError, parsing, writing
 from distgan.files import read_lines, read_record, write_bytes, write_text
+from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.files import CONFIRM, SEARCH, SweepFiles
 from distgan.sweep.scores import WORST
@@ -84,7 +85,7 @@ def refuse_hopeless(home: Run, steps: int) -> None:
         UserError: a trial found that its objective can have no value in this sweep.
     """
     for look in (look for found in read(home, steps) for look in found.looks if look.hopeless):
-        raise UserError(f"{look.gate}; begin again in a fresh run_dir=PATH")
+        raise UserError(f"{look.gate}; start again in a new run_dir=PATH")
 
 
 def record_state(home: Run, name: str, state: str) -> None:
@@ -118,7 +119,7 @@ def best(results: Sequence[Result], objectives: Sequence[str], steps: int) -> Re
     scored = [result for result in results if result.looks and result.loss(objectives[0]) < WORST]
     if not scored:
         why = next((result.gate for result in results if result.gate), "none was scored")
-        raise UserError(f"no trial of the sweep has a score that counts ({why})")
+        raise UserError(f"no trial of the sweep has a valid score ({why})")
     whole = [result for result in scored if result.step == steps]
     return min(whole or scored, key=lambda result: result.loss(objectives[0]))
 
@@ -276,14 +277,14 @@ class LiveTable:
     def show(self, results: Sequence[Result], objectives: Sequence[str], steps: int) -> None:
         if sys.stdout.isatty():
             text = format_table(results, objectives, steps)
-            print((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text, flush=True)
+            say((f"\x1b[{self.height}F\x1b[J" if self.height else "") + text)
             self.height = text.count("\n") + 1
             return
         for result in results:
             now = result.state, result.step
             if self.told.get(result.folder.name) != now:
                 self.told[result.folder.name] = now
-                print(format_line(result, objectives, steps), flush=True)
+                say(format_line(result, objectives, steps))
 
 
 def format_summary(home: Run, settings: config.Config) -> str:
@@ -295,7 +296,7 @@ def format_summary(home: Run, settings: config.Config) -> str:
     lines.append(f"best      trial {found.number}: {SweepFiles(home.folder).best}")
     if len(objectives) > 1:
         numbers = ", ".join(str(result.number) for result in pareto_front(results, objectives))
-        lines.append(f"front     trials {numbers}: none is beaten in both objectives")
+        lines.append(f"front     trials {numbers}: no other trial is better in both objectives")
     again = read_confirmations(home, objectives, steps)
     for name in objectives:
         lines += [

@@ -6,7 +6,6 @@ the end the best and the config itself are trained on fresh seeds, and both are 
 same command again goes on where the last one stopped.
 """
 
-import argparse
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,17 +15,17 @@ from typing import Any
 
 from distgan import config
 from distgan.errors import Stopped, UserError
-from distgan.files import check_path, write_text
+from distgan.files import write_text
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
 
 
-def sweep(argv: Sequence[str] | None = None) -> None:
-    options = arguments(argv)
-    settings = config.load(options.config, options.overrides)
-    if options.run_dir is not None:
-        check_path(options.run_dir, "--run-dir")
-        settings = settings.model_copy(update={"run_dir": options.run_dir})
+def sweep(settings: config.Config, dry_run: bool = False) -> None:
+    """Search, or with `dry_run` print what would be done.
+
+    Raises:
+        UserError: nothing is to be searched, Ray is not installed, or as `run`.
+    """
     if not settings.sweep.space:
         raise UserError("sweep.space is empty; name the keys to search, as configs/sweep.yaml does")
     from distgan.sweep import ray_session
@@ -36,7 +35,7 @@ def sweep(argv: Sequence[str] | None = None) -> None:
 
     scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
     refuse_many_draws(settings, trial.shared_stages(settings))
-    if options.dry_run:
+    if dry_run:
         print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
     else:
         run(settings, Run(Path(settings.run_dir)))
@@ -52,22 +51,10 @@ def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
         later = {*config.DEPENDS["gan"]}
         searched = next(name for name in settings.sweep.space if name.partition(".")[0] not in later)
         raise UserError(
-            f"sweep.space searches {searched}, from which the bank follows, so every trial would spend "
-            f"privacy.epsilon {settings.privacy.epsilon:g} again; search keys of {', '.join(sorted(later))} "
-            f"alone, "
-            "or leave privacy.epsilon out"
+            f"sweep.space searches {searched}, on which the bank depends, so every trial would "
+            f"spend privacy.epsilon {settings.privacy.epsilon:g} again; search keys of "
+            f"{', '.join(sorted(later))} only, or leave privacy.epsilon out"
         )
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="distgan sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", required=True, help="YAML file with a section `sweep`")
-    parser.add_argument("--run-dir", help="folder of the sweep, over the config's run_dir")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="settings over the config's")
-    return parser.parse_intermixed_args(argv)
 
 
 def run(settings: config.Config, home: Run) -> None:
@@ -110,8 +97,8 @@ def claim_folder(settings: config.Config, home: Run) -> None:
         changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         if changed:
             raise UserError(
-                f"{home.folder} is of another sweep ({changed[0]} was {old.get(changed[0])}, now "
-                f"{new.get(changed[0])}; {len(changed)} differ); choose another run_dir=PATH"
+                f"{home.folder} belongs to another sweep ({changed[0]} was {old.get(changed[0])}, now "
+                f"{new.get(changed[0])}; {len(changed)} settings differ); choose another run_dir=PATH"
             )
     write_text(home.config, settings.to_yaml())
 
@@ -142,7 +129,7 @@ def stop_in_order() -> Iterator[None]:
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped("stopped by SIGTERM; run the same command again to go on")
+        raise Stopped("stopped by SIGTERM; run the same command again to continue")
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

@@ -35,8 +35,8 @@ def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
     for name in objectives:
         if name not in (FIDELITY, TRACING, *BY_NAME) and not name.startswith(METRICS):
             raise UserError(
-                f"sweep.objectives {name!r} is not known; one of {FIDELITY}, {TRACING}, {METRICS}NAME, "
-                f"{', '.join(BY_NAME)}"
+                f"sweep.objectives {name!r} is unknown; use one of {FIDELITY}, {TRACING}, "
+                f"{METRICS}NAME, {', '.join(BY_NAME)}"
             )
         if name in BY_NAME and BY_NAME[name].function is None and critic_steps == 0:
             raise UserError(

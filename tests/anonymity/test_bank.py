@@ -94,10 +94,10 @@ def damage(key: str, value: float) -> Callable[[dict[str, np.ndarray]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (damage("points", np.nan), "latents hold NaN"),
-        (damage("loads", np.nan), "loads hold NaN or negative"),
-        (damage("loads", -1), "loads hold NaN or negative"),
-        (damage("attributes", 0), "spreads above 0"),
+        (damage("points", np.nan), "latents contain NaN"),
+        (damage("loads", np.nan), "loads contain NaN or negative"),
+        (damage("loads", -1), "loads contain NaN or negative"),
+        (damage("attributes", 0), "scales above 0"),
         (damage("attributes", np.inf), "must be finite"),
         (lambda data: data.update(loads=np.eye(1, 600)[0]), "so much of the load"),
         (lambda data: data.update(points=np.ones((600, 2))), "collapsed"),

@@ -37,7 +37,9 @@ def test_a_delta_that_gives_somebody_away_is_refused() -> None:
 
 def test_no_group_of_the_minimum_size_is_refused() -> None:
     sums = Sums(np.array([3.0, -2.0]), np.zeros((2, 2)), np.zeros((2, 4)))
-    with pytest.raises(UserError, match="the largest of 2 groups counts 3 entities, below the minimum of 21"):
+    with pytest.raises(
+        UserError, match="largest of 2 groups has 3 entities, below the minimum group size of 21"
+    ):
         private_bank_module.make_private_bank(
             sums, np.ones(2), config.Bank(condition_dim=2), budget_of(), HEAD
         )
@@ -87,4 +89,4 @@ def test_a_private_bank_keeps_no_cell_too_small_for_the_largest_share(tmp_path: 
 
 def test_repeatable_noise_never_passes_for_private(tmp_path: Path) -> None:
     private_bank(seed=1).save(tmp_path / "bank")
-    assert "can be repeated" in find_violations(tmp_path / "bank")[0]
+    assert "can be reproduced" in find_violations(tmp_path / "bank")[0]

@@ -38,7 +38,7 @@ def test_projection_does_not_depend_on_the_order_and_can_be_saved(tmp_path: Path
     [
         (np.full((20, 4), np.nan), "NaN"),
         (np.full((20, 4), 3.0), "collapsed"),
-        (np.eye(20)[:, :1], "above the latents' width 1"),
+        (np.eye(20)[:, :1], "above encoder.latent_dim 1"),
     ],
 )
 def test_projection_refuses_unusable_latents(latents: np.ndarray, message: str) -> None:

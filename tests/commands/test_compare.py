@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from distgan import cli
+from distgan.arguments import open_files
 from distgan.commands import evaluate_files
 from distgan.errors import UserError
 from distgan.evaluation.plots.catalogue import Drawings
@@ -70,11 +71,10 @@ def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
 def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path) -> None:
     values = pd.read_csv(judged / "made.csv").iloc[:, 1:].to_numpy("f4").T
     np.save(tmp_path / "made.npy", values)
-    arguments = ["--real", str(judged / "real.csv"), "--synthetic", str(tmp_path / "made.npy")]
-    text = evaluate_files.run([*arguments, "--out", str(tmp_path / "out")])
-    assert "| Spectrum" in text
+    files = [str(judged / "real.csv"), str(tmp_path / "made.npy")]
+    assert "| Spectrum" in evaluate_files.run(open_files(*files, out=str(tmp_path / "out"))).text
     unknown = json.loads((tmp_path / "out" / "report.json").read_text())["facts"]["unknown"]
-    assert unknown[-1] == "Times of the synthetic series: the file tells none."
+    assert unknown[-1] == "Times of the synthetic series: the file gives none."
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,7 @@ def test_arrays_without_times_stand_beside_a_table(judged: Path, tmp_path: Path)
 def test_files_that_do_not_fit_are_one_line(judged: Path, tmp_path: Path, other: dict, words: str) -> None:
     made = table(tmp_path / "other.csv", 4, 1, **other)
     with pytest.raises(UserError, match=words):
-        evaluate_files.run(
-            ["--real", str(judged / "real.csv"), "--synthetic", str(made), "--out", str(tmp_path)]
-        )
+        evaluate_files.run(open_files(str(judged / "real.csv"), str(made), out=str(tmp_path)))
     assert not (tmp_path / "report.json").exists()
 
 

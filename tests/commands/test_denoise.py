@@ -156,7 +156,7 @@ def test_a_denoiser_has_two_stages(run: Path, capsys: pytest.CaptureFixture[str]
     assert "nr_gan filters series and has no stage generate" in capsys.readouterr().err
     assert errors.answer(lambda: cli.command(["evaluate", str(run), "--task=classification"])) == 2
     assert "use distgan denoise RUN SERIES OUT" in capsys.readouterr().err
-    with pytest.raises(UserError, match="filters series and makes none"):
+    with pytest.raises(UserError, match="filters series and does not generate any"):
         distgan.load(run)
 
 
@@ -191,7 +191,7 @@ def test_series_come_to_the_steps_that_the_run_learned_from(
         times = pd.date_range("2020-01-01", periods=64, freq=step)
         pd.DataFrame({"timestamp": times, "a": np.arange(64.0)}).to_csv(tmp_path / f"{step}.csv", index=False)
         assert denoise(tmp_path / "run", tmp_path / f"{step}.csv", tmp_path / f"{step}-out.csv") == code
-    assert "has steps of 7200 s, and the run learned from steps of 14400 s" in capsys.readouterr().err
+    assert "has steps of 7200 s, but the run was trained on steps of 14400 s" in capsys.readouterr().err
     assert [len(pd.read_csv(tmp_path / f"{step}-out.csv")) for step in ("h", "4h")] == [16, 64]
 
 
@@ -239,7 +239,7 @@ def test_denoise_writes_over_nothing(
     (tmp_path / "table.csv").write_text("kept")
     assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / name) == 2
     told = capsys.readouterr().err
-    assert f"{name} stands already, and nothing is written over" in told and told.count("\n") == 1
+    assert f"{name} exists already and is not overwritten" in told and told.count("\n") == 1
     assert (Store.open(tmp_path / "synthetic.zarr").rows(np.arange(3)) == values).all()
     assert (tmp_path / "table.csv").read_text() == "kept"
 
@@ -254,6 +254,6 @@ def test_what_cannot_be_denoised_is_one_line(
     np.savez(tmp_path / "plain.npz", x=np.random.default_rng(0).random((20, 64)))
     folder = ["--run-dir", str(tmp_path / "plain")]
     assert main([*folder, f"data.source={tmp_path / 'plain.npz'}", "model=nr_gan"]) == 2
-    assert "a denoiser needs both kinds" in capsys.readouterr().err
-    with pytest.raises(UserError, match="needs a run, series and a place"):
+    assert "model nr_gan needs both kinds" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"distgan denoise needs SERIES, e\.g\. distgan denoise runs/"):
         cli.command(["denoise", str(run)])

@@ -75,7 +75,7 @@ def test_inspect_as_json(stuck_csv: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_inspect_looks_at_what_prepare_would_refuse(tmp_path: Path) -> None:
     table = population(4, 24 * 7)
     table.iloc[1::2, 1:] = np.nan
-    said = source_summary.run([str(write(tmp_path / "gaps.csv", table))])
+    said = source_summary.examine(source_summary.parse([str(write(tmp_path / "gaps.csv", table))]))[0]
     assert "refused    no usable series" in said and "4 more than 5 % missing" in said
     assert "error      step: 4 of 4 series measure only one in 2 steps" in said
 
@@ -215,12 +215,12 @@ def test_too_few_entities_are_refused_with_settings_that_work(
 ) -> None:
     path = write(tmp_path / "homes.csv", population(homes, 24 * 7))
     message = refusal(path, tmp_path, *overrides)
-    assert "fewer than the" in message and "bring" in message
+    assert "fewer than the" in message and "add" in message
     found = remedies(message)
     assert offered <= {setting.partition("=")[0] for each in found for setting in each}, message
     for each in found:
         assert refusal(path, tmp_path, *overrides, *each) == "", each
-    more = int(re.search(r"bring about (\d+) more", message)[1])  # type: ignore[index]
+    more = int(re.search(r"add about (\d+) more", message)[1])  # type: ignore[index]
     enough = write(tmp_path / "more.csv", population(homes + more, 24 * 7))
     assert refusal(enough, tmp_path, *overrides) == ""
 
@@ -268,20 +268,24 @@ def test_what_the_bank_does_is_what_preflight_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words", "remedy"),
     [
-        (["model.patch=500"], "fewer than model.patch 500", ["model.patch=168"]),
+        (["model.patch=500"], "model.patch is 500, but a series has only 168 steps", ["model.patch=168"]),
         (
             ["data.windows.length=500"],
-            "data.windows.length 500 is above the 168",
+            "data.windows.length is 500, but a series has only 168",
             ["data.windows.length=168"],
         ),
-        (["clusters.count=70"], "cannot make 70 clusters", ["clusters.count=30"]),
+        (["clusters.count=70"], "clusters.count is 70, but there are only", ["clusters.count=30"]),
         (
             ["clusters.count=auto", "clusters.range=[2,90]"],
             "clusters.range ends at 90",
             ["clusters.range=[2,30]"],
         ),
         (["bank.by_label=true"], "has none", ["bank.by_label=false"]),
-        (["objective.augment.week_shift=true"], "needs two weeks", ["objective.augment.week_shift=false"]),
+        (
+            ["objective.augment.week_shift=true"],
+            "needs series of two weeks or more",
+            ["objective.augment.week_shift=false"],
+        ),
         (["privacy.epsilon=0.01"], "privacy.epsilon 0.01 adds noise", ["privacy.epsilon=4"]),
     ],
 )

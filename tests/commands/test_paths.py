@@ -59,13 +59,13 @@ def test_an_export_replaces_only_what_it_may(
     (tmp_path / "dangling.csv").symlink_to(tmp_path / "gone")
     for place, force, words in (
         ("old.csv", False, "add --force"),
-        ("old.parquet", False, "old.labels.csv stands already"),
+        ("old.parquet", False, "old.labels.csv exists already"),
         ("dangling.csv", False, "add --force"),
         ("new.txt", False, "must be one of .csv, .parquet, .zarr"),
         ("new", True, "must be one of"),
-        ("folder.zarr", True, "a folder and no store"),
-        ("file.zarr", True, "a file and no store"),
-        ("run/series.zarr", True, "a part of the run"),
+        ("folder.zarr", True, "is a folder that distgan did not write"),
+        ("file.zarr", True, "is a file, and a .zarr store is a folder"),
+        ("run/series.zarr", True, "is part of the run"),
     ):
         options = ["--out", str(tmp_path / place), *(["--force"] if force else [])]
         refused(capsys, "generate", str(stored.folder), *options, words=words)

@@ -54,13 +54,13 @@ def test_wgan_without_a_penalty_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("seed: 1\nseed: 2\n", "stands already in line 1"),
+        ("seed: 1\nseed: 2\n", "is given already in line 1"),
         ("a: &x 1\nb: *x\n", "anchors"),
-        ("data: {[a]: 1}\n", "line 1: a key is one word"),
+        ("data: {[a]: 1}\n", "line 1: a key must be one word"),
         (f"seed: {10**20}\n", "seed is 1"),
         ("- 1\n", "reads as a list"),
         ("seed: [1\n", "line"),
-        ("base: nowhere.yaml\n", "no config at"),
+        ("base: nowhere.yaml\n", "there is no config"),
         ("base: mine.yaml\n", "circle"),
         ("seed: yes\n", "seed is 'yes'"),
     ],

@@ -21,9 +21,9 @@ def _sparse(path: Path) -> None:
 
 
 CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "deep list": (lambda p: p.write_text("a: " + "[" * 5000), "nests deeper"),
-    "deep mapping": (lambda p: p.write_text("".join(" " * i + "a:\n" for i in range(300))), "nests deeper"),
-    "deep flow mapping": (lambda p: p.write_text("{a: " * 5000), "nests deeper"),
+    "deep list": (lambda p: p.write_text("a: " + "[" * 5000), "nested deeper"),
+    "deep mapping": (lambda p: p.write_text("".join(" " * i + "a:\n" for i in range(300))), "nested deeper"),
+    "deep flow mapping": (lambda p: p.write_text("{a: " * 5000), "nested deeper"),
     "bomb": (lambda p: p.write_text("a: &a [1]\nb: &b [*a, *a]\nc: [*b, *b]\n"), "anchors"),
     "50 MB": (_sparse, "more than"),
     "digits": (lambda p: p.write_text("seed: " + "9" * 5000), "5000 digits"),
@@ -46,10 +46,13 @@ CONFIGS: dict[str, tuple[Callable[[Path], object], str]] = {
     "wrong tag": (lambda p: p.write_text("seed: !!timestamp abc\n"), "tag"),
     "python tag": (lambda p: p.write_text("seed: !!python/object/apply:os.getcwd []\n"), "python/object"),
     "binary tag": (lambda p: p.write_text("seed: !!binary é\n", encoding="utf-8"), "config"),
-    "base of a list": (lambda p: p.write_text("base: [a]\n"), "no config at"),
+    "base of a list": (lambda p: p.write_text("base: [a]\n"), "there is no config"),
     "base with NUL": (lambda p: p.write_text('base: "a\\0b"\n'), "NUL"),
     "model of a list": (lambda p: p.write_text("model: {name: [1]}\n"), "model"),
-    "half a character": (lambda p: p.write_text('run_dir: "\\ud800"\n'), "file names"),
+    "half a character": (
+        lambda p: p.write_text('run_dir: "\\ud800"\n'),
+        "characters that this file system does not allow",
+    ),
     "empty run_dir": (lambda p: p.write_text("run_dir: ''\n"), "run_dir is empty"),
     "blank run_dir": (lambda p: p.write_text("run_dir: '  '\n"), "run_dir is empty"),
     "long run_dir": (lambda p: p.write_text(f"run_dir: {'r' * 300}\n"), "too long"),
@@ -77,13 +80,13 @@ def test_a_config_of_any_kind_is_one_line(
     ("override", "words"),
     [
         ("seed=" + "9" * 5000, "5000 digits"),
-        ("data.units=" + "[" * 5000, "nests deeper"),
+        ("data.units=" + "[" * 5000, "nested deeper"),
         (".".join("a" * 5000) + "=1", "so deep"),
         ("a" * 20000 + "=1", "unknown key"),
         ("data.units=[" + "1, " * 5000 + "1]", "data.units"),
         (f"train.steps={10**30}", "64 bits"),
         ("run_dir=", "run_dir"),
-        ("=1", "is not key.sub=value"),
+        ("=1", "is not of the form key.sub=value"),
     ],
 )
 def test_an_override_of_any_size_is_one_line(
@@ -95,6 +98,6 @@ def test_an_override_of_any_size_is_one_line(
 def test_a_chain_of_bases_ends(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"{number}.yaml").write_text(f"base: {number + 1}.yaml\n")
-    with pytest.raises(UserError, match="goes on for more"):
+    with pytest.raises(UserError, match="base spans more"):
         load(tmp_path / "0.yaml")
     assert DEEPEST > 10

@@ -182,7 +182,7 @@ def test_a_pattern_names_the_files(tmp_path: Path) -> None:
     ):
         load(tmp_path)
     expect(load(tmp_path / "block_*.csv"), table)
-    with pytest.raises(UserError, match="no file has a name of this pattern"):
+    with pytest.raises(UserError, match="no file matches this pattern"):
         load(tmp_path / "none_*.csv")
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from distgan import cli, config, errors
+from distgan.arguments import open_files
 from distgan.commands import evaluate_files
 from distgan.csvtext import unescape_cell
 from distgan.data import export, ingest
@@ -164,16 +165,14 @@ def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert errors.answer(lambda: cli.command(["evaluate", *arguments])) == 2
     said = capsys.readouterr().err
     assert "--align sum" in said and said.count("\n") == 1
-    options = evaluate_files.parse_evaluate_files([*arguments, "--align", "sum"])
+    options = open_files(str(real), str(made), align="sum")
     both = [ingest.read(config.Data(source=str(path))) for path in (real, made)]
     one, two = evaluate_files.aligned(options, options.settings.data, both[0], both[1])
     evaluate_files.refuse_unlike("a", one.meta, "b", two.meta)
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).sum(2), rtol=1e-5)
-    options = evaluate_files.parse_evaluate_files([*arguments, "--align", "mean"])
+    options = open_files(str(real), str(made), align="mean")
     two, one = evaluate_files.aligned(options, options.settings.data, both[1], both[0])
-    other = evaluate_files.parse_evaluate_files(
-        ["--real", str(made), "--synthetic", str(real), "--align", "mean"]
-    )
+    other = open_files(str(made), str(real), align="mean")
     two, one = evaluate_files.aligned(other, other.settings.data, both[1], both[0])
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).mean(2), rtol=1e-5)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distgan import config
+from distgan import config, progress
 from distgan.data import ingest, tables
 from distgan.data.formats import csv_pieces
 from distgan.data.store.metadata import Axis, Meta
@@ -196,10 +196,11 @@ def test_long_work_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 1000, 12))
+    monkeypatch.setattr(progress, "FIRST", 20.0)
     monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    with Progress("reading a.csv", 4, "parts") as progress:
+    with Progress("reading a.csv", 4, "parts") as work:
         for _ in range(4):
-            progress.advance()
+            work.advance()
     assert "reading a.csv: 2 of 4 parts" in capsys.readouterr().err
 
 
@@ -305,7 +306,7 @@ def test_stores_of_other_forms_are_made_by_config(
     assert store.num_series == 60 and store.meta.provenance["sha256"]
     if "float16" in more[0]:
         assert 0 < store.meta.provenance["stored_as"]["largest_error"] < 0.01
-        assert "kept as float16, off by 0.00" in capsys.readouterr().out
+        assert "stored as float16, with an error of 0.00" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"needs data\.buffer_mib"):
         config.load(None, ["data.store.compressor=zstd"])
 

@@ -216,7 +216,7 @@ def test_missing_and_constant_series_leave_every_score_defined():
 def test_inputs_that_do_not_fit_are_one_line_errors():
     with pytest.raises(UserError, match="no holdout series"):
         judge_sets(homes(5), homes(0), homes(5))
-    with pytest.raises(UserError, match="960 steps x 1 channels, train series 1008 x 1"):
+    with pytest.raises(UserError, match="960 steps x 1 channels, but train series 1008 x 1"):
         judge_sets(homes(5), homes(5), homes(5, days=40))
 
 

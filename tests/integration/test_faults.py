@@ -16,8 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distgan import config
-from distgan.cli import export
+from distgan import cli, config
 from distgan.engine import checkpoint
 from distgan.errors import DiskFull, UserError
 from distgan.files import whole_folder
@@ -131,7 +130,7 @@ def test_a_lost_process_stops_the_other(tmp_path: Path, number: int, timeout: in
         _, words = first.communicate(timeout=PATIENCE)
     ours = [line for line in words.splitlines() if line.startswith("distgan:")]
     assert first.returncode == 8, words[-2000:]
-    assert len(ours) == 1 and "process 0 of 2 lost process 1, dead or" in ours[0]
+    assert len(ours) == 1 and "process 0 of 2 lost process 1, which died or" in ours[0]
     assert "Traceback" not in words
 
 
@@ -210,7 +209,7 @@ def test_export_is_plain_weights_without_the_optimiser(
     newest = Run(tmp_path).checkpoints("gan") / "step-5"
     damaged = newest / "generator.optimiser.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
-    export([str(tmp_path), str(tmp_path / "out")])
+    cli.command(["export", str(tmp_path), str(tmp_path / "out")])
     assert "critic, generator of step 5" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "generator.safetensors",
@@ -223,8 +222,8 @@ def test_export_is_plain_weights_without_the_optimiser(
     assert set(average) == set(exported) and all(
         torch.equal(average[name], exported[name]) for name in average
     )
-    with pytest.raises(UserError, match="no checkpoint in"):
-        export([str(newest)])
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        cli.command(["export", str(newest)])
 
 
 def test_export_writes_over_nothing(tmp_path: Path) -> None:
@@ -234,8 +233,8 @@ def test_export_writes_over_nothing(tmp_path: Path) -> None:
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
         before = sorted(place.rglob("*"))
-        with pytest.raises(UserError, match="stands already, and nothing is written over"):
-            export([str(tmp_path / "run"), str(place)])
+        with pytest.raises(UserError, match="exists already and is not overwritten"):
+            cli.command(["export", str(tmp_path / "run"), str(place)])
         assert sorted(place.rglob("*")) == before
 
 

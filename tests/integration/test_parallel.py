@@ -317,22 +317,22 @@ def test_a_frozen_network_gathers_no_gradients(two: Path, alone: Parallel) -> No
 def test_accelerate_launch_that_starts_one_process_is_refused(tmp_path: Path) -> None:
     done = launch(tmp_path, "accelerate.commands.launch", "--cpu", "--num_processes", "2", program=__file__)
     assert done.returncode != 0
-    assert "accelerate launch was asked for several processes and started one" in done.stderr
+    assert "accelerate launch was called with several processes, but started one" in done.stderr
 
 
 def test_a_launch_of_lonely_processes_is_refused(alone: Parallel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="started 2 processes but this one sees 1"):
+    with pytest.raises(UserError, match="started 2 processes, but this one sees 1"):
         Parallel(config.Engine())
 
 
 def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    with pytest.raises(UserError, match=r"mixed_precision bf16 .* engine.precision fp32"):
+    with pytest.raises(UserError, match=r"mixed_precision bf16, .* engine.precision fp32"):
         Parallel(config.Engine())
     assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(UserError, match="asks for DeepSpeed"):
+    with pytest.raises(UserError, match="accelerate launch sets DeepSpeed"):
         assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from distgan import errors
+from distgan import cli, errors
 from tests.helpers.settings import ROOT
 
 HEAVY = {"torch", "pandas", "sklearn", "matplotlib", "ray", "zarr", "scipy", "pyarrow", "faiss", "accelerate"}
@@ -34,11 +34,16 @@ sys.exit(errors.answer(work))
     assert done.stdout.decode("utf-8") == "°C\n"
 
 
-GOOD = ["--help", "--version", "train", "train --help", "prepare", "reference"]
+GOOD = ["", "--help", "--version", "train", "train --help", "prepare", "reference", "completion bash"]
+GOOD += [f"{name} -h" for name in cli.distgan.commands]
 
 
 MISTAKES = [
     "nonsense",
+    "trian",
+    "train --confg x",
+    "release",
+    "plan --length x",
     "train train.stepz=1",
     "train data.source=nowhere.csv",
     "train --stages gan",

@@ -246,12 +246,12 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     pytest.importorskip("ray")
     from distgan.sweep import ray_backend
 
-    with pytest.raises(UserError, match=r"a trial wants 64 x 4 CPUs and 0 GPUs, and Ray has 2 and 0"):
+    with pytest.raises(UserError, match=r"a trial needs 64 x 4 CPUs and 0 GPUs, but Ray has 2 and 0"):
         ray_backend.refuse_too_large(
             config.Sweep(resources=config.Resources(workers=64, cpus=4)), {"CPU": 2.0}
         )
     pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
-    with pytest.raises(UserError, match=r"keeps all 4 trials at work, and 2 fit"):
+    with pytest.raises(UserError, match=r"runs all 4 trials at once, but only 2 fit"):
         ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
     assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
     assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

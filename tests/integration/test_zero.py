@@ -192,7 +192,7 @@ except UserError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
-    assert "needs DeepSpeed; pip install -e '.[deepspeed]'" in done.stdout, done.stderr[-2000:]
+    assert "needs DeepSpeed; pip install 'distgan[deepspeed]'" in done.stdout, done.stderr[-2000:]
 
 
 def test_what_waits_on_disk_is_a_file_without_a_name(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_an_interrupted_encode_goes_on(
     assert main(arguments(many_homes, run.folder, "encode")) == 0
     parts = len(encode.plan_parts(LatentStore.open(run.latents).num_series, 8, run.folder))
     assert len(again) == parts - 2  # two were whole, one was damaged
-    assert f"2 of {parts} parts were there already" in run.done("encode")["summary"]
+    assert f"2 of {parts} parts were done before" in run.done("encode")["summary"]
     one, other = LatentStore.open(encoded.latents), LatentStore.open(run.latents)
     np.testing.assert_array_equal(one.mean(), other.mean())
     np.testing.assert_array_equal(one.logvar(), other.logvar())
@@ -201,7 +201,7 @@ def test_a_run_whose_ledger_was_deleted_draws_nothing_more(
         if name != left:
             shutil.rmtree(path)
     assert main(arguments(many_homes, run.folder, "bank", *PRIVATE)) == 5
-    assert "lines were cut off, or it was deleted" in capsys.readouterr().err
+    assert "it was cut off or deleted" in capsys.readouterr().err
 
 
 def test_members_and_non_members_become_points_by_the_same_arithmetic(
@@ -234,7 +234,7 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
     for _ in range(2):
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
-    assert "after noise the largest of 2 groups" in said[0] and said[0] == said[1]
+    assert "with noise, the largest of 2 groups" in said[0] and said[0] == said[1]
     assert [entry["name"] for entry in open_ledger(run).draws()] == ["directions", "groups"]
 
 
@@ -246,7 +246,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     cli.command(["inspect", str(run.bank)])
     told = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes
-    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, floor 21" in told
+    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in told
     assert "every promise of the manifest holds" in told and "smallest groups: AUC" in told
     picture = run.folder / "bank-map.private.png"
     assert picture.stat().st_size > 5000

@@ -72,11 +72,11 @@ def test_a_promise_of_privacy_to_a_part_of_a_person_is_refused_at_once(
     command = ["--run-dir", str(tmp_path / "run"), source, *TINY, "clusters.count=2"]
     assert main([*command, "privacy.epsilon=4"]) == 2
     told = capsys.readouterr()
-    assert "90 entities are of 30 owners here" in told.err and told.err.count("\n") == 1
+    assert "90 entities belong to 30 owners here" in told.err and told.err.count("\n") == 1
     assert not (tmp_path / "run" / "series.zarr").exists()
     assert main([*command, "--stages", "prepare"]) == 0
     assert main([*command, "privacy.epsilon=4", "--stages", "prepare,encoder,encode,cluster"]) == 2
-    assert "42 entities are of 14 owners here" in capsys.readouterr().err
+    assert "42 entities belong to 14 owners here" in capsys.readouterr().err
 
 
 def test_a_block_of_series_without_a_chosen_one_is_not_read(
@@ -132,7 +132,7 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     assert [bank.label_names[place] for place in told.argmax(1)] == list(bank.labels)
     among = np.asarray(bank.labels) == "a"
     assert bank.allocate(10, among)[~among].sum() == 0 and bank.allocate(10, among).sum() == 10
-    with pytest.raises(UserError, match="all series labelled 'c' together make no group"):
+    with pytest.raises(UserError, match="all series labelled 'c' together are not enough for a group"):
         merge_small_groups(
             GroupedSeries(points, loads, np.append(groups[:-1], 99), labels=np.append(labels[:-1], "c")),
             settings,
@@ -280,9 +280,11 @@ def test_samples_of_a_label_or_a_group(run: Run) -> None:
     assert trained.sample(8, condition="run").mean((1, 2)).max() < 10
     assert trained.sample(8, condition="walk").mean((1, 2)).min() > 10
     assert trained.sample(np.int64(3), condition=0).shape == (3, 48, 1)
-    with pytest.raises(UserError, match=r"'jump' is no condition; use a group .* or a label \(run, walk\)"):
+    with pytest.raises(
+        UserError, match=r"there is no condition 'jump'; use a group .* or a label \(run, walk\)"
+    ):
         trained.sample(3, condition="jump")
-    with pytest.raises(UserError, match="series of 0 steps cannot be"):
+    with pytest.raises(UserError, match="length is 0; it must be 1 or more"):
         trained.sample(3, length=0)
 
 
@@ -344,5 +346,5 @@ def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -
     assert found["test_owners"] == len(never_trained)
     assert found["rows"]["real"]["value"] > 0.9
     assert not any(owner in (run.folder / "classification.json").read_text() for owner in never_trained)
-    with pytest.raises(UserError, match="--task 'sorting' is no task"):
+    with pytest.raises(UserError, match="--task 'sorting' does not exist"):
         cli.command(["evaluate", str(run.folder), "--task", "sorting"])

@@ -156,6 +156,6 @@ def test_a_lower_bound_above_training_values_is_refused(
     assert main([*command, "data.bounds.upper=3"]) == 2
     assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
     assert main([*command, "data.bounds.integer=true"]) == 2
-    assert "% of the training values are no whole numbers, e.g. " in capsys.readouterr().err
+    assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
     assert folder.done("prepare")

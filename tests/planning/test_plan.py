@@ -1,5 +1,6 @@
 """The plan: counts against a second derivation and against the real step; its arithmetic; its words."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -27,6 +28,7 @@ from distgan.planning.trace import (
     make_batch,
     trace_step,
 )
+from distgan.planning.tree import tree_of
 from tests.helpers.settings import ROOT
 
 LENGTH, SERIES = 96, 8
@@ -282,7 +284,7 @@ def test_settings_that_contradict_are_no_option() -> None:
 
 def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--devices", "8xH100-80GB", "--length", "96", "--series", "5000", "--price", "2.5", *SMALL]
-    cli.plan([*arguments, "train.batch_size=64"])
+    cli.command(["plan", *arguments, "train.batch_size=64"])
     text = capsys.readouterr().out
     for word in (
         "parameters",
@@ -299,6 +301,18 @@ def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> Non
     assert "Recommended: " in text and "More devices stop paying where" in text
 
 
+def test_the_plan_as_a_tree() -> None:
+    settings = small("train.batch_size=8")
+    device = devices.DEVICES["H100-80GB"]
+    found = tree_of(report.make_plan(settings, report.Series(96, 1, 5000), 8, device), price=2.5)
+    asked = found["as_configured"]
+    assert found["devices"] == 8 and asked["fits"] and asked["memory_gib"] > 0
+    assert asked["series_per_second"] == pytest.approx(8 / asked["seconds_per_step"])
+    assert sum(asked["seconds_by_part"].values()) == pytest.approx(asked["seconds_per_step"])
+    assert asked["cost"] == pytest.approx(asked["hours"] * 8 * 2.5)
+    assert json.loads(json.dumps(found)) == found
+
+
 def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     number, device = devices.parse_device("auto", lambda: Parallel(config.Engine(threads=1)))
     assert device.measured and number >= 1
@@ -309,17 +323,17 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["--devices", "8xH1000"], "is not known; auto, or a number x one of V100-16GB"),
-        (["--devices", "0xH100-80GB"], "is not known"),
+        (["--devices", "8xH1000"], "is unknown; use auto, or NxNAME with one of V100-16GB"),
+        (["--devices", "0xH100-80GB"], "is unknown"),
         (["--devices", "3xH100-80GB"], "train.batch_size 8 is not a multiple of 3 devices; use 6 or 9"),
         (["--devices", "16xH100-80GB"], "train.batch_size 8 is not a multiple of 16 devices; use 16"),
-        (["--devices", "1xH100-80GB", "model=gaussian"], "is fitted at once"),
+        (["--devices", "1xH100-80GB", "model=gaussian"], "is fitted in one step"),
     ],
 )
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     chosen = SMALL if "model=gaussian" not in keys else []
     with pytest.raises(UserError, match=message) as wrong:
-        cli.plan(["--length", "96", *keys, *chosen])
+        cli.command(["plan", "--length", "96", *keys, *chosen])
     assert "\n" not in str(wrong.value)
 
 
@@ -338,5 +352,5 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
 )
 def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as wrong:
-        cli.plan(["--devices", "8xH100-80GB", *keys, *SMALL])
+        cli.command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
     assert "\n" not in str(wrong.value)

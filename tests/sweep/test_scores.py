@@ -108,7 +108,7 @@ def test_the_best_is_whole_and_counts_and_the_front_is_unbeaten() -> None:
     ]
     assert results.best(found, ["fidelity"], 9).number == 2
     assert results.best(found[2:4], ["fidelity"], 9).number == 3
-    with pytest.raises(UserError, match=r"no trial .* counts \(copies\)"):
+    with pytest.raises(UserError, match=r"no trial .* valid score \(copies\)"):
         results.best(found[3:4], ["fidelity"], 9)
     assert [one.number for one in results.pareto_front(found, ["fidelity", "tracing"])] == [3]
     assert [one.number for one in results.pareto_front([*found[:2], found[4]], ["fidelity", "tracing"])] == [

@@ -60,14 +60,14 @@ def test_a_search_that_would_draw_many_private_banks_is_refused(tmp_path: Path) 
         made = plain.model_copy(update={"privacy": config.Privacy(epsilon=2.0)})
         runner.refuse_many_draws(plain, trial.shared_stages(plain))
         if refused:
-            with pytest.raises(UserError, match=f"searches {refused}, from which the bank follows"):
+            with pytest.raises(UserError, match=f"searches {refused}, on which the bank depends"):
                 runner.refuse_many_draws(made, trial.shared_stages(made))
         else:
             runner.refuse_many_draws(made, trial.shared_stages(made))
 
 
 def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match=r"'fidelty' is not known; one of fidelity, tracing, metrics\.NAME"):
+    with pytest.raises(UserError, match=r"'fidelty' is unknown; use one of fidelity, tracing, metrics\.NAME"):
         scores.check_objectives(["fidelty"], 0)
     scores.check_objectives(["fidelity", "spectrum", "metrics.generator/loss"], 0)
 

@@ -121,7 +121,7 @@ def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config
         found = begin(shared, name, 1e-3)
         (look,) = trial.continue_trial(found, [3, 6], [name])
         assert look.hopeless and look.lost
-        with pytest.raises(UserError, match=f"objectives {name} .*; begin again in a fresh run_dir=PATH"):
+        with pytest.raises(UserError, match=f"objectives {name} .*; start again in a new run_dir=PATH"):
             results.refuse_hopeless(Run(home), 6)
         shutil.rmtree(found.run.folder)
     results.refuse_hopeless(Run(home), 6)
@@ -133,5 +133,5 @@ def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config
     free = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"retries": 5})})
     runner.claim_folder(free, Run(home))
     other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"trials": 5})})
-    with pytest.raises(UserError, match=r"of another sweep \(sweep\.trials was 12, now 5"):
+    with pytest.raises(UserError, match=r"to another sweep \(sweep\.trials was 12, now 5"):
         runner.claim_folder(other, Run(home))

@@ -69,9 +69,9 @@ class Budget:
         noise = self.count_noise(channels)
         if noise > LARGEST_COUNT_NOISE * fewest:
             raise UserError(
-                f"privacy.epsilon {self.epsilon:g} adds noise of about {noise:.0f} entities to groups of "
-                f"{fewest} or more, so that nothing meaningful is left; raise privacy.epsilon or "
-                f"bank.min_members (to {math.ceil(noise / LARGEST_COUNT_NOISE)})"
+                f"privacy.epsilon {self.epsilon:g} adds noise of about {noise:.0f} entities to groups "
+                f"of {fewest} or more, so the result would be noise only; raise privacy.epsilon, or "
+                f"raise bank.min_members to {math.ceil(noise / LARGEST_COUNT_NOISE)}"
             )
 
     def check_delta(self, entities: float) -> None:
@@ -85,8 +85,9 @@ class Budget:
         """
         if self.settings.delta * max(entities, 1) > 0.1:
             raise UserError(
-                f"privacy.delta {self.settings.delta:g} is above a tenth of 1 / {entities:.0f} entities: it "
-                f"would allow to give somebody away; use {0.1 / entities:.0e} or less, in another run_dir"
+                f"privacy.delta {self.settings.delta:g} is above a tenth of 1 / {entities:.0f} "
+                "entities, which would allow the release of one entity's data; use "
+                f"{0.1 / entities:.0e} or less, in another run_dir"
             )
 
     def release(self, sums: np.ndarray, multiplier: float, sensitivity: float) -> np.ndarray:
@@ -100,8 +101,9 @@ class Budget:
         gap = (1 + math.exp(self.epsilon)) * mechanism.rounding_gap(sums.size, scale)
         if gap > mechanism.RESERVE * self.settings.delta / 2:  # one of two releases
             raise UserError(
-                f"{sums.size} numbers of one private release are too many for privacy.delta "
-                f"{self.settings.delta:g}; lower clusters.count or encoder.latent_dim, or raise privacy.delta"
+                f"one private release has {sums.size} numbers, too many for privacy.delta "
+                f"{self.settings.delta:g}; lower clusters.count or encoder.latent_dim, or raise "
+                "privacy.delta"
             )
         return self.noise.add(sums, scale) / UNIT
 

@@ -69,7 +69,7 @@ def entity_means(latents: np.ndarray, entities: np.ndarray, radius: float) -> np
     """
     if not np.isfinite(latents).all():
         raise UserError(
-            "latents hold NaN or infinity; run the encoder again with a lower encoder.learning_rate"
+            "latents contain NaN or infinity; run the stage encoder again with a lower encoder.learning_rate"
         )
     return _means(clip_rows(latents, radius), entities)
 
@@ -110,7 +110,7 @@ def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: conf
     low, high = ranges(settings)
     values = (asinh_ratio_and_log_rms(attributes) - low) / (high - low) * 2 - 1
     if np.isnan(values).any():
-        raise UserError("locations or scales of the series hold NaN; run the prepare stage again")
+        raise UserError("locations or scales of the series contain NaN; run the stage prepare again")
     values = np.clip(values, -1, 1).reshape(len(values), -1)
     return _means(np.concatenate([values, values**2], axis=1), entities)
 

@@ -83,7 +83,10 @@ class Ledger:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 follows = False
             if not follows:
-                raise Mismatch(f"{self.path} line {number + 1} was changed; what was spent cannot be known")
+                raise Mismatch(
+                    f"line {number + 1} of {self.path} was changed, so the spent budget is unknown; "
+                    f"{ELSEWHERE}"
+                )
             found.append(entry)
             before = _digest(line)
         return found
@@ -105,15 +108,13 @@ class Ledger:
         lines = self._lines()
         if len(lines) < head.lines:
             raise Mismatch(
-                f"{place} was made when {self.path} had {head.lines} lines, and it has {len(lines)}: lines "
-                f"were "
-                f"cut off, or it was deleted, so what was spent cannot be known; {ELSEWHERE}"
+                f"{place} was made when {self.path} had {head.lines} lines, but it has {len(lines)} "
+                f"now: it was cut off or deleted, so the spent budget is unknown; {ELSEWHERE}"
             )
         if head.lines and _digest(lines[head.lines - 1]) != head.digest:
             raise Mismatch(
-                f"{place} was made when line {head.lines} of {self.path} was another: it was replaced, so "
-                f"what "
-                f"was spent cannot be known; {ELSEWHERE}"
+                f"{place} was made with another line {head.lines} of {self.path}: the ledger was "
+                f"replaced, so the spent budget is unknown; {ELSEWHERE}"
             )
 
     def verify(self) -> None:
@@ -132,7 +133,7 @@ class Ledger:
             self.verify_head(head, place)
         for result in sorted(self.results.glob("*.safetensors")):
             if result.stem not in known:
-                raise Mismatch(f"{result} lies there, and {self.path} has no line of it; {ELSEWHERE}")
+                raise Mismatch(f"{result} exists, but {self.path} has no line for it; {ELSEWHERE}")
 
     def audit(self, multiplier: float, head: Head, place: Path) -> None:
         """Check that what was drawn adds up to what the bank in `place` claims.
@@ -145,13 +146,15 @@ class Ledger:
         """
         self.verify()
         if not head.lines:
-            raise Mismatch(f"the manifest of {place} names no line of {self.path}; make the bank again")
+            raise Mismatch(
+                f"the manifest of {place} refers to no line of {self.path}; run the stage bank again"
+            )
         self.verify_head(head, place)
         drawn = mechanism.together([entry["multiplier"] for entry in self.draws()])
         if abs(drawn - multiplier) > 1e-6 * multiplier:
             raise Mismatch(
-                f"{self.path} adds up to noise of {drawn:.4g} sensitivities, and the bank promises "
-                f"{multiplier:.4g}"
+                f"{self.path} adds up to noise of {drawn:.4g} sensitivities, but the bank states "
+                f"{multiplier:.4g}; {ELSEWHERE}"
             )
         for entry in self.draws():
             self._kept(entry)
@@ -186,7 +189,7 @@ class Ledger:
         """
         before = [entry for entry in self.draws() if entry["name"] == name]
         if not before:
-            raise Mismatch(f"{self.path} has no line of {name}; {ELSEWHERE}")
+            raise Mismatch(f"{self.path} has no line for {name}; {ELSEWHERE}")
         return tensors_from_bytes(self._kept(before[-1]))
 
     def _again(self, entry: dict[str, Any], query: Query) -> Tensors:
@@ -223,8 +226,8 @@ class Ledger:
             )
         if before and before[0]["inode"] != self.path.stat().st_ino:
             raise Mismatch(
-                f"{self.path} is a copy, and the folder that it was copied from may draw {query.name}, too; "
-                "run that stage there, or choose another run_dir and count both"
+                f"{self.path} is a copy, and the original folder may draw {query.name} too; run that "
+                "stage there, or choose another run_dir and count both"
             )
         return {
             **asdict(query),
@@ -289,7 +292,7 @@ def read_head(place: Path, *keys: str) -> Head | None:
                 return None
         return Head(int(content["lines"]), str(content["digest"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise Mismatch(f"{place} does not say where the ledger of privacy ended; {ELSEWHERE}") from None
+        raise Mismatch(f"{place} does not record where the privacy ledger ended; {ELSEWHERE}") from None
 
 
 def _write_line(file: IO[str], line: str) -> None:

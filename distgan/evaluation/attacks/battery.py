@@ -14,6 +14,7 @@ from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
+from distgan.progress import Progress
 
 EVIDENCE = 3000  # 0 of so many bounds a rate at 0.12 %: what one in a thousand needs
 MOST_PROVED = 1.0  # ε that attacks may prove, where none is promised
@@ -231,9 +232,11 @@ def run(
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
     enough = min(scene.members.num_owners, scene.strangers.num_owners) >= EVIDENCE
     every = []
-    for attack in attacks:
-        every.append(told(attack, attack.function(scene), enough))
-        progress(line(every[-1]))
+    with Progress("attacks", len(attacks), "attacks") as done:
+        for attack in attacks:
+            every.append(told(attack, attack.function(scene), enough))
+            done.advance()
+            progress(line(every[-1]))
     found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
     outcomes = [each.outcome for each in found]
     outcome: Literal["pass", "over", "insufficient"]

@@ -65,8 +65,9 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classi
     """
     if len(np.unique(real.labels)) < 2 or not len(test.labels):
         raise UserError(
-            f"classification needs two labels and held-out series; there are "
-            f"{len(np.unique(real.labels))} and {len(test.labels)}"
+            "classification needs two labels or more and held-out series, but there are "
+            f"{len(np.unique(real.labels))} labels and {len(test.labels)} held-out series; see "
+            "data.labels and data.splits.holdout"
         )
     encoder = Encoder.fit(real.series)
     features, tested = encoder(real.series), encoder(test.series)

@@ -264,14 +264,14 @@ def _check(sets: Mapping[str, Array]) -> None:
     shapes = {name: np.shape(values) for name, values in sets.items()}
     for name, shape in shapes.items():
         if len(shape) != 3:
-            raise UserError(f"{name} series have shape {shape}; [series, steps, channels] is expected")
+            raise UserError(f"{name} series have shape {shape}; the shape must be [series, steps, channels]")
         if not shape[0]:
             raise UserError(
-                f"no {name} series to compare with; raise data.splits.{name} or read more entities"
+                f"there are no {name} series to compare with; raise data.splits.{name}, or add series"
             )
         if shape[1:] != shapes["train"][1:]:
             raise UserError(
-                f"{name} series are {shape[1]} steps x {shape[2]} channels, train series "
+                f"{name} series have {shape[1]} steps x {shape[2]} channels, but train series "
                 f"{shapes['train'][1]} x {shapes['train'][2]}; both must come from one run"
             )
 
@@ -352,7 +352,7 @@ def _describe_rows(
     """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
     traits: dict[str, Descriptors] = {}
     trained: dict[str, Trained] = {}
-    with Progress("evaluate: series of", len(makers), "rows") as progress:
+    with Progress("evaluate: series", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
                 traits[name] = measure.traits(values, owners.get(name))
@@ -366,7 +366,7 @@ def _rows(
 ) -> list[Row]:
     """Values and noise of every row, at `size` series."""
     halves, values = {}, {}
-    with Progress("evaluate: scores of", len(traits), "rows") as progress:
+    with Progress("evaluate: scores", len(traits), "rows") as progress:
         for name, rows in traits.items():
             halves[name] = _score_halves(measure, rows, size, seed), trained[name]
             told = {score: estimate.value for score, estimate in trained[name].items()}

@@ -20,6 +20,7 @@ from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.intervals import over_owners
 from distgan.evaluation.report.verdict import COPIER, NOISY_COPIER, ROWS
 from distgan.evaluation.results import Interval, Tone, Utility, UtilityCounts, UtilityErrors, UtilityRow
+from distgan.progress import Progress
 from distgan.rng import keyed_generator
 
 WEEK = 7
@@ -168,10 +169,12 @@ def evaluate(
     base = _by_owner(np.abs(true - naive).mean(1), series, owners)
     base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
     errors = {NAIVE: base / base}
-    for name, parts in sets.items():
-        if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
-            wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
-            errors[name] = _by_owner(wrong, series, owners) / base
+    with Progress("evaluate: forecasts", len(sets), "rows") as progress:
+        for name, parts in sets.items():
+            if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
+                wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
+                errors[name] = _by_owner(wrong, series, owners) / base
+            progress.advance()
     counts = UtilityCounts(owners=len(base), series=len(np.unique(series)), samples=len(seen))
     return _conclude(_summarise(errors, task, counts))
 

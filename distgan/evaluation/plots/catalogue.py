@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from distgan.evaluation.plots import interactive, population, rhythm, values
 from distgan.evaluation.plots.series import carpets, samples, sizes, weeks
 from distgan.evaluation.plots.style import Array, Picture, View
+from distgan.progress import Progress
 
 FEWEST = 15  # real series in a population picture, where single ones may not be shown (15/15 rule)
 
@@ -136,15 +137,17 @@ def select_pictures(real: Array, synthetic: Array, view: View, *, real_curves: b
             have in common.
     """
     made = []
-    for kind in KINDS:
-        fits = kind.suits(real, view)
-        if real_curves or (kind.single == "none" and len(real) >= FEWEST):
-            shown = real
-        elif kind.single == "shown":
-            shown = real[:0]
-        else:
-            continue
-        made += [kind.picture(shown, synthetic, view)] if fits else []
+    with Progress("evaluate: pictures", len(KINDS), "kinds") as progress:
+        for kind in KINDS:
+            progress.advance()
+            fits = kind.suits(real, view)
+            if real_curves or (kind.single == "none" and len(real) >= FEWEST):
+                shown = real
+            elif kind.single == "shown":
+                shown = real[:0]
+            else:
+                continue
+            made += [kind.picture(shown, synthetic, view)] if fits else []
     return made
 
 

@@ -48,7 +48,7 @@ def refuse_unlike(reports: Reports) -> None:
     (first, one), *others = reports.items()
     for name, other in others:
         if why := _unlike(one, other):
-            raise UserError(f"{first} and {name} cannot stand side by side: {why}")
+            raise UserError(f"{first} and {name} cannot be compared: {why}")
 
 
 def _unlike(one: Report, other: Report) -> str:

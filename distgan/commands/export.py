@@ -1,0 +1,19 @@
+"""`distgan export`: plain weights out of a run's newest checkpoint."""
+
+from pathlib import Path
+
+from distgan.command_line import Result
+from distgan.engine.export import export
+from distgan.files import read_json
+from distgan.run import Run
+
+
+def run(folder: Run, place: Path | None) -> Result:
+    """Write the weights to `place`, by default RUN/export.
+
+    Raises:
+        UserError: as `engine.export.export`.
+    """
+    text = export(folder, place)
+    out = place or folder.folder / "export"
+    return Result(text, {"out": str(out), **read_json(out / "export.json")})

@@ -1,0 +1,31 @@
+"""`distgan inspect`: a bank, a store of series, a run folder, or a source."""
+
+from distgan.arguments import Inspection
+from distgan.command_line import Result
+from distgan.commands import inspect_bank, inspect_run, inspect_store
+from distgan.errors import UserError
+from distgan.pipeline import source_summary
+from distgan.run import Run
+
+
+def run(request: Inspection) -> Result:
+    """Describe what the path of the request is.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or an option is of another kind of thing.
+    """
+    path, alone = request.path, len(request.positional) == 1 and request.config is None
+    of_store = request.verify or request.picture is not None
+    is_bank = inspect_bank.is_bank(path)  # which has a manifest, as a store has
+    if alone and inspect_store.is_store(path) and not is_bank:
+        return inspect_store.run(path, request.picture, request.verify)
+    if of_store:
+        raise UserError(
+            f"{path} is no store of series; --verify and --picture need one, e.g. distgan inspect "
+            "runs/demo/series.zarr --verify"
+        )
+    if alone and is_bank:
+        return inspect_bank.run(path)
+    if alone and Run(path).config.exists():
+        return inspect_run.run(Run(path))
+    return Result(*source_summary.examine(source_summary.parse(request.positional, request.config)))

@@ -1,0 +1,40 @@
+"""`distgan inspect RUN`: which stages of a run are done, where things are, and what to do next."""
+
+from distgan import config
+from distgan.command_line import Result
+from distgan.errors import parsing
+from distgan.pipeline.closing import list_places, suggest_next
+from distgan.preflight import current
+from distgan.run import Run
+
+
+def run(folder: Run) -> Result:
+    """Describe a run folder.
+
+    Raises:
+        UserError: its config or a record is damaged.
+    """
+    settings = config.load(folder.config)
+    stages, lines = (
+        {},
+        [f"run        {folder.folder}: model {settings.model.name}, source {settings.data.source}"],
+    )
+    for name in settings.stages:
+        record = folder.done(name)
+        done = record is not None and current(name, settings, folder) is not None
+        with parsing(folder.record(name)):
+            summary = str(record["summary"]) if record is not None and "summary" in record else ""
+        stages[name] = {"done": done, "summary": summary}
+        lines.append(f"{name:<10} {summary if done else 'not done'}")
+    places = list_places(folder)
+    lines += [f"{name:<10} {path}" for name, path in places.items()]
+    following = suggest_next(settings, folder)
+    lines += ["next       " + following[0], *(f"           {line}" for line in following[1:])]
+    tree = {
+        "run": str(folder.folder),
+        "model": settings.model.name,
+        "stages": stages,
+        "places": {name: str(path) for name, path in places.items()},
+        "next": following,
+    }
+    return Result("\n".join(lines), tree)

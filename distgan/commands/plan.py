@@ -1,0 +1,29 @@
+"""`distgan plan`: memory, time and cost of a training, from counts and the rates of the devices."""
+
+from pathlib import Path
+
+from distgan.arguments import PlanRequest
+from distgan.command_line import Result
+from distgan.parallel.processes import Parallel
+from distgan.pipeline import prepare
+from distgan.planning import devices, report
+from distgan.planning.tree import tree_of
+from distgan.run import Run
+
+
+def run(request: PlanRequest) -> Result:
+    """Work out the plan.
+
+    Raises:
+        UserError: the devices are unknown, the batch does not divide among them, or `prepare` would refuse
+            the data.
+    """
+    settings = request.settings
+    number, device = devices.parse_device(request.devices, lambda: Parallel(settings.engine))
+    if request.length is not None:
+        series = report.Series(request.length, request.channels or 1, request.series or 0)
+    else:
+        found = prepare.find_shape(settings, Run(Path(settings.run_dir)))
+        series = report.Series(found.length, found.channels, found.train)
+    plan = report.make_plan(settings, series, number, devices.with_efficiency(device, request.efficiency))
+    return Result(report.format_plan(plan, request.price), tree_of(plan, request.price))

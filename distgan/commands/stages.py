@@ -1,0 +1,41 @@
+"""`distgan generate RUN` and `distgan evaluate RUN`: one stage of a trained run, done again if it is due."""
+
+from pathlib import Path
+
+from distgan.arguments import OfRun
+from distgan.command_line import Result
+from distgan.files import read_json
+from distgan.pipeline import evaluate as evaluating
+from distgan.pipeline import runner
+from distgan.pipeline.generate import export_to
+
+
+def generate(given: OfRun, place: Path | None) -> Result:
+    """Make the run's synthetic series, and export them to `place`, if one is given.
+
+    Raises:
+        UserError: as the stage, or the place cannot be written.
+    """
+    settings, folder = given.settings, given.folder
+    runner.run(settings, folder, ("generate",))
+    tree = {
+        "series": settings.generate.count,
+        "seed": settings.generate.seed,
+        "store": str(folder.synthetic),
+        "out": None if place is None else str(place),
+    }
+    if place is None:
+        return Result(f"series    {folder.synthetic}", tree)
+    return Result(export_to(settings, folder, place), tree)
+
+
+def evaluate(given: OfRun) -> Result:
+    """Score the run's synthetic series and write the report.
+
+    Raises:
+        UserError: as the stage.
+    """
+    folder = given.folder
+    runner.run(given.settings, folder, ("evaluate",))
+    text = f"report    {folder.report}\n\n{evaluating.format_report(folder)}"
+    return Result(text, read_json(folder.scores))

@@ -1,0 +1,55 @@
+"""The end of a run: what came of it, where things are, and the next two commands to type."""
+
+from pathlib import Path
+
+from distgan import config
+from distgan.files import read_json
+from distgan.preflight import current
+from distgan.run import Run
+
+ANSWERS = 4  # of the report that are shown
+
+
+def format_closing(settings: config.Config, folder: Run) -> str:
+    """Return about ten lines for the end of a run: the report's answers, places and the next commands."""
+    lines = [
+        f"{'run':<10}{folder.folder}",
+        *(f"{name:<10}{path}" for name, path in list_places(folder).items()),
+    ]
+    following = suggest_next(settings, folder)
+    lines += ["", f"{'next':<10}{following[0]}", *(f"{'':<10}{line}" for line in following[1:])]
+    return "\n".join(["", *list_answers(settings, folder), *lines])
+
+
+def list_answers(settings: config.Config, folder: Run) -> list[str]:
+    """Return a line for each question that the report answers, where the run has a current one."""
+    if "evaluate" not in settings.stages or current("evaluate", settings, folder) is None:
+        return []
+    answers = read_json(folder.scores).get("answers", [])
+    lines = [
+        f"{'verdict' if not number else '':<10}{a['question']} {a['short']}."
+        for number, a in enumerate(answers)
+    ]
+    return [*lines[:ANSWERS], ""]
+
+
+def list_places(folder: Run) -> dict[str, Path]:
+    """Return what a user looks for in a run, by name, where it is there."""
+    found = {
+        "series": folder.synthetic,
+        "weights": folder.gan / "generator.safetensors",
+        "report": folder.report,
+        "curves": folder.logs,
+    }
+    return {name: path for name, path in found.items() if path.exists()}
+
+
+def suggest_next(settings: config.Config, folder: Run) -> list[str]:
+    """Return the two commands that a user most likely types next."""
+    run = folder.folder
+    unfinished = next((name for name in settings.stages if current(name, settings, folder) is None), None)
+    if unfinished is not None:
+        return [folder.command(), f"distgan inspect {run}"]
+    if "generate" not in settings.stages:
+        return [f"distgan denoise {run} SERIES.csv filtered.csv", f"distgan export {run}"]
+    return [f"distgan release {run}", f"distgan generate {run} --out series.csv generate.count=1000"]
