@@ -43,15 +43,11 @@ def run(context: PipelineContext) -> dict[str, Any]:
     sampler = Sampler.load(context, bank)
     staged = stage_shards(context)
     shards = range(staged.layout.shards)
-    due = [
-        shard
-        for shard in shards[context.parallel.rank :: context.parallel.world_size]
-        if not staged.is_complete(shard)
-    ]
-    kept = len(shards) - int(context.parallel.total(np.array([len(due)]))[0])
+    due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
+    kept = len(shards) - int(parallel.total(np.array([len(due)]))[0])
     spans = [staged.layout.span(shard) for shard in due]
     total = sum(last - first for first, last in spans)
-    with Progress("generate", total, "series", context.parallel.is_main) as progress:
+    with Progress("generate", total, "series", parallel.is_main) as progress:
         for shard, (first, last) in zip(due, spans):
             staged.write(shard, sampler.generate(np.arange(first, last), chosen.batch_size))
             progress.advance(last - first)
