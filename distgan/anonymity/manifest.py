@@ -111,8 +111,8 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
         return None, [f"{MANIFEST}: {'.'.join(map(str, first['loc']))}: {first['msg']}"]
     except UserError as error:
         return None, [str(error)]
-    strangers = sorted(path.name for path in folder.iterdir() if path.name not in (MANIFEST, TENSORS))
-    violations = [f"{name} does not belong in a bank" for name in strangers]
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (MANIFEST, TENSORS))
+    violations = [f"{name} does not belong in a bank" for name in foreign]
     if manifest.sha256 != {TENSORS: hashlib.sha256((folder / TENSORS).read_bytes()).hexdigest()}:
         violations.append(f"{TENSORS} does not have the manifest's sha256")
     if manifest.study != manifest.settings.study:

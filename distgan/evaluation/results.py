@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from distgan.errors import UserError
 from distgan.preflight import REPORT_SCHEMA
 
-PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/1", "distgan.verdict/1"
+PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/2", "distgan.verdict/2"
 
 Tone = Literal["good", "warn", "bad", "note"]
 Standing = Literal["real", "between", "floor"]
@@ -241,7 +241,7 @@ class Evidence(JsonResult):
     """How many were compared, and how many of each side are needed."""
 
     members: int
-    strangers: int
+    non_members: int
     synthetic: int
     needed: int
 

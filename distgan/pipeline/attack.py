@@ -61,7 +61,7 @@ def run_attacks(
     }
     if not sides["holdout"].num_series:
         return None
-    members, strangers, reference = (side.store.rows(side.rows) for side in sides.values())
+    members, non_members, reference = (side.store.rows(side.rows) for side in sides.values())
     table = read_table(context.run.private_table)
     owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "holdout")]
     inside, beside = assign_groups(context, bank, sides["train"], sides["holdout"])
@@ -69,7 +69,7 @@ def run_attacks(
     promise = bank.promise
     scene = Scene(
         Side.of(members, owners[0], inside),
-        Side.of(strangers, owners[1], beside),
+        Side.of(non_members, owners[1], beside),
         reference,
         synthetic.rows(np.arange(synthetic.num_series)) if target.synthetic is None else target.synthetic,
         synthetic.meta.axis.steps_per_day,
@@ -138,7 +138,7 @@ def sample_owners(data: TrainingData, folder: Run, purpose: str, most: int, seed
 def assign_groups(
     context: PipelineContext, bank: Bank, train: TrainingData, holdout: TrainingData
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The group of each member's series, and the one each stranger's would be in."""
+    """The group of each member's series, and the one each non-member's would be in."""
     members = Members.load(context.run.need(context.run.cluster_files.members, "bank"))
     places = np.searchsorted(TrainingData.open(context.run).rows, train.rows)
     return members.groups[places], assign_non_members(context, holdout, members, bank)[1]
@@ -175,7 +175,7 @@ def score_white_box(
     bank: Bank,
     *sides: tuple[TrainingData, np.ndarray],
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scores of members' and strangers' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
+    """Scores of members' and non-members' series: the discriminator's verdict (LOGAN: Hayes et al. 2019), and
     how well the autoencoder gives them back.
     """
     vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()

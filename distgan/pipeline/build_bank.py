@@ -120,13 +120,13 @@ def private_facts(folder: Run) -> dict[str, Any]:
 def run_tracing(
     context: PipelineContext, data: TrainingData, bank: Bank, farthest: float = tracing.FARTHEST
 ) -> list[tracing.Attack]:
-    """The tracing attack on the bank, with the held-out and reference series as strangers."""
+    """The tracing attack on the bank, with the held-out and reference series as non-members."""
     members = Members.load(context.run.cluster_files.members)
     others = TrainingData.open(context.run, ("holdout", "reference"))
     if not others.num_series:
         return []
     points, beside = assign_non_members(context, others, members, bank)
-    strangers, where, _ = average_by_entity(points, others.attributes, others.entity_codes, beside)
+    non_members, where, _ = average_by_entity(points, others.attributes, others.entity_codes, beside)
     inside, groups, first = average_by_entity(
         members.points, data.attributes, members.entities, members.groups
     )
@@ -138,7 +138,7 @@ def run_tracing(
     )
     return tracing.attack(
         Sample(inside, groups, averaged),
-        Sample(strangers, where),
+        Sample(non_members, where),
         tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=context.settings.bank.max_tracing_auc,
         farthest=farthest,

@@ -34,7 +34,7 @@ from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
 
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """What was verified is printed, the attempt is remembered, and no id stands in the verdict."""
-    assert "43 members against 13 strangers" in refused(mine, 4)
+    assert "43 members against 13 non-members" in refused(mine, 4)
     told = capsys.readouterr()
     assert "Not enough evidence" in told.err
     assert told.err.count("distgan: ") == 1
@@ -66,7 +66,7 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
         attacks=[],
         others=[],
         claims=[],
-        evidence=Evidence(members=0, strangers=0, synthetic=0, needed=0),
+        evidence=Evidence(members=0, non_members=0, synthetic=0, needed=0),
         attacked=AttackedCounts(candidate=0, earlier=0, sample=0, left_out=0),
     )
     said = Verdict(

@@ -45,7 +45,7 @@ def judged() -> Verdict:
     """A verdict that passed, as the gate makes it."""
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2", "P4a", "P6")]
     every = [battery.told(attack, found_of(attack), enough=True) for attack in chosen]
-    evidence = Evidence(members=MEMBERS, strangers=OTHERS, synthetic=6543, needed=3000)
+    evidence = Evidence(members=MEMBERS, non_members=OTHERS, synthetic=6543, needed=3000)
     sentence = battery.sentence("pass", every, evidence)
     verified = {
         "the synthetic series": "series: 612, whole",
@@ -90,7 +90,7 @@ def test_under_epsilon_all_that_leaves_is_the_same_for_another_database() -> Non
     assert json.dumps(public) == json.dumps(other)
     page = load_template("verdict.html.jinja").render(verdict=public)
     assert page == load_template("verdict.html.jinja").render(verdict=other)
-    assert "at least 3,000 members against as many strangers" in public["sentence"]
+    assert "at least 3,000 members against as many non-members" in public["sentence"]
     assert public["privacy"]["sentence"] == public["sentence"]
     assert (
         "612 series to be released" in public["attacked"] and "a sample from the same" in public["attacked"]

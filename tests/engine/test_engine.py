@@ -154,12 +154,12 @@ def test_what_does_not_fit_is_refused(parallel: Parallel, tmp_path: Path) -> Non
     with pytest.raises(UserError, match="is at step 3, but only 2 steps are set"):
         train(parallel, tmp_path, steps=2)
     network = nn.Linear(2, 2)
-    stranger = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
+    non_member = {name: parallel.prepare(name, network, Adam(1.0)) for name in ("generator", "critic")}
     schedule = training.Schedule(5, BATCH, rates)
     with pytest.raises(UserError, match="belongs to other networks"):
         trainer.fit(
             Game({}),
-            stranger,
+            non_member,
             Loader(),
             parallel,
             schedule,

@@ -96,7 +96,7 @@ def test_few_owners_are_too_little_evidence(few: Population) -> None:
     series = [attack for attack in BATTERY if not attack.id.startswith("P6")]
     result = battery.run(few.scene, series)
     assert (result.outcome, over(result)) == ("insufficient", [])
-    assert "300 members against 300 strangers" in result.sentence
+    assert "300 members against 300 non-members" in result.sentence
 
 
 def test_what_an_attack_is_over_on(few: Population) -> None:
@@ -127,7 +127,7 @@ def test_windows_of_an_owner_count_together() -> None:
 
     made = cut(scene.synthetic).copy()
     made[:10] = cut(scene.members.series)[4:44:4]
-    sides = [Side.of(cut(side.series), owners) for side in (scene.members, scene.strangers)]
+    sides = [Side.of(cut(side.series), owners) for side in (scene.members, scene.non_members)]
     leaky = Scene(sides[0], sides[1], cut(scene.reference), made, 24)
     result = {attack.id: attack for attack in battery.run(leaky, only("P1", "P4", "P11")).attacks}
     assert (result["P1"].value, result["P1"].outcome) == (10, "over")  # owners, not windows
@@ -137,17 +137,17 @@ def test_windows_of_an_owner_count_together() -> None:
 def test_gaps_channels_and_unequal_sets() -> None:
     """Two channels, missing values, no reference, sets of five sizes: a result, and no number of nobody."""
     rng = np.random.default_rng(0)
-    members, strangers, made = (rng.gamma(2, 1, (n, 96, 2)).astype(np.float32) for n in (50, 30, 20))
-    for series in (members, strangers):
+    members, non_members, made = (rng.gamma(2, 1, (n, 96, 2)).astype(np.float32) for n in (50, 30, 20))
+    for series in (members, non_members):
         series[rng.random(series.shape) < 0.05] = np.nan
     members[3, :, 1] = np.nan
-    result = battery.run(Scene(Side.of(members), Side.of(strangers), members[:0], made, 24))
+    result = battery.run(Scene(Side.of(members), Side.of(non_members), members[:0], made, 24))
     assert result.outcome == "insufficient"
     json.dumps(result, allow_nan=False)
     copied = made.copy()
     copied[0] = features.filled(members[5:6])[0]
     found = battery.run(
-        Scene(Side.of(members), Side.of(strangers), members[:0], copied, 24), only("P1", "P2")
+        Scene(Side.of(members), Side.of(non_members), members[:0], copied, 24), only("P1", "P2")
     )
     assert over(found) == ["P1", "P2"]
 
@@ -166,7 +166,7 @@ def test_small_series_are_no_copies_of_one_another(few: Population) -> None:
 
 @pytest.mark.parametrize("flat", [10, 300])
 def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population, flat: int) -> None:
-    """Strangers equal to a member say nothing of how far strangers keep."""
+    """Non-members equal to a member say nothing of how far non-members keep."""
     rng = np.random.default_rng(0)
 
     def flattened(series: np.ndarray) -> np.ndarray:
@@ -175,8 +175,10 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
         return found
 
     scene = few.scene
-    members, strangers = (replace(s, series=flattened(s.series)) for s in (scene.members, scene.strangers))
-    scene = replace(scene, members=members, strangers=strangers, synthetic=flattened(scene.synthetic))
+    members, non_members = (
+        replace(s, series=flattened(s.series)) for s in (scene.members, scene.non_members)
+    )
+    scene = replace(scene, members=members, non_members=non_members, synthetic=flattened(scene.synthetic))
     honest = battery.run(scene, only("P1", "P2"))
     assert over(honest) == [] and not any("nan" in attack.note for attack in honest.attacks)
     if flat < 300:
@@ -187,9 +189,9 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
 
 def changed(scene: Scene, change: Callable[[np.ndarray], np.ndarray]) -> Scene:
     """The scene with all its series changed."""
-    members, strangers = (replace(s, series=change(s.series)) for s in (scene.members, scene.strangers))
+    members, non_members = (replace(s, series=change(s.series)) for s in (scene.members, scene.non_members))
     made, reference = (change(series) for series in (scene.synthetic, scene.reference))
-    return replace(scene, members=members, strangers=strangers, synthetic=made, reference=reference)
+    return replace(scene, members=members, non_members=non_members, synthetic=made, reference=reference)
 
 
 @pytest.mark.parametrize("share", [0.02, 1])
@@ -243,8 +245,8 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
         return (1 + size * np.sin(waves * np.linspace(0, 6.3, 96) + phase))[..., None].astype(np.float32)
 
     for _ in range(2):
-        members, strangers, made = smooth(), smooth(), smooth()
-        scene = Scene(Side.of(members), Side.of(strangers), members[:0], made, 24)
+        members, non_members, made = smooth(), smooth(), smooth()
+        scene = Scene(Side.of(members), Side.of(non_members), members[:0], made, 24)
         assert over(battery.run(scene, only("P1", "P2"))) == []
         made[0] = members[0]  # value for value nobody comes by chance
         assert over(battery.run(scene, only("P1"))) == ["P1"]
@@ -272,9 +274,9 @@ def test_secrets_of_every_channel(few: Population) -> None:
         return np.where(others[:, None, None] & (np.arange(2) == 1), np.float32(0), series)
 
     members = replace(scene.members, series=rare(scene.members.series, 1))
-    strangers = replace(scene.strangers, series=rare(scene.strangers.series, 2))
+    non_members = replace(scene.non_members, series=rare(scene.non_members.series, 2))
     made[..., 1] = members.series[..., 1]
-    meters = replace(scene, members=members, strangers=strangers, synthetic=made)
+    meters = replace(scene, members=members, non_members=non_members, synthetic=made)
     told = battery.run(meters, only("P8")).attacks[0]
     assert told.outcome == "over" and "of channel 2" in told.note  # the second meter of some
 
@@ -324,8 +326,8 @@ def test_the_audit_never_proves_more_than_there_is() -> None:
 
 
 def test_members_found_at_a_rate_of_false_alarms() -> None:
-    strangers = np.arange(1000.0)
-    found = rates.hits_at(np.array([995.5, 998.5, 1000.0, 10.0]), strangers, 0.003)
+    non_members = np.arange(1000.0)
+    found = rates.hits_at(np.array([995.5, 998.5, 1000.0, 10.0]), non_members, 0.003)
     assert found.value == 0.5  # above 996: two of four
 
 

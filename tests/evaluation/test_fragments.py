@@ -73,7 +73,7 @@ def test_one_channel_is_enough(scene: Scene) -> None:
     """Also where it stands in another channel."""
     wide = [
         np.concatenate([side, side[::-1]], axis=2)
-        for side in (scene.members.series, scene.strangers.series, scene.synthetic)
+        for side in (scene.members.series, scene.non_members.series, scene.synthetic)
     ]
     made = wide[2].copy()
     made[0, :48, 1] = scene.members.series[9, 60:108, 0]
@@ -114,23 +114,23 @@ def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.5])
 def test_a_release_of_one_value_copies_nobody(scene: Scene, value: float) -> None:
     """Half of the real homes have empty weeks, too."""
-    emptied = [side.series.copy() for side in (scene.members, scene.strangers)]
+    emptied = [side.series.copy() for side in (scene.members, scene.non_members)]
     for series in emptied:
         series[::2, :168] = value
     flat = np.full_like(scene.synthetic, value)
-    bare = replace(scene, members=Side.of(emptied[0]), strangers=Side.of(emptied[1]), synthetic=flat)
+    bare = replace(scene, members=Side.of(emptied[0]), non_members=Side.of(emptied[1]), synthetic=flat)
     assert fragments.search_exact(bare)[0] == fragments.search_near(bare)[0] == Measured(0, 0, 0, 0, OWNERS)
 
 
 def test_patterns_that_non_members_have_too_tell_nothing(scene: Scene) -> None:
     """A week of one profile, value for value, in every tenth home of both sides and in the release."""
     profile = scene.reference[0, :168]
-    sides = [side.series.copy() for side in (scene.members, scene.strangers)]
+    sides = [side.series.copy() for side in (scene.members, scene.non_members)]
     for series in sides:
         series[::10, :168] = profile
     made = scene.synthetic.copy()
     made[:5, 50:218] = profile
-    same = replace(scene, members=Side.of(sides[0]), strangers=Side.of(sides[1]), synthetic=made)
+    same = replace(scene, members=Side.of(sides[0]), non_members=Side.of(sides[1]), synthetic=made)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, same) <= 0
 
@@ -138,7 +138,7 @@ def test_patterns_that_non_members_have_too_tell_nothing(scene: Scene) -> None:
 def test_the_sides_are_judged_alike(scene: Scene) -> None:
     """Copies of as many non-members excuse members'; of non-members alone they are none of members."""
     made = scene.synthetic.copy()
-    made[:8] = scene.strangers.series[:8]
+    made[:8] = scene.non_members.series[:8]
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, replace(scene, synthetic=made)) <= 0
     made[8:16] = scene.members.series[:8]

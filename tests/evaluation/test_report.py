@@ -217,13 +217,13 @@ ATTACK = {
 )
 def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, outcome, short, tone):
     privacy = {
-        "schema": "distgan.privacy/1",
+        "schema": "distgan.privacy/2",
         "outcome": outcome,
         "sentence": "P4 told <members>.",
         "attacks": [ATTACK],
         "others": [{**ATTACK, "id": "P9", "value": None, "outcome": "report", "note": "needs the networks"}],
         "claims": ["Not a proof."],
-        "evidence": {"members": 12, "strangers": 12, "synthetic": 12, "needed": 3000},
+        "evidence": {"members": 12, "non_members": 12, "synthetic": 12, "needed": 3000},
     }
     results = Findings(fidelity=few.fidelity, usefulness=USEFULNESS, privacy=privacy)
     writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())

@@ -9,15 +9,15 @@ from distgan.evaluation.attacks.tracing import Attack, Sample
 
 
 def attacked(sizes: list[int], dim: int = 12, seed: int = 0, each: int = 150) -> list[Attack]:
-    """Groups of normal latents far from one another, their exact means, and strangers of every group."""
+    """Groups of normal latents far from one another, their exact means, and non-members of every group."""
     rng = np.random.default_rng(seed)
     centres = 20 * rng.standard_normal((len(sizes), dim))
     groups = np.repeat(np.arange(len(sizes)), sizes)
     members = centres[groups] + rng.standard_normal((len(groups), dim))
     beside = np.repeat(np.arange(len(sizes)), each)
-    strangers = centres[beside] + rng.standard_normal((len(beside), dim))
+    non_members = centres[beside] + rng.standard_normal((len(beside), dim))
     means = np.stack([members[groups == group].mean(axis=0) for group in range(len(sizes))])
-    return tracing.attack(Sample(members, groups), Sample(strangers, beside), means, limit=0.65)
+    return tracing.attack(Sample(members, groups), Sample(non_members, beside), means, limit=0.65)
 
 
 @pytest.mark.parametrize("size", [15, 60])
@@ -35,17 +35,17 @@ def test_what_all_hide_the_smallest_groups_show() -> None:
 
 
 def test_means_of_others_accuse_no_group() -> None:
-    """Released means of other people: few strangers in a small group tell no more than many."""
+    """Released means of other people: few non-members in a small group tell no more than many."""
     found: dict[str, list[float]] = {}
     for seed in range(60):
         rng = np.random.default_rng(seed)
         sizes = np.array([500, 400, 300, 60])
         centres = 3 * rng.standard_normal((4, 8))
         groups, beside = np.repeat(np.arange(4), sizes), rng.choice(4, 300, p=sizes / sizes.sum())
-        members, strangers = (centres[of] + rng.standard_normal((len(of), 8)) for of in (groups, beside))
+        members, non_members = (centres[of] + rng.standard_normal((len(of), 8)) for of in (groups, beside))
         means = centres + rng.standard_normal((4, 8)) / np.sqrt(sizes)[:, None]
         for each in tracing.attack(
-            Sample(members, groups), Sample(strangers, beside), means, limit=0.65, seed=seed
+            Sample(members, groups), Sample(non_members, beside), means, limit=0.65, seed=seed
         ):
             found.setdefault(each.exposure, []).append(each.auc)
     assert np.mean(found["all"]) == pytest.approx(0.5, abs=0.02)
@@ -55,12 +55,12 @@ def test_means_of_others_accuse_no_group() -> None:
 def test_members_of_a_mean_are_told_from_non_members() -> None:
     """Four probes of a group of hundreds: over all it looks harmless."""
     rng = np.random.default_rng(0)
-    members, strangers = rng.standard_normal((2, 400, 30))
+    members, non_members = rng.standard_normal((2, 400, 30))
     averaged = np.zeros(400, bool)
     averaged[:4] = True
     one = np.zeros(400, int)
     mean = members[:4].mean(axis=0)[None]
-    attacks = tracing.attack(Sample(members, one, averaged), Sample(strangers, one), mean, limit=0.65)
+    attacks = tracing.attack(Sample(members, one, averaged), Sample(non_members, one), mean, limit=0.65)
     by_name = {each.exposure: each for each in attacks}
     assert by_name["all"].auc < 0.6
     assert by_name["averaged"].auc > 0.9
@@ -69,14 +69,14 @@ def test_members_of_a_mean_are_told_from_non_members() -> None:
 
 def test_an_outlier_is_found_among_the_outliers() -> None:
     rng = np.random.default_rng(1)
-    members, strangers = rng.standard_normal((2, 200, 4))
+    members, non_members = rng.standard_normal((2, 200, 4))
     members[:3] += [30, 0, 0, 0]
-    strangers[:8] += [0, 30, 0, 0]
+    non_members[:8] += [0, 30, 0, 0]
     one = np.zeros(200, int)
     by_name = {
         each.exposure: each
         for each in tracing.attack(
-            Sample(members, one), Sample(strangers, one), members.mean(axis=0)[None], limit=0.65
+            Sample(members, one), Sample(non_members, one), members.mean(axis=0)[None], limit=0.65
         )
     }
     assert by_name["outliers"].auc > by_name["all"].auc
@@ -84,18 +84,18 @@ def test_an_outlier_is_found_among_the_outliers() -> None:
 
 def test_nobody_in_the_mean_is_guessing_and_few_are_too_few_to_tell() -> None:
     rng = np.random.default_rng(0)
-    members, strangers = rng.standard_normal((2, 300, 6))
+    members, non_members = rng.standard_normal((2, 300, 6))
     one = np.zeros(300, int)
     found = tracing.attack(
-        Sample(members, one), Sample(strangers, one), rng.standard_normal((1, 6)), limit=0.65
+        Sample(members, one), Sample(non_members, one), rng.standard_normal((1, 6)), limit=0.65
     )[0]
     assert found.low < 0.5 < found.high
     few = tracing.attack(
-        Sample(members[:6], one[:6]), Sample(strangers[:6], one[:6]), np.zeros((1, 6)), limit=0.65
+        Sample(members[:6], one[:6]), Sample(non_members[:6], one[:6]), np.zeros((1, 6)), limit=0.65
     )[0]
     assert few.verdict == "too few to tell"
     assert (
-        tracing.attack(Sample(members, one), Sample(strangers[:2], one[:2]), np.zeros((1, 6)), limit=0.65)
+        tracing.attack(Sample(members, one), Sample(non_members[:2], one[:2]), np.zeros((1, 6)), limit=0.65)
         == []
     )
 

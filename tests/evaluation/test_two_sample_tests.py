@@ -202,7 +202,7 @@ def windows(count: int, channels: int, seed: int, *, phase: float = 0.0) -> np.n
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_recurrent_critics_guess_between_equals_and_know_strangers(channels):
+def test_recurrent_critics_guess_between_equals_and_know_non_members(channels):
     settings = {"units": 8, "steps": 150, "seed": 0}
     real = windows(400, channels, 0)
     same = c2st.discriminative(real, windows(300, channels, 1), **settings)

@@ -44,7 +44,7 @@ def report(
     facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
     attacks = None
     if privacy is not None:
-        evidence = Evidence(members=9, strangers=9, synthetic=9, needed=3000)
+        evidence = Evidence(members=9, non_members=9, synthetic=9, needed=3000)
         attacks = PrivacyResult(**privacy, attacks=[], others=[], claims=[], evidence=evidence)
     shown = {"facts": facts, "answers": [], "headline": [], "pictures": []}
     run.scores.write_text(json.dumps(Report(fidelity=table, privacy=attacks, **shown).to_json()))

@@ -1,8 +1,8 @@
-"""What an attacker has: real series of members and of strangers, the attacker's own, the synthetic ones.
+"""What an attacker has: real series of members and of non-members, the attacker's own, the synthetic ones.
 
-*Members* are owners whose series were trained on; *strangers* were held out before anything was fitted. An
-attack says who of both is a member; what it does better than on strangers is the leak. The unit is the owner:
-all series or windows of an owner are one.
+*Members* are owners whose series were trained on; *non-members* were held out before anything was fitted.
+An attack says who of both is a member; what it does better than on non-members is the leak. The unit is the
+owner: all series or windows of an owner are one.
 
 Shapes: n series, L steps, C channels, E owners, D numbers of a description. NaN where missing.
 """
@@ -84,11 +84,11 @@ class Scene:
         static_auc: the bound of the same attack from group sizes, worst group.
         tracing_limit: of both.
         promised_auc, epsilon, delta: what a private bank promises.
-        white_box: name -> scores of the members' and the strangers' series by the run's networks.
+        white_box: name -> scores of the members' and the non-members' series by the run's networks.
     """
 
     members: Side
-    strangers: Side
+    non_members: Side
     reference: Array
     synthetic: Array
     steps_per_day: float
@@ -128,8 +128,8 @@ class Scene:
         return both_ways(self.rows(self.synthetic), self.rows(self.members.series))
 
     @cached_property
-    def to_strangers(self) -> Pair:
-        return both_ways(self.rows(self.synthetic), self.rows(self.strangers.series))
+    def to_non_members(self) -> Pair:
+        return both_ways(self.rows(self.synthetic), self.rows(self.non_members.series))
 
     # -------------------------------------------------------------------------------------------- described
 
@@ -149,7 +149,7 @@ class Scene:
     @cached_property
     def features(self) -> tuple[Array, Array, Array]:
         """Of the owners of both sides, their series averaged, and of the synthetic series."""
-        sides = [side.mean(self.described(side.series)) for side in (self.members, self.strangers)]
+        sides = [side.mean(self.described(side.series)) for side in (self.members, self.non_members)]
         return sides[0], sides[1], self.described(self.synthetic)
 
     def embedded(self, series: Array) -> Array:
@@ -162,7 +162,7 @@ class Scene:
         """Scores of both sides' series: minus the distance to the nearest synthetic one, the black box of
         GAN-Leaks (Chen et al. 2020).
         """
-        return -self.to_members.back, -self.to_strangers.back
+        return -self.to_members.back, -self.to_non_members.back
 
     @cached_property
     def density(self) -> tuple[Array, Array]:
@@ -171,7 +171,7 @@ class Scene:
         Densities are those of the nearest neighbour, p ∝ distance^−D, in the principal directions of what the
         encoder (or interpretable features) says of a series. Without reference series, p_synthetic alone.
         """
-        sides = [self.embedded(side.series) for side in (self.members, self.strangers)]
+        sides = [self.embedded(side.series) for side in (self.members, self.non_members)]
         made = self.embedded(self.synthetic)
         turn, centre = _whitened(made)
         inside, outside, made = ((values - centre) @ turn for values in (*sides, made))
@@ -186,19 +186,21 @@ class Scene:
 
     @cached_property
     def exposures(self) -> dict[str, tuple[Array, Array]]:
-        """Who is more exposed than others: name -> which members and which strangers, [E] bool each."""
-        members, strangers, _ = self.features
-        far = [np.linalg.norm(side - np.median(strangers, axis=0), axis=1) for side in (members, strangers)]
+        """Who is more exposed than others: name -> which members and which non-members, [E] bool each."""
+        members, non_members, _ = self.features
+        far = [
+            np.linalg.norm(side - np.median(non_members, axis=0), axis=1) for side in (members, non_members)
+        ]
         edge = np.quantile(np.concatenate(far), 1 - FARTHEST)
         found = {"outliers": (far[0] >= edge, far[1] >= edge)}
-        if self.members.groups is not None and self.strangers.groups is not None:
+        if self.members.groups is not None and self.non_members.groups is not None:
             sizes = np.bincount(self.members.groups)
             order = np.argsort(sizes, kind="stable")
             reached = np.cumsum(sizes[order]) >= SMALLEST * sizes.sum()
-            small = np.zeros(max(len(sizes), int(self.strangers.groups.max()) + 1), bool)
+            small = np.zeros(max(len(sizes), int(self.non_members.groups.max()) + 1), bool)
             small[order[: int(np.argmax(reached)) + 1]] = True
             inside = self.members.highest(small[self.members.groups]) > 0
-            outside = self.strangers.highest(small[self.strangers.groups]) > 0
+            outside = self.non_members.highest(small[self.non_members.groups]) > 0
             found["smallest groups"] = (inside, outside)
         return found
 

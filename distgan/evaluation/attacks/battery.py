@@ -1,8 +1,9 @@
 """The battery: every attack with its statistic and its limit, as data; and the verdict.
 
 An attack is *over* its limit if the upper end of its 95 % interval is: what is not shown to be safe does not
-pass. With fewer than `EVIDENCE` members or strangers that is *insufficient* evidence instead, unless even the
-lower end, widened for all attacks together (Bonferroni), is over. `alarm` attacks go by that lower end alone.
+pass. With fewer than `EVIDENCE` members or non-members that is *insufficient* evidence instead, unless even
+the lower end, widened for all attacks together (Bonferroni), is over. `alarm` attacks go by that lower end
+alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -92,7 +93,7 @@ def _over_all_series(scores: str, scene: Scene) -> Found:
 def _tracing(scene: Scene) -> Found:
     if not scene.traced:
         missing = scene.static_auc is not None
-        return Found(None, note="too few strangers of any group" if missing else "no bank", needed=missing)
+        return Found(None, note="too few non-members of any group" if missing else "no bank", needed=missing)
     groups = [(attack.exposure, membership.of_tracing(attack)) for attack in scene.traced]
     return Found(groups[0][1], groups[1:], limit=scene.tracing_limit)
 
@@ -156,7 +157,7 @@ BATTERY = (
     ),
     Attack(
         "P3",
-        "Nearer to members than to strangers",
+        "Nearer to members than to non-members",
         "share of synthetic series",
         0.55,
         OURS,
@@ -230,7 +231,7 @@ def run(
     progress: Callable[[str], None] = lambda line: None,
 ) -> PrivacyResult:
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
-    enough = min(scene.members.num_owners, scene.strangers.num_owners) >= EVIDENCE
+    enough = min(scene.members.num_owners, scene.non_members.num_owners) >= EVIDENCE
     every = []
     with Progress("attacks", len(attacks), "attacks") as done:
         for attack in attacks:
@@ -243,7 +244,7 @@ def run(
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
     evidence = Evidence(
         members=scene.members.num_owners,
-        strangers=scene.strangers.num_owners,
+        non_members=scene.non_members.num_owners,
         synthetic=len(scene.synthetic),
         needed=EVIDENCE,
     )
@@ -304,7 +305,7 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> Outco
 
 def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence) -> str:
     """Put the verdict in plain words."""
-    who = f"{evidence.members:,} members against {evidence.strangers:,} strangers"
+    who = f"{evidence.members:,} members against {evidence.non_members:,} non-members"
     if outcome == OVER:
         over = [f"{each.title.lower()} ({each.id})" for each in found if each.outcome == OVER]
         return f"Not to be released: {len(over)} of {len(found)} measures are over: {', '.join(over)}."

@@ -9,15 +9,15 @@ SPLITS_AGAIN = 400
 
 
 def nearer_share(scene: Scene) -> tuple[Measured, str]:
-    """P3: the share of synthetic series that are nearer to a member than to a stranger, of equal numbers.
+    """P3: the share of synthetic series that are nearer to a member than to a non-member, of equal numbers.
 
     A few real series are nearest to many synthetic ones, so a share is less sure than its number of series
     says: its interval comes from parting the owners anew at random.
     """
-    size = min(scene.members.num_owners, scene.strangers.num_owners)
+    size = min(scene.members.num_owners, scene.non_members.num_owners)
     (inside, owner), (outside, other) = (
         _nearest_of(scene, side, pair, size)
-        for side, pair in ((scene.members, scene.to_members), (scene.strangers, scene.to_strangers))
+        for side, pair in ((scene.members, scene.to_members), (scene.non_members, scene.to_non_members))
     )
     coin = scene.rng("ties of the nearest").random(len(inside)) < 0.5
     closer = (inside < outside) | ((inside == outside) & coin)

@@ -1,7 +1,7 @@
 """P7, P8: linking, inferring and singling out, the three risks of the European regulators' opinion 05/2014.
 
-Each attack is run on members and, the same way, on strangers; what counts is the residual risk, success on
-members that success on strangers does not explain. Formulas after Anonymeter (Giomi et al. 2023).
+Each attack is run on members and, the same way, on non-members; what counts is the residual risk, success on
+members that success on non-members does not explain. Formulas after Anonymeter (Giomi et al. 2023).
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def linkage(scene: Scene) -> Measured:
     """
     made = _halves(scene, scene.synthetic)
     hits = []
-    for side in (scene.members, scene.strangers):
+    for side in (scene.members, scene.non_members):
         one = np.unique(side.owners, return_index=True)[1]  # a series of each: more would nearly always hit
         halves = zip(_halves(scene, side.series[one]), made)
         first, second = (both_ways(own, other).there_place for own, other in halves)
@@ -47,11 +47,11 @@ def inference(scene: Scene) -> list[tuple[str, Measured]]:
     Targets for whom the same guess for all is right (the nights of solar panels are 0) have no secret there.
     """
     width = len(features.NAMES)
-    members, strangers, made = scene.features
-    truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.strangers)]
+    members, non_members, made = scene.features
+    truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.non_members)]
     told = _plain(scene, scene.synthetic)
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
-    guesses = [told[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, strangers)]
+    guesses = [told[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)]
     right = [_close(guess, real) for guess, real in zip(guesses, truth)]
     secret = [~_close(np.median(told, axis=0), real) for real in truth]
     secrets = []
@@ -76,16 +76,16 @@ def singling_out(scene: Scene) -> Measured:
     """P8: predicates from single synthetic series that fit exactly one of the members.
 
     A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
-    one of so many; the control is as many strangers.
+    one of so many; the control is as many non-members.
     """
-    members, strangers, made = scene.features
-    size = min(len(members), len(strangers))
+    members, non_members, made = scene.features
+    size = min(len(members), len(non_members))
     rng = scene.rng("predicates")
     rows = rng.integers(len(made), size=PREDICATES)
     clues = rng.permuted(np.tile(np.arange(made.shape[1]), (PREDICATES, 1)), axis=1)[:, :CLUES]
     half = size ** (-1 / CLUES)  # in quartile distances, in which the density is about one half
     alone = []
-    for side in (members, strangers):
+    for side in (members, non_members):
         people = side[rng.permutation(len(side))[:size]]
         alone.append(_fitting(people, made[rows], clues, half) == 1)
     return residual(*alone)
@@ -104,6 +104,6 @@ def _fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
     return counts
 
 
-def residual(members: Array, strangers: Array) -> Measured:
+def residual(members: Array, non_members: Array) -> Measured:
     """From who was hit on either side: [E] bool each."""
-    return rates.residual_risk(int(members.sum()), len(members), int(strangers.sum()), len(strangers))
+    return rates.residual_risk(int(members.sum()), len(members), int(non_members.sum()), len(non_members))

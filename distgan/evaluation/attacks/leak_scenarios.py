@@ -54,7 +54,7 @@ class Population:
     """The made homes of every side, and of the synthetic series of an honest sampler."""
 
     members: Array  # [n, 8]
-    strangers: Array
+    non_members: Array
     scene: Scene  # the honest release
 
     @staticmethod
@@ -64,7 +64,7 @@ class Population:
         drawn = [series(numbers, length, rng) for numbers in made]
         scene = Scene(
             members=Side.of(drawn[0]),
-            strangers=Side.of(drawn[1]),
+            non_members=Side.of(drawn[1]),
             reference=drawn[2],
             synthetic=drawn[3],
             steps_per_day=STEPS_PER_DAY,
@@ -74,13 +74,13 @@ class Population:
 
 
 def with_bank(
-    scene: Scene, members: Array, strangers: Array, groups: int, heavy: Array | None = None
+    scene: Scene, members: Array, non_members: Array, groups: int, heavy: Array | None = None
 ) -> Scene:
     """A bank of k-means on the homes' numbers, with its attack; `heavy` members carry their group alone."""
     search = KMeans(iterations=10, restarts=1, seed=scene.seed)
     found = clustering.kmeans(lambda: iter([members]), groups, search=search)
     inside = found.assignment
-    beside = faiss_backend.nearest_centroid(strangers, found.centroids)
+    beside = faiss_backend.nearest_centroid(non_members, found.centroids)
     weights = np.ones(len(members))
     if heavy is not None:
         weights[heavy] = len(members)
@@ -90,8 +90,8 @@ def with_bank(
     return replace(
         scene,
         members=replace(scene.members, groups=inside),
-        strangers=replace(scene.strangers, groups=beside),
-        traced=traced(Sample(members, inside), Sample(strangers, beside), means, scene),
+        non_members=replace(scene.non_members, groups=beside),
+        traced=traced(Sample(members, inside), Sample(non_members, beside), means, scene),
         static_auc=bound(NUMBERS, float(effective.min())),
     )
 
@@ -101,9 +101,9 @@ def bound(released: int, members: float) -> float:
     return mechanism.tracing_bound((members / released) ** 0.5)
 
 
-def traced(members: Sample, strangers: Sample, means: Array, scene: Scene) -> list[tracing.Attack]:
+def traced(members: Sample, non_members: Sample, means: Array, scene: Scene) -> list[tracing.Attack]:
     limit = scene.tracing_limit
-    return tracing.attack(members, strangers, means, limit=limit, farthest=0.2, seed=scene.seed)
+    return tracing.attack(members, non_members, means, limit=limit, farthest=0.2, seed=scene.seed)
 
 
 # ------------------------------------------------------------------------------------------------------ leaks
@@ -136,13 +136,13 @@ def with_channel(scene: Scene) -> Scene:
     def widened(values: Array) -> Array:
         return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
 
-    members, strangers = (
-        replace(side, series=widened(side.series)) for side in (scene.members, scene.strangers)
+    members, non_members = (
+        replace(side, series=widened(side.series)) for side in (scene.members, scene.non_members)
     )
     return replace(
         scene,
         members=members,
-        strangers=strangers,
+        non_members=non_members,
         reference=widened(scene.reference),
         synthetic=widened(scene.synthetic),
     )
@@ -177,7 +177,9 @@ def memorising(population: Population) -> Scene:
 
 def singletons(population: Population) -> Scene:
     """Many clusters and no floor: some groups are one home."""
-    return with_bank(population.scene, population.members, population.strangers, len(population.members) // 5)
+    return with_bank(
+        population.scene, population.members, population.non_members, len(population.members) // 5
+    )
 
 
 def canaries(population: Population) -> Scene:
@@ -187,22 +189,22 @@ def canaries(population: Population) -> Scene:
     whom = rng.choice(len(members), CANARIES, replace=False)
     directions = rng.standard_normal((CANARIES, NUMBERS))
     members[whom] = FAR * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    return with_bank(population.scene, members, population.strangers, GROUPS, heavy=whom)
+    return with_bank(population.scene, members, population.non_members, GROUPS, heavy=whom)
 
 
 def wide_probes(population: Population) -> Scene:
     """What the upstream fork does: a condition is the mean of four latents as wide as the series."""
     scene = population.scene
-    members, strangers = (
-        side.series[:, :WIDE, 0].astype(np.float64) for side in (scene.members, scene.strangers)
+    members, non_members = (
+        side.series[:, :WIDE, 0].astype(np.float64) for side in (scene.members, scene.non_members)
     )
-    inside, beside = scene.members.groups, scene.strangers.groups
+    inside, beside = scene.members.groups, scene.non_members.groups
     assert inside is not None and beside is not None
     rng = scene.rng("probes")
     probes = [rng.choice(np.flatnonzero(inside == group), PROBES) for group in range(int(inside.max()) + 1)]
     averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
     means = np.stack([members[rows].mean(axis=0) for rows in probes])
-    attacks = traced(Sample(members, inside, averaged), Sample(strangers, beside), means, scene)
+    attacks = traced(Sample(members, inside, averaged), Sample(non_members, beside), means, scene)
     return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
 
 
@@ -210,14 +212,14 @@ def noisy_bank(population: Population, noise: float) -> Scene:
     """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
     multiplier = mechanism.noise_multiplier(EPSILON, DELTA)
     promised = mechanism.tracing_bound(multiplier)
-    scene, members, strangers = population.scene, population.members, population.strangers
+    scene, members, non_members = population.scene, population.members, population.non_members
     number = len(members) // 30
-    inside, beside = (np.arange(len(side)) % number for side in (members, strangers))
+    inside, beside = (np.arange(len(side)) % number for side in (members, non_members))
     sums = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1)
     drawn = scene.rng("noise of the bank").standard_normal(sums.shape)
     radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
     means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
-    attacks = traced(Sample(members, inside), Sample(strangers, beside), means, scene)
+    attacks = traced(Sample(members, inside), Sample(non_members, beside), means, scene)
     return replace(
         scene, traced=attacks, epsilon=EPSILON, promised_auc=promised, static_auc=bound(NUMBERS, 30)
     )
@@ -239,13 +241,13 @@ def read_by_meters(scene: Scene) -> Scene:
         values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
         return np.round(values, 3).astype(np.float32)
 
-    members, strangers = (
-        replace(side, series=read(side.series)) for side in (scene.members, scene.strangers)
+    members, non_members = (
+        replace(side, series=read(side.series)) for side in (scene.members, scene.non_members)
     )
     return replace(
         scene,
         members=members,
-        strangers=strangers,
+        non_members=non_members,
         reference=read(scene.reference),
         synthetic=read(scene.synthetic),
     )

@@ -9,13 +9,13 @@ from distgan.evaluation.attacks.rates import Measured
 GUESSES = (30, 100, 300, 1000)  # of the audit
 FEWEST = 20  # on either side, to say anything of an exposure
 
-Scores = tuple[Array, Array]  # of the members and of the strangers, series by series
+Scores = tuple[Array, Array]  # of the members and of the non-members, series by series
 Exposed = list[tuple[str, Measured]]
 
 
 def of_owners(scene: Scene, scores: Scores) -> Scores:
     """Each owner's most telling series."""
-    return scene.members.highest(scores[0]), scene.strangers.highest(scores[1])
+    return scene.members.highest(scores[0]), scene.non_members.highest(scores[1])
 
 
 def auc(scene: Scene, scores: Scores) -> tuple[Measured, Exposed]:
@@ -35,16 +35,16 @@ def found_at(scene: Scene, scores: Scores, false_rate: float) -> Measured:
 
 def over_all_series(scene: Scene, scores: Scores) -> Measured:
     """P11: an owner's mean over all series or windows."""
-    return rates.auc(scene.members.mean(scores[0]), scene.strangers.mean(scores[1]))
+    return rates.auc(scene.members.mean(scores[0]), scene.non_members.mean(scores[1]))
 
 
 def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
     """P10: the lower bound on ε that these attacks prove, over all owners and by exposure.
 
     In place of planted canaries stand the owners themselves: the random split was the coin, so that as many
-    strangers as members are guessed from. One training is enough (Steinke et al. 2023).
+    non-members as members are guessed from. One training is enough (Steinke et al. 2023).
     """
-    size = scene.members.num_owners, scene.strangers.num_owners
+    size = scene.members.num_owners, scene.non_members.num_owners
     groups = {"all": tuple(np.ones(number, bool) for number in size), **scene.exposures}
     error = rates.ERROR / len(attacks) / len(groups)
     order = [scene.rng("audited members").permutation(number) for number in size]
@@ -62,4 +62,4 @@ def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
 def of_tracing(attack: tracing.Attack) -> Measured:
     """P6: the tracing attack on the bank, as any other."""
     sure = attack.auc - (attack.auc - attack.low) * rates.NORMAL_SURE / rates.NORMAL
-    return Measured(attack.auc, attack.low, attack.high, sure, attack.entities, attack.strangers)
+    return Measured(attack.auc, attack.low, attack.high, sure, attack.entities, attack.non_members)

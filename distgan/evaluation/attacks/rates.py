@@ -50,7 +50,7 @@ def rate(hits: int, n: int) -> Measured:
 
 
 def auc(inside: np.ndarray, outside: np.ndarray) -> Measured:
-    """P(a member's score is above a stranger's)."""
+    """P(a member's score is above a non-member's)."""
     value, low, high = tracing.auc(inside, outside)
     sure = value - (value - low) * NORMAL_SURE / NORMAL
     return Measured(value, low, high, sure, len(inside), len(outside))
@@ -73,9 +73,9 @@ def break_ties(
 def hits_at(
     inside: np.ndarray, outside: np.ndarray, false_rate: float, rng: np.random.Generator | None = None
 ) -> Measured:
-    """Members found at a threshold that `false_rate` of the strangers pass (rounded down).
+    """Members found at a threshold that `false_rate` of the non-members pass (rounded down).
 
-    With few strangers many more may really pass it, up to a rate f'. At f an attacker who drops all but
+    With few non-members many more may really pass it, up to a rate f'. At f an attacker who drops all but
     f / f' of the alarms at random still finds that part of the members: so much is sure. Equal scores are put
     in random order.
     """

@@ -1,10 +1,9 @@
 """Can somebody tell from the released means who is behind them? The tracing attack, run.
 
-The attacker knows a target's own numbers, whichever group it would be in, and strangers of that group. The
-score is the inner product of the target's and of the released mean's distance from the strangers' mean, both
-in units in which strangers vary alike (Dwork et al. 2015; the best linear test for normal numbers). Who is
-spread over thousands of others hides a leak in a few: so success is told for each exposure, not only over
-all.
+The attacker knows a target's own numbers, whichever group it would be in, and non-members of that group.
+The score is the inner product of the target's and of the released mean's distance from the non-members' mean,
+both in units in which non-members vary alike (Dwork et al. 2015; the best linear test for normal numbers). A
+leak of a few is hidden among thousands of others: so success is reported for each exposure, not only over all.
 """
 
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ from scipy.stats import rankdata
 
 from distgan.anonymity.attributes import asinh_ratio_and_log_rms
 
-FEWEST_STRANGERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
+FEWEST_NON_MEMBERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
 SMALLEST_QUARTER, FARTHEST = 0.25, 0.05
-RIDGE = 1e-3  # of the strangers' mean variance
+RIDGE = 1e-3  # of the non-members' mean variance
 NORMAL_95 = 1.96
 
 
@@ -28,7 +27,7 @@ class Attack:
     exposure: str
     meaning: str
     entities: int
-    strangers: int
+    non_members: int
     auc: float
     low: float
     high: float
@@ -76,41 +75,41 @@ class Sample:
 
 def attack(
     members: Sample,
-    strangers: Sample,
+    non_members: Sample,
     released: np.ndarray,
     *,
     limit: float,
     farthest: float = FARTHEST,
     seed: int = 0,
 ) -> list[Attack]:
-    """The attack by exposure; nothing, if there are too few strangers for any group.
+    """The attack by exposure; nothing, if there are too few non-members for any group.
 
     Args:
-        strangers: of entities that are in no group.
+        non-members: of entities that are in no group.
         released: [G, D].
         farthest: share of the members that counts as outliers.
     """
-    scores = _scores(members, strangers, released, seed)
+    scores = _scores(members, non_members, released, seed)
     if scores is None:
         return []
     inside, outside, far_in, far_out = scores
     known, others = np.isfinite(inside), np.isfinite(outside)
     small = _in_smallest(members.groups, len(released))
     edge = np.quantile(far_in[known], 1 - farthest)
-    far_strangers = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
+    far_non_members = others & (far_out >= min(edge, np.quantile(far_out[others], 1 - farthest)))
     exposures = [
         ("all", "every entity behind a released mean", known, others),
         (
             "smallest groups",
             "the quarter of the groups with the fewest",
             known & small[members.groups],
-            others & small[strangers.groups],  # scores of other groups have other scales
+            others & small[non_members.groups],  # scores of other groups have other scales
         ),
         (
             "outliers",
             f"the {farthest:.0%} farthest from their groups",
             known & (far_in >= edge),
-            far_strangers,
+            far_non_members,
         ),
     ]
     if members.averaged is not None:
@@ -123,31 +122,31 @@ def attack(
 
 
 def _scores(
-    members: Sample, strangers: Sample, released: np.ndarray, seed: int
+    members: Sample, non_members: Sample, released: np.ndarray, seed: int
 ) -> tuple[np.ndarray, ...] | None:
-    """Scores of members and strangers, and how far from its group each lies; NaN where not attacked.
+    """Scores of members and non-members, and how far from its group each lies; NaN where not attacked.
 
-    Half of the strangers are the attacker's own, then the other half; nobody is scored by a mean he is in.
+    Half of the non-members are the attacker's own, then the other half; nobody is scored by a mean he is in.
     """
-    number, count = len(released), len(strangers.numbers)
-    held = np.bincount(strangers.groups, minlength=number)
-    usable = held >= FEWEST_STRANGERS
+    number, count = len(released), len(non_members.numbers)
+    held = np.bincount(non_members.groups, minlength=number)
+    usable = held >= FEWEST_NON_MEMBERS
     if not usable.any():
         return None
     order = np.random.default_rng(seed).permutation(count)
     half = np.zeros(count, int)
-    for group in np.flatnonzero(usable):  # each group's strangers alternate between the halves
-        own = order[strangers.groups[order] == group]
+    for group in np.flatnonzero(usable):  # each group's non-members alternate between the halves
+        own = order[non_members.groups[order] == group]
         half[own] = np.arange(len(own)) % 2
     inside, far_in = np.zeros((2, len(members.numbers))), np.zeros((2, len(members.numbers)))
     outside, far_out = np.full(count, np.nan), np.full(count, np.nan)
     for turn in (0, 1):
-        known = strangers.take(usable[strangers.groups] & (half == turn))
+        known = non_members.take(usable[non_members.groups] & (half == turn))
         centres = _group_means(known.numbers, known.groups, number)
         turned = _whitening(known.numbers - centres[known.groups])
         inside[turn], far_in[turn] = _score(members, centres, released, turned)
-        scored = usable[strangers.groups] & (half != turn)
-        outside[scored], far_out[scored] = _score(strangers.take(scored), centres, released, turned)
+        scored = usable[non_members.groups] & (half != turn)
+        outside[scored], far_out[scored] = _score(non_members.take(scored), centres, released, turned)
     lost = ~usable[members.groups]
     inside, far_in = inside.mean(axis=0), far_in.mean(axis=0)
     inside[lost] = far_in[lost] = np.nan
@@ -189,8 +188,8 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
     """P(inside > outside) and its 95 % interval."""
     n, m = len(inside), len(outside)
     joint = rankdata(np.concatenate([inside, outside]))
-    above = (joint[:n] - rankdata(inside)) / m  # share of strangers below each member
-    below = (joint[n:] - rankdata(outside)) / n  # share of members below each stranger
+    above = (joint[:n] - rankdata(inside)) / m  # share of non-members below each member
+    below = (joint[n:] - rankdata(outside)) / n  # share of members below each non-member
     auc = float(above.mean())
     # with a single one or none that differs nothing is known of the error: never less than one wrong in all
     least = 1 / (4 * min(n, m) ** 2)
@@ -203,6 +202,6 @@ def lines(attacks: Sequence[Attack]) -> list[str]:
     return [
         f"tracing   {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
         f"{each.entities} "
-        f"against {each.strangers} strangers, limit {each.limit:g}: {each.verdict}"
+        f"against {each.non_members} non-members, limit {each.limit:g}: {each.verdict}"
         for each in attacks
     ]

@@ -49,7 +49,7 @@ class Rows:
 
 def collect_rows(scene: Scene) -> Rows:
     """Return the rows of a scene."""
-    sides = (scene.members, scene.strangers)
+    sides = (scene.members, scene.non_members)
     real = np.concatenate([_split_channels(side.series) for side in sides])
     channels = scene.synthetic.shape[2]
     owners = np.concatenate(
@@ -58,10 +58,10 @@ def collect_rows(scene: Scene) -> Rows:
             np.repeat(sides[1].owners, channels) + sides[0].num_owners,
         ]
     )
-    is_stranger = np.arange(sides[0].num_owners + sides[1].num_owners) >= sides[0].num_owners
-    entity_of = _merge_equal_owners(real, owners, len(is_stranger))
-    members = np.bincount(entity_of[~is_stranger], minlength=entity_of.max() + 1) > 0
-    others = np.bincount(entity_of[is_stranger], minlength=entity_of.max() + 1) > 0
+    is_non_member = np.arange(sides[0].num_owners + sides[1].num_owners) >= sides[0].num_owners
+    entity_of = _merge_equal_owners(real, owners, len(is_non_member))
+    members = np.bincount(entity_of[~is_non_member], minlength=entity_of.max() + 1) > 0
+    others = np.bincount(entity_of[is_non_member], minlength=entity_of.max() + 1) > 0
     side = np.where(members & others, MIXED, others.astype(np.int64))
     day = max(FEWEST_STEPS, round(scene.steps_per_day))
     return Rows(real, _split_channels(scene.synthetic), entity_of[owners], side, min(day, real.shape[1]))
