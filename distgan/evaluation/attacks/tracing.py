@@ -2,8 +2,8 @@
 
 The attacker knows a target's own numbers, whichever group it would be in, and non-members of that group.
 The score is the inner product of the target's and of the released mean's distance from the non-members' mean,
-both in units in which non-members vary alike (Dwork et al. 2015; the best linear test for normal numbers). A
-leak of a few is hidden among thousands of others: so success is reported for each exposure, not only over all.
+both in units in which non-members vary alike (Dwork et al. 2015; the best linear test for normal numbers).
+A leak of a few is hidden among thousands of others, so success is reported by exposure, not only over all.
 """
 
 from collections.abc import Sequence
