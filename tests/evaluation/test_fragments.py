@@ -10,6 +10,7 @@ from distgan.evaluation.attacks import fragment_leaks, fragments, leak_scenarios
 from distgan.evaluation.attacks.attack_data import Scene, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
+from distgan.evaluation.attacks.fragments.pictures import make_points
 from distgan.evaluation.attacks.fragments.surprise import Surprise
 from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
 from distgan.evaluation.attacks.leak_scenarios import Population
@@ -96,6 +97,17 @@ def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
     assert (
         surely(fragments.search_exact, leaked(coarse, fragment_leaks.EXACT["days of other members"], 1)) >= 1
     )
+
+
+def test_ranks_of_weeks_with_empty_days_are_not_compared() -> None:
+    """Which days of a week are empty is nearly all that its ranks show, and others share it by chance."""
+    rng = np.random.default_rng(0)
+    full = rng.gamma(2, 1, (30, 7 * DAY)).astype(np.float32)
+    empty = full.copy()
+    empty[:, : 2 * DAY] = 0
+    made = {rank: make_points(empty, 7 * DAY, DAY, rank=rank, most=1000, rng=rng) for rank in (False, True)}
+    assert len(made[False].rows) >= 30 and len(made[True].rows) == 0
+    assert len(make_points(full, 7 * DAY, DAY, rank=True, most=1000, rng=rng).rows) >= 30
 
 
 def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:

@@ -8,6 +8,7 @@ course: noise and low-pass filters change that little. Shapes: n rows, L steps, 
 windows, D numbers of a point.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ FEWEST_LEVELS, MOST_STEPS_OF_LEVELS = (
     5,
     96,
 )  # distinct values: of as many steps a quarter, of an appliance two
+TIED = 0.2  # share of a window's steps that may stand on one value, where ranks are compared
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def make_points(
         for first in range(0, len(row), at_once):
             who = row[first : first + at_once]
             windows = views[who, start[first : first + at_once]]
-            tells = _telling(windows, deviation[who])
+            tells = _telling(windows, deviation[who], rank)
             found.append(_pictured(windows[tells], rank))
             owners.append(who[tells] + span.start)
     order = rng.permutation(sum(map(len, owners)))  # equal points: the first found is anybody's
@@ -102,8 +104,12 @@ def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
     return row, start
 
 
-def _telling(windows: Array, deviation: Array) -> Array:
-    """Which windows vary, in more than a few steps and between more than a few levels: [k, w], [k] -> [k]."""
+def _telling(windows: Array, deviation: Array, rank: bool) -> Array:
+    """Which windows vary, in more than a few steps and between more than a few levels: [k, w], [k] -> [k].
+
+    Ranks of a window that stands on one value for long are a picture of when it does so: the empty days of a
+    week, which others have by chance. Such windows are left to `exact`, which compares orders by information.
+    """
     centred = windows - windows.mean(axis=1, keepdims=True)
     squares = np.square(centred, out=centred)
     variance = squares.mean(axis=1)
@@ -114,7 +120,11 @@ def _telling(windows: Array, deviation: Array) -> Array:
     told = (np.sqrt(variance) > least) & (effective >= max(TELLING, steps / PEAKED))
     ordered = np.sort(windows[told], axis=1)
     levels = 1 + (ordered[:, 1:] > ordered[:, :-1]).sum(axis=1)
-    told[told] = levels >= max(FEWEST_LEVELS, min(steps, MOST_STEPS_OF_LEVELS) // 4)
+    tells = levels >= max(FEWEST_LEVELS, min(steps, MOST_STEPS_OF_LEVELS) // 4)
+    if rank:
+        apart = max(1, math.ceil(TIED * steps))
+        tells &= (ordered[:, apart:] > ordered[:, : steps - apart]).all(axis=1)
+    told[told] = tells
     return told
 
 
