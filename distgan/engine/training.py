@@ -318,8 +318,8 @@ class Training:
             )
         if saved.step > self.schedule.steps:
             raise UserError(
-                f"{self.folder} stands at step {saved.step}, beyond the {self.schedule.steps} asked for; "
-                "raise the number of steps or choose another run_dir"
+                f"{self.folder} is at step {saved.step}, but only {self.schedule.steps} steps are set; raise "
+                "the number of steps, or choose another run_dir"
             )
         try:
             for name, trainee in self.trainees.items():

@@ -422,8 +422,8 @@ class Report(Findings):
         """
         if content.get("schema") != REPORT_SCHEMA:
             raise UserError(
-                f"{name} has a report of format {content.get('schema')}, not {REPORT_SCHEMA}; evaluate it "
-                "again"
+                f"{name} has a report of format {content.get('schema')}, not {REPORT_SCHEMA}; run distgan "
+                f"evaluate {name} again"
             )
         try:
             return cls.model_validate(content)
@@ -431,5 +431,6 @@ class Report(Findings):
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(
-                f"{name} has a damaged report ({where}: {first['msg'].lower()}); evaluate it again"
+                f"{name} has a damaged report ({where}: {first['msg'].lower()}); run distgan evaluate "
+                f"{name} again"
             ) from None
