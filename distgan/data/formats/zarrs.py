@@ -13,10 +13,10 @@ import numpy as np
 import zarr
 
 from distgan import config
-from distgan.data.formats import arrays, cf, labelled
+from distgan.data.formats import arrays, cf, labelled, variables
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.variables import Container, Variable
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
 from distgan.run import STORE_METADATA
@@ -42,13 +42,13 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     if not container.variables:
         inside = ", ".join(sorted(name for name, _ in node.groups())) or "nothing"
         raise UserError(f"{path} is a Zarr group without arrays; it holds {inside}; name a group in it")
-    if all(labelled.is_positional(each) for each in container.variables.values()):
+    if all(variables.is_positional(each) for each in container.variables.values()):
         raise UserError(
             f"{path} is a Zarr group whose arrays {', '.join(container.variables)} do not name their "
             f"dimensions; "
             f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
         )
-    for variable in labelled.chosen_variables(container, settings):
+    for variable in variables.chosen_variables(container, settings):
         array = node[variable.name]
         assert isinstance(array, zarr.Array)
         _refuse_unwritten(path / variable.name, array, variable, settings)
@@ -58,9 +58,9 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
 def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestCache) -> Source:
     """An array by itself; its dimensions, if they have names, are described by its neighbours."""
     variable = variable_of(path, node)
-    labelled.refuse_other(path, variable)
+    variables.refuse_other(path, variable)
     _refuse_unwritten(path, node, variable, settings)
-    if labelled.is_positional(variable):
+    if variables.is_positional(variable):
         return labelled.array_source(Container(path, {}), variable, settings, work)
     beside: dict[str, Variable] = {}
     if is_zarr(path.parent):
