@@ -255,6 +255,28 @@ def test_a_few_mutated_folders(tmp_path: Path, name: str) -> None:
     assert fuzz_folder(name, tmp_path, FEW, seed=1) < FEW
 
 
+@pytest.mark.parametrize("name", ["kwh/0.1", "time/0", "home/0"])
+@pytest.mark.parametrize("how", ["cut", "longer", "flipped"])
+def test_a_damaged_chunk_is_named(tmp_path: Path, name: str, how: str) -> None:
+    """Blosc does not compare a chunk's length with what it says, and reads memory beyond its end."""
+    write_zarr(tmp_path / "a.zarr", 2)
+    chunk = tmp_path / "a.zarr" / name
+    content = chunk.read_bytes()
+    flipped = content[:12] + b"\xff\xff\0\0" + content[16:]
+    chunk.write_bytes({"cut": content[:-5], "longer": content + b"12", "flipped": flipped}[how])
+    with pytest.raises(UserError, match=f"{name.split('/')[0]}.*damaged"):
+        read(config.Data(source=str(tmp_path / "a.zarr")))
+
+
+@pytest.mark.parametrize("name", ["kwh/c/1/0", "time/c/0", "home/c/0"])
+def test_a_chunk_that_cannot_be_decoded_is_named(tmp_path: Path, name: str) -> None:
+    write_zarr(tmp_path / "a.zarr", 3)
+    chunk = tmp_path / "a.zarr" / name
+    chunk.write_bytes(b"not compressed" + chunk.read_bytes())
+    with pytest.raises(UserError, match=f"{name.split('/')[0]}.*damaged"):
+        read(config.Data(source=str(tmp_path / "a.zarr")))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 def test_many_mutated_folders(tmp_path: Path, name: str) -> None:
