@@ -143,7 +143,7 @@ def _refuse_cut(path: Path, node: zarr.Array) -> None:
         says, has = int.from_bytes(header[12:16], "little"), file.stat().st_size
         if len(header) < BLOSC_HEADER or says != has:
             raise UserError(
-                f"{path}: the chunk {file.relative_to(path)} has {has:,} bytes, not the {says:,} it says; it is "
+                f"{path}: the chunk {file.relative_to(path)} has {has:,} bytes and names {says:,}; it is "
                 "damaged, copy or download the array again"
             )
 
