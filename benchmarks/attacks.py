@@ -195,7 +195,7 @@ def main() -> None:
     kinds = ["copies", "scaled noisy days of other members"] if given.smoke else list(KINDS)
     given.kinds = given.kinds or kinds
     given.shares = given.shares or ([0.01] if small else SHARES)
-    given.seeds = given.seeds or (1 if small else SEEDS)
+    given.seeds = (1 if small else SEEDS) if given.seeds is None else given.seeds
     if given.cost:
         finish(1, **costs(given.owners or 10_000, (given.lengths or [2190])[0]))
         return

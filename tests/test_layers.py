@@ -78,7 +78,7 @@ FILE_HOMES = {  # of names of files that a run, a release, a sweep or a cache ho
     "data.store.staging",  # of an unfinished store
     "data.formats.containers",  # of what was unpacked
     "data.formats.auckland",  # of an installed package
-    "arguments",  # of a page in the working folder
+    "cli",  # of a page in the working folder
     "commands.denoise",  # of a temporary store
 }
 MODULES = sorted((ROOT / "distgan").rglob("*.py"))

@@ -26,15 +26,14 @@ class Choice:
 
 def choose_count(
     blocks: Blocks,
-    lowest: int,
-    highest: int,
+    among: tuple[int, int],
     criterion: str,
     *,
     search: KMeans,
     reduce: Reduce,
     shown: bool = True,
 ) -> Choice:
-    """k between `lowest` and `highest`, by about a dozen tries spaced evenly in their logarithm.
+    """k between the two numbers `among` which it is, by about a dozen tries spaced evenly in their logarithm.
 
     "silhouette": the k with the highest mean silhouette (Rousseeuw 1987): how much nearer a point is to its
     own cluster than to the next one, (b - a) / max(a, b). It has an optimum inside the range and does not
@@ -50,7 +49,7 @@ def choose_count(
     Raises:
         UserError: as `kmeans`.
     """
-    counts = candidate_counts(lowest, highest)
+    counts = candidate_counts(*among)
     sample = _sample_points(blocks, SILHOUETTE_POINTS, search.seed, search.spherical, reduce)
     inertia, silhouette = np.zeros(len(counts)), np.zeros(len(counts))
     with Progress("cluster: numbers of clusters", len(counts), "tries", shown) as progress:

@@ -5,7 +5,7 @@ from pathlib import Path
 from distgan.command_line import Result
 from distgan.engine.export import export
 from distgan.files import read_json
-from distgan.run import Run
+from distgan.run import ExportFolder, Run
 
 
 def run(folder: Run, place: Path | None) -> Result:
@@ -15,5 +15,5 @@ def run(folder: Run, place: Path | None) -> Result:
         UserError: as `engine.export.export`.
     """
     text = export(folder, place)
-    out = place or folder.folder / "export"
-    return Result(text, {"out": str(out), **read_json(out / "export.json")})
+    out = place or folder.exported
+    return Result(text, {"out": str(out), **read_json(ExportFolder(out).facts)})

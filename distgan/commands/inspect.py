@@ -5,7 +5,7 @@ from distgan.command_line import Result
 from distgan.commands import inspect_bank, inspect_run, inspect_store
 from distgan.errors import UserError
 from distgan.pipeline import source_summary
-from distgan.run import Run
+from distgan.run import Run, is_store
 
 
 def run(request: Inspection) -> Result:
@@ -17,7 +17,7 @@ def run(request: Inspection) -> Result:
     path, alone = request.path, len(request.positional) == 1 and request.config is None
     of_store = request.verify or request.picture is not None
     is_bank = inspect_bank.is_bank(path)  # which has a manifest, as a store has
-    if alone and inspect_store.is_store(path) and not is_bank:
+    if alone and is_store(path) and not is_bank:
         return inspect_store.run(path, request.picture, request.verify)
     if of_store:
         raise UserError(

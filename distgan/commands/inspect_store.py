@@ -54,11 +54,6 @@ def run(path: Path, picture: Path | None = None, verify: bool = False) -> Result
     return Result("\n".join([*lines, f"picture    {place}"]), tree)
 
 
-def is_store(path: Path) -> bool:
-    """Whether a folder is a store of ours."""
-    return is_store(path)
-
-
 @dataclass(frozen=True)
 class ChannelSummary:
     """Values of one channel of a store; None where nothing was measured."""

@@ -37,7 +37,7 @@ def list_places(folder: Run) -> dict[str, Path]:
     """Return what a user looks for in a run, by name, where it is there."""
     found = {
         "series": folder.synthetic,
-        "weights": folder.gan / "generator.safetensors",
+        "weights": folder.generator_weights,
         "report": folder.report,
         "curves": folder.logs,
     }

@@ -196,8 +196,7 @@ def choose_cluster_count(
         )
     choice = cluster_count.choose_count(
         share.points,
-        low,
-        high,
+        (low, high),
         chosen.criterion,
         search=KMeans(chosen.iterations, 1, settings.seed, chosen.spherical, device),
         reduce=parallel.total,

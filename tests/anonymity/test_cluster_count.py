@@ -21,7 +21,7 @@ def apart(parts: int, each: int = 60) -> np.ndarray:
 def test_both_criteria_find_clear_parts(criterion: str) -> None:
     search = KMeans(iterations=20, restarts=1, seed=0)
     choice = cluster_count.choose_count(
-        in_blocks(apart(6)), 2, 13, criterion, search=search, reduce=lambda array: array
+        in_blocks(apart(6)), (2, 13), criterion, search=search, reduce=lambda array: array
     )
     assert choice.count == 6
     assert np.all(np.diff(choice.inertia) <= 0.05 * choice.inertia[0])
@@ -40,11 +40,13 @@ def test_silhouettes_are_those_of_scikit_learn() -> None:
 def test_the_choice_is_the_same_on_two_processes() -> None:
     points = apart(4)
     search = KMeans(iterations=10, restarts=1, seed=3)
-    one = cluster_count.choose_count(in_blocks(points), 2, 8, "silhouette", reduce=lambda a: a, search=search)
+    one = cluster_count.choose_count(
+        in_blocks(points), (2, 8), "silhouette", reduce=lambda a: a, search=search
+    )
     ranks, parts = Ranks(2), (points[:50], points[50:])
     found = ranks.run(
         lambda rank: cluster_count.choose_count(
-            in_blocks(parts[rank]), 2, 8, "silhouette", reduce=ranks.total(rank), search=search
+            in_blocks(parts[rank]), (2, 8), "silhouette", reduce=ranks.total(rank), search=search
         )
     )
     for each in found:

@@ -16,6 +16,7 @@ from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.errors import UserError
 from distgan.models.nr_gan import Game, pair_with_noisy, series, spectra
+from distgan.objectives.adversarial import Conditions, Rules
 from distgan.train import main
 from tests.helpers.zoo import built, one_of_two, small, trained_on
 
@@ -68,11 +69,8 @@ def test_losses_by_hand() -> None:
     networks = {name: network.requires_grad_(False) for name, network in networks.items()}
     objective = Game(
         networks,
-        noise_dim=0,
-        condition=one_of_two,
-        settings=settings.objective,
-        seed=0,
-        family=settings.model,
+        Conditions(one_of_two),
+        Rules(settings.objective, seed=0, noise_dim=0, family=settings.model),
     )
     batch = waves(6)
     x, filtered = batch.series, networks["generator"](batch.series)
@@ -100,11 +98,8 @@ def test_a_batch_in_parts_is_the_batch() -> None:
     torch.nn.init.normal_(networks["generator"].body.out.weight, std=0.05)
     objective = Game(
         {name: network.requires_grad_(False) for name, network in networks.items()},
-        noise_dim=0,
-        condition=lambda batch: (batch.sample < 2).float()[:, None],
-        settings=settings.objective,
-        seed=0,
-        family=settings.model,
+        Conditions(lambda batch: (batch.sample < 2).float()[:, None]),
+        Rules(settings.objective, seed=0, noise_dim=0, family=settings.model),
     )
     batch = waves(6)
     for loss in (objective.discriminator_loss, objective.generator_loss):

@@ -20,7 +20,7 @@ from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import leak_scenarios
-from distgan.evaluation.results import ReleasePrivacy, Verdict
+from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
 from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
@@ -60,11 +60,19 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
 
 def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
     write_text(mine.synthetic_labels, "label\nwalk\n")
-    privacy = {"claims": [], "attacks": [], "others": [], "evidence": {}, "outcome": "pass", "sentence": ""}
-    said = {"privacy": privacy, "sentence": "", "maker": "", "run": "", "made": "", "attacked": ""}
-    release.write_release(
-        tmp_path / "out", {**said, "checks": [], "exit_code": 0}, config.load(mine.config), mine
+    privacy = ReleasePrivacy(
+        outcome="pass",
+        sentence="",
+        attacks=[],
+        others=[],
+        claims=[],
+        evidence=Evidence(members=0, strangers=0, synthetic=0, needed=0),
+        attacked=AttackedCounts(candidate=0, earlier=0, sample=0, left_out=0),
     )
+    said = Verdict(
+        exit_code=0, sentence="", attacked="", checks=[], privacy=privacy, run="", made="", maker=""
+    )
+    release.write_release(tmp_path / "out", said, config.load(mine.config), mine)
     name = mine.synthetic_labels.name
     assert (tmp_path / "out" / name).read_text() == "label\nwalk\n"
     assert name in read_json(tmp_path / "out" / "verdict.json")["files"]

@@ -10,6 +10,7 @@ from distgan.evaluation.attacks import fragment_leaks, fragments, leak_scenarios
 from distgan.evaluation.attacks.attack_data import Scene, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
+from distgan.evaluation.attacks.fragments.surprise import Surprise
 from distgan.evaluation.attacks.fragments.windows import collect_rows, window_lengths
 from distgan.evaluation.attacks.leak_scenarios import Population
 from distgan.evaluation.attacks.rates import Measured
@@ -95,6 +96,19 @@ def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
     assert (
         surely(fragments.search_exact, leaked(coarse, fragment_leaks.EXACT["days of other members"], 1)) >= 1
     )
+
+
+def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:
+    """Half of the rows are all zeros and half are seldom zero twice: over all, zeros that stay are rarer than
+    in a quiet row, so a month of them is no proof.
+    """
+    rng = np.random.default_rng(0)
+    quiet, busy = np.zeros((40, 2000)), rng.poisson(0.7, (40, 2000))
+    numbers = np.concatenate([quiet, busy])
+    codes = numbers.astype(np.uint64)
+    model = Surprise(codes, numbers)
+    assert model.bits(codes[:1, :730], numbers[:1, :730]).sum() < 5
+    assert model.bits(codes[-1:, :730], numbers[-1:, :730]).sum() > 200
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])

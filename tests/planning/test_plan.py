@@ -16,7 +16,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Conditions
 from distgan.parallel.processes import Parallel
 from distgan.planning import devices, memory, report
-from distgan.planning.report import Rounds
+from distgan.planning.step_time import Rounds, step_traffic
 from distgan.planning.trace import (
     ATTENTION,
     CONVOLUTION,
@@ -231,11 +231,11 @@ def test_missing_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages_are_those_of_ring_and_zero() -> None:
     count, world = 1000, 4
     part = 3 / 4
-    assert report.step_traffic(small(), count, 0, 1, Rounds(1, 1.0, 4.0)) == (0.0, 0.0)
-    assert report.step_traffic(small(), count, 0, world, Rounds(3, 1.0, 4.0)) == (2 * part * 4 * count, 1.0)
-    assert report.step_traffic(small(), count, 2, world, Rounds(3, 1.0, 4.0))[0] == (3 + 1) * part * 4 * count
+    assert step_traffic(small(), count, 0, 1, Rounds(1, 1.0, 4.0)) == (0.0, 0.0)
+    assert step_traffic(small(), count, 0, world, Rounds(3, 1.0, 4.0)) == (2 * part * 4 * count, 1.0)
+    assert step_traffic(small(), count, 2, world, Rounds(3, 1.0, 4.0))[0] == (3 + 1) * part * 4 * count
     half = small("engine.precision=bf16", "engine.zero=3")
-    assert report.step_traffic(half, count, 3, world, Rounds(3, 1.0, 4.0))[0] == (3 + 12) * part * 2 * count
+    assert step_traffic(half, count, 3, world, Rounds(3, 1.0, 4.0))[0] == (3 + 12) * part * 2 * count
 
 
 def test_more_devices_make_a_step_shorter_until_messages_and_launches_do_not() -> None:

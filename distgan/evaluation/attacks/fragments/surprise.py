@@ -3,7 +3,8 @@
 A step's surprise is the least of these: how rare its code is, how rare it is after the code before it, and,
 of numbers, how rare the difference to the one before is, and the difference of two differences. So zeros,
 plateaus, the few levels of an appliance and smooth curves on a coarse grid tell little, and a reading with
-all its digits much. Shapes: n rows, T codes.
+all its digits much. A code that repeats the one before it tells nothing: entities differ in how quiet they
+are, so a run of zeros is far likelier in some of them than over all. Shapes: n rows, T codes.
 """
 
 import numpy as np
@@ -54,6 +55,7 @@ class Surprise:
             for times, table in zip(TIMES, self.differences):
                 rare = np.log2(self.total / _count(table, self._differences(numbers, times)))
                 np.minimum(bits[:, times:], rare, out=bits[:, times:])
+        later[codes[:, 1:] == codes[:, :-1]] = 0
         return bits
 
 
