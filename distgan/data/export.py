@@ -122,7 +122,7 @@ def _blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarr
     """(row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
     size = _rows_in(store, BLOCK_BYTES)
     for row in range(first, last, size):
-        yield row, store.rows(np.arange(row, min(row + size, last)))
+        yield row, store.rows_once(np.arange(row, min(row + size, last)))
 
 
 def _wide_tables(store: Store, name: str, first: int, last: int) -> Iterator[pa.Table]:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.columns import names_of, with_numbers
 from distgan.data.formats.csv_pieces import csv_pieces, read_sample
 from distgan.data.formats.dialect import Dialect, find_dialect
-from distgan.data.formats.layout import Table, find_table, names_of, with_numbers
+from distgan.data.formats.layout import Table, find_table
 from distgan.data.formats.long import Long, refuse_unclear_ids
 from distgan.data.formats.marks import (
     Marks,

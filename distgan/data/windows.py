@@ -13,6 +13,8 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Part, Rows, Store
 from distgan.errors import UserError
 
+CHECKED_VALUES = 2 << 20  # readings whose windows are looked at together
+
 
 class Windows:
     """A store whose series are windows of another's; reads as `Store` does.
@@ -79,9 +81,10 @@ class Windows:
         """
         found = [np.empty(0, np.int64)]
         firsts = np.arange(self.per_series) * self.stride
-        for first in range(0, len(rows), 64):
-            some = np.asarray(rows[first : first + 64])
-            values = self.store.rows(some)
+        size = max(1, min(64, CHECKED_VALUES // (self.store.length * self.channels)))
+        for first in range(0, len(rows), size):
+            some = np.asarray(rows[first : first + size])
+            values = self.store.rows_once(some)
             before = _cumulative_sums(np.isnan(values).sum(axis=2))
             missing = before[:, firsts + self.length] - before[:, firsts]
             flat = _is_flat(values, firsts, self.length).all(axis=2)

@@ -20,7 +20,9 @@ from distgan.run import Run
 def near_copies(store: Store, owners: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return the pairs of rows of different owners that are near copies: int64 [P, 2]."""
     codes = np.unique(np.asarray(owners, dtype=str), return_inverse=True)[1]
-    population = Population(store.rows, codes, store.length, store.channels, store.meta.axis.steps_per_day)
+    population = Population(
+        store.rows_once, codes, store.length, store.channels, store.meta.axis.steps_per_day
+    )
     return find_near_copies(population)
 
 

@@ -167,7 +167,7 @@ def test_off_changes_no_loss() -> None:
     ("override", "axis", "words"),
     [
         ("day_shift", Axis("2019-01-01", 7 * 3600, 100), "do not divide a day"),
-        ("week_shift", Axis("2019-01-01", 3600, 300), "needs two weeks"),
+        ("week_shift", Axis("2019-01-01", 3600, 300), "needs series of two weeks"),
     ],
 )
 def test_shifts_that_do_not_fit_are_one_line(override: str, axis: Axis, words: str) -> None:

@@ -22,6 +22,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Rows, Store
 from distgan.data.store.writer import ParallelStoreWriter, StoreWriter, write_shard
 from distgan.errors import UserError
+from distgan.pipeline.owners import near_copies
 from tests.helpers.settings import ROOT
 
 
@@ -437,3 +438,32 @@ def test_a_walk_holds_one_block_and_one_shard(tmp_path: Path, monkeypatch: pytes
     parts = list(store.part(rows))
     assert max(map(len, parts)) <= 5
     np.testing.assert_array_equal(np.concatenate(parts), values[rows])
+
+
+@pytest.mark.parametrize("length", [200, 1200])  # rows are copied from 4 KiB on
+def test_a_walk_in_any_order_unmaps_shards(
+    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    values = series(90, length)
+    store = Store.open(write(tmp_path / "a.zarr", values))
+    shard_bytes = store.values.layout.shard_rows * store.values.layout.row_bytes
+    monkeypatch.setattr(reader, "MAPPED_BYTES", 2 * shard_bytes)
+    order = np.random.default_rng(1).permutation(90)
+    for rows in np.array_split(order, 9):
+        np.testing.assert_array_equal(store.rows_once(rows), values[rows])
+        assert len(store.values.held()) <= 2 < store.values.layout.shards
+    np.testing.assert_array_equal(store.rows(order), values[order])
+
+
+@pytest.mark.parametrize("form", [Form(), Form("float16", "zstd")])
+def test_the_search_for_near_copies_unmaps_shards(
+    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch, form: Form
+) -> None:
+    values = series(40, 200)
+    with StoreWriter(tmp_path / "a.zarr", meta(200), form) as writer:
+        writer.append(values)
+    store = Store.open(tmp_path / "a.zarr")
+    assert store.values.layout.shards > 2
+    monkeypatch.setattr(reader, "MAPPED_BYTES", 1)
+    near_copies(store, [str(row) for row in range(40)])
+    assert store.values.held() == []

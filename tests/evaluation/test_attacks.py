@@ -42,7 +42,7 @@ def test_an_honest_release_passes(many: Population) -> None:
     result = battery.run(many.scene, [attack for attack in BATTERY if attack.id != "P2"])
     assert (result.outcome, over(result)) == ("pass", [])
     assert {attack.id for attack in result.attacks} >= {"P1", "P3", "P4b", "P5", "P6", "P7", "P8"}
-    json.dumps(result, allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", IN_SERIES)
@@ -73,7 +73,7 @@ def test_fragments_of_members_fail(fewer: Population, name: str, by: str) -> Non
     """A sample of the kinds, in six of 120 series; without them the same attack finds nothing."""
     leak = leak_scenarios.some_fragments(FRAGMENTS[name], 0.05)
     result = battery.run(leak(fewer), only(by))
-    assert (result["outcome"], over(result)) == ("over", [by])
+    assert (result.outcome, over(result)) == ("over", [by])
     honest = battery.run(fewer.scene, only(by))
     assert over(honest) == []
 
@@ -143,7 +143,7 @@ def test_gaps_channels_and_unequal_sets() -> None:
     members[3, :, 1] = np.nan
     result = battery.run(Scene(Side.of(members), Side.of(non_members), members[:0], made, 24))
     assert result.outcome == "insufficient"
-    json.dumps(result, allow_nan=False)
+    json.dumps(result.to_json(), allow_nan=False)
     copied = made.copy()
     copied[0] = features.filled(members[5:6])[0]
     found = battery.run(

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.columns import listed, with_numbers
 from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, kind_of, unpack
-from distgan.data.formats.layout import find_table, listed, with_numbers
+from distgan.data.formats.layout import find_table
 from distgan.data.formats.parquet_pieces import has_no_rows
 from distgan.data.formats.pieces import Piece, Source, refuse_twice
 from distgan.data.formats.time_columns import find_time_columns

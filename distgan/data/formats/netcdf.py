@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from distgan import config
-from distgan.data.formats import cf, labelled
+from distgan.data.formats import cf, labelled, variables
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.variables import Container, Variable
 from distgan.data.formats.zarrs import ACCEPT_UNWRITTEN
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
@@ -49,7 +49,7 @@ def netcdf_source(path: Path, settings: config.Data, work: IngestCache) -> Sourc
     except Exception as error:  # the libraries raise a wide family on damaged files
         raise UserError(f"{path} is not a readable NetCDF file ({first_line_of(error)})") from None
     if engine == "h5netcdf":
-        for variable in labelled.chosen_variables(container, settings):
+        for variable in variables.chosen_variables(container, settings):
             _refuse_unwritten(path, variable, settings)
     return labelled.container_source(container, settings, work)
 

@@ -170,4 +170,4 @@ def store_source(path: Path) -> Source:
 
 
 def _store_block(store: Store, first: int, last: int) -> np.ndarray:
-    return store.rows(np.arange(first, last))
+    return store.rows_once(np.arange(first, last))

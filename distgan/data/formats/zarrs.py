@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,15 +14,17 @@ import numpy as np
 import zarr
 
 from distgan import config
-from distgan.data.formats import arrays, cf, labelled
+from distgan.data.formats import arrays, cf, labelled, variables
 from distgan.data.formats.arrays import Index
-from distgan.data.formats.labelled import Container, Variable
 from distgan.data.formats.pieces import Source, first_line_of
+from distgan.data.formats.variables import Container, Variable
 from distgan.data.ingest_cache import IngestCache
 from distgan.errors import UserError
 from distgan.run import STORE_METADATA
 
 MARKS = (STORE_METADATA, ".zarray", ".zgroup")
+CHUNK_NAME = re.compile(r"(c[/.])?\d+([/.]\d+)*")  # 0.1, 0/1, c/0/1
+BLOSC_HEADER = 16  # bytes, of which 12 to 15 are the length of the chunk
 ACCEPT_UNWRITTEN = "unwritten"  # in data.accept: values that were never written are the fill value
 
 
@@ -42,13 +45,13 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     if not container.variables:
         inside = ", ".join(sorted(name for name, _ in node.groups())) or "nothing"
         raise UserError(f"{path} is a Zarr group without arrays; it holds {inside}; name a group in it")
-    if all(labelled.is_positional(each) for each in container.variables.values()):
+    if all(variables.is_positional(each) for each in container.variables.values()):
         raise UserError(
             f"{path} is a Zarr group whose arrays {', '.join(container.variables)} do not name their "
             f"dimensions; "
             f"name one array in it, e.g. {path}/{next(iter(container.variables))}"
         )
-    for variable in labelled.chosen_variables(container, settings):
+    for variable in variables.chosen_variables(container, settings):
         array = node[variable.name]
         assert isinstance(array, zarr.Array)
         _refuse_unwritten(path / variable.name, array, variable, settings)
@@ -58,9 +61,9 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
 def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestCache) -> Source:
     """An array by itself; its dimensions, if they have names, are described by its neighbours."""
     variable = variable_of(path, node)
-    labelled.refuse_other(path, variable)
+    variables.refuse_other(path, variable)
     _refuse_unwritten(path, node, variable, settings)
-    if labelled.is_positional(variable):
+    if variables.is_positional(variable):
         return labelled.array_source(Container(path, {}), variable, settings, work)
     beside: dict[str, Variable] = {}
     if is_zarr(path.parent):
@@ -97,6 +100,8 @@ def _variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
     except Exception as error:  # as above
         raise UserError(f"{path} is not a readable Zarr group ({first_line_of(error)})") from None
     for name, node in found:
+        if node.ndim == 1:  # a coordinate
+            _refuse_cut(path / name, node)
         yield name, variable_of(path / name, node)
 
 
@@ -121,6 +126,28 @@ def _read(node: zarr.Array, index: Index) -> np.ndarray:
     return np.asarray(node[index])
 
 
+def _refuse_cut(path: Path, node: zarr.Array) -> None:
+    """A chunk of Blosc says its length, which the library does not compare: it reads memory beyond the end.
+
+    Raises:
+        UserError: a chunk file has another length than it says.
+    """
+    last = node.compressors[-1] if node.compressors and not node.shards else None
+    if not isinstance(last, zarr.codecs.BloscCodec) and getattr(last, "codec_id", "") != "blosc":
+        return
+    for file in path.rglob("*"):
+        if not CHUNK_NAME.fullmatch(file.relative_to(path).as_posix()) or not file.is_file():
+            continue
+        with open(file, "rb") as chunk:
+            header = chunk.read(BLOSC_HEADER)
+        says, has = int.from_bytes(header[12:16], "little"), file.stat().st_size
+        if len(header) < BLOSC_HEADER or says != has:
+            raise UserError(
+                f"{path}: the chunk {file.relative_to(path)} has {has:,} bytes and names {says:,}; it is "
+                "damaged, copy or download the array again"
+            )
+
+
 # ------------------------------------------------------------------------------------- what was never written
 
 
@@ -130,6 +157,7 @@ def _refuse_unwritten(path: Path, node: zarr.Array, variable: Variable, settings
     Raises:
         UserError: there are such, and the fill value does not mean missing.
     """
+    _refuse_cut(path, node)
     if _fill_is_missing(node, variable.attributes) or ACCEPT_UNWRITTEN in settings.accept:
         return
     chunks = math.prod(-(-size // step) for size, step in zip(variable.shape, variable.chunks))

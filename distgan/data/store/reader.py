@@ -20,6 +20,7 @@ from distgan.files import read_json, read_record
 from distgan.run import MANIFEST, STORE_METADATA
 
 BLOCK_BYTES = 64 << 20  # of a block of rows in memory, at most; one row may be more
+MAPPED_BYTES = 256 << 20  # of shards that stay mapped in a walk over all series
 
 
 class Rows:
@@ -154,6 +155,12 @@ class Rows:
             self._views.pop(shard, None)
             self._raw.pop(shard, None)
             self._rows.pop(shard, None)
+
+    def release_beyond(self, most: int) -> None:
+        """Give back the memory of shards, the first mapped first, until at most `most` bytes are held."""
+        held = [*self._raw, *(shard for shard in self._rows if shard not in self._raw)]
+        kept = most // max(1, self.layout.shard_rows * self.layout.row_bytes)
+        self.release(held[: max(0, len(held) - kept)])
 
     def expect(self, shards: Sequence[int]) -> None:
         """Have the operating system read `shards` into its cache while others are worked on."""
@@ -339,6 +346,16 @@ class Store:
             UserError: a shard is damaged; names it.
         """
         return self.values.read(indices, out)
+
+    def rows_once(self, indices: np.ndarray) -> np.ndarray:
+        """Return rows as `rows` does, for walks over all series: memory holds few mapped shards after it.
+
+        Raises:
+            UserError: a shard is damaged; names it.
+        """
+        found = self.values.read(indices)
+        self.values.release_beyond(MAPPED_BYTES)
+        return found
 
     def starts(self, indices: np.ndarray) -> np.ndarray:
         """The step of the store's axis at which each series begins: all at the first."""

@@ -1,0 +1,88 @@
+"""What the names of columns say: ids, channels, times of the day."""
+
+import re
+from collections.abc import Container, Sequence
+from itertools import pairwise
+
+DAY = 86400
+ID_NAME = re.compile(
+    r"(^|[^a-z])(u?id|uuid|lclid|dataid|mpan|nmi|esiid|mac|serial|entity|name|(meter|household|house|home|customer|"
+    r"client|consumer|sensor|station|device|site|building|user|subject|patient|person|account|series|node|"
+    r"unit_?id|zone|area|item|location|region|plant|vehicle|bidding_?zone)s?(_?(id|no|nr|number|name|code))?)([^a-z]|$)|[a-z]_?id$"
+)
+NO_ID = re.compile(r"(humid|grid|solid|liquid|valid|void)$")
+CHANNEL_NAME = re.compile(
+    r"(^|[^a-z])(category|channel|variable|parameter|measure|measurement|metric|quantity|register|kind|type|"
+    r"field|appliance|attribute|feature|indicator|element)s?([^a-z]|$)"
+)
+CLOCK_NAME = re.compile(
+    r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
+)
+NUMBERED_NAME = re.compile(
+    r"(?:h|hr|hour|hh|he|v|t|ph?|period|slot|interval|value|[kM]?Wh?|load|power|energy|usage|demand"
+    r"|consumption)?[_ ]?0*(\d{1,3})",
+    re.I,
+)
+COMPACT_CLOCK = re.compile(r"([01]\d|2[0-4])([0-5]\d)")  # 0030, 2400
+PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
+
+
+def names_entities(name: str) -> bool:
+    """Return whether a column's name says that it holds ids; a name with a number is of one entity."""
+    if re.search(r"\d", name):
+        return False
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    return (bool(ID_NAME.search(plain)) or bool(ID_NAME.search(name.lower()))) and not NO_ID.search(
+        name.lower()
+    )
+
+
+def clock_seconds(name: str) -> int | None:
+    """Return the seconds after midnight that a column's name says, as 0:30 or 13h00; None for other names."""
+    found = CLOCK_NAME.fullmatch(str(name).strip())
+    if not found:
+        return None
+    hour, minute = int(found[1]), int(found[2])
+    if found[3]:
+        hour = hour % 12 + (12 if found[3].lower() == "pm" else 0)
+    return hour * 3600 + minute * 60 if hour <= 24 and minute < 60 else None
+
+
+def numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, int]:
+    """Return the columns that are numbered through a day: from 0 by the start of each step, from 1 by its
+    number; with their seconds after midnight. Columns that a setting names are `asked`.
+    """
+    compact = _compact_clocks(names)
+    if compact:
+        return compact
+    named = {name: NUMBERED_NAME.fullmatch(name.strip()) for name in names}
+    numbers = {name: int(match[1]) for name, match in named.items() if match and name not in asked}
+    counted = sorted(numbers.values())
+    if len(counted) < 2 or counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] > 1:
+        return {}
+    if DAY % len(counted):
+        return {}
+    step = DAY // len(counted)
+    return {name: (number - counted[0]) * step for name, number in numbers.items()}
+
+
+def _compact_clocks(names: Sequence[str]) -> dict[str, int]:
+    """Columns 0000, 0030, … or 0030, …, 2400 of a whole day, with their seconds after midnight."""
+    named = {name: COMPACT_CLOCK.fullmatch(name.strip()) for name in names}
+    found = {name: int(at[1]) * 3600 + int(at[2]) * 60 for name, at in named.items() if at}
+    if len(found) not in PARTS_OF_A_DAY:
+        return {}
+    step = DAY // len(found)
+    whole = [list(range(first, first + DAY, step)) for first in (0, step)]
+    return found if sorted(found.values()) in whole else {}
+
+
+def rising_clocks(clocks: dict[str, int]) -> dict[str, int]:
+    """Return times of day that rise by even steps, midnight at the end as 24:00; nothing if they do not."""
+    seconds = list(clocks.values())
+    if len(seconds) > 1 and seconds[-1] == 0:
+        seconds[-1] = DAY
+    steps = {after - before for before, after in pairwise(seconds)}
+    if len(steps) != 1 or min(steps) <= 0 or DAY % min(steps):
+        return {}
+    return dict(zip(clocks, seconds))

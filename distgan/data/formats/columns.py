@@ -1,0 +1,123 @@
+"""What the cells of columns say: words, numbers, counters, times; and names that settings give."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from distgan import config
+from distgan.data.formats.column_names import names_entities
+from distgan.data.formats.marks import reads_as_number, stripped
+from distgan.data.formats.times import find_time_columns, looks_like_times
+from distgan.errors import UserError
+
+COUNTER_NAME = re.compile(r"(|index|unnamed: 0|row|rows|row_?(id|no|nr|number)|id|no|nr|#|\d+)", re.I)
+SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
+OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
+
+
+def refuse_unknown(path: Path, setting: str, names: tuple[str, ...], frame: pd.DataFrame) -> None:
+    """
+    Raises:
+        UserError: a name that a setting gives is no column.
+    """
+    for name in names:
+        if name not in frame.columns:
+            shown = ", ".join(map(str, frame.columns[:6]))
+            raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+
+
+def names_asked(settings: config.Data) -> dict[str, tuple[str, ...]]:
+    """Return the columns that each setting names."""
+    columns = settings.columns
+    known = {"id": listed(columns.id), "channel": listed(columns.channel), "time": listed(columns.time)}
+    return known | {"attributes": columns.attributes, "ignore": columns.ignore}
+
+
+def listed(names: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return one name, several or none as a tuple."""
+    return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+
+
+def is_counter(frame: pd.DataFrame, name: str, settings: config.Data) -> bool:
+    """Return whether a column counts the rows, as an exported index does."""
+    asked = {*listed(settings.columns.id), *listed(settings.columns.time), *(settings.columns.values or ())}
+    if name in asked or not COUNTER_NAME.fullmatch(str(name)) or len(frame) < 3 or frame.shape[1] < 3:
+        return False
+    if not pd.api.types.is_integer_dtype(frame[name]):
+        return False
+    steps = np.diff(frame[name].to_numpy())
+    return bool((steps == 1).mean() > 0.9 and (steps > 0).all())
+
+
+def names_of(frame: pd.DataFrame, chosen: Callable[[Any], bool]) -> list[str]:
+    """Return the columns whose type is chosen; types are asked once each."""
+    kinds = frame.dtypes.tolist()
+    known = {kind: chosen(kind) for kind in set(kinds)}
+    return [name for name, kind in zip(frame.columns, kinds) if known[kind]]
+
+
+def find_times(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, ...]:
+    """Return the time columns; of many columns of numbers, those at the ends are looked at first.
+
+    Raises:
+        UserError: no column holds times, or several do.
+    """
+    if frame.shape[1] > 2 * OUTER_COLUMNS:
+        outer = {
+            *frame.columns[:OUTER_COLUMNS],
+            *frame.columns[-OUTER_COLUMNS:],
+            *listed(settings.columns.time),
+        }
+        floats = set(names_of(frame, pd.api.types.is_float_dtype)) - {*listed(settings.columns.time)}
+        whole = set(names_of(frame, pd.api.types.is_numeric_dtype)) - floats - outer
+        try:
+            return tuple(find_time_columns(frame.drop(columns=[*floats, *whole]), settings, path))
+        except UserError:
+            pass  # among the others, then
+    return tuple(find_time_columns(frame, settings, path))
+
+
+def with_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a sample whose text columns that read as numbers, in any marks, are numbers; those of digits
+    alone, as typed tables keep ids such as 007, whole ones.
+    """
+    found = {}
+    for name in names_of(frame, lambda kind: pd.api.types.is_string_dtype(kind)):
+        cells = stripped(frame[name]).dropna()
+        if len(cells):
+            fits = np.array([reads_as_number(cell) for cell in cells.unique()[:SAMPLED_CELLS]])
+            if fits.all() and not looks_like_times(cells, config.Data()):
+                if cells.str.fullmatch(r"\d+").all():
+                    codes = pd.factorize(frame[name])[0]
+                    found[name] = pd.Series(codes, frame.index).astype("Int64").mask(frame[name].isna())
+                else:
+                    found[name] = pd.Series(np.nan, frame.index).mask(frame[name].notna(), 0.5)
+        else:
+            found[name] = pd.Series(np.nan, frame.index)
+    return frame.assign(**found) if found else frame
+
+
+def is_text(column: pd.Series, name: str) -> bool:
+    """Return whether the cells are words; cells among them that are numbers may be ids, as may those of
+    ids alone.
+    """
+    kind = column.dtype
+    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_datetime64_any_dtype(kind):
+        return False  # true and false, too, are readings, though of a kind that a text table may not hold
+    cells = pd.Series(stripped(column.astype("str")).dropna().unique()[:SAMPLED_CELLS])
+    if not len(cells):
+        return False
+    numbers = np.mean([reads_as_number(cell) for cell in cells])
+    return bool(numbers == 0 or numbers < 0.5 or (names_entities(name) and numbers < 0.9))
+
+
+def joined_times(frame: pd.DataFrame, time: tuple[str, ...]) -> pd.Series:
+    """Return the cells of the time columns as text, those of several columns joined by a blank."""
+    found = frame[time[0]].astype("str")
+    for name in time[1:]:
+        found = found + " " + frame[name].astype("str")
+    return found

@@ -1,0 +1,98 @@
+"""Which column of a table says whose a reading is, found by how readings repeat."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from distgan import config
+from distgan.data.formats.column_names import CHANNEL_NAME, names_entities
+from distgan.data.formats.columns import is_text, joined_times
+from distgan.errors import UserError
+
+MAY_REPEAT, NAMED_MAY_REPEAT = 0.02, 0.3  # share of a sample's readings that may stand twice, by the name
+
+
+class IdFinder:
+    """Sampled rows of a table whose time columns are known."""
+
+    def __init__(
+        self, path: Path, frame: pd.DataFrame, columns: config.Columns, time: tuple[str, ...]
+    ) -> None:
+        self.path, self.frame, self.columns, self.time = path, frame, columns, time
+        self.stamps = joined_times(frame, time)
+
+    def find(self, channel: str | None) -> tuple[tuple[str, ...], str | None]:
+        """Return the column that says whose a reading is, and the one that says which channel, if any.
+
+        Raises:
+            UserError: it cannot be told; names data.columns.id.
+        """
+        rest = [name for name in self.frame.columns if name not in self.time and name != channel]
+        names = [name for name in rest if self.frame[name].notna().any()]
+        asked = {*self.columns.attributes, *(self.columns.values or ())}
+        names = [name for name in names if name not in asked]
+        words = [name for name in names if is_text(self.frame[name], name)]
+        whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
+        whole = [name for name in whole if names_entities(name) or not words]
+        found = self._only(channel, [*words, *whole])
+        if found:
+            return (found,), channel
+        if channel is None:
+            for name in words:
+                if CHANNEL_NAME.search(name.lower()) and (found := self._only(name, [*words, *whole])):
+                    return (found,), name
+        shown = ", ".join(repr(name) for name in (*words, *whole)) or "no column of words or whole numbers"
+        raise UserError(
+            f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
+            "data.columns.id to it, or "
+            "to several that do together, and data.columns.channel to one that says which channel; or set "
+            "data.layout=wide if each column is an entity"
+        )
+
+    def _only(self, channel: str | None, names: list[str]) -> str | None:
+        """The one column by which, with time and channel, readings differ."""
+        copies = self.frame.duplicated()
+        valid = []
+        for name in names:
+            if name == channel:
+                continue
+            keys = [self.frame[name].astype("str"), self.stamps]
+            keys += [self.frame[channel].astype("str")] if channel is not None else []
+            repeated = pd.concat(keys, axis=1)[~copies].duplicated().mean()
+            few = MAY_REPEAT + 1 / max(1, len(self.frame)) if not names_entities(name) else NAMED_MAY_REPEAT
+            recurs = self.frame[name].nunique() <= 0.5 * len(self.frame) or len(self.frame) < 8
+            if repeated <= few and (recurs or names_entities(name)):
+                valid.append(name)
+        finest = [name for name in valid if not any(self._follows(name, other, valid) for other in valid)]
+        named = [name for name in finest if names_entities(name)]
+        if len(finest) <= 1 or len(named) == 1:
+            best = named or finest
+            return best[0] if best else None
+        return self._fullest(finest)
+
+    def _follows(self, name: str, other: str, order: list[str]) -> bool:
+        """Whether `other` says more: each of its values goes with one of `name`'s alone."""
+        if name == other:
+            return False
+        few, many = self.frame[name].nunique(), self.frame[other].nunique()
+        pairs = self.frame[[name, other]].astype("str").drop_duplicates()
+        if len(pairs) != many:
+            return False
+        if few < many:
+            return names_entities(other) or not names_entities(name)
+        one, two = names_entities(name), names_entities(other)  # one to one: the named or the first
+        return two if one != two else order.index(other) < order.index(name)
+
+    def _fullest(self, names: list[str]) -> str | None:
+        """Of whole numbers that may all be ids, the one that divides the readings into full series."""
+        rows, times = len(self.frame), self.stamps.nunique()
+        runs = {
+            name: int((self.frame[name].to_numpy()[1:] != self.frame[name].to_numpy()[:-1]).sum()) + 1
+            for name in names
+        }
+        full = {name: rows / (self.frame[name].nunique() * times) for name in names}
+        sorted_ = [name for name in names if runs[name] == self.frame[name].nunique() > 1]
+        if len(sorted_) == 1:
+            return sorted_[0]
+        order = sorted(names, key=lambda name: -full[name])
+        return order[0] if full[order[0]] >= 4 * full[order[1]] else None
