@@ -28,6 +28,7 @@ from distgan.evaluation.attacks import battery, leak_scenarios
 from distgan.evaluation.attacks.attack_data import Scene, Side
 from distgan.files import write_text
 from distgan.pipeline import generate, runner
+from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.rng import keyed_generator, keyed_normal
 from distgan.run import Run
@@ -91,16 +92,17 @@ def judge(run: Run, case: Case) -> dict[str, Any]:
     settings = config.load(run.config).with_values(asked, "slices")
     write_text(run.config, settings.to_yaml())
     runner.run(settings, run, ("generate",))
-    verdict = release.judge(settings, run, open_for_inference(settings))
-    if verdict["privacy"]:
-        release.remember(verdict, settings, run)
-    broken = [check["text"] for check in verdict["checks"] if not check["holds"]]
-    attacks = verdict["privacy"]["attacks"] if verdict["privacy"] else []
+    verdict = release.judge(PipelineContext(settings, run, open_for_inference(settings)))
+    if verdict.privacy is not None:
+        release.remember(verdict.exit_code, settings, run)
+    broken = [check.text for check in verdict.checks if not check.holds]
+    privacy = verdict.privacy
+    attacks = privacy.attacks if privacy is not None else []
     return {
         "series": case.count,
-        "exit code": verdict["exit_code"],
-        "attacked": sum(verdict["privacy"]["attacked"].values()) if verdict["privacy"] else 0,
-        "over": ", ".join(each["id"] for each in attacks if each["outcome"] == battery.OVER) or str(broken),
+        "exit code": verdict.exit_code,
+        "attacked": sum(filter(None, privacy.attacked.to_json().values())) if privacy is not None else 0,
+        "over": ", ".join(each.id for each in attacks if each.outcome == battery.OVER) or str(broken),
         "alone": attack_alone(run) or "passes",
     }
 
@@ -113,8 +115,8 @@ def attack_alone(run: Run) -> str:
     made = store.rows(np.arange(store.num_series))
     scene = Scene(members, others, made[:0], made, DAY)
     fragment = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
-    found = battery.run(scene, fragment)["attacks"]
-    return ", ".join(each["id"] for each in found if each["outcome"] == battery.OVER)
+    found = battery.run(scene, fragment).attacks
+    return ", ".join(each.id for each in found if each.outcome == battery.OVER)
 
 
 def main() -> None:

@@ -54,14 +54,8 @@ def batches(train: Stepper, folder: Path) -> Iterator[Batch]:
                 store.append(rng.lognormal(0, 0.5, shape).astype(np.float32))
     parallel.barrier()
     scaler = Scaler("none", "standard", 1.0, 4.0, None)
-    ranks = {"rank": parallel.rank, "world_size": parallel.world_size}
-    loader = Loader(
-        Store.open(path),
-        np.arange(4 * batch_size),
-        scaler,
-        batching=Batching(batch_size=batch_size, seed=0),
-        **ranks,
-    )
+    batching = Batching(batch_size, seed=0, rank=parallel.rank, world_size=parallel.world_size)
+    loader = Loader(Store.open(path), np.arange(4 * batch_size), scaler, batching=batching)
     return loader.batches()
 
 

@@ -292,7 +292,7 @@ def test_processes_without_a_launcher_meet_on_loopback_and_need_one_token(
 
 def test_a_signal_to_one_process_stops_both_and_resuming_is_exact(two: Path) -> None:
     for words in found(two):
-        assert words["stopped"].startswith("stopped at step 5 by SIGUSR1, everything is saved")
+        assert words["stopped"].startswith("stopped at step 5 by SIGUSR1, and everything is saved")
     went_on, undisturbed = (
         checkpoint.load(Run(two / name).checkpoints("gan"), STEPS).state
         for name in ("stopped", "spectral-False")

@@ -167,7 +167,7 @@ def test_at_stage_3_one_process_builds(two: Path) -> None:
 
 
 def test_fp16_on_a_cpu_is_refused() -> None:
-    with pytest.raises(UserError, match=r"fp16 needs a GPU .* engine.precision=bf16"):
+    with pytest.raises(UserError, match=r"fp16 needs a GPU.* engine\.precision=bf16"):
         Parallel(config.Engine(precision="fp16"))
 
 

@@ -26,9 +26,9 @@ def test_batches_are_checked_before_anything_is_read(
     assert main(arguments(unread, tmp_path / "run", *cuts)) == 2
     assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
-    assert "timegan looks at the whole batch" in capsys.readouterr().err
+    assert "timegan needs the whole batch" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "objective.moments=1", "engine.micro_batch=16"]) == 2
-    assert "objective.moments looks at the whole batch" in capsys.readouterr().err
+    assert "objective.moments needs the whole batch" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_config_is_refused(
@@ -75,7 +75,7 @@ def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.
     ("change", "words"),
     [
         (["data.source=nowhere.csv"], "nowhere.csv"),
-        (["encoder.patch=400"], "336 steps, fewer than encoder.patch 400"),
+        (["encoder.patch=400"], "encoder.patch is 400, but a series has only 336 steps"),
         (["bank.min_members=50"], "43"),
         (["train.batch_size=0"], "train.batch_size"),
     ],
