@@ -210,7 +210,7 @@ def test_the_difference_has_an_exact_interval() -> None:
 
 def test_false_alarms_of_the_difference_are_as_rare_as_said() -> None:
     rng = np.random.default_rng(0)
-    drawn = rng.binomial(40, 0.5, 4000)
+    drawn = rng.binomial(40, 0.5, 100_000)
     alarms = [
         evidence.measure_difference(evidence.Look("", "", (int(hits), 40 - int(hits))), (1, 1), 1).sure > 0
         for hits in np.unique(drawn)

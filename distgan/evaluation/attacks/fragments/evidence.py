@@ -15,7 +15,7 @@ from distgan.evaluation.attacks.rates import Measured, clopper_pearson
 
 Array = np.ndarray
 
-FALSE_ALARMS = 0.01  # chance that an honest release is refused by any look of a fragment attack
+FALSE_ALARMS = 0.001  # chance that an honest release is refused by any look of a fragment attack
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from distgan.evaluation.attacks.rates import clopper_pearson
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
 FEWEST_RANKED = 16  # steps of a window of ranks
+CHOICE = 0.01  # error of the intervals by which the number of owners is chosen
 FIRST = (16, 32, 64, 128, 256, 512)  # owners with the least ratios, of which sides are counted
 TAIL = 0.05  # of the non-members, whose ratios make the power law; at least so many:
 FEWEST_IN_TAIL = 10
@@ -146,7 +147,7 @@ def judge_ratios(ratios: Array, side: Array, rng: np.random.Generator) -> Look:
 
 def _above(found: int, first: int, share: float) -> float:
     """Members above what chance explains of the first owners, at the lower end of the interval."""
-    return first * (clopper_pearson(found, first, FALSE_ALARMS)[0] - share)
+    return first * (clopper_pearson(found, first, CHOICE)[0] - share)
 
 
 def count_sure(members: Array, others: Array, number: int) -> int:
@@ -170,7 +171,7 @@ def count_sure(members: Array, others: Array, number: int) -> int:
             sizes.append(size)
     expected = number / len(others) * np.max([_expected(least, others, size) for size in sizes], axis=0)
     chance = poisson.sf(np.arange(len(least)), expected)
-    beyond = np.flatnonzero(chance < FALSE_ALARMS / 100 / MOST_SURE)
+    beyond = np.flatnonzero(chance < FALSE_ALARMS / 10 / MOST_SURE)
     return int(beyond[-1]) + 1 if len(beyond) else 0
 
 
