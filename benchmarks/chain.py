@@ -13,7 +13,6 @@ gate's exit code.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -115,7 +114,7 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
             {
                 "series": series,
                 "stage": "release",
-                **watch([*program, "release", str(run), str(place / "out")]),
+                **watch([*program, "release", str(run), "--to", str(place / "out")]),
             }
         )
         print(rows[-1]["said"][-1500:], flush=True)
@@ -123,30 +122,21 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
             {
                 "series": series,
                 "stage": "release of copies",
-                **release_copies(program, config, settings, place),
+                **release_copies(program, settings, place),
             }
         )
     return rows
 
 
-def release_copies(program: list[str], config: list[str], settings: list[str], place: Path) -> dict[str, Any]:
+def release_copies(program: list[str], settings: list[str], place: Path) -> dict[str, Any]:
     """The same population with a model that joins pieces of real series, to the gate."""
-    run = place / "copies"
-    shutil.copytree(place / "run", run)
-    found = watch(
-        [
-            *program,
-            "train",
-            *config[:2],
-            "--run-dir",
-            str(run),
-            *settings,
-            "model={name: bootstrap, block: 42}",
-        ]
-    )
+    run, config = place / "copies", str(ROOT / "configs" / "london.yaml")
+    model = "model={name: bootstrap, block: 42}"
+    mine = [each for each in settings if not each.startswith("model.")]
+    found = watch([*program, "train", "--config", config, "--run-dir", str(run), *mine, model])
     if found["exit"]:
         raise SystemExit(f"the model of copies failed:\n{found['said'][-2000:]}")
-    return watch([*program, "release", str(run), str(place / "out of copies")])
+    return watch([*program, "release", str(run), "--to", str(place / "out of copies")])
 
 
 def main() -> None:
