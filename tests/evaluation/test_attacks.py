@@ -1,7 +1,6 @@
 """Every planted leak fails the battery, an honest release passes; the statistics have known answers."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -187,13 +186,6 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
         assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == ["P1"]
 
 
-def changed(scene: Scene, change: Callable[[np.ndarray], np.ndarray]) -> Scene:
-    """The scene with all its series changed."""
-    members, non_members = (replace(s, series=change(s.series)) for s in (scene.members, scene.non_members))
-    made, reference = (change(series) for series in (scene.synthetic, scene.reference))
-    return replace(scene, members=members, non_members=non_members, synthetic=made, reference=reference)
-
-
 @pytest.mark.parametrize("share", [0.02, 1])
 @pytest.mark.parametrize("stretch", ["flat", "nearly flat", "missing"])
 def test_empty_quarters_are_no_copies_of_one_another_and_hide_none(
@@ -212,7 +204,7 @@ def test_empty_quarters_are_no_copies_of_one_another_and_hide_none(
             found[np.ix_(who, quarter)] = np.nan if stretch == "missing" else levels
         return found
 
-    scene = changed(few.scene, emptied)
+    scene = few.scene.map_series(emptied)
     assert over(battery.run(scene, only("P1"))) == []
     made = scene.synthetic.copy()
     made[:20, -LENGTH // 4 :] = few.scene.members.series[:20, -LENGTH // 4 :]
@@ -231,7 +223,7 @@ def test_gaps_hide_no_copies(few: Population, gaps: float) -> None:
     def holed(series: np.ndarray) -> np.ndarray:
         return np.where(rng.random(series.shape) < gaps, np.float32(np.nan), series)
 
-    scene = changed(few.scene, holed)
+    scene = few.scene.map_series(holed)
     assert over(battery.run(replace(scene, synthetic=few.scene.synthetic), only("P1"))) == []
     assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) != []
 
@@ -266,7 +258,7 @@ def test_secrets_of_every_channel(few: Population) -> None:
     def silent(series: np.ndarray) -> np.ndarray:
         return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
 
-    told = battery.run(changed(scene, silent), only("P8")).attacks[0]
+    told = battery.run(scene.map_series(silent), only("P8")).attacks[0]
     assert {group.name for group in told.groups} == {f"{secret} of channel 1" for secret in features.SECRETS}
 
     def rare(series: np.ndarray, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ Shapes: n series, L steps, C channels, E owners, D numbers of a description. NaN
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -104,6 +104,19 @@ class Scene:
 
     def rng(self, purpose: str) -> np.random.Generator:
         return keyed_generator(self.seed, 0, purpose)
+
+    def map_series(self, change: Callable[[Array], Array]) -> "Scene":
+        """Return the scene with all its series changed: members', non-members', the attacker's, synthetic."""
+        members, non_members = (
+            replace(side, series=change(side.series)) for side in (self.members, self.non_members)
+        )
+        return replace(
+            self,
+            members=members,
+            non_members=non_members,
+            reference=change(self.reference),
+            synthetic=change(self.synthetic),
+        )
 
     # --------------------------------------------------------------------------------------- series as rows
 

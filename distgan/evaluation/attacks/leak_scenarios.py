@@ -136,16 +136,7 @@ def with_channel(scene: Scene) -> Scene:
     def widened(values: Array) -> Array:
         return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
 
-    members, non_members = (
-        replace(side, series=widened(side.series)) for side in (scene.members, scene.non_members)
-    )
-    return replace(
-        scene,
-        members=members,
-        non_members=non_members,
-        reference=widened(scene.reference),
-        synthetic=widened(scene.synthetic),
-    )
+    return scene.map_series(widened)
 
 
 def one_channel_copied(population: Population) -> Scene:
@@ -241,16 +232,7 @@ def read_by_meters(scene: Scene) -> Scene:
         values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
         return np.round(values, 3).astype(np.float32)
 
-    members, non_members = (
-        replace(side, series=read(side.series)) for side in (scene.members, scene.non_members)
-    )
-    return replace(
-        scene,
-        members=members,
-        non_members=non_members,
-        reference=read(scene.reference),
-        synthetic=read(scene.synthetic),
-    )
+    return scene.map_series(read)
 
 
 def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], Scene]:
