@@ -109,10 +109,9 @@ def _charging(rng: np.random.Generator, present: np.ndarray, steps: int) -> np.n
     found = np.zeros((BLOCK, days, steps))
     rows, most = np.arange(BLOCK), 7 * 24 / steps
     for step in range(steps):  # what is not full at midnight stays so
-        place = np.minimum(start + step, steps - 1)
-        taken = np.minimum(left, most) if step < steps else left
-        found[rows, :, place] += np.where((start + step < steps)[:, None], taken, 0)
-        left = left - np.where((start + step < steps)[:, None], taken, 0)
+        taken = np.where((start + step < steps)[:, None], np.minimum(left, most), 0)
+        found[rows, :, np.minimum(start + step, steps - 1)] += taken
+        left = left - taken
     return found
 
 
