@@ -14,6 +14,7 @@ from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import sample_batches
 from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.preflight import refuse_no_run
 from distgan.run import Run
 
 
@@ -33,11 +34,7 @@ class Trained:
         Raises:
             UserError: the folder is no run, or its training is not finished.
         """
-        if not folder.config.exists():
-            raise UserError(
-                f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
-                "train --config CONFIG.yaml"
-            )
+        refuse_no_run(folder)
         settings = config.load(folder.config)
         if "bank" not in settings.stages:
             raise UserError(

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +266,13 @@ def remove_litter(folder: Path) -> None:
             shutil.rmtree(litter, ignore_errors=True)
         else:
             litter.unlink(missing_ok=True)
+
+
+def remove_folders(places: Iterable[Path], keep: Path | None = None) -> None:
+    """Remove the folders, all but one."""
+    for place in places:
+        if place != keep:
+            shutil.rmtree(place)
 
 
 def refuse_standing(place: Path) -> None:

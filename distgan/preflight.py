@@ -70,9 +70,17 @@ def open_run(text: str, command: str) -> Run:
     """
     folder = check_path(text, f"the run folder of distgan {command}")
     with reading(folder):
-        if not Run(folder).config.exists():
-            raise UserError(f"{folder} is no run folder (it has no config.yaml); {TRAIN}")
+        refuse_no_run(Run(folder))
     return Run(folder)
+
+
+def refuse_no_run(folder: Run, remedy: str = TRAIN) -> None:
+    """
+    Raises:
+        UserError: the folder holds no run's config; `remedy` says how to make one.
+    """
+    if not folder.config.exists():
+        raise UserError(f"{folder.folder} is no run folder (it has no config.yaml); {remedy}")
 
 
 def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:

@@ -139,6 +139,10 @@ class Run:
         """Parts of the latents by the encoder with such a digest, until they are whole."""
         return self.folder / f"latents.parts-{weights}"
 
+    def all_latent_parts(self) -> list[Path]:
+        """The parts' folders of any encoder that are there."""
+        return sorted(self.folder.glob(self.latent_parts("*").name))
+
     @property
     def clusters(self) -> Path:
         return self.folder / "clusters"
@@ -188,9 +192,9 @@ class Run:
         """Shards of an unfinished generation; `key` tells what they are made from."""
         return self.folder / f"{self.synthetic.name}.parts-{key}"
 
-    def synthetic_parts(self) -> list[Path]:
-        """The staging folders that are there."""
-        return sorted(self.folder.glob(f"{self.synthetic.name}.parts-*"))
+    def all_synthetic_staging(self) -> list[Path]:
+        """The staging folders of any key that are there."""
+        return sorted(self.folder.glob(self.synthetic_staging("*").name))
 
     @property
     def synthetic_labels(self) -> Path:

@@ -23,6 +23,7 @@ from distgan.errors import UserError
 from distgan.files import refuse_standing
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.preflight import refuse_no_run
 from distgan.progress import Progress
 from distgan.run import Run
 
@@ -41,11 +42,7 @@ def run(folder: Run, source: str, place: Path) -> Result:
     if place.suffix not in FORMATS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
     refuse_standing(place)
-    if not folder.config.exists():
-        raise UserError(
-            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
-            "train --config configs/nr_gan.yaml"
-        )
+    refuse_no_run(folder, "train one with distgan train --config configs/nr_gan.yaml")
     settings = config.load(folder.config)
     if not settings.model.filters:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.stages != config.STAGES)

@@ -40,6 +40,7 @@ from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.runner import current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
+from distgan.preflight import refuse_no_run
 from distgan.progress import say
 from distgan.run import ReleaseFolder, Run
 
@@ -87,11 +88,7 @@ def decide(folder: Run, place: Path) -> Result:
         UserError: it is not a finished run, or `place` stands already.
     """
     refuse_standing(place)
-    if not folder.config.exists():
-        raise UserError(
-            f"{folder.folder} is no run folder (it has no config.yaml); train one with distgan "
-            "train --config CONFIG.yaml"
-        )
+    refuse_no_run(folder)
     folder.need(folder.synthetic, "generate")
     settings = config.load(folder.config)
     parallel = open_for_inference(settings)

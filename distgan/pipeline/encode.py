@@ -6,7 +6,6 @@ Rank 0 joins the parts in order.
 """
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from distgan import config
 from distgan.data.store.latents import LatentStore, LatentWriter
 from distgan.errors import UserError
+from distgan.files import remove_folders
 from distgan.models.vae import Encoder
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
@@ -33,8 +33,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     data = TrainingData.open(context.run)
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     size, dim = context.settings.encoder.batch_size, context.settings.encoder.latent_dim
-    parts = plan_parts(data.num_series, size, parts_folder(context.run))
-    context.parallel.on_main(lambda: remove_parts(context.run, keep=parts_folder(context.run)))
+    place = parts_folder(context.run)
+    parts = plan_parts(data.num_series, size, place)
+    context.parallel.on_main(lambda: remove_folders(context.run.all_latent_parts(), place))
     mine = [
         part
         for part in list(parts.items())[context.parallel.rank :: context.parallel.world_size]
@@ -44,12 +45,12 @@ def run(context: PipelineContext) -> dict[str, Any]:
     with Progress(
         "encode", sum(len(rows) for _, rows in mine), "series", context.parallel.is_main
     ) as progress:
-        for place, rows in mine:
-            write_part(place, rows, data, encoder, context.settings.encoder, context.parallel.device)
+        for part, rows in mine:
+            write_part(part, rows, data, encoder, context.settings.encoder, context.parallel.device)
             progress.advance(len(rows))
     context.parallel.barrier()
     context.parallel.on_main(lambda: join_parts(list(parts), context.run.latents, dim))
-    context.parallel.on_main(lambda: remove_parts(context.run, keep=None))
+    context.parallel.on_main(lambda: remove_folders(context.run.all_latent_parts()))
     went_on = f"; {kept} of {len(parts)} parts were done before" if kept else ""
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
@@ -68,12 +69,6 @@ def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, rang
         place / f"part-{number:06d}": range(first, min(first + rows, num_series))
         for number, first in enumerate(range(0, num_series, rows))
     }
-
-
-def remove_parts(folder: Run, keep: Path | None) -> None:
-    for place in folder.folder.glob("latents.parts-*"):
-        if place != keep:
-            shutil.rmtree(place)
 
 
 def is_complete(place: Path, rows: range) -> bool:

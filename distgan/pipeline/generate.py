@@ -4,7 +4,6 @@ opened.
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from distgan.data import export
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
-from distgan.files import read_bytes, write_bytes
+from distgan.files import read_bytes, remove_folders, write_bytes
 from distgan.models import noise_width
 from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext
@@ -64,9 +63,7 @@ def stage_shards(context: PipelineContext) -> StagedShards:
     def choose() -> str:
         read = [tokens(context.settings)["generate"], digest_inputs("generate", run)]
         key = hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()[:12]
-        for other in run.synthetic_parts():
-            if other != run.synthetic_staging(key):
-                shutil.rmtree(other)
+        remove_folders(run.all_synthetic_staging(), run.synthetic_staging(key))
         return key
 
     place = run.synthetic_staging(context.parallel.on_main(choose))
