@@ -145,29 +145,32 @@ class Bank:
         variance = (share * (within + (self.attributes_mean - mean) ** 2)).sum(0)
         return mean, np.sqrt(np.maximum(variance, SMALLEST_VARIANCE))
 
-    def told(self, attributes: np.ndarray) -> np.ndarray:
-        """What the networks are given of a level and spread: [n, C, 2] -> [n, 2C] float32, of mean 0 and
+    def standardise_attributes(self, attributes: np.ndarray) -> np.ndarray:
+        """Return location and scale as the networks get them: [n, C, 2] -> [n, 2C] float32, of mean 0 and
         deviation 1 over the population.
         """
         mean, deviation = self._population
         values = (asinh_ratio_and_log_rms(attributes) - mean) / deviation
         return values.reshape(len(values), -1).astype(np.float32)
 
-    def attributes_told(self, given: Tensor) -> Tensor:
-        """The level and spread that conditions tell: (B, 2C + ...) -> (B, C, 2); the inverse of `told`."""
+    def read_attributes(self, given: Tensor) -> Tensor:
+        """Return location and scale of conditions: (B, 2C + ...) -> (B, C, 2).
+
+        The inverse of `standardise_attributes`.
+        """
         mean, deviation = (
             torch.from_numpy(values.astype(np.float32)).to(given.device, non_blocking=True)
             for values in self._population
         )
-        told = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
-        steadiness, size = told.unbind(-1)
+        restored = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
+        steadiness, size = restored.unbind(-1)
         return torch.stack([size.exp() * steadiness.tanh(), size.exp() / steadiness.cosh()], dim=-1)
 
     def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """What the networks are given of series of some groups with a level and spread of their own: [n],
         [n, C, 2] -> [n, 2C + K + labels] float32.
         """
-        return np.concatenate([self.told(attributes), self.table[groups]], axis=1)
+        return np.concatenate([self.standardise_attributes(attributes), self.table[groups]], axis=1)
 
     def save(self, folder: Path) -> None:
         """Tensors and a manifest, as a whole folder."""

@@ -59,7 +59,7 @@ class Check:
     exit_code: int
     verified: tuple[str, ...] = ()
 
-    def told(self) -> CheckResult:
+    def to_result(self) -> CheckResult:
         return CheckResult(
             name=self.name, holds=not self.broken, text=self.broken, verified=list(self.verified)
         )
@@ -126,7 +126,7 @@ def judge(context: PipelineContext) -> Verdict:
         exit_code=broken[0].exit_code if broken else CODES[attacks.outcome] if attacks else 4,
         sentence=format_sentence(broken, attacks),
         attacked=note,
-        checks=[check.told() for check in checks],
+        checks=[check.to_result() for check in checks],
         privacy=attacks,
         run=context.settings.identity,
         made=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),

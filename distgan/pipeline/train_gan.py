@@ -179,7 +179,7 @@ def make_training_conditions(settings: config.Config, folder: Run, data: Trainin
         return found.to(batch.series.device, non_blocking=True)
 
     def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
-        return data.scaler.levelled(series, mask, bank.attributes_told(given))
+        return data.scaler.levelled(series, mask, bank.read_attributes(given))
 
     return Conditions(drawn, real, levelled)
 

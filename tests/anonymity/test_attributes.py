@@ -39,15 +39,15 @@ def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
 def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
     bank = make_bank_of(data, settings_of_bank())
-    told = bank.told(data["attributes"])
+    told = bank.standardise_attributes(data["attributes"])
     assert told.shape == (3000, 4) and told.dtype == np.float32
     np.testing.assert_allclose(told.mean(0), 0, atol=0.1)
     np.testing.assert_allclose(told.std(0), 1, atol=0.1)
     given = torch.from_numpy(bank.given(np.zeros(3000, np.int64), data["attributes"]))
-    np.testing.assert_allclose(bank.attributes_told(given), data["attributes"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(bank.read_attributes(given), data["attributes"], rtol=1e-4, atol=1e-5)
     alike = bank_of(channels=1)
     one = dataclasses.replace(alike, attributes_std=0 * alike.attributes_std)
-    assert np.isfinite(one.told(np.ones((3, 1, 2)))).all()  # a population of one size
+    assert np.isfinite(one.standardise_attributes(np.ones((3, 1, 2)))).all()  # a population of one size
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.05, 0.6, 2.0])

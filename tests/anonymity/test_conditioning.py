@@ -41,7 +41,7 @@ def test_only_the_discriminator_gets_a_series_own_location_and_scale() -> None:
     rows, sample = torch.arange(600), torch.arange(600)
     own = torch.from_numpy(data["attributes"].astype(np.float32))
     real, drawn = conditioner.real(rows, sample, 3, own), conditioner.drawn(rows, sample, 3)
-    np.testing.assert_allclose(real[:, :2], bank.told(data["attributes"]), atol=1e-5)
+    np.testing.assert_allclose(real[:, :2], bank.standardise_attributes(data["attributes"]), atol=1e-5)
     np.testing.assert_array_equal(real[:, 2:], drawn[:, 2:])
     other = conditioner.drawn(rows, sample, 4)
     assert (other[:, :2] != drawn[:, :2]).all()

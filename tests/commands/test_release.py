@@ -96,7 +96,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         exit_code=0,
         sentence=found.sentence,
         attacked=attacked_series.describe_counts(chosen.facts),
-        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).told()],
+        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).to_result()],
         privacy=ReleasePrivacy(**dict(found), attacked=chosen.facts),
         run=settings.identity,
         made="",

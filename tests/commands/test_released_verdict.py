@@ -44,7 +44,7 @@ def found_of(attack: Attack) -> Found:
 def judged() -> Verdict:
     """A verdict that passed, as the gate makes it."""
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2", "P4a", "P6")]
-    every = [battery.told(attack, found_of(attack), enough=True) for attack in chosen]
+    every = [battery.make_result(attack, found_of(attack), enough=True) for attack in chosen]
     evidence = Evidence(members=MEMBERS, non_members=OTHERS, synthetic=6543, needed=3000)
     sentence = battery.sentence("pass", every, evidence)
     verified = {
@@ -123,7 +123,7 @@ def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     """A note leaves, a detail does not."""
     attack = next(each for each in battery.BATTERY if each.id == "P1")
     found = battery._fragments(lambda scene: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
-    told = battery.told(attack, found, enough=True)
+    told = battery.make_result(attack, found, enough=True)
     assert (told.note, told.detail) == ("", DETAIL)
 
 

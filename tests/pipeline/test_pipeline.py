@@ -136,7 +136,7 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
     assert len(conditions) == 12
     told = 2 * len(read_scaler(run)[1].channels)
     assert {tuple(row) for row in conditions[:, told:]} == {tuple(row) for row in bank.conditions}
-    own = bank.told(TrainingData.open(run, ("train", "holdout", "reference")).attributes)
+    own = bank.standardise_attributes(TrainingData.open(run, ("train", "holdout", "reference")).attributes)
     assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
 
 

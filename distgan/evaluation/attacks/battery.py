@@ -235,7 +235,7 @@ def run(
     every = []
     with Progress("attacks", len(attacks), "attacks") as done:
         for attack in attacks:
-            every.append(told(attack, attack.function(scene), enough))
+            every.append(make_result(attack, attack.function(scene), enough))
             done.advance()
             progress(line(every[-1]))
     found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
@@ -258,8 +258,8 @@ def run(
     )
 
 
-def told(attack: Attack, found: Found, enough: bool) -> AttackResult:
-    """An attack's line of the result."""
+def make_result(attack: Attack, found: Found, enough: bool) -> AttackResult:
+    """Return an attack's line of the result."""
     limit = attack.limit if found.limit is None else found.limit
     return AttackResult(
         **dict(figure(found.measured)),
