@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from distgan.evaluation.attacks import features, tracing
+from distgan.evaluation.attacks.released import Released
 from distgan.rng import keyed_generator
 
 Array = np.ndarray
@@ -79,6 +80,8 @@ class Scene:
 
     Attributes:
         reference: the attacker's own real series, of neither side; may be empty.
+        synthetic: the released series, or a random sample of them.
+        released: all released series, where `synthetic` is a sample.
         embed: the run's own encoder, which the attacker is taken to have; by default interpretable features.
         traced: the tracing attack on the bank, by exposure, as it was run.
         static_auc: the bound of the same attack from group sizes, worst group.
@@ -101,6 +104,12 @@ class Scene:
     delta: float = 1e-6
     white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
+    released: Released | None = None
+
+    @property
+    def release(self) -> Released:
+        """All released series: what an exact search walks over."""
+        return Released((self.synthetic,)) if self.released is None else self.released
 
     def rng(self, purpose: str) -> np.random.Generator:
         return keyed_generator(self.seed, 0, purpose)
@@ -110,8 +119,12 @@ class Scene:
         members, non_members = (
             replace(side, series=change(side.series)) for side in (self.members, self.non_members)
         )
+        released = self.released
+        if released is not None:
+            released = Released(tuple(change(block) for _, block in released.blocks()))
         return replace(
             self,
+            released=released,
             members=members,
             non_members=non_members,
             reference=change(self.reference),

@@ -11,6 +11,7 @@ may repeat it proves nothing alone: its surprise must be beyond log2 of the pair
 k windows.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,16 @@ def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
     often.
     """
     lengths = exact_lengths(rows, family)
-    if not lengths:
+    if not lengths or not rows.released.num_series:
         return []
     steps = list(lengths.values())
     for place in range(len(steps)):
-        real, made = match_windows(family, rows.real, rows.synthetic, steps[place:])
-        if len(real.rows) <= MOST_MATCHES:
+        most = MOST_MATCHES if place + 1 < len(steps) else None
+        matched = match_windows(family, rows.real, rows.released, steps[place:], most)
+        if matched is not None:
             break
+    assert matched is not None
+    real, made = matched
     if not len(real.rows):
         return [Look(family.name_of(way), name, (0, 0)) for way in made for name in lengths]
     model = _model(rows, family, rng)
@@ -85,12 +89,14 @@ class Held:
     bits: Array
 
 
-def _held(rows: Rows, family: Family, model: Surprise, matches: tuple[Matches, Matches], steps: int) -> Held:
+def _held(
+    rows: Rows, family: Family, model: Surprise, matches: tuple[Matches, Mapping[int, Array]], steps: int
+) -> Held:
     real, made = matches
     if steps not in real.keys:
         return Held(*(np.empty(0, np.int64) for _ in range(4)))
     keys = real.keys[steps]
-    hit = np.flatnonzero((keys != 0) & np.isin(keys, made.keys[steps]))
+    hit = np.flatnonzero((keys != 0) & np.isin(keys, made[steps]))
     entity = rows.entities[real.rows[hit] // len(family.real(rows.real[:1]))]
     holders, side = _holders(keys[hit], entity, rows.side)
     few = (holders <= MOST_HOLDERS) & (side < MIXED)
@@ -109,12 +115,12 @@ def _holders(keys: Array, entity: Array, sides: Array) -> tuple[Array, Array]:
     """
     _, group = np.unique(keys, return_inverse=True)
     number = int(group.max(initial=-1)) + 1
-    pairs = np.unique(np.stack([group, entity]), axis=1)
-    holders = np.bincount(pairs[0], minlength=number)
-    side = sides[pairs[1]]
+    window, who = np.divmod(np.unique(group * len(sides) + entity), len(sides))
+    holders = np.bincount(window, minlength=number)
+    side = sides[who]
     least, most = np.full(number, MIXED), np.zeros(number, np.int64)
-    np.minimum.at(least, pairs[0], side)
-    np.maximum.at(most, pairs[0], side)
+    np.minimum.at(least, window, side)
+    np.maximum.at(most, window, side)
     return holders[group], np.where(least == most, least, MIXED)[group]
 
 
@@ -122,7 +128,7 @@ def _needed_bits(rows: Rows, family: Family) -> float:
     """Surprise beyond which no window of the release equals a real one by chance, however many are
     compared.
     """
-    pairs = np.log2(rows.real.size) + np.log2(rows.synthetic.size * len(family.made))
+    pairs = np.log2(rows.real.size) + np.log2(rows.released.num_values * len(family.made))
     return float(PRUDENCE * pairs + MARGIN)
 
 

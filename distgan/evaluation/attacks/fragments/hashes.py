@@ -37,6 +37,20 @@ def hash_windows(prefixes: Array, steps: int) -> Array:
     return prefixes[:, steps:] - prefixes[:, : prefixes.shape[1] - steps] * power(steps)
 
 
+def hash_steps(mixed: Array, steps: int) -> Array:
+    """Hash of every window of `steps` codes, as `hash_windows`, by doubling: H_a+b(i) = H_a(i) · B^b + H_b(i + a).
+    [n, T] uint64 -> [n, T - steps + 1].
+    """
+    found, length = mixed, 1
+    for bit in format(steps, "b")[1:]:
+        found = found[:, :-length] * power(length) + found[:, length:]
+        length *= 2
+        if bit == "1":
+            found = found[:, :-1] * BASE + mixed[:, length:]
+            length += 1
+    return found
+
+
 def power(steps: int) -> np.uint64:
     """B^steps modulo 2^64."""
     return np.uint64(pow(int(BASE), steps, 2**64))

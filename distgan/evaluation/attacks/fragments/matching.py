@@ -1,7 +1,8 @@
-"""Which windows two sets of rows have in common, by fingerprints, without holding all of them.
+"""Which windows real rows and a release have in common, by fingerprints, without holding all of either.
 
-Two passes: what passes a filter of the other side's fingerprints is kept, then joined exactly. Shapes: n
-rows, L steps, k windows.
+The release is walked over block by block, so that its size costs time but no memory: what passes a filter of
+the real fingerprints is kept, then joined exactly with the real windows; the release's rows that have any
+such window are read a second time, for windows of all lengths. Shapes: n rows, L steps, k windows.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,17 @@ import numpy as np
 from distgan.evaluation.attacks.attack_data import Array
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.families import Change, Family
-from distgan.evaluation.attacks.fragments.windows import row_blocks
+from distgan.evaluation.attacks.fragments.windows import row_blocks, split_channels
+from distgan.evaluation.attacks.released import Released
+from distgan.progress import Progress
 
-PLACES = range(16, 29)  # log2 of a filter's size: at most 256 MiB
-PLACES_PER_KEY = 8
+PLACES = range(16, 32)  # log2 of a filter's bits: at most 256 MiB
+PLACES_PER_KEY = 32
+FACTORS = (np.uint64(1), hashes.BASE, hashes.power(2))  # of a key: their highest bits are its places
+MOST_PENDING = 4_000_000  # fingerprints that wait to be joined
+IN_CACHE = 2**17  # values that are hashed at a time
+
+Places = tuple[Array, Array, Array]  # row, first step and fingerprint of windows, [k] each
 
 
 @dataclass(frozen=True)
@@ -30,76 +38,185 @@ class Matches:
 
 
 class Filter:
-    """A set of 64-bit keys with few false members and no false absence (Bloom 1970, two places a key)."""
+    """A set of 64-bit keys with few false members and no false absence (Bloom 1970, three places a key)."""
 
     def __init__(self, keys: int) -> None:
         wanted = int(np.ceil(np.log2(max(keys, 1) * PLACES_PER_KEY)))
-        self.shift = np.uint64(64 - min(max(wanted, PLACES[0]), PLACES[-1]))
-        self.places = np.zeros(1 << (64 - int(self.shift)), bool)
-
-    def _at(self, keys: Array) -> tuple[Array, Array]:
-        return keys >> self.shift, (keys * hashes.BASE) >> self.shift
+        log2 = min(max(wanted, PLACES[0]), PLACES[-1])
+        self.shift = np.uint64(64 - log2)
+        self.places = np.zeros(1 << (log2 - 3), np.uint8)  # eight bits each
 
     def add(self, keys: Array) -> None:
-        for places in self._at(keys):
-            self.places[places] = True
+        for factor in FACTORS:
+            place = (keys * factor) >> self.shift
+            bit = (place & np.uint64(7)).astype(np.uint8)
+            for each in range(8):
+                self.places[(place[bit == each] >> np.uint64(3)).astype(np.int64)] |= np.uint8(1 << each)
 
     def has(self, keys: Array) -> Array:
-        first, second = self._at(keys)
-        return self.places[first] & self.places[second]
+        """Whether each key may be in the set: uint64 of any shape -> bool."""
+        found = self._stands(keys)
+        where = np.flatnonzero(found)  # few, so the other places cost little
+        for factor in FACTORS[1:]:
+            stands = self._stands(keys.reshape(-1)[where] * factor)
+            found.reshape(-1)[where[~stands]] = False
+            where = where[stands]
+        return found
+
+    def _stands(self, keys: Array) -> Array:
+        place = keys >> self.shift
+        byte = self.places[(place >> np.uint64(3)).astype(np.int64)]
+        return (byte >> (place & np.uint64(7)).astype(np.uint8)) & np.uint8(1) > 0
 
 
 def match_windows(
-    family: Family, real: Array, synthetic: Array, lengths: Sequence[int]
-) -> tuple[Matches, dict[str, Matches]]:
-    """Return the windows of the first length that the changed sides share, with fingerprints of all lengths:
-    of the real rows, and by transform of the released ones.
+    family: Family, real: Array, released: Released, lengths: Sequence[int], most: int | None
+) -> tuple[Matches, dict[str, Mapping[int, Array]]] | None:
+    """Return the real windows of the first length that stand in the changed release, with fingerprints of all
+    lengths, and by transform and length the fingerprints of those that stand in the release; None if more
+    than `most` real windows of the first length do.
     """
-    steps = lengths[0]
+    shared = _share(family, real, released, lengths[0], most)
+    if shared is None:
+        return None
+    (row, start, keys), touched = shared
+    found = _lengthened(family, family.real, real, (row, start), lengths)
+    wanted = {steps: np.unique(known[known != 0]) for steps, known in found.keys.items()}
+    wanted[lengths[0]] = np.unique(keys)
+    seen = {
+        name: {steps: np.zeros(len(each), bool) for steps, each in wanted.items()} for name in family.made
+    }
+    table = Filter(len(wanted[lengths[0]]))
+    table.add(wanted[lengths[0]])
+    with Progress(f"{family.name}: longer windows", len(touched), "series") as progress:
+        for _, series in released.blocks(touched):
+            for name, change in family.made.items():
+                for values in _changed(change, split_channels(series)):
+                    _mark(family, values, table, wanted, seen[name])
+            progress.advance(len(series))
+    return found, {
+        name: {steps: wanted[steps][flags] for steps, flags in each.items()} for name, each in seen.items()
+    }
+
+
+def _share(
+    family: Family, real: Array, released: Released, steps: int, most: int | None
+) -> tuple[Places, Array] | None:
+    """The real windows of so many steps that stand in the changed release, and which of the release's series
+    may have one, rising; None if there are more than `most` such windows.
+    """
     table = Filter(real.size)
     for *_, keys in _hashed(family, family.real, real, steps):
         table.add(keys)
-    kept = {name: _passing(family, change, synthetic, steps, table) for name, change in family.made.items()}
-    wanted = np.unique(np.concatenate([keys for *_, keys in kept.values()]))
-    table = Filter(len(wanted))
-    table.add(wanted)
-    row, start, keys = _passing(family, family.real, real, steps, table)
-    chosen = np.isin(keys, wanted)
-    shared = np.unique(keys[chosen])
-    found = _lengthened(family, family.real, real, (row[chosen], start[chosen]), lengths)
-    made = {}
-    for name, (row, start, keys) in kept.items():
-        chosen = np.isin(keys, shared)
-        made[name] = _lengthened(family, family.made[name], synthetic, (row[chosen], start[chosen]), lengths)
-    return found, made
+    touched = np.zeros(released.num_series, bool)
+    pending, waiting = [np.empty(0, np.uint64)], 0
+    with Progress(f"{family.name}: windows of {steps} steps", len(touched), "series") as progress:
+        for number, series in released.blocks():
+            rows = split_channels(series)
+            for change in family.made.values():
+                for row, keys in _passing(family, change, rows, steps, table):
+                    touched[number[row // series.shape[2]]] = True
+                    pending.append(np.unique(keys))
+                    waiting += len(pending[-1])
+            progress.advance(len(series))
+            first = number[0] == 0 and len(series) < len(touched)
+            if (first and most is not None) or waiting > MOST_PENDING:
+                joined = _join(family, real, steps, np.unique(np.concatenate(pending)), most)
+                if joined is None:
+                    return None
+                pending, waiting = [np.unique(joined[2])], 0
+    found = _join(family, real, steps, np.unique(np.concatenate(pending)), most)
+    return None if found is None else (found, np.flatnonzero(touched))
 
 
-def _passing(
-    family: Family, change: Change, rows: Array, steps: int, table: Filter
-) -> tuple[Array, Array, Array]:
-    """Row, first step and fingerprint of the windows that pass the filter."""
+def _join(family: Family, real: Array, steps: int, wanted: Array, most: int | None) -> Places | None:
+    """Row, first step and fingerprint of the real windows whose fingerprints are `wanted`, which rise; None
+    if they are more than `most`.
+    """
     kept = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64))]
-    for row, start, keys in _hashed(family, change, rows, steps):
-        chosen = table.has(keys)
+    table, count = Filter(len(wanted)), 0
+    table.add(wanted)
+    for row, start, keys in _hashed(family, family.real, real, steps, table) if len(wanted) else ():
+        chosen = locate(keys, wanted)[1]
+        count += int(chosen.sum())
+        if most is not None and count > most:
+            return None
         kept.append((row[chosen], start[chosen], keys[chosen]))
     row, start, keys = (np.concatenate(part) for part in zip(*kept))
     return row, start, keys
 
 
-def _hashed(family: Family, change: Change, rows: Array, steps: int) -> Iterator[tuple[Array, Array, Array]]:
-    """By blocks: row, first step and fingerprint of the windows that lack no value and change in a third of
-    their steps at least.
-    """
-    first, inner = 0, steps - family.span
-    for span in row_blocks(rows):
-        values = change(rows[span])
-        codes = family.code(values)
-        whole = running_sum(np.isnan(values), steps) == 0
-        whole &= running_sum(codes[:, 1:] != codes[:, :-1], inner - 1) >= max(2, inner // 3)
-        keys = hashes.hash_windows(hashes.hash_prefixes(hashes.mix(codes)), inner)
-        row, start = np.nonzero(whole)
-        yield row + first, start, keys[whole]
+def locate(keys: Array, known: Array) -> tuple[Array, Array]:
+    """The place of each key among `known`, which rise, and whether it is there: [k], [m] -> [k], [k]."""
+    if not len(known):
+        return np.zeros(len(keys), np.int64), np.zeros(len(keys), bool)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return place, known[place] == keys
+
+
+def _changed(change: Change, rows: Array) -> Iterator[Array]:
+    """Changed rows, as many at a time as stay in the processor's cache."""
+    return (change(rows[span]) for span in row_blocks(rows, IN_CACHE))
+
+
+def _hashed(
+    family: Family, change: Change, rows: Array, steps: int, table: Filter | None = None
+) -> Iterator[Places]:
+    """By blocks: row (as changed), first step and fingerprint of the windows that may be in the table."""
+    first = 0
+    for values in _changed(change, rows):
+        row, start, keys = _windows(family, values, steps, table)
+        yield row + first, start, keys
         first += len(values)
+
+
+def _passing(
+    family: Family, change: Change, rows: Array, steps: int, table: Filter
+) -> Iterator[tuple[Array, Array]]:
+    """By blocks: the row before the change and the fingerprint of the windows that may be in the table."""
+    for span in row_blocks(rows, IN_CACHE):
+        values = change(rows[span])
+        row, _, keys = _windows(family, values, steps, table)
+        if len(row):
+            yield row // (len(values) // len(rows[span])) + span.start, keys
+
+
+def _windows(family: Family, values: Array, steps: int, table: Filter | None) -> Places:
+    """Windows that lack no value, change in a third of their steps at least, and may be in the table."""
+    codes, inner = family.code(values), steps - family.span
+    keys = hashes.hash_steps(hashes.mix(codes), inner)
+    chosen = np.ones(keys.shape, bool) if table is None else table.has(keys)
+    rows = np.flatnonzero(chosen.any(axis=1))
+    here = codes[rows]
+    chosen[rows] &= running_sum(np.isnan(values[rows]), steps) == 0
+    chosen[rows] &= running_sum(here[:, 1:] != here[:, :-1], inner - 1) >= max(2, inner // 3)
+    row, start = np.nonzero(chosen)
+    return row, start, keys[chosen]
+
+
+def _mark(
+    family: Family, values: Array, table: Filter, wanted: Mapping[int, Array], seen: Mapping[int, Array]
+) -> None:
+    """Set in `seen` which of the wanted fingerprints, by length from the shortest on, stand in these rows.
+
+    A longer window equals a real one only if the shorter one that begins with it does.
+    """
+    lengths = list(wanted)
+    row, start, keys = _windows(family, values, lengths[0], table)
+    place, there = locate(keys, wanted[lengths[0]])
+    seen[lengths[0]][place[there]] = True
+    row, start = row[there], start[there]
+    if not len(row):
+        return
+    rows, row = np.unique(row, return_inverse=True)
+    prefixes, gaps = _prefixes(family, values[rows])
+    for steps in lengths[1:]:
+        fits = start + steps <= values.shape[1]
+        row, start = row[fits], start[fits]
+        keys = _keys_at(prefixes, gaps, (row, start), steps, steps - family.span)
+        place, there = locate(keys, wanted[steps])
+        seen[steps][place[there]] = True
+        row, start = row[there], start[there]
 
 
 def running_sum(flags: Array, steps: int) -> Array:
@@ -117,19 +234,29 @@ def _lengthened(
     keys = {steps: np.zeros(len(row), np.uint64) for steps in lengths}
 
     def fill(values: Array, local: Array, mine: Array) -> None:
-        prefixes = hashes.hash_prefixes(hashes.mix(family.code(values)))
-        gaps = np.zeros((len(values), values.shape[1] + 1), np.int32)
-        np.cumsum(np.isnan(values), axis=1, out=gaps[:, 1:])
+        prefixes, gaps = _prefixes(family, values)
         for steps, found in keys.items():
             fits = start[mine] + steps <= values.shape[1]
-            who, where, begin = mine[fits], local[fits], start[mine][fits]
-            whole = gaps[where, begin + steps] == gaps[where, begin]
-            inner = steps - family.span
-            key = prefixes[where, begin + inner] - prefixes[where, begin] * hashes.power(inner)
-            found[who] = np.where(whole, key, np.uint64(0))
+            places = local[fits], start[mine][fits]
+            found[mine[fits]] = _keys_at(prefixes, gaps, places, steps, steps - family.span)
 
     visit_rows(change, rows, row, fill)
     return Matches(row, start, keys)
+
+
+def _prefixes(family: Family, values: Array) -> tuple[Array, Array]:
+    """Hashes of the first steps of every row, and how many of these are missing: [n, T + 1], [n, L + 1]."""
+    gaps = np.zeros((len(values), values.shape[1] + 1), np.int32)
+    np.cumsum(np.isnan(values), axis=1, out=gaps[:, 1:])
+    return hashes.hash_prefixes(hashes.mix(family.code(values))), gaps
+
+
+def _keys_at(prefixes: Array, gaps: Array, places: tuple[Array, Array], steps: int, inner: int) -> Array:
+    """Fingerprints of windows that begin at these (row, step); 0 where one lacks a value: [k] uint64."""
+    row, start = places
+    whole = gaps[row, start + steps] == gaps[row, start]
+    key = prefixes[row, start + inner] - prefixes[row, start] * hashes.power(inner)
+    return np.where(whole, key, np.uint64(0))
 
 
 def visit_rows(change: Change, rows: Array, row: Array, visit: Callable[[Array, Array, Array], None]) -> None:

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from distgan.evaluation.attacks.attack_data import Array, Scene
 from distgan.evaluation.attacks.fragments import hashes
+from distgan.evaluation.attacks.released import Released
 
 FEWEST_STEPS = 6  # of a window: four hours a step makes a day of six
 MOST_SHORT = 24  # steps of the shortest exact window, however fine the steps are
@@ -25,7 +26,8 @@ class Rows:
     """All real rows and all released ones.
 
     Attributes:
-        real, synthetic: [n, L], [m, L] float32.
+        real, synthetic: [n, L], [m, L] float32; the synthetic ones may be a sample of the release.
+        released: the whole release, as series.
         entities: [n] the entity behind each real row. Owners whose whole series are the same values are one.
         side: [E] of each entity: 0 member, 1 non-member, 2 both.
         day: steps of a day, at least 6.
@@ -33,6 +35,7 @@ class Rows:
 
     real: Array
     synthetic: Array
+    released: Released
     entities: Array
     side: Array
     day: int
@@ -50,7 +53,7 @@ class Rows:
 def collect_rows(scene: Scene) -> Rows:
     """Return the rows of a scene."""
     sides = (scene.members, scene.non_members)
-    real = np.concatenate([_split_channels(side.series) for side in sides])
+    real = np.concatenate([split_channels(side.series) for side in sides])
     channels = scene.synthetic.shape[2]
     owners = np.concatenate(
         [
@@ -64,10 +67,11 @@ def collect_rows(scene: Scene) -> Rows:
     others = np.bincount(entity_of[is_non_member], minlength=entity_of.max() + 1) > 0
     side = np.where(members & others, MIXED, others.astype(np.int64))
     day = max(FEWEST_STEPS, round(scene.steps_per_day))
-    return Rows(real, _split_channels(scene.synthetic), entity_of[owners], side, min(day, real.shape[1]))
+    day = min(day, real.shape[1])
+    return Rows(real, split_channels(scene.synthetic), scene.release, entity_of[owners], side, day)
 
 
-def _split_channels(series: Array) -> Array:
+def split_channels(series: Array) -> Array:
     """[n, L, C] -> [n·C, L] float32, the channels of a series one after the other."""
     rows = np.moveaxis(np.asarray(series, np.float32), 2, 1)
     return np.ascontiguousarray(rows.reshape(-1, series.shape[1]))
@@ -93,9 +97,9 @@ def _merge_equal_owners(real: Array, owners: Array, count: int) -> Array:
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
-def row_blocks(rows: Array) -> Iterator[slice]:
-    """Slices of the rows, of about four million values each."""
-    step = max(1, VALUES_AT_ONCE // max(rows.shape[1], 1))
+def row_blocks(rows: Array, values: int = VALUES_AT_ONCE) -> Iterator[slice]:
+    """Slices of the rows, of about so many values each, by default four million."""
+    step = max(1, values // max(rows.shape[1], 1))
     return (slice(first, first + step) for first in range(0, len(rows), step))
 
 

@@ -1,0 +1,79 @@
+"""All series of a release, in memory or on disk: an attack walks over them block by block, or takes some.
+
+Shapes: n series, L steps, C channels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan.data.store.reader import Store
+
+Array = np.ndarray
+
+BLOCK_BYTES = 32 << 20  # of series in memory at a time
+
+
+@dataclass(frozen=True)
+class Released:
+    """Series of several parts, one part after the other: arrays [n, L, C] float32 and stores."""
+
+    parts: tuple[Array | Store, ...]
+
+    @property
+    def num_series(self) -> int:
+        return sum(map(_count, self.parts))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Steps and channels of a series."""
+        first = self.parts[0]
+        return (first.length, first.channels) if isinstance(first, Store) else first.shape[1:]
+
+    @property
+    def num_values(self) -> int:
+        length, channels = self.shape
+        return self.num_series * length * channels
+
+    def rows(self, indices: Array) -> Array:
+        """Return the series at rising `indices` [n]: float32 [n, L, C].
+
+        Raises:
+            UserError: a store is damaged.
+        """
+        found = np.empty((len(indices), *self.shape), np.float32)
+        first = 0
+        for part in self.parts:
+            begin, end = np.searchsorted(indices, [first, first + _count(part)])
+            size = self._rows_in_block()
+            for place in range(begin, end, size):
+                span = slice(place, min(place + size, end))
+                found[span] = _read(part, indices[span] - first)
+            first += _count(part)
+        return found
+
+    def blocks(self, indices: Array | None = None) -> Iterator[tuple[Array, Array]]:
+        """Yield all series, or those at rising `indices`, in blocks of about 32 MiB: their numbers [n] and
+        values [n, L, C].
+
+        Raises:
+            UserError: a store is damaged.
+        """
+        size, number = self._rows_in_block(), self.num_series if indices is None else len(indices)
+        for first in range(0, number, size):
+            last = min(first + size, number)
+            chosen = np.arange(first, last) if indices is None else indices[first:last]
+            yield chosen, self.rows(chosen)
+
+    def _rows_in_block(self) -> int:
+        length, channels = self.shape
+        return max(1, BLOCK_BYTES // (4 * length * channels))
+
+
+def _count(part: Array | Store) -> int:
+    return part.num_series if isinstance(part, Store) else len(part)
+
+
+def _read(part: Array | Store, rows: Array) -> Array:
+    return part.rows_once(rows) if isinstance(part, Store) else part[rows]
