@@ -38,8 +38,9 @@ def hash_windows(prefixes: Array, steps: int) -> Array:
 
 
 def hash_steps(mixed: Array, steps: int) -> Array:
-    """Hash of every window of `steps` codes, as `hash_windows`, by doubling: H_a+b(i) = H_a(i) · B^b + H_b(i + a).
-    [n, T] uint64 -> [n, T - steps + 1].
+    """Hash of every window of `steps` codes, as `hash_windows`: [n, T] uint64 -> [n, T - steps + 1].
+
+    By doubling: H of a + b codes from i on is H of a codes · B^b + H of b codes from i + a on.
     """
     found, length = mixed, 1
     for bit in format(steps, "b")[1:]:
