@@ -4,6 +4,10 @@ A slice of thirty from a generator that repeats its training series shows hardly
 generator is attacked, not only the slice: together with the series that are to leave, all that have left
 before, those of attempts that were over a limit, and a sample of the same generator that grows with the
 number of members. The sample's seed is made of the weights, so that another attempt sees the same one.
+
+Copied windows (P1) are searched in all of them, block by block. The other attacks use a random choice: of the
+series to leave and of earlier attempts `MOST_COMPARED` each, at most, and all of the generator's sample. The
+choice of those to leave is keyed by their digest: the same series are attacked in the same sample.
 """
 
 import secrets
@@ -15,30 +19,30 @@ from distgan.anonymity.bank import Bank
 from distgan.data.store.private_table import read_table
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch
+from distgan.evaluation.attacks.released import Released, describe_misses
 from distgan.evaluation.results import AttackedCounts
 from distgan.pipeline.binding import ARTEFACTS, digest_series
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.training_data import read_scaler
+from distgan.rng import keyed_generator
 
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
-MOST_EARLIER = 20_000  # series of earlier attempts; of more, a random choice
+MOST_COMPARED = 10_000  # series to leave, and of earlier attempts, that attacks but P1 use
 MOST_CHECKED = 2_000  # series that are generated again and compared
 TOLERANCE = 0.01  # root mean square of the difference, over the series' deviation: another device's rounding
 
 
 @dataclass(frozen=True)
 class AttackedSeries:
-    """The series [n, L, C] to attack, how many of each kind, and how many earlier ones are left out."""
+    """All series to attack, those [n, L, C] of them that attacks but P1 use, and how many there are of each
+    kind.
+    """
 
+    released: Released
     values: np.ndarray
-    counts: dict[str, int]
-    left_out: int
-
-    @property
-    def facts(self) -> AttackedCounts:
-        return AttackedCounts(**self.counts, left_out=self.left_out)
+    facts: AttackedCounts
 
     @classmethod
     def gather(cls, context: PipelineContext) -> "AttackedSeries":
@@ -47,11 +51,25 @@ class AttackedSeries:
             UserError: a store is damaged, or the run has no generator.
         """
         store = Store.open(context.run.synthetic)
-        candidate = store.rows(np.arange(store.num_series))
-        earlier, left_out = gather_earlier(context, candidate.shape[1:])
-        sample = draw_sample(context, len(candidate))
-        counts = {"candidate": len(candidate), "earlier": len(earlier), "sample": len(sample)}
-        return cls(np.concatenate([candidate, earlier, sample]), counts, left_out)
+        candidate = Released((store,))
+        parts, left_out = gather_earlier(context, candidate.shape)
+        earlier, sample = (
+            Released((candidate.rows(np.arange(0)), *parts)),
+            draw_sample(context, store.num_series),
+        )
+        key = int(ARTEFACTS["synthetic"].digest(context.run)[:15], 16)
+        rows = candidate.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of those to leave"))
+        others = earlier.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of earlier attempts"))
+        drawn = len(rows) + len(others)
+        facts = AttackedCounts(
+            candidate=store.num_series,
+            earlier=earlier.num_series,
+            sample=len(sample),
+            left_out=left_out,
+            drawn=drawn if drawn < store.num_series + earlier.num_series else None,
+        )
+        values = np.concatenate([candidate.rows(rows), earlier.rows(others), sample])
+        return cls(Released((store, *parts, sample)), values, facts)
 
 
 def describe_counts(facts: AttackedCounts) -> str:
@@ -61,23 +79,30 @@ def describe_counts(facts: AttackedCounts) -> str:
         f"The attacks used the {facts.candidate:,} series to be released, {facts.earlier:,} of earlier "
         f"attempts and {sample} from the same generator."
     )
+    if facts.drawn is not None:
+        text += (
+            f" Copied windows (P1) were searched in all of these. The other attacks used {facts.drawn:,} "
+            f"of the series to be released and of earlier attempts, drawn at random, and {sample}. "
+            f"{describe_misses(facts.drawn)}."
+        )
     if facts.left_out:
         text += (
             f" {facts.left_out:,} series of earlier attempts were left out, because they belong to another "
-            "split or are too many."
+            "split."
         )
     return text
 
 
-def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    """Series of earlier releases, and of attempts with these weights that were over a limit: [n, L, C]; and
+def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[list[Store | np.ndarray], int]:
+    """Series of earlier releases, and of attempts with these weights that were over a limit, in parts; and
     how many could not be taken.
 
     What was released is kept as a copy. What was refused is generated again, from its seed and count.
     """
     ledger = ReleaseLedger.open(context.run)
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
-    seen, parts, left_out = {digest_series(context.run.synthetic)}, [np.empty((0, *shape), np.float32)], 0
+    seen, left_out = {digest_series(context.run.synthetic)}, 0
+    parts: list[Store | np.ndarray] = []
     for entry in ledger.entries():
         refused_over = entry.exit_code == 3 and entry.weights == weights
         if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
@@ -86,16 +111,10 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[np
         if entry.split != split:
             left_out += entry.count
         elif entry.verdict == RELEASED:
-            store = Store.open(context.run.released_copy(entry.series))
-            parts.append(store.rows(np.arange(store.num_series)))
+            parts.append(Store.open(context.run.released_copy(entry.series)))
         else:
             parts.append(generate_again(context, entry))
-    values = np.concatenate([part for part in parts if part.shape[1:] == shape])
-    if len(values) > MOST_EARLIER:
-        rng = np.random.default_rng(secrets.randbits(128))
-        left_out += len(values) - MOST_EARLIER
-        values = values[np.sort(rng.permutation(len(values))[:MOST_EARLIER])]
-    return values, left_out
+    return [part for part in parts if Released((part,)).shape == shape], left_out
 
 
 def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import distgan
 from distgan import config
 from distgan.anonymity import manifest
@@ -119,7 +117,7 @@ def judge(context: PipelineContext) -> Verdict:
     if not broken:
         chosen = AttackedSeries.gather(context)
         say(note := describe_counts(chosen.facts))
-        found = attack(context, chosen.values)
+        found = attack(context, chosen)
         if found is not None:
             attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
     return Verdict(
@@ -183,14 +181,14 @@ def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
     return attacks.sentence
 
 
-def attack(context: PipelineContext, synthetic: np.ndarray) -> PrivacyResult | None:
-    """The battery on synthetic series [n, L, C] and on the bank."""
+def attack(context: PipelineContext, chosen: AttackedSeries) -> PrivacyResult | None:
+    """Run the battery on synthetic series and on the bank."""
     bank = Bank.load(context.run.bank)
     tracing = run_tracing(context, TrainingData.open(context.run), bank, OUTLIERS)
     return run_attacks(
         context,
         most=MOST_OWNERS,
-        target=Target(synthetic, tracing),
+        target=Target(chosen.values, chosen.released.num_series, chosen.released, tracing),
         progress=say,
     )
 

@@ -43,7 +43,7 @@ def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
     if not private:
         return public
     needed = result["evidence"]["needed"]
-    result["evidence"] = {"members": None, "non_members": None, "synthetic": None, "needed": needed}
+    result["evidence"] = dict.fromkeys(result["evidence"]) | {"needed": needed}
     result["sentence"] = battery.state_pass(f"at least {needed:,} members against as many non-members")
     result["attacked"]["sample"] = None
     public["sentence"], public["left_out"] = result["sentence"], LEFT_OUT

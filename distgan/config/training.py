@@ -135,12 +135,23 @@ class Engine(Section):
     threads: int | None = key(
         None, "CPU threads per process; by default the cores are divided among the processes", ge=1
     )
+    host_memory_mib: int = key(
+        1024,
+        "MiB of main memory that a stage may use for buffers, beside mapped files and networks: the sizes of "
+        "blocks that are read, sorted and written follow from it",
+        ge=64,
+    )
     compile: bool = key(False, "compile the networks with torch.compile")
     checkpoint_activations: bool = key(
         False,
         "recompute transformer blocks of multiscale and of the VAE in the backward pass: "
         "less memory, more time; not available for other families",
     )
+
+    @property
+    def host_memory_bytes(self) -> int:
+        """`host_memory_mib` in bytes."""
+        return self.host_memory_mib << 20
 
 
 class Generate(Section):

@@ -238,16 +238,21 @@ class AttackResult(Figure):
 
 
 class Evidence(JsonResult):
-    """How many were compared, and how many of each side are needed."""
+    """How many were compared, and how many of each side are needed; of the `released` series, where they are
+    more, `synthetic` were compared by the attacks that use a sample.
+    """
 
     members: int
     non_members: int
     synthetic: int
     needed: int
+    released: int | None = None
 
 
 class PrivacyResult(JsonResult):
-    """All attacks together: those with a limit, `others` without one or not tried, and what can be said."""
+    """All attacks together: those with a limit, `others` without one or not tried, and what can be said;
+    `sample` says in words which series were attacked, where they are not all.
+    """
 
     version: str = Field(default=PRIVACY_SCHEMA, alias="schema")
     outcome: Literal["pass", "over", "insufficient"]
@@ -256,17 +261,20 @@ class PrivacyResult(JsonResult):
     others: list[AttackResult]
     claims: list[str]
     evidence: Evidence
+    sample: str = ""
 
 
 class AttackedCounts(JsonResult):
-    """Of the series that were attacked: those to leave, of earlier attempts, of the generator's sample; and
-    how many of earlier attempts could not be taken.
+    """Of the series that were attacked: those to leave, of earlier attempts, of the generator's sample; how
+    many of earlier attempts could not be taken; and how many of the first two each attack but P1 used, where
+    these were not all.
     """
 
     candidate: int
     earlier: int
     sample: int | None  # not said under differential privacy, since it follows the number of members
     left_out: int
+    drawn: int | None = None
 
 
 class ReleasePrivacy(PrivacyResult):

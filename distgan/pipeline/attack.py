@@ -17,6 +17,7 @@ from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
 from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
+from distgan.evaluation.attacks.released import Released, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
 from distgan.pipeline.build_bank import assign_non_members
@@ -28,23 +29,51 @@ from distgan.rng import keyed_generator
 from distgan.run import Run
 
 MOST_TRACING = 0.65  # of a release, whatever the bank's own limit
+MOST_SYNTHETIC = 10_000  # synthetic series that a report attacks
+COPIES = 8  # of the attacked series in memory at a time, at most
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked, where it is not what lies in the run's folder: synthetic series [n, L, C], and the
-    attack on the bank as it was run.
+    """What is attacked.
+
+    Attributes:
+        synthetic: [n, L, C] the released series, or a random sample of them.
+        num_released: how many series the release has.
+        released: all of them, where copied windows (P1) are searched in more than the sample.
+        traced: the attack on the bank, as it was run; by default what the run's folder holds.
+        said: what is said of the sample.
     """
 
-    synthetic: np.ndarray | None = None
+    synthetic: np.ndarray
+    num_released: int
+    released: Released | None = None
     traced: list[tracing.Attack] | None = None
+    said: str = ""
+
+    @staticmethod
+    def sample_of(context: PipelineContext) -> "Target":
+        """Return the run's synthetic series, or a random sample of them that fits into memory."""
+        store = Store.open(context.run.need(context.run.synthetic, "generate"))
+        everything, chosen = Released((store,)), context.settings.evaluate
+        room = context.settings.engine.host_memory_bytes // (COPIES * 4 * store.length * store.channels)
+        most = max(chosen.max_series, min(MOST_SYNTHETIC, room))
+        rows = everything.choose(most, keyed_generator(chosen.seed, 0, "attacked synthetic"))
+        said = ""
+        if len(rows) < store.num_series:
+            said = (
+                f"The attacks used {len(rows):,} of the {store.num_series:,} synthetic series, drawn at "
+                f"random (evaluate.seed {chosen.seed}). {describe_misses(len(rows))}; distgan release "
+                "searches all series for copied windows (P1)."
+            )
+        return Target(everything.rows(rows), store.num_series, said=said)
 
 
 def run_attacks(
     context: PipelineContext,
     *,
     most: int,
-    target: Target = Target(),
+    target: Target,
     progress: Callable[[str], None] = lambda line: None,
 ) -> PrivacyResult | None:
     """The battery's result for a run; None if nobody was held out to compare with.
@@ -65,14 +94,13 @@ def run_attacks(
     table = read_table(context.run.private_table)
     owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "held_out")]
     inside, beside = assign_groups(context, bank, sides["train"], sides["held_out"])
-    synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
     promise = bank.promise
     scene = Scene(
         Side.of(members, owners[0], inside),
         Side.of(non_members, owners[1], beside),
         reference,
-        synthetic.rows(np.arange(synthetic.num_series)) if target.synthetic is None else target.synthetic,
-        synthetic.meta.axis.steps_per_day,
+        target.synthetic,
+        sides["train"].store.meta.axis.steps_per_day,
         embed=make_embedding(context, sides["train"]),
         traced=load_tracing(context.run) if target.traced is None else target.traced,
         static_auc=float(max(bank.tracing_auc)),
@@ -82,10 +110,12 @@ def run_attacks(
         delta=context.settings.privacy.delta,
         white_box=score_white_box(context, bank, (sides["train"], inside), (sides["held_out"], beside)),
         seed=context.settings.evaluate.seed,
+        released=target.released,
     )
-    return battery.run(
-        scene, claims=[*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS], progress=progress
-    )
+    claims = [*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS]
+    found = battery.run(scene, claims=claims, progress=progress)
+    evidence = found.evidence.model_copy(update={"released": target.num_released})
+    return found.model_copy(update={"evidence": evidence, "sample": target.said})
 
 
 def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:

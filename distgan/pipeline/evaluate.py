@@ -20,7 +20,7 @@ from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
 from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
-from distgan.pipeline.attack import run_attacks
+from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.build_bank import format_guarantee
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
@@ -55,11 +55,15 @@ def run(context: PipelineContext) -> dict[str, Any]:
         owner_of={name: owner_codes(table, real, rows[name]) for name in fidelity.TESTED},
     )
     found = compute_scores(compared, real.meta, context.settings.evaluate)
+    if len(made) < synthetic.num_series:
+        found = with_sample(found, len(made), synthetic.num_series)
     counts = {name: len(found) for name, found in whole.items()}
     found = Findings(
         fidelity=found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
         usefulness=found.usefulness,
-        privacy=run_attacks(context, most=context.settings.evaluate.max_series),
+        privacy=run_attacks(
+            context, most=context.settings.evaluate.max_series, target=Target.sample_of(context)
+        ),
     )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
     shown = collect_facts(context.settings, context.run, real.meta, table, windows)
@@ -98,6 +102,16 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
         said = Sentence(tone=useful.tone, text=useful.sentence)
         table = table.model_copy(update={"verdict": [*table.verdict, said]})
     return Findings(fidelity=table, usefulness=useful)
+
+
+def with_sample(found: Findings, number: int, total: int) -> Findings:
+    """Say in the verdict that a sample of the synthetic series was compared."""
+    text = (
+        f"The scores compare {number:,} of the {total:,} synthetic series, drawn at random "
+        "(evaluate.max_series, evaluate.seed); standard errors and intervals are those of this sample."
+    )
+    verdict = [*found.fidelity.verdict, Sentence(tone="note", text=text)]
+    return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"verdict": verdict})})
 
 
 def format_report(folder: Run) -> str:

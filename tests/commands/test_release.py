@@ -50,6 +50,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "earlier": 0,
         "sample": 31,
         "left_out": 0,
+        "drawn": None,
     }
     (entry,) = ReleaseLedger.open(mine).entries()
     assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
@@ -84,7 +85,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     """Whoever guesses the split, a series or the points could check the guess; nor do exact counts leave."""
     settings = config.load(mine.config)
     chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
-    found = release.attack(PipelineContext(settings, mine, open_for_inference(settings)), chosen.values)
+    found = release.attack(PipelineContext(settings, mine, open_for_inference(settings)), chosen)
     assert found is not None
     bank = Bank.load(mine.bank)
     if private:
@@ -159,12 +160,13 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     settings = repeat_members(mine, monkeypatch)
     assert "copied windows (P1)" in refused(mine, 3)
     chosen = AttackedSeries.gather(PipelineContext(settings, mine, open_for_inference(settings)))
-    assert chosen.counts == {"candidate": 12, "earlier": 0, "sample": 31}
+    assert chosen.facts == AttackedCounts(candidate=12, earlier=0, sample=31, left_out=0)
     other = settings.with_values({"generate.seed": 5, "generate.count": 2}, "test")
     write_text(mine.config, other.to_yaml())
     runner.run(other, mine, ("generate",))
     chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
-    assert chosen.counts == {"candidate": 2, "earlier": 12, "sample": 41}  # what was refused is not forgotten
+    # what was refused is not forgotten
+    assert chosen.facts == AttackedCounts(candidate=2, earlier=12, sample=41, left_out=0)
     data = TrainingData.open(mine)
     members = data.store.rows(data.rows)
     assert max(np.nanmax(np.abs(members - made), axis=(1, 2)).min() for made in chosen.values) < 1e-4

@@ -19,6 +19,7 @@ from distgan.commands.attacked_series import AttackedSeries
 from distgan.data.store.private_table import private_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
+from distgan.evaluation.results import AttackedCounts
 from distgan.files import read_json, read_tensors, write_tensors, write_text
 from distgan.pipeline import binding, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
@@ -122,7 +123,7 @@ def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
         owners.audit_owners(mine)
 
 
-def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
+def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = config.load(mine.config)
     release.remember(0, settings, mine)
     first = Store.open(mine.synthetic).rows(np.arange(12))
@@ -131,10 +132,19 @@ def test_what_has_left_is_attacked_with_what_is_to_leave(mine: Run) -> None:
     runner.run(other, mine, ("generate",))
     release.remember(4, other, mine)
     chosen = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
-    assert chosen.counts == {"candidate": 5, "earlier": 12, "sample": 38}
+    assert chosen.facts == AttackedCounts(candidate=5, earlier=12, sample=38, left_out=0)
     np.testing.assert_array_equal(chosen.values[5:17], first)
     again = AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other)))
     np.testing.assert_array_equal(chosen.values, again.values)  # no better luck with another attempt
+    monkeypatch.setattr(attacked_series, "MOST_COMPARED", 4)
+    few, repeated = (
+        AttackedSeries.gather(PipelineContext(other, mine, open_for_inference(other))) for _ in range(2)
+    )
+    np.testing.assert_array_equal(few.values, repeated.values)
+    assert few.facts.drawn == 8 and len(few.values) == 4 + 4 + 38 and few.released.num_series == 5 + 12 + 38
+    assert all((each == chosen.values).all(axis=(1, 2)).any() for each in few.values)
+    assert "P1) were searched in all" in attacked_series.describe_counts(few.facts)
+    assert "The other attacks used 8 of the series" in attacked_series.describe_counts(few.facts)
     files = [path for path in [mine.released, *mine.released.rglob("*")] if path.stat().st_mode & 0o077]
     assert not files
 
