@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import field_validator, model_validator
 
 from distgan.config.base import Section, key
+from distgan.memory import USUAL_MIB
 
 LossName = Literal[
     "relativistic", "hinge", "standard", "lsgan", "nonsaturating", "wgangp", "wgangp-mode", "wgangp-eps"
@@ -136,9 +137,11 @@ class Engine(Section):
         None, "CPU threads per process; by default the cores are divided among the processes", ge=1
     )
     host_memory_mib: int = key(
-        1024,
-        "MiB of main memory that a stage may use for buffers, beside mapped files and networks: the sizes of "
-        "blocks that are read, sorted and written follow from it",
+        USUAL_MIB,
+        "MiB of main memory that the buffers of a stage may take in each process, beside mapped files, "
+        "networks and a few numbers per series: the sizes of blocks that are read, compared and written "
+        "follow from it; results do not depend on it, except that evaluate attacks fewer synthetic series "
+        "where they do not fit",
         ge=64,
     )
     compile: bool = key(False, "compile the networks with torch.compile")
@@ -147,11 +150,6 @@ class Engine(Section):
         "recompute transformer blocks of multiscale and of the VAE in the backward pass: "
         "less memory, more time; not available for other families",
     )
-
-    @property
-    def host_memory_bytes(self) -> int:
-        """`host_memory_mib` in bytes."""
-        return self.host_memory_mib << 20
 
 
 class Generate(Section):

@@ -22,6 +22,7 @@ from distgan.data.store.reader import Store
 from distgan.data.tables import Source
 from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
+from distgan.memory import scale_buffer
 from distgan.progress import Progress
 from distgan.run import labels_beside, readme_beside
 
@@ -120,7 +121,7 @@ def _rows_in(store: Store, size: int) -> int:
 
 def _blocks(store: Store, first: int, last: int) -> Iterator[tuple[int, np.ndarray]]:
     """(row, values [n, L, C]) of the series first .. last, some 32 MiB at a time."""
-    size = _rows_in(store, BLOCK_BYTES)
+    size = _rows_in(store, scale_buffer(BLOCK_BYTES))
     for row in range(first, last, size):
         yield row, store.rows_once(np.arange(row, min(row + size, last)))
 

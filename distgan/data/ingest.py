@@ -23,6 +23,7 @@ from distgan.data.grid import DAY, float32
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError
+from distgan.memory import scale_buffer
 
 __all__ = ["Raw", "Series", "block_rows", "opened", "read", "unusable"]
 
@@ -84,7 +85,7 @@ class Series:
 
 def block_rows(source: Source) -> int:
     """Series of the source that fit into a block."""
-    return max(1, BLOCK_BYTES // (4 * source.meta.axis.length * len(source.meta.channels)))
+    return max(1, scale_buffer(BLOCK_BYTES) // (4 * source.meta.axis.length * len(source.meta.channels)))
 
 
 def read(settings: config.Data) -> Raw:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.errors import Deserted, UserError
+from distgan.memory import set_host_memory
 from distgan.parallel import meeting, messages
 from distgan.parallel.heartbeat import Heartbeat
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
@@ -64,6 +65,7 @@ class Parallel:
         self.lent: list[str] = []  # environment variables set for DeepSpeed
         self.threads = _choose_threads(settings.threads)
         torch.set_num_threads(self.threads)
+        set_host_memory(settings.host_memory_mib)
         # TF32 has the mantissa of fp16: finite differences of a convolution would drown in it.
         torch.backends.cudnn.allow_tf32 = False
         # Messages between the processors: they wait for no device, so a step ends without a synchronisation.

@@ -20,6 +20,7 @@ from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
 from distgan.evaluation.attacks.released import Released, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
+from distgan.memory import host_memory
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
@@ -56,7 +57,7 @@ class Target:
         """Return the run's synthetic series, or a random sample of them that fits into memory."""
         store = Store.open(context.run.need(context.run.synthetic, "generate"))
         everything, chosen = Released((store,)), context.settings.evaluate
-        room = context.settings.engine.host_memory_bytes // (COPIES * 4 * store.length * store.channels)
+        room = host_memory() // (COPIES * 4 * store.length * store.channels)
         most = max(chosen.max_series, min(MOST_SYNTHETIC, room))
         rows = everything.choose(most, keyed_generator(chosen.seed, 0, "attacked synthetic"))
         said = ""

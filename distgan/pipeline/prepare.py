@@ -11,10 +11,10 @@ import numpy as np
 from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
-from distgan.data.ingest_cache import open_cache_folder, run_in_parallel
+from distgan.data.ingest_cache import WORKERS, open_cache_folder, run_in_parallel
 from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
-from distgan.data.store.format import Form
+from distgan.data.store.format import SHARD_BYTES, Form
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, read_table, write_table
 from distgan.data.store.reader import Store
@@ -22,12 +22,15 @@ from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
 from distgan.errors import UserError, writing
 from distgan.files import write_json
+from distgan.memory import host_memory
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.progress import Progress, say
 from distgan.run import Run
+
+COPIES = 8  # of a shard that a thread holds while it is written, at most: read, cut, merged, stored, sealed
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ def write_store(found: ingest.Series, folder: Run, chosen: config.Storing) -> Me
             range(layout.shards),
             layout.shards,
             f"writing {folder.series.name}",
+            max(1, min(WORKERS, host_memory() // (COPIES * SHARD_BYTES))),
         )
     return writer.meta
 

@@ -23,6 +23,7 @@ from distgan.data.grid import float32, seconds_of
 from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of, sha256
 from distgan.data.store.metadata import Axis, Meta
 from distgan.errors import UserError, writing
+from distgan.memory import scale_buffer
 
 NO_TIMES = Axis("2001-01-01T00:00:00", 3600, 0, leap_days=True)  # of sources that say nothing about time
 SLAB_BYTES = 32 << 20  # of an array in memory while it is transposed
@@ -288,7 +289,7 @@ def steps_within(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int)
     """Sizes of parts of at most SLAB_BYTES that hold whole chunks, grown from the last axis to the first."""
     steps = [min(chunk, size) for chunk, size in zip(chunks, shape)]
     for axis in reversed(range(len(shape))):
-        room = SLAB_BYTES // max(1, itemsize * math.prod(steps))
+        room = scale_buffer(SLAB_BYTES) // max(1, itemsize * math.prod(steps))
         steps[axis] = min(shape[axis], max(1, room) * steps[axis])
         if steps[axis] < shape[axis]:
             break

@@ -14,6 +14,7 @@ from distgan.data.grid import Grid, common_step, float32
 from distgan.data.ingest_cache import drop_pages, rows_of
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
+from distgan.memory import scale_buffer
 
 BLOCK_BYTES = 64 << 20  # of readings that are merged into steps at a time
 
@@ -297,7 +298,7 @@ class Long(Parts):
         """Sums or means over steps, for as many ids at a time as fit into a block."""
         rows = sum(facts["rows"] for facts in self.facts)
         per_id = 8 * grid.axis.length * matrix.shape[2] + 64 * rows // len(self.ids)
-        size = max(1, BLOCK_BYTES // max(1, per_id))
+        size = max(1, scale_buffer(BLOCK_BYTES) // max(1, per_id))
         there = [set(self._codes_of(number)) for number in range(len(self.names))]
         for first in range(0, len(self.ids), size):
             last = min(first + size, len(self.ids))

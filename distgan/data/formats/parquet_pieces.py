@@ -14,6 +14,7 @@ import pyarrow.parquet as parquet
 
 from distgan.data.formats.pieces import Piece, first_line_of, refuse_twice
 from distgan.errors import UserError, writing
+from distgan.memory import scale_buffer
 
 SAMPLE_GROUPS, SAMPLE_ROWS, SAMPLE_CELLS = 4, 8192, 1 << 18
 GROUP_BYTES = 64 << 20  # of a row group that is read as a whole
@@ -34,7 +35,7 @@ def parquet_pieces(path: Path, folder: Path) -> list[Piece]:
     for group in range(table.num_row_groups):
         count = table.metadata.row_group(group).num_rows
         size = max(table.metadata.row_group(group).total_byte_size, 8 * count * columns)
-        step = max(1, count * GROUP_BYTES // max(1, size))
+        step = max(1, count * scale_buffer(GROUP_BYTES) // max(1, size))
         if step >= count:
             read = partial(_read_group, path, group)
             pieces.append(Piece(f"{group:06d}", read, partial(int, line), path))
@@ -123,7 +124,7 @@ def _copied(path: Path, group: int, step: int, folder: Path) -> list[Path]:
     """Arrow files of the group's columns, some in each, in batches of `step` rows."""
     table = _opened(path)
     columns, rows = table.metadata.num_columns, table.metadata.row_group(group).num_rows
-    many = columns if columns <= FEW_COLUMNS else max(1, GROUP_BYTES // (8 * rows))
+    many = columns if columns <= FEW_COLUMNS else max(1, scale_buffer(GROUP_BYTES) // (8 * rows))
     copies = []
     for number, first in enumerate(range(0, columns, many)):
         copy = folder / f"{path.stem}.{group:06d}.{number:06d}.arrow"

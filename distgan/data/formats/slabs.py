@@ -14,6 +14,7 @@ from distgan.data.formats import arrays, cf
 from distgan.data.formats.arrays import Index
 from distgan.data.formats.variables import Roles, Variable
 from distgan.data.ingest_cache import IngestCache, drop_pages, rows_of
+from distgan.memory import scale_buffer
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def reader_of(
     row_bytes = 4 * shape[1] * shape[2]
     ids = layers.roles.ids
     direct = not layers.entity_wise and all(
-        len(ids) == 1 and variable.dims[0] == ids[0] and variable.chunks[0] * row_bytes <= arrays.SLAB_BYTES
+        len(ids) == 1
+        and variable.dims[0] == ids[0]
+        and variable.chunks[0] * row_bytes <= scale_buffer(arrays.SLAB_BYTES)
         for variable in layers.variables
     )
     if direct:

@@ -17,6 +17,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError, parsing
 from distgan.files import read_json, read_record
+from distgan.memory import scale_buffer
 from distgan.run import MANIFEST, STORE_METADATA
 
 BLOCK_BYTES = 64 << 20  # of a block of rows in memory, at most; one row may be more
@@ -140,7 +141,7 @@ class Rows:
 
     def rows_in_memory(self, most: int) -> int:
         """Return how many rows, at most `most`, a block in memory may hold."""
-        return max(1, min(most, BLOCK_BYTES // (4 * math.prod(self.layout.row_shape))))
+        return max(1, min(most, scale_buffer(BLOCK_BYTES) // (4 * math.prod(self.layout.row_shape))))
 
     def shard_of(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(indices) // self.layout.shard_rows

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgan.data.store.reader import Store
+from distgan.memory import scale_buffer
 
 Array = np.ndarray
 
@@ -74,7 +75,7 @@ class Released:
 
     def _rows_in_block(self) -> int:
         length, channels = self.shape
-        return max(1, BLOCK_BYTES // (4 * length * channels))
+        return max(1, scale_buffer(BLOCK_BYTES) // (4 * length * channels))
 
 
 def describe_misses(number: int) -> str:

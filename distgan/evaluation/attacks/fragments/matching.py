@@ -15,9 +15,10 @@ from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.families import Change, Family
 from distgan.evaluation.attacks.fragments.windows import row_blocks, split_channels
 from distgan.evaluation.attacks.released import Released
+from distgan.memory import host_memory, scale_buffer
 from distgan.progress import Progress
 
-PLACES = range(16, 32)  # log2 of a filter's bits: at most 256 MiB
+PLACES = range(16, 32)  # log2 of a filter's bits: at most 256 MiB, and a quarter of the buffers
 PLACES_PER_KEY = 32
 FACTORS = (np.uint64(1), hashes.BASE, hashes.power(2))  # of a key: their highest bits are its places
 MOST_PENDING = 4_000_000  # fingerprints that wait to be joined
@@ -42,7 +43,7 @@ class Filter:
 
     def __init__(self, keys: int) -> None:
         wanted = int(np.ceil(np.log2(max(keys, 1) * PLACES_PER_KEY)))
-        log2 = min(max(wanted, PLACES[0]), PLACES[-1])
+        log2 = min(max(wanted, PLACES[0]), PLACES[-1], int(np.log2(2 * host_memory())))
         self.shift = np.uint64(64 - log2)
         self.places = np.zeros(1 << (log2 - 3), np.uint8)  # eight bits each
 
@@ -120,7 +121,7 @@ def _share(
                     waiting += len(pending[-1])
             progress.advance(len(series))
             first = number[0] == 0 and len(series) < len(touched)
-            if (first and most is not None) or waiting > MOST_PENDING:
+            if (first and most is not None) or waiting > scale_buffer(MOST_PENDING):
                 joined = _join(family, real, steps, np.unique(np.concatenate(pending)), most)
                 if joined is None:
                     return None

@@ -1,0 +1,26 @@
+"""How much main memory the buffers of a stage may take: one number of a process, to which all blocks keep.
+
+Blocks of series that are read, sorted, compared or written have a size for `USUAL_MIB` in all, and shrink and
+grow with `engine.host_memory_mib`. Results do not depend on it. Not counted are mapped files, networks, and
+the few numbers that a stage holds of every series (its id, its owner, its group).
+"""
+
+USUAL_MIB = 1024  # for which sizes of blocks are stated
+
+_host_mib = USUAL_MIB
+
+
+def set_host_memory(mib: int) -> None:
+    """Set what engine.host_memory_mib asks for, for this process."""
+    global _host_mib
+    _host_mib = mib
+
+
+def host_memory() -> int:
+    """Return the bytes that the buffers of a stage may take in this process."""
+    return _host_mib << 20
+
+
+def scale_buffer(usual: int) -> int:
+    """Return the size of a buffer that has `usual` bytes (or values) where a stage may take `USUAL_MIB`."""
+    return max(1, usual * _host_mib // USUAL_MIB)
