@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from distgan.evaluation.report import writer
 from distgan.evaluation.report.verdict import COPIER, REAL
 from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
-from distgan.pipeline.evaluate import compute_scores
+from distgan.memory import set_host_memory
+from distgan.pipeline.evaluate import compute_scores, sample_series, with_sample
 from distgan.run import Run
 
 ALIGN = (
@@ -49,23 +51,23 @@ def run(options: FilePair) -> Result:
         UserError: a file cannot be read, or the two do not fit together.
     """
     settings = options.settings
-    real, made = (
-        ingest.read(settings.data.model_copy(update={"source": source}))
-        for source in (options.real, options.synthetic)
-    )
+    set_host_memory(settings.engine.host_memory_mib)
+    real, made = read(options, is_real=True), read(options, is_real=False)
     if options.align is not None:
-        real, made = aligned(options, settings.data, real, made)
+        real, made = aligned(options, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
     splits = assign_splits(real.owners, settings.data.splits, settings.seed)
-    sets = {name: real.values[splits == name] for name in SPLITS}
+    chosen = splits[real.rows]
+    sets = {name: real.values[chosen == name] for name in SPLITS}
     counts = {name: count_series(real, splits == name) for name in SPLITS}
     compared = fidelity.Sets(
         **sets,
         synthetic=made.values,
         owners={name: split.owners for name, split in counts.items()},
-        owner_of={name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED},
+        owner_of={name: np.asarray(real.owners)[real.rows[chosen == name]] for name in fidelity.TESTED},
     )
     found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
+    found = with_counts(found, {name: split.series for name, split in counts.items()}, made)
     view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
     drawn = catalogue.draw_all(sets["held_out"], made.values, view, settings.evaluate.real_curves)
     page, scores = Run(options.out).report, Run(options.out).scores
@@ -76,6 +78,37 @@ def run(options: FilePair) -> Result:
     return Result(f"report    {page}\n\n{text}", content)
 
 
+def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) -> ingest.Raw:
+    """Read the series of one of the files, or a random sample of them: of each split of the real file, and of
+    the synthetic file, `evaluate.max_series` at most.
+
+    Args:
+        reduce: steps to merge, if other than in data.reduce.
+    """
+    settings = options.settings
+    changes: dict[str, Any] = {"source": options.real if is_real else options.synthetic}
+    if reduce is not None:
+        changes["reduce"] = reduce
+
+    def choose(found: ingest.Series) -> np.ndarray:
+        if not is_real or found.num_series <= settings.evaluate.max_series:
+            return sample_series(np.arange(found.num_series), "synthetic", settings.evaluate)
+        splits = assign_splits(found.owners, settings.data.splits, settings.seed)
+        parts = [sample_series(np.flatnonzero(splits == name), name, settings.evaluate) for name in SPLITS]
+        return np.sort(np.concatenate(parts))
+
+    return ingest.read(settings.data.model_copy(update=changes), choose)
+
+
+def with_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Findings:
+    """State how many series the files have, and, where not all are compared, how many are."""
+    compared, whole = len(made.values), len(made.owners)
+    if compared < whole:
+        found = with_sample(found, compared, whole)
+    number = found.fidelity.n.model_copy(update={**counts, "synthetic": whole})
+    return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"n": number})})
+
+
 def explain_rows(found: Findings) -> Findings:
     """Say of the rows of real series what they are where both sides come from files."""
     rows = [
@@ -84,9 +117,7 @@ def explain_rows(found: Findings) -> Findings:
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"rows": rows})})
 
 
-def aligned(
-    options: FilePair, data: config.Data, real: ingest.Raw, made: ingest.Raw
-) -> tuple[ingest.Raw, ingest.Raw]:
+def aligned(options: FilePair, real: ingest.Raw, made: ingest.Raw) -> tuple[ingest.Raw, ingest.Raw]:
     """Return both series in the longer of their steps, by sums or means as --align says.
 
     Raises:
@@ -101,12 +132,10 @@ def aligned(
         )
     if many == 1:
         return real, made
-    finer = options.real if many > 1 else options.synthetic
-    factor = data.reduce.factor * max(many.numerator, many.denominator)
+    factor = options.settings.data.reduce.factor * max(many.numerator, many.denominator)
     assert options.align is not None
-    reduce = config.Reduce(factor=factor, method=options.align)
-    read = ingest.read(data.model_copy(update={"source": finer, "reduce": reduce}))
-    return (read, made) if many > 1 else (real, read)
+    merged = read(options, many > 1, config.Reduce(factor=factor, method=options.align))
+    return (merged, made) if many > 1 else (real, merged)
 
 
 def ratio(real: Meta, made: Meta) -> Fraction:

@@ -6,6 +6,7 @@ Memory holds a block of series at a time, whatever the size of the source.
 
 import hashlib
 from calendar import isleap
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,9 +34,12 @@ REASONS = ("infinite", "empty", "constant")
 
 @dataclass
 class Raw:
-    """Series in memory: values float32 [n, L, C], NaN = missing, who is behind each, what is left out."""
+    """Series in memory: values float32 [m, L, C], NaN = missing, of the series `rows` [m] of all n; who is
+    behind each of the n, and what is left out.
+    """
 
     values: np.ndarray
+    rows: np.ndarray
     entities: list[str]
     owners: list[str]
     meta: Meta
@@ -88,12 +92,15 @@ def block_rows(source: Source) -> int:
     return max(1, scale_buffer(BLOCK_BYTES) // (4 * source.meta.axis.length * len(source.meta.channels)))
 
 
-def read(settings: config.Data) -> Raw:
-    """All usable series in memory: for small sources. Raises as `opened`."""
+def read(settings: config.Data, choose: Callable[[Series], np.ndarray] | None = None) -> Raw:
+    """Read all usable series into memory, or those whose rising numbers `choose` returns; raises as
+    `opened`.
+    """
     with open_cache_folder(None) as place:
         found = opened(settings, place)
-        values = found.rows(0, found.num_series)
-    return Raw(values, found.entities, found.owners, found.meta, found.left_out)
+        rows = np.arange(found.num_series) if choose is None else choose(found)
+        values = replace(found, chosen=found.chosen[rows]).rows(0, len(rows))
+    return Raw(values, rows, found.entities, found.owners, found.meta, found.left_out)
 
 
 def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bool = False) -> Series:

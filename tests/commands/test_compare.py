@@ -172,3 +172,17 @@ def test_compare_wants_two_different_runs_with_reports(runs: list[Path], tmp_pat
     ):
         with pytest.raises(UserError, match=words):
             cli.command(["compare", *map(str, given)])
+
+
+def test_of_large_files_a_sample_is_read_and_stated(judged: Path, tmp_path: Path) -> None:
+    """Of each split and of the synthetic file at most six are read; the counts are those of the files."""
+    files = [str(judged / "real.csv"), str(judged / "made.csv")]
+    options = open_files(*files, ["evaluate.max_series=6"], out=str(tmp_path / "out"))
+    assert len(evaluate_files.read(options, is_real=True).values) == 6 + 6 + 1
+    assert len(evaluate_files.read(options, is_real=False).values) == 6
+    content = evaluate_files.run(options).tree
+    n = content["fidelity"]["n"]
+    assert (n["train"], n["held_out"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
+    assert content["facts"]["splits"]["train"]["series"] == 13
+    said = [sentence["text"] for sentence in content["fidelity"]["verdict"]]
+    assert any("6 of the 9 synthetic series, drawn at random" in text for text in said)
