@@ -74,9 +74,9 @@ def format_growth(plan: Plan) -> str:
         memory, disk = max(need.memory for need in needs), sum(need.disk for need in needs) / 1024
         rows.append([f"{count:,}", *cells, slowest, f"{memory:.2f}", f"{disk:,.3g}"])
     return (
-        f"Whole runs by series and devices, the same {settings.train.steps:,} steps, as many series generated "
-        f"as trained on\n(the slowest stage is that of {DEVICES[-1]:,} devices; the gan stage uses at most "
-        f"train.batch_size={settings.train.batch_size} devices):\n{format_table(rows)}"
+        f"Whole runs by series and devices, the same {settings.train.steps:,} steps, as many series "
+        f"generated as trained on\n(the slowest stage is that of {DEVICES[-1]:,} devices; the gan stage uses "
+        f"at most train.batch_size={settings.train.batch_size} devices):\n{format_table(rows)}"
     )
 
 
