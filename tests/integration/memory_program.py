@@ -20,7 +20,7 @@ import numpy as np
 
 from distgan import config
 from distgan.data.store.reader import Store
-from distgan.pipeline import runner
+from distgan.pipeline import attack, runner
 from distgan.run import Run
 
 EVERY = 0.002  # seconds between two looks
@@ -45,6 +45,7 @@ class Peak:
     ) -> None:
         self._ended.set()
         self._watch.join()
+        self.most = max(self.most, anonymous_memory())
 
     @property
     def growth(self) -> int:
@@ -59,11 +60,13 @@ def anonymous_memory() -> int:
 
 def growth_of(work: Callable[[], object]) -> int:
     with Peak() as peak:
-        work()
+        result = work()  # alive until the last look
+    del result
     return peak.growth
 
 
 def main(place: Path, given: list[str]) -> None:
+    attack.MOST_SYNTHETIC = 100  # the sample has this size in both runs, and is attacked in seconds
     settings, run = config.load(None, given), Run(place)
     found = {name: growth_of(partial(runner.run, settings, run, (name,))) for name in settings.stages}
     store = Store.open(run.series)

@@ -16,7 +16,7 @@ from distgan import config
 from tests.helpers.runs import ENVIRONMENT
 from tests.helpers.settings import ROOT, TINY
 
-FEW, MANY, STEPS = 100, 800, 8760
+FEW, MANY, STEPS = 200, 4000, 1200
 DIFFERENCE = 4 * (MANY - FEW) * STEPS  # bytes of the series that are more
 STAGES = ("prepare", "encode", "cluster", "bank", "generate", "evaluate")
 SETTINGS = [
@@ -37,7 +37,7 @@ SETTINGS = [
 
 
 def make_series(place: Path, count: int) -> Path:
-    """Hourly years of rhythm and noise."""
+    """Hours of rhythm and noise."""
     rng, hours = np.random.default_rng(0), np.arange(STEPS, dtype=np.float32)
     days = np.sin(2 * np.pi / 24 * (hours + 24 * rng.random((count, 1), dtype=np.float32)))
     noise = rng.gamma(2, 0.1, (count, STEPS)).astype(np.float32)

@@ -26,6 +26,7 @@ from distgan.evaluation.attacks.fragments.evidence import FALSE_ALARMS, Look
 from distgan.evaluation.attacks.fragments.pictures import Points, make_points, smooth
 from distgan.evaluation.attacks.fragments.windows import MIXED, Rows, window_lengths
 from distgan.evaluation.attacks.rates import clopper_pearson
+from distgan.progress import Progress
 
 MOST_REAL, MOST_MADE = 300_000, 150_000  # windows that are compared, of a length
 NEIGHBOURS = 8
@@ -91,20 +92,23 @@ def find_near(rows: Rows, rng: np.random.Generator) -> tuple[list[Look], float]:
     searched = 1.0
     lengths = window_lengths(rows.length, rows.day)
     indexed: dict[tuple[object, bool, int], Points] = {}
-    for name, steps in lengths.items():
-        indexed.clear()
-        for way in WAYS:
-            if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
-                continue
-            released = way.made(rows.synthetic, rows.day)
-            window = min(steps, rows.length - (way.real is _differences), released.shape[1])
-            key = (way.real, way.rank, window)
-            if key not in indexed:
-                indexed[key] = _points(way.real(rows.real, rows.day), window, rows.day, way, MOST_REAL, rng)
-            made = _points(released, window, rows.day, way, MOST_MADE, rng)
-            searched = min(searched, made.share, indexed[key].share)
-            ratios = owner_ratios(made, indexed[key], rows)
-            looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
+    with Progress("near copies", len(lengths) * len(WAYS), "searches") as progress:
+        for name, steps in lengths.items():
+            indexed.clear()
+            for way in WAYS:
+                progress.advance()
+                if steps < max(way.fewest_days * rows.day, FEWEST_RANKED if way.rank else 0):
+                    continue
+                released = way.made(rows.synthetic, rows.day)
+                window = min(steps, rows.length - (way.real is _differences), released.shape[1])
+                key = (way.real, way.rank, window)
+                if key not in indexed:
+                    real = way.real(rows.real, rows.day)
+                    indexed[key] = _points(real, window, rows.day, way, MOST_REAL, rng)
+                made = _points(released, window, rows.day, way, MOST_MADE, rng)
+                searched = min(searched, made.share, indexed[key].share)
+                ratios = owner_ratios(made, indexed[key], rows)
+                looks.append(replace(judge_ratios(ratios, rows.side, rng), transform=way.name, length=name))
     return looks, searched
 
 
