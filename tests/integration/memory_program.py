@@ -19,6 +19,8 @@ from typing import Self
 import numpy as np
 
 from distgan import config
+from distgan.anonymity import copy_candidates
+from distgan.data.store import format
 from distgan.data.store.reader import Store
 from distgan.pipeline import attack, runner
 from distgan.run import Run
@@ -67,6 +69,8 @@ def growth_of(work: Callable[[], object]) -> int:
 
 def main(place: Path, given: list[str]) -> None:
     attack.MOST_SYNTHETIC = 100  # the sample has this size in both runs, and is attacked in seconds
+    format.SHARD_BYTES = 1 << 20  # many shards of both
+    copy_candidates.MOST_WINDOWS = 4 * 1500  # in both runs four windows a series, the least
     settings, run = config.load(None, given), Run(place)
     found = {name: growth_of(partial(runner.run, settings, run, (name,))) for name in settings.stages}
     store = Store.open(run.series)

@@ -16,7 +16,7 @@ from distgan import config
 from tests.helpers.runs import ENVIRONMENT
 from tests.helpers.settings import ROOT, TINY
 
-FEW, MANY, STEPS = 200, 4000, 1200
+FEW, MANY, STEPS = 1500, 4500, 2400
 DIFFERENCE = 4 * (MANY - FEW) * STEPS  # bytes of the series that are more
 STAGES = ("prepare", "encode", "cluster", "bank", "generate", "evaluate")
 SETTINGS = [
