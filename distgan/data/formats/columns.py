@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.column_names import names_entities
 from distgan.data.formats.marks import reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
@@ -28,6 +29,22 @@ def refuse_unknown(path: Path, setting: str, names: tuple[str, ...], frame: pd.D
         if name not in frame.columns:
             shown = ", ".join(map(str, frame.columns[:6]))
             raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+
+
+def refuse_nested(path: Path, frame: pd.DataFrame) -> None:
+    """
+    Raises:
+        UserError: the cells of a column hold more than one value each.
+    """
+    for name in names_of(frame, lambda kind: kind == object):
+        first = frame[name].dropna().head(1).tolist()
+        if first and isinstance(first[0], (list, tuple, dict, np.ndarray)):
+            what = "structures" if isinstance(first[0], dict) else "lists"
+            how = "one column for each field" if isinstance(first[0], dict) else "a row a reading (pandas: explode)"
+            raise UserError(
+                f"{path}: column {name!r} holds {what}, and a cell is one value; write {how}, or set "
+                f"data.columns.ignore={show_list([name])}"
+            )
 
 
 def names_asked(settings: config.Data) -> dict[str, tuple[str, ...]]:

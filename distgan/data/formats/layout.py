@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.column_names import (
     PARTS_OF_A_DAY,
     clock_seconds,
@@ -22,10 +23,12 @@ from distgan.data.formats.columns import (
     listed,
     names_asked,
     names_of,
+    refuse_nested,
     refuse_unknown,
 )
 from distgan.data.formats.ids import IdFinder
 from distgan.data.formats.marks import ALMOST_NUMBER, SIGN, Marks, not_a_number
+from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import looks_like_times
 from distgan.errors import UserError
 
@@ -78,7 +81,18 @@ def find_table(
         refuse_unknown(path, setting, names, frame)
     asked = settings.columns
     ignored = [name for name in frame.columns if name in asked.ignore or is_counter(frame, name, settings)]
+    refuse_nested(path, frame.drop(columns=ignored))
+    pair = find_end_of_intervals(frame.drop(columns=ignored), settings, path)
+    notes = ()
+    if pair is not None:
+        ignored.append(pair[1])
+        notes = (f"intervals from {pair[0]!r} to {pair[1]!r} stand for the time at which they begin",)
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
+    return replace(_chosen(finder, settings, per_file, repeats), notes=notes)
+
+
+def _chosen(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
+    """The columns of the layout that is set, or else that shows."""
     if per_file:
         return finder.one_entity()
     if settings.layout == "transposed" or (settings.layout == "auto" and finder.times_are_names()):
@@ -86,7 +100,7 @@ def find_table(
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
         return finder.day_wide()
     hours = finder.hours_of_a_day()  # hr1 to hr24 are no clock times
-    time = find_times(finder.frame.drop(columns=hours), settings, path)
+    time = find_times(finder.frame.drop(columns=hours), settings, finder.path)
     finder.refuse_nameless(time)
     if settings.layout == "auto":
         finder.refuse_numbered_day(time)
@@ -164,12 +178,18 @@ class _Finder:
                         f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
                         f"data.columns.id={name} if it says whose the readings are"
                     )
-                raise UserError(
-                    f"{self.path}: column {name!r} holds words, not readings; set "
-                    f"data.columns.id={name} if it says "
-                    f"whose the readings are, or data.columns.ignore=[{name}]"
-                )
+                raise self._words(name, rest)
         return "wide"
+
+    def _words(self, name: str, rest: list[str]) -> UserError:
+        """Say that a column of a wide table holds words, and which others do."""
+        words = [other for other in rest if is_text(self.frame[other], other)]
+        count = f" (and {len(words) - 1} more columns)" if len(words) > 1 else ""
+        whose = f"data.columns.id={show_name(name)} if it says whose the readings are, or " if len(words) < 3 else ""
+        return UserError(
+            f"{self.path}: column {name!r}{count} holds words, not readings; set {whose}"
+            f"data.columns.ignore={show_list(words)}"
+        )
 
     def hours_of_a_day(self) -> list[str]:
         """The columns that are numbered as the parts of a day, if they are so many."""
@@ -275,8 +295,9 @@ class _Finder:
         ids = listed(self.columns.id) or tuple(
             [name for name in rest if names_entities(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
-        texts = [name for name in rest if name not in ids]
-        return self._with_rest(Table("transposed", self.names, (), ids, tuple(names), None, tuple(texts)))
+        channel = self.columns.channel
+        texts = [name for name in rest if name not in ids and name != channel]
+        return self._with_rest(Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts)))
 
     def _with_rest(self, table: Table) -> Table:
         """Return the table with the columns that it does not use as ignored ones."""

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
+from distgan.data.formats.hour_labels import are_hour_labels, plain_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.time_numbers import (
@@ -28,8 +30,28 @@ NAMED = re.compile(
     r"|time$|date$|timestamp|datetime"
 )
 CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
-CLOCK_NAME = re.compile(r"(^|[^a-z])(time|clock|hours?|hr|he)([^a-z]|$)")
+CLOCK_NAME = re.compile(
+    r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
+)
+UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
 PERIOD_NAME = re.compile(r"(period|interval|slot|half.?hour|(^|[^a-z])(hh|sp)([^a-z]|$))")
+
+
+class SeveralTimes(UserError):
+    """Several columns hold times, or clock times beside one date; `columns` are the time columns of each way
+    to read them.
+    """
+
+    def __init__(self, path: Path, columns: list[tuple[str, ...]]) -> None:
+        self.columns = columns
+        first, second = columns[0][-1], columns[1][-1]
+        others = [names[-1] for names in columns[1:]]
+        time = first if len(columns[0]) == 1 else show_list(columns[0])
+        what = "times" if len(columns[0]) == 1 else "clock times"
+        super().__init__(
+            f"{path}: columns {first!r} and {second!r} both hold {what}; to read {first!r}, set "
+            f"data.columns.time={time} and data.columns.ignore={show_list(others)}"
+        )
 
 
 def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
@@ -39,7 +61,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         head: the first rows of a table, with its columns' names.
 
     Raises:
-        UserError: no column holds times, several do, or data.columns.time names none.
+        SeveralTimes: several columns hold times.
+        UserError: no column holds times, or data.columns.time names none.
     """
     asked = settings.columns.time or getattr(settings, "timestamp", None)
     if asked is not None:
@@ -80,10 +103,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
     if len(found) > 1:
-        raise UserError(
-            f"{path}: columns {found[0]!r} and {found[1]!r} both hold times; name the one to read with "
-            "data.columns.time, and leave the other out with data.columns.ignore"
-        )
+        order = sorted(found, key=lambda name: UTC_NAME.search(str(name).lower()) is None)
+        raise SeveralTimes(path, [(name,) for name in order])
     clock = _clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
 
@@ -299,10 +320,7 @@ def _clock_beside(
             name for name in clocks if not _are_numbers(head[name])
         ]  # the only column that can be the id
     if len(clocks) > 1:
-        raise UserError(
-            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name the date and the "
-            "clock with data.columns.time, and leave the other out with data.columns.ignore"
-        )
+        raise SeveralTimes(path, [(date, name) for name in clocks])
     if clocks and head.duplicated(date).any():
         return clocks[0]
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
@@ -326,6 +344,8 @@ def _are_clock_times(values: pd.Series) -> bool:
     if not texts:
         return False
     if not are_numbers(tidy(texts)):
+        if named and are_hour_labels(texts):
+            return True
         return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
     found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
     of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
@@ -373,7 +393,7 @@ def _joined(texts: list[pd.Series]) -> pd.Series:
         return texts[0]
     if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
-        return date + " " + texts[1].str.replace(r"^0 days ", "", regex=True)
+        return date + " " + plain_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]
     for place, text in enumerate(texts[3:]):
         joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)
