@@ -11,7 +11,7 @@ def show_list(names: Sequence[str]) -> str:
     if all(re.fullmatch(r"\w[\w.-]*", name) and not _is_typed(name) for name in names):
         return f"[{','.join(names)}]"
     quoted = ",".join("'" + name.replace("'", "''") + "'" for name in names)
-    return '"[' + re.sub(r'([\\"$`!])', r"\\\1", quoted) + ']"'
+    return '"[' + re.sub(r'([\\"$`])', r"\\\1", quoted) + ']"'
 
 
 def show_name(name: str) -> str:

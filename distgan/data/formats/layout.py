@@ -13,6 +13,7 @@ from distgan.data.formats.column_names import (
     clock_seconds,
     names_entities,
     numbered_clocks,
+    parts_of_a_long_day,
     rising_clocks,
 )
 from distgan.data.formats.columns import (
@@ -27,7 +28,7 @@ from distgan.data.formats.columns import (
     refuse_unknown,
 )
 from distgan.data.formats.ids import IdFinder
-from distgan.data.formats.marks import ALMOST_NUMBER, SIGN, Marks, not_a_number
+from distgan.data.formats.marks import SIGN, Marks, is_almost_number, not_a_number
 from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import looks_like_times
 from distgan.errors import UserError
@@ -145,8 +146,10 @@ class _Finder:
         return rising_clocks(clocks)
 
     def _numbered(self) -> dict[str, int]:
-        asked = {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
-        return numbered_clocks(list(self.frame.columns), asked)
+        return numbered_clocks(list(self.frame.columns), self._asked())
+
+    def _asked(self) -> set[str]:
+        return {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
 
     def layout(self, time: tuple[str, ...], repeats: bool) -> str:
         """Long where rows say whose they are, wide where columns do."""
@@ -173,10 +176,10 @@ class _Finder:
                 return "long"
             if text:
                 cell = str(column.dropna().iloc[0])
-                if re.search(r"\d", cell) and (SIGN.search(cell) or ALMOST_NUMBER.fullmatch(cell.strip())):
+                if re.search(r"\d", cell) and (SIGN.search(cell) or is_almost_number(cell)):
                     raise UserError(
                         f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
-                        f"data.columns.id={name} if it says whose the readings are"
+                        f"data.columns.id={show_name(name)} if it says whose the readings are"
                     )
                 raise self._words(name, rest)
         return "wide"
@@ -202,11 +205,26 @@ class _Finder:
             UserError: columns that are numbered as the parts of a day stand beside dates without a time.
         """
         numbered = self.hours_of_a_day()
+        self._refuse_long_day()
         if numbered and not joined_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
             first, *_, last = numbered
             raise UserError(
                 f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
                 f"{len(numbered)} entities or channels; set data.layout=day_wide, or wide or long"
+            )
+
+    def _refuse_long_day(self) -> None:
+        """
+        Raises:
+            UserError: columns are numbered through a day of 25 hours, in which the clock is put back.
+        """
+        numbered, step = parts_of_a_long_day(list(self.frame.columns), self._asked())
+        if numbered:
+            raise UserError(
+                f"{self.path}: columns {numbered[0]!r} to {numbered[-1]!r} are the {len(numbered)} parts of a day "
+                "on which a clock is put back; write a row a reading with the date and the number (pandas: melt) "
+                f"and set data.date_format=periods:{step} and data.timezone; or, if those beyond a usual day are "
+                f"always empty, data.layout=day_wide and data.columns.ignore={show_list(numbered[len(numbered) * 24 // 25 :])}"
             )
 
     def _rest(self, time: tuple[str, ...]) -> list[str]:
@@ -268,6 +286,7 @@ class _Finder:
         """A row an entity and day, a column for each time of the day."""
         clocks = self._clocks()
         if not clocks:
+            self._refuse_long_day()
             raise UserError(
                 f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
                 "(0:30, 1:00, … or "
