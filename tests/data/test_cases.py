@@ -278,7 +278,9 @@ def test_cells_that_are_almost_numbers_are_named(tmp_path: Path, form: Any, cell
         _open(_written(*_population(), form=form), tmp_path)
 
 
-@pytest.mark.parametrize("mark", ["?", "*", "#VALUE!", "null!", "--", "-", ".", "n.a.", "(null)", "missing", "Bad Input", "k. A."])
+@pytest.mark.parametrize(
+    "mark", ["?", "*", "#VALUE!", "null!", "--", "-", ".", "n.a.", "(null)", "missing", "Bad Input", "k. A."]
+)
 def test_the_form_of_missing_values_that_is_named_reads(tmp_path: Path, mark: str) -> None:
     values, times = _population()
     text = _written(values, times).replace(f",{values[0, 3]:g},", f",{mark},", 1)

@@ -96,10 +96,10 @@ def test_marks_of_two_kinds_are_refused(tmp_path: Path) -> None:
         ("€12", "currency signs"),
         ("$12.50", "currency signs"),
         ("?", "data.missing_values"),
-        ("(5)", "not a number"),
+        ("(5)", "seems to be a negative number"),
         ("12,34,56", "not a number"),
         ("0x1F", "not a number"),
-        ("True", "not a number"),
+        ("True", r"'True' is not a number.*data.missing_values="),
     ],
 )
 def test_cells_that_are_no_numbers(tmp_path: Path, cell: str, message: str) -> None:

@@ -81,7 +81,8 @@ def _of_one_form(names: Sequence[str]) -> dict[str, int]:
     for name in names:
         match = NUMBERED_NAME.fullmatch(name.strip())
         if match is not None and not names_entities(match["before"].strip(" _.-")):
-            forms.setdefault((match["before"].lower(), match["after"].lower()), {})[name] = int(match["number"])
+            form = (match["before"].lower(), match["after"].lower())
+            forms.setdefault(form, {})[name] = int(match["number"])
     return max(forms.values(), key=len, default={})
 
 

@@ -169,8 +169,8 @@ def dataset_source(
     _report(source, len(parts), dataset.skipped, empty)
     if order.per_file and len(set(order.entities)) < len(parts):
         source.understood.notes.append(
-            f"{len(parts)} files are of {len(set(order.entities))} entities: names that differ by a date alone "
-            "are of one (data.layout=per_file keeps each file apart)"
+            f"{len(parts)} files are of {len(set(order.entities))} entities: names that differ by a date "
+            "alone are of one (data.layout=per_file keeps each file apart)"
         )
     return source
 

@@ -1,4 +1,4 @@
-"""Names of files of one entity each, some of which are its years or months: `home1_2022.csv`, `home1_2023.csv`."""
+"""Names of files of one entity each, which may be its years or months: `home1_2022.csv`, `home1_2023.csv`."""
 
 import re
 from collections.abc import Callable, Sequence

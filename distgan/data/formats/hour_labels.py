@@ -1,4 +1,4 @@
-"""Hours of a day as labels: `HE01`, `3h`, `00-01`, and `2A`, `2B` of the night on which a clock is put back."""
+"""Hours of a day as labels: `HE01`, `3h`, `00-01`; `2A`, `2B` of the night on which a clock is put back."""
 
 import re
 from collections.abc import Sequence

@@ -34,6 +34,7 @@ class IdFinder:
         words = [name for name in names if is_text(self.frame[name], name)]
         whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         whole = [name for name in whole if names_entities(name) or not words]
+        whole += [name for name in names if names_entities(name) and _is_whole(self.frame[name])]
         found = self._only(channel, [*words, *whole])
         if found:
             return (found,), channel
@@ -96,3 +97,8 @@ class IdFinder:
             return sorted_[0]
         order = sorted(names, key=lambda name: -full[name])
         return order[0] if full[order[0]] >= 4 * full[order[1]] else None
+
+
+def _is_whole(column: pd.Series) -> bool:
+    """Whether floats are whole numbers, as ids become where some are missing: 1.0, 2.0."""
+    return bool(pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all())

@@ -84,7 +84,7 @@ def find_table(
     ignored = [name for name in frame.columns if name in asked.ignore or is_counter(frame, name, settings)]
     refuse_nested(path, frame.drop(columns=ignored))
     pair = find_end_of_intervals(frame.drop(columns=ignored), settings, path)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if pair is not None:
         ignored.append(pair[1])
         notes = (f"intervals from {pair[0]!r} to {pair[1]!r} stand for the time at which they begin",)
@@ -187,11 +187,11 @@ class _Finder:
     def _words(self, name: str, rest: list[str]) -> UserError:
         """Say that a column of a wide table holds words, and which others do."""
         words = [other for other in rest if is_text(self.frame[other], other)]
-        count = f" (and {len(words) - 1} more columns)" if len(words) > 1 else ""
-        whose = f"data.columns.id={show_name(name)} if it says whose the readings are, or " if len(words) < 3 else ""
+        more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
+        whose = f"data.columns.id={show_name(name)} if it says whose the readings are, or "
         return UserError(
-            f"{self.path}: column {name!r}{count} holds words, not readings; set {whose}"
-            f"data.columns.ignore={show_list(words)}"
+            f"{self.path}: column {name!r}{more} holds words, not readings; set "
+            f"{whose if len(words) < 3 else ''}data.columns.ignore={show_list(words)}"
         )
 
     def hours_of_a_day(self) -> list[str]:
@@ -220,11 +220,13 @@ class _Finder:
         """
         numbered, step = parts_of_a_long_day(list(self.frame.columns), self._asked())
         if numbered:
+            late = numbered[len(numbered) * 24 // 25 :]
             raise UserError(
-                f"{self.path}: columns {numbered[0]!r} to {numbered[-1]!r} are the {len(numbered)} parts of a day "
-                "on which a clock is put back; write a row a reading with the date and the number (pandas: melt) "
-                f"and set data.date_format=periods:{step} and data.timezone; or, if those beyond a usual day are "
-                f"always empty, data.layout=day_wide and data.columns.ignore={show_list(numbered[len(numbered) * 24 // 25 :])}"
+                f"{self.path}: columns {numbered[0]!r} to {numbered[-1]!r} are the {len(numbered)} parts of "
+                "a day on which a clock is put back; write a row a reading with the date and the number "
+                f"(pandas: melt) and set data.date_format=periods:{step} and data.timezone; or, if those "
+                "beyond a usual day are always empty, data.layout=day_wide and "
+                f"data.columns.ignore={show_list(late)}"
             )
 
     def _rest(self, time: tuple[str, ...]) -> list[str]:

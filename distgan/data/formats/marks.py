@@ -345,7 +345,9 @@ def is_almost_number(cell: str) -> bool:
 
 
 UNIT = re.compile(r"\s*[(+\-]?[\d.,\s']*\d[.,]?\s*([A-Za-zµΩ°/²³]{1,5})\s*")
-NEGATIVE = re.compile(r"\(\s*[\d.,\s']+\)|[\d.,\s']*\d[.,]?-|[-\u2212]\s+[\d.,\s']+|[\u2013\u2014]\s*[\d.,\s']+")
+NEGATIVE = re.compile(
+    r"\(\s*[\d.,\s']+\)|[\d.,\s']*\d[.,]?-|[-\u2212]\s+[\d.,\s']+|[\u2013\u2014]\s*[\d.,\s']+"
+)
 QUOTED = re.compile(r"(['\u2018\u2019`])[\d.,\s+-]*\d[.,]?['\u2018\u2019`]")
 
 
@@ -361,7 +363,9 @@ def not_a_number(cell: str, marks: Marks) -> str:
     if QUOTED.fullmatch(cell):
         return "stands in quotes of another kind; remove them, or write double quotes"
     shown = f"1234{marks.decimal}5" if not marks.thousands else f"1{marks.thousands}234{marks.decimal}5"
-    missing = "" if reads_as_number(cell) else f"data.missing_values={show_list([cell])} if it means missing, "
+    missing = (
+        "" if reads_as_number(cell) else f"data.missing_values={show_list([cell])} if it means missing, "
+    )
     return (
         f"is not a number written as the others are ({shown}); correct it, or set {missing}"
         "data.decimal and data.thousands for its marks, or data.columns.ignore or "

@@ -92,8 +92,8 @@ def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool
         )
     if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {name!r} holds true and false, not numbers; write 1 and 0, "
-            f"or set data.columns.ignore={show_list([name])}"
+            f"{piece.file} line {piece.line(0)}, column {name!r} holds true and false, not numbers; write "
+            f"1 and 0, or set data.columns.ignore={show_list([name])}"
         )
     return bool(pd.api.types.is_numeric_dtype(kind))
 

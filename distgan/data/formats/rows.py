@@ -115,7 +115,10 @@ def _written(
             raise UserError(f"{piece.file}: column {name!r} holds no times; set data.columns.time")
         if blank.any():
             row = int(rows[int(np.flatnonzero(blank)[0])])
-            raise UserError(f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}")
+            raise UserError(
+                f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}; write it, or delete "
+                "the line"
+            )
     if what == "time":
         codes, texts = encode_times(frame, list(names))
         return _merged_texts(texts, codes)

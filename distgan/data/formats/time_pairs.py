@@ -1,4 +1,4 @@
-"""Two time columns that are the start and the end of an interval: the start is read, as of one cell with both."""
+"""Two time columns, the start and the end of an interval: the start is read, as of one cell with both."""
 
 import re
 from pathlib import Path
