@@ -48,7 +48,7 @@ def find_calendar_columns(
     Args:
         values_of: the values of a column, [steps].
     """
-    found = []
+    found: list[int] = []
     for number, name in enumerate(names):
         plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip()
         parts = [(part, cycle) for called, part, cycle in PARTS.values() if re.fullmatch(called, plain)]

@@ -1,4 +1,4 @@
-"""Columns that hold no readings of their own: quality flags, parts of the calendar, and sums or means of all others."""
+"""Columns without readings of their own: quality flags, parts of the times, sums or means of all others."""
 
 import re
 from dataclasses import dataclass

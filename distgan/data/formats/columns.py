@@ -16,7 +16,8 @@ from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
 COUNTER_NAME = re.compile(
-    r"(|index|unnamed: 0(\.\d+)?|rows|(row|rec|record|line|seq|sequence|object|obs)[_ ]?(id|no|nr|num|number)?"
+    r"(|index|unnamed: 0(\.\d+)?|rows"
+    r"|(row|rec|record|line|seq|sequence|object|obs)[_ ]?(id|no|nr|num|number)?"
     r"|fid|rownum|id|no|nr|#|\d+|level_0|__index_level_\d+__)",
     re.I,
 )
