@@ -12,7 +12,7 @@ from typing import Literal
 from distgan import config
 from distgan.errors import UserError, reading
 from distgan.files import check_path, refuse_standing, refuse_unwritable
-from distgan.preflight import TRAIN, check_free, check_order, open_run, refuse_absent
+from distgan.preflight import check_free, check_order, open_run, refuse_absent
 from distgan.run import Run, is_store, labels_beside, readme_beside
 
 EXPORTS = (".csv", ".parquet", ".zarr")
