@@ -65,7 +65,12 @@ def numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, in
 
 def parts_of_a_long_day(names: Sequence[str], asked: Container[str]) -> tuple[list[str], str]:
     """Return the columns that are numbered through a day of 25 hours, and the length of a part; else none."""
-    numbers = _of_one_form([name for name in names if name not in asked])
+    free = [name for name in names if name not in asked]
+    twice = [name for name in free if re.search(r"\d\s?[AB]$", name)]
+    plain = {re.sub(r"(?<=\d)\s?A$", "", name): name for name in free}  # Hour 3A, Hour 3B
+    numbers = {plain[name]: number for name, number in _of_one_form(list(plain)).items()}
+    if len(twice) == 2 and sorted(numbers.values()) == list(range(1, 25)):
+        return [*numbers, next(name for name in twice if name not in numbers)], "60min"
     for usual in PARTS_OF_A_DAY:
         many = usual + usual // 24
         if sorted(numbers.values()) == list(range(1, many + 1)):
@@ -79,7 +84,7 @@ def _of_one_form(names: Sequence[str]) -> dict[str, int]:
     """
     forms: dict[tuple[str, str], dict[str, int]] = {}
     for name in names:
-        match = NUMBERED_NAME.fullmatch(name.strip())
+        match = NUMBERED_NAME.fullmatch(re.sub(r"(?<=\d)\s?A$", "", name.strip()))
         if match is not None and not names_entities(match["before"].strip(" _.-")):
             form = (match["before"].lower(), match["after"].lower())
             forms.setdefault(form, {})[name] = int(match["number"])

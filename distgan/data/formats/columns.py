@@ -18,7 +18,7 @@ from distgan.errors import UserError
 COUNTER_NAME = re.compile(
     r"(|index|unnamed: 0(\.\d+)?|rows"
     r"|(row|rec|record|line|seq|sequence|object|obs)[_ ]?(id|no|nr|num|number)?"
-    r"|fid|rownum|id|no|nr|#|\d+|level_0|__index_level_\d+__)",
+    r"|fid|rownum|instant|idx|id|no|nr|#|\d+|level_0|__index_level_\d+__)",
     re.I,
 )
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers

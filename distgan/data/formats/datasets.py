@@ -349,7 +349,7 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
 def _times_of(sample: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
     """The time columns, of intervals those of their start."""
     pair = find_end_of_intervals(sample, settings, path)
-    return find_time_columns(sample.drop(columns=[] if pair is None else [pair[1]]), settings, path)
+    return find_time_columns(sample.drop(columns=[] if pair is None else list(pair[1])), settings, path)
 
 
 def _refuse_other_columns(root: Path, parts: list[Part]) -> None:

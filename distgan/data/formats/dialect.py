@@ -233,8 +233,8 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
 
 
 def _has_other_mark(cell: str, mark: str) -> bool:
-    """Whether a cell holds another separator: between blanks also a comma that is no decimal mark."""
-    if mark == BLANKS and "," in cell and not reads_as_number(cell):
+    """Whether a cell holds another separator, quotes, or, between blanks, a comma that is no decimal mark."""
+    if '"' in cell or (mark == BLANKS and "," in cell and not reads_as_number(cell)):
         return True
     return any(other in cell for other in ";\t|^~\x01" if other != mark)
 
@@ -310,10 +310,9 @@ def _header(
     names = [place for place in full if not _is_units(rows[place])]
     complete = [place for place in names if rows[place].filled >= width - 1]
     if len(complete) != 1:
-        lines = " and ".join(str(rows[place].line) for place in full[:2])
-        raise UserError(
-            f"{path}: lines {lines} may both name the columns; set data.header to the line that does"
-        )
+        lines = [str(rows[place].line) for place in full[:6]]
+        shown = f"{', '.join(lines[:-1])} and {lines[-1]} may {'both' if len(lines) == 2 else 'all'}"
+        raise UserError(f"{path}: lines {shown} name the columns; set data.header to the line that does")
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
 

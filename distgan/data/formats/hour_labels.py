@@ -8,7 +8,7 @@ import pandas as pd
 LABEL = re.compile(
     r"\s*(?:(?:he|hr|hour|h|std|stunde)[ ._]?0*(?P<named>\d{1,2})"  # HE01, hour 1
     r"|0*(?P<marked>\d{1,2}) ?(?:h|hr|hrs|hours?|uhr|std)\.?"  # 3h, 3 Uhr
-    r"|(?P<first>\d{1,2}) ?[-\u2013] ?(?P<last>\d{1,2})"  # 00-01
+    r"|(?P<first>\d{1,2})\s?[-\u2013]\s?(?P<last>\d{1,2})"  # 00-01
     r"|0?(?P<pass>[123])[abx]"  # 2A, 2B; 2X
     r"|0*(?P<plain>\d{1,2}))\s*",
     re.I,

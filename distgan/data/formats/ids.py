@@ -42,12 +42,14 @@ class IdFinder:
             for name in words:
                 if CHANNEL_NAME.search(name.lower()) and (found := self._only(name, [*words, *whole])):
                     return (found,), name
-        shown = ", ".join(repr(name) for name in (*words, *whole)) or "no column of words or whole numbers"
+        numbers = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
+        able = list(dict.fromkeys((*words, *whole, *numbers)))
+        shown = ", ".join(repr(name) for name in able) or "no column of words or whole numbers"
         raise UserError(
             f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
-            "data.columns.id to it, or "
-            "to several that do together, and data.columns.channel to one that says which channel; or set "
-            "data.layout=wide if each column is an entity"
+            "data.columns.id to it, or to several that do together, and data.columns.channel to one that "
+            "says which channel; data.columns.time to all that make up a time; or data.layout=wide if each "
+            "column is an entity"
         )
 
     def _only(self, channel: str | None, names: list[str]) -> str | None:

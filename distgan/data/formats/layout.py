@@ -86,8 +86,8 @@ def find_table(
     pair = find_end_of_intervals(frame.drop(columns=ignored), settings, path)
     notes: tuple[str, ...] = ()
     if pair is not None:
-        ignored.append(pair[1])
-        notes = (f"intervals from {pair[0]!r} to {pair[1]!r} stand for the time at which they begin",)
+        ignored += pair[1]
+        notes = (f"intervals from {pair[0]!r} to {pair[1][-1]!r} stand for the time at which they begin",)
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
     return replace(_chosen(finder, settings, per_file, repeats), notes=notes)
 
@@ -287,8 +287,8 @@ class _Finder:
     def day_wide(self) -> Table:
         """A row an entity and day, a column for each time of the day."""
         clocks = self._clocks()
+        self._refuse_long_day()
         if not clocks:
-            self._refuse_long_day()
             raise UserError(
                 f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
                 "(0:30, 1:00, … or "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
-from distgan.data.formats.advice import show_list
+from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.hour_labels import are_hour_labels, plain_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
@@ -45,8 +45,8 @@ class SeveralTimes(UserError):
     def __init__(self, path: Path, columns: list[tuple[str, ...]]) -> None:
         self.columns = columns
         first, second = columns[0][-1], columns[1][-1]
-        others = [names[-1] for names in columns[1:]]
-        time = first if len(columns[0]) == 1 else show_list(columns[0])
+        others = [name for names in columns[1:] for name in names if name not in columns[0]]
+        time = show_name(first) if len(columns[0]) == 1 else show_list(columns[0])
         what = "times" if len(columns[0]) == 1 else "clock times"
         super().__init__(
             f"{path}: columns {first!r} and {second!r} both hold {what}; to read {first!r}, set "
@@ -99,12 +99,12 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     found = found or [name for name in free if _are_numeric_times(head[name])]
     found = [name for name in found if head[name].nunique() > 1] or found
     if len(found) > 1:
-        found = _without_dates_of(head, found)
+        found = _without_dates_of(head, _without_clocks(head, found))
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
     if len(found) > 1:
-        order = sorted(found, key=lambda name: UTC_NAME.search(str(name).lower()) is None)
-        raise SeveralTimes(path, [(name,) for name in order])
+        order = sorted(found, key=lambda name: UTC_NAME.search(_words(name)) is None)
+        raise SeveralTimes(path, _with_clocks(head, order, free))
     clock = _clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
 
@@ -294,6 +294,29 @@ def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
     return [*whole, *rest]
 
 
+def _without_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
+    """Leave out columns of clock times that may pass for dates, as 18.00.00 beside dates."""
+    clocks = [name for name in found if CLOCK_NAME.search(_words(name)) and _are_clock_times(head[name])]
+    rest = [name for name in found if name not in clocks]
+    return rest if rest and all(_are_dates(head[name]) for name in rest) else found
+
+
+def _with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[tuple[str, ...]]:
+    """The ways to read several columns of times, each with its clock where every date has one behind it."""
+    if all(_are_dates(head[name]) for name in dates):
+        clocks = [name for name in free if name not in dates and _are_clock_times(head[name])]
+        if len(clocks) == len(dates):
+            order = [name for name in free if name in dates]
+            pairs = dict(zip(order, clocks))
+            return [(name, pairs[name]) for name in dates]
+    return [(name,) for name in dates]
+
+
+def _words(name: object) -> str:
+    """A name in small letters, with marks between its words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
+
+
 def _are_dates(values: pd.Series) -> bool:
     """Times that are all midnight."""
     if pd.api.types.is_datetime64_any_dtype(values):
@@ -337,7 +360,7 @@ def _are_numbers(values: pd.Series) -> bool:
 
 def _are_clock_times(values: pd.Series) -> bool:
     """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
-    named = CLOCK_NAME.search(str(values.name).lower()) is not None
+    named = CLOCK_NAME.search(_words(values.name)) is not None
     if pd.api.types.is_numeric_dtype(values) and not named:
         return False
     texts = _sample(values)
@@ -348,7 +371,7 @@ def _are_clock_times(values: pd.Series) -> bool:
             return True
         return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
     found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
-    of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
+    of_the_day = found.isin(range(25)).all() or (found.isin(range(2401)) & (found % 100 < 60)).all()
     return named and bool(of_the_day and len(found) > 1)
 
 

@@ -19,8 +19,10 @@ END_NAME = re.compile(
 SHARE_EVEN = 0.95  # of intervals that have the usual length: local times break some at clock changes
 
 
-def find_end_of_intervals(frame: pd.DataFrame, settings: config.Data, path: Path) -> tuple[str, str] | None:
-    """Return the column of starts and that of ends, where a table has a time column for each; else None.
+def find_end_of_intervals(
+    frame: pd.DataFrame, settings: config.Data, path: Path
+) -> tuple[str, tuple[str, ...]] | None:
+    """Return the column of starts and those of ends, where a table has time columns for both; else None.
 
     An end is named like one, and lies behind its start by the same time everywhere, at most a step.
     """
@@ -30,10 +32,10 @@ def find_end_of_intervals(frame: pd.DataFrame, settings: config.Data, path: Path
     try:
         find_times(frame, settings, path)
     except SeveralTimes as several:
-        ends = [way for way in several.columns if way[-1] in named]
-        starts = [way for way in several.columns if way[-1] not in named]
+        ends = [way for way in several.columns if way[-1] in named or way[0] in named]
+        starts = [way for way in several.columns if way not in ends]
         if len(ends) == len(starts) == 1 and _are_intervals(frame, starts[0], ends[0], settings):
-            return starts[0][-1], ends[0][-1]
+            return starts[0][-1], tuple(name for name in ends[0] if name not in starts[0])
     except UserError:
         return None  # said again, by those who need the times
     return None
@@ -54,8 +56,8 @@ def _are_intervals(
     except UserError:
         return False
     widths = last - first
-    if len(start) > 1:
-        widths = widths % DAY  # the date is that of the start
+    if start[0] == end[0]:
+        widths = widths % DAY  # of one date
     usual = np.bincount(np.unique(widths, return_inverse=True)[1])
     width = int(np.unique(widths)[np.argmax(usual)])
     gaps = np.diff(np.unique(first))

@@ -109,6 +109,7 @@ def tidy(texts: list[str]) -> pa.Array:
         r"([0-9]{4})$": r"\1 \4 \2\3",
         rf"(?i)^({clock}(?: ?[AP]\.?M\b\.?)?)[ ,]+([^ :]*[0-9][^:]*)$": r"\2 \1",
         r"^[^\W\d_]{2,10}[.,]{0,2} ([0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}\b)": r"\1",  # Mi, 01.03.2023
+        r"^([0-9]{8}):([0-9]{4})$": r"\1 \2",
     }
     for pattern, order in moved.items():
         if len(texts) and re.match(pattern, found[0].as_py()):
