@@ -1,4 +1,4 @@
-"""Files and columns of exports that were read wrongly or refused without a way on: values, or what reads them."""
+"""Files and columns of exports that were misread, or refused without a way on: values, or what reads them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Times as exports write them: intervals in two columns, hours as labels, days in rows; values, or what reads them."""
+"""Times as exports write them: intervals in two columns, hours as labels, days in rows."""
 
 import re
 from collections.abc import Callable
