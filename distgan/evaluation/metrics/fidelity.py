@@ -33,6 +33,7 @@ import numpy as np
 
 from distgan.errors import UserError
 from distgan.evaluation import baselines
+from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.c2st import Estimate, recurrent_scores
 from distgan.evaluation.metrics.descriptors import (
     SPACE_SERIES,
@@ -312,6 +313,7 @@ def evaluate(
     }
     traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
+    rows, resampled = _rows(measure, traits, trained, size, seed)
     measured = Measurements(
         n=Counts(**counts, target=len(target), target_owners=len(np.unique(owner)), compared=size),
         owners=dict(sets.owners),
@@ -320,8 +322,9 @@ def evaluate(
             ScoreMeaning(**{name: getattr(score, name) for name in ScoreMeaning.model_fields})
             for score in SCORES
         ],
-        rows=_rows(measure, traits, trained, size, seed),
+        rows=rows,
         lags={"acf_long_steps": measure.ruler.long_lags.tolist()},
+        paired=paired.compare_rows(resampled, MODEL, REAL),
     )
     return judge(measured)
 
@@ -363,8 +366,8 @@ def _describe_rows(
 
 def _rows(
     measure: Measure, traits: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
-) -> list[Row]:
-    """Values and noise of every row, at `size` series."""
+) -> tuple[list[Row], paired.Resampled]:
+    """Values and noise of every row, at `size` series; and its losses on the same halves as all others."""
     halves, values = {}, {}
     with Progress("evaluate: scores", len(traits), "rows") as progress:
         for name, rows in traits.items():
@@ -373,7 +376,17 @@ def _rows(
             values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **told}
             progress.advance()
     shrinkage = _shrinkage(len(measure.target))
-    return [
+    owners = min(len(np.unique(each.owner)) for each in (measure.target, traits.get(REAL, measure.target)))
+    resampled = paired.Resampled(
+        names=tuple(BY_NAME),
+        losses={name: paired.collect_losses(found) for name, found in values.items()},
+        halves={name: _stack_losses(found) for name, (found, _) in halves.items()},
+        errors={name: _trained_errors(found) for name, found in trained.items()},
+        shrinkage=shrinkage,
+        owners=owners,
+        compared=size,
+    )
+    made = [
         Row(
             name=name,
             meaning=ROWS.get(name, ""),
@@ -387,6 +400,17 @@ def _rows(
         )
         for name, rows in traits.items()
     ]
+    return made, resampled
+
+
+def _stack_losses(halves: list[dict[str, float]]) -> Array:
+    """Losses on each half, NaN for scores that are not resampled: [K, S]."""
+    return np.array([paired.collect_losses(half) for half in halves]).reshape(-1, len(BY_NAME))
+
+
+def _trained_errors(trained: Trained) -> Array:
+    """Standard errors of scores that are not resampled, NaN for the others: [S]."""
+    return np.array([trained[name].error if name in trained else math.nan for name in BY_NAME])
 
 
 def _replace_nan(values: dict[str, float]) -> Scores:

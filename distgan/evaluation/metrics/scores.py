@@ -25,7 +25,7 @@ class Score:
 
     name: str
     title: str
-    group: Literal["values", "rhythm", "diversity", "critics", "copies"]
+    group: Literal["values", "rhythm", "diversity", "two-sample", "copies"]
     function: Function | None  # of traits; None where a network is trained on the series themselves
     better: Literal["lower", "higher", "nearer"]
     best: float
@@ -237,7 +237,7 @@ def mean_discrepancy(target: Descriptors, candidate: Descriptors, ruler: Referen
     return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
 
 
-def critic_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def classifier_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
     return held_out_accuracy(target, candidate, ruler.value_scale)
 
 
@@ -356,30 +356,30 @@ SCORES: tuple[Score, ...] = (
         "share of the set that nearly repeats another series of the set",
     ),
     Score(
-        "critic", "Convolution critic", "critics", critic_accuracy, "lower", 0.5,
+        "c2st", "Classifier two-sample test", "two-sample", classifier_accuracy, "lower", 0.5,
         "how often a classifier on random convolutions over hours, days and weeks is right about series of "
         "the set and real ones that it was not trained on; 0.5 is guessing",
     ),
     Score(
-        "context_fid", "Fréchet distance", "critics", context_fid, "lower", 0.0,
+        "context_fid", "Fréchet distance", "two-sample", context_fid, "lower", 0.0,
         "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
         "to published Context-FID, whose encoder is trained anew each time",
     ),
     Score(
-        "mmd", "Maximum mean discrepancy", "critics", mean_discrepancy, "lower", 0.0,
+        "mmd", "Maximum mean discrepancy", "two-sample", mean_discrepancy, "lower", 0.0,
         "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
     ),
     Score(
-        "discriminative", "Discriminative score", "critics", None, "lower", 0.0,
+        "discriminative", "Discriminative score", "two-sample", None, "lower", 0.0,
         "TimeGAN's: |accuracy - 0.5| of a small recurrent network on held-out series; below 0.02 it says "
         "nothing",
     ),
     Score(
-        "discriminative_32", "Discriminative score, 32 units", "critics", None, "lower", 0.0,
+        "discriminative_32", "Discriminative score, 32 units", "two-sample", None, "lower", 0.0,
         "the same with a larger network, which sees what the small one overlooks",
     ),
     Score(
-        "predictive", "Predictive score", "critics", None, "lower", 0.0,
+        "predictive", "Predictive score", "two-sample", None, "lower", 0.0,
         "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
         "one step ahead; real series do not reach 0 either",
     ),

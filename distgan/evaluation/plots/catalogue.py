@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
-from distgan.evaluation.plots import interactive, population, rhythm, values
+from distgan.evaluation.plots import interactive, loads, population, rhythm, values
 from distgan.evaluation.plots.series import carpets, samples, sizes, weeks
 from distgan.evaluation.plots.style import Array, Picture, View
 from distgan.progress import Progress
@@ -58,35 +58,48 @@ class Kind:
 KINDS: tuple[Kind, ...] = (
     Kind(
         "samples", "Random series, the whole record",
-        "Drawn at random, not chosen; sorted by level. Line: daily mean. Band: daily range.",
+        "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one axis.",
         "Random real series on the left and random synthetic series on the right, over the record.",
         samples, "png", "shown",
     ),
     Kind(
         "weeks", "The same week, step by step",
-        "The series above in one and the same week.",
+        "The series above in one and the same week. Each row has one axis.",
         "One week of the same random real and synthetic series.",
         weeks, "svg", "shown",
     ),
     Kind(
         "sizes", "A small, a middling and a large one",
-        "Chosen by level alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
+        "Chosen by mean alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
         "day.",
         "Real and synthetic series of three sizes: the record, a week, and the mean day of both.",
         sizes, "png", "shown", has_days,
     ),
     Kind(
         "carpets", "Every hour of the record",
-        "A column is a day, a row an hour of the day. Brighter is more. Rhythm shows as level bands; copies "
-        "of a day would show as vertical wallpaper.",
+        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. Rhythm "
+        "shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
         carpets, "png", "shown", has_days,
     ),
     Kind(
         "profiles", "Mean day and mean week",
-        "Each series relative to its own mean and spread; the band holds the middle 80 % of series.",
+        "Each series relative to its own mean and standard deviation; the band holds the middle 80 % of series.",
         "Mean daily and weekly profiles of real and synthetic series with bands.",
         rhythm.profiles, suits=has_rhythm, live=interactive.profiles,
+    ),
+    Kind(
+        "total", "All series together",
+        "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest value "
+        "is the after-diversity maximum demand.",
+        "The sum of all real and of all synthetic series over the record and in one week, on one axis.",
+        loads.total, suits=loads.is_load,
+    ),
+    Kind(
+        "weekdays", "Weekdays and weekends",
+        "The mean day of all series together, in their own unit.",
+        "Mean day of real and synthetic series on weekdays and at weekends, on one axis.",
+        loads.weekdays, suits=loads.is_load,
     ),
     Kind(
         "duration", "Load-duration curve",
@@ -114,14 +127,14 @@ KINDS: tuple[Kind, ...] = (
         values.values, live=interactive.values,
     ),
     Kind(
-        "levels", "Level and spread of series",
-        "One point a series. The clouds should overlap; a clump is a generator that lost variety.",
+        "levels", "Location and scale of series",
+        "One point for each series: its mean and its standard deviation. The clouds should overlap; a clump is a generator that lost variety.",
         "Scatter plot of mean and standard deviation of every real and synthetic series.",
         values.levels, "svg", "shown", live=interactive.levels,
     ),
     Kind(
         "embedding", "All series at a glance",
-        "Near points are series of similar shape, rhythm and level. Large t-SNE distances mean little.",
+        "Near points are series of similar shape, rhythm and location. Large t-SNE distances mean little.",
         "Two-dimensional maps of real and synthetic series by principal components and t-SNE.",
         population.embedding, "svg", "needed",
     ),
