@@ -1,6 +1,6 @@
-"""Critics: classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
+"""Classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
 
-The convolution critic works at any length. TimeGAN's networks (Yoon et al. 2019) are for short series, and
+The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short series, and
 there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
 
 Shapes: n series, L steps, C channels.
@@ -18,20 +18,21 @@ from torch.nn import functional
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.rng import keyed_generator, torch_seed
 
-CRITIC_SERIES = 250  # of each set that a critic is trained on, at most
+CLASSIFIER_SERIES = 250  # of each set that a classifier is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
-LEVEL_SHARE = 0.05  # of the critic's squared length that level and spread have; all kernels have the rest
+LEVEL_SHARE = 0.05  # of the features' squared length that location and scale have; all kernels have the rest
 LONGEST = 256  # steps of series that recurrent networks are shown
 FEWEST = 10  # series of each class
 BATCH, RATE, TEST_SHARE = 128, 1e-3, 0.2  # as published
 RUNS = 3  # of the small network: its accuracy hangs on its seed
 STRONG_UNITS = 32
 
-# ------------------------------------------------------------------------------------- the convolution critic
+# ------------------------------------------------------------------------------------- classifier two-sample test
 
 
 def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:
-    """Balanced accuracy of ridge regression (on the kernels' features, level and spread) on held-out series.
+    """Balanced accuracy of ridge regression (on the kernels' features, location and scale) on held-out
+    series.
 
     It is trained on one half of the owners and tested on the other, then the other way round, with as many
     series of the one set as of the other. NaN if there are too few.
@@ -49,7 +50,7 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array)
 
 
 def _features(traits: Descriptors, scale: Array) -> Array:
-    """[n, F]; level and spread are made long enough to count beside hundreds of kernels."""
+    """[n, F]; location and scale are made long enough to count beside hundreds of kernels."""
     own = [np.arcsinh(traits.level / scale), np.log(traits.spread / scale + 1e-3)]
     weight = math.sqrt(LEVEL_SHARE * max(traits.kernels.shape[1], 1))
     return np.concatenate([traits.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
@@ -67,7 +68,7 @@ def _halves(owner: Array) -> tuple[Array, Array]:
 
 def _accuracy(train: list[Array], test: list[Array]) -> float:
     """Of ridge regression on +1 (real) and -1, trained on two equal sets and tested on two others."""
-    features = np.concatenate([values[:CRITIC_SERIES] for values in train]).astype(np.float64)
+    features = np.concatenate([values[:CLASSIFIER_SERIES] for values in train]).astype(np.float64)
     middle = features.mean(0)
     direction = ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
     right = [sign * ((values - middle) @ direction) > 0 for sign, values in zip((1, -1), test)]

@@ -268,16 +268,16 @@ SCORES: tuple[Score, ...] = (
         "largest difference between the two distribution functions, 0 to 1 (as in a Kolmogorov–Smirnov test)",
     ),
     Score(
-        "level_distance", "Level of entities", "values", level_distance, "lower", 0.0,
-        "how differently the entities' mean values are spread, in standard deviations between real entities",
+        "level_distance", "Location of entities", "values", level_distance, "lower", 0.0,
+        "how differently the entities' mean values are distributed, in standard deviations between real entities",
     ),
     Score(
-        "spread_distance", "Spread of entities", "values", spread_distance, "lower", 0.0,
-        "the same for how much each entity varies over time",
+        "spread_distance", "Scale of entities", "values", spread_distance, "lower", 0.0,
+        "the same for how much each entity varies over time (its standard deviation)",
     ),
     Score(
         "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
-        "difference of the mean sorted curves, each series at mean 0 and spread 1: peaks and base load",
+        "difference of the mean sorted curves, each series at mean 0 and standard deviation 1: peaks and base load",
     ),
     Score(
         "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
@@ -313,7 +313,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "daily_profile", "Daily profile", "rhythm", _mean_curve_error("day"), "lower", 0.0,
-        "difference between the mean days, each series scaled to mean 0 and spread 1",
+        "difference between the mean days, each series scaled to mean 0 and standard deviation 1",
     ),
     Score(
         "weekly_profile", "Weekly profile", "rhythm", _mean_curve_error("week"), "lower", 0.0,
@@ -325,7 +325,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "months", "Months", "rhythm", _mean_curve_error("months"), "lower", 0.0,
-        "difference of the mean and of the spread in each month of the record, scaled likewise",
+        "difference of the mean and of the scale in each month of the record, scaled likewise",
     ),
     Score(
         "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
@@ -388,7 +388,7 @@ SCORES: tuple[Score, ...] = (
         "share of the set that is far closer to a training series than unseen real series ever are",
     ),
     Score(
-        "nearness", "Nearness to training (smoke alarm)", "copies", nearness, "nearer", 1.0,
+        "nearness", "Nearness to training", "copies", nearness, "nearer", 1.0,
         "distance to the nearest training series relative to the nearest held-out one; near 0 means copying, "
         "while 1 does not prove its absence",
     ),
