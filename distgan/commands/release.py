@@ -28,6 +28,7 @@ from distgan.data.ingest_cache import sha256
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
+from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
@@ -301,7 +302,7 @@ def save(content: Mapping[str, Any], place: Path) -> None:
     write_json(place, content)
     write_text(
         place.with_suffix(".html"),
-        load_template("verdict.html.jinja").render(verdict=content),
+        load_template("verdict.html.jinja").render(verdict=content, explain=Explainer()),
     )
 
 

@@ -29,8 +29,10 @@ WORDS: dict[str, Wording] = {
     "worse": Wording("worse", "bad", "the whole 95 % interval of the difference is on the worse side"),
     "few": Wording(TOO_FEW, "note", "fewer held-out owners than any verdict needs"),
     # of a score of the synthetic series
-    "real": Wording("like real", "good", "not worse than held-out real series beyond the 95 % interval"),
-    "between": Wording("worse than real", "warn", "worse than held-out real series, better than a simple baseline"),
+    "real": Wording("tie with real", "good", "not worse than held-out real series beyond the 95 % interval"),
+    "between": Wording(
+        "worse than real", "warn", "worse than held-out real series, better than a simple baseline"
+    ),
     "baseline": Wording(
         "no better than a simple baseline",
         "bad",
@@ -52,7 +54,7 @@ WORDS: dict[str, Wording] = {
 
 
 class Difference(JsonResult):
-    """The loss of one set minus the loss of another in one score, with its 95 % interval: below 0 is better.
+    """The loss of one set minus the loss of another in a score, with its 95 % interval: below 0 is better.
 
     `low` and `high` are None where too few owners or series were resampled.
     """
@@ -76,10 +78,11 @@ class OverallScore(JsonResult):
 
 
 class RowComparison(JsonResult):
-    """The synthetic series against another row: the ratio of their overall scores, and each score's difference.
+    """The synthetic series against another row: the ratio of their overall scores, and the difference of each
+    score.
 
-    The verdict of `ratio` is the overall one: better where the interval lies below 1; None without a row of real
-    series.
+    The verdict of `ratio` is the overall one: better where the interval lies below 1; None without a row of
+    real series.
     """
 
     row: str

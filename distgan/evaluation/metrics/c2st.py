@@ -1,7 +1,7 @@
 """Classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
 
-The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short series, and
-there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
+The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
+series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
 
 Shapes: n series, L steps, C channels.
 """
@@ -27,7 +27,7 @@ BATCH, RATE, TEST_SHARE = 128, 1e-3, 0.2  # as published
 RUNS = 3  # of the small network: its accuracy hangs on its seed
 STRONG_UNITS = 32
 
-# ------------------------------------------------------------------------------------- classifier two-sample test
+# ------------------------------------------------------------------------------- classifier two-sample test
 
 
 def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:

@@ -1,7 +1,7 @@
 """What planners of a network ask of loads: all series together, their peak, ramps, weekdays and weekends.
 
-For values that are never negative, with several steps a day. Figures are means per series, and both sides have
-the same number of series, since the peak of a sum depends on it (diversity: not all peak at once).
+For values that are never negative, with several steps a day. Figures are means per series, and both sides
+have the same number of series, since the peak of a sum depends on it (diversity: not all peak at once).
 Shapes: n series, L steps.
 """
 
@@ -99,8 +99,8 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
     (
         "admd",
         "after-diversity maximum demand",
-        "the highest value of the sum of all series, divided by their number: what a shared line must carry for "
-        "each",
+        "the highest value of the sum of all series, divided by their number: what a shared line must carry "
+        "for each",
         "",
         True,
     ),
@@ -115,7 +115,7 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
     ("factor", "load factor of the sum", "its mean over its highest value", "", False),
     ("hour", "hour of the highest mean demand", "over the mean day of all series", "h", False),
     ("ramp_sum", "steepest rise of the sum", "from one step to the next, per series", "", True),
-    ("ramp", "99 % ramp of single series", "change from one step to the next, either way, that 1 % exceed", "", True),
+    ("ramp", "99 % ramp of single series", "change to the next step, either way, that 1 % exceed", "", True),
     ("weekday", "mean on weekdays", "", "", True),
     ("weekend", "mean on weekends", "", "", True),
 )  # fmt: skip

@@ -10,19 +10,21 @@ either value, and it is the difference that is judged:
     tie     neither, or a difference of less than 1 % of the larger loss
     few     fewer than `FEWEST_OWNERS` held-out owners
 
-Halves are drawn without replacement (the variance of a mean of n/2 among n is s²/n, that of a mean of n, so the
-spread over halves is the standard error). A bootstrap with replacement would put copies of a series into a
-set, and neighbours, recall and repeats would measure those. The interval is Student's t with as many degrees of
-freedom as there are owners, less one: with seven owners it is 2.4, not 2, standard errors wide.
+Halves are drawn without replacement (the variance of a mean of n/2 among n is s²/n, that of a mean of n, so
+the deviation over halves is the standard error). A bootstrap with replacement would put copies of a series
+into a set, and neighbours, recall and repeats would measure those. The interval is Student's t with as many
+degrees of freedom as there are owners, less one: with seven owners it is 2.4, not 2, standard errors wide.
+On London's loads, real series as the model (56 splits, 7 to 36 owners) were never called better or worse
+overall, and on 1 % of single scores: the intervals are cautious.
 
 **Overall score** of a row: the geometric mean over all scores but those that look for copies of
 
     (loss of the row + e) / (loss of held-out real series + e),   at most 10 and at least 1/10,
 
-where e is the standard error of that loss over the choice of owners, and at least one series for scores that
-are shares. A perfect generator gets about 1, since its series and other real series are equally far from the
-held-out ones; 2 is twice as far. `e` keeps a score on which real series happen to be perfect from deciding, and
-the limits keep any one score from outweighing the rest. Scores of networks that are trained on the series
+where e is the standard error of that loss over the choice of owners, and at least one series for scores
+that are shares. A perfect generator gets about 1, since its series and other real series are equally far
+from the held-out ones; 2 is twice as far. `e` keeps a score on which real series happen to be perfect from
+deciding, and the limits keep any one score from outweighing the rest. Scores of networks that are trained on the series
 (TimeGAN's) are not resampled and do not take part.
 """
 

@@ -58,8 +58,8 @@ def describe_values(
     Args:
         real, synthetic: [n, L, C], [m, L, C].
         owners: [n] of the real series.
-        anonymous: give no real figure that is one person's: an extreme is the one that `GROUP` owners reach, a
-            quantile needs `GROUP` owners with values on either side of it, and all are rounded.
+        anonymous: give no real figure that is one person's: an extreme is the one that `GROUP` owners reach,
+            a quantile needs `GROUP` owners with values on either side of it, and all are rounded.
     """
     codes = np.unique(owners, return_inverse=True)[1]
     tables = [
@@ -117,6 +117,19 @@ def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> l
             )
         )
     return lines
+
+
+def clip_extremes(real: Array, owners: Array) -> Array:
+    """Return the series with values beyond what `GROUP` owners reach moved there, so that no picture of all
+    values ends at one person's: [n, L, C], [n] -> [n, L, C].
+    """
+    codes = np.unique(owners, return_inverse=True)[1]
+    clipped = np.array(real, copy=True)
+    for c in range(real.shape[2]):
+        low, high = (_extremes(real[..., c], codes, largest, True) for largest in (False, True))
+        if low is not None and high is not None:
+            np.clip(clipped[..., c], low, max(low, high), out=clipped[..., c])
+    return clipped
 
 
 def _measured(real: Array, codes: Array) -> tuple[Array, Array]:

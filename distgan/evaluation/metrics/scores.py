@@ -25,7 +25,7 @@ class Score:
 
     name: str
     title: str
-    group: Literal["values", "rhythm", "diversity", "two-sample", "copies"]
+    group: Literal["values", "rhythm", "diversity", "two-sample tests", "copies"]
     function: Function | None  # of traits; None where a network is trained on the series themselves
     better: Literal["lower", "higher", "nearer"]
     best: float
@@ -269,7 +269,8 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "level_distance", "Location of entities", "values", level_distance, "lower", 0.0,
-        "how differently the entities' mean values are distributed, in standard deviations between real entities",
+        "how differently the entities' mean values are distributed, in standard deviations between real "
+        "entities",
     ),
     Score(
         "spread_distance", "Scale of entities", "values", spread_distance, "lower", 0.0,
@@ -277,7 +278,8 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
-        "difference of the mean sorted curves, each series at mean 0 and standard deviation 1: peaks and base load",
+        "difference of the mean sorted curves, each series at mean 0 and standard deviation 1: peaks and "
+        "base load",
     ),
     Score(
         "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
@@ -356,30 +358,30 @@ SCORES: tuple[Score, ...] = (
         "share of the set that nearly repeats another series of the set",
     ),
     Score(
-        "c2st", "Classifier two-sample test", "two-sample", classifier_accuracy, "lower", 0.5,
+        "c2st", "Classifier two-sample test", "two-sample tests", classifier_accuracy, "lower", 0.5,
         "how often a classifier on random convolutions over hours, days and weeks is right about series of "
         "the set and real ones that it was not trained on; 0.5 is guessing",
     ),
     Score(
-        "context_fid", "Fréchet distance", "two-sample", context_fid, "lower", 0.0,
+        "context_fid", "Fréchet distance", "two-sample tests", context_fid, "lower", 0.0,
         "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
         "to published Context-FID, whose encoder is trained anew each time",
     ),
     Score(
-        "mmd", "Maximum mean discrepancy", "two-sample", mean_discrepancy, "lower", 0.0,
+        "mmd", "Maximum mean discrepancy", "two-sample tests", mean_discrepancy, "lower", 0.0,
         "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
     ),
     Score(
-        "discriminative", "Discriminative score", "two-sample", None, "lower", 0.0,
+        "discriminative", "Discriminative score", "two-sample tests", None, "lower", 0.0,
         "TimeGAN's: |accuracy - 0.5| of a small recurrent network on held-out series; below 0.02 it says "
         "nothing",
     ),
     Score(
-        "discriminative_32", "Discriminative score, 32 units", "two-sample", None, "lower", 0.0,
+        "discriminative_32", "Discriminative score, 32 units", "two-sample tests", None, "lower", 0.0,
         "the same with a larger network, which sees what the small one overlooks",
     ),
     Score(
-        "predictive", "Predictive score", "two-sample", None, "lower", 0.0,
+        "predictive", "Predictive score", "two-sample tests", None, "lower", 0.0,
         "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
         "one step ahead; real series do not reach 0 either",
     ),

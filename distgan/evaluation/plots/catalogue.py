@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from distgan.evaluation.metrics.plain import GROUP, clip_extremes
 from distgan.evaluation.plots import interactive, loads, population, rhythm, values
 from distgan.evaluation.plots.series import carpets, samples, sizes, weeks
 from distgan.evaluation.plots.style import Array, Picture, View
 from distgan.progress import Progress
 
-FEWEST = 15  # real series in a population picture, where single ones may not be shown (15/15 rule)
+FEWEST = GROUP  # owners of real series in a population picture, where single ones may not be shown
 
 
 def is_always_drawn(series: Array, view: View) -> bool:
@@ -58,7 +60,8 @@ class Kind:
 KINDS: tuple[Kind, ...] = (
     Kind(
         "samples", "Random series, the whole record",
-        "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one axis.",
+        "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one "
+        "axis.",
         "Random real series on the left and random synthetic series on the right, over the record.",
         samples, "png", "shown",
     ),
@@ -77,21 +80,22 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "carpets", "Every hour of the record",
-        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. Rhythm "
-        "shows as horizontal bands; repeated days would show as vertical stripes.",
+        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. "
+        "Rhythm shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
         carpets, "png", "shown", has_days,
     ),
     Kind(
         "profiles", "Mean day and mean week",
-        "Each series relative to its own mean and standard deviation; the band holds the middle 80 % of series.",
+        "Each series relative to its own mean and standard deviation; the band holds the middle 80 % of "
+        "series.",
         "Mean daily and weekly profiles of real and synthetic series with bands.",
         rhythm.profiles, suits=has_rhythm, live=interactive.profiles,
     ),
     Kind(
         "total", "All series together",
-        "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest value "
-        "is the after-diversity maximum demand.",
+        "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest "
+        "value is the after-diversity maximum demand.",
         "The sum of all real and of all synthetic series over the record and in one week, on one axis.",
         loads.total, suits=loads.is_load,
     ),
@@ -128,7 +132,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "levels", "Location and scale of series",
-        "One point for each series: its mean and its standard deviation. The clouds should overlap; a clump is a generator that lost variety.",
+        "One point for each series: its mean and its standard deviation. The clouds should overlap; a "
+        "clump is a generator that lost variety.",
         "Scatter plot of mean and standard deviation of every real and synthetic series.",
         values.levels, "svg", "shown", live=interactive.levels,
     ),
@@ -141,26 +146,31 @@ KINDS: tuple[Kind, ...] = (
 )  # fmt: skip
 
 
-def select_pictures(real: Array, synthetic: Array, view: View, *, real_curves: bool = True) -> list[Picture]:
-    """All pictures that make sense for the series, in the order of the report.
+def select_pictures(
+    real: Array, synthetic: Array, view: View, *, real_curves: bool = True, owners: Array | None = None
+) -> list[Picture]:
+    """Return all pictures that make sense for the series, in the order of the report.
 
     Args:
         real: held-out series [n, L, C].
-        real_curves: whether single real series are shown as they are; otherwise only what at least 15 of them
-            have in common.
+        real_curves: whether single real series are shown as they are; otherwise only what at least 15 owners
+            have in common, without the values beyond those that 15 owners reach.
+        owners: [n] of the real series, by default one each.
     """
+    together = real
+    if not real_curves:
+        owners = np.arange(len(real)) if owners is None else np.asarray(owners)
+        together = clip_extremes(real, owners) if len(np.unique(owners)) >= FEWEST else real[:0]
     made = []
     with Progress("evaluate: pictures", len(KINDS), "kinds") as progress:
         for kind in KINDS:
             progress.advance()
-            fits = kind.suits(real, view)
-            if real_curves or (kind.single == "none" and len(real) >= FEWEST):
-                shown = real
-            elif kind.single == "shown":
-                shown = real[:0]
-            else:
+            if not kind.suits(real, view):
                 continue
-            made += [kind.picture(shown, synthetic, view)] if fits else []
+            if real_curves or (kind.single == "none" and len(together)):
+                made.append(kind.picture(together, synthetic, view))
+            elif kind.single == "shown":
+                made.append(kind.picture(real[:0], synthetic, view))
     return made
 
 
@@ -173,11 +183,13 @@ class Drawings:
     explorer: dict[str, Any] | None = None
 
 
-def draw_all(real: Array, synthetic: Array, view: View, real_curves: bool) -> Drawings:
-    """Everything; see `of`."""
+def draw_all(
+    real: Array, synthetic: Array, view: View, real_curves: bool, owners: Array | None = None
+) -> Drawings:
+    """Draw everything; see `select_pictures`."""
     single = real if real_curves else real[:0]
     return Drawings(
-        select_pictures(real, synthetic, view, real_curves=real_curves),
+        select_pictures(real, synthetic, view, real_curves=real_curves, owners=owners),
         draw_headline(single, synthetic, view),
         interactive.explorer(single, synthetic, view),
     )

@@ -1,4 +1,4 @@
-"""Loads: the sum of all series, and the mean day on weekdays and at weekends, real and synthetic on one axis."""
+"""Loads: the sum of all series, and the mean day on weekdays and at weekends, both sets on one axis."""
 
 import numpy as np
 from matplotlib.figure import Figure

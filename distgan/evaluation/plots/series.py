@@ -127,8 +127,9 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Fig
         pair = np.array([ends[place % rows], ends[place % rows + rows]])
         bottom, top = np.nanmin(pair[:, 0]), np.nanmax(pair[:, 1])
         image = axis.imshow(
-            days.T, aspect="auto", origin="lower", cmap="cividis", vmin=bottom, vmax=top if top > bottom else bottom + 1,
-            extent=(edges[0], edges[1], 0, 24), interpolation="antialiased",
+            days.T, aspect="auto", origin="lower", cmap="cividis",
+            vmin=bottom, vmax=max(top, bottom + 1e-9), extent=(edges[0], edges[1], 0, 24),
+            interpolation="antialiased",
         )  # fmt: skip
         bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=7)

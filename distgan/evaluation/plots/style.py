@@ -184,7 +184,7 @@ def _pad_nan(function: Callable[..., Any], values: Array, *args: Any, **options:
 
 
 def share_height(axes: Sequence[Axes]) -> None:
-    """Give all of them the y-axis that holds every one's values, so that real and synthetic can be compared."""
+    """Give all axes one range that holds every value, so that real and synthetic can be compared."""
     ends = [axis.get_ylim() for axis in axes]
     for axis in axes:
         axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))

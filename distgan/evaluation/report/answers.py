@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from distgan.evaluation.comparisons import WORDS, Difference, Paired, Tone
+from distgan.evaluation.comparisons import WORDS, Difference, Paired
 from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.metrics.utility import REAL as TRAINED_ON_REAL
 from distgan.evaluation.metrics.utility import SYNTHETIC as TRAINED_ON_SYNTHETIC
@@ -24,7 +24,7 @@ HEADLINE = (  # the numbers of the first screen: of each line the first that the
 def answer_good(findings: Findings) -> Answer:
     """Answer whether the series are good, in two sentences.
 
-    `yes`: like real overall, better than both simple baselines, worse than none, and no single finding is bad.
+    `yes`: like real overall, better than both simple baselines, worse than none, and no finding is bad.
     `no`: worse than a generator without a network, not better than a simple baseline, or collapsed.
     `unknown`: too few held-out owners. Everything else: `reservations`.
     """
@@ -35,8 +35,8 @@ def answer_good(findings: Findings) -> Answer:
         text = _count_owners(paired)
     else:
         text = f"{_describe_overall(paired)} {_describe_baselines(paired)}"
-        why = [sentence.text for sentence in table.verdict if sentence.tone == "bad"]
-        text += f" {why[0]}" if why and key == "reservations" else ""
+        why = [each.text for each in table.verdict if each.tone == "bad" and each.topic == ""]
+        text += f" {why[0]}" if why and key != "yes" else ""
     return Answer(question=GOOD, verdict=key, tone=word.tone, short=word.text, text=text)
 
 
@@ -50,7 +50,7 @@ def _judge_quality(table: ScoreTable) -> str:
     simple = [row for row in SIMPLE if paired.find(row) is not None]
     if any(row in FITTED for row in worse) or any(row not in better for row in simple):
         return "no"
-    if verdict.has_collapsed(table.by_name[MODEL].values):
+    if verdict.has_collapsed(table.by_name[MODEL].values, paired):
         return "no"
     bad = any(sentence.tone == "bad" for sentence in table.verdict if sentence.topic != "copies")
     return "yes" if verdict.is_like_real(paired) and not worse and not bad else "reservations"
@@ -69,14 +69,16 @@ def _describe_overall(paired: Paired) -> str:
     model, real = paired.find_overall(MODEL), paired.find(REAL)
     assert model is not None and real is not None and real.ratio is not None
     said = {
-        "tie": "no difference from real series was found",
-        "better": "they are not farther away than real series",
-        "worse": "they can be told from real series",
+        "tie": "a tie with real series",
+        "better": "better than real series",
+        "worse": "worse than real series",
     }
+    text = said[real.ratio.verdict]
+    if real.ratio.verdict != "worse" and not verdict.is_like_real(paired):
+        text += ", but worse than the training series, which are real, too"
     return (
-        f"They are {format_number(model.value)} times as far from held-out real series as other real series are "
-        f"(95 % interval {format_interval(model.low, model.high)}; 1 is perfect): "
-        f"{said[real.ratio.verdict]}."
+        f"They are {format_number(model.value)} times as far from held-out real series as other real series "
+        f"are (95 % interval {format_interval(model.low, model.high)}; 1 is perfect): {text}."
     )
 
 
@@ -90,16 +92,16 @@ def _describe_baselines(paired: Paired) -> str:
     row = paired.find(best.row)
     assert row is not None and row.ratio is not None
     said = {
-        "better": "they are better than it",
-        "tie": "they are a tie with it",
-        "worse": "they are worse than it",
+        "better": "they are better",
+        "tie": "that is a tie",
+        "worse": "they are worse",
     }
     worse = [name for name in verdict.find_worse_baselines(paired) if name != best.row]
     text = (
-        f"The best generator without a network, {best.row}, reaches {format_number(best.value)}; "
+        f"The best simple baseline, {best.row}, reaches {format_number(best.value)}; "
         f"{said[row.ratio.verdict]}"
     )
-    return f"{text}, and worse than {list_words(worse)}." if worse else f"{text}."
+    return f"{text}. They are worse than {list_words(worse)}." if worse else f"{text}."
 
 
 def answer_safe(findings: Findings, facts: Facts) -> Answer:
@@ -121,7 +123,10 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
         )
     text = "No near copy of a training series was found, but that shows little. No privacy attack was run."
     if facts.unknown:
-        text = "No privacy attack was run. It is not known which real series the synthetic ones were learned from."
+        text = (
+            "No privacy attack was run. It is not known which real series the synthetic ones were learned "
+            "from."
+        )
     return "untested", text
 
 
@@ -129,7 +134,7 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
 
 
 def list_overall(paired: Paired) -> list[OverallLine]:
-    """Return the overall score of every row, best first, with the verdict of the synthetic series against it."""
+    """Return the overall score of every row, best first, with the synthetic series' verdict against it."""
     lines = []
     for score in sorted(paired.overall, key=lambda each: (each.value, each.row)):
         row = paired.find(score.row)
@@ -187,7 +192,7 @@ def _utility_card(findings: Findings) -> Card | None:
         title="Utility: forecast error",
         value=made / real,
         text=f"{format_number(made / real)} ×",
-        context="the error of a forecaster that is trained on real series, if it is trained on synthetic ones",
+        context="of a forecaster that is trained on synthetic series, over one that is trained on real ones",
     )
 
 

@@ -29,7 +29,7 @@ class Chart:
 
 
 def draw(lines: Sequence[OverallLine]) -> Chart | None:
-    """Place the lines on an axis from just below the lowest end to just above the highest; None for no lines."""
+    """Place the lines on an axis from the lowest end to the highest; None for no lines."""
     if not lines:
         return None
     ends = [end for line in lines for end in (line.low, line.high, line.value) if end is not None]

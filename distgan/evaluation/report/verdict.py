@@ -47,7 +47,7 @@ def judge(measured: Measurements) -> ScoreTable:
         _against_baselines(paired),
         *(_against_simple(paired, row) for row in SIMPLE),
         _classifier(rows, paired, min(measured.n.compared, measured.n.target_owners)),
-        _variety(model.values),
+        _variety(model.values, paired),
         _copies(model, rows),
         _blindness(blind, standing),
     ]
@@ -60,7 +60,9 @@ def judge(measured: Measurements) -> ScoreTable:
 
 
 def find_worse_baselines(paired: Paired) -> list[str]:
-    """Return the baselines that the synthetic series are worse than overall; copies of real series are none."""
+    """Return the baselines that the synthetic series are worse than overall; copies of real series are no
+    baselines.
+    """
     return _find_rows(paired, "worse")
 
 
@@ -70,8 +72,8 @@ def find_better_baselines(paired: Paired) -> list[str]:
 
 
 def is_like_real(paired: Paired) -> bool:
-    """Whether the synthetic series are overall not worse than held-out real series, nor than copies of training
-    series: two sets of real series, so that luck with one of them is not enough.
+    """Whether the synthetic series are overall not worse than held-out real series, nor than training series:
+    two sets of real series, so that luck with one of them is not enough.
     """
     found = [paired.find(row) for row in (REAL, COPIER)]
     return found[0] is not None and all(
@@ -244,20 +246,25 @@ def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def has_collapsed(values: Scores) -> bool:
-    """Whether the synthetic series vary far too little, or repeat each other."""
-    ratio = values["diversity"]
-    return ratio is not None and (ratio < 0.5 or (values["repeats"] or 0.0) > 0.05)
+def has_collapsed(values: Scores, paired: Paired) -> bool:
+    """Whether the synthetic series vary far too little, or repeat each other; not where held-out real series
+    may do so as well.
+    """
+    ratio, real = values["diversity"], paired.find(REAL)
+    if ratio is None:
+        return False
+    little = ratio < 0.5 and _verdict(real, "diversity") in ("worse", "few")
+    return little or ((values["repeats"] or 0.0) > 0.05 and _verdict(real, "repeats") in ("worse", "few"))
 
 
-def _variety(values: Scores) -> Sentence | None:
+def _variety(values: Scores, paired: Paired) -> Sentence | None:
     ratio, repeated = values["diversity"], values["repeats"] or 0.0
     if ratio is None:
         return None
     text = f"Synthetic series differ from one another {ratio:.2f} times as much as real ones do"
     if repeated > 0:
         text += f", and {repeated:.0%} of them nearly repeat another"
-    if has_collapsed(values):
+    if has_collapsed(values, paired):
         return _sentence("bad", text + ": the generator has collapsed onto few curves.")
     return _sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
 
@@ -306,11 +313,14 @@ def _evidence(measured: Measurements) -> list[Sentence]:
     if paired.owners < paired.needed:
         owners = "one owner" if paired.owners == 1 else f"{paired.owners} owners"
         text = (
-            f"Too few to tell: comparisons rest on {owners} held out; {paired.needed} are needed for any verdict, "
-            f"{UNSURE} or more for small differences. Scores are shown, and nothing is concluded from them."
+            f"Too few to tell: comparisons rest on {owners} held out; {paired.needed} are needed for any "
+            f"verdict, {UNSURE} or more for small differences. Scores are shown without one."
         )
         return [_sentence("warn", text)]
     if paired.owners >= UNSURE:
         return []
-    text = f"Comparisons rest on {paired.owners} held-out owners: intervals are wide, and a tie may hide a difference."
+    text = (
+        f"Comparisons rest on {paired.owners} held-out owners: intervals are wide, and a tie may hide a "
+        "difference."
+    )
     return [_sentence("note", text)]

@@ -18,7 +18,7 @@ from distgan.evaluation.plots.style import Picture
 from distgan.evaluation.report import overall_chart
 from distgan.evaluation.report.answers import answer_good, answer_safe, list_cards, list_overall
 from distgan.evaluation.report.tables import align_table, format_interval, format_number, make_table
-from distgan.evaluation.report.terms import TERMS
+from distgan.evaluation.report.terms import TERMS, Explainer
 from distgan.evaluation.report.verdict import COPIER, MEAN_CURVE, MODEL, REAL, SHUFFLED, list_titles
 from distgan.evaluation.results import Facts, Findings, Report
 from distgan.files import write_json, write_text
@@ -79,6 +79,7 @@ def render(report: Report, drawn: Drawings) -> str:
         chart=overall_chart.draw(report.overall),
         period=_period(report.facts),
         rules=Markup(RULES),
+        explain=Explainer(),
     )
 
 
@@ -86,8 +87,8 @@ def render(report: Report, drawn: Drawings) -> str:
 def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Template:
     """Return a template of a folder, by default this one.
 
-    Filters: `number`, `uri`, `inside` (a script element's JSON), `titles` (scores in words). Globals: `words` (the
-    wording of every verdict), `terms`, `interval`.
+    Filters: `number`, `uri`, `inside` (a script element's JSON), `titles` (scores in words). Globals: `words`
+    (the wording of every verdict), `terms`, `interval`, and the names of three rows.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
