@@ -1,7 +1,8 @@
 """Classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
 
 The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
-series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
+series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook
+much.
 
 Shapes: n series, L steps, C channels.
 """

@@ -24,8 +24,8 @@ overall, and on 1 % of single scores: the intervals are cautious.
 where e is the standard error of that loss over the choice of owners, and at least one series for scores
 that are shares. A perfect generator gets about 1, since its series and other real series are equally far
 from the held-out ones; 2 is twice as far. `e` keeps a score on which real series happen to be perfect from
-deciding, and the limits keep any one score from outweighing the rest. Scores of networks that are trained on the series
-(TimeGAN's) are not resampled and do not take part.
+deciding, and the limits keep any one score from outweighing the rest. Scores of networks that are trained
+on the series (TimeGAN's) are not resampled and do not take part.
 """
 
 import math
@@ -104,7 +104,7 @@ def compare_rows(resampled: Resampled, model: str, real: str) -> Paired:
         needed=FEWEST_OWNERS,
         scores=0 if ratios is None else int(np.isfinite(ratios.whole[real]).sum()),
         overall=[] if ratios is None else [_summarise(row, ratios, real, resampled) for row in ratios.whole],
-        rows=[_compare(model, row, ratios, resampled) for row in resampled.losses if row != model],
+        rows=[_compare(model, row, real, ratios, resampled) for row in resampled.losses if row != model],
     )
 
 
@@ -116,12 +116,17 @@ def collect_losses(values: Mapping[str, float]) -> Array:
 # ------------------------------------------------------------------------------------------------ differences
 
 
-def _compare(model: str, other: str, ratios: Ratios | None, found: Resampled) -> RowComparison:
+def _compare(model: str, other: str, real: str, ratios: Ratios | None, found: Resampled) -> RowComparison:
+    """Against real series the error is at most that of two rows of real series, or a set with wild series in
+    it would be a tie with them for being wild.
+    """
     differences = found.losses[model] - found.losses[other]
     sizes = np.fmax(found.losses[model], found.losses[other])
     errors = np.hypot(found.errors[model], found.errors[other])
     if len(found.halves[model]) and len(found.halves[other]):
         spread = np.std(found.halves[model] - found.halves[other], axis=0, ddof=1)
+        if other == real:
+            spread = np.fmin(spread, math.sqrt(2) * np.std(found.halves[real], axis=0, ddof=1))
         errors = np.where(np.isnan(errors), found.shrinkage * spread, errors)
     scores = {
         name: _bound(float(value), found.reach * float(error), found.owners, SMALLEST * float(size))
@@ -132,6 +137,8 @@ def _compare(model: str, other: str, ratios: Ratios | None, found: Resampled) ->
     if ratios is not None:
         value = ratios.average(model) - ratios.average(other)
         half = _half_width(ratios.halves[model] - ratios.halves[other], found)
+        if other == real:
+            half = min(half, math.sqrt(2) * _half_width(ratios.real, found))
         ratio = _exponentiate(_bound(value, half, found.owners, SMALLEST))
     return RowComparison(row=other, ratio=ratio, scores=scores)
 

@@ -175,10 +175,10 @@ def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
         row for title, row in by_title.items() if title in ("maximum", f"high value that {GROUP} reach")
     )
     unit = f" {unit}" if unit else ""
-    if high.synthetic is None:
-        return ""
     if high.real is None:
         return f"Real extremes are not shown: fewer than {GROUP} owners are behind them."
+    if high.synthetic is None:
+        return ""
     name = f"Largest value that {GROUP} series reach" if anonymous else "Largest value"
     text = f"{name}: synthetic {high.synthetic:.3g}{unit}, real {high.real:.3g}{unit}"
     zeros = by_title["zeros"]

@@ -36,6 +36,7 @@ class Kind:
 
     Attributes:
         single: whether single real series are seen in it: `shown` ones can be left out, `needed` ones not.
+        extremes: whether the largest and smallest values of all can be read from it.
         suits: whether it makes sense for the series.
         live: the same as plots that answer the reader.
     """
@@ -49,6 +50,7 @@ class Kind:
     single: Literal["none", "shown", "needed"] = "none"
     suits: Callable[[Array, View], bool] = is_always_drawn
     live: Callable[[Array, Array, View], list[interactive.Item]] | None = None
+    extremes: bool = False
 
     def picture(self, real: Array, synthetic: Array, view: View) -> Picture:
         live = self.live(real, synthetic, view) if self.live else []
@@ -109,7 +111,7 @@ KINDS: tuple[Kind, ...] = (
         "duration", "Load-duration curve",
         "Values in falling order: peaks on the left, base load on the right.",
         "Load-duration curves of real and synthetic series, whole and zoomed on the peaks.",
-        values.duration, live=interactive.duration,
+        values.duration, live=interactive.duration, extremes=True,
     ),
     Kind(
         "autocorrelation", "Autocorrelation",
@@ -128,7 +130,7 @@ KINDS: tuple[Kind, ...] = (
         "values", "Distribution of values",
         "First all values, then how often large values are exceeded.",
         "Histograms and exceedance curves of real and synthetic values.",
-        values.values, live=interactive.values,
+        values.values, live=interactive.values, extremes=True,
     ),
     Kind(
         "levels", "Location and scale of series",
@@ -154,21 +156,20 @@ def select_pictures(
     Args:
         real: held-out series [n, L, C].
         real_curves: whether single real series are shown as they are; otherwise only what at least 15 owners
-            have in common, without the values beyond those that 15 owners reach.
+            have in common, and no value beyond those that 15 owners reach.
         owners: [n] of the real series, by default one each.
     """
-    together = real
-    if not real_curves:
-        owners = np.arange(len(real)) if owners is None else np.asarray(owners)
-        together = clip_extremes(real, owners) if len(np.unique(owners)) >= FEWEST else real[:0]
+    owners = np.arange(len(real)) if owners is None else np.asarray(owners)
+    enough = len(np.unique(owners)) >= FEWEST
+    clipped = clip_extremes(real, owners) if enough and not real_curves else real
     made = []
     with Progress("evaluate: pictures", len(KINDS), "kinds") as progress:
         for kind in KINDS:
             progress.advance()
             if not kind.suits(real, view):
                 continue
-            if real_curves or (kind.single == "none" and len(together)):
-                made.append(kind.picture(together, synthetic, view))
+            if real_curves or (kind.single == "none" and enough):
+                made.append(kind.picture(clipped if kind.extremes else real, synthetic, view))
             elif kind.single == "shown":
                 made.append(kind.picture(real[:0], synthetic, view))
     return made
