@@ -47,7 +47,16 @@ def test_real_series_are_good_a_tie_with_real_ones_and_better_than_what_is_simpl
     assert real.value == 1 and real.low < 1 < real.high
 
 
-@pytest.mark.parametrize("name", sorted(set(verdict.ROWS) - {MODEL, REAL}))
+FAST = ("PCA+GMM", "copier", "mean curve", "shuffled hours")  # the others do not differ in kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+        for name in sorted(set(verdict.ROWS) - {MODEL, REAL})
+    ],
+)
 def test_no_baseline_is_called_better_than_it_is(name):
     """A baseline as the model, made with another seed: not good, unless it copies real series."""
     table = judge_model(baselines.make_baselines(TRAIN, 40, PER_DAY, 9)[name]())

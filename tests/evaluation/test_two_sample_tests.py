@@ -330,9 +330,8 @@ def heard(model: float, real: float, owners: int) -> Sentence:
 
     rows = {name: said(name, value) for name, value in ((verdict.MODEL, model), (verdict.REAL, real))}
     off = model - real
-    difference = Difference(
-        value=off, low=off - 0.03, high=off + 0.03, verdict="worse" if off > 0.03 else "tie"
-    )
+    judged: Comparison = "worse" if off > 0.03 else "tie"
+    difference = Difference(value=off, low=off - 0.03, high=off + 0.03, verdict=judged)
     row = RowComparison(row=verdict.REAL, ratio=None, scores={"c2st": difference})
     compared = Paired(owners=owners, needed=6, scores=0, overall=[], rows=[row])
     found = verdict._classifier(rows, compared, owners)

@@ -116,7 +116,7 @@ def _promised(scene: Scene) -> Found:
 def _inference(scene: Scene) -> Found:
     secrets = inference.inference(scene)
     if not secrets:
-        return Found(None, note="level, base load and peak are the same for most")
+        return Found(None, note="location, base load and peak are the same for most")
     name, worst = max(secrets, key=lambda secret: secret[1].high)
     return Found(worst, secrets, f"worst secret: {name}")
 
@@ -181,9 +181,9 @@ BATTERY = (
     Attack(
         "P5a", DENSITY, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "density", 0.01)
     ),
-    Attack("P6", "Tracing in the bank's means", "AUC", 0.65, OURS, _tracing),
-    Attack("P6a", "Tracing in the bank's means, by theory", "AUC", 0.65, OURS, _static),
-    Attack("P6b", "Tracing against the promised noise", "AUC", None, OURS, _promised, "alarm"),
+    Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _tracing),
+    Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _static),
+    Attack("P6b", "Membership inference against the promised noise", "AUC", None, OURS, _promised, "alarm"),
     Attack(
         "P7",
         "Linking two halves of a series",

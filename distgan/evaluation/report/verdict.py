@@ -28,6 +28,7 @@ COPIES = (COPIER, NOISY_COPIER)  # real series: no rivals
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
+PROPER = "Fréchet"  # a name, with a capital letter everywhere
 UNSURE = 30  # owners below which large differences are needed to be sure
 
 Rows = Mapping[str, Row]  # by name
@@ -149,7 +150,10 @@ def _sentence(tone: Tone, text: str, topic: str = "") -> Sentence:
 
 def list_titles(names: Sequence[str]) -> str:
     """Return the titles of scores as a list in words."""
-    return list_words([BY_NAME[name].title[0].lower() + BY_NAME[name].title[1:] for name in names])
+    titles = [BY_NAME[name].title for name in names]
+    return list_words(
+        [title if title.startswith(PROPER) else title[0].lower() + title[1:] for title in titles]
+    )
 
 
 def list_words(words: Sequence[str]) -> str:
