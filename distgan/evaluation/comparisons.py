@@ -21,7 +21,7 @@ class Wording(NamedTuple):
     meaning: str
 
 
-TOO_FEW = "too few to tell"
+TOO_FEW = "not enough evidence"
 WORDS: dict[str, Wording] = {
     # of a difference between two sets of series
     "better": Wording("better", "good", "the whole 95 % interval of the difference is on the better side"),
@@ -48,9 +48,14 @@ WORDS: dict[str, Wording] = {
     "yes": Wording("Yes", "good", ""),
     "reservations": Wording("With reservations", "warn", ""),
     "no": Wording("No", "bad", ""),
-    "unknown": Wording("Too few to tell", "note", ""),
+    "unknown": Wording("Not enough evidence", "note", ""),
     "untested": Wording("Not tested", "warn", ""),
 }  # fmt: skip
+
+
+def find_release_word(exit_code: int) -> Wording:
+    """Return the answer to whether series may leave, by the exit code of the check."""
+    return WORDS["yes" if exit_code == 0 else "unknown" if exit_code == 4 else "no"]
 
 
 class Difference(JsonResult):

@@ -21,16 +21,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, computed_field
 
 from distgan.errors import UserError
-from distgan.evaluation.comparisons import Difference, OverallScore, Paired, Standing, Tone
+from distgan.evaluation.comparisons import (
+    Difference,
+    OverallScore,
+    Paired,
+    Standing,
+    Tone,
+    find_release_word,
+)
 from distgan.evaluation.metrics.loads import LoadFigures
 from distgan.evaluation.metrics.plain import PlainStatistics
 from distgan.evaluation.typed_json import JsonResult
 from distgan.preflight import REPORT_SCHEMA
 
-PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/2", "distgan.verdict/2"
+PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/2", "distgan.verdict/3"
 
 Outcome = Literal["pass", "over", "insufficient", "report", "skipped"]  # the last two have no limit
 Scores = dict[str, float | None]  # by name of the score; None where one does not exist
@@ -279,6 +286,12 @@ class Verdict(JsonResult):
     run: str
     made: str
     maker: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def answer(self) -> str:
+        """The word that pages and terminals show."""
+        return find_release_word(self.exit_code).text
 
 
 # ---------------------------------------------------------------------------------------- the report of a run

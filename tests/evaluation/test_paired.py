@@ -78,7 +78,7 @@ def test_of_four_held_out_owners_nothing_is_concluded():
         assert row.ratio.verdict == "few" and {each.verdict for each in row.scores.values()} == {"few"}
     assert set(table.standing.values()) == {"few"}
     answer = answers.answer_good(Findings(fidelity=table))
-    assert (answer.verdict, answer.short) == ("unknown", "Too few to tell")
+    assert (answer.verdict, answer.short) == ("unknown", "Not enough evidence")
     assert not [s for s in table.verdict if "better than" in s.text or "orse than" in s.text]
 
 

@@ -169,7 +169,7 @@ def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
     for said in (
         "smallest groups<small>the quarter with the fewest</small>",
         "0.40 to 0.82",
-        "too few to tell",
+        "not enough evidence",
         "(2, 1e-06)-differentially private",
         "<li>Covered: the bank.</li>",
         "For research only.",
@@ -212,7 +212,7 @@ ATTACK = {
     [
         ("pass", "Yes", "good"),
         ("over", "No", "bad"),
-        ("insufficient", "Too few to tell", "note"),
+        ("insufficient", "Not enough evidence", "note"),
     ],
 )
 def test_utility_and_privacy_get_their_sections_and_numbers(few, tmp_path, outcome, short, tone):

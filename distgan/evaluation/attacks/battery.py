@@ -14,6 +14,7 @@ from typing import Final, Literal
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
 from distgan.progress import Progress
 
@@ -330,5 +331,5 @@ def line(result: AttackResult) -> str:
     limit = "" if result.limit is None else f", limit {result.limit:g}"
     return (
         f"{name}: {result.statistic} {result.value:.3g} ({result.low:.3g} to {result.high:.3g}){limit}: "
-        f"{result.outcome}"
+        f"{WORDS[result.outcome].text}"
     )

@@ -317,7 +317,7 @@ def _evidence(measured: Measurements) -> list[Sentence]:
     if paired.owners < paired.needed:
         owners = "one owner" if paired.owners == 1 else f"{paired.owners} owners"
         text = (
-            f"Too few to tell: comparisons rest on {owners} held out; {paired.needed} are needed for any "
+            f"Not enough evidence: comparisons rest on {owners} held out; {paired.needed} are needed for any "
             f"verdict, {UNSURE} or more for small differences. Scores are shown without one."
         )
         return [_sentence("warn", text)]

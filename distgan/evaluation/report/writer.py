@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from distgan.evaluation.comparisons import WORDS
+from distgan.evaluation.comparisons import WORDS, find_release_word
 from distgan.evaluation.plots import interactive
 from distgan.evaluation.plots.catalogue import Drawings
 from distgan.evaluation.plots.style import Picture
@@ -107,6 +107,7 @@ def load_template(name: str, folder: Path = Path(__file__).parent) -> jinja2.Tem
         "words": WORDS,
         "terms": TERMS,
         "interval": format_interval,
+        "find_release_word": find_release_word,
         "model": MODEL,
         "real": REAL,
         "copier": COPIER,
