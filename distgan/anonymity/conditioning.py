@@ -20,7 +20,8 @@ class Conditioner:
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
     for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size
     and share. The series itself is in that part by chance only. For study: "probes", the mean of a few
-    members, as the upstream fork does; "leave_one_out", the mean of all others, which gives the left-out member away.
+    members, as the upstream fork does; "leave_one_out", the mean of all others, which gives the left-out
+    member away.
     """
 
     def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:

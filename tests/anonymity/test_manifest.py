@@ -80,7 +80,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m["groups"][0].update(owners=1), "some groups record their owners and some do not"),
         (lambda m: m["groups"][0].update(owners=10**6), "1000000 effective owners"),
         (lambda m: m["groups"].pop(), "conditions is float32"),
-        (lambda m: m.update(minimum_size=2), "the minimum group size is 21"),
+        (lambda m: m.update(floor=2), "the minimum group size is 21"),
         (lambda m: m.update(released=2), "the manifest says 2"),
         (lambda m: m.update(schema=1), "schema"),
         (lambda m: m.pop("groups"), "groups"),
