@@ -114,7 +114,8 @@ def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
     if (privacy := findings.privacy) is not None:
         keys = {"pass": "yes", "over": "no", "insufficient": "unknown"}
         end = " The release check decides on the series that leave." if privacy.outcome == "pass" else ""
-        return keys[privacy.outcome], privacy.sentence + end
+        key = keys[privacy.outcome]
+        return key, privacy.sentence.removeprefix(f"{WORDS[key].text}: ") + end
     share = findings.fidelity.by_name[MODEL].values["copies"] or 0
     if share > 0:
         return (

@@ -128,7 +128,7 @@ class Explainer:
                 continue
             parts += [escape(text[last : found.start()]), self.link(key, found.group())]
             last = found.end()
-        return Markup("").join([*parts, escape(text[last:])])
+        return Markup("").join([*parts, escape(text[last:])]).replace(" %", "\u00a0%")
 
     def link(self, key: str, text: str | None = None) -> Markup:
         """Return a term as a link where it first occurs, and as plain text after that."""
