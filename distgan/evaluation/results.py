@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, computed_field
+from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
 from distgan.evaluation.comparisons import (
@@ -30,7 +30,6 @@ from distgan.evaluation.comparisons import (
     Paired,
     Standing,
     Tone,
-    find_release_word,
 )
 from distgan.evaluation.metrics.loads import LoadFigures
 from distgan.evaluation.metrics.plain import PlainStatistics
@@ -274,11 +273,12 @@ class CheckResult(JsonResult):
 
 class Verdict(JsonResult):
     """The content of release-verdict.json: whether a run's series may leave. `attacked` says in words which
-    series were attacked; `privacy` is None where no attack was run.
+    series were attacked, `answer` is the word that pages show; `privacy` is None where no attack was run.
     """
 
     version: str = Field(default=VERDICT_SCHEMA, alias="schema")
     exit_code: int
+    answer: str
     sentence: str
     attacked: str
     checks: list[CheckResult]
@@ -286,12 +286,6 @@ class Verdict(JsonResult):
     run: str
     made: str
     maker: str
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def answer(self) -> str:
-        """The word that pages and terminals show."""
-        return find_release_word(self.exit_code).text
 
 
 # ---------------------------------------------------------------------------------------- the report of a run

@@ -121,7 +121,6 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
         meta.units,
         owners=len(np.unique(owners)),
         anonymous=anonymous,
-        seed=chosen.seed,
     )
     return {"plain": values, "loads": together}
 

@@ -53,7 +53,7 @@ def are_loads(real: Array, steps_per_day: float) -> bool:
 
 
 def describe_loads(
-    real: Array, synthetic: Array, times: Array, unit: str, *, owners: int, anonymous: bool, seed: int = 0
+    real: Array, synthetic: Array, times: Array, unit: str, *, owners: int, anonymous: bool
 ) -> LoadFigures | None:
     """Compute figures of all series together.
 
@@ -71,7 +71,7 @@ def describe_loads(
         return None
     weekend = is_weekend(times)
     hours = (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(float) / 3600
-    sides = [_average_figures(some, count, weekend, hours, seed) for some in (real, synthetic)]
+    sides = [_average_figures(some, count, weekend, hours) for some in (real, synthetic)]
     digits = DIGITS if anonymous else 4
     rows = [
         LoadFigure(
@@ -121,9 +121,9 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
 )  # fmt: skip
 
 
-def _average_figures(values: Array, count: int, weekend: Array, hours: Array, seed: int) -> dict[str, float]:
+def _average_figures(values: Array, count: int, weekend: Array, hours: Array) -> dict[str, float]:
     """Mean of the figures over draws of `count` series; all of them once, where there are no more."""
-    rng = keyed_generator(seed, 0, "load figures")
+    rng = keyed_generator(0, 0, "load figures")
     draws = DRAWS if len(values) > count else 1
     found = [_measure(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)]
     return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
