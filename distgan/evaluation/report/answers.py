@@ -207,7 +207,7 @@ def _privacy_card(findings: Findings) -> Card | None:
         title="Privacy attacks over their limit",
         value=over,
         text=f"{over} of {len(privacy.attacks)}",
-        context=f"{few} with too few people to tell" if few else "all others stay within their limit",
+        context=f"{few} without enough evidence" if few else "all others stay within their limit",
         verdict=privacy.outcome,
     )
 
