@@ -48,7 +48,7 @@ def make_series(place: Path, count: int) -> Path:
 def take_stages(folder: Path, count: int) -> dict[str, int]:
     source = make_series(folder / f"{count}.npy", count)
     program = [sys.executable, str(ROOT / "tests" / "integration" / "memory_program.py")]
-    run, given = folder / f"run{count}", [f"data.source={source}", f"generate.count={count}", *SETTINGS]
+    run, given = folder / f"run{count}", [*SETTINGS, f"data.source={source}", f"generate.count={count}"]
     environment = {**ENVIRONMENT, "PYTHONPATH": str(ROOT), "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run([*program, str(run), *given], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
