@@ -29,7 +29,6 @@ from common import alone, finish, show
 
 from distgan import config
 from distgan.data import ingest
-from distgan.data.ingest_cache import run_in_parallel
 from distgan.data.loader import Batch, Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
@@ -200,7 +199,6 @@ def read_table(source: Path, target: Path) -> dict[str, float]:
         run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*writer.layout.span(shard))),
             range(shards),
-            shards,
             "writing",
         )
     return {

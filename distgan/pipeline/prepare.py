@@ -11,7 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
-from distgan.data.ingest_cache import open_cache_folder, run_in_parallel
+from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
 from distgan.data.store.format import Form
@@ -20,6 +20,7 @@ from distgan.data.store.private_table import SPLITS, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
+from distgan.data.workers import run_in_parallel
 from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
@@ -121,7 +122,6 @@ def write_store(found: ingest.Series, folder: Run, chosen: config.Storing) -> Me
         run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
             range(layout.shards),
-            layout.shards,
             f"writing {folder.series.name}",
         )
     return writer.meta

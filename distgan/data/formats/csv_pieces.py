@@ -24,6 +24,18 @@ NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
 
 @dataclass(frozen=True)
+class Cells:
+    """How the cells of a text table are parsed: the columns of `text` as `kind`, others as numbers with a
+    decimal mark where they all are; of the first `rows` if not of all.
+    """
+
+    text: tuple[str, ...] = ()
+    kind: str = "category"
+    decimal: str = "."
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
 class Span:
     """Bytes of a text table from the start of a line to the end of one."""
 
@@ -49,11 +61,13 @@ class Span:
         return b"".join(rows), repeated
 
     def _has_extras(self, content: bytes) -> bool:
-        comment, header = COMMENT.encode(), self.dialect.header
-        header = None if header is None else header[:HEADER_BYTES]
-        if content.startswith(comment) or b"\n" + comment in content:
-            return True
-        return header is not None and (content.startswith(header) or b"\n" + header in content)
+        marks = [COMMENT.encode()]
+        if self.dialect.header is not None:
+            marks.append(self.dialect.header[:HEADER_BYTES])
+        # first without the line end: cells seldom hold such bytes, so the search is several times faster
+        return any(
+            content.startswith(mark) or (mark in content and b"\n" + mark in content) for mark in marks
+        )
 
     def _is_extra(self, line: bytes) -> bool:
         return line.startswith(COMMENT.encode()) or (
@@ -74,16 +88,22 @@ class Span:
                 number += 1
         return number
 
-    def read(
-        self, text: tuple[str, ...] | str | None = (), decimal: str = ".", rows: int | None = None
-    ) -> pd.DataFrame:
-        """Return the rows; the columns of `text` as written, numbers with another decimal mark as text.
+    def read(self, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
+        """Return the rows; the columns of `text` as written, as categories (each different cell becomes a
+        string once), numbers with another decimal mark as text.
 
         Raises:
             UserError: a line has too few or too many cells, or is not UTF-8.
         """
+        return self._read(Cells(text, "category", decimal))
+
+    def read_as_written(self, names: tuple[str, ...], rows: int | None) -> pd.DataFrame:
+        """Return columns as strings, of the first `rows` if not of all. Raises as `read`."""
+        return self._read(Cells(names, "str", rows=rows))[list(names)]
+
+    def _read(self, cells: "Cells") -> pd.DataFrame:
         content, repeated = self.content()
-        frame = self._parse(content, (text,) if isinstance(text, str) else tuple(text or ()), decimal, rows)
+        frame = self._parse(content, cells)
         names = self.dialect.names
         if len(frame) and frame.iloc[:, -1].isna().any():
             self._refuse_short_lines(content)
@@ -99,8 +119,8 @@ class Span:
         frame.attrs["repeated_headers"] = repeated
         return frame
 
-    def _parse(self, content: bytes, text: tuple[str, ...], decimal: str, rows: int | None) -> pd.DataFrame:
-        names, path = list(self.dialect.names), self.dialect.path
+    def _parse(self, content: bytes, cells: "Cells") -> pd.DataFrame:
+        names, path, text = list(self.dialect.names), self.dialect.path, cells.text
         missing: Any = NO_VALUES
         if text and len(names) <= NAMED_APART:  # an entity may be called NA
             missing = {name: [""] if name in text else NO_VALUES for name in names}
@@ -112,26 +132,26 @@ class Span:
                 sep=separator,
                 header=None,
                 names=columns,
-                dtype={name: str for name in columns if name in text},
-                decimal=decimal,
+                dtype={name: cells.kind for name in columns if name in text},
+                decimal=cells.decimal,
                 encoding="utf-8",
                 low_memory=False,
                 skipinitialspace=separator != " ",
                 skip_blank_lines=len(columns) > 1,  # one column alone has empty cells
                 keep_default_na=False,
                 na_values=missing,
-                nrows=rows,
+                nrows=cells.rows,
             )
 
         try:
             folded = None
-            if len(names) >= FEWEST_COLUMNS and rows is None:
+            if len(names) >= FEWEST_COLUMNS and cells.rows is None:
                 folded = parse_folded(content, names, separator, text, parse)
             frame = parse(content, names) if folded is None else folded
         except UnicodeDecodeError as error:
             raise refuse_not_utf8(path, self.start + error.start) from None
         except pd.errors.EmptyDataError:
-            return pd.DataFrame({name: pd.Series(dtype=str if name in text else float) for name in names})
+            return pd.DataFrame({name: pd.Series(dtype=cells.kind if name in text else float) for name in names})
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is not a readable table: {self._said(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
@@ -181,7 +201,8 @@ class Span:
             self.dialect.path,
             entity,
             self.line_of,
-            lambda names, rows: self.read(names, rows=rows)[list(names)],
+            self.read_as_written,
+            self.stop - self.start,
         )
 
 
@@ -251,6 +272,6 @@ def read_sample(dialect: Dialect, decimal: str = ".") -> pd.DataFrame:
     names = dialect.columns
     content = b"".join(span.content()[0] for span in spans)
     try:
-        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, (), decimal, None)[names]
+        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, Cells(decimal=decimal))[names]
     except UserError:  # once more block by block, to name the right line
         return pd.concat([span.read(decimal=decimal) for span in spans], ignore_index=True)

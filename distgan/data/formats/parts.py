@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Parts:
         self.tally = Tally()
         self.names = [piece.name for piece in self.pieces]
         self.facts = [self.work.facts(name) for name in self.names]
-        texts = list(dict.fromkeys(stamp for facts in self.facts for stamp in facts["stamps"]))
+        texts = list(dict.fromkeys(chain.from_iterable(facts["stamps"] for facts in self.facts)))
         if not texts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
@@ -51,7 +52,8 @@ class Parts:
         self.utc = found.utc
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
-        self.time_of = dict(zip(texts, found.values.astype("M8[us]").tolist()))
+        self.moments = found.values.astype("M8[us]")  # of all different stamps
+        self._place_of = {text: place for place, text in enumerate(texts)}
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
@@ -80,7 +82,8 @@ class Parts:
 
     def times(self, number: int) -> np.ndarray:
         """Return the stamps of a part's rows, as read: datetime64[us]."""
-        unique = np.array([self.time_of[stamp] for stamp in self.facts[number]["stamps"]], "M8[us]")
+        places = map(self._place_of.__getitem__, self.facts[number]["stamps"])
+        unique = self.moments[np.fromiter(places, np.int64)]
         found = unique[self.work.array(self.names[number], "stamps")]
         if len(self.offsets):
             found = found + self.offsets[self.work.array(self.names[number], "slots")]

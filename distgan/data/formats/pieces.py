@@ -33,9 +33,10 @@ class Source:
 class Piece:
     """A part of a table that fits into memory.
 
-    read(text=columns, decimal=mark): the rows, with the columns of `text` as strings as written, and numbers
-    that are written with another decimal mark as strings, too. Marks on the frame (`frame.attrs`) say what
-    was left out: "repeated_headers".
+    read(text=columns, decimal=mark): the rows, with the columns of `text` as written (each different cell of
+    a text table once, as a category), and numbers that are written with another decimal mark as strings. Marks
+    on the frame (`frame.attrs`) say what was left out: "repeated_headers". size: bytes of text; 0 of others. A
+    piece of text is pickled for the process that parses it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Piece:
     as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = (
         None  # columns and rows, as text
     )
+    size: int = 0
 
     def line(self, row: int) -> int:
         """Return the line of a row of this piece, counted from 1 in its file."""
