@@ -34,6 +34,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter, StoreWriter
+from distgan.data.workers import run_in_parallel
 from distgan.models.vae import VAE
 from distgan.objectives.vae import VariationalAutoencoder
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from loky import ProcessPoolExecutor
+from loky.backend.context import LokyContext
 from loky.process_executor import BrokenProcessPool
 
 from distgan.errors import Deserted
@@ -75,14 +76,15 @@ def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
     Raises:
         Deserted: one of them was killed.
     """
-    pool = ProcessPoolExecutor(count, initializer=_leave_signals)
+    pool = ProcessPoolExecutor(count, context=LokyContext(), initializer=_leave_signals)
     ended = False
     try:
         yield pool
         ended = True
     except BrokenProcessPool:
         raise Deserted(
-            f"{what}: a process was killed, perhaps for lack of memory; set data.processes to fewer than {count}"
+            f"{what}: one of {count} processes was killed, perhaps for lack of memory; set data.processes to "
+            "a lower number"
         ) from None
     finally:
         pool.shutdown(wait=True, kill_workers=not ended)

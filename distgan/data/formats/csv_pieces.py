@@ -3,13 +3,13 @@
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, kind, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
@@ -25,14 +25,21 @@ NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
 
 @dataclass(frozen=True)
 class Cells:
-    """How the cells of a text table are parsed: the columns of `text` as `kind`, others as numbers with a
+    """How the cells of a text table are parsed: the columns of `text` as strings, others as numbers with a
     decimal mark where they all are; of the first `rows` if not of all.
+
+    once: whether each different cell of a column of words becomes a string once; `words` are these columns.
     """
 
     text: tuple[str, ...] = ()
-    kind: str = "category"
     decimal: str = "."
     rows: int | None = None
+    once: bool = False
+    words: tuple[str, ...] = ()
+
+    def dtype_of(self, name: str) -> Any:
+        """Return that of a column of `text`."""
+        return "category" if name in self.words else str
 
 
 @dataclass(frozen=True)
@@ -89,21 +96,23 @@ class Span:
         return number
 
     def read(self, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
-        """Return the rows; the columns of `text` as written, as categories (each different cell becomes a
-        string once), numbers with another decimal mark as text.
+        """Return the rows; the columns of `text` as written, words as categories (each different cell becomes
+        a string once), numbers with another decimal mark as text.
 
         Raises:
             UserError: a line has too few or too many cells, or is not UTF-8.
         """
-        return self._read(Cells(text, "category", decimal))
+        return self._read(Cells(text, decimal, once=True))
 
     def read_as_written(self, names: tuple[str, ...], rows: int | None) -> pd.DataFrame:
         """Return columns as strings, of the first `rows` if not of all. Raises as `read`."""
-        return self._read(Cells(names, "str", rows=rows))[list(names)]
+        return self._read(Cells(names, rows=rows))[list(names)]
 
     def _read(self, cells: "Cells") -> pd.DataFrame:
         content, repeated = self.content()
-        frame = self._parse(content, cells)
+        frame = self._parse(content, replace(cells, words=self._words(content, cells)))
+        if any(not pd.api.types.is_string_dtype(dtype.categories.dtype) for dtype in _categories(frame)):
+            frame = self._parse(content, cells)  # pandas took words such as True for something else
         names = self.dialect.names
         if len(frame) and frame.iloc[:, -1].isna().any():
             self._refuse_short_lines(content)
@@ -119,6 +128,16 @@ class Span:
         frame.attrs["repeated_headers"] = repeated
         return frame
 
+    def _words(self, content: bytes, cells: "Cells") -> tuple[str, ...]:
+        """Return those columns of `cells.text` whose first cell is no number, if each different cell is to
+        become a string once: of cells that all are numbers, pandas would make numbers.
+        """
+        first = split_line(self.dialect.separator, content[: content.find(b"\n") + 1 or None])
+        if not cells.once or len(first) != len(self.dialect.names):
+            return ()
+        kinds = {name: kind(cell) for name, cell in zip(self.dialect.names, first) if name in cells.text}
+        return tuple(name for name, found in kinds.items() if found in ("time", "text"))
+
     def _parse(self, content: bytes, cells: "Cells") -> pd.DataFrame:
         names, path, text = list(self.dialect.names), self.dialect.path, cells.text
         missing: Any = NO_VALUES
@@ -132,7 +151,7 @@ class Span:
                 sep=separator,
                 header=None,
                 names=columns,
-                dtype={name: cells.kind for name in columns if name in text},
+                dtype={name: cells.dtype_of(name) for name in columns if name in text},
                 decimal=cells.decimal,
                 encoding="utf-8",
                 low_memory=False,
@@ -151,7 +170,7 @@ class Span:
         except UnicodeDecodeError as error:
             raise refuse_not_utf8(path, self.start + error.start) from None
         except pd.errors.EmptyDataError:
-            return pd.DataFrame({name: pd.Series(dtype=cells.kind if name in text else float) for name in names})
+            return pd.DataFrame({name: pd.Series(dtype=str if name in text else float) for name in names})
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is not a readable table: {self._said(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
@@ -204,6 +223,12 @@ class Span:
             self.read_as_written,
             self.stop - self.start,
         )
+
+
+def _categories(frame: pd.DataFrame) -> list[pd.CategoricalDtype]:
+    """Return the types of the columns whose different cells are kept once, without empty ones."""
+    found = [dtype for dtype in frame.dtypes if isinstance(dtype, pd.CategoricalDtype)]
+    return [dtype for dtype in found if len(dtype.categories)]
 
 
 def line_at(dialect: Dialect, place: int) -> int:

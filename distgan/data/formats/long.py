@@ -67,9 +67,9 @@ class Long(Parts):
         if self.resampling:
             self._merge(grid, dealt, values)
         else:
-            with open_threads(1) as pool:
+            with open_threads(2) as pool:
                 numbers = range(len(self.names))
-                for part in map_ahead(pool, partial(self._sorted_out, grid, dealt), numbers, ahead=1):
+                for part in map_ahead(pool, partial(self._sorted_out, grid, dealt), numbers, ahead=2):
                     self._deal(part, dealt)
                     drop_pages(values)
             self._settle(grid, dealt)
