@@ -25,7 +25,7 @@ from households import write_population
 
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 GIB = 2**20  # of the kB in /proc
-SPLITS = "{train: 0.48, holdout: 0.47, reference: 0.05}"
+SPLITS = "{train: 0.48, held_out: 0.47, reference: 0.05}"
 TINY = [
     "model.generator.width=16",
     "model.discriminator.width=16",

@@ -192,8 +192,8 @@ def stream(path: Path, dim: int, k: int) -> dict[str, float]:
     return spent | {"peak_mib": peak_mib(), "mse": found.inertia / rows, "rows": rows}
 
 
-def grouped(method: str, path: Path, dim: int, k: int, floor: int) -> dict[str, float]:
-    """Groups of at least `floor` points: ours, or k-means-constrained (a minimum-cost flow an iteration)."""
+def grouped(method: str, path: Path, dim: int, k: int, minimum_size: int) -> dict[str, float]:
+    """Groups of at least `minimum_size` points: ours, or k-means-constrained (a minimum-cost flow)."""
     points = load_points(path, dim)
     if method == OURS:
         pass
@@ -203,12 +203,12 @@ def grouped(method: str, path: Path, dim: int, k: int, floor: int) -> dict[str, 
     if method == OURS:
         found = clustering.kmeans(lambda: iter([points]), k, search=KMeans(iterations=25, restarts=1, seed=0))
         labels = cluster_sizes.dissolve_small_clusters(
-            points, found, np.arange(len(points)), floor
+            points, found, np.arange(len(points)), minimum_size
         ).assignment
     else:
-        labels = KMeansConstrained(k, size_min=floor, n_init=1, max_iter=5, random_state=0).fit_predict(
-            points
-        )
+        labels = KMeansConstrained(
+            k, size_min=minimum_size, n_init=1, max_iter=5, random_state=0
+        ).fit_predict(points)
     spent = time.process_time() - began
     sizes = np.bincount(labels)
     means = np.stack([np.bincount(labels, weights=column) / sizes for column in points.T], axis=1)

@@ -7,7 +7,7 @@
 
 ECG.npz has x [records, L, C] in mV at 360 Hz. Of each lead, the first 45 % of the time are the clean
 training series, the next 35 % get noise and are the noisy ones, the last 15 % are tested on. Noise is white,
-or baseline wander (sinusoids of .05 to .5 Hz), or both; the networks see 0 to 10 dB, mixed, and are not told
+or baseline wander (sinusoids of .05 to .5 Hz), or both; the networks see 0 to 10 dB, mixed, and are not given
 which is which.
 """
 

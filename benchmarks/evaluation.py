@@ -35,7 +35,7 @@ def homes(count: int, length: int, seed: int) -> np.ndarray:
 def case(rows: int, length: int) -> dict[str, Any]:
     from distgan.evaluation.metrics import fidelity, utility
 
-    names = ("train", "holdout", "reference", "synthetic")
+    names = ("train", "held_out", "reference", "synthetic")
     sets = {name: homes(rows, length, seed) for seed, name in enumerate(names)}
     started, used = time.perf_counter(), time.process_time()
     results = fidelity.evaluate(fidelity.Sets(**sets), STEPS_PER_DAY, max_series=rows)

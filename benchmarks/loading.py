@@ -107,7 +107,7 @@ def training(path: Path, pairs: int) -> dict[str, float]:
     store.verify()
     rows = np.arange(store.num_series)
     loader = Loader(store, rows, SCALER, batching=Batching(batch_size=BATCH, seed=0))
-    for step in range(-(-len(rows) // BATCH)):  # the first pass: levels and spreads are learned
+    for step in range(-(-len(rows) // BATCH)):  # the first pass: locations and scales are learned
         loader.batch(step)
     vae = VAE(LENGTH, 1, ENCODER)
     objective = VariationalAutoencoder({"vae": vae}, ENCODER, seed=0)

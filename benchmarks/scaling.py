@@ -45,10 +45,10 @@ def work(engine: str, name: str, port: int, smoke: bool) -> None:
     name += str(parallel.rank) if parallel.world_size > 1 else ""
     series = torch.randn(SERIES, 240 if smoke else LENGTH, 1)
     training, step = training_of(settings, parallel, series.shape[1]), 0
-    told = store(port, master=False)
-    told.set(f"{name} ready", "")
+    store_client = store(port, master=False)
+    store_client.set(f"{name} ready", "")
     for turn in itertools.count():
-        if (steps := int(told.get(f"{engine} {turn}"))) == 0:
+        if (steps := int(store_client.get(f"{engine} {turn}"))) == 0:
             break
         at = []
         for number in range(steps):
@@ -57,7 +57,7 @@ def work(engine: str, name: str, port: int, smoke: bool) -> None:
             training.advance(batch_of(series, parallel, step))
             step += 1
         speeds = [SERIES * (steps - 2) / (late - early) for early, late in zip(*at, strict=True)]
-        told.set(f"{name} {turn}", json.dumps(speeds))
+        store_client.set(f"{name} {turn}", json.dumps(speeds))
     parallel.close()
 
 
@@ -116,29 +116,36 @@ def store(port: int, master: bool) -> Any:
 class Pair:
     """Two processes of one kind that wait for their turn."""
 
-    def __init__(self, engine: str, told: Any, smoke: bool) -> None:
-        self.engine, self.told, self.turn = engine, told, 0
+    def __init__(self, engine: str, store_client: Any, smoke: bool) -> None:
+        self.engine, self.store_client, self.turn = engine, store_client, 0
         ours = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
         environment = {name: value for name, value in os.environ.items() if name not in ours}
         environment |= {"OMP_NUM_THREADS": "1"}
-        program = [__file__, "--work", engine, "--port", str(told.port), *(["--smoke"] if smoke else [])]
+        program = [
+            __file__,
+            "--work",
+            engine,
+            "--port",
+            str(store_client.port),
+            *(["--smoke"] if smoke else []),
+        ]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         self.names = [f"{engine}{rank}" for rank in (0, 1)]
         commands = [[*launcher, *program, "--name", engine]]
         if engine == "alone":
             commands = [[*program, "--name", name] for name in self.names]
         self.running = [subprocess.Popen([sys.executable, *command], env=environment) for command in commands]
-        told.wait([f"{name} ready" for name in self.names], PATIENCE)
+        store_client.wait([f"{name} ready" for name in self.names], PATIENCE)
 
     def take(self, steps: int) -> dict[str, float]:
         """Series per second of both together in a turn of `steps`, by the clock and by their CPU time."""
-        self.told.set(f"{self.engine} {self.turn}", str(steps))
-        found = [json.loads(self.told.get(f"{name} {self.turn}")) for name in self.names]
+        self.store_client.set(f"{self.engine} {self.turn}", str(steps))
+        found = [json.loads(self.store_client.get(f"{name} {self.turn}")) for name in self.names]
         self.turn += 1
         return dict(zip(("clock", "cpu"), map(sum, zip(*found, strict=True)), strict=True))
 
     def end(self) -> None:
-        self.told.set(f"{self.engine} {self.turn}", "0")
+        self.store_client.set(f"{self.engine} {self.turn}", "0")
         assert all(process.wait() == 0 for process in self.running)
 
 
@@ -159,8 +166,8 @@ def main() -> None:
     import torch
 
     rounds = 2 if options.smoke else options.rounds
-    told = store(0, master=True)
-    pairs = {engine: Pair(engine, told, options.smoke) for engine in ENGINES}
+    store_client = store(0, master=True)
+    pairs = {engine: Pair(engine, store_client, options.smoke) for engine in ENGINES}
     for pair in pairs.values():
         pair.take(3)  # the first steps are slow
     found = [{engine: pair.take(options.steps) for engine, pair in pairs.items()} for _ in range(rounds)]

@@ -38,7 +38,7 @@ from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden
 from distgan.files import read_json, write_json
 from distgan.models import make_objective
 from distgan.models.classical import Fitted
-from distgan.objectives.adversarial import Conditions, Levelled
+from distgan.objectives.adversarial import Conditions, Standardise
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.train_gan import first_adam, make_schedule
 from distgan.run import Run
@@ -149,16 +149,16 @@ def read(folder: Path | None, name: str) -> np.ndarray:
 
 
 class Plain:
-    """[0, 1] as [-1, 1], which the published networks see: windows (B, 24, C) -> told (B, 24, C)."""
+    """[0, 1] as [-1, 1], which the published networks see: windows (B, 24, C) -> scaled (B, 24, C)."""
 
     def forth(self, windows_BLC: Tensor) -> Tensor:
         return 2 * windows_BLC - 1
 
-    def back(self, told_BLC: Tensor) -> Tensor:
-        return (told_BLC + 1) / 2
+    def back(self, scaled_BLC: Tensor) -> Tensor:
+        return (scaled_BLC + 1) / 2
 
-    def levelled(self, told_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
-        return told_BLC
+    def standardise(self, scaled_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+        return scaled_BLC
 
 
 class AsMeasured:
@@ -227,27 +227,27 @@ class Evened:
         self.unit = evened.std()
         self.reach = (evened / self.unit).abs().max().asinh()
 
-    def told(self, scores_BLC: Tensor) -> Tensor:
+    def to_networks(self, scores_BLC: Tensor) -> Tensor:
         evened = (scores_BLC.flatten(1) - self.mean) @ self.even / self.unit
         return (evened.asinh() / self.reach).view(scores_BLC.shape).float()
 
-    def scores(self, told_BLC: Tensor) -> Tensor:
-        evened = (told_BLC.double().flatten(1) * self.reach).sinh() * self.unit
-        return (evened @ self.uneven + self.mean).view(told_BLC.shape)
+    def scores(self, scaled_BLC: Tensor) -> Tensor:
+        evened = (scaled_BLC.double().flatten(1) * self.reach).sinh() * self.unit
+        return (evened @ self.uneven + self.mean).view(scaled_BLC.shape)
 
     def forth(self, windows_BLC: Tensor) -> Tensor:
-        return self.told(self.columns.forth(windows_BLC.double()))
+        return self.to_networks(self.columns.forth(windows_BLC.double()))
 
-    def back(self, told_BLC: Tensor) -> Tensor:
-        return self.columns.back(self.scores(told_BLC)).float()
+    def back(self, scaled_BLC: Tensor) -> Tensor:
+        return self.columns.back(self.scores(scaled_BLC)).float()
 
-    def levelled(self, told_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+    def standardise(self, scaled_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
         """As they would come back: generated windows without what no window has. Gradients pass by the steps
         from reading to reading.
         """
-        scores = self.scores(told_BLC)
+        scores = self.scores(scaled_BLC)
         occurring = self.columns.forth(self.columns.back(scores))
-        return self.told(scores + (occurring - scores).detach())
+        return self.to_networks(scores + (occurring - scores).detach())
 
 
 COLUMNS = {"as measured": AsMeasured, "normal scores": NormalScores}
@@ -256,9 +256,9 @@ COLUMNS = {"as measured": AsMeasured, "normal scores": NormalScores}
 class Windows:
     """Batches of all windows in a random order, each once an epoch."""
 
-    def __init__(self, told_BLC: Tensor, batch_size: int, seed: int) -> None:
-        self.series, self.batch_size = told_BLC, batch_size
-        self.order = Shuffled(len(told_BLC), seed)
+    def __init__(self, scaled_BLC: Tensor, batch_size: int, seed: int) -> None:
+        self.series, self.batch_size = scaled_BLC, batch_size
+        self.order = Shuffled(len(scaled_BLC), seed)
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         sample = torch.arange(self.batch_size)
@@ -293,27 +293,27 @@ def generated(series: np.ndarray, settings: config.Config, folder: Path, evened:
     networks = models.build(settings, WINDOW, series.shape[2])
     windows_BLC = torch.from_numpy(series)
     coordinates = Evened(windows_BLC, COLUMNS[evened]) if evened else Plain()
-    told_BLC = coordinates.forth(windows_BLC)
+    scaled_BLC = coordinates.forth(windows_BLC)
     generator: nn.Module = networks["generator"]
     if isinstance(generator, Fitted):
-        generator.fit(told_BLC, torch.ones_like(told_BLC), settings.seed)
+        generator.fit(scaled_BLC, torch.ones_like(scaled_BLC), settings.seed)
     else:
         facts = {"identity": settings.identity, "inputs": f"evened: {evened}"}
-        generator = trained(networks, told_BLC, settings, coordinates.levelled, folder, facts)
+        generator = trained(networks, scaled_BLC, settings, coordinates.standardise, folder, facts)
     made_BLC = sampled(generator, len(series), settings, series.shape[2])
     return coordinates.back(made_BLC).numpy()
 
 
 def trained(
     networks: dict[str, nn.Module],
-    told_BLC: Tensor,
+    scaled_BLC: Tensor,
     settings: config.Config,
-    levelled: Levelled,
+    standardise: Standardise,
     folder: Path,
     facts: dict[str, str],
 ) -> nn.Module:
     """The networks' sampler after their training, which goes on from where it was left in `folder`."""
-    channels = told_BLC.shape[2]
+    channels = scaled_BLC.shape[2]
     parallel = Parallel(settings.engine)
     plan = make_schedule(settings, tuple(networks))
     trainees = {
@@ -324,13 +324,13 @@ def trained(
         settings,
         {name: trainee.network for name, trainee in trainees.items()},
         conditions=Conditions(
-            generated=lambda batch: no_condition(len(batch.rows), settings, channels), levelled=levelled
+            generated=lambda batch: no_condition(len(batch.rows), settings, channels), standardise=standardise
         ),
     )
     averages = fit(
         objective,
         trainees,
-        Windows(told_BLC, settings.train.batch_size, settings.seed),
+        Windows(scaled_BLC, settings.train.batch_size, settings.seed),
         parallel,
         plan,
         job=Job(run=Run(folder), stage="gan", seed=settings.seed, facts=facts),

@@ -38,7 +38,7 @@ NOISE = 0.05  # of a series' deviation, on each leaked one
 QUICK = [
     *("encoder.steps=30", "encoder.patch=24", "encoder.width=32", "encoder.depth=1", "encoder.latent_dim=8"),
     *("bank.condition_dim=4", "model=gaussian", "generate.count=30", "engine.threads=1"),
-    "data.splits={train: 0.47, holdout: 0.47, reference: 0.06}",
+    "data.splits={train: 0.47, held_out: 0.47, reference: 0.06}",
 ]
 Draw = Callable[[generate.Sampler, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -110,7 +110,7 @@ def judge(run: Run, case: Case) -> dict[str, Any]:
 def attack_alone(run: Run) -> str:
     """The fragment attacks that refuse the slice by itself, without earlier ones and without a sample."""
     store = Store.open(run.synthetic)
-    sides = [TrainingData.open(run, (name,)) for name in ("train", "holdout")]
+    sides = [TrainingData.open(run, (name,)) for name in ("train", "held_out")]
     members, others = (Side.of(side.store.rows(side.rows)) for side in sides)
     made = store.rows(np.arange(store.num_series))
     scene = Scene(members, others, made[:0], made, DAY)

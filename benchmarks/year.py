@@ -49,7 +49,7 @@ ENCODER = [  # conditions and groups are ours in the upstream fork's recipe, too
     "encoder.batch_size=32",
     "bank.condition_dim=4",
 ]
-SPLITS = "data.splits={train: 0.7, holdout: 0.2, reference: 0.1}"
+SPLITS = "data.splits={train: 0.7, held_out: 0.2, reference: 0.1}"
 STEPS = "train.steps=2000"
 SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: config and settings
     "london": (
@@ -111,11 +111,11 @@ def totals_of(run: Run) -> dict[str, float]:
     trained_on = np.nanmean(series.rows(table.rows("train")))
     return {
         "model": float(np.nanmean(made.rows(np.arange(made.num_series))) / trained_on),
-        HELD_OUT: float(np.nanmean(series.rows(table.rows("holdout"))) / trained_on),
+        HELD_OUT: float(np.nanmean(series.rows(table.rows("held_out"))) / trained_on),
     }
 
 
-def told(values: list[float]) -> str:
+def format_values(values: list[float]) -> str:
     """Mean and deviation over seeds."""
     return f"{np.mean(values):.3g} ± {np.std(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
 
@@ -182,7 +182,11 @@ def print_tables(
         "every score, mean and deviation over seeds",
         [
             {"score": score["title"], "best": score["best"]}
-            | {name: told(values) for name, each in rows.items() if (values := known(each, score["name"]))}
+            | {
+                name: format_values(values)
+                for name, each in rows.items()
+                if (values := known(each, score["name"]))
+            }
             for score in scores
             if known(rows[verdict.REAL], score["name"])
         ],
@@ -190,7 +194,8 @@ def print_tables(
     show(
         "families of scores: 0 perfect, .5 as other real homes, 1 hopeless",
         [
-            {"row": name} | {family: told(values) for family in FAMILIES if (values := known(found, family))}
+            {"row": name}
+            | {family: format_values(values) for family in FAMILIES if (values := known(found, family))}
             for name, found in near.items()
         ],
     )
@@ -199,7 +204,9 @@ def print_tables(
         [
             {"row": name}
             | {
-                family: told([b - a for a, b in zip(known(near[first], family), known(found, family))])
+                family: format_values(
+                    [b - a for a, b in zip(known(near[first], family), known(found, family))]
+                )
                 for family in FAMILIES
                 if known(found, family)
             }
@@ -209,7 +216,7 @@ def print_tables(
     )
     show(
         "total over that of training series",
-        [{"row": name, "share": told(each)} for name, each in totals.items()],
+        [{"row": name, "share": format_values(each)} for name, each in totals.items()],
     )
 
 

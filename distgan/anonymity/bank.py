@@ -1,8 +1,8 @@
 """The bank: one released mean per group of entities. Where the anonymity rests.
 
-What leaves the data owner's house for the generator are group means of narrow latents, with group statistics
-of level and spread. Behind each stand at least `floor` effective entities, none with more than `max_share`
-of the group's load, and no mean equals a latent. This is aggregation, not proof: `tracing_auc` says what an
+The generator is given group means of projected latents, with group statistics of location and scale. Each
+group has at least `minimum_group_size` effective entities, none with more than `max_share` of the group's
+load, and no mean equals a latent. This is aggregation, not proof: `tracing_auc` says what an
 attacker can still do.
 """
 
@@ -39,20 +39,20 @@ from distgan.errors import Mismatch, UserError
 from distgan.files import read_tensors, whole_folder, write_json
 from distgan.rng import keyed_generator
 
-SMALLEST_VARIANCE = 1e-6  # of steadiness and of size: below it all series are taken as alike
+SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
 
 
 @dataclass(frozen=True)
 class Bank:
     """All conditions, with what `generate` needs to draw from them. No ids, no value of any single entity.
 
-    Level and spread of a series are kept as steadiness and size (levels.py), per channel.
+    Location and scale of a series are kept as asinh_ratio and log_rms (attributes.py), per channel.
     """
 
     conditions: np.ndarray  # [G, K] float32, standardised by centre and scale
     sizes: np.ndarray  # [G] int64, distinct entities
     effective: np.ndarray  # [G] int64, 1/Σw² rounded down
-    attributes_mean: np.ndarray  # [G, C, 2] float32, of (steadiness, size)
+    attributes_mean: np.ndarray  # [G, C, 2] float32, of (asinh_ratio, log_rms)
     attributes_std: np.ndarray  # [G, C, 2] float32
     centre: np.ndarray  # [K] float32, mean of all narrow latents
     scale: np.ndarray  # [K] float32, their deviation
@@ -87,7 +87,7 @@ class Bank:
         return count_released_numbers(self.conditions.shape[1], self.attributes_mean.shape[1])
 
     @property
-    def floor(self) -> int:
+    def minimum_group_size(self) -> int:
         return minimum_group_size(self.settings, self.released)
 
     @property
@@ -112,7 +112,8 @@ class Bank:
         return shares
 
     def attributes(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
-        """Level and spread of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2] float64.
+        """Location and scale of new series, from standard normal numbers: [n], [n, C, 2] -> [n, C, 2]
+        float64.
 
         Steadiness and size have the group's means and deviations.
         """
@@ -120,7 +121,7 @@ class Bank:
         return location_and_scale(draw_ratio_and_log_rms(mean, deviation, normal))
 
     def draw_attributes(self, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Level and spread of a set of new series: [n] groups -> [n, C, 2] float64.
+        """Location and scale of a set of new series: [n] groups -> [n, C, 2] float64.
 
         A Latin hypercube in every group: each number covers its distribution evenly, so that the totals of a
         few hundred series are right to a few per cent, where independent draws are off by levels' deviation
@@ -136,8 +137,8 @@ class Bank:
 
     @cached_property
     def _population(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of steadiness and size over all entities, as the groups' statistics tell them:
-        [C, 2] each.
+        """Mean and deviation of asinh_ratio and log_rms over all entities, as the groups' statistics tell
+        them: [C, 2] each.
         """
         share = self.sizes[:, None, None] / self.sizes.sum()
         mean = (share * self.attributes_mean).sum(0)
@@ -163,11 +164,11 @@ class Bank:
             for values in self._population
         )
         restored = given[:, : mean.numel()].float().unflatten(1, mean.shape) * deviation + mean
-        steadiness, size = restored.unbind(-1)
-        return torch.stack([size.exp() * steadiness.tanh(), size.exp() / steadiness.cosh()], dim=-1)
+        asinh_ratio, log_rms = restored.unbind(-1)
+        return torch.stack([log_rms.exp() * asinh_ratio.tanh(), log_rms.exp() / asinh_ratio.cosh()], dim=-1)
 
     def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """What the networks are given of series of some groups with a level and spread of their own: [n],
+        """What the networks are given of series of some groups with a location and scale of their own: [n],
         [n, C, 2] -> [n, 2C + K + labels] float32.
         """
         return np.concatenate([self.standardise_attributes(attributes), self.table[groups]], axis=1)
@@ -187,7 +188,7 @@ class Bank:
             "settings": self.settings.model_dump(mode="json"),
             "channels": self.attributes_mean.shape[1],
             "released": self.released,
-            "floor": self.floor,
+            "floor": self.minimum_group_size,
             "privacy": None if self.promise is None else self.promise.model_dump(mode="json"),
             "sha256": {TENSORS: checksum},
             "groups": [
@@ -235,11 +236,11 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
     """The bank of groups, small ones of which are merged here if they are not yet.
 
     Args:
-        attributes: [n, C, 2] level and spread of each series; spread above 0.
+        attributes: [n, C, 2] location and scale of each series; scale above 0.
         seed: of the choice of probes, in a study of them.
 
     Raises:
-        UserError: see `merge_small_groups`; or levels and spreads are unusable.
+        UserError: see `merge_small_groups`; or locations and scales are unusable.
     """
     attributes = np.asarray(attributes, np.float64)
     if attributes.ndim != 3 or attributes.shape[2] != 2 or len(attributes) != len(series.points):
@@ -304,7 +305,7 @@ def sample_probe_rows(members: Members, settings: config.Bank, seed: int) -> lis
 
 
 def _attribute_statistics(attributes: np.ndarray, members: Members) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and deviation of steadiness and size: [n, C, 2] -> [G, C, 2] each."""
+    """Weighted mean and deviation of asinh_ratio and log_rms: [n, C, 2] -> [G, C, 2] each."""
     values = asinh_ratio_and_log_rms(attributes).reshape(len(attributes), -1)
     means = _weighted_sums(values, members.weights, members.groups)
     squares = _weighted_sums((values - means[members.groups]) ** 2, members.weights, members.groups)

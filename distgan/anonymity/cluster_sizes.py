@@ -13,32 +13,34 @@ REFINEMENTS = 3
 
 
 def dissolve_small_clusters(
-    points: np.ndarray, clustering: Clustering, entities: np.ndarray, floor: int
+    points: np.ndarray, clustering: Clustering, entities: np.ndarray, minimum_size: int
 ) -> Clustering:
-    """Dissolve small clusters until each one holds at least `floor` distinct entities, then tighten the rest.
+    """Dissolve small clusters until each holds at least `minimum_size` distinct entities, then tighten the
+    rest.
 
-    The smaller half of the clusters below the floor gives its members to their nearest other clusters, again
-    and again. Then points move to the mean that is nearest, as in k-means, as long as that lowers the
-    inertia and the floor holds. An entity's several points (windows of one home) count once in each group.
+    The smaller half of the clusters below the minimum size gives its members to their nearest other
+    clusters, again and again. Then points move to the mean that is nearest, as in k-means, as long as that
+    lowers the inertia and no cluster falls below the minimum size. An entity's several points (windows of
+    one home) count once in each group.
 
     Args:
         points: [n, d] all points of `clustering`.
         entities: [n] integer code of the entity behind each point.
 
     Raises:
-        UserError: there are fewer entities than the floor.
+        UserError: there are fewer entities than the minimum size.
     """
     codes, num_entities = _codes(entities)
-    if num_entities < floor:
+    if num_entities < minimum_size:
         raise UserError(
-            f"{num_entities} entities are fewer than the minimum group size of {floor}; add "
+            f"{num_entities} entities are fewer than the minimum group size of {minimum_size}; add "
             "series, or lower bank.condition_dim or bank.min_members"
         )
     values = _centre(points, clustering.spherical)
-    labels = _dissolve(values, clustering.assignment.copy(), codes, floor)
+    labels = _dissolve(values, clustering.assignment.copy(), codes, minimum_size)
     means, within = _tighten(values, labels)
     for _ in range(REFINEMENTS):
-        closer = _dissolve(values, nearest_centroid(values, means), codes, floor)
+        closer = _dissolve(values, nearest_centroid(values, means), codes, minimum_size)
         closer_means, closer_within = _tighten(values, closer)
         if closer_within >= within * (1 - 1e-4):
             break
@@ -85,12 +87,12 @@ def distinct_entities(labels: np.ndarray, codes: np.ndarray, k: int) -> np.ndarr
     return np.bincount(pairs // num_entities, minlength=k)
 
 
-def _dissolve(values: np.ndarray, labels: np.ndarray, codes: np.ndarray, floor: int) -> np.ndarray:
-    """Labels 0 .. G-1 with at least `floor` distinct entities behind each, from labels with any number."""
+def _dissolve(values: np.ndarray, labels: np.ndarray, codes: np.ndarray, minimum_size: int) -> np.ndarray:
+    """Return labels 0 .. G-1, each with at least `minimum_size` distinct entities, from any labels."""
     while True:
         alive, labels = np.unique(labels, return_inverse=True)
         counts = distinct_entities(labels, codes, len(alive))
-        small = np.flatnonzero(counts < floor)
+        small = np.flatnonzero(counts < minimum_size)
         if not len(small):
             return labels.astype(np.int64)
         means = _tighten(values, labels)[0].astype(np.float32)

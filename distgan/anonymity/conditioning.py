@@ -13,14 +13,15 @@ from distgan.rng import keyed_generator, keyed_normal
 class Conditioner:
     """What networks are given with the training series of a batch: (B, 2C + K + labels) float32, twice.
 
-    `real` stands beside a series of the data, with its own level and spread: only the discriminator sees it.
-    `drawn` stands beside a generated one: level and spread drawn from its group, for every step anew. The
-    condition proper is the same in both.
+    `real` stands beside a series of the data, with its own location and scale: only the discriminator sees
+    it. `drawn` stands beside a generated one: location and scale drawn from its group, for every step anew.
+    The condition proper is the same in both.
 
     "mean": its group's mean, as in the bank. "subset": the mean of a random part of its group, drawn afresh
-    for every (seed, step, sample): the shortest part of a random order that keeps the bank's floor and share.
-    The series itself is in that part by chance only. For study: "probes", the mean of a few members, as the
-    upstream fork does; "leave_one_out", the mean of all others, which gives the left-out member away.
+    for every (seed, step, sample): the shortest part of a random order that keeps the bank's minimum size
+    and share. The series itself is in that part by chance only. For study: "probes", the mean of a few
+    members, as the upstream fork does; "leave_one_out", the mean of all others, which gives the left-out
+    member away.
     """
 
     def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:
@@ -30,7 +31,7 @@ class Conditioner:
                 "remove the folders bank and clusters, and run the same command again"
             )
         self.bank, self.training, self.seed = bank, training, seed
-        self._fewest = bank.floor
+        self._fewest = bank.minimum_group_size
         self._groups = members.groups
         if training != "mean":
             self._records = _Records.of(members.groups, members.entities, members.loads)
@@ -44,7 +45,7 @@ class Conditioner:
         Args:
             rows: [B] int64, training rows.
             sample: [B] int64, positions in the global batch.
-            attributes: [B, C, 2] their level and spread.
+            attributes: [B, C, 2] their location and scale.
         """
         return self._with(attributes.numpy(), rows, sample, step)
 
@@ -78,7 +79,7 @@ class Conditioner:
         return others if len(others) else inside
 
     def part(self, group: int, rng: np.random.Generator) -> np.ndarray:
-        """The shortest part of a random order of a group that keeps floor and share: [m] records."""
+        """The shortest part of a random order of a group that keeps minimum size and share: [m] records."""
         first, last = self._records.starts[group], self._records.starts[group + 1]
         size, limit = last - first, self.bank.settings.max_share * (1 + TOLERANCE)
         for count in (4 * self._fewest, size):  # a short beginning nearly always does; groups can be huge

@@ -65,8 +65,8 @@ class Common:
 
     def own_part(self, shapes: Array) -> Array:
         """Standardised series -> what is left of each: [n, L, C] both."""
-        told = np.einsum("nlc,clq->ncq", shapes, self.basis, optimize=True)
-        return shapes - np.einsum("ncq,clq->nlc", told, self.basis, optimize=True)
+        shared = np.einsum("nlc,clq->ncq", shapes, self.basis, optimize=True)
+        return shapes - np.einsum("ncq,clq->nlc", shared, self.basis, optimize=True)
 
 
 def distinct(sample: Array) -> Array:

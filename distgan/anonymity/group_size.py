@@ -22,7 +22,7 @@ def tracing_auc(released: float, members: float) -> float:
 
 
 def count_released_numbers(condition_dim: int, channels: int) -> int:
-    """Numbers released per group: the condition; mean and deviation of level and of spread, per channel."""
+    """Numbers released per group: the condition; mean and deviation of location and of scale, per channel."""
     return condition_dim + 4 * channels
 
 

@@ -127,7 +127,8 @@ class GroupedSeries:
 
 
 def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: int) -> Members:
-    """Final groups and weights: each group keeps the floor in effective members, the share, and its own mean.
+    """Final groups and weights: each group keeps the minimum size in effective members, the share, and
+    its own mean.
 
     A group that cannot is merged with the one whose mean is nearest, smallest first, until all can. Settled
     groups stay as they are.

@@ -78,7 +78,7 @@ class _Manifest(_Strict):
     settings: config.Bank
     channels: int
     released: int
-    floor: int
+    minimum_group_size: int = Field(alias="floor")  # the file's key
     privacy: DPGuarantee | None
     sha256: dict[str, str]
     groups: list[_Group]
@@ -128,15 +128,17 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
         violations += _check_guarantee(manifest.privacy)
     for settings in [manifest.settings] if required is None else [manifest.settings, required]:
         fewest = minimum_group_size(settings, manifest.released)
-        if settings is manifest.settings and manifest.floor != fewest:
-            violations.append(f"the minimum group size is {fewest}, but the manifest says {manifest.floor}")
+        if settings is manifest.settings and manifest.minimum_group_size != fewest:
+            violations.append(
+                f"the minimum group size is {fewest}, but the manifest says {manifest.minimum_group_size}"
+            )
         for number, group in enumerate(manifest.groups):
             violations += [
                 f"group {number}: {text}" for text in _check_group(group, fewest, manifest, settings)
             ]
     for number, group in enumerate(manifest.groups):
-        told = (group.size, group.effective)
-        if told != (tensors["sizes"][number], tensors["effective"][number]):
+        stated = (group.size, group.effective)
+        if stated != (tensors["sizes"][number], tensors["effective"][number]):
             violations.append(f"group {number}: size or effective members differ from {TENSORS}")
     return manifest, violations
 

@@ -78,8 +78,8 @@ def find_equal(population: Population) -> Array:
     seen: dict[int, int] = {}
     found = []
     for first, values in population.blocks():
-        told = np.flatnonzero(degrees_in_time(changes(values)).max(axis=1) >= LEAST_DEGREES)
-        for place in told.tolist():
+        informative = np.flatnonzero(degrees_in_time(changes(values)).max(axis=1) >= LEAST_DEGREES)
+        for place in informative.tolist():
             row, key = first + place, hash(values[place].tobytes())
             if key in seen and population.owners[seen[key]] != population.owners[row]:
                 found.append((seen[key], row))

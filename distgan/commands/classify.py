@@ -1,7 +1,7 @@
 """`distgan evaluate RUN --task classification`: what a labelled run's series are worth to a classifier.
 
 As many synthetic series of each label are drawn as there are real ones to train on; the test series are of
-the owners in the holdout and reference splits. The result goes to classification.json.
+the owners in the held_out and reference splits. The result goes to classification.json.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def run(given: OfRun) -> Result:
         )
     table = read_table(folder.private_table)
     real = read_labelled_series(folder, table, ("train",), settings)
-    test = read_labelled_series(folder, table, ("holdout", "reference"), settings)
+    test = read_labelled_series(folder, table, ("held_out", "reference"), settings)
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
     write_json(folder.classification, found.to_json())

@@ -67,7 +67,7 @@ def run(options: FilePair) -> Result:
     )
     found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
     view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
-    drawn = catalogue.draw_all(sets["holdout"], made.values, view, settings.evaluate.real_curves)
+    drawn = catalogue.draw_all(sets["held_out"], made.values, view, settings.evaluate.real_curves)
     page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
     writer.write(page, scores, found, known, drawn)
@@ -123,19 +123,19 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
     Raises:
         UserError: steps, lengths, channels or times differ.
     """
-    told = {
+    compared = {
         "steps of {} s": (one.axis.step_seconds, two.axis.step_seconds),
         "series of {} steps": (one.axis.length, two.axis.length),
         "channels {}": (", ".join(one.channels), ", ".join(two.channels)),
         "times from {}": (one.axis.start, two.axis.start),
     }
     if one.nominal or two.nominal:
-        del told["steps of {} s"], told["times from {}"]  # one of them says nothing about time
+        del compared["steps of {} s"], compared["times from {}"]  # one of them says nothing about time
     if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
-        del told["channels {}"]  # as a table holds them
+        del compared["channels {}"]  # as a table holds them
     elif len(one.channels) == len(two.channels) == 1:
-        del told["channels {}"]  # a name alone makes no difference
-    for text, (here, there) in told.items():
+        del compared["channels {}"]  # a name alone makes no difference
+    for text, (here, there) in compared.items():
         if here != there:
             raise UserError(
                 f"{real} has {text.format(here)}, {synthetic} {text.format(there)}; "

@@ -34,7 +34,7 @@ def run(path: Path) -> Result:
         "groups": bank.num_groups,
         "sizes": [int(size) for size in bank.sizes],
         "effective": [float(members) for members in bank.effective],
-        "minimum_group_size": bank.floor,
+        "minimum_group_size": bank.minimum_group_size,
         "condition_dim": bank.settings.condition_dim,
         "tracing_auc": [float(auc) for auc in bank.tracing_auc],
         "tracing_limit": bank.settings.max_tracing_auc,
@@ -54,7 +54,7 @@ def describe(path: Path) -> str:
     covered, plain = int(bank.sizes.sum()), bank.promise is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
-        f"minimum group size {bank.floor}",
+        f"minimum group size {bank.minimum_group_size}",
         f"cover      {covered} entities"
         + (
             f"; one carries at most {max(bank.largest_share):.0%} of its group's load"
@@ -86,10 +86,10 @@ def describe_private_part(run: Run, bank: Bank) -> list[str]:
     members, projection = run.cluster_files.members, run.cluster_files.projection
     if not (members.exists() and projection.exists()):
         return ["no map: the owner's private files are not in this folder"]
-    told = read_json(run.cluster_files.tracing) if (run.cluster_files.tracing).exists() else []
+    rows = read_json(run.cluster_files.tracing) if (run.cluster_files.tracing).exists() else []
     fields = tracing.Attack.__dataclass_fields__
     with parsing(run.cluster_files.tracing):
-        attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+        attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in rows]
     held = Members.load(members)
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     explained = Projection.load(projection).explained

@@ -147,10 +147,10 @@ def examine(context: PipelineContext) -> list[Check]:
 def audited(name: str, work: Callable[[], Any]) -> Check:
     """Run one audit and print what it verified."""
     try:
-        told = work()
+        verified = work()
     except UserError as error:
         return Check(name, str(error), 5)
-    lines = tuple([told] if isinstance(told, str) else told)
+    lines = tuple([verified] if isinstance(verified, str) else verified)
     for line in lines:
         say(f"verified  {line}")
     return Check(name, "", 5, lines)
@@ -179,7 +179,7 @@ def format_sentence(broken: list[Check], attacks: PrivacyResult | None) -> str:
     if broken:
         return f"Not to be released: {broken[0].name}: {broken[0].broken}."
     if attacks is None:
-        return "Not enough evidence: no owner was held out (data.splits.holdout), so no attack can run."
+        return "Not enough evidence: no owner was held out (data.splits.held_out), so no attack can run."
     return attacks.sentence
 
 
@@ -277,8 +277,12 @@ def check_owners(bank: Bank) -> str:
         return ""
     if not bank.owners:
         return "the bank does not record owners; remove the folder bank and run the same command again"
-    fewest, floor = min(bank.owners), bank.floor
-    return f"a mean covers {fewest} effective owners, below the minimum of {floor}" if fewest < floor else ""
+    fewest, minimum_size = min(bank.owners), bank.minimum_group_size
+    return (
+        f"a mean covers {fewest} effective owners, below the minimum of {minimum_size}"
+        if fewest < minimum_size
+        else ""
+    )
 
 
 def strictest_settings(held: config.Bank) -> config.Bank | None:

@@ -91,7 +91,9 @@ class Bank(Section):
                 f"members away; only a study (training {' or '.join(STUDY)}) may"
             )
         if self.min_members < 2 and not self.study:
-            raise ValueError(f"min_members {self.min_members} is below 2; only a study may have no floor")
+            raise ValueError(
+                f"min_members {self.min_members} is below 2; only a study may have smaller groups"
+            )
         return self
 
 
@@ -114,12 +116,12 @@ class Privacy(Section):
     directions_share: float = key(
         0.2, "share of the budget for the principal directions; the rest is for the groups' sums", gt=0, lt=1
     )
-    steadiness_range: tuple[float, float] = key(
+    asinh_ratio_range: tuple[float, float] = key(
         (-2.5, 2.5),
         "range to which asinh(location/scale) of a series is clipped; from prior "
         "knowledge, never from the data",
     )
-    log_size_range: tuple[float, float] = key(
+    log_rms_range: tuple[float, float] = key(
         (-7.0, 7.0),
         "range to which the logarithm of a series' root mean square is clipped; from prior knowledge",
     )
@@ -131,7 +133,7 @@ class Privacy(Section):
 
     @model_validator(mode="after")
     def _ranges(self) -> "Privacy":
-        for name in ("steadiness_range", "log_size_range"):
+        for name in ("asinh_ratio_range", "log_rms_range"):
             low, high = getattr(self, name)
             if not low < high:
                 raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")

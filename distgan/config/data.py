@@ -48,14 +48,14 @@ class Splits(Section):
     train: float = key(
         0.7, "share of owners that the networks, the scaler and the clusters are fitted to", gt=0, le=1
     )
-    holdout: float = key(0.2, "share of held-out owners, for scores and attacks", ge=0, lt=1)
+    held_out: float = key(0.2, "share of held-out owners, for scores and attacks", ge=0, lt=1)
     reference: float = key(0.1, "share of owners that stand for an attacker's own data", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _sum(self) -> "Splits":
-        total = self.train + self.holdout + self.reference
+        total = self.train + self.held_out + self.reference
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + holdout + reference is {total:g}; the three shares must sum to 1")
+            raise ValueError(f"train + held_out + reference is {total:g}; the three shares must sum to 1")
         return self
 
 

@@ -126,12 +126,33 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     return _merge(_read_tree(path.parent / str(base), (*seen, place)), tree)
 
 
+RENAMED_KEYS = {
+    "data.splits.holdout": "data.splits.held_out",
+    "privacy.steadiness_range": "privacy.asinh_ratio_range",
+    "privacy.log_size_range": "privacy.log_rms_range",
+}
+
+
+def _refuse_older_keys(tree: Any, where: str) -> None:
+    """
+    Raises:
+        UserError: a key has an older name; names the present one.
+    """
+    for older, newer in RENAMED_KEYS.items():
+        found = tree
+        for part in older.split("."):
+            found = found[part] if isinstance(found, dict) and part in found else None
+        if found is not None:
+            raise UserError(f"{where}: {older} is now called {newer}; write {newer}")
+
+
 def _renamed(tree: Any, where: str) -> Any:
     """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
 
     Raises:
         UserError: both are given and differ.
     """
+    _refuse_older_keys(tree, where)
     data = tree.get("data") if isinstance(tree, dict) else None
     scaling = data.get("scaling") if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(scaling, dict) or "lower_bound" not in scaling:

@@ -188,13 +188,13 @@ class Config(Section):
 
     def _private(self) -> None:
         """What would look at the data beside the accounted releases."""
-        told = {
+        refused = {
             "clusters.count auto": self.clusters.count == "auto",
             "clusters.spherical true": self.clusters.spherical,
             f"bank.training {self.bank.training}": self.bank.training != "mean",
             "bank.by_label true": self.bank.by_label,
         }
-        for name, true in told.items():
+        for name, true in refused.items():
             if true:
                 raise ValueError(
                     f"{name} is not accounted under privacy.epsilon; use its default (clusters.count: a "

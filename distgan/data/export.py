@@ -242,7 +242,7 @@ def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str
         "- an empty cell is a missing value" if made.layout != "store" else "- rows are series, in order",
         "",
         f"Channels  {channels}",
-        f"Units     {meta.units or 'not told by the source (data.units)'}",
+        f"Units     {meta.units or 'not output by the source (data.units)'}",
         f"Times     {times[0]} to {times[-1]}, a step of {axis.step_seconds} s"
         + ("" if axis.leap_days else ", years of 365 days (no 29 February)"),
         f"Zone      {clock or 'as in the source'}",

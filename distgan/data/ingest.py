@@ -113,8 +113,8 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
     if settings.credit:
-        told = source.meta.provenance | {"credit": settings.credit}
-        source.meta = replace(source.meta, provenance=told)
+        provenance = source.meta.provenance | {"credit": settings.credit}
+        source.meta = replace(source.meta, provenance=provenance)
     source.block = clean_blocks(source.block, source.meta, settings)
     pieces, meta, incomplete = _pieces(source, settings)
     surveyed = Survey(source.meta) if survey else None

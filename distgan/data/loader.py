@@ -30,7 +30,7 @@ class Batch:
     series: [B, L, C] float32, scaled, 0 where missing. mask: [B, L, C] float32, 1 = measured.
     rows: [B] int64, index into the training list. sample: [B] int64, consecutive positions in the global
     batch. Both stay on the CPU, where random numbers are drawn by them: a step waits for no device.
-    attributes: [B, C, 2] float32, level and spread of each series before scaling, on the CPU as well.
+    attributes: [B, C, 2] float32, location and scale of each series before scaling, on the CPU as well.
     calendar: [B, L, 6] float32 (times.py), where the loader was asked for it.
     whole: of a micro-batch, the process's part that it was split from.
     """
@@ -89,7 +89,7 @@ class Loader:
     list).
 
     Args:
-        attributes: level and spread of each of `rows`; by default worked out when a series is first read.
+        attributes: location and scale of each of `rows`; by default worked out when a series is first read.
         calendar: give calendar features with every batch.
 
     Raises:

@@ -1,6 +1,6 @@
-"""From measured units to the networks' range and back: a transform, then each series' own level and spread.
+"""From measured units to the networks' range and back: a transform, then each series' own location and scale.
 
-Level and spread are kept as attributes: the networks see the shape, the attributes are modelled with the
+Location and scale are kept as attributes: the networks see the shape, the attributes are modelled with the
 condition and given back on output. Statistics are float64; series stay float32.
 """
 
@@ -44,12 +44,12 @@ TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and thei
 }
 
 
-FLAT = 1e-3  # a generated shape of less spread is taken for flat, and not blown up to spread 1
+FLAT = 1e-3  # a generated shape of less scale is taken for flat, and not blown up to scale 1
 
 
 @dataclass(frozen=True)
 class Scaler:
-    """Per series and channel: z = (t(x) - level) / spread, and for `standard` asinh(z) / asinh(bound).
+    """Per series and channel: z = (t(x) - location) / scale, and for `standard` asinh(z) / asinh(bound).
 
     `unit` is the typical size of a value (log1p divides by it); `bound` the |z| that the training series
     reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
@@ -115,9 +115,9 @@ class Scaler:
         return float(np.arcsinh(self.bound))
 
     def attributes(self, values: np.ndarray) -> np.ndarray:
-        """Level and spread (> 0) of each series, in the transformed domain: [n, L, C] -> float32 [n, C, 2].
+        """Location and scale (> 0) of each series, in the transformed domain: [n, L, C] -> float32 [n, C, 2].
 
-        A series without values, or without variation, gets spread 1 and so scales to zeros.
+        A series without values, or without variation, gets scale 1 and so scales to zeros.
         """
         transformed = TRANSFORMS[self.transform][0](np.asarray(values, np.float32), self.unit)
         measured = ~np.isnan(transformed)
@@ -125,17 +125,17 @@ class Scaler:
         if self.method == "minmax":
             low = np.where(empty, 0.0, np.min(transformed, axis=1, where=measured, initial=np.inf))
             high = np.where(empty, 0.0, np.max(transformed, axis=1, where=measured, initial=-np.inf))
-            level, spread = (low + high) / 2, (high - low) / 2
+            location, scale = (low + high) / 2, (high - low) / 2
         else:
             counts = np.maximum(measured.sum(axis=1), 1)
             transformed[~measured] = 0
-            level = transformed.sum(axis=1, dtype=np.float64) / counts
-            transformed -= level[:, None].astype(np.float32)
+            location = transformed.sum(axis=1, dtype=np.float64) / counts
+            transformed -= location[:, None].astype(np.float32)
             transformed[~measured] = 0
             squares = np.einsum("nlc,nlc->nc", transformed, transformed, dtype=np.float64)
-            spread = np.sqrt(squares / counts)
-        spread = np.where(spread > 0, spread, 1.0)
-        return np.stack([level, spread], axis=-1).astype(np.float32)
+            scale = np.sqrt(squares / counts)
+        scale = np.where(scale > 0, scale, 1.0)
+        return np.stack([location, scale], axis=-1).astype(np.float32)
 
     def scale(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C], into `out` if given (it
@@ -177,16 +177,16 @@ class Scaler:
             values = np.maximum(values, np.float32(lower))
         return values if upper is None else np.minimum(values, np.float32(upper))
 
-    def levelled(self, shapes: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
-        """Generated shapes, made what scaled series are by construction: of level 0 and spread 1 where they
+    def standardise(self, shapes: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
+        """Generated shapes, made what scaled series are by construction: of location 0 and scale 1 where they
         are measured, nowhere beyond the bounds or further out than any training value. So a restored series
-        has exactly the level and spread that it was to get, but for what is cut off, and the discriminator
+        has exactly the location and scale that it was to get, but for what is cut off, and the discriminator
         sees it as it will be released. What is cut keeps its gradient. Scaled training series stay as they
         are.
 
         Args:
             shapes, mask: (B, L, C).
-            attributes: (B, C, 2), the level and spread that each is to get.
+            attributes: (B, C, 2), the location and scale that each is to get.
         """
         shapes_BLC, mask = shapes.float(), mask.float()
         shapes_BLC = _passed(shapes_BLC, shapes_BLC.clamp(-1, 1))
@@ -202,11 +202,11 @@ class Scaler:
 
     def _scaled_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
         """Where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
-        level, spread = attributes.unbind(-1)
+        location, scale = attributes.unbind(-1)
         if bound is None:
-            return torch.full_like(level, end)
+            return torch.full_like(location, end)
         transformed = float(TRANSFORMS[self.transform][0](np.array(bound, np.float32), self.unit))
-        place = (transformed - level) / spread
+        place = (transformed - location) / scale
         if self.method == "standard":
             place = torch.asinh(place) / self._reach
         return place.clamp(-1, 1)

@@ -22,7 +22,7 @@ MOST_SEEDS = 100  # that are tried for one to suggest
 def assign_splits(
     owners: Sequence[str], shares: config.Splits, seed: int, *, suggest: bool = True
 ) -> np.ndarray:
-    """Return `train`, `holdout` or `reference` for each series: [n] str. An owner's series never part.
+    """Return `train`, `held_out` or `reference` for each series: [n] str. An owner's series never part.
 
     Args:
         suggest: a seed that leaves no split empty, in the error; not where a split must not depend on the
@@ -81,8 +81,8 @@ def _explain(
     if better is None:
         return text + f"give more series, raise data.splits.{empty[0]}, or set it to 0"
     counts = _sides(names, shares, better)
-    told = ", ".join(f"{counts.count(name)} to {name}" for name in wanted)
-    return text + f"set seed={better} (which gives {told}) or raise data.splits.{empty[0]}"
+    listed = ", ".join(f"{counts.count(name)} to {name}" for name in wanted)
+    return text + f"set seed={better} (which gives {listed}) or raise data.splits.{empty[0]}"
 
 
 def _best_seed(names: Sequence[str], shares: config.Splits) -> int | None:

@@ -66,7 +66,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained in a run, and who is told how it goes.
+    """What is trained in a run, and who receives its progress.
 
     Attributes:
         facts: JSON kept in every checkpoint; if it has an "identity" or "inputs", a checkpoint of others is

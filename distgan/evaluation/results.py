@@ -96,7 +96,7 @@ class Counts(JsonResult):
     """
 
     train: int
-    holdout: int
+    held_out: int
     reference: int
     synthetic: int
     target: int
@@ -319,7 +319,7 @@ class Groups:
     sizes: Sequence[int]
     effective: Sequence[float]
     tracing_auc: Sequence[float]
-    floor: int
+    minimum_size: int
     tracing_limit: float
     attacks: Sequence[Mapping[str, Any]] = ()  # the tracing attack by exposure, as it was run
     promise: str = ""  # of differential privacy, in words
@@ -338,7 +338,7 @@ class Facts:
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
         noticed: suspicions about the data, each with name, severity, shared and advice; counts alone.
-        unknown: what nobody told of the synthetic series, a sentence each; empty for a run.
+        unknown: what is not known of the synthetic series, a sentence each; empty for a run.
         real_curves: whether single held-out series are shown.
     """
 

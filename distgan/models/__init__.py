@@ -57,7 +57,7 @@ def make_objective(
 
 
 def condition_width(settings: config.Config, channels: int, labels: int = 0) -> int:
-    """Return the numbers of a condition: level and spread of every channel, the group's mean, one for each
+    """Return the numbers of a condition: location and scale of every channel, the group's mean, one for each
     label.
     """
     return 2 * channels + settings.bank.condition_dim + labels

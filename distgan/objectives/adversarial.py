@@ -20,11 +20,11 @@ from distgan.objectives.penalties import distance_to_norm, exact, finite_differe
 from distgan.objectives.schedules import cosine
 
 Condition = Callable[[Batch], Tensor]
-Levelled = Callable[[Tensor, Tensor, Tensor], Tensor]
+Standardise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def keep_level(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
-    """Levelled by nothing."""
+def keep_as_generated(series_BLC: Tensor, mask: Tensor, condition_BK: Tensor) -> Tensor:
+    """Standardise by nothing."""
     return series_BLC
 
 
@@ -34,14 +34,14 @@ class Conditions:
 
     Attributes:
         generated: what each generated series is made from, (B, K).
-        real: what the discriminator is told beside the real ones; by default the same.
-        levelled: generated series, mask, condition -> the series as they will be released, of the level and
-            spread that the condition tells; by default as they are.
+        real: the condition of the real series; by default the same.
+        standardise: generated series, mask, condition -> the series as they will be released, with the
+            location and scale of the condition; by default as they are.
     """
 
     generated: Condition
     real: Condition | None = None
-    levelled: Levelled = keep_level
+    standardise: Standardise = keep_as_generated
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Adversarial:
         arithmetic: Arithmetic = PLAIN,
     ) -> None:
         self.networks: dict[str, Any] = networks  # some are called in parts: autoencoder.embed
-        self.condition, self.levelled = conditions.generated, conditions.levelled
+        self.condition, self.standardise = conditions.generated, conditions.standardise
         self.real_condition = conditions.real or conditions.generated
         self.settings, self.seed, self.noise_dim = rules.settings, rules.seed, rules.noise_dim
         self.burn_in_steps, self.steps_per_day = rules.burn_in_steps, rules.steps_per_day
@@ -184,7 +184,7 @@ class Adversarial:
         """Generated series with the real ones' gaps, so that gaps betray nothing: (B, L, C)."""
         noise_BZ = self.noise(batch, purpose)
         series_BLC = self.networks["generator"](noise_BZ.to(self.dtype), condition_BK.to(self.dtype))
-        series_BLC = self.levelled(series_BLC, batch.mask, condition_BK)
+        series_BLC = self.standardise(series_BLC, batch.mask, condition_BK)
         return series_BLC * batch.mask.to(series_BLC.dtype)
 
     def augmented(self, batch: Batch, fake_BLC: Tensor) -> tuple[Batch, Tensor]:

@@ -133,9 +133,9 @@ class Heartbeat:
         return {rank: self._heard[rank] for rank in self._others}
 
     def _sign(self, rank: int, counts: Counts) -> str:
-        told = " ".join(map(str, counts))
-        seal = hmac.new(self._token, f"{self._name} {rank} {told}".encode(), hashlib.sha256)
-        return f"{told} {seal.hexdigest()}"
+        text = " ".join(map(str, counts))
+        seal = hmac.new(self._token, f"{self._name} {rank} {text}".encode(), hashlib.sha256)
+        return f"{text} {seal.hexdigest()}"
 
     def _verify(self, rank: int, message: bytes) -> Counts | None:
         """The counts of a message, or None where `rank` did not write it for this heartbeat."""

@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be told to another process")
+    raise TypeError(f"{type(value).__name__} cannot be sent to another process as JSON")
 
 
 def pack_error(error: Exception) -> list[str]:
@@ -49,9 +49,9 @@ def pack_error(error: Exception) -> list[str]:
     return ["RuntimeError", f"rank 0 failed: {type(error).__name__}: {error}"]
 
 
-def unpack_error(told: list[str]) -> Exception:
+def unpack_error(packed: list[str]) -> Exception:
     """Return the error that `pack_error` described."""
-    kind, text = told
+    kind, text = packed
     return KINDS[kind](text) if kind in KINDS else RuntimeError(text)
 
 

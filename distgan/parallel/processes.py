@@ -197,8 +197,8 @@ class Parallel:
         """Return rank 0's `thing`, which JSON can hold, on every rank."""
         if self.world_size == 1:
             return thing
-        told: T = messages.broadcast(thing, self.is_main, self._control)
-        return told
+        received: T = messages.broadcast(thing, self.is_main, self._control)
+        return received
 
     def on_main(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 while the others wait; all get its result, or all raise its error. Inside
@@ -328,8 +328,10 @@ def _choose_threads(wanted: int | None) -> int:
     if wanted:
         return wanted
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0 and (local == 1 or told != "1"):
-        return int(told)  # torchrun writes 1 for several processes unasked: that one is no wish of the user's
+    received = os.environ.get("OMP_NUM_THREADS", "")
+    if received.isdigit() and int(received) > 0 and (local == 1 or received != "1"):
+        return int(
+            received
+        )  # torchrun writes 1 for several processes unasked: that one is no wish of the user's
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // local)

@@ -57,14 +57,14 @@ def run_attacks(
         name: sample_owners(
             TrainingData.open(context.run, (name,)), context.run, name, most, context.settings.evaluate.seed
         )
-        for name in ("train", "holdout", "reference")
+        for name in ("train", "held_out", "reference")
     }
-    if not sides["holdout"].num_series:
+    if not sides["held_out"].num_series:
         return None
     members, non_members, reference = (side.store.rows(side.rows) for side in sides.values())
     table = read_table(context.run.private_table)
-    owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "holdout")]
-    inside, beside = assign_groups(context, bank, sides["train"], sides["holdout"])
+    owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "held_out")]
+    inside, beside = assign_groups(context, bank, sides["train"], sides["held_out"])
     synthetic = Store.open(context.run.need(context.run.synthetic, "generate"))
     promise = bank.promise
     scene = Scene(
@@ -80,7 +80,7 @@ def run_attacks(
         promised_auc=None if promise is None else promise.tracing_bound,
         epsilon=None if promise is None else promise.epsilon,
         delta=context.settings.privacy.delta,
-        white_box=score_white_box(context, bank, (sides["train"], inside), (sides["holdout"], beside)),
+        white_box=score_white_box(context, bank, (sides["train"], inside), (sides["held_out"], beside)),
         seed=context.settings.evaluate.seed,
     )
     return battery.run(
@@ -92,12 +92,13 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     """What the bank promises, in words."""
     if bank.promise is None:
         return [
-            f"Every condition of the generator is a mean of at least {bank.floor} entities, and none carries "
-            f"more than {bank.settings.max_share:.0%} of its group's load."
+            f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
+            f"and none carries more than {bank.settings.max_share:.0%} of its group's load."
         ]
     means = (
-        f"Every condition of the generator is a mean with noise, of {bank.floor} entities or more by a count "
-        "with noise; all have the same weight, and no limit is set on what share of the load one carries."
+        f"Every condition of the generator is a mean with noise, of {bank.minimum_group_size} entities or "
+        "more by a count with noise; all have the same weight, and no limit is set on what share of the "
+        "load one carries."
     )
     return [
         means,
@@ -111,9 +112,9 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
 def load_tracing(folder: Run) -> list[tracing.Attack]:
     path = folder.cluster_files.tracing
     fields = tracing.Attack.__dataclass_fields__
-    told = read_json(path) if path.exists() else []
+    found_scores = read_json(path) if path.exists() else []
     with parsing(path):
-        return [tracing.Attack(**{name: row[name] for name in fields}) for row in told]
+        return [tracing.Attack(**{name: row[name] for name in fields}) for row in found_scores]
 
 
 # ------------------------------------------------------------------------------------------------- who is who
@@ -136,19 +137,19 @@ def sample_owners(data: TrainingData, folder: Run, purpose: str, most: int, seed
 
 
 def assign_groups(
-    context: PipelineContext, bank: Bank, train: TrainingData, holdout: TrainingData
+    context: PipelineContext, bank: Bank, train: TrainingData, held_out: TrainingData
 ) -> tuple[np.ndarray, np.ndarray]:
     """The group of each member's series, and the one each non-member's would be in."""
     members = Members.load(context.run.need(context.run.cluster_files.members, "bank"))
     places = np.searchsorted(TrainingData.open(context.run).rows, train.rows)
-    return members.groups[places], assign_non_members(context, holdout, members, bank)[1]
+    return members.groups[places], assign_non_members(context, held_out, members, bank)[1]
 
 
 # --------------------------------------------------------------------------------------------- the networks
 
 
 def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
-    """The run's encoder, with level and spread, which it does not see: [n, L, C] -> [n, d + 2C]."""
+    """The run's encoder, with location and scale, which it does not see: [n, L, C] -> [n, d + 2C]."""
     encoder = load_encoder(context.settings, context.run, data.store).to(context.parallel.device).eval()
     scaler = data.scaler
     size = context.settings.encoder.batch_size
@@ -183,18 +184,18 @@ def score_white_box(
     size = context.settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
-        told: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+        found_scores: dict[str, list[np.ndarray]] = {name: [] for name in scores}
         for first in range(0, data.num_series, size):
             series, mask = (each.to(context.parallel.device) for each in data.scaled(first, first + size))
             again = vae.decoder(vae.encoder(series, mask)[0])
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
-            told["autoencoder"].append(-error.cpu().numpy())
+            found_scores["autoencoder"].append(-error.cpu().numpy())
             if critic is not None:
                 part = slice(first, first + size)
                 given = torch.from_numpy(bank.given(where[part], data.attributes[part]))
                 verdict = critic(series, given.to(context.parallel.device))
-                told["discriminator"].append(verdict.float().mean(1).cpu().numpy())
-        for name, found in told.items():
+                found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
+        for name, found in found_scores.items():
             if found:
                 scores[name].append(np.concatenate(found))
     return {name: (found[0], found[1]) for name, found in scores.items() if found}

@@ -141,8 +141,8 @@ def describe_stage(stage: str) -> str:
     titles = [each.title for each in ARTEFACTS.values() if each.stage == stage]
     read = [ARTEFACTS[name].title for name in READ[stage]]
     made = f"{' and '.join(titles)} as the stage made them" if titles else ""
-    told = f"from {', '.join(read)} as they are now" if read else ""
-    return f"{stage}: {', '.join(part for part in (made, told) if part)}"
+    inputs = f"from {', '.join(read)} as they are now" if read else ""
+    return f"{stage}: {', '.join(part for part in (made, inputs) if part)}"
 
 
 def audit_checkpoint(folder: Run) -> None:

@@ -1,4 +1,4 @@
-"""clusters/ -> bank/: one condition a group, with the group's levels and spreads. No id, no member's value.
+"""clusters/ -> bank/: one condition a group, with the group's locations and scales. No id, no member's value.
 
 Who stands behind each condition goes to clusters/members.safetensors, which is private to the data's owner.
 """
@@ -122,7 +122,7 @@ def run_tracing(
 ) -> list[tracing.Attack]:
     """The tracing attack on the bank, with the held-out and reference series as non-members."""
     members = Members.load(context.run.cluster_files.members)
-    others = TrainingData.open(context.run, ("holdout", "reference"))
+    others = TrainingData.open(context.run, ("held_out", "reference"))
     if not others.num_series:
         return []
     points, beside = assign_non_members(context, others, members, bank)
@@ -206,12 +206,12 @@ def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
 
 
 def format_summary(bank: Bank, settings: config.Config) -> str:
-    told = (
+    text = (
         f"{bank.num_groups} conditions of {settings.bank.condition_dim} numbers, each of {min(bank.sizes)} "
         f"entities or more; tracing AUC at most {max(bank.tracing_auc):.2f} (limit "
         f"{settings.bank.max_tracing_auc})"
     )
-    return f"{told}; for study only, never to be released" if settings.bank.study else told
+    return f"{text}; for study only, never to be released" if settings.bank.study else text
 
 
 def format_guarantee(bank: Bank) -> str:

@@ -107,18 +107,18 @@ def recreate_folder(place: Path) -> None:
 
 
 def cluster_together(context: PipelineContext) -> Facts:
-    """k-means by all processes, then groups of at least the floor."""
+    """k-means by all processes, then groups of at least the minimum size."""
     share = Share.of(context.run, context.parallel)
     projection = fit_projection(share.latents, context.settings.bank.condition_dim, context.parallel.total)
     share.narrowed(projection)
     device = local_device(context.parallel)
-    floor = resolve_minimum_group_size(
+    minimum_size = resolve_minimum_group_size(
         context.settings, Store.open(context.run.need(context.run.series, "prepare")).channels
     )
     data = TrainingData.open(context.run)
-    entities, labels = data.entity_codes, read_labels(data, context.settings, floor)
-    fewest = choose_smallest_group(context.settings, entities, labels, floor)
-    people = People(entities, labels, floor, fewest)
+    entities, labels = data.entity_codes, read_labels(data, context.settings, minimum_size)
+    fewest = choose_smallest_group(context.settings, entities, labels, minimum_size)
+    people = People(entities, labels, minimum_size, fewest)
     count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
     found = run_kmeans(
         context.settings, share, count, device, context.parallel, context.settings.clusters.restarts
@@ -137,19 +137,21 @@ def cluster_together(context: PipelineContext) -> Facts:
 
 
 def choose_smallest_group(
-    settings: config.Config, entities: np.ndarray, labels: np.ndarray | None, floor: int
+    settings: config.Config, entities: np.ndarray, labels: np.ndarray | None, minimum_size: int
 ) -> int:
     """Entities that each group is to have: the minimum where the number of clusters is given, else more."""
     if settings.clusters.count is not None or settings.bank.study:
-        return floor
+        return minimum_size
     every = [np.unique(entities)]
     if labels is not None:
         every = [np.unique(entities[labels == label]) for label in np.unique(labels)]
     smallest = min(map(len, every))
-    return max(floor, min(smallest, group_size.target_group_size(floor, len(np.unique(entities)))))
+    return max(
+        minimum_size, min(smallest, group_size.target_group_size(minimum_size, len(np.unique(entities))))
+    )
 
 
-def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.ndarray | None:
+def read_labels(data: TrainingData, settings: config.Config, minimum_size: int) -> np.ndarray | None:
     """The label of each training series, where groups go by it: [n] str.
 
     Raises:
@@ -164,10 +166,10 @@ def read_labels(data: TrainingData, settings: config.Config, floor: int) -> np.n
         )
     for label in np.unique(data.labels):
         entities = len(np.unique(data.entity_codes[data.labels == label]))
-        if entities < floor and not settings.bank.study:
+        if entities < minimum_size and not settings.bank.study:
             raise UserError(
                 f"label {str(label)!r} has {entities} training entities, fewer than the minimum group "
-                f"size of {floor}; add series, leave the label out (data.labels), or see "
+                f"size of {minimum_size}; add series, leave the label out (data.labels), or see "
                 "bank.min_members and bank.max_tracing_auc"
             )
     return data.labels
@@ -180,12 +182,17 @@ def local_device(parallel: Parallel) -> str:
 
 
 def choose_cluster_count(
-    settings: config.Config, share: Share, entities: np.ndarray, floor: int, device: str, parallel: Parallel
+    settings: config.Config,
+    share: Share,
+    entities: np.ndarray,
+    minimum_size: int,
+    device: str,
+    parallel: Parallel,
 ) -> tuple[int, Choice | None]:
     """The k of k-means, and what it was chosen from, if it was."""
     chosen = settings.clusters
     if chosen.count is None:
-        return max(1, len(np.unique(entities)) // floor), None
+        return max(1, len(np.unique(entities)) // minimum_size), None
     if chosen.count != "auto":
         return chosen.count, None
     low, high = chosen.range
@@ -227,7 +234,7 @@ class People:
 
     entities: np.ndarray
     labels: np.ndarray | None
-    floor: int
+    minimum_size: int
     fewest: int
 
 
@@ -249,10 +256,10 @@ def form_groups(
         for place_of in (folder.projected_points, folder.cluster_labels)
     )
     projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
-    floor, fewest = people.floor, 1 if settings.bank.study else people.fewest
+    minimum_size, fewest = people.minimum_size, 1 if settings.bank.study else people.fewest
     complete = replace(found, assignment=assignment)
     groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
-    facts = make_facts(groups, projection, floor)
+    facts = make_facts(groups, projection, minimum_size)
     save(folder, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     each = (
@@ -267,16 +274,20 @@ def form_groups(
 
 
 def form_groups_by_label(
-    points: np.ndarray, found: Clustering, entities: np.ndarray, labels: np.ndarray | None, floor: int
+    points: np.ndarray, found: Clustering, entities: np.ndarray, labels: np.ndarray | None, minimum_size: int
 ) -> Clustering:
-    """Groups of at least `floor` entities; of series of one label each, if there are labels."""
+    """Groups of at least `minimum_size` entities; of series of one label each, if there are labels."""
     if labels is None:
-        return found if floor == 1 else cluster_sizes.dissolve_small_clusters(points, found, entities, floor)
+        return (
+            found
+            if minimum_size == 1
+            else cluster_sizes.dissolve_small_clusters(points, found, entities, minimum_size)
+        )
     assignment, count, inertia, given_up = np.empty(len(points), np.int64), 0, 0.0, 0.0
     for label in np.unique(labels):
         inside = np.flatnonzero(labels == label)
         own = replace(found, assignment=np.unique(found.assignment[inside], return_inverse=True)[1])
-        part = cluster_sizes.dissolve_small_clusters(points[inside], own, entities[inside], floor)
+        part = cluster_sizes.dissolve_small_clusters(points[inside], own, entities[inside], minimum_size)
         assignment[inside] = part.assignment + count
         count, inertia = count + len(part.sizes), inertia + part.inertia
         given_up += part.loss * cluster_sizes.total_scatter(points[inside], found.spherical)
@@ -285,10 +296,10 @@ def form_groups_by_label(
     return replace(found, assignment=assignment, sizes=sizes, inertia=inertia, loss=loss)
 
 
-def make_facts(groups: Clustering, projection: Projection, floor: int) -> Facts:
+def make_facts(groups: Clustering, projection: Projection, minimum_size: int) -> Facts:
     return {
         "sizes": groups.sizes.tolist(),
-        "floor": floor,
+        "floor": minimum_size,
         "explained": projection.explained,
         "inertia": groups.inertia,
         "loss": groups.loss,
@@ -330,9 +341,9 @@ def cluster_privately(settings: config.Config, folder: Run) -> Facts:
     data = TrainingData.open(folder)
     refuse_shared_owners(data.entity_codes, read_owners(data, folder))
     channels = Store.open(folder.need(folder.series, "prepare")).channels
-    floor = resolve_minimum_group_size(settings, channels)
+    minimum_size = resolve_minimum_group_size(settings, channels)
     budget = Budget(settings.privacy, store.dim)
-    budget.check(floor, channels)
+    budget.check(minimum_size, channels)
     latents, ledger = store.mean(), open_ledger(folder)
 
     def draw() -> dict[str, np.ndarray]:
@@ -359,7 +370,7 @@ def save_private(
     bounded where they are.
     """
     channels = Store.open(folder.series).channels
-    floor, radius = (
+    minimum_size, radius = (
         resolve_minimum_group_size(settings, channels),
         Budget(settings.privacy, latents.shape[1]).radius,
     )
@@ -368,13 +379,13 @@ def save_private(
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
     variances = private_sums.variances_along(covariance, directions)
     count = settings.clusters.count
-    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * floor))
+    cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size))
     centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
     points = contributions.entity_points(latents, entities, directions, radius)
     found = contributions.nearest_cells(points, centroids)
     facts = {
         "cells": cells,
-        "floor": floor,
+        "floor": minimum_size,
         "explained": explained,
         "variances": variances.tolist(),
         "centroids": centroids.tolist(),

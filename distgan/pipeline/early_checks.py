@@ -243,7 +243,7 @@ def larger_training_share(settings: config.Config, found: ingest.Series, fewest:
     for percent in range(5 * math.ceil(20 * splits.train + 0.5), 91, 5):
         rest = 100 - percent
         reference = round(rest / 3) if splits.reference else 0
-        tree = {"train": percent / 100, "holdout": (rest - reference) / 100, "reference": reference / 100}
+        tree = {"train": percent / 100, "held_out": (rest - reference) / 100, "reference": reference / 100}
         shares = config.Splits(**tree)
         try:
             sides = assign_splits(found.owners, shares, settings.seed, suggest=False)

@@ -66,7 +66,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     drawn = catalogue.Drawings()
     if context.settings.evaluate.pictures:
         drawn = catalogue.draw_all(
-            sets["holdout"],
+            sets["held_out"],
             made,
             make_view(real.meta, seed=context.settings.evaluate.seed),
             context.settings.evaluate.real_curves,
@@ -88,11 +88,11 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
     )
     useful = utility.evaluate(
         sets.train,
-        sets.holdout,
+        sets.held_out,
         sets.synthetic,
         steps_per_day=steps_per_day,
         seed=chosen.seed,
-        holdout_owners=sets.owner_of["holdout"],
+        held_out_owners=sets.owner_of["held_out"],
     )
     if useful is not None:
         said = Sentence(tone=useful.tone, text=useful.sentence)
@@ -115,7 +115,7 @@ def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.nd
 
 def count_splits(table: Table) -> dict[str, Split]:
     found = {}
-    for name in ("train", "holdout", "reference"):
+    for name in ("train", "held_out", "reference"):
         rows = table.rows(name)
         entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
         found[name] = Split(len(rows), entities, owners)
@@ -145,7 +145,7 @@ def collect_facts(
             sizes=[int(size) for size in bank.sizes],
             effective=[float(members) for members in bank.effective],
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
-            floor=bank.floor,
+            minimum_size=bank.minimum_group_size,
             tracing_limit=settings.bank.max_tracing_auc,
             attacks=read_if_present(folder.cluster_files.tracing) or [],
             promise="" if bank.promise is None else f"The bank is {format_guarantee(bank)}.",
@@ -187,7 +187,10 @@ def draw_training_pictures(folder: Run) -> list[style.Picture]:
     bank = Bank.load(folder.bank)
     auc = [float(value) for value in bank.tracing_auc]
     groups = population.groups(
-        bank.sizes.tolist(), floor=bank.floor, tracing=auc, limit=bank.settings.max_tracing_auc
+        bank.sizes.tolist(),
+        minimum_size=bank.minimum_group_size,
+        tracing=auc,
+        limit=bank.settings.max_tracing_auc,
     )
     lines = {
         stage: read_lines(folder.metrics(stage)) for stage in TRAININGS if folder.metrics(stage).exists()
@@ -213,4 +216,4 @@ def draw_training_pictures(folder: Run) -> list[style.Picture]:
 
 
 def describe(settings: config.Config, of: Shape) -> str:
-    return f"scores the synthetic series against {of.holdout} held-out ones and writes the report"
+    return f"scores the synthetic series against {of.held_out} held-out ones and writes the report"

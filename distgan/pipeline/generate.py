@@ -121,7 +121,7 @@ def draw_groups(chosen: config.Generate, bank: Bank, among: np.ndarray | None = 
 def sample_batches(
     context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of scaled series (n, L, C) with the level and spread drawn for each (n, C, 2), groups
+    """Batches of scaled series (n, L, C) with the location and scale drawn for each (n, C, 2), groups
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = context.settings.generate
@@ -169,8 +169,8 @@ class Sampler:
         samples = torch.from_numpy(rows).to(self.device)
         noise = rng.keyed_normal(self.seed, 0, "generation", samples, (noise_width(self.generator),))
         series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
-        told = torch.from_numpy(self.attributes[rows]).to(self.device)
-        series = self.scaler.levelled(series, torch.ones_like(series), told)
+        attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
+        series = self.scaler.standardise(series, torch.ones_like(series), attributes)
         return series.float().cpu().numpy(), self.attributes[rows]
 
     def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:

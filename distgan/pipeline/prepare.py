@@ -36,7 +36,7 @@ class Shape:
     """Series a split, and what one series is."""
 
     train: int
-    holdout: int
+    held_out: int
     reference: int
     length: int
     channels: int
@@ -66,7 +66,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     length, channels = stored.axis.length, len(stored.channels)
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
-        f"{counts['holdout']} held out, {counts['reference']} for reference, of {sum(people.values())} "
+        f"{counts['held_out']} held out, {counts['reference']} for reference, of {sum(people.values())} "
         f"owners{left_out}{windows}{describe_merged(merged)}{describe_precision(stored)}",
         "series": counts,
         "owners": people,
@@ -144,8 +144,8 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
             f"{100 * settings.data.max_missing:g} % missing values; raise data.max_missing, or "
             "change data.windows"
         )
-    told = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
-    return windows, told + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
+    summary = f"; {windows.num_series - len(bad)} windows of {windows.length} every {windows.stride} steps"
+    return windows, summary + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
 
 
 def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> None:
@@ -284,6 +284,6 @@ def find_shape(settings: config.Config, folder: Run) -> Shape:
 
 def describe(settings: config.Config, of: Shape) -> str:
     return (
-        f"reads {settings.data.source}: {of.train} series to train on, {of.holdout} held out, {of.reference} "
-        f"for reference, each {of.length} x {of.channels}"
+        f"reads {settings.data.source}: {of.train} series to train on, {of.held_out} held out, "
+        f"{of.reference} for reference, each {of.length} x {of.channels}"
     )

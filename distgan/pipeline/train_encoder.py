@@ -60,7 +60,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def read_last_error(folder: Run) -> str:
-    """As the last line of the training told it; it may have been written before an interruption."""
+    """The last line of the training; it may have been written before an interruption."""
     lines = read_lines(folder.metrics("encoder"))
     error = lines[-1]["vae/mse"] if lines else None
     return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"

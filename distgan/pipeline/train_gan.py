@@ -160,7 +160,7 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
 
 def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> Conditions:
     """What goes with each series of a batch, (B, K): `generated` is never a function of the series alone,
-    `real` tells the discriminator the real one's own level and spread; `levelled` gives generated
+    `real` tells the discriminator the real one's own location and scale; `standardise` gives generated
     series those of their condition.
     """
     if "bank" not in settings.stages:
@@ -178,10 +178,10 @@ def make_training_conditions(settings: config.Config, folder: Run, data: Trainin
         found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
-    def levelled(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
-        return data.scaler.levelled(series, mask, bank.read_attributes(given))
+    def standardise(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
+        return data.scaler.standardise(series, mask, bank.read_attributes(given))
 
-    return Conditions(drawn, real, levelled)
+    return Conditions(drawn, real, standardise)
 
 
 def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -222,8 +222,8 @@ def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[st
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     scaler, meta = read_scaler(context.run)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
-    levelled = scaler.levelled(series, torch.ones_like(series), torch.from_numpy(attributes))
-    return {"samples": sample_sheet(levelled.numpy(), style.make_view(meta, unit="scaled"))}
+    standardised = scaler.standardise(series, torch.ones_like(series), torch.from_numpy(attributes))
+    return {"samples": sample_sheet(standardised.numpy(), style.make_view(meta, unit="scaled"))}
 
 
 def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:

@@ -139,7 +139,7 @@ class TrainingData:
 
     @cached_property
     def attributes(self) -> np.ndarray:
-        """Level and spread of every training series, (n, C, 2): a pass over the store."""
+        """Location and scale of every training series, (n, C, 2): a pass over the store."""
         return np.concatenate([self.scaler.attributes(block) for block in self.store.part(self.rows)])
 
     def scaled(self, first: int, end: int) -> tuple[Tensor, Tensor]:

@@ -115,9 +115,9 @@ def check_memory(settings: config.Config, parallel: Parallel, length: int, chann
     if estimate.device <= has:
         return estimate
     parts = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "libraries")
-    told = ", ".join(f"{part} {getattr(estimate, part):.1f}" for part in parts)
+    listed = ", ".join(f"{part} {getattr(estimate, part):.1f}" for part in parts)
     raise UserError(
-        f"a process needs about {estimate.device:.1f} GiB ({told}) and {has:.1f} are free on its "
+        f"a process needs about {estimate.device:.1f} GiB ({listed}) and {has:.1f} are free on its "
         f"{parallel.device.type}: {estimate.device - has:.1f} GiB are missing; "
         f"{_advice(settings, parallel, length, channels, has)}"
     )

@@ -272,7 +272,7 @@ class LiveTable:
 
     def __init__(self) -> None:
         self.height = 0
-        self.told: dict[str, tuple[str, int]] = {}
+        self.shown: dict[str, tuple[str, int]] = {}
 
     def show(self, results: Sequence[Result], objectives: Sequence[str], steps: int) -> None:
         if sys.stdout.isatty():
@@ -282,8 +282,8 @@ class LiveTable:
             return
         for result in results:
             now = result.state, result.step
-            if self.told.get(result.folder.name) != now:
-                self.told[result.folder.name] = now
+            if self.shown.get(result.folder.name) != now:
+                self.shown[result.folder.name] = now
                 say(format_line(result, objectives, steps))
 
 

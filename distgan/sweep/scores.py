@@ -89,7 +89,7 @@ def _one(name: str, report: Report, run: Run) -> float | None:
         groups = {score.group for score in SCORES} - {"copies"}
         if verdict.REAL not in rows:
             raise NoValue(
-                f"sweep.objectives {name} needs two held-out series or more; raise data.splits.holdout"
+                f"sweep.objectives {name} needs two held-out series or more; raise data.splits.held_out"
             )
         return verdict.average_closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
     if all(row.values.get(name) is None for row in rows.values()):

@@ -39,10 +39,10 @@ def test_a_few_drawn_locations_cover_their_distribution_evenly() -> None:
 def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
     data = household_data(n=3000, channels=2)
     bank = make_bank_of(data, settings_of_bank())
-    told = bank.standardise_attributes(data["attributes"])
-    assert told.shape == (3000, 4) and told.dtype == np.float32
-    np.testing.assert_allclose(told.mean(0), 0, atol=0.1)
-    np.testing.assert_allclose(told.std(0), 1, atol=0.1)
+    standardised = bank.standardise_attributes(data["attributes"])
+    assert standardised.shape == (3000, 4) and standardised.dtype == np.float32
+    np.testing.assert_allclose(standardised.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(standardised.std(0), 1, atol=0.1)
     given = torch.from_numpy(bank.given(np.zeros(3000, np.int64), data["attributes"]))
     np.testing.assert_allclose(bank.read_attributes(given), data["attributes"], rtol=1e-4, atol=1e-5)
     alike = bank_of(channels=1)
@@ -54,13 +54,13 @@ def test_networks_get_location_and_scale_in_units_of_the_population() -> None:
 def test_drawn_scales_are_gamma_with_the_mean_and_deviation_asked_for(deviation: float) -> None:
     normal = np.random.default_rng(0).standard_normal((200_000, 2))
     mean = np.broadcast_to([1.5, -2.0], normal.shape)
-    steadiness, size = draw_ratio_and_log_rms(mean, np.full(normal.shape, deviation), normal).T
-    np.testing.assert_allclose([steadiness.mean(), size.mean()], [1.5, -2.0], atol=0.02)
-    np.testing.assert_allclose([steadiness.std(), size.std()], deviation, rtol=0.01, atol=0.002)
+    asinh_ratio, log_rms = draw_ratio_and_log_rms(mean, np.full(normal.shape, deviation), normal).T
+    np.testing.assert_allclose([asinh_ratio.mean(), log_rms.mean()], [1.5, -2.0], atol=0.02)
+    np.testing.assert_allclose([asinh_ratio.std(), log_rms.std()], deviation, rtol=0.01, atol=0.002)
     if deviation == 0.6:
-        shape, _, scale = stats.gamma.fit(np.exp(size[:5000]), floc=0)
-        assert stats.kstest(np.exp(size), stats.gamma(shape, scale=scale).cdf).statistic < 0.02
-        assert stats.skew(size) < -0.3  # a normal logarithm has none
+        shape, _, scale = stats.gamma.fit(np.exp(log_rms[:5000]), floc=0)
+        assert stats.kstest(np.exp(log_rms), stats.gamma(shape, scale=scale).cdf).statistic < 0.02
+        assert stats.skew(log_rms) < -0.3  # a normal logarithm has none
 
 
 @given(level=st.floats(-1e4, 1e4), spread=st.floats(1e-2, 1e4))

@@ -72,9 +72,9 @@ def test_a_bank_always_holds_its_promises_or_is_not_made(data: dict[str, Any]) -
         entities, codes = np.unique(members.entities[inside], return_inverse=True)
         weights = np.bincount(codes, weights=members.weights[inside])
         loads = np.bincount(codes, weights=members.loads[inside])
-        assert bank.sizes[group] == len(entities) >= bank.floor
+        assert bank.sizes[group] == len(entities) >= bank.minimum_group_size
         assert weights.sum() == pytest.approx(1)
-        assert effective_members(weights) >= bank.floor * (1 - 1e-9)
+        assert effective_members(weights) >= bank.minimum_group_size * (1 - 1e-9)
         assert (weights * loads).max() <= settings.max_share * (weights * loads).sum() * SLACK
         expected = members.weights[inside] @ members.points[inside].astype(np.float64)
         np.testing.assert_allclose(means[group], expected, atol=1e-5 * np.abs(data["points"]).max())

@@ -37,21 +37,23 @@ def adversarial_points(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), entities
 
 
-@given(case=adversarial_points(), k=st.integers(1, 60), floor=st.integers(1, 60))
+@given(case=adversarial_points(), k=st.integers(1, 60), minimum_size=st.integers(1, 60))
 @settings(max_examples=120, deadline=None)
-def test_groups_always_hold_the_minimum_size(case: tuple[np.ndarray, np.ndarray], k: int, floor: int) -> None:
+def test_groups_always_hold_the_minimum_size(
+    case: tuple[np.ndarray, np.ndarray], k: int, minimum_size: int
+) -> None:
     points, entities = case
     before = cluster(points, min(k, len(points)), restarts=1, iterations=5)
     num_entities = len(np.unique(entities))
-    if num_entities < floor:
-        with pytest.raises(UserError, match=f"{num_entities} entities are fewer than the .* {floor}"):
-            dissolve_small_clusters(points, before, entities, floor)
+    if num_entities < minimum_size:
+        with pytest.raises(UserError, match=f"{num_entities} entities are fewer than the .* {minimum_size}"):
+            dissolve_small_clusters(points, before, entities, minimum_size)
         return
-    found = dissolve_small_clusters(points, before, entities, floor)
+    found = dissolve_small_clusters(points, before, entities, minimum_size)
     assert found.assignment.shape == (len(points),)
     assert found.sizes.sum() == len(points)
     for number in range(len(found.sizes)):
-        assert len(np.unique(entities[found.assignment == number])) >= floor
+        assert len(np.unique(entities[found.assignment == number])) >= minimum_size
         mean = points[found.assignment == number].mean(axis=0, dtype=np.float64)
         np.testing.assert_allclose(found.centroids[number], mean, rtol=1e-3, atol=1e-3 * np.abs(points).max())
     assert np.isfinite(found.loss)
@@ -76,10 +78,10 @@ def test_windows_of_one_home_count_once() -> None:
 
 def test_grouping_costs_little_and_says_how_much() -> None:
     points = mixture(4000, parts=40)
-    floor = 25
-    before = cluster(points, 4000 // floor)
-    after = dissolve_small_clusters(points, before, np.arange(4000), floor)
+    minimum_size = 25
+    before = cluster(points, 4000 // minimum_size)
+    after = dissolve_small_clusters(points, before, np.arange(4000), minimum_size)
     total = np.sum((points - points.mean(axis=0)) ** 2)
-    assert before.sizes.min() < floor <= after.sizes.min()
+    assert before.sizes.min() < minimum_size <= after.sizes.min()
     assert after.loss == pytest.approx((after.inertia - before.inertia) / total, rel=1e-2)
     assert after.loss < 0.05

@@ -70,7 +70,9 @@ def test_subset_training_is_right_on_average_and_never_one_latent() -> None:
     np.testing.assert_allclose(found.mean(axis=0), bank.conditions[group], atol=0.05)
     points = (members.points - bank.centre) / bank.scale
     # a mean of at least k members varies no more than the deviation over √k
-    assert found.std(axis=0).max() <= points[members.groups == group].std(axis=0).max() / np.sqrt(bank.floor)
+    assert found.std(axis=0).max() <= points[members.groups == group].std(axis=0).max() / np.sqrt(
+        bank.minimum_group_size
+    )
     assert np.abs(found[:, None] - points[members.groups == group]).max(axis=2).min() > 0
 
 
@@ -86,8 +88,8 @@ def test_every_subset_keeps_the_minimum_size_and_the_largest_share() -> None:
         part = in_order[conditioner.part(0, np.random.default_rng(seed))]
         assert np.all(members.groups[part] == 0)
         weights, carried = members.weights[part], members.weights[part] * members.loads[part]
-        assert len(np.unique(members.entities[part])) >= bank.floor
-        assert effective_members(weights / weights.sum()) >= bank.floor * (1 - 1e-9)
+        assert len(np.unique(members.entities[part])) >= bank.minimum_group_size
+        assert effective_members(weights / weights.sum()) >= bank.minimum_group_size * (1 - 1e-9)
         assert carried.max() <= settings.max_share * carried.sum() * SLACK
 
 

@@ -126,7 +126,7 @@ def permuted(names: list[str]) -> np.ndarray:
     """The split as it was: sorted ids, permuted anew for every database, then cut by the shares."""
     order = keyed_generator(0, 0, "split").permutation(len(names))
     train = set(np.array(sorted(names))[order[: round(0.7 * len(names))]].tolist())
-    return np.array(["train" if name in train else "holdout" for name in names])
+    return np.array(["train" if name in train else "held_out" for name in names])
 
 
 def test_an_added_owner_is_not_found_beyond_epsilon() -> None:

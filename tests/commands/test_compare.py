@@ -43,7 +43,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_files_get_a_report_that_says_what_is_not_known(judged: Path) -> None:
     content = json.loads((judged / "out" / "report.json").read_text())
     facts, n = content["facts"], content["fidelity"]["n"]
-    assert (n["train"], n["holdout"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
+    assert (n["train"], n["held_out"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)
     assert facts["unit"] == "kWh" and facts["groups"] is None and len(facts["unknown"]) == 2
     assert facts["splits"]["train"] == {"series": 13, "entities": 13, "owners": 13}
     text = (judged / "out" / "report.html").read_text()
@@ -61,8 +61,8 @@ def test_two_files_are_scored_as_their_arrays_are(judged: Path) -> None:
     splits = evaluate_files.assign_splits(
         [f"home-{i:03d}" for i in range(20)], evaluate_files.config.Splits(), 0
     )
-    real = {name: frames[0][splits == name] for name in ("train", "holdout", "reference")}
-    expected = judge_sets(real["train"], real["holdout"], frames[1], real["reference"], steps_per_day=24)
+    real = {name: frames[0][splits == name] for name in ("train", "held_out", "reference")}
+    expected = judge_sets(real["train"], real["held_out"], frames[1], real["reference"], steps_per_day=24)
     found = json.loads((judged / "out" / "report.json").read_text())["fidelity"]
     for one, two in zip(found["rows"], expected.rows):
         assert one["values"] == pytest.approx(two.values, abs=1e-5, nan_ok=True), one["name"]
@@ -101,9 +101,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     series = (rng.lognormal(0, 0.4, (30, 1)) * day * rng.gamma(8, 1 / 8, (30, 24 * DAYS)))[..., None].astype(
         "f4"
     )
-    train, holdout, honest = series[:10], series[10:20], series[20:]
+    train, held_out, honest = series[:10], series[10:20], series[20:]
     for name, made, steps in (("honest", honest, 100), ("copier", train, 200)):
-        results = judge_sets(train, holdout, made)
+        results = judge_sets(train, held_out, made)
         facts = Facts(name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"})
         page, scores = place / name / "report.html", place / name / "report.json"
         writer.write(page, scores, Findings(fidelity=results), facts, Drawings())
@@ -121,7 +121,7 @@ def test_runs_stand_side_by_side(
     cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
     printed = capsys.readouterr().out.splitlines()
     head = [cell.strip() for cell in printed[0].strip("|").split("|")]
-    assert head[:3] == ["score", "honest", "copier"] and "real hold-out" in head
+    assert head[:3] == ["score", "honest", "copier"] and "real held-out" in head
     copies = next(line for line in printed if line.startswith("| Near copies of training"))
     assert [cell.strip() for cell in copies.strip("|").split("|")][1:3] == ["**0**", "1"]
     text = (tmp_path / "both.html").read_text()

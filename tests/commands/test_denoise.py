@@ -233,8 +233,8 @@ def test_denoise_writes_over_nothing(
         writer.append(values)
     (tmp_path / "table.csv").write_text("kept")
     assert denoise(run, tmp_path / "synthetic.zarr", tmp_path / name) == 2
-    told = capsys.readouterr().err
-    assert f"{name} exists already and is not overwritten" in told and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert f"{name} exists already and is not overwritten" in output and output.count("\n") == 1
     assert (Store.open(tmp_path / "synthetic.zarr").rows(np.arange(3)) == values).all()
     assert (tmp_path / "table.csv").read_text() == "kept"
 

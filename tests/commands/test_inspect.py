@@ -33,7 +33,7 @@ def store(path: Path, form: Form | None = None) -> np.ndarray:
 
 def test_all_that_a_store_says_and_its_statistics(tmp_path: Path) -> None:
     values = store(tmp_path / "series.zarr")
-    told = inspect_store.run(tmp_path / "series.zarr", verify=True).text
+    output = inspect_store.run(tmp_path / "series.zarr", verify=True).text
     for words in (
         "30 of 336 steps",
         "kwh, heat",
@@ -46,11 +46,11 @@ def test_all_that_a_store_says_and_its_statistics(tmp_path: Path) -> None:
         "sha256     ab12",
         "verified   1 chunks in 1 shards: all as written",
     ):
-        assert words in told, (words, told)
+        assert words in output, (words, output)
     kwh, heat = values[..., 0].astype(float), values[..., 1].astype(float)
-    assert f"{kwh.min():g} to {kwh.max():g}, mean {kwh.mean():g}, deviation {kwh.std():.4g}" in told
-    assert f"50 % {np.nanmedian(heat):.4g}" in told
-    assert "secret" not in told
+    assert f"{kwh.min():g} to {kwh.max():g}, mean {kwh.mean():g}, deviation {kwh.std():.4g}" in output
+    assert f"50 % {np.nanmedian(heat):.4g}" in output
+    assert "secret" not in output
 
 
 @pytest.mark.parametrize("form", [Form(), Form("float16"), Form("float32", "zstd")], ids=str)

@@ -308,4 +308,4 @@ def test_a_dry_run_refuses_what_training_would(tmp_path: Path) -> None:
     train(["--dry-run", *common])
     assert not (tmp_path / "run").exists()
     shape = prepare.find_shape(config.load(None, common), Run(tmp_path / "run"))
-    assert shape.train + shape.holdout + shape.reference == HOMES
+    assert shape.train + shape.held_out + shape.reference == HOMES

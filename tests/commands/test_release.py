@@ -35,16 +35,16 @@ from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
 def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """What was verified is printed, the attempt is remembered, and no id stands in the verdict."""
     assert "43 members against 13 non-members" in refused(mine, 4)
-    told = capsys.readouterr()
-    assert "Not enough evidence" in told.err
-    assert told.err.count("distgan: ") == 1
-    assert "P1    Copied windows" in told.out
+    output = capsys.readouterr()
+    assert "Not enough evidence" in output.err
+    assert output.err.count("distgan: ") == 1
+    assert "P1    Copied windows" in output.out
     for line in (
         "were generated again and agree",
         "gan: the generator's weights as",
         "owners: 60, none",
     ):
-        assert line in told.out, line
+        assert line in output.out, line
     assert verdict(mine)["privacy"]["attacked"] == {
         "candidate": 12,
         "earlier": 0,
@@ -109,23 +109,26 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     digests += [*read_json(mine.bank / manifest.MANIFEST)["sha256"].values(), "a" * 32]
     assert not [digest for digest in digests if digest[:12].encode() in content]
     words = (tmp_path / "out" / "README.txt").read_text()
-    told = read_json(tmp_path / "out" / "verdict.json")
-    assert ("43 members" in words + json.dumps(told)) == (not private)
+    output = read_json(tmp_path / "out" / "verdict.json")
+    assert ("43 members" in words + json.dumps(output)) == (not private)
     assert ("Counts of people" in words) == private
     if private:
         claims = " ".join(attack.state_guarantees(Bank.load(mine.bank), settings.privacy))
         assert "clipped at length 2, asinh(location / scale) to -2.5 .. 2.5" in claims
         assert "Taken as given: the scaler and the encoder, both fitted to all training series" in claims
-        assert told["checks"][0]["verified"] == []
-        assert not [each for each in told["privacy"]["attacks"] if each["n"] is not None]
+        assert output["checks"][0]["verified"] == []
+        assert not [each for each in output["privacy"]["attacks"] if each["n"] is not None]
 
 
 def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
     """Entities may be years of one counter, or recordings of one patient."""
     bank = Bank.load(mine.bank)
     assert bank.owners == tuple(bank.effective)
-    replace(bank, owners=(bank.floor - 1,) * bank.num_groups).save(mine.bank)
-    assert f"a mean covers {bank.floor - 1} effective owners, below the minimum of" in broken_rule(mine)
+    replace(bank, owners=(bank.minimum_group_size - 1,) * bank.num_groups).save(mine.bank)
+    assert (
+        f"a mean covers {bank.minimum_group_size - 1} effective owners, below the minimum of"
+        in broken_rule(mine)
+    )
     replace(bank, owners=()).save(mine.bank)
     assert "the bank does not record owners" in broken_rule(mine)
 
@@ -246,9 +249,9 @@ def test_wrong_input_is_one_line(
     mine: Run, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert code("release", *(text.format(run=mine.folder) for text in arguments)) == 2
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert words in output
+    assert output.count("\n") == 1
 
 
 def test_a_run_without_series_is_told_which_stage(mine: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +260,7 @@ def test_a_run_without_series_is_told_which_stage(mine: Run, capsys: pytest.Capt
     assert "--stages generate" in capsys.readouterr().err
 
 
-PRIVATE = ["privacy.epsilon=2", "privacy.delta=1e-6", "privacy.log_size_range=[-3, 3]"]
+PRIVATE = ["privacy.epsilon=2", "privacy.delta=1e-6", "privacy.log_rms_range=[-3, 3]"]
 
 
 @pytest.mark.slow
@@ -273,7 +276,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",
-        "data.splits={train: 0.46, holdout: 0.46, reference: 0.08}",
+        "data.splits={train: 0.46, held_out: 0.46, reference: 0.08}",
         "data.scaling={transform: log1p, lower_bound: 0}",
         "encoder={patch: 24, width: 16, depth: 1, heads: 2, latent_dim: 4, steps: 60, batch_size: 64}",
         "bank.condition_dim=2",
@@ -293,17 +296,17 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
         "verdict.html",
         "README.txt",
     }
-    told = json.loads((place / "verdict.json").read_text())
-    assert (told["exit_code"], told["privacy"]["outcome"]) == (0, "pass")
-    assert told["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
+    output = json.loads((place / "verdict.json").read_text())
+    assert (output["exit_code"], output["privacy"]["outcome"]) == (0, "pass")
+    assert output["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
     assert "What is not promised" in (place / "README.txt").read_text()
     assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
     if private:
-        tracing = {each["id"]: each for each in told["privacy"]["attacks"]}["P6b"]
+        tracing = {each["id"]: each for each in output["privacy"]["attacks"]}["P6b"]
         assert tracing["high"] < tracing["limit"] < 0.63
         assert "ledger" not in read_json(place / "bank-manifest.json")["privacy"]
-        assert f"{told['privacy']['evidence']['members']:,}" in told["sentence"]
-        assert told["privacy"]["evidence"]["members"] % 100 == 0
+        assert f"{output['privacy']['evidence']['members']:,}" in output["sentence"]
+        assert output["privacy"]["evidence"]["members"] % 100 == 0
         (folder / "privacy-ledger.jsonl").unlink()
         assert code("release", folder, "--to", tmp_path / "again") == 5
     assert code("release", folder, "--to", place) == 2  # never written over

@@ -39,7 +39,7 @@ def resign(mine: Run, *stages_signed: str) -> None:
 
 def swap_split(mine: Run) -> None:
     table = private_table(mine.series)
-    text = table.read_text().replace(",train", ",x").replace(",holdout", ",train").replace(",x", ",holdout")
+    text = table.read_text().replace(",train", ",x").replace(",held_out", ",train").replace(",x", ",held_out")
     table.write_text(text)
 
 

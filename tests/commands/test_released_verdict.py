@@ -123,8 +123,8 @@ def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     """A note leaves, a detail does not."""
     attack = next(each for each in battery.BATTERY if each.id == "P1")
     found = battery._fragments(lambda scene: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
-    told = battery.make_result(attack, found, enough=True)
-    assert (told.note, told.detail) == ("", DETAIL)
+    result = battery.make_result(attack, found, enough=True)
+    assert (result.note, result.detail) == ("", DETAIL)
 
 
 @pytest.mark.parametrize("private", [False, True])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distgan import config
+from distgan.config.loading import RENAMED_KEYS
 from distgan.errors import UserError
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
@@ -88,6 +89,16 @@ def test_numbers_read_as_people_write_them(tmp_path: Path) -> None:
         2.5e-4,
     )
     assert settings.run_dir == "12:30"
+
+
+def test_a_key_by_its_older_name_is_refused_with_the_present_one(tmp_path: Path) -> None:
+    for older, newer in RENAMED_KEYS.items():
+        value = "0.1" if older.startswith("data") else "[-1, 1]"
+        with pytest.raises(UserError, match=f"{older} is now called {newer}"):
+            config.load(None, [f"{older}={value}"])
+        (tmp_path / "mine.yaml").write_text(older.replace(".", ": {") + f": {value}" + "}" * older.count("."))
+        with pytest.raises(UserError, match=f"mine.yaml: {older} is now called {newer}"):
+            config.load(tmp_path / "mine.yaml")
 
 
 def test_the_older_name_of_the_lower_bound_means_the_new_one(tmp_path: Path) -> None:

@@ -136,14 +136,17 @@ SUSPECTED = {  # case: severity, and the words that name the remedy
 def test_what_looks_wrong_is_told_before_anything_is_trained(tmp_path: Path, name: str) -> None:
     suspicion, severity, words = SUSPECTED[name]
     settings = ["unusable=drop"] if name == "LD2011_2014.txt" else []
-    _, told = inspect(name, tmp_path, *settings)
-    assert told[suspicion].severity == severity and words in told[suspicion].text + told[suspicion].advice
+    _, suspicions = inspect(name, tmp_path, *settings)
+    assert (
+        suspicions[suspicion].severity == severity
+        and words in suspicions[suspicion].text + suspicions[suspicion].advice
+    )
 
 
 def test_leading_zeros_are_missing_on_request(tmp_path: Path) -> None:
-    _, told = inspect("LD2011_2014.txt", tmp_path)
+    _, suspicions = inspect("LD2011_2014.txt", tmp_path)
     kept, _ = inspect("LD2011_2014.txt", tmp_path / "b", "edge_zeros=missing", "start_ragged=0.1")
-    assert "leading_zeros" in told
+    assert "leading_zeros" in suspicions
     right = columns("LD2011_2014.txt", sep=";", decimal=",")[
         [kept.source.entities.index(name) for name in kept.entities]
     ]
@@ -320,8 +323,11 @@ def test_columns_without_name_and_cells_are_margins(tmp_path: Path, places: tupl
 def test_a_code_with_decimals_is_a_sentinel(tmp_path: Path) -> None:
     values, times = _population()
     values[:, 40:44] = -999.25
-    _, told = _open(_written(values, times), tmp_path)
-    assert told["sentinel"].severity == "error" and "missing_values=[-999.25]" in told["sentinel"].advice
+    _, suspicions = _open(_written(values, times), tmp_path)
+    assert (
+        suspicions["sentinel"].severity == "error"
+        and "missing_values=[-999.25]" in suspicions["sentinel"].advice
+    )
 
 
 def test_infinite_values_are_refused_with_the_setting_that_reads_them(tmp_path: Path) -> None:

@@ -33,8 +33,10 @@ def test_auckland_years() -> None:
     # the file's days begin at 6:00: the crowd of New Year's Eve stands in the first hour of 2020
     year = raw.values[raw.entities.index("210 Queen Street/2020"), :, 0]
     assert year[0] > 2000 and year[24] < 200
-    told = load("auckland").meta.provenance
-    assert told["missing_stamps"] == 1 and told["credit"] == "Heart of the City Auckland, CC BY 4.0"
+    provenance = load("auckland").meta.provenance
+    assert (
+        provenance["missing_stamps"] == 1 and provenance["credit"] == "Heart of the City Auckland, CC BY 4.0"
+    )
 
 
 @needs_auckland

@@ -92,12 +92,14 @@ def test_bounds_hold_exactly_and_whole_numbers_are_whole(transform: str, method:
     restored = scaler.restore(wild, attributes)
     assert np.nanmin(restored) == 0 and np.nanmax(restored) == np.float32(100.25)
     assert np.isnan(restored[0, :3]).all()
-    levelled = scaler.levelled(
+    standardised = scaler.standardise(
         torch.from_numpy(np.nan_to_num(wild)), torch.ones(wild.shape), torch.from_numpy(attributes)
     )
-    seen = scaler.restore(levelled.numpy(), attributes)  # what the discriminator sees lies within them, too
+    seen = scaler.restore(
+        standardised.numpy(), attributes
+    )  # what the discriminator sees lies within them, too
     unbounded = replace(scaler, lower_bound=None, upper_bound=None)
-    np.testing.assert_allclose(seen, unbounded.restore(levelled.numpy(), attributes), atol=1e-2)
+    np.testing.assert_allclose(seen, unbounded.restore(standardised.numpy(), attributes), atol=1e-2)
     whole = replace(scaler, integer=True, lower_bound=0.5).restore(wild, attributes)
     there = whole[~np.isnan(whole)]
     assert (there == np.rint(there)).all() and there.min() == 1 and there.max() == 100
@@ -115,12 +117,14 @@ def test_levelling_leaves_real_series_as_they_are(
     attributes = scaler.attributes(values)
     shapes = torch.from_numpy(scaler.scale(values, attributes))
     mask = (~shapes.isnan()).float()
-    levelled = scaler.levelled(shapes.nan_to_num(), mask, torch.from_numpy(attributes))
-    torch.testing.assert_close(levelled * mask, shapes.nan_to_num(), rtol=1e-4, atol=2e-6)
+    standardised = scaler.standardise(shapes.nan_to_num(), mask, torch.from_numpy(attributes))
+    torch.testing.assert_close(standardised * mask, shapes.nan_to_num(), rtol=1e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize(("transform", "method"), ALL)
-def test_levelled_shapes_have_the_level_and_spread_that_they_are_to_get(transform: str, method: str) -> None:
+def test_levelled_shapes_have_the_location_and_scale_that_they_are_to_get(
+    transform: str, method: str
+) -> None:
     values = series()
     scaler = Scaler.fit([values], config.Scaling(transform=transform, method=method))
     wanted = scaler.attributes(values)
@@ -128,8 +132,8 @@ def test_levelled_shapes_have_the_level_and_spread_that_they_are_to_get(transfor
     noise, middle = (torch.rand(20, steps, 2, generator=generator) for steps in (200, 1))
     shapes = 0.3 * noise - middle / 3
     mask = torch.from_numpy(~np.isnan(values)).float()
-    levelled = scaler.levelled(shapes, mask, torch.from_numpy(wanted)).numpy()
-    restored = np.where(mask > 0, scaler.restore(levelled, wanted), np.nan)
+    standardised = scaler.standardise(shapes, mask, torch.from_numpy(wanted)).numpy()
+    restored = np.where(mask > 0, scaler.restore(standardised, wanted), np.nan)
     found = scaler.attributes(restored)
     np.testing.assert_allclose(found[..., 1], wanted[..., 1], rtol=2e-3)
     assert np.abs((found[..., 0] - wanted[..., 0]) / wanted[..., 1]).max() < 2e-3
@@ -143,9 +147,9 @@ def test_what_the_lower_bound_cuts_off_keeps_its_gradient() -> None:
     shapes = (0.1 * torch.randn(20, 200, 2, generator=torch.Generator().manual_seed(0))).requires_grad_()
     gradients = []
     for each in (scaler, replace(scaler, lower_bound=None)):
-        levelled = each.levelled(shapes, torch.ones(20, 200, 2), torch.from_numpy(attributes))
-        gradients.append(torch.autograd.grad((levelled * torch.arange(200)[:, None]).sum(), shapes)[0])
-        restored = each.restore(levelled.detach().numpy(), attributes)
+        standardised = each.standardise(shapes, torch.ones(20, 200, 2), torch.from_numpy(attributes))
+        gradients.append(torch.autograd.grad((standardised * torch.arange(200)[:, None]).sum(), shapes)[0])
+        restored = each.restore(standardised.detach().numpy(), attributes)
         below = restored < 1e-4 * attributes[:, None, :, 1]
         assert 0.2 < below.mean() < 0.7
     torch.testing.assert_close(*gradients)
@@ -160,9 +164,9 @@ def test_levelling_survives_wild_flat_and_unmeasured_shapes() -> None:
         for shapes in (torch.full((20, 200, 2), 1e4), torch.zeros(20, 200, 2), -1e4 * torch.rand(20, 200, 2)):
             shapes.requires_grad_()
             for mask in (torch.ones(20, 200, 2), torch.zeros(20, 200, 2)):
-                levelled = scaler.levelled(shapes, mask, attributes)
-                levelled.sum().backward()
-                assert levelled.abs().max() <= 1 and shapes.grad.isfinite().all()
+                standardised = scaler.standardise(shapes, mask, attributes)
+                standardised.sum().backward()
+                assert standardised.abs().max() <= 1 and shapes.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("transform", "method"), ALL)

@@ -12,7 +12,7 @@ from distgan.errors import UserError
 from distgan.pipeline import prepare
 
 OWNERS = [f"home{number}" for number in range(400)]
-ALL = config.Splits(train=1.0, holdout=0.0, reference=0.0)
+ALL = config.Splits(train=1.0, held_out=0.0, reference=0.0)
 
 
 def test_a_split_never_parts_an_owner_and_is_the_same_each_time() -> None:
@@ -62,10 +62,10 @@ def test_the_seed_is_the_key() -> None:
     "shares", [(0.7, 0.2, 0.1), (0.5, 0.5, 0.0), (0.6, 0.0, 0.4), (0.45, 0.45, 0.1), (1.0, 0.0, 0.0)]
 )
 def test_shares_are_kept_on_average_and_a_share_of_0_is_empty(shares: tuple[float, float, float]) -> None:
-    chosen = config.Splits(train=shares[0], holdout=shares[1], reference=shares[2])
+    chosen = config.Splits(train=shares[0], held_out=shares[1], reference=shares[2])
     many = [f"{number}" for number in range(20_000)]
     sides = assign_splits(many, chosen, 3)
-    for name, share in zip(("train", "holdout", "reference"), shares):
+    for name, share in zip(("train", "held_out", "reference"), shares):
         found = np.mean(sides == name)
         assert found == pytest.approx(share, abs=5 * (share * (1 - share) / len(many)) ** 0.5)
 
@@ -73,7 +73,7 @@ def test_shares_are_kept_on_average_and_a_share_of_0_is_empty(shares: tuple[floa
 def test_odd_ids_are_ids() -> None:
     odd = ["", " ", "ä", "a\u0308", "\ud800", "0", "00", "x" * 5000]
     assert len(assign_splits(odd, ALL, 0)) == len(odd)
-    assert set(assign_splits([*odd, *OWNERS], config.Splits(), 2**63)) == {"train", "holdout", "reference"}
+    assert set(assign_splits([*odd, *OWNERS], config.Splits(), 2**63)) == {"train", "held_out", "reference"}
 
 
 @pytest.mark.parametrize("count", [3, 4, 5, 9, 12])
@@ -81,14 +81,14 @@ def test_an_empty_split_is_refused_with_a_seed_that_works(count: int) -> None:
     owners, refused = OWNERS[:count], 0
     for seed in range(12):
         try:
-            assert set(assign_splits(owners, config.Splits(), seed)) == {"train", "holdout", "reference"}
+            assert set(assign_splits(owners, config.Splits(), seed)) == {"train", "held_out", "reference"}
         except UserError as error:
             refused += 1
             assert re.search(r"falls into \w+ with data\.splits .* and seed", str(error))
-            better = re.search(r"set seed=(\d+) \(which gives (\d+) to train, (\d+) to holdout", str(error))
+            better = re.search(r"set seed=(\d+) \(which gives (\d+) to train, (\d+) to held_out", str(error))
             assert better, error
             sides = assign_splits(owners, config.Splits(), int(better[1])).tolist()
-            assert (sides.count("train"), sides.count("holdout")) == (int(better[2]), int(better[3]))
+            assert (sides.count("train"), sides.count("held_out")) == (int(better[2]), int(better[3]))
     assert refused
 
 

@@ -235,7 +235,7 @@ def test_latents_come_back(tmp_path: Path, small_shards: None) -> None:
 def test_the_private_table_round_trips_and_is_private(tmp_path: Path) -> None:
     path = private_table.private_table(tmp_path / "series.zarr")
     assert path.name == "series.private.csv"
-    private_table.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "holdout"])
+    private_table.write_table(path, ["a, b", 'c"d', "e"], ["o", "o", "p"], ["train", "train", "held_out"])
     table = private_table.read_table(path)
     assert table.entities.tolist() == ["a, b", 'c"d', "e"] and table.owners.tolist() == ["o", "o", "p"]
     assert table.rows("train").tolist() == [0, 1] and table.rows("reference").tolist() == []

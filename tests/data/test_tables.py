@@ -38,9 +38,9 @@ def test_low_carbon_london_as_published(tmp_path: Path) -> None:
     on_grid = table[(table["DateTime"].dt.minute % 30 == 0) & (table["DateTime"].dt.second == 0)]
     right = on_grid.drop_duplicates().pivot(index="LCLid", columns="DateTime", values="kwh")
     np.testing.assert_allclose(values(source), right.to_numpy(), rtol=1e-6)
-    told = source.understood
-    assert (told.merged_duplicates, told.conflicting_duplicates) == (6, 0)
-    assert told.off_grid_ignored == len(table) - len(on_grid) > 0
+    understood = source.understood
+    assert (understood.merged_duplicates, understood.conflicting_duplicates) == (6, 0)
+    assert understood.off_grid_ignored == len(table) - len(on_grid) > 0
 
 
 def test_points_that_may_be_thousands_are_refused_and_read_as_told(tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ def test_windows_with_gaps_or_one_value_alone_are_unusable(
     values[rng.random(values.shape) < 0.3] = np.nan
     windows = Windows(store_of(tmp_path_factory.mktemp("flat") / "a.zarr", values), length, stride)
     cut = windows.rows(np.arange(windows.num_series))
-    missing, told = np.isnan(cut).mean(axis=(1, 2)), ~np.isnan(cut)
-    low = np.min(cut, axis=1, where=told, initial=np.inf)
-    high = np.max(cut, axis=1, where=told, initial=-np.inf)
+    missing, results = np.isnan(cut).mean(axis=(1, 2)), ~np.isnan(cut)
+    low = np.min(cut, axis=1, where=results, initial=np.inf)
+    high = np.max(cut, axis=1, where=results, initial=-np.inf)
     expected = np.flatnonzero((missing > 0.4) | (low >= high).all(axis=1))  # one that rests is a shape
     np.testing.assert_array_equal(windows.unusable(np.arange(6), 0.4), expected)
 
@@ -152,11 +152,11 @@ def test_a_run_on_windows_counts_homes_once(homes_csv: Path, tmp_path: Path) -> 
     made = Store.open(run.synthetic)
     assert (made.num_series, made.length) == (12, 48)
     assert sum(file.stat().st_size for file in run.series.rglob("*")) < 60 * 336 * 4 * 1.2 + 10_000
-    told = json.loads(run.scores.read_text())
-    train = told["facts"]["splits"]["train"]
-    assert (train["owners"], told["facts"]["length"]) == (43, 48)
-    assert {row["name"]: row["n"] for row in told["fidelity"]["rows"]}["copier"] == 40
-    assert told["facts"]["windows"]["train"] == data.num_series  # not only those that are compared
+    results = json.loads(run.scores.read_text())
+    train = results["facts"]["splits"]["train"]
+    assert (train["owners"], results["facts"]["length"]) == (43, 48)
+    assert {row["name"]: row["n"] for row in results["fidelity"]["rows"]}["copier"] == 40
+    assert results["facts"]["windows"]["train"] == data.num_series  # not only those that are compared
     (run.folder / "series.windows.npy").unlink()
     with pytest.raises(UserError, match=r"no series\.windows\.npy in .*--stages prepare"):
         TrainingData.open(run)

@@ -252,14 +252,16 @@ def test_secrets_of_every_channel(few: Population) -> None:
     made[..., 1] = scene.members.series[..., 1]
     sizes = np.random.default_rng(0).lognormal(0, 1, (len(made), 1)).astype(np.float32)
     made[..., 0] = sizes * scene.members.series[..., 0]
-    told = battery.run(replace(scene, synthetic=made), only("P8")).attacks[0]
-    assert told.outcome == "over" and "of channel 2" in told.note
+    result = battery.run(replace(scene, synthetic=made), only("P8")).attacks[0]
+    assert result.outcome == "over" and "of channel 2" in result.note
 
     def silent(series: np.ndarray) -> np.ndarray:
         return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
 
-    told = battery.run(scene.map_series(silent), only("P8")).attacks[0]
-    assert {group.name for group in told.groups} == {f"{secret} of channel 1" for secret in features.SECRETS}
+    result = battery.run(scene.map_series(silent), only("P8")).attacks[0]
+    assert {group.name for group in result.groups} == {
+        f"{secret} of channel 1" for secret in features.SECRETS
+    }
 
     def rare(series: np.ndarray, seed: int) -> np.ndarray:
         others = np.random.default_rng(seed).random(len(series)) < 0.6
@@ -269,8 +271,8 @@ def test_secrets_of_every_channel(few: Population) -> None:
     non_members = replace(scene.non_members, series=rare(scene.non_members.series, 2))
     made[..., 1] = members.series[..., 1]
     meters = replace(scene, members=members, non_members=non_members, synthetic=made)
-    told = battery.run(meters, only("P8")).attacks[0]
-    assert told.outcome == "over" and "of channel 2" in told.note  # the second meter of some
+    result = battery.run(meters, only("P8")).attacks[0]
+    assert result.outcome == "over" and "of channel 2" in result.note  # the second meter of some
 
 
 # ------------------------------------------------------------------------------------------------- statistics
@@ -346,11 +348,11 @@ def test_neighbours_are_exact_both_ways() -> None:
 def test_features_of_a_known_series() -> None:
     hours = np.arange(24 * 28)
     wave = (2 + np.cos(2 * np.pi * (hours - 18) / 24))[None, :, None]
-    told = dict(zip(features.NAMES, features.describe(wave, 24)[0]))
-    assert told["level"] == pytest.approx(2, abs=1e-5)
-    assert told["base load"] == pytest.approx(1, abs=0.05)
-    assert told["size of the daily rhythm"] == pytest.approx(2**-0.5, abs=1e-3)
-    assert told["second hour of the daily rhythm"] == pytest.approx(-1, abs=1e-3)
-    assert told["size of the weekly rhythm"] == pytest.approx(0, abs=1e-3)
-    assert told["correlation with the day before"] == pytest.approx(1, abs=1e-3)
+    result = dict(zip(features.NAMES, features.describe(wave, 24)[0]))
+    assert result["level"] == pytest.approx(2, abs=1e-5)
+    assert result["base load"] == pytest.approx(1, abs=0.05)
+    assert result["size of the daily rhythm"] == pytest.approx(2**-0.5, abs=1e-3)
+    assert result["second hour of the daily rhythm"] == pytest.approx(-1, abs=1e-3)
+    assert result["size of the weekly rhythm"] == pytest.approx(0, abs=1e-3)
+    assert result["correlation with the day before"] == pytest.approx(1, abs=1e-3)
     assert np.isfinite(features.describe(np.full((1, 48, 1), np.nan), 24)).all()

@@ -146,24 +146,24 @@ def test_a_wild_series_does_not_make_a_set_like_real_by_its_own_noise():
     assert {results.standing[name] for name in ("value_distance", "spread_distance")} == {"floor"}
 
 
-def test_without_a_reference_split_the_holdout_is_halved():
-    holdout = homes(9)
-    target, real = fidelity.split_sides(holdout, 0)
+def test_without_a_reference_split_the_held_out_is_halved():
+    held_out = homes(9)
+    target, real = fidelity.split_sides(held_out, 0)
     assert (len(target), len(real)) == (5, 4)
     both = np.concatenate([target, real])
-    assert {s.tobytes() for s in both} == {s.tobytes() for s in holdout}
-    assert fidelity.split_sides(holdout, 0, homes(6, seed=1))[0] is holdout
+    assert {s.tobytes() for s in both} == {s.tobytes() for s in held_out}
+    assert fidelity.split_sides(held_out, 0, homes(6, seed=1))[0] is held_out
 
 
 def test_no_owner_is_the_target_and_the_real_row():
-    holdout, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
-    target, real = fidelity.split_sides(holdout, 0, owners=owners)
+    held_out, owners = homes(28), np.array(list("dacb"))[np.arange(28) % 4]
+    target, real = fidelity.split_sides(held_out, 0, owners=owners)
     who = fidelity.split_sides(owners, 0, owners=owners)
     assert (len(target), len(real)) == (14, 14) and not set(who[0]) & set(who[1])
-    np.testing.assert_array_equal(target[5], holdout[owners == who[0][5]][5])
+    np.testing.assert_array_equal(target[5], held_out[owners == who[0][5]][5])
     uneven = np.repeat([0, 1, 2], [1, 2, 25])
     assert all(len(side) for side in fidelity.split_sides(uneven, 0, owners=uneven))
-    assert [len(side) for side in fidelity.split_sides(holdout, 0, owners=np.zeros(28))] == [14, 14]
+    assert [len(side) for side in fidelity.split_sides(held_out, 0, owners=np.zeros(28))] == [14, 14]
     for one, other in zip(
         fidelity.split_sides(owners, 3, owners=np.arange(28)[::-1]), fidelity.split_sides(owners, 3)
     ):
@@ -191,8 +191,8 @@ def test_the_same_seed_gives_the_same_table():
     ],
 )
 def test_any_shape_gives_a_table_that_is_json(sizes, days, channels, per_day):
-    train, holdout, synthetic = (homes(n, seed=n, days=days, channels=channels) for n in sizes)
-    results = judge_sets(train, holdout, synthetic, steps_per_day=per_day)
+    train, held_out, synthetic = (homes(n, seed=n, days=days, channels=channels) for n in sizes)
+    results = judge_sets(train, held_out, synthetic, steps_per_day=per_day)
     json.dumps(results.to_json(), allow_nan=False)
     assert values_of(results, MODEL)["value_distance"] is not None
     assert (values_of(results, MODEL)["channels"] is not None) == (channels > 1)
@@ -200,13 +200,13 @@ def test_any_shape_gives_a_table_that_is_json(sizes, days, channels, per_day):
 
 
 def test_missing_and_constant_series_leave_every_score_defined():
-    train, holdout, synthetic = homes(12, seed=1), homes(8, seed=2), homes(12, seed=3)
+    train, held_out, synthetic = homes(12, seed=1), homes(8, seed=2), homes(12, seed=3)
     train[0, 100:400] = np.nan
-    holdout[:, 5] = np.nan
+    held_out[:, 5] = np.nan
     train[:, 7] = np.nan  # the mean curve has a hole, too
-    holdout[1] = np.nan
+    held_out[1] = np.nan
     synthetic[0] = 0.3
-    results = judge_sets(train, holdout, synthetic)
+    results = judge_sets(train, held_out, synthetic)
     json.dumps(results.to_json(), allow_nan=False)
     for score in SCORES:
         if score.name not in ("channels", "months") and score.function is not None:
@@ -214,7 +214,7 @@ def test_missing_and_constant_series_leave_every_score_defined():
 
 
 def test_inputs_that_do_not_fit_are_one_line_errors():
-    with pytest.raises(UserError, match="no holdout series"):
+    with pytest.raises(UserError, match="no held_out series"):
         judge_sets(homes(5), homes(0), homes(5))
     with pytest.raises(UserError, match="960 steps x 1 channels, but train series 1008 x 1"):
         judge_sets(homes(5), homes(5), homes(5, days=40))
@@ -227,7 +227,11 @@ def test_a_further_floor_is_a_row():
 
 
 def test_a_year_of_hours_is_quick():
-    train, holdout, synthetic = homes(88, days=365), homes(25, seed=1, days=365), homes(100, seed=2, days=365)
+    train, held_out, synthetic = (
+        homes(88, days=365),
+        homes(25, seed=1, days=365),
+        homes(100, seed=2, days=365),
+    )
     start = time.process_time()
-    judge_sets(train, holdout, synthetic)
+    judge_sets(train, held_out, synthetic)
     assert time.process_time() - start < 30

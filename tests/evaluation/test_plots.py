@@ -64,8 +64,8 @@ def test_the_elbow_and_the_map_draw():
 
 
 def test_groups_and_sample_sheet_draw():
-    assert len(population.groups([5, 9], floor=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
-    assert len(population.groups([5, 9], floor=4).axes) == 1
+    assert len(population.groups([5, 9], minimum_size=4, tracing=[0.6, 0.55], limit=0.65).axes) == 2
+    assert len(population.groups([5, 9], minimum_size=4).axes) == 1
     assert len(sample_sheet(homes(3), view()).axes) == 6
 
 

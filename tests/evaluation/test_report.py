@@ -71,7 +71,7 @@ def test_the_page_says_what_it_must(written):
         "Aggregation is not a proof of anonymity",
         "Privacy attacks are not part of this report",
         "CC BY 4.0",
-        "real hold-out",
+        "real held-out",
         "copier",
         "mean curve",
         "shuffled hours",
@@ -130,7 +130,7 @@ def test_a_bare_report_of_few_series_is_written(few, tmp_path):
 
 def test_the_page_says_how_many_windows_were_learned_from(few, tmp_path):
     splits = {"train": Split(95, 95, 10)}
-    facts = Facts("cut", splits=splits, windows={"train": 1659, "holdout": 394})
+    facts = Facts("cut", splits=splits, windows={"train": 1659, "held_out": 394})
     writer.write(tmp_path / "a.html", tmp_path / "a.json", few, facts, catalogue.Drawings())
     assert (
         "Learned from 1,659 windows of 95 real series, judged against 1 of 394"

@@ -304,11 +304,11 @@ def test_the_spectrum_floor_has_the_spectrum_and_days_keep_the_day():
 
 
 def test_the_verdict_says_when_a_baseline_is_as_good():
-    train, holdout = homes(40, seed=1), homes(14, seed=2)
+    train, held_out = homes(40, seed=1), homes(14, seed=2)
     poor = baselines.make_baselines(train, 40, PER_DAY, 0)[verdict.MEAN_CURVE]()
-    told = judge_sets(train, holdout, poor, homes(12, seed=4)).verdict
-    assert any(s.tone == "bad" and "baseline without a network" in s.text for s in told)
-    assert any(s.tone == "bad" and "convolution critic is right about" in s.text for s in told)
+    sentences = judge_sets(train, held_out, poor, homes(12, seed=4)).verdict
+    assert any(s.tone == "bad" and "baseline without a network" in s.text for s in sentences)
+    assert any(s.tone == "bad" and "convolution critic is right about" in s.text for s in sentences)
 
 
 def test_wilsons_interval_is_his():
@@ -339,7 +339,7 @@ def test_the_critics_interval_counts_owners():
         windows,
         homes(12, seed=3),
         homes(4, seed=4),
-        owner_of={"holdout": np.repeat(np.arange(4), 3)},
+        owner_of={"held_out": np.repeat(np.arange(4), 3)},
     )
     sentence = next(s.text for s in table.verdict if "critic" in s.text)
     low, high = verdict._wilson(values_of(table, verdict.MODEL)["critic"], 2 * 4)
@@ -353,7 +353,7 @@ def test_other_real_series_are_not_told_apart_by_who_owns_them():
         np.repeat(np.arange(12), 10),
         (homes(12, seed=1), habits[:60], homes(12, seed=3), habits[60:]),
     )
-    kept = {"holdout": owner[:60], "reference": owner[60:]}
+    kept = {"held_out": owner[:60], "reference": owner[60:]}
     critic = {
         known: values_of(judge_sets(*sets, owner_of=kept if known else {}), verdict.REAL)["critic"]
         for known in (False, True)

@@ -15,9 +15,9 @@ PER_DAY = 24.0
 
 
 def found(
-    train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, **more
+    train: np.ndarray, held_out: np.ndarray, synthetic: np.ndarray, **more
 ) -> tuple[Utility, dict[str, UtilityRow]]:
-    results = utility.evaluate(train, holdout, synthetic, steps_per_day=PER_DAY, **more)
+    results = utility.evaluate(train, held_out, synthetic, steps_per_day=PER_DAY, **more)
     json.dumps(results.to_json(), allow_nan=False)
     return results, {row.name: row for row in results.rows}
 
@@ -61,17 +61,17 @@ def test_quiet_weeks_do_not_drown_the_others():
 
 
 def test_errors_are_those_of_a_ridge_written_out():
-    train, holdout = homes(10, seed=1), homes(4, seed=2)
+    train, held_out = homes(10, seed=1), homes(4, seed=2)
     task = utility.choose_task(train.shape[1], PER_DAY)
     inputs, targets, _, _ = utility.samples(train, task)
     ridge = Ridge(utility.ALPHA).fit(inputs, targets)
-    seen, true, naive, owner = utility.samples(holdout, task)
+    seen, true, naive, owner = utility.samples(held_out, task)
     errors = [
         np.abs(ridge.predict(seen[owner == i]) - true[owner == i]).mean()
         / np.abs(naive[owner == i] - true[owner == i]).mean()
         for i in range(4)
     ]
-    rows = found(train, holdout, homes(10, seed=3))[1]
+    rows = found(train, held_out, homes(10, seed=3))[1]
     assert rows[utility.REAL].value == pytest.approx(np.mean(errors), rel=1e-4)
     assert rows[utility.NAIVE].value == 1
 
@@ -124,12 +124,12 @@ def test_more_true_series_help_where_real_ones_are_few():
 
 
 def test_intervals_are_over_owners():
-    train, holdout, synthetic = homes(20, seed=1), homes(24, seed=2), homes(20, seed=3)
-    many, _ = found(train, holdout, synthetic)
-    few, _ = found(train, holdout, synthetic, holdout_owners=np.repeat([0, 1, 2], 8))
+    train, held_out, synthetic = homes(20, seed=1), homes(24, seed=2), homes(20, seed=3)
+    many, _ = found(train, held_out, synthetic)
+    few, _ = found(train, held_out, synthetic, held_out_owners=np.repeat([0, 1, 2], 8))
     assert (many.n.owners, few.n.owners) == (24, 3)
     assert few.n.samples == many.n.samples
-    one, rows = found(train, holdout, synthetic, holdout_owners=np.zeros(24, int))
+    one, rows = found(train, held_out, synthetic, held_out_owners=np.zeros(24, int))
     assert rows[utility.SYNTHETIC].low is None and one.tone == "note"
     assert "one owner: no interval" in one.sentence
 

@@ -87,7 +87,7 @@ class Ranks:
 
 def settings_of_privacy(**changes: Any) -> config.Privacy:
     chosen = {"epsilon": 2.0, "delta": 1e-5, "insecure_seed": 0}
-    return config.Privacy(**(chosen | {"log_size_range": (-2.0, 2.0)} | changes))
+    return config.Privacy(**(chosen | {"log_rms_range": (-2.0, 2.0)} | changes))
 
 
 def budget_of(latent_dim: int = 2, **changes: Any) -> Budget:

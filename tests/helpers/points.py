@@ -20,6 +20,8 @@ def in_blocks(points: np.ndarray, size: int = 100) -> Callable[[], Iterator[np.n
 
 
 def cluster(points: np.ndarray, k: int, **changes: object) -> Clustering:
-    told: dict[str, Any] = {"iterations": 50, "restarts": 3, "seed": 0} | changes
-    search = KMeans(**{field.name: told.pop(field.name) for field in fields(KMeans) if field.name in told})
-    return kmeans(in_blocks(points), k, search=search, **told)
+    options: dict[str, Any] = {"iterations": 50, "restarts": 3, "seed": 0} | changes
+    search = KMeans(
+        **{field.name: options.pop(field.name) for field in fields(KMeans) if field.name in options}
+    )
+    return kmeans(in_blocks(points), k, search=search, **options)

@@ -87,7 +87,7 @@ def a_batch(count: int, length: int, channels: int, step: int = 0, first: int = 
 
 
 def condition_of(batch: Batch) -> Tensor:
-    """Level and spread of every channel, and four numbers of the group."""
+    """Location and scale of every channel, and four numbers of the group."""
     numbers = 2 * batch.series.shape[2] + 4
     return torch.stack([batch.rows % (1 + k) for k in range(numbers)], dim=1).float() - 1
 

@@ -78,14 +78,14 @@ def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pyte
     fine = 1e-3 * torch.from_numpy(np.random.default_rng(1).standard_normal((900, 24, 1)))
     windows = torch.cat([walk, walk + fine, walk], dim=2).float()
     evened = short.Evened(windows, short.AsMeasured)
-    told = evened.forth(windows)
-    assert told.abs().max().item() == pytest.approx(1)
-    assert torch.allclose(evened.back(told), windows, atol=1e-6)
-    seen = (told[..., 1] - told[..., 0]).std() / told[..., 0].std()
+    transformed = evened.forth(windows)
+    assert transformed.abs().max().item() == pytest.approx(1)
+    assert torch.allclose(evened.back(transformed), windows, atol=1e-6)
+    seen = (transformed[..., 1] - transformed[..., 0]).std() / transformed[..., 0].std()
     assert 5 * fine.std() / walk.std() < seen < 1  # small differences are seen, and stay the smaller ones
 
-    noise = 0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(told.shape)).float()
-    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    noise = 0.2 * torch.from_numpy(np.random.default_rng(2).standard_normal(transformed.shape)).float()
+    seen = evened.standardise(noise, torch.ones_like(noise), noise[:, 0])
     made = evened.back(seen)
     assert torch.allclose(made[..., 0], made[..., 2], atol=1e-6)
     assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released
@@ -102,7 +102,7 @@ def test_normal_scores_come_back_as_readings_that_occur(monkeypatch: pytest.Monk
     assert torch.equal(evened.back(evened.forth(windows)), windows)
 
     noise = (0.2 * torch.from_numpy(rng.standard_normal((900, 24, 2)))).float().requires_grad_()
-    seen = evened.levelled(noise, torch.ones_like(noise), noise[:, 0])
+    seen = evened.standardise(noise, torch.ones_like(noise), noise[:, 0])
     made = evened.back(seen.detach())
     assert set(made[..., 0].unique().tolist()) == {0.0, 10.0, 20.0, 30.0}
     assert torch.allclose(evened.forth(made), seen, atol=1e-5)  # the discriminator sees what is released

@@ -252,7 +252,7 @@ def test_two_processes_of_one_machine_listen_on_loopback_alone(two: Path) -> Non
 def test_messages_are_json_and_never_code(two: Path) -> None:
     first, second = (words["odd"] for words in found(two))
     assert first[:2] == second == [[0.5, {"a": [3, None]}], True]
-    assert "Trap cannot be told" in first[2]
+    assert "Trap cannot be sent" in first[2]
 
 
 @pytest.mark.parametrize(

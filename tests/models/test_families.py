@@ -164,11 +164,11 @@ def test_filter_of_one_file_learns_and_filters(here: Path, capsys: pytest.Captur
 
 def test_installed_family_is_found_by_its_entry_point(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "their_family.py").write_text(LEAST)
-    told = here / "their_family-1.0.dist-info"
-    told.mkdir()
-    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: their-family\nVersion: 1.0\n")
+    metadata = here / "their_family-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: their-family\nVersion: 1.0\n")
     entry = "their_gan = their_family:Least\nbroken = their_family:Most\nnone = their_family:build\n"
-    (told / "entry_points.txt").write_text(f"[distgan.families]\n{entry}")
+    (metadata / "entry_points.txt").write_text(f"[distgan.families]\n{entry}")
     monkeypatch.syspath_prepend(str(here))
     settings = config.load(None, ["model=their_gan", "model.width=7"])
     assert settings.model.model_dump() == {"name": "their_gan", "width": 7}

@@ -55,9 +55,9 @@ def test_readings_have_the_mean_spread_and_skewness_that_tokens_tell() -> None:
     3 sqrt(2) s^2 k + 2 sqrt(2) k^3.
     """
     torch.manual_seed(0)
-    told = torch.tensor([[0.3, 0.8, 0.4], [-1.0, 0.5, 0.0]]).repeat(1, 2)[None]  # two channels alike
-    told = told[..., [0, 3, 1, 4, 2, 5]]
-    made = sample_readings(told.expand(200_000, 2, 6), torch.randn(200_000, 2, 2)).double()
+    parameters = torch.tensor([[0.3, 0.8, 0.4], [-1.0, 0.5, 0.0]]).repeat(1, 2)[None]  # two channels alike
+    parameters = parameters[..., [0, 3, 1, 4, 2, 5]]
+    made = sample_readings(parameters.expand(200_000, 2, 6), torch.randn(200_000, 2, 2)).double()
     for step, (m, s, k) in enumerate([(0.3, 0.8, 0.4), (-1.0, 0.5, 0.0)]):
         centred = made[:, step] - made[:, step].mean(0)
         assert made[:, step].mean(0).tolist() == pytest.approx([m, m], abs=0.01)
@@ -105,7 +105,7 @@ def test_tts_gan_fork_has_the_size_of_the_upstream_networks() -> None:
     assert sum(parameter.numel() for parameter in notebook.parameters()) == 177_902
     networks = models.build(config.load(None, common), 2190, 1)
     lift = networks["generator"].lift
-    assert tuple(lift.weight.shape) == (21900, 132 + 2)  # level and spread are told, too
+    assert tuple(lift.weight.shape) == (21900, 132 + 2)  # location and scale are told, too
     heads = [branch.blocks[0].heads for branch in networks["generator"].branches]
     assert (heads, networks["generator"].weights) == ([10, 5, 2], (1.0, 0.2, 0.1))
 

@@ -91,8 +91,8 @@ def test_the_bound_weighs_a_latent_against_what_was_measured() -> None:
     half[:, ::2] = 0
 
     def loss(mask: Tensor) -> float:
-        told = evidence_lower_bound(series, mask, wrong, latent, torch.zeros(4, 3), beta=1.0, free_bits=0.0)
-        return float(told["loss"])
+        values = evidence_lower_bound(series, mask, wrong, latent, torch.zeros(4, 3), beta=1.0, free_bits=0.0)
+        return float(values["loss"])
 
     divergence = 0.5 * latent.square().mean(0).sum().item()
     assert loss(torch.ones(4, 20, 1)) == pytest.approx(divergence / 20, rel=1e-4)

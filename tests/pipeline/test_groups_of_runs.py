@@ -138,7 +138,7 @@ def test_the_seeds_probes_are_a_config_and_never_a_release(
     assert "never to be released" in run.done("bank")["summary"]
 
 
-PRIVATE = ["privacy.epsilon=4", "privacy.delta=1e-5", "clusters.count=2", "privacy.log_size_range=[-3, 3]"]
+PRIVATE = ["privacy.epsilon=4", "privacy.delta=1e-5", "clusters.count=2", "privacy.log_rms_range=[-3, 3]"]
 
 
 def test_a_private_bank_is_accounted_from_latents_to_bank(
@@ -244,10 +244,10 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     run = changed(encoded, many_homes, tmp_path)
     assert "tracing   all: AUC" in capsys.readouterr().out
     cli.command(["inspect", str(run.bank)])
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes
-    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in told
-    assert "every promise of the manifest holds" in told and "smallest groups: AUC" in told
+    assert f"{len(sizes)} of {min(sizes)} to {max(sizes)} entities, minimum group size 21" in output
+    assert "every promise of the manifest holds" in output and "smallest groups: AUC" in output
     picture = run.folder / "bank-map.private.png"
     assert picture.stat().st_size > 5000
     assert picture.stat().st_mode & 0o777 == 0o600

@@ -71,8 +71,8 @@ def test_a_promise_of_privacy_to_a_part_of_a_person_is_refused_at_once(
     source = f"data.source={labelled(tmp_path / 'moves.npz')}"
     command = ["--run-dir", str(tmp_path / "run"), source, *TINY, "clusters.count=2"]
     assert main([*command, "privacy.epsilon=4"]) == 2
-    told = capsys.readouterr()
-    assert "90 entities belong to 30 owners here" in told.err and told.err.count("\n") == 1
+    captured = capsys.readouterr()
+    assert "90 entities belong to 30 owners here" in captured.err and captured.err.count("\n") == 1
     assert not (tmp_path / "run" / "series.zarr").exists()
     assert main([*command, "--stages", "prepare"]) == 0
     assert main([*command, "privacy.epsilon=4", "--stages", "prepare,encoder,encode,cluster"]) == 2
@@ -114,7 +114,7 @@ def test_numbered_labels_take_their_names(tmp_path: Path) -> None:
 
 
 def test_groups_never_mix_labels_and_tell_them() -> None:
-    """Two labels in one cloud of points: merging for the floor stays within each."""
+    """Two labels in one cloud of points: merging for the minimum size stays within each."""
     rng = np.random.default_rng(0)
     settings = config.Bank(condition_dim=2, min_members=15, by_label=True)
     points = rng.standard_normal((120, 2)).astype(np.float32)
@@ -126,10 +126,10 @@ def test_groups_never_mix_labels_and_tell_them() -> None:
     members = merge_small_groups(GroupedSeries(points, loads, groups, labels=labels), settings, 1)
     for group, label in enumerate(bank.labels):
         assert set(labels[members.groups == group]) == {label}
-    assert bank.label_names == ("a", "b") and min(bank.effective) >= bank.floor
-    told = bank.table[:, 2:]
-    assert told.sum(1).tolist() == [1] * bank.num_groups
-    assert [bank.label_names[place] for place in told.argmax(1)] == list(bank.labels)
+    assert bank.label_names == ("a", "b") and min(bank.effective) >= bank.minimum_group_size
+    condition = bank.table[:, 2:]
+    assert condition.sum(1).tolist() == [1] * bank.num_groups
+    assert [bank.label_names[place] for place in condition.argmax(1)] == list(bank.labels)
     among = np.asarray(bank.labels) == "a"
     assert bank.allocate(10, among)[~among].sum() == 0 and bank.allocate(10, among).sum() == 10
     with pytest.raises(UserError, match="all series labelled 'c' together are not enough for a group"):
@@ -204,9 +204,9 @@ def test_the_shape_of_each_label_is_learned_by_heart(
     batch = Batch(series, torch.ones_like(series), index, index, 0)
     generator = trained_on(name, steps, batch, rate, *more)
     for label in (0, 1):  # a sample with an odd number has the first label
-        told = torch.eye(2)[label].expand(50, 2)
+        condition = torch.eye(2)[label].expand(50, 2)
         with torch.no_grad():
-            made = generator(torch.randn(50, models.noise_width(generator)), told)[..., 0]
+            made = generator(torch.randn(50, models.noise_width(generator)), condition)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
 

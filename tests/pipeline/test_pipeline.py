@@ -52,7 +52,7 @@ def test_output_has_units_times_and_plausible_values(run: Run, homes_csv: Path) 
 
 def test_splits_are_by_entity_and_nothing_is_fitted_beyond_train(run: Run) -> None:
     table = read_table(private_table(run.series))
-    assert [len(table.rows(name)) for name in ("train", "holdout", "reference")] == [43, 13, 4]
+    assert [len(table.rows(name)) for name in ("train", "held_out", "reference")] == [43, 13, 4]
     assert len(set(table.entities)) == 60
 
 
@@ -86,10 +86,10 @@ def test_of_large_sets_only_what_is_compared_is_read(
 
     monkeypatch.setattr(evaluate, "compute_scores", watched)
     cli.command(["evaluate", str(again.folder), "evaluate.max_series=10", "evaluate.pictures=false"])
-    assert seen == {"train": 10, "holdout": 10, "reference": 4, "synthetic": 10}
-    told = json.loads(again.scores.read_text())["fidelity"]
-    assert [told["n"][name] for name in seen] == [43, 13, 4, 12]
-    assert max(row["n"] for row in told["rows"]) == 10
+    assert seen == {"train": 10, "held_out": 10, "reference": 4, "synthetic": 10}
+    content = json.loads(again.scores.read_text())["fidelity"]
+    assert [content["n"][name] for name in seen] == [43, 13, 4, 12]
+    assert max(row["n"] for row in content["rows"]) == 10
 
 
 def test_metrics_are_one_line_a_report(run: Run) -> None:
@@ -134,10 +134,10 @@ def test_only_means_of_groups_reach_the_generator(run: Run) -> None:
         generate.load_generator = load
     conditions = np.concatenate(seen)
     assert len(conditions) == 12
-    told = 2 * len(read_scaler(run)[1].channels)
-    assert {tuple(row) for row in conditions[:, told:]} == {tuple(row) for row in bank.conditions}
-    own = bank.standardise_attributes(TrainingData.open(run, ("train", "holdout", "reference")).attributes)
-    assert np.abs(conditions[:, None, :told] - own[None]).max(axis=2).min() > 1e-6
+    content = 2 * len(read_scaler(run)[1].channels)
+    assert {tuple(row) for row in conditions[:, content:]} == {tuple(row) for row in bank.conditions}
+    own = bank.standardise_attributes(TrainingData.open(run, ("train", "held_out", "reference")).attributes)
+    assert np.abs(conditions[:, None, :content] - own[None]).max(axis=2).min() > 1e-6
 
 
 def test_samples_have_the_location_and_scale_of_their_condition(
@@ -158,12 +158,12 @@ def test_samples_have_the_location_and_scale_of_their_condition(
     settings, bank, scaler = config.load(run.config), Bank.load(run.bank), read_scaler(run)[0]
     for used in (load, wild):
         monkeypatch.setattr(generate, "load_generator", used)
-        for scaled, told in generate.sample_batches(
+        for scaled, content in generate.sample_batches(
             PipelineContext(settings, run, Parallel(settings.engine)), bank
         ):
             assert np.abs(scaled).max() <= 1
-            found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, told))
-            np.testing.assert_allclose(found, told, rtol=0.05, atol=0.05 * told[..., 1].max())
+            found = replace(scaler, lower_bound=None).attributes(scaler.restore(scaled, content))
+            np.testing.assert_allclose(found, content, rtol=0.05, atol=0.05 * content[..., 1].max())
 
 
 def test_the_averaged_generator_is_the_one_that_samples(run: Run) -> None:

@@ -66,8 +66,8 @@ def test_a_stage_without_its_input_names_the_stage_to_run(
 
 def test_dry_run_writes_nothing(homes_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(homes_csv, tmp_path / "run", "--dry-run")) == 0
-    told = capsys.readouterr().out
-    assert "43 series to train on" in told and "parameters for 20 steps" in told
+    output = capsys.readouterr().out
+    assert "43 series to train on" in output and "parameters for 20 steps" in output
     assert not (tmp_path / "run").exists()
 
 
@@ -122,17 +122,17 @@ def test_a_full_disk_ends_with_7_and_what_was_whole_stays(
 
 def test_a_disk_that_fills_while_training_is_one_line(small_disk: Path) -> None:
     """Metrics, TensorBoard's events and the end: none of them ends in a thread or hides the error."""
-    told = Telemetry(Run(small_disk), "gan", Parallel(config.Engine()), step=0, steps=9, batch_size=1)
-    told.add({"g/loss": torch.ones(())})
-    told.report(1)
+    output = Telemetry(Run(small_disk), "gan", Parallel(config.Engine()), step=0, steps=9, batch_size=1)
+    output.add({"g/loss": torch.ones(())})
+    output.report(1)
     with pytest.raises(OSError, match="No space"):
         (small_disk / "rest").write_bytes(bytes(2**20))
     with pytest.raises(DiskFull, match="disk full while writing"):
         for step in range(2, 400):
-            told.add({"g/loss": torch.ones(())})
-            told.report(step)
+            output.add({"g/loss": torch.ones(())})
+            output.report(step)
     with pytest.raises(DiskFull, match="disk full while writing"):
-        told.close()
+        output.close()
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_lower_bound_above_training_values_is_refused(
     command = arguments(tmp_path / "a.npy", folder.folder, "--stages", "prepare", "data.reduce.factor=1")
     command += ["data.store.dtype=float16", *more]
     assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
-    told = capsys.readouterr().err
-    assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in told
-    assert told.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
+    output = capsys.readouterr().err
+    assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in output
+    assert output.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
     assert main([*command, "data.bounds.upper=3"]) == 2
     assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
     assert main([*command, "data.bounds.integer=true"]) == 2

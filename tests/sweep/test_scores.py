@@ -82,11 +82,11 @@ def test_copies_fail_the_gate_and_count_as_worst(tmp_path: Path) -> None:
     assert "0.50 times as far" in scores.privacy_failure(
         report(Run(tmp_path), {"nearness": 0.5}, {"nearness": 0.9})
     )
-    told = {"outcome": "over", "sentence": "P4 is over its limit."}
+    verdict = {"outcome": "over", "sentence": "P4 is over its limit."}
     clean = {**values, "copies": 0.0}
     assert (
-        scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=told))
-        == told["sentence"]
+        scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=verdict))
+        == verdict["sentence"]
     )
     few = {"outcome": "insufficient", "sentence": "Too few to tell."}
     assert scores.privacy_failure(report(Run(tmp_path), clean, {"nearness": 0.9}, privacy=few)) == ""

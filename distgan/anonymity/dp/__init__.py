@@ -30,7 +30,7 @@ TAKEN_AS_GIVEN = (
 
 def state_constants(privacy: config.Privacy, radius: float) -> str:
     """List the public constants of the guarantee: settings, none of them read off the data."""
-    (least, most), (smallest, largest) = privacy.steadiness_range, privacy.log_size_range
+    (least, most), (smallest, largest) = privacy.asinh_ratio_range, privacy.log_rms_range
     return (
         "Public constants, from the settings and not from the data: latents are clipped at length "
         f"{radius:.6g}, asinh(location / scale) to {least:g} .. {most:g}, log rms to {smallest:g} .. "

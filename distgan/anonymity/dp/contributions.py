@@ -1,7 +1,7 @@
 """What one entity adds to the sums: a vector of whole numbers that depends on its own series alone.
 
 Public constants, none read off the data: `UNIT` (grid); the radius (privacy.clip, or the root of
-encoder.latent_dim) at which every latent is clipped; privacy.steadiness_range and privacy.log_size_range, to
+encoder.latent_dim) at which every latent is clipped; privacy.asinh_ratio_range and privacy.log_rms_range, to
 which location and scale are clipped; `COUNT_WEIGHT`. Neighbours differ by one entity (add or remove), so the
 sensitivity Δ of a sum is the greatest length of one entity's vector, here in grid steps, U = `UNIT`:
 
@@ -100,9 +100,10 @@ def nearest_cells(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: config.Privacy) -> np.ndarray:
-    """Return every entity's steadiness and size (levels.py), clipped, brought to [-1, 1], and their squares.
+    """Return every entity's asinh_ratio and log_rms (attributes.py), clipped, brought to [-1, 1], and their
+    squares.
 
-    [n, C, 2] location and scale, [n] codes -> [E, 4C]: C x (steadiness, size), then C x their squares.
+    [n, C, 2] location and scale, [n] codes -> [E, 4C]: C x (asinh_ratio, log_rms), then C x their squares.
 
     Raises:
         UserError: a location or scale is not finite.
@@ -116,8 +117,8 @@ def attribute_means(attributes: np.ndarray, entities: np.ndarray, settings: conf
 
 
 def ranges(settings: config.Privacy) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and the greatest steadiness and size."""
-    low, high = zip(settings.steadiness_range, settings.log_size_range)
+    """Return the least and the greatest asinh_ratio and log_rms."""
+    low, high = zip(settings.asinh_ratio_range, settings.log_rms_range)
     return np.array(low), np.array(high)
 
 

@@ -66,23 +66,23 @@ def decode(raw: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.nda
     Raises:
         UserError: an attribute is of no use.
     """
-    told = {name: attributes[name] for name in PACKED if name in attributes}
+    packing = {name: attributes[name] for name in PACKED if name in attributes}
     valid = {name: attributes[name] for name in VALID if name in attributes}
-    if not told and not valid:
+    if not packing and not valid:
         return raw
     values = raw
     try:
-        if told:
+        if packing:
             xarray = library()
             dims = tuple(f"d{axis}" for axis in range(raw.ndim))
-            packed = xarray.Variable(dims, raw, told)
+            packed = xarray.Variable(dims, raw, packing)
             values = xarray.conventions.decode_cf_variable(where, packed, decode_times=False).values
         if valid:
-            values = np.where(_is_valid(raw, valid, told), values, np.nan)
+            values = np.where(_is_valid(raw, valid, packing), values, np.nan)
     except UserError:
         raise
     except Exception as error:  # what others wrote there
-        said = ", ".join(f"{name}={value!r}" for name, value in (told | valid).items())
+        said = ", ".join(f"{name}={value!r}" for name, value in (packing | valid).items())
         raise UserError(f"{where}: the attributes {said} cannot be used ({first_line_of(error)})") from None
     if values.dtype.kind not in "fiub":
         raise UserError(f"{where}: decoded by its attributes it is {values.dtype}, no numbers")
@@ -94,10 +94,10 @@ def joined_letters(variable: Any) -> Any:
     return library().conventions.decode_cf_variable("text", variable, decode_times=False)
 
 
-def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], told: Mapping[str, Any]) -> np.ndarray:
+def _is_valid(raw: np.ndarray, valid: Mapping[str, Any], packing: Mapping[str, Any]) -> np.ndarray:
     """Which stored numbers lie within the valid range, which CF gives in stored numbers."""
     stored = raw
-    if str(told.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
+    if str(packing.get("_Unsigned", "")).lower() == "true" and raw.dtype.kind == "i":
         stored = raw.view(f"u{raw.dtype.itemsize}")
     low, high = valid.get("valid_range", (valid.get("valid_min"), valid.get("valid_max")))
     found = np.ones(raw.shape, dtype=bool)

@@ -107,17 +107,17 @@ def _variables(path: Path, group: zarr.Group) -> Iterator[tuple[str, Variable]]:
 
 def variable_of(path: Path, node: zarr.Array) -> Variable:
     """An array, with the names of dimensions of Zarr v3 (dimension_names) or xarray (_ARRAY_DIMENSIONS)."""
-    told: dict[str, Any] = dict(node.attrs)
-    old_names = told.pop("_ARRAY_DIMENSIONS", None)
+    given: dict[str, Any] = dict(node.attrs)
+    old_names = given.pop("_ARRAY_DIMENSIONS", None)
     names: Sequence[str | None] = getattr(node.metadata, "dimension_names", None) or old_names or ()
     dims = tuple(f"dim{axis}" if name is None else str(name) for axis, name in enumerate(names))
     if not any(names) or len(dims) != node.ndim or len(set(dims)) != len(dims):
         dims = ()
     if old_names is not None and node.metadata.zarr_format == 2:
         fill = node.fill_value  # in which xarray keeps CF's _FillValue, while 0 is Zarr's own default
-        if fill is not None and node.dtype.kind in "fiu" and fill != 0 and "_FillValue" not in told:
-            told["_FillValue"] = fill
-    attributes = cf.attributes_of(told, node.dtype)
+        if fill is not None and node.dtype.kind in "fiu" and fill != 0 and "_FillValue" not in given:
+            given["_FillValue"] = fill
+    attributes = cf.attributes_of(given, node.dtype)
     chunks = node.shards or node.chunks
     return Variable(path.name, dims, node.shape, node.dtype, chunks, attributes, partial(_read, node))
 

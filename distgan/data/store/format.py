@@ -40,7 +40,7 @@ class Form:
         return np.dtype(self.dtype).newbyteorder("<")
 
     def codecs(self) -> list[Any]:
-        """What Zarr is told; a packed chunk carries its crc32c outside."""
+        """The codecs of the Zarr array; a packed chunk carries its crc32c outside."""
         packers: dict[str, list[Any]] = {
             "none": [],
             "zstd": [ZstdCodec(level=1)],

@@ -49,7 +49,7 @@ class Meta:
 
     @property
     def nominal(self) -> bool:
-        """Whether the source told no times, so that the axis only counts."""
+        """Whether the source has no times, so that the axis only counts."""
         return str(self.provenance.get("clock", "")).startswith("nominal")
 
     def to_dict(self) -> dict[str, Any]:

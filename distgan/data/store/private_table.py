@@ -15,7 +15,7 @@ from distgan.errors import UserError
 from distgan.files import read_text, write_text
 from distgan.run import is_store, private_table_beside, store_beside
 
-SPLITS = ("train", "holdout", "reference")
+SPLITS = ("train", "held_out", "reference")
 COLUMNS = ["row", "entity", "owner", "split"]  # and "label", where the source tells one
 
 
@@ -70,7 +70,9 @@ def read_table(path: Path) -> Table:
         raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
     columns = lines[0] if lines else []
     if columns not in (COLUMNS, [*COLUMNS, "label"]):
-        raise UserError(f"{path} must begin with the line {','.join(COLUMNS)} (and ,label where told)")
+        raise UserError(
+            f"{path} must begin with the line {','.join(COLUMNS)} (and ,label if labels are read)"
+        )
     for row, line in enumerate(lines[1:]):
         if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
             raise UserError(

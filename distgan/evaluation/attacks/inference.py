@@ -49,11 +49,13 @@ def inference(scene: Scene) -> list[tuple[str, Measured]]:
     width = len(features.NAMES)
     members, non_members, made = scene.features
     truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.non_members)]
-    told = _plain(scene, scene.synthetic)
+    answers = _plain(scene, scene.synthetic)
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
-    guesses = [told[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)]
+    guesses = [
+        answers[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)
+    ]
     right = [_close(guess, real) for guess, real in zip(guesses, truth)]
-    secret = [~_close(np.median(told, axis=0), real) for real in truth]
+    secret = [~_close(np.median(answers, axis=0), real) for real in truth]
     secrets = []
     for place in np.flatnonzero(np.minimum(*(having.sum(axis=0) for having in secret)) >= FEWEST):
         name, channel = features.NAMES[place % width], place // width

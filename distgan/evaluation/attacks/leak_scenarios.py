@@ -167,7 +167,7 @@ def memorising(population: Population) -> Scene:
 
 
 def singletons(population: Population) -> Scene:
-    """Many clusters and no floor: some groups are one home."""
+    """Many clusters and no minimum size: some groups are one home."""
     return with_bank(
         population.scene, population.members, population.non_members, len(population.members) // 5
     )

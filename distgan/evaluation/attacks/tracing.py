@@ -43,7 +43,7 @@ class Attack:
 def own_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:
     """What is released of a group, of one entity: [n, K], [n, C, 2] -> [n, K + 4C].
 
-    Condition; steadiness and size; their squares, since deviations are released, too.
+    Condition; asinh_ratio and log_rms; their squares, since deviations are released, too.
     """
     values = asinh_ratio_and_log_rms(attributes).reshape(len(points), -1)
     return np.concatenate([points, values, values**2], axis=1).astype(np.float64)

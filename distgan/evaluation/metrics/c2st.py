@@ -20,7 +20,7 @@ from distgan.rng import keyed_generator, torch_seed
 
 CRITIC_SERIES = 250  # of each set that a critic is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
-LEVEL_SHARE = 0.05  # of the critic's squared length that level and spread have; all kernels have the rest
+LEVEL_SHARE = 0.05  # of the critic's squared length that location and scale have; all kernels have the rest
 LONGEST = 256  # steps of series that recurrent networks are shown
 FEWEST = 10  # series of each class
 BATCH, RATE, TEST_SHARE = 128, 1e-3, 0.2  # as published
@@ -31,7 +31,8 @@ STRONG_UNITS = 32
 
 
 def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:
-    """Balanced accuracy of ridge regression (on the kernels' features, level and spread) on held-out series.
+    """Balanced accuracy of ridge regression (on the kernels' features, location and scale) on held-out
+    series.
 
     It is trained on one half of the owners and tested on the other, then the other way round, with as many
     series of the one set as of the other. NaN if there are too few.
@@ -49,7 +50,7 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array)
 
 
 def _features(traits: Descriptors, scale: Array) -> Array:
-    """[n, F]; level and spread are made long enough to count beside hundreds of kernels."""
+    """[n, F]; location and scale are made long enough to count beside hundreds of kernels."""
     own = [np.arcsinh(traits.level / scale), np.log(traits.spread / scale + 1e-3)]
     weight = math.sqrt(LEVEL_SHARE * max(traits.kernels.shape[1], 1))
     return np.concatenate([traits.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)

@@ -67,7 +67,7 @@ def classify(real: Labelled, made: Sequence[Labelled], test: Labelled) -> Classi
         raise UserError(
             "classification needs two labels or more and held-out series, but there are "
             f"{len(np.unique(real.labels))} labels and {len(test.labels)} held-out series; see "
-            "data.labels and data.splits.holdout"
+            "data.labels and data.splits.held_out"
         )
     encoder = Encoder.fit(real.series)
     features, tested = encoder(real.series), encoder(test.series)

@@ -315,7 +315,9 @@ def _channel_correlations(standard: Array) -> Array:
 
 @dataclass(frozen=True)
 class Space:
-    """A compact space of traits, fitted on real series only: shape, rhythm, level and spread weigh alike."""
+    """A compact space of traits, fitted on real series only: shape, rhythm, location and scale weigh
+    alike.
+    """
 
     centre: Array  # [F]
     weight: Array  # [F]

@@ -3,18 +3,18 @@
 A score alone says little, so all rows of a table are scored by the same functions against the same target:
 
     model          the synthetic series
-    real hold-out  other real entities, never trained on: what a perfect generator would reach
+    real held-out  other real entities, never trained on: what a perfect generator would reach
     copier, noisy copier              training series: perfect on fidelity, useless for privacy
     mean curve                        realistic on average, no diversity
     shuffled hours, shuffled days     right values, no rhythm
     Gaussian, PCA+GMM, cluster mean   generators that are fitted without a network
 
-The target is the hold-out. The `real hold-out` row is the reference split (a third set of real entities)
-against it; where that split is too small, the hold-out is cut into two halves, one the target of all rows,
-one the real row. The copier's fidelity is a second draw of the same: training series are real, and
-independent of the target. A model is called like real only when it is no worse than the better of the two.
-Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared at one
-size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
+The target is the held-out split. The `real held-out` row is the reference split (a third set of real
+entities) against it; where that split is too small, the held-out split is cut into two halves, one the
+target of all rows, one the real row. The copier's fidelity is a second draw of the same: training series are
+real, and independent of the target. A model is called like real only when it is no worse than the better of
+the two. Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared
+at one size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
 entities: the spread over random halves of both sets, the same for all rows. Of large sets smaller parts are
 drawn, and the spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
 Of differences between rows it was 1.2 to 3 times the true deviation where that was measured, so "within two
@@ -60,25 +60,25 @@ Trained = dict[str, Estimate]  # what networks that were trained on the series s
 
 
 def split_sides(
-    holdout: Array, seed: int, reference: Array | None = None, owners: Array | None = None
+    held_out: Array, seed: int, reference: Array | None = None, owners: Array | None = None
 ) -> tuple[Array, Array]:
     """The target of all rows and the series of the real row, both never trained on.
 
-    A reference split of fair size is the real row; otherwise the hold-out is cut into halves, and no owner is
-    on both sides unless there is only one. A hold-out of one series is the target, and there is no real row.
-    By default every series has an owner of its own.
+    A reference split of fair size is the real row; otherwise the held-out split is cut into halves, and no
+    owner is on both sides unless there is only one. A held-out split of one series is the target, and there
+    is no real row. By default every series has an owner of its own.
     """
-    if reference is not None and len(reference) >= max(SMALLEST_REAL_ROW, len(holdout) / 3):
-        return holdout, reference
-    owners = np.arange(len(holdout)) if owners is None or len(np.unique(owners)) == 1 else owners
+    if reference is not None and len(reference) >= max(SMALLEST_REAL_ROW, len(held_out) / 3):
+        return held_out, reference
+    owners = np.arange(len(held_out)) if owners is None or len(np.unique(owners)) == 1 else owners
     _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
     order = keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
-    place = np.empty(len(first), int)  # of each owner in that order; owners come as in the hold-out
+    place = np.empty(len(first), int)  # of each owner in that order; owners come as in the held-out split
     place[np.argsort(first)[order]] = np.arange(len(first))
     reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
-    last = min(int(np.searchsorted(reached, (len(holdout) + 1) // 2)), max(len(first) - 2, 0))
+    last = min(int(np.searchsorted(reached, (len(held_out) + 1) // 2)), max(len(first) - 2, 0))
     rows = np.argsort(place[codes], kind="stable")
-    return holdout[rows[: reached[last]]], holdout[rows[reached[last] :]]
+    return held_out[rows[: reached[last]]], held_out[rows[reached[last] :]]
 
 
 class Measure:
@@ -221,7 +221,7 @@ def _choose_rows(count: int, limit: int, seed: int, purpose: str) -> Array:
     return np.sort(keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
 
 
-TESTED = ("holdout", "reference")  # never trained on
+TESTED = ("held_out", "reference")  # never trained on
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,12 @@ class Sets:
 
     Attributes:
         owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
-        owner_of: [n] the owner of each series of "holdout" and "reference", by default one each; critics and
+        owner_of: [n] the owner of each series of "held_out" and "reference", by default one each; critics and
             errors keep all series of an owner together.
     """
 
     train: Array
-    holdout: Array
+    held_out: Array
     synthetic: Array
     reference: Array | None = None
     owners: Mapping[str, int] = field(default_factory=dict)
@@ -248,7 +248,7 @@ class Sets:
         Raises:
             UserError: an empty set, or sets of different lengths or channels.
         """
-        found = {"train": self.train, "holdout": self.holdout}
+        found = {"train": self.train, "held_out": self.held_out}
         if self.reference is not None and len(self.reference):
             found["reference"] = self.reference
         found["synthetic"] = self.synthetic
@@ -297,17 +297,17 @@ def evaluate(
         UserError: an empty set, or sets that do not fit together.
     """
     given = sets.arrays
-    counts = {name: len(given.get(name, ())) for name in ("train", "holdout", "reference", "synthetic")}
+    counts = {name: len(given.get(name, ())) for name in ("train", "held_out", "reference", "synthetic")}
     chosen = {name: _choose_rows(count, max_series, seed, name) for name, count in counts.items()}
     some = {name: np.asarray(values, dtype=np.float32)[chosen[name]] for name, values in given.items()}
     who, whose = (_owners(sets.owner_of, name, counts[name])[chosen[name]] for name in TESTED)
-    target, real = split_sides(some["holdout"], seed, some.get("reference"), who)
+    target, real = split_sides(some["held_out"], seed, some.get("reference"), who)
     owner, real_owner = split_sides(who, seed, whose if "reference" in some else None, who)
     measure = Measure(some["train"], target, steps_per_day, owner)
     makers: dict[str, Callable[[], Array]] = {
         MODEL: lambda: some["synthetic"],
         REAL: lambda: real,
-        **baselines.make_baselines(some["train"], len(some["holdout"]), steps_per_day, seed),
+        **baselines.make_baselines(some["train"], len(some["held_out"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
     }
     traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
@@ -326,9 +326,9 @@ def evaluate(
     return judge(measured)
 
 
-def _owners(told: Mapping[str, Array], name: str, count: int) -> Array:
+def _owners(known: Mapping[str, Array], name: str, count: int) -> Array:
     """The owner of each series of a set, by default one each."""
-    return np.asarray(told.get(name, np.arange(count)))
+    return np.asarray(known.get(name, np.arange(count)))
 
 
 def _origin(real: Array, reference: Array | None, owners: Array) -> str:
@@ -369,8 +369,8 @@ def _rows(
     with Progress("evaluate: scores", len(traits), "rows") as progress:
         for name, rows in traits.items():
             halves[name] = _score_halves(measure, rows, size, seed), trained[name]
-            told = {score: estimate.value for score, estimate in trained[name].items()}
-            values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **told}
+            known = {score: estimate.value for score, estimate in trained[name].items()}
+            values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **known}
             progress.advance()
     shrinkage = _shrinkage(len(measure.target))
     return [

@@ -133,11 +133,11 @@ def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
 
 def evaluate(
     train: Array,
-    holdout: Array,
+    held_out: Array,
     synthetic: Array,
     *,
     steps_per_day: float,
-    holdout_owners: Array | None = None,
+    held_out_owners: Array | None = None,
     seed: int = 0,
 ) -> Utility | None:
     """Relative errors on held-out series by what the forecaster was trained on.
@@ -148,8 +148,8 @@ def evaluate(
     take off the error of real ones.
 
     Args:
-        train, holdout, synthetic: [n, L, C] in original units, NaN where missing.
-        holdout_owners: [n] the owner of each held-out series; by default every series has its own.
+        train, held_out, synthetic: [n, L, C] in original units, NaN where missing.
+        held_out_owners: [n] the owner of each held-out series; by default every series has its own.
 
     Returns:
         None where series are too short or hold no whole week and day.
@@ -157,9 +157,9 @@ def evaluate(
     task = choose_task(train.shape[1], steps_per_day)
     if task is None:
         return None
-    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(holdout))[:SERIES])
-    owners = np.arange(len(holdout)) if holdout_owners is None else np.asarray(holdout_owners)
-    seen, true, naive, series = samples(np.asarray(holdout, np.float32)[rows], task)
+    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
+    owners = np.arange(len(held_out)) if held_out_owners is None else np.asarray(held_out_owners)
+    seen, true, naive, series = samples(np.asarray(held_out, np.float32)[rows], task)
     if not len(seen):
         return None
     owners = owners[rows]

@@ -114,7 +114,7 @@ KINDS: tuple[Kind, ...] = (
         values.values, live=interactive.values,
     ),
     Kind(
-        "levels", "Level and spread of series",
+        "levels", "Location and scale of series",
         "One point a series. The clouds should overlap; a clump is a generator that lost variety.",
         "Scatter plot of mean and standard deviation of every real and synthetic series.",
         values.levels, "svg", "shown", live=interactive.levels,

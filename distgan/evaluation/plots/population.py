@@ -62,17 +62,21 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
 
 @apply_style
 def groups(
-    sizes: Sequence[float], *, floor: int, tracing: Sequence[float] | None = None, limit: float | None = None
+    sizes: Sequence[float],
+    *,
+    minimum_size: int,
+    tracing: Sequence[float] | None = None,
+    limit: float | None = None,
 ) -> Figure:
-    """Entities behind every released mean, with the floor; and how well a member could be traced in it."""
+    """Entities behind every released mean, with the minimum group size; and how well a member is traced."""
     order = np.argsort(sizes)[::-1]
     figure, axes = _figure(1, 2 if tracing is not None else 1, 2.7)
     place = np.arange(1, len(order) + 1)
     axes[0, 0].bar(place, np.asarray(sizes)[order], color="#6C8EAD", width=0.8)
-    axes[0, 0].axhline(floor, color=INK, ls="--", lw=1)
+    axes[0, 0].axhline(minimum_size, color=INK, ls="--", lw=1)
     axes[0, 0].annotate(
-        f"floor {floor}", (1, floor), (-2, 3), xycoords=("axes fraction", "data"), ha="right",
-        textcoords="offset points", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1},
+        f"minimum size {minimum_size}", (1, minimum_size), (-2, 3), xycoords=("axes fraction", "data"),
+        ha="right", textcoords="offset points", fontsize=8, bbox={"fc": "white", "ec": "none", "pad": 1},
     )  # fmt: skip
     axes[0, 0].set(xlabel="group, largest first", ylabel="entities in the group")
     axes[0, 0].xaxis.set_major_locator(MaxNLocator(integer=True))

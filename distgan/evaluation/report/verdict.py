@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES, Score
 from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Sentence, Standing, Tone
 
-MODEL, REAL, COPIER, NOISY_COPIER = "model", "real hold-out", "copier", "noisy copier"
+MODEL, REAL, COPIER, NOISY_COPIER = "model", "real held-out", "copier", "noisy copier"
 MEAN_CURVE, SHUFFLED, SHUFFLED_DAYS = "mean curve", "shuffled hours", "shuffled days"
 GAUSSIAN, PCA_GMM, CLUSTER_MEAN = "Gaussian", "PCA+GMM", "cluster mean"
 ROWS = {
@@ -170,8 +170,8 @@ def _against_baselines(rows: Rows) -> Sentence | None:
     }
     if not wins:
         return None
-    told = [f"{'the ' if floor != PCA_GMM else ''}{floor} on {count}" for floor, count in wins.items()]
-    text = f"Of {len(scores)} scores, closer to real than {', than '.join(told)}"
+    accuracies = [f"{'the ' if floor != PCA_GMM else ''}{floor} on {count}" for floor, count in wins.items()]
+    text = f"Of {len(scores)} scores, closer to real than {', than '.join(accuracies)}"
     lost = [floor for floor, count in wins.items() if count <= len(scores) / 2]
     if lost:
         return _sentence("bad", f"{text}: a baseline without a network does as well or better.")
@@ -184,18 +184,20 @@ def _critic(rows: Rows, owners: int) -> Sentence | None:
     The interval counts owners, as many on either side as the held-out series have: series of one owner are
     alike. Where the critic tells real series apart as often, the model is not to blame.
     """
-    told = {name: accuracy for name, row in rows.items() if (accuracy := row.values["critic"]) is not None}
-    if MODEL not in told:
+    accuracies = {
+        name: accuracy for name, row in rows.items() if (accuracy := row.values["critic"]) is not None
+    }
+    if MODEL not in accuracies:
         return None
-    low, high = _wilson(told[MODEL], 2 * owners)
+    low, high = _wilson(accuracies[MODEL], 2 * owners)
     text = (
-        f"A convolution critic is right about {told[MODEL]:.0%} of synthetic and held-out series "
+        f"A convolution critic is right about {accuracies[MODEL]:.0%} of synthetic and held-out series "
         f"(95 % interval {low:.0%} to {high:.0%}; 50 % is guessing"
     )
-    beside = [name for name in (REAL, *BASELINES) if name in told]
-    text += "".join(f"; {name} {told[name]:.0%}" for name in beside) + ")."
-    good = (low <= 0.5 and told[MODEL] < 0.65) or _like_real(rows[MODEL], rows, BY_NAME["critic"], REAL)
-    return _sentence("good" if good else "warn" if told[MODEL] < 0.9 else "bad", text)
+    beside = [name for name in (REAL, *BASELINES) if name in accuracies]
+    text += "".join(f"; {name} {accuracies[name]:.0%}" for name in beside) + ")."
+    good = (low <= 0.5 and accuracies[MODEL] < 0.65) or _like_real(rows[MODEL], rows, BY_NAME["critic"], REAL)
+    return _sentence("good" if good else "warn" if accuracies[MODEL] < 0.9 else "bad", text)
 
 
 def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -252,8 +254,8 @@ def _blindness(blind: list[str], standing: Mapping[str, Standing]) -> Sentence |
 
 
 def _evidence(measured: Measurements) -> list[Sentence]:
-    series = measured.n.holdout
-    few = measured.owners.get("holdout", series)
+    series = measured.n.held_out
+    few = measured.owners.get("held_out", series)
     who = f"{series} held-out series"
     if few != series:
         who += f" of only {few} owners"

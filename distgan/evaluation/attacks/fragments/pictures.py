@@ -117,15 +117,15 @@ def _telling(windows: Array, deviation: Array, rank: bool) -> Array:
     least = np.maximum(QUIET * deviation, SAME * np.abs(windows).max(axis=1))
     steps = windows.shape[1]
     effective = steps * variance**2 / np.maximum(fourth, 1e-30)
-    told = (np.sqrt(variance) > least) & (effective >= max(TELLING, steps / PEAKED))
-    ordered = np.sort(windows[told], axis=1)
+    telling = (np.sqrt(variance) > least) & (effective >= max(TELLING, steps / PEAKED))
+    ordered = np.sort(windows[telling], axis=1)
     levels = 1 + (ordered[:, 1:] > ordered[:, :-1]).sum(axis=1)
     tells = levels >= max(FEWEST_LEVELS, min(steps, MOST_STEPS_OF_LEVELS) // 4)
     if rank:
         apart = max(1, math.ceil(TIED * steps))
         tells &= (ordered[:, apart:] > ordered[:, : steps - apart]).all(axis=1)
-    told[told] = tells
-    return told
+    telling[telling] = tells
+    return telling
 
 
 def _pictured(windows: Array, rank: bool) -> Array:
