@@ -396,7 +396,7 @@ def _digests(values: np.ndarray) -> np.ndarray:
         missing = np.isnan(plain)
         if missing.any():
             plain[missing] = np.nan  # one NaN
-        found.append(hashlib.blake2b(np.ascontiguousarray(plain), digest_size=8).digest())
+        found.append(hashlib.blake2b(np.ascontiguousarray(plain).data, digest_size=8).digest())
     return np.frombuffer(b"".join(found), np.uint64)
 
 

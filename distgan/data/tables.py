@@ -1,9 +1,9 @@
 """From tables to series: wide, long, a row a day or a row an entity, in parts that fit into memory.
 
-A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on
-disk with its stamps as they were written. How numbers and times are written, and which of several readings
-of a time counts, is decided once all pieces have been seen; where that shows that the sample misled, they are
-read once more.
+A sample from all over the file says how it is laid out; then each piece is parsed, in a thread or a process,
+and kept on disk with its stamps as they were written. How numbers and times are written, and which of several
+readings of a time counts, is decided once all pieces have been seen; where that shows that the sample misled,
+they are read once more.
 """
 
 from collections.abc import Callable

@@ -90,7 +90,14 @@ def test_a_killed_process_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "mebibytes", "ranks", "expected"),
-    [(None, 10, 1, 1), (None, 200, 1, 3), (None, 10_000, 1, 4), (None, 10_000, 2, 1), (3, 1, 2, 3), (1, 9, 1, 1)],
+    [
+        (None, 10, 1, 1),
+        (None, 200, 1, 3),
+        (None, 10_000, 1, 4),
+        (None, 10_000, 2, 1),
+        (3, 1, 2, 3),
+        (1, 9, 1, 1),
+    ],
 )
 def test_number_of_processes(
     monkeypatch: pytest.MonkeyPatch, wanted: int | None, mebibytes: int, ranks: int, expected: int

@@ -16,7 +16,7 @@ from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
-PIECE_BYTES = 16 << 20  # parsed at a time by each thread
+PIECE_BYTES = 16 << 20  # parsed at a time by each thread or process
 SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
 HEADER_BYTES = 24  # by which a header line inside a table is looked for
 NAMED_APART = 64  # columns up to which missing marks are given column by column
