@@ -67,10 +67,12 @@ print(wall, sum(each.ru_utime + each.ru_stime for each in used))
 READERS = ("one core", "one process", "processes", "pandas", "polars")
 
 
-def write_large(folder: Path, homes: int, size: int) -> dict[str, tuple[Path, int]]:
-    """A wide and two long CSV files of about `size` bytes, each with its number of readings."""
-    steps = size // (6 * homes) // 24 * 24
-    few = max(2, size // 33 // steps)
+def write_large(folder: Path, size: int) -> dict[str, tuple[Path, int]]:
+    """A wide and two long CSV files of about `size` bytes, each with its number of readings: half-hours of a
+    year, or of a month where that gives fewer than ten homes.
+    """
+    steps = 17_520 if size >= 6e6 else 1440
+    homes, few = size // (6 * steps), size // (36 * steps) + 1
     times = pd.date_range("2013-01-01", periods=steps, freq="30min").strftime("%Y-%m-%d %H:%M:%S")
     stamps = [text.encode() for text in times]
     rng = np.random.default_rng(0)
@@ -103,7 +105,7 @@ def compare_readers(options: argparse.Namespace) -> None:
     """Readings per second of each reader, in turns, and the gain over one core."""
     report: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
-        tables = write_large(Path(folder), options.homes, int(options.megabytes * 1e6))
+        tables = write_large(Path(folder), int(options.megabytes * 1e6))
         for name, (path, readings) in tables.items():
             walls: dict[str, list[float]] = {reader: [] for reader in READERS}
             cpu: dict[str, list[float]] = {reader: [] for reader in READERS}

@@ -28,18 +28,13 @@ class Cells:
     """How the cells of a text table are parsed: the columns of `text` as strings, others as numbers with a
     decimal mark where they all are; of the first `rows` if not of all.
 
-    once: whether each different cell of a column of words becomes a string once; `words` are these columns.
+    words: columns of `text` that pandas finds to be strings by itself, which it reads several times faster.
     """
 
     text: tuple[str, ...] = ()
     decimal: str = "."
     rows: int | None = None
-    once: bool = False
     words: tuple[str, ...] = ()
-
-    def dtype_of(self, name: str) -> Any:
-        """Return that of a column of `text`."""
-        return "category" if name in self.words else str
 
 
 @dataclass(frozen=True)
@@ -96,13 +91,12 @@ class Span:
         return number
 
     def read(self, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
-        """Return the rows; the columns of `text` as written, words as categories (each different cell becomes
-        a string once), numbers with another decimal mark as text.
+        """Return the rows; the columns of `text` as written, numbers with another decimal mark as text.
 
         Raises:
             UserError: a line has too few or too many cells, or is not UTF-8.
         """
-        return self._read(Cells(text, decimal, once=True))
+        return self._read(Cells(text, decimal))
 
     def read_as_written(self, names: tuple[str, ...], rows: int | None) -> pd.DataFrame:
         """Return columns as strings, of the first `rows` if not of all. Raises as `read`."""
@@ -110,9 +104,10 @@ class Span:
 
     def _read(self, cells: "Cells") -> pd.DataFrame:
         content, repeated = self.content()
-        frame = self._parse(content, replace(cells, words=self._words(content, cells)))
-        if any(not pd.api.types.is_string_dtype(dtype.categories.dtype) for dtype in _categories(frame)):
-            frame = self._parse(content, cells)  # pandas took words such as True for something else
+        words = self._words(content, cells.text)
+        frame = self._parse(content, replace(cells, words=words))
+        if not all(pd.api.types.is_string_dtype(frame[name]) for name in words):  # True and False, or no cell
+            frame = self._parse(content, cells)
         names = self.dialect.names
         if len(frame) and frame.iloc[:, -1].isna().any():
             self._refuse_short_lines(content)
@@ -128,14 +123,12 @@ class Span:
         frame.attrs["repeated_headers"] = repeated
         return frame
 
-    def _words(self, content: bytes, cells: "Cells") -> tuple[str, ...]:
-        """Return those columns of `cells.text` whose first cell is no number, if each different cell is to
-        become a string once: of cells that all are numbers, pandas would make numbers.
-        """
+    def _words(self, content: bytes, text: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those columns of `text` whose first cell is no number."""
         first = split_line(self.dialect.separator, content[: content.find(b"\n") + 1 or None])
-        if not cells.once or len(first) != len(self.dialect.names):
+        if len(first) != len(self.dialect.names):
             return ()
-        kinds = {name: kind(cell) for name, cell in zip(self.dialect.names, first) if name in cells.text}
+        kinds = {name: kind(cell) for name, cell in zip(self.dialect.names, first) if name in text}
         return tuple(name for name, found in kinds.items() if found in ("time", "text"))
 
     def _parse(self, content: bytes, cells: "Cells") -> pd.DataFrame:
@@ -151,7 +144,7 @@ class Span:
                 sep=separator,
                 header=None,
                 names=columns,
-                dtype={name: cells.dtype_of(name) for name in columns if name in text},
+                dtype={name: str for name in columns if name in text and name not in cells.words},
                 decimal=cells.decimal,
                 encoding="utf-8",
                 low_memory=False,
@@ -223,12 +216,6 @@ class Span:
             self.read_as_written,
             self.stop - self.start,
         )
-
-
-def _categories(frame: pd.DataFrame) -> list[pd.CategoricalDtype]:
-    """Return the types of the columns whose different cells are kept once, without empty ones."""
-    found = [dtype for dtype in frame.dtypes if isinstance(dtype, pd.CategoricalDtype)]
-    return [dtype for dtype in found if len(dtype.categories)]
 
 
 def line_at(dialect: Dialect, place: int) -> int:

@@ -33,10 +33,10 @@ class Source:
 class Piece:
     """A part of a table that fits into memory.
 
-    read(text=columns, decimal=mark): the rows, with the columns of `text` as written (in a text table perhaps
-    as categories), and numbers that are written with another decimal mark as strings, too. Marks on the frame
-    (`frame.attrs`) say what was left out: "repeated_headers". size: bytes of text; 0 of others. A piece of
-    text is pickled for the process that parses it.
+    read(text=columns, decimal=mark): the rows, with the columns of `text` as strings as written, and numbers
+    that are written with another decimal mark as strings, too. Marks on the frame (`frame.attrs`) say what
+    was left out: "repeated_headers". size: bytes of text; 0 of others. A piece of text is pickled for the
+    process that parses it.
     """
 
     name: str

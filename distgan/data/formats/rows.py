@@ -11,7 +11,6 @@ from distgan.data.formats.layout import Table
 from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
 from distgan.data.formats.pieces import Piece
-from distgan.data.formats.time_columns import different_cells
 from distgan.data.formats.times import encode_times
 from distgan.data.grid import float32
 from distgan.errors import UserError
@@ -120,10 +119,10 @@ def _written(
     if what == "time":
         codes, texts = encode_times(frame, list(names))
         return _merged_texts(texts, codes)
-    codes, found = different_cells(frame[names[0]])
+    codes, found = pd.factorize(frame[names[0]])
     texts = [_text(cell) for cell in found]
     for name in names[1:]:
-        more, others = different_cells(frame[name])
+        more, others = pd.factorize(frame[name])
         pairs, places = np.unique(codes.astype(np.int64) * len(others) + more, return_inverse=True)
         written = [_text(cell) for cell in others]
         texts = [
@@ -159,7 +158,7 @@ def _texts_of_ids(
     """
     found: dict[str, list[str | None]] = {}
     for name in table.texts:
-        kinds, texts = different_cells(frame[name])
+        kinds, texts = pd.factorize(frame[name])
         first = np.full(len(ids), -1, np.int64)
         there = np.flatnonzero(kinds >= 0)
         first[codes[there][::-1]] = kinds[there][::-1]

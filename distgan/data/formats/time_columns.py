@@ -347,19 +347,13 @@ def written_times(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
     return pd.Series([*texts, None], dtype=object).iloc[places].set_axis(frame.index)
 
 
-def different_cells(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
-    """Return the place of each cell among the different ones (-1 where it is missing), and these."""
-    codes, cells = pd.factorize(column)
-    return codes, cells.astype(cells.categories.dtype) if isinstance(cells, pd.CategoricalIndex) else cells
-
-
 def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[str]]:
     """Return the times of all rows: the place of each in the different texts (int32 [rows], -1 where a part
     is missing), and these texts in order of first appearance.
 
     A date and a clock time are joined by a blank; year, month, day and smaller parts by their marks.
     """
-    parts = [different_cells(frame[name]) for name in columns]
+    parts = [pd.factorize(frame[name]) for name in columns]
     codes, missing = np.zeros(len(frame), np.int64), np.zeros(len(frame), bool)
     for part, unique in parts:
         codes = codes * (len(unique) + 1) + part + 1
