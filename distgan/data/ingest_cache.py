@@ -77,6 +77,11 @@ class IngestCache:
         path = self.folder / f"{name}.{key}.npy"
         return np.load(path, mmap_mode="r") if path.stat().st_size > 1 << 16 else np.load(path)
 
+    def texts(self, name: str, key: str) -> list[str]:
+        """The texts that `pack_texts` made an array of."""
+        found: list[str] = json.loads(self.array(name, key).tobytes())
+        return found
+
     def matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
         """A new array on disk, larger than memory if need be."""
         path = self.folder / f"{name}.f32"
@@ -86,6 +91,11 @@ class IngestCache:
             for first in range(0, shape[0], rows):
                 block[: min(rows, shape[0] - first)].tofile(file)
         return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def pack_texts(texts: list[str]) -> np.ndarray:
+    """Return texts as an array to keep, uint8 [bytes]: facts are read often, and stay in memory."""
+    return np.frombuffer(json.dumps(texts, ensure_ascii=False).encode(errors="surrogatepass"), np.uint8)
 
 
 def _crc(path: Path) -> int:

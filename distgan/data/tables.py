@@ -37,7 +37,7 @@ from distgan.data.formats.rows import Reading, read_rows
 from distgan.data.formats.text import open_as_utf8
 from distgan.data.formats.understood import Understood
 from distgan.data.formats.wide import Wide
-from distgan.data.ingest_cache import IngestCache
+from distgan.data.ingest_cache import IngestCache, pack_texts
 from distgan.data.workers import choose_processes, run_in_parallel
 
 __all__ = [
@@ -183,14 +183,19 @@ class Keep:
         facts, arrays = read_rows(piece, self.reading)
         if self.reading.marks is not None and there:
             facts["evidence"] = self.work.facts(piece.name)["evidence"]
+        for key in ("stamps", "ids"):
+            if key in facts:
+                arrays[f"different_{key}"] = pack_texts(facts.pop(key))
         self.work.save(piece.name, facts | {"table": _key(self.reading.table)}, **arrays)
 
 
 def _times_repeat(pieces: list[Piece], work: IngestCache) -> bool:
     """Whether a time stands twice or more as a rule, as in tables of a row a reading."""
-    facts = [work.facts(piece.name) for piece in pieces]
-    rows = sum(part["rows"] for part in facts)
-    return len({stamp for part in facts for stamp in part["stamps"]}) < 0.45 * rows
+    rows, different = 0, set[str]()
+    for piece in pieces:
+        rows += work.facts(piece.name)["rows"]
+        different.update(work.texts(piece.name, "different_stamps"))
+    return len(different) < 0.45 * rows
 
 
 def _understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:

@@ -45,8 +45,7 @@ class Long(Parts):
 
     def __init__(self, parsed: Parsed) -> None:
         super().__init__(parsed)
-        self.ids = list(dict.fromkeys(name for facts in self.facts for name in facts["ids"]))
-        self.code_of = {name: code for code, name in enumerate(self.ids)}
+        self.ids, self._own_ids = self.merge_texts("ids")
         kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
         self.kinds = self._asked_kinds(list(kinds))
         self.attributes = self._attributes()
@@ -116,7 +115,8 @@ class Long(Parts):
         for name in self.table.texts:
             known: dict[str, str] = {}
             for number, facts in enumerate(self.facts):
-                for entity, cell in zip(facts["ids"], facts["texts"][name]):
+                for code, cell in zip(self._own_ids[number].tolist(), facts["texts"][name]):
+                    entity = self.ids[code]
                     if cell is None:
                         continue
                     if known.setdefault(entity, cell) != cell:
@@ -169,8 +169,7 @@ class Long(Parts):
 
     def _codes(self, number: int) -> np.ndarray:
         """Whose each reading of a part is."""
-        unique = np.array([self.code_of[name] for name in self.facts[number]["ids"]], np.int64)
-        return unique[self.work.array(self.names[number], "ids")]
+        return self._own_ids[number].astype(np.int64)[self.work.array(self.names[number], "ids")]
 
     def _tracks(self, number: int) -> np.ndarray:
         """Whose and of which kind each reading of a part is; -1 where the kind is not read."""
@@ -333,7 +332,7 @@ class Long(Parts):
             self.refuse_conflicts(time, lines)
 
     def _codes_of(self, number: int) -> list[int]:
-        return [self.code_of[name] for name in self.facts[number]["ids"]]
+        return self._own_ids[number].tolist()
 
     def _merged(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
         """Steps of some ids: float32 [ids, steps, channels]."""
