@@ -6,6 +6,8 @@ without the main module of the caller (`loky`), and give back nothing but errors
 
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -76,7 +78,7 @@ def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
     Raises:
         Deserted: one of them was killed.
     """
-    pool = ProcessPoolExecutor(count, context=LokyContext(), initializer=_leave_signals)
+    pool = ProcessPoolExecutor(count, context=LokyContext(), initializer=_follow, initargs=(os.getpid(),))
     ended = False
     try:
         yield pool
@@ -90,9 +92,16 @@ def open_processes(count: int, what: str) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(wait=True, kill_workers=not ended)
 
 
-def _leave_signals() -> None:
-    """Ctrl-C is for the process that waits for this one."""
+def _follow(parent: int) -> None:
+    """Leave Ctrl-C to the process that waits for this one, and end when that has been killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def run_in_parallel(

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from distgan import config
 from distgan.data import ingest, tables, workers
 from distgan.errors import Deserted, UserError
 from distgan.pipeline import source_summary
+from tests.helpers.processes import PATIENCE
 from tests.helpers.sources import load, melted, table_of_days
 
 
@@ -78,6 +82,43 @@ def test_parts_of_several_processes_are_kept_for_one(
     ingest.opened(config.Data(source=str(tmp_path / "a.csv"), processes=1), tmp_path / "parts")
 
 
+def leave_number(place: Path, part: int) -> None:
+    (place / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+START = """
+import sys
+from functools import partial
+from pathlib import Path
+from distgan.data.workers import run_in_parallel
+from tests.data.test_workers import leave_number
+run_in_parallel(partial(leave_number, Path(sys.argv[1])), range(4), "reading", processes=2)
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_when_the_first_one_is_killed(tmp_path: Path) -> None:
+    first = subprocess.Popen([sys.executable, "-c", START, str(tmp_path)])
+    deadline = time.monotonic() + PATIENCE
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    numbers = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(numbers) == 2 and first.pid not in numbers
+    first.kill()
+    first.wait()
+    while any(is_running(number) for number in numbers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(is_running(number) for number in numbers)
+
+
+def is_running(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
 def end_process(part: int) -> None:
     if part == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -113,3 +154,13 @@ def test_ids_stay_as_they_are_written(tmp_path: Path, ids: list[str]) -> None:
     melted(table).to_csv(tmp_path / "a.csv", index=False)
     raw = load(tmp_path / "a.csv", layout="long", columns={"id": "home"})
     assert sorted(raw.entities) == sorted(name.strip() for name in ids)
+
+
+def test_facts_of_a_part_do_not_grow_with_its_stamps_and_ids(tmp_path: Path) -> None:
+    """All facts stay in memory; stamps and ids lie beside them."""
+    for hours in (240, 24_000):
+        melted(table_of_days(hours, homes=9)).to_csv(tmp_path / f"{hours}.csv", index=False)
+        source = str(tmp_path / f"{hours}.csv")
+        ingest.opened(config.Data(source=source, columns={"id": "home"}), tmp_path / str(hours))
+    sizes = [(tmp_path / hours / "parts" / "000000.json").stat().st_size for hours in ("240", "24000")]
+    assert sizes[1] < sizes[0] + 200
