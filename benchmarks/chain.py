@@ -8,10 +8,11 @@
 is memory that cannot be given back to the system, as mapped files can; peaks are over all processes of a
 stage. One thread. The last line is JSON: `anonymous_gib` is the largest of all stages, `flatness` the largest
 ratio of a stage's CPU seconds per series between the last and the first number of series, `release_exit` the
-gate's exit code.
+gate's exit code. `planned_s` is what `distgan plan` gives a stage on this machine.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -109,6 +110,8 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
         print(f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
         if found["exit"]:
             raise SystemExit(f"{stage} failed:\n{found['said'][-2000:]}")
+    planned = plan_stages([*program, "plan", *config, "--json", *settings])
+    rows = [{**row, "planned_s": planned[row["stage"]]} for row in rows]
     if given.release:
         rows.append(
             {
@@ -126,6 +129,13 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
             }
         )
     return rows
+
+
+def plan_stages(command: list[str]) -> dict[str, float]:
+    """Return the seconds that `distgan plan` gives each stage on this machine."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return {row["stage"]: row["seconds"] for row in json.loads(text)["stages"]}
 
 
 def release_copies(program: list[str], settings: list[str], place: Path) -> dict[str, Any]:
@@ -155,8 +165,10 @@ def main() -> None:
     for series in numbers:
         with tempfile.TemporaryDirectory() as folder:
             rows += run_chain(series, given, Path(folder))
-    wanted = ("series", "stage", "exit", "cpu_s", "wall_s", "anonymous_gib", "peak_gib")
-    show("stages on made households of 2190 steps", [{name: row[name] for name in wanted} for row in rows])
+    wanted = ("series", "stage", "exit", "cpu_s", "planned_s", "wall_s", "anonymous_gib", "peak_gib")
+    show(
+        "stages on made households of 2190 steps", [{name: row.get(name) for name in wanted} for row in rows]
+    )
     each = {(row["series"], row["stage"]): row["cpu_s"] / row["series"] for row in rows}
     ratios = [each[numbers[-1], stage] / each[numbers[0], stage] for stage in STAGES]
     exits = [row["exit"] for row in rows if row["stage"] == "release"]

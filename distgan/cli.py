@@ -268,7 +268,7 @@ def export(run: str, out: str | None) -> Result:
 )
 @output_options(as_json=True)
 def plan(config: str | None, overrides: Sequence[str], **options: Any) -> Result:
-    """Work out memory, time and cost of the gan stage before a launch, and recommend settings."""
+    """Work out memory, time and cost of every stage before a launch, and recommend settings."""
     from distgan.arguments import open_plan
 
     request = open_plan(config, overrides, **options)

@@ -245,7 +245,7 @@ def overrides_argument(what: str) -> Callable[[Function], Function]:
 
 
 def config_option(required: bool = False) -> Callable[[Function], Function]:
-    text = "YAML file with settings; the shipped ones are in configs/."
+    text = "YAML file with settings, or the name of a shipped one: demo is configs/demo.yaml."
     return click.option(
         "--config", type=FILE, metavar="FILE", required=required, panel="Settings",
         help=text if required else f"{text} [default: none; every setting has a default]",

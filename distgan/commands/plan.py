@@ -1,4 +1,4 @@
-"""`distgan plan`: memory, time and cost of a training, from counts and the rates of the devices."""
+"""`distgan plan`: memory, time and cost of a run, from counts and the rates of the devices."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from distgan.command_line import Result
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import prepare
 from distgan.planning import devices, report
+from distgan.planning.stage_table import format_all_stages, stages_tree
 from distgan.planning.tree import tree_of
 from distgan.run import Run
 
@@ -26,4 +27,5 @@ def run(request: PlanRequest) -> Result:
         found = prepare.find_shape(settings, Run(Path(settings.run_dir)))
         series = report.Series(found.length, found.channels, found.train)
     plan = report.make_plan(settings, series, number, devices.with_efficiency(device, request.efficiency))
-    return Result(report.format_plan(plan, request.price), tree_of(plan, request.price))
+    text = f"{report.format_plan(plan, request.price)}\n\n{format_all_stages(plan)}"
+    return Result(text, tree_of(plan, request.price) | {"stages": stages_tree(plan)})

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import sysconfig
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,30 @@ def _parse(text: str) -> Any:
         raise UserError(f"a value does not fit its !!tag ({type(error).__name__}: {error})") from None
 
 
+def find_config(name: str) -> Path:
+    """Return the file of that path, or the shipped config of that name: `demo` is configs/demo.yaml."""
+    path, folder = Path(name), find_shipped()
+    if folder is None or path.suffix or os.path.lexists(path) or name not in list_shipped():
+        return path
+    return folder / f"{name}.yaml"
+
+
+def find_shipped() -> Path | None:
+    """Return the folder of the shipped configs: of the checkout, or of the installed wheel."""
+    beside = Path(__file__).parents[2]
+    installed = [Path(place) / "share/distgan/configs" for place in (beside, sysconfig.get_path("data"))]
+    folders = [beside / "configs", *installed]
+    return next((folder for folder in folders if (folder / "demo.yaml").is_file()), None)
+
+
+def list_shipped() -> list[str]:
+    """Return the names that `--config` takes."""
+    folder = find_shipped()
+    if folder is None:
+        return []
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
 def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the file's settings over those of its `base:` (a path beside the file)."""
     check_path(str(path), "the config's path")
@@ -109,7 +134,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     if len(seen) == LONGEST_CHAIN:
         raise UserError(f"{path}: base spans more than {LONGEST_CHAIN} files; merge some")
     if not os.path.lexists(path):
-        raise UserError(f"there is no config {path}; the shipped ones are in configs/")
+        raise UserError(f"there is no config {path}; the shipped ones are {', '.join(list_shipped())}")
     text = read_text(path, LARGEST)
     if not text.strip():
         raise UserError(f"{path} is empty; a config needs at least one line, e.g. run_dir: runs/default")
@@ -210,7 +235,11 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
         UserError: the file cannot be read, or a key, a value or a combination is wrong; the message is one
         line.
     """
-    tree = _with_model({}) if path is None else _read_tree(check_path(os.fspath(path), "--config"))
+    tree = (
+        _with_model({})
+        if path is None
+        else _read_tree(find_config(os.fspath(check_path(os.fspath(path), "--config"))))
+    )
     for text in overrides:
         tree = _override(tree, text)
     return from_tree(tree, where=str(path or "config"))

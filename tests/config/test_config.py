@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distgan import config
-from distgan.config.loading import RENAMED_KEYS
+from distgan.config.loading import RENAMED_KEYS, find_config, list_shipped
 from distgan.errors import UserError
 from tests.helpers.processes import PATIENCE
 from tests.helpers.settings import ROOT
@@ -259,3 +259,13 @@ sys.exit(99 if heavy else code)
 def test_a_config_comes_back_from_json() -> None:
     settings = config.load(overrides=["data.columns.values=[a, b]", "data.missing_values=[-9999, '?']"])
     assert config.Config.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_shipped_config_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert config.load("demo").identity == config.load(ROOT / "configs" / "demo.yaml").identity
+    assert "data/uk_dale" in list_shipped() and find_config("data/uk_dale").is_file()
+    with pytest.raises(UserError, match=r"there is no config demos; the shipped ones are auckland_short, .*demo"):
+        config.load("demos")
+    (tmp_path / "demo").write_text("seed: 7\n")  # a file of that name comes first
+    assert config.load("demo").seed == 7

@@ -1,0 +1,344 @@
+"""What every stage of a run takes, from the source to the report, for any number of series and devices.
+
+Networks are counted (trace.py) and timed by the rates of the devices (step_time.py). What the CPU does beside
+them, parsing, copying, comparing, is taken from rates that were measured on one core (`HOST`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from distgan import config, models
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, target_group_size
+from distgan.data.loader import Batch
+from distgan.models import noise_width
+from distgan.models.vae import VAE, Encoder
+from distgan.objectives.vae import VariationalAutoencoder
+from distgan.planning.devices import Device
+from distgan.planning.memory import GIB, LIBRARIES
+from distgan.planning.step_time import BOUNDS, LINK_SHARE, Series, Step, engine_seconds
+from distgan.planning.trace import MATRIX, Trace, Work, build_meta_networks, count_labels, make_batch
+
+STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
+TRACED = (2, 4)  # series of the two counts between which a pass is interpolated
+MOST_ATTACKED = 10_000  # members, and as many non-members
+HOST_BUFFERS = 512  # MiB that a stage may hold of blocks of series
+PER_SERIES = 250  # bytes: its name, owner, split, cluster and weight
+SAMPLE_PER_CLUSTER = 64  # points of the sample on which k-means starts (anonymity/clustering.py)
+
+
+@dataclass(frozen=True)
+class HostRates:
+    """What one CPU core does beside the networks.
+
+    Source: benchmarks/results/chain_cpu-2_202611.md (`benchmarks/chain.py`), one core of a shared Xeon.
+
+    Attributes:
+        start: seconds until a process has loaded what a stage needs.
+        parse: readings/s from a file to the store, by the end of the file's name; other tables as CSV.
+        compare: readings/s of the search for near copies.
+        write: readings/s from scaled series to the synthetic store; export: to a table, by format.
+        attributes: readings/s of a pass over the store for locations and scales.
+        distance: seconds of a distance between two points beside its products.
+        score: seconds of the scores and pictures of a report on 1,000 series of 2190 readings of each kind.
+        attack: seconds per reading that the attacks read.
+        match: seconds per reading and pair of a real and a synthetic series.
+    """
+
+    start: float = 3.5
+    parse: tuple[tuple[str, float], ...] = ((".npy", 4e7), (".npz", 4e7), (".parquet", 2e7), (".csv", 4e6))
+    compare: float = 4e5
+    write: float = 2e7
+    export: tuple[tuple[str, float], ...] = (("csv", 2e6), ("parquet", 1e7), ("zarr", math.inf))
+    attributes: float = 5e7
+    distance: float = 8e-10
+    score: float = 40.0
+    attack: float = 3e-6
+    match: float = 1e-9
+
+
+HOST = HostRates()
+
+
+@dataclass(frozen=True)
+class StageNeed:
+    """One stage on given devices.
+
+    Attributes:
+        seconds: by the clock.
+        memory: GiB of the host that a process holds, beside mapped files.
+        disk: GiB that it writes, over all processes.
+        sent: GiB that a process sends to others.
+        bound: what most of the time goes into.
+        shared: whether all processes work on it; the others wait for rank 0.
+    """
+
+    name: str
+    seconds: float
+    memory: float
+    disk: float
+    sent: float
+    bound: str
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much a run has to do.
+
+    Attributes:
+        series: training series, their length and channels.
+        whole: series of all splits.
+        clusters: groups that clustering makes.
+        synthetic: series that are generated.
+        compared: series of each kind that are scored; attacked: members and non-members together.
+    """
+
+    series: Series
+    whole: float
+    clusters: int
+    synthetic: int
+    compared: int
+    attacked: float
+
+    @classmethod
+    def of(cls, settings: config.Config, series: Series) -> "Load":
+        splits = settings.data.splits
+        whole = series.count / splits.train
+        entities = int(series.count)
+        released = count_released_numbers(settings.bank.condition_dim, series.channels)
+        fewest = minimum_group_size(settings.bank, released)
+        count = settings.clusters.count
+        if count is None:
+            count = entities // target_group_size(fewest, entities) if entities else 1
+        elif count == "auto":
+            count = settings.clusters.range[1]
+        return cls(
+            series,
+            whole,
+            max(1, int(count)),
+            settings.generate.count,
+            settings.evaluate.max_series,
+            min(whole * (splits.train + splits.held_out), 2 * MOST_ATTACKED),
+        )
+
+    @property
+    def readings(self) -> float:
+        """Of one series."""
+        return float(self.series.length * self.series.channels)
+
+
+Passes = dict[str, tuple[Work, Work]]  # of each network over the numbers of series of `TRACED`
+
+
+def trace_networks(settings: config.Config, series: Series) -> Passes:
+    """Count a training step of the VAE, and passes of the encoder and the generator."""
+    traces = {"vae": trace_vae, "encoder": trace_encoder, "generator": trace_generator}
+    few, more = TRACED
+    return {
+        name: (trace(settings, series, few), trace(settings, series, more)) for name, trace in traces.items()
+    }
+
+
+def plan_stages(
+    settings: config.Config, series: Series, on: tuple[int, Device], step: Step, passes: Passes
+) -> list[StageNeed]:
+    """Return what each stage takes on so many devices of a kind.
+
+    Args:
+        step: one of the GAN's training.
+        passes: of `trace_networks`.
+    """
+    work = Costs(settings, Load.of(settings, series), *on, passes)
+    load = work.load
+    table: dict[str, tuple[dict[str, float], float, float, bool]] = {
+        "prepare": (work.prepare(), work.stored(load.whole), 0.0, False),
+        "encoder": (work.encoder(), 0.0, work.sent_by_encoder(), True),
+        "encode": (work.encode(), load.series.count * 8.0 * settings.encoder.latent_dim / GIB, 0.0, True),
+        "cluster": (work.cluster(), load.series.count * 8.0 / GIB, work.sent_by_cluster(), True),
+        "bank": (work.bank(), work.size_of_bank(), 0.0, False),
+        "gan": (
+            {name: getattr(step, name) * settings.train.steps for name in BOUNDS},
+            0.0,
+            settings.train.steps * step.sent / GIB,
+            True,
+        ),
+        "generate": (work.generate(), work.exported(), 0.0, True),
+        "evaluate": (work.evaluate(), 0.0, 0.0, False),
+    }
+    needs = []
+    for name in STAGES:
+        spent, disk, sent, shared = table[name]
+        parts = {"start": HOST.start, **spent}
+        bound = max(parts, key=lambda part: parts[part])
+        needs.append(StageNeed(name, sum(parts.values()), work.memory(name), disk, sent, bound, shared))
+    return needs
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of each stage by what they are spent on."""
+
+    settings: config.Config
+    load: Load
+    devices: int
+    device: Device
+    passes: Passes
+
+    def prepare(self) -> dict[str, float]:
+        rows = self.load.whole * self.load.readings * self.settings.data.reduce.factor
+        source = self.settings.data.source.lower()
+        rate = next((rate for end, rate in HOST.parse if source.endswith(end)), dict(HOST.parse)[".csv"])
+        return {"parsing": rows / rate, "near copies": self.load.whole * self.load.readings / HOST.compare}
+
+    def encoder(self) -> dict[str, float]:
+        chosen = self.settings.encoder
+        share = math.ceil(chosen.batch_size / self.devices)
+        return _scaled(self._pass("vae", share), chosen.steps) | {
+            "messages": self.sent_by_encoder() * GIB / (LINK_SHARE * self._slow)
+        }
+
+    def encode(self) -> dict[str, float]:
+        size = self.settings.encoder.batch_size
+        return _scaled(self._pass("encoder", size), self.load.series.count / size / self.devices)
+
+    def cluster(self) -> dict[str, float]:
+        count, chosen = self.load.clusters, self.settings.clusters
+        sample = min(self.load.series.count, SAMPLE_PER_CLUSTER * count)
+        looked = 2 * self.load.series.count / self.devices + 2 * chosen.restarts * sample
+        return {
+            "distances": looked * count * self._distance,
+            "merging": 2 * self.load.series.count * count * self._distance,
+        }
+
+    def bank(self) -> dict[str, float]:
+        return {"reading": self.load.series.count * self.load.readings / HOST.attributes}
+
+    def generate(self) -> dict[str, float]:
+        size = self.settings.generate.batch_size
+        readings = self.load.synthetic * self.load.readings
+        passes = self._pass("generator", size)
+        return _scaled(passes, self.load.synthetic / size / self.devices) | {
+            "writing": readings / HOST.write / self.devices,
+            "export": readings / dict(HOST.export)[self.settings.generate.format],
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        return {
+            "scores": HOST.score * self.load.compared * self.load.readings / (1000 * 2190),
+            "attacks": self.load.readings
+            * (
+                HOST.attack * (self.load.attacked + self.load.synthetic)
+                + HOST.match * self.load.attacked * min(self.load.synthetic, MOST_ATTACKED)
+            ),
+        }
+
+    # -------------------------------------------------------------------------- memory, disk, network
+
+    def memory(self, name: str) -> float:
+        """GiB: the libraries, the buffers a stage may hold, and a few bytes for each series."""
+        rows = {"prepare": self.load.whole, "generate": self.load.synthetic}.get(name, self.load.series.count)
+        buffers = self.load.attacked * self.load.readings * 8 if name == "evaluate" else 0.0
+        buffers += self.load.clusters * 4.0 * self.settings.encoder.latent_dim
+        buffers += HOST_BUFFERS * 2**20
+        return LIBRARIES["cpu"] + (buffers + PER_SERIES * rows) / GIB
+
+    def stored(self, series: float) -> float:
+        wide = 2 if self.settings.data.store.dtype == "float16" else 4
+        return series * self.load.readings * wide / GIB
+
+    def exported(self) -> float:
+        readings = self.load.synthetic * self.load.readings
+        return readings * (4 + {"csv": 7, "parquet": 3}.get(self.settings.generate.format, 0)) / GIB
+
+    def size_of_bank(self) -> float:
+        numbers = count_released_numbers(self.settings.bank.condition_dim, self.load.series.channels)
+        return self.load.clusters * numbers * 4.0 / GIB
+
+    def sent_by_encoder(self) -> float:
+        if self.devices == 1:
+            return 0.0
+        count = sum(p.numel() for p in build_meta_vae(self.settings, self.load.series).parameters())
+        return self.settings.encoder.steps * 2 * (self.devices - 1) / self.devices * 4 * count / GIB
+
+    def sent_by_cluster(self) -> float:
+        """Sums and counts of all clusters, in float64, for each pass."""
+        if self.devices == 1:
+            return 0.0
+        numbers = self.load.clusters * (self.settings.bank.condition_dim + 1)
+        return self.settings.clusters.iterations * 2 * 8.0 * numbers / GIB
+
+    # ------------------------------------------------------------------------------------------ rates
+
+    @property
+    def _slow(self) -> float:
+        return self.device.network if self.devices > self.device.per_machine else self.device.link
+
+    @property
+    def _distance(self) -> float:
+        """Seconds of one distance."""
+        products = 2 * self.settings.bank.condition_dim / (self.device.wide * self.device.shares[MATRIX])
+        return products + (HOST.distance if self.device.on_cpu else 8 / self.device.bandwidth)
+
+    def _pass(self, name: str, series: int) -> dict[str, float]:
+        """Seconds of a network's pass over so many series, by what they are spent on."""
+        few, more = self.passes[name]
+        return dict(zip(BOUNDS, engine_seconds(few.at(series, more), self.device)))
+
+
+def _scaled(parts: dict[str, float], times: float) -> dict[str, float]:
+    return {name: times * seconds for name, seconds in parts.items()}
+
+
+# --------------------------------------------------------------------------------------------- networks
+
+
+def build_meta_vae(settings: config.Config, series: Series) -> VAE:
+    with torch.device("meta"):
+        return VAE(series.length, series.channels, settings.encoder)
+
+
+def trace_vae(settings: config.Config, series: Series, count: int) -> Work:
+    """Count a training step of the VAE on `count` series."""
+    network = build_meta_vae(settings, series)
+    objective = VariationalAutoencoder({"vae": network}, settings.encoder, 0)
+    (phase,) = objective.phases
+    batch = make_batch(count, series.length, series.channels)
+    return _traced(lambda: torch.autograd.backward(phase.loss(batch)["loss"]), count)
+
+
+def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
+    """Count a pass of the encoder over `count` series."""
+    with torch.device("meta"):
+        network = Encoder(series.length, series.channels, settings.encoder).eval()
+    batch: Batch = make_batch(count, series.length, series.channels)
+
+    def embed() -> None:
+        with torch.no_grad():
+            network(batch.series, batch.mask)
+
+    return _traced(embed, count)
+
+
+def trace_generator(settings: config.Config, series: Series, count: int) -> Work:
+    """Count a pass of the generator that makes `count` series."""
+    network = build_meta_networks(settings, series.length, series.channels)["generator"].eval()
+    width = models.condition_width(settings, series.channels, count_labels(settings))
+    noise = torch.empty(count, noise_width(network), device="meta")
+    condition = torch.empty(count, width, device="meta")
+
+    def generate() -> None:
+        with torch.no_grad():
+            network(noise, condition)
+
+    return _traced(generate, count)
+
+
+def _traced(work: Callable[[], None], series: int) -> Work:
+    with Trace() as trace:
+        work()
+    kinds, half, flops, moved, scores = (np.array(column) for column in zip(*trace.operations))
+    return Work(series, kinds, half, flops, moved, scores, np.ones(len(kinds)), trace.peak, {}, {})
