@@ -11,8 +11,8 @@ from typing import Literal
 
 from distgan import config
 from distgan.errors import UserError, reading
-from distgan.files import check_path, refuse_standing
-from distgan.preflight import TRAIN, check_free, check_order, open_run, refuse_absent
+from distgan.files import check_path, refuse_standing, refuse_unwritable
+from distgan.preflight import check_free, check_order, open_run, refuse_absent
 from distgan.run import Run, is_store, labels_beside, readme_beside
 
 EXPORTS = (".csv", ".parquet", ".zarr")
@@ -155,7 +155,8 @@ def _check_place(place: Path, folder: Run, force: bool) -> None:
             not be replaced.
     """
     if place.suffix not in EXPORTS:
-        raise UserError(f"--out {place} ends with {place.suffix!r}; it must be one of {', '.join(EXPORTS)}")
+        raise UserError(f"--out {place} must end with one of {', '.join(EXPORTS)}, e.g. {place}.csv")
+    refuse_unwritable(place)
     for each in (
         place,
         readme_beside(place),
@@ -273,9 +274,7 @@ def open_export(run: str, out: str | None) -> tuple[Run, Path | None]:
     Raises:
         UserError: there is no such run or no checkpoint, or something is at `out` already.
     """
-    folder = Run(check_path(run, "RUN of distgan export"))
-    if not folder.folder.is_dir():
-        raise UserError(f"{folder.folder} is no run folder; {TRAIN}")
+    folder = open_run(run, "export")
     place = check_path(out, "FOLDER of distgan export") if out is not None else None
     refuse_standing(place or folder.exported)
     if not folder.checkpoints("gan").is_dir():

@@ -285,6 +285,21 @@ def refuse_standing(place: Path) -> None:
             raise UserError(
                 f"{place} exists already and is not overwritten; remove it, or choose another path"
             )
+    refuse_unwritable(place)
+
+
+def refuse_unwritable(place: Path) -> None:
+    """
+    Raises:
+        UserError: nothing can be written at `place`: a file stands where its folder should, or the folder
+            forbids it.
+    """
+    with reading(place):
+        above = next(folder for folder in place.absolute().parents if os.path.lexists(folder))
+        if not above.is_dir():
+            raise UserError(f"cannot write {place}: {above} is a file, not a folder; choose another path")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise UserError(f"cannot write {place}: the folder {above} forbids it; choose another path")
 
 
 @contextlib.contextmanager

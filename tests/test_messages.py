@@ -27,6 +27,7 @@ PRINTED_BY = {
     "commands.evaluate_files": {"evaluate"},
     "commands.inspect": {"inspect"},
     "planning.devices": {"plan"},
+    "planning.stage_table": {"plan"},
 }
 OF_OTHERS = {"--multi_gpu", "--num_processes", "--logdir", "--xla_force_host_platform_device_count"}
 PROSE = {"store", "reads", "writes", "wrote", "did", "is", "has"}  # words after "distgan" that are no command

@@ -16,6 +16,7 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "sentinel": "a code such as -9999 stands for missing values",
     "flags": "a column holds quality flags, not readings",
     "totals": "a column is the sum of all others",
+    "calendar": "a column repeats the hour, the day of the week or another part of the times",
     "register": "series only rise, as readings of a meter's counter do",
     "doubled_hour": "an hour holds twice as much where a clock is set back",
     "step": "only one in so many steps is measured",

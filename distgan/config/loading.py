@@ -105,6 +105,10 @@ def find_config(name: str) -> Path:
     path, folder = Path(name), find_shipped()
     if folder is None or path.suffix or os.path.lexists(path) or name not in list_shipped():
         return path
+    return config_file(folder, name)
+
+
+def config_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.yaml"
 
 
@@ -113,7 +117,7 @@ def find_shipped() -> Path | None:
     beside = Path(__file__).parents[2]
     installed = [Path(place) / "share/distgan/configs" for place in (beside, sysconfig.get_path("data"))]
     folders = [beside / "configs", *installed]
-    return next((folder for folder in folders if (folder / "demo.yaml").is_file()), None)
+    return next((folder for folder in folders if config_file(folder, "demo").is_file()), None)
 
 
 def list_shipped() -> list[str]:

@@ -139,7 +139,11 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     rows = rows[kept]
     if not len(rows):
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it holds none"
-        endless = "data.missing_values=[inf,-inf], " if "infinite" in left_out else ""
+        endless = (
+            "data.missing_values=[inf,-inf] (numbers beyond 3.4e38 count as infinite: change their unit), "
+            if "infinite" in left_out
+            else ""
+        )
         raise UserError(
             f"no usable series in {settings.source}: {reasons}; see {endless}data.max_missing, "
             "data.start_ragged, data.unusable"

@@ -209,6 +209,7 @@ def _understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Unders
         value_columns=list(table.values),
         ignored_columns=list(table.ignored),
         repeated_headers=sum(part["repeated_headers"] for part in facts),
+        notes=list(table.notes),
     )
     if dialect is not None:
         found.encoding, found.separator = dialect.encoding, dialect.shown_separator

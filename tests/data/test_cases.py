@@ -5,6 +5,7 @@ test_labelled_arrays; here no row of the table may be without its right answer.
 """
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -257,31 +258,40 @@ def test_rarer_separators_are_found(tmp_path: Path, separator: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "cell"),
+    ("form", "cell", "what"),
     [
-        ("{:.3f} kWh", r"0\.646 kWh"),
-        (lambda value: f"{value - 0.7:.3f}".replace("-", "\u2013"), "\u20130.054"),
-        (lambda value: f"({0.7 - value:.3f})" if value < 0.7 else f"{value - 0.7:.3f}", r"\(0\.054\)"),
-        ("<{:.3f}", r"<0\.646"),
-        (lambda value: f"1_{1000 * value:03.0f}", "1_646"),
-        (lambda value: f"{value:.4E}".replace("E", "D"), r"6\.4600D-01"),
-        (lambda value: hex(int(1000 * value)), "0x286"),
+        ("{:.3f} kWh", r"0\.646 kWh", "is a number with a unit; write numbers without 'kWh'"),
+        ("{:.3f}°C", r"0\.646°C", "is a number with a unit"),
+        (lambda value: f"{value - 0.7:.3f}".replace("-", "\u2013"), "\u20130.054", "seems to be a negative"),
+        (
+            lambda value: f"({0.7 - value:.3f})" if value < 0.7 else f"{value - 0.7:.3f}",
+            r"\(0\.054\)",
+            "seems to be a negative number; write negative numbers as -1234.5",
+        ),
+        (lambda value: f"{value - 0.7:.3f}".replace("-", "- "), r"- 0\.054", "seems to be a negative"),
+        ("'{:.3f}'", r"\\?'0\.646\\?'", "stands in quotes of another kind"),
+        ("<{:.3f}", r"<0\.646", "is not a number"),
+        (lambda value: f"1_{1000 * value:03.0f}", "1_646", "is not a number"),
+        (lambda value: f"{value:.4E}".replace("E", "D"), r"6\.4600D-01", "is not a number"),
+        (lambda value: hex(int(1000 * value)), "0x286", "is not a number"),
     ],
 )
-def test_cells_that_are_almost_numbers_are_named(tmp_path: Path, form: Any, cell: str) -> None:
-    with pytest.raises(UserError, match=rf"column 'H0': '{cell}' is not a number"):
+def test_cells_that_are_almost_numbers_are_named(tmp_path: Path, form: Any, cell: str, what: str) -> None:
+    with pytest.raises(UserError, match=rf"column 'H0': ['\"]{cell}['\"] {what}"):
         _open(_written(*_population(), form=form), tmp_path)
 
 
-@pytest.mark.parametrize("mark", ["?", "*", "#VALUE!", "null!", "--"])
+@pytest.mark.parametrize(
+    "mark", ["?", "*", "#VALUE!", "null!", "--", "-", ".", "n.a.", "(null)", "missing", "Bad Input", "k. A."]
+)
 def test_the_form_of_missing_values_that_is_named_reads(tmp_path: Path, mark: str) -> None:
     values, times = _population()
     text = _written(values, times).replace(f",{values[0, 3]:g},", f",{mark},", 1)
     with pytest.raises(UserError) as refusal:
         _open(text, tmp_path)
-    named = re.search(r'data\.missing_values(?:="(.*?)")? if', str(refusal.value))
+    named = re.search(r"(data\.missing_values=.*?) if it means missing", str(refusal.value))
     assert named is not None
-    found, _ = _open(text, tmp_path, f"missing_values={named[1] or f'[{mark}]'}")
+    found, _ = _open(text, tmp_path, *(each.removeprefix("data.") for each in shlex.split(named[1])))
     right = np.where(np.arange(values.size).reshape(values.shape) == 3, np.nan, values)
     np.testing.assert_allclose(found.rows(0, 5)[:, :, 0], right, rtol=1e-6)
 

@@ -1,4 +1,4 @@
-"""Columns that hold no readings of their own: quality flags, and sums or means of all others."""
+"""Columns without readings of their own: quality flags, parts of the times, sums or means of all others."""
 
 import re
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distgan import config
+from distgan.data.checks.calendar_columns import find_calendar_columns
 from distgan.data.checks.survey import Survey
 from distgan.data.formats.pieces import Source
 
@@ -24,11 +25,12 @@ class OddColumns:
 
     flags: tuple[str, ...] = ()
     totals: tuple[str, ...] = ()
+    calendar: tuple[str, ...] = ()
     channels: bool = False  # whether they are channels, else series
 
 
 def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> OddColumns:
-    """Return the columns of a source that look like flags or totals; none where settings name them.
+    """Return the columns of a source that are no readings; none where settings name the values.
 
     Flags have a name that says so and few different whole numbers. A total is at every time the same multiple
     of the sum of all series (twice, if it is the sum of the others; their number, if it is their mean).
@@ -42,12 +44,18 @@ def find_odd_columns(source: Source, survey: Survey, settings: config.Data) -> O
         flags = [number for number in named if _few_whole_numbers(block[:, :, number])]
         flags = flags if len(flags) < len(channels) else []
         totals = _sums_of_channels(block) if len(channels) > 2 else []
-        return OddColumns(_names(channels, flags), _names(channels, totals), channels=True)
+        calendar = find_calendar_columns(channels, lambda number: block[0, :, number], source.meta.axis)
+        flagged, summed, dated = (_names(channels, each) for each in (flags, totals, calendar))
+        return OddColumns(flagged, summed, dated, channels=True)
     named = [row for row, name in enumerate(source.entities) if _says_flag(name)]
     if len(named) == len(source.entities):
         named = []
     flags = [row for row in named[:MOST_LOOKED] if _few_whole_numbers(source.block(row, row + 1))]
-    return OddColumns(_names(source.entities, flags), _names(source.entities, survey.sums.totals()))
+    calendar = find_calendar_columns(
+        source.entities, lambda row: source.block(row, row + 1)[0, :, 0], source.meta.axis
+    )
+    names = source.entities
+    return OddColumns(_names(names, flags), _names(names, survey.sums.totals()), _names(names, calendar))
 
 
 def _names(names: list[str] | tuple[str, ...], chosen: list[int]) -> tuple[str, ...]:

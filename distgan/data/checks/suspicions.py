@@ -15,6 +15,7 @@ from distgan import config
 from distgan.data.checks import fit
 from distgan.data.checks.columns import OddColumns
 from distgan.data.checks.survey import Channel, Survey, Tally
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
@@ -215,11 +216,12 @@ def _odd_columns(looked: Looked) -> Iterator[Suspicion]:
     for name, found, words in (
         ("flags", odd.flags, "quality flags (few whole numbers, by the name), not readings"),
         ("totals", odd.totals, "the sum, or a multiple of the sum, of all others at every time"),
+        ("calendar", odd.calendar, "a part of the date or time, not readings"),
     ):
         if not found:
             continue
         shown = ", ".join(found[:6]) + (", …" if len(found) > 6 else "")
-        setting = f": set data.columns.ignore=[{','.join(found)}]" if by_columns else ""
+        setting = f": set data.columns.ignore={show_list(found)}" if by_columns else ""
         text = f"{len(found)} {what} ({shown}) hold {words}{setting}"
         advice = "data.columns.ignore leaves columns out" if by_columns else "leave them out of the source"
         yield Suspicion(name, "error", text, f"{len(found)} {what} hold {words}", advice)

@@ -98,7 +98,7 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
                     f"save the "
                     f"series as np.savez(file, {NPZ_VALUES}=...)"
                 )
-            arrays = {key: content[key] for key in NPZ_KEYS if key in content.files}
+            arrays = {key: _plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
         with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
             with unpacked:
@@ -108,6 +108,23 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     except Exception as error:  # numpy and zipfile raise a wide family on damaged files
         raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
     return array_source(plain, path, settings, work, _npz_facts(path, arrays))
+
+
+def _plain_array(path: Path, key: str, content: Any) -> np.ndarray:
+    """
+    Raises:
+        UserError: the array holds Python objects, as names taken from a pandas table do.
+    """
+    try:
+        found: np.ndarray = content[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: {key} holds Python objects, which are not read; save it as text or numbers, e.g. "
+            f"np.savez(file, {key}=np.array({key}, dtype=str), …)"
+        ) from None
+    return found
 
 
 def _npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:

@@ -16,13 +16,11 @@ CHANNEL_NAME = re.compile(
     r"field|appliance|attribute|feature|indicator|element)s?([^a-z]|$)"
 )
 CLOCK_NAME = re.compile(
-    r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?", re.I
-)
-NUMBERED_NAME = re.compile(
-    r"(?:h|hr|hour|hh|he|v|t|ph?|period|slot|interval|value|[kM]?Wh?|load|power|energy|usage|demand"
-    r"|consumption)?[_ ]?0*(\d{1,3})",
+    r"(?:[a-z_ ]*?)(\d{1,2})[:h.](\d\d)(?::00)?(?:\s*-\s*\d{1,2}[:h.]\d\d(?::00)?)?\s*([ap]m)?"
+    r"(?:\s*[(\[]?[kMG]?V?Wh?[)\]]?)?",
     re.I,
 )
+NUMBERED_NAME = re.compile(r"(?P<before>[^\d]*?)[_ .-]?0*(?P<number>\d{1,3})(?P<after>[^\d]*)", re.I)
 COMPACT_CLOCK = re.compile(r"([01]\d|2[0-4])([0-5]\d)")  # 0030, 2400
 PARTS_OF_A_DAY = (24, 48, 96, 144, 288)
 
@@ -55,15 +53,42 @@ def numbered_clocks(names: Sequence[str], asked: Container[str]) -> dict[str, in
     compact = _compact_clocks(names)
     if compact:
         return compact
-    named = {name: NUMBERED_NAME.fullmatch(name.strip()) for name in names}
-    numbers = {name: int(match[1]) for name, match in named.items() if match and name not in asked}
+    numbers = _of_one_form([name for name in names if name not in asked])
     counted = sorted(numbers.values())
     if len(counted) < 2 or counted != list(range(counted[0], counted[0] + len(counted))) or counted[0] > 1:
         return {}
-    if DAY % len(counted):
-        return {}
     step = DAY // len(counted)
+    if DAY % len(counted) or step % 60:  # 25 parts are a day of 25 hours
+        return {}
     return {name: (number - counted[0]) * step for name, number in numbers.items()}
+
+
+def parts_of_a_long_day(names: Sequence[str], asked: Container[str]) -> tuple[list[str], str]:
+    """Return the columns that are numbered through a day of 25 hours, and the length of a part; else none."""
+    free = [name for name in names if name not in asked]
+    twice = [name for name in free if re.search(r"\d\s?[AB]$", name)]
+    plain = {re.sub(r"(?<=\d)\s?A$", "", name): name for name in free}  # Hour 3A, Hour 3B
+    numbers = {plain[name]: number for name, number in _of_one_form(list(plain)).items()}
+    if len(twice) == 2 and sorted(numbers.values()) == list(range(1, 25)):
+        return [*numbers, next(name for name in twice if name not in numbers)], "60min"
+    for usual in PARTS_OF_A_DAY:
+        many = usual + usual // 24
+        if sorted(numbers.values()) == list(range(1, many + 1)):
+            return list(numbers), f"{DAY // usual // 60}min"
+    return [], ""
+
+
+def _of_one_form(names: Sequence[str]) -> dict[str, int]:
+    """Return the numbers of the columns that are named alike but for them, of the form that most have; names
+    that say entities count none.
+    """
+    forms: dict[tuple[str, str], dict[str, int]] = {}
+    for name in names:
+        match = NUMBERED_NAME.fullmatch(re.sub(r"(?<=\d)\s?A$", "", name.strip()))
+        if match is not None and not names_entities(match["before"].strip(" _.-")):
+            form = (match["before"].lower(), match["after"].lower())
+            forms.setdefault(form, {})[name] = int(match["number"])
+    return max(forms.values(), key=len, default={})
 
 
 def _compact_clocks(names: Sequence[str]) -> dict[str, int]:

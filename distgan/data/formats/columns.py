@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.column_names import names_entities
 from distgan.data.formats.marks import reads_as_number, stripped
 from distgan.data.formats.times import find_time_columns, looks_like_times
 from distgan.errors import UserError
 
-COUNTER_NAME = re.compile(r"(|index|unnamed: 0|row|rows|row_?(id|no|nr|number)|id|no|nr|#|\d+)", re.I)
+COUNTER_NAME = re.compile(
+    r"(|index|unnamed: 0(\.\d+)?|rows"
+    r"|(row|rec|record|line|seq|sequence|object|obs)[_ ]?(id|no|nr|num|number)?"
+    r"|fid|rownum|instant|idx|id|no|nr|#|\d+|level_0|__index_level_\d+__)",
+    re.I,
+)
 SAMPLED_CELLS = 200  # different cells of a column that tell words from numbers
 OUTER_COLUMNS = 16  # on each side of a table that are looked at first for times
 
@@ -28,6 +34,25 @@ def refuse_unknown(path: Path, setting: str, names: tuple[str, ...], frame: pd.D
         if name not in frame.columns:
             shown = ", ".join(map(str, frame.columns[:6]))
             raise UserError(f"data.columns.{setting} {name!r} is no column of {path}; it has {shown}, …")
+
+
+def refuse_nested(path: Path, frame: pd.DataFrame) -> None:
+    """
+    Raises:
+        UserError: the cells of a column hold more than one value each.
+    """
+    for name in names_of(frame, pd.api.types.is_object_dtype):
+        first = next(iter(frame[name].dropna().head(1)), None)
+        if isinstance(first, dict):
+            what, how = "structures", "one column for each field"
+        elif isinstance(first, (list, tuple, np.ndarray)):
+            what, how = "lists", "a row a reading (pandas: explode)"
+        else:
+            continue
+        raise UserError(
+            f"{path}: column {name!r} holds {what}, and a cell is one value; write {how}, or set "
+            f"data.columns.ignore={show_list([name])}"
+        )
 
 
 def names_asked(settings: config.Data) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from distgan import config
+from distgan.data.formats.other_texts import refuse_other_text
 from distgan.data.formats.pieces import first_line_of
 from distgan.data.formats.xlsx import sheet_as_text
 from distgan.errors import UserError, writing
@@ -54,6 +55,8 @@ REFUSED = {
     b"RDX": "an R data file; save it as CSV or Parquet",
     b"SQLite format 3": "an SQLite database; export the table as CSV or Parquet",
     b"CDF\x05": "a NetCDF file of 64-bit data (CDF-5); convert it with nccopy -k nc4",
+    b"ORC": "an ORC file; save it as Parquet",
+    b"Obj\x01": "an Avro file; save it as Parquet",
 }
 STREAMS = ("gzip", "bz2", "zstd", "lz4", "xz")
 SUFFIXES = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd", ".lz4": "lz4", ".xz": "xz"}
@@ -98,6 +101,7 @@ def kind_of(path: Path) -> str:
         return KINDS[suffix] if KINDS.get(suffix) in ("npz", "xlsx") else _kind_of_zip(path)
     if found is not None:
         return found
+    refuse_other_text(path, head)
     if suffix in KINDS:
         return KINDS[suffix]  # whose reader will say what is wrong
     if suffix in TEXTS or _is_text(head):

@@ -119,7 +119,8 @@ class Span:
                     "has no name; "
                     "name it or remove it"
                 )
-        frame = frame[self.dialect.columns] if self.dialect.empty else frame
+        if self.dialect.empty or self.dialect.dropped:
+            frame = frame[self.dialect.columns]
         frame.attrs["repeated_headers"] = repeated
         return frame
 
@@ -185,11 +186,12 @@ class Span:
     def _refuse_short_lines(self, content: bytes) -> None:
         """pandas fills short lines with missing values; a file that is cut off must not pass for gaps."""
         separator, wanted = self.dialect.separator, len(self.dialect.columns)
-        hint = (
-            "; if cells may be empty, set data.separator=' ' for one blank between cells"
-            if separator == BLANKS
-            else ""
-        )
+        wanted += len(self.dialect.dropped)
+        hint = ""
+        if separator == BLANKS and b"  " in content:
+            hint = "; if columns of fixed width have empty cells, write it as CSV (pandas: read_fwf, to_csv)"
+        elif separator == BLANKS:
+            hint = "; if cells may be empty, set data.separator=' ' for one blank between cells"
         mark = separator.encode()
         row = 0
         for line in content.splitlines():

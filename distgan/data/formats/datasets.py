@@ -20,10 +20,12 @@ import pandas as pd
 from distgan import config
 from distgan.data.formats.columns import listed, with_numbers
 from distgan.data.formats.containers import ARCHIVES, KINDS, STREAMS, TEXTS, Unpacked, kind_of, unpack
+from distgan.data.formats.file_names import merge_dated
 from distgan.data.formats.layout import find_table
 from distgan.data.formats.parquet_pieces import has_no_rows
 from distgan.data.formats.pieces import Piece, Source, refuse_twice
 from distgan.data.formats.time_columns import find_time_columns
+from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.ingest_cache import IngestCache
 from distgan.data.tables import Sampled, read_table, table_of
 from distgan.errors import UserError
@@ -165,6 +167,11 @@ def dataset_source(
     order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
     source = read_table(_together(dataset.root, parts, order), order.settings, work)
     _report(source, len(parts), dataset.skipped, empty)
+    if order.per_file and len(set(order.entities)) < len(parts):
+        source.understood.notes.append(
+            f"{len(parts)} files are of {len(set(order.entities))} entities: names that differ by a date "
+            "alone are of one (data.layout=per_file keeps each file apart)"
+        )
     return source
 
 
@@ -229,11 +236,17 @@ def _sampled(number: int, member: Member, found: Unpacked, work: IngestCache) ->
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How files go together: one an entity, or all one table with these columns from the folders' names."""
+    """How files go together: one an entity (named for each file), or all one table with these columns from
+    the folders' names.
+    """
 
     settings: config.Data
-    per_file: bool = False
+    entities: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+
+    @property
+    def per_file(self) -> bool:
+        return bool(self.entities)
 
 
 def _together(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
@@ -269,7 +282,7 @@ def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arr
         name=f"{number:06d}.{piece.name}",
         read=partial(_read, piece.read, part.found, columns, added),
         file=part.named,
-        entity=part.member.name if order.per_file else None,
+        entity=order.entities[number] if order.per_file else None,
         as_written=None if as_written is None else partial(_as_written, as_written, added),
     )
 
@@ -313,21 +326,22 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
     _refuse_other_columns(root, parts)
     if any(part.member.keys for part in parts):
         return _by_keys(root, parts, settings)
-    per_file = Arrangement(settings, per_file=True)
+    names = [part.member.name for part in parts]
     if settings.layout == "per_file":
-        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
-        return per_file
+        refuse_twice(names, f"{root}: the name of a file")
+        return Arrangement(settings, tuple(names))
     if settings.layout != "auto" or settings.columns.id is not None:
         return Arrangement(settings)
     samples = [with_numbers(part.table.sample) for part in parts]
-    time = find_time_columns(samples[0], settings, parts[0].named)
+    time = _times_of(samples[0], settings, parts[0].named)
     if (column := _id_column(root, samples, time)) is not None:
         return Arrangement(with_id(settings, (column,)))
     if find_table(parts[0].named, samples[0], settings).layout != "wide":
         return Arrangement(settings)
     if _overlap(samples, time):
-        refuse_twice([part.member.name for part in parts], f"{root}: the name of a file")
-        return per_file
+        refuse_twice(names, f"{root}: the name of a file")
+        merged = merge_dated(names, lambda places: _overlap([samples[place] for place in places], time))
+        return Arrangement(settings, tuple(merged))
     raise UserError(
         f"{root}: its {len(parts)} files have the same columns and begin at different times; set "
         f"data.layout=wide "
@@ -335,6 +349,12 @@ def _arrange(root: Path, parts: list[Part], settings: config.Data) -> Arrangemen
         "the "
         "column that says whose the readings are"
     )
+
+
+def _times_of(sample: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
+    """The time columns, of intervals those of their start."""
+    pair = find_end_of_intervals(sample, settings, path)
+    return find_time_columns(sample.drop(columns=[] if pair is None else list(pair[1])), settings, path)
 
 
 def _refuse_other_columns(root: Path, parts: list[Part]) -> None:

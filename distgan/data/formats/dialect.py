@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, quoted_whole, refuse_footer
 from distgan.data.formats.marks import MISSING, reads_as_number
-from distgan.data.formats.pieces import refuse_twice
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
@@ -38,7 +38,8 @@ class Dialect:
 
     header: the header line as it stands, without its end; None where no line names the columns. start: the
     byte at which the data begin, in line `first_line`; stop: at which they end. empty: the
-    names of nameless columns without any cell (lines that end with a separator).
+    names of nameless columns without any cell (lines that end with a separator). dropped: columns that
+    repeat a name which data.columns.ignore leaves out.
     """
 
     path: Path
@@ -54,10 +55,12 @@ class Dialect:
     empty: tuple[str, ...]
     skipped: tuple[str, ...]
     units: tuple[tuple[str, str], ...]
+    dropped: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[str]:
-        return [name for name in self.names if name not in self.empty]
+        apart = {*self.empty, *self.dropped}
+        return [name for name in self.names if name not in apart]
 
     @property
     def shown_separator(self) -> str:
@@ -119,7 +122,8 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     header, between, skipped = _header(rows, first, width, path, settings)
     if first is None or (header is not None and header >= first):
         raise UserError(f"{path} has no rows below its header")
-    names, empty = _names(rows, header, first, width, path)
+    cells, dropped = _without_repeats(rows, header, settings.columns.ignore, path)
+    names, empty = _names(cells, rows, header, first, width, path)
     units = _units(rows, between, names)
     refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), kind)
     return Dialect(
@@ -136,6 +140,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         tuple(empty),
         tuple(_shown(rows[row]) for row in (*skipped, *between)),
         tuple(units.items()),
+        tuple(dropped),
     )
 
 
@@ -215,14 +220,19 @@ def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config
             continue
         cells = [cell for row in rows[-50:] if len(row.cells) == width for cell in row.cells[:50]]
         clean = sum(kind(cell) != "text" for cell in cells) / max(1, len(cells))
-        stray = sum(any(other in cell for other in ";\t|^~\x01" if other != mark) for cell in cells) / max(
-            1, len(cells)
-        )
+        stray = sum(_has_other_mark(cell, mark) for cell in cells) / max(1, len(cells))
         even = count / len(rows)
         scores[mark] = (even >= 0.9, round(even - stray, 2), mark != BLANKS, round(clean, 2), width)
     if not scores:
         return ","
     return max(scores, key=lambda mark: scores[mark])
+
+
+def _has_other_mark(cell: str, mark: str) -> bool:
+    """Whether a cell holds another separator, quotes, or, between blanks, a comma that is no decimal mark."""
+    if '"' in cell or (mark == BLANKS and "," in cell and not reads_as_number(cell)):
+        return True
+    return any(other in cell for other in ";\t|^~\x01" if other != mark)
 
 
 def _width(rows: list[Row], settings: config.Data) -> int:
@@ -296,10 +306,9 @@ def _header(
     names = [place for place in full if not _is_units(rows[place])]
     complete = [place for place in names if rows[place].filled >= width - 1]
     if len(complete) != 1:
-        lines = " and ".join(str(rows[place].line) for place in full[:2])
-        raise UserError(
-            f"{path}: lines {lines} may both name the columns; set data.header to the line that does"
-        )
+        lines = [str(rows[place].line) for place in full[:6]]
+        shown = f"{', '.join(lines[:-1])} and {lines[-1]} may {'both' if len(lines) == 2 else 'all'}"
+        raise UserError(f"{path}: lines {shown} name the columns; set data.header to the line that does")
     place = complete[0]
     return place, list(range(place + 1, top)), list(range(place))
 
@@ -328,14 +337,34 @@ def _is_units(row: Row) -> bool:
     )
 
 
+def _without_repeats(
+    rows: list[Row], header: int | None, ignored: tuple[str, ...], path: Path
+) -> tuple[list[str], list[str]]:
+    """The names in the header, and those of columns that repeat an ignored one, which are renamed.
+
+    Raises:
+        UserError: another name stands twice.
+    """
+    names = [] if header is None else list(rows[header].cells)
+    dropped = []
+    for column, name in enumerate(names):
+        if not name or name not in names[:column]:
+            continue
+        if name not in ignored:
+            raise UserError(
+                f"{path}: column {name!r} stands {names.count(name)} times; give columns different names, or "
+                f"leave all of this name out with data.columns.ignore={show_list([name])}"
+            )
+        dropped.append(f"{name} (column {column + 1})")
+        names[column] = dropped[-1]
+    return names, dropped
+
+
 def _names(
-    rows: list[Row], header: int | None, first: int, width: int, path: Path
+    named: list[str], rows: list[Row], header: int | None, first: int, width: int, path: Path
 ) -> tuple[list[str], list[str]]:
     """A name for each cell of a row, and the names of those that nobody named and nothing fills."""
-    names = [f"column{number}" for number in range(1, width + 1)]
-    if header is not None:
-        names = list(rows[header].cells)
-    refuse_twice([name for name in names if name], f"{path}: column")
+    names = [f"column{number}" for number in range(1, width + 1)] if header is None else named
     if len(names) == width + 1:
         names.pop()
     empty: list[str] = []

@@ -100,6 +100,8 @@ def _is_footer(found: list[str], cells: list[str], kinds: list[str]) -> bool:
     filled = [column for column, kind in enumerate(found) if kind != "empty"]
     if times and times[0] < len(found) and found[times[0]] == "text" and (words or times[0] > 0):
         return True
+    if times and times[0] < len(found) and found[times[0]] == "empty" and "number" in found:
+        return True  # sums, with nothing where the time stands
     if filled and filled[0] == 0 and SUMMARY.match(cells[0]):
         return not times or times[0] >= len(found) or found[times[0]] != "time"
     return words and len(filled) == 1 and len(kinds) > 1

@@ -34,6 +34,7 @@ class IdFinder:
         words = [name for name in names if is_text(self.frame[name], name)]
         whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         whole = [name for name in whole if names_entities(name) or not words]
+        whole += [name for name in names if names_entities(name) and _is_whole(self.frame[name])]
         found = self._only(channel, [*words, *whole])
         if found:
             return (found,), channel
@@ -41,12 +42,14 @@ class IdFinder:
             for name in words:
                 if CHANNEL_NAME.search(name.lower()) and (found := self._only(name, [*words, *whole])):
                     return (found,), name
-        shown = ", ".join(repr(name) for name in (*words, *whole)) or "no column of words or whole numbers"
+        numbers = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
+        able = list(dict.fromkeys((*words, *whole, *numbers)))
+        shown = ", ".join(repr(name) for name in able) or "no column of words or whole numbers"
         raise UserError(
             f"{self.path}: which column says whose a reading is cannot be told ({shown}); set "
-            "data.columns.id to it, or "
-            "to several that do together, and data.columns.channel to one that says which channel; or set "
-            "data.layout=wide if each column is an entity"
+            "data.columns.id to it, or to several that do together, and data.columns.channel to one that "
+            "says which channel; data.columns.time to all that make up a time; or data.layout=wide if each "
+            "column is an entity"
         )
 
     def _only(self, channel: str | None, names: list[str]) -> str | None:
@@ -96,3 +99,8 @@ class IdFinder:
             return sorted_[0]
         order = sorted(names, key=lambda name: -full[name])
         return order[0] if full[order[0]] >= 4 * full[order[1]] else None
+
+
+def _is_whole(column: pd.Series) -> bool:
+    """Whether floats are whole numbers, as ids become where some are missing: 1.0, 2.0."""
+    return bool(pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all())

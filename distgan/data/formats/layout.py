@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.column_names import (
     PARTS_OF_A_DAY,
     clock_seconds,
     names_entities,
     numbered_clocks,
+    parts_of_a_long_day,
     rising_clocks,
 )
 from distgan.data.formats.columns import (
@@ -22,10 +24,12 @@ from distgan.data.formats.columns import (
     listed,
     names_asked,
     names_of,
+    refuse_nested,
     refuse_unknown,
 )
 from distgan.data.formats.ids import IdFinder
-from distgan.data.formats.marks import ALMOST_NUMBER, SIGN, Marks, not_a_number
+from distgan.data.formats.marks import SIGN, Marks, is_almost_number, not_a_number
+from distgan.data.formats.time_pairs import find_end_of_intervals
 from distgan.data.formats.times import looks_like_times
 from distgan.errors import UserError
 
@@ -78,7 +82,18 @@ def find_table(
         refuse_unknown(path, setting, names, frame)
     asked = settings.columns
     ignored = [name for name in frame.columns if name in asked.ignore or is_counter(frame, name, settings)]
+    refuse_nested(path, frame.drop(columns=ignored))
+    pair = find_end_of_intervals(frame.drop(columns=ignored), settings, path)
+    notes: tuple[str, ...] = ()
+    if pair is not None:
+        ignored += pair[1]
+        notes = (f"intervals from {pair[0]!r} to {pair[1][-1]!r} stand for the time at which they begin",)
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
+    return replace(_chosen(finder, settings, per_file, repeats), notes=notes)
+
+
+def _chosen(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
+    """The columns of the layout that is set, or else that shows."""
     if per_file:
         return finder.one_entity()
     if settings.layout == "transposed" or (settings.layout == "auto" and finder.times_are_names()):
@@ -86,7 +101,7 @@ def find_table(
     if settings.layout == "day_wide" or (settings.layout == "auto" and finder.clocks_are_names()):
         return finder.day_wide()
     hours = finder.hours_of_a_day()  # hr1 to hr24 are no clock times
-    time = find_times(finder.frame.drop(columns=hours), settings, path)
+    time = find_times(finder.frame.drop(columns=hours), settings, finder.path)
     finder.refuse_nameless(time)
     if settings.layout == "auto":
         finder.refuse_numbered_day(time)
@@ -131,8 +146,10 @@ class _Finder:
         return rising_clocks(clocks)
 
     def _numbered(self) -> dict[str, int]:
-        asked = {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
-        return numbered_clocks(list(self.frame.columns), asked)
+        return numbered_clocks(list(self.frame.columns), self._asked())
+
+    def _asked(self) -> set[str]:
+        return {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
 
     def layout(self, time: tuple[str, ...], repeats: bool) -> str:
         """Long where rows say whose they are, wide where columns do."""
@@ -159,17 +176,23 @@ class _Finder:
                 return "long"
             if text:
                 cell = str(column.dropna().iloc[0])
-                if re.search(r"\d", cell) and (SIGN.search(cell) or ALMOST_NUMBER.fullmatch(cell.strip())):
+                if re.search(r"\d", cell) and (SIGN.search(cell) or is_almost_number(cell)):
                     raise UserError(
                         f"{self.path}, column {name!r}: {cell!r} {not_a_number(cell, Marks())}; or set "
-                        f"data.columns.id={name} if it says whose the readings are"
+                        f"data.columns.id={show_name(name)} if it says whose the readings are"
                     )
-                raise UserError(
-                    f"{self.path}: column {name!r} holds words, not readings; set "
-                    f"data.columns.id={name} if it says "
-                    f"whose the readings are, or data.columns.ignore=[{name}]"
-                )
+                raise self._words(name, rest)
         return "wide"
+
+    def _words(self, name: str, rest: list[str]) -> UserError:
+        """Say that a column of a wide table holds words, and which others do."""
+        words = [other for other in rest if is_text(self.frame[other], other)]
+        more = f" (and {len(words) - 1} more)" if len(words) > 1 else ""
+        whose = f"data.columns.id={show_name(name)} if it says whose the readings are, or "
+        return UserError(
+            f"{self.path}: column {name!r}{more} holds words, not readings; set "
+            f"{whose if len(words) < 3 else ''}data.columns.ignore={show_list(words)}"
+        )
 
     def hours_of_a_day(self) -> list[str]:
         """The columns that are numbered as the parts of a day, if they are so many."""
@@ -182,11 +205,28 @@ class _Finder:
             UserError: columns that are numbered as the parts of a day stand beside dates without a time.
         """
         numbered = self.hours_of_a_day()
+        self._refuse_long_day()
         if numbered and not joined_times(self.frame, time).str.contains(r":|T\d", regex=True).any():
             first, *_, last = numbered
             raise UserError(
                 f"{self.path}: columns {first!r} to {last!r} may be {len(numbered)} parts of a day, or "
                 f"{len(numbered)} entities or channels; set data.layout=day_wide, or wide or long"
+            )
+
+    def _refuse_long_day(self) -> None:
+        """
+        Raises:
+            UserError: columns are numbered through a day of 25 hours, in which the clock is put back.
+        """
+        numbered, step = parts_of_a_long_day(list(self.frame.columns), self._asked())
+        if numbered:
+            late = numbered[len(numbered) * 24 // 25 :]
+            raise UserError(
+                f"{self.path}: columns {numbered[0]!r} to {numbered[-1]!r} are the {len(numbered)} parts of "
+                "a day on which a clock is put back; write a row a reading with the date and the number "
+                f"(pandas: melt) and set data.date_format=periods:{step} and data.timezone; or, if those "
+                "beyond a usual day are always empty, data.layout=day_wide and "
+                f"data.columns.ignore={show_list(late)}"
             )
 
     def _rest(self, time: tuple[str, ...]) -> list[str]:
@@ -247,6 +287,7 @@ class _Finder:
     def day_wide(self) -> Table:
         """A row an entity and day, a column for each time of the day."""
         clocks = self._clocks()
+        self._refuse_long_day()
         if not clocks:
             raise UserError(
                 f"{self.path}: data.layout=day_wide needs columns named by even times of the day "
@@ -275,8 +316,9 @@ class _Finder:
         ids = listed(self.columns.id) or tuple(
             [name for name in rest if names_entities(name) and self.frame[name].is_unique][:1] or rest[:1]
         )
-        texts = [name for name in rest if name not in ids]
-        return self._with_rest(Table("transposed", self.names, (), ids, tuple(names), None, tuple(texts)))
+        channel = self.columns.channel
+        texts = [name for name in rest if name not in ids and name != channel]
+        return self._with_rest(Table("transposed", self.names, (), ids, tuple(names), channel, tuple(texts)))
 
     def _with_rest(self, table: Table) -> Table:
         """Return the table with the columns that it does not use as ignored ones."""

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.duplicates import combine, groups_of, merge_groups
 from distgan.data.formats.pace import Pace, least
 from distgan.data.formats.parts import Parsed, Parts
@@ -413,5 +414,6 @@ def refuse_unclear_ids(table: Long) -> None:
     raise UserError(
         f"{table.path}: every time stands once, so column {name!r} ({len(table.ids)} different cells) "
         f"may say whose the readings are, or describe the rows of a table with a column an entity ({shown}); "
-        f"set data.columns.id={name}, data.columns.ignore=[{name}] to leave it out{reading}"
+        f"set data.columns.id={show_name(name)}, data.columns.ignore={show_list([name])} to leave it out"
+        f"{reading}"
     )

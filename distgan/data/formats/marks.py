@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.errors import UserError
 
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
@@ -337,21 +338,36 @@ ALMOST_NUMBER = re.compile(  # of another sign, other thousands, a unit, Fortran
 )
 
 
+def is_almost_number(cell: str) -> bool:
+    """Return whether a cell is a number but for a sign, a unit or the marks."""
+    plain = cell.strip()
+    return any(form.fullmatch(plain) for form in (ALMOST_NUMBER, UNIT, NEGATIVE, QUOTED))
+
+
+UNIT = re.compile(r"\s*[(+\-]?[\d.,\s']*\d[.,]?\s*([A-Za-zµΩ°/²³]{1,5})\s*")
+NEGATIVE = re.compile(
+    r"\(\s*[\d.,\s']+\)|[\d.,\s']*\d[.,]?-|[-\u2212]\s+[\d.,\s']+|[\u2013\u2014]\s*[\d.,\s']+"
+)
+QUOTED = re.compile(r"(['\u2018\u2019`])[\d.,\s+-]*\d[.,]?['\u2018\u2019`]")
+
+
 def not_a_number(cell: str, marks: Marks) -> str:
     """Return what is to say of a cell that is not written as the others are."""
     for sign, what in SIGNS.items():
         if sign in cell:
             return f"is not a number; write numbers without {what} signs (data.units names the unit)"
+    if (unit := UNIT.fullmatch(cell)) and not re.fullmatch("[dDeE]", unit[1]):
+        return f"is a number with a unit; write numbers without {unit[1]!r} (data.units names the unit)"
+    if NEGATIVE.fullmatch(cell):
+        return "seems to be a negative number; write negative numbers as -1234.5"
+    if QUOTED.fullmatch(cell):
+        return "stands in quotes of another kind; remove them, or write double quotes"
     shown = f"1234{marks.decimal}5" if not marks.thousands else f"1{marks.thousands}234{marks.decimal}5"
+    missing = (
+        "" if reads_as_number(cell) else f"data.missing_values={show_list([cell])} if it means missing, "
+    )
     return (
-        f"is not a number written as the others are ({shown}); correct it, or set "
-        f"data.missing_values{_quote_for_yaml(cell)} if it "
-        "means missing, data.decimal and data.thousands for its marks, or data.columns.ignore or "
+        f"is not a number written as the others are ({shown}); correct it, or set {missing}"
+        "data.decimal and data.thousands for its marks, or data.columns.ignore or "
         "data.columns.attributes for its column"
     )
-
-
-def _quote_for_yaml(cell: str) -> str:
-    """Return what follows a setting's name where YAML does not read the bare cell as text; else nothing."""
-    bare = re.fullmatch(r"[\w.()<>/\\-][^:#,\[\]{}]*", cell) and cell.lower() not in ("null", "true", "false")
-    return "" if bare or reads_as_number(cell) or {"'", '"'} & set(cell) else f"=\"['{cell}']\""

@@ -48,10 +48,29 @@ def netcdf_source(path: Path, settings: config.Data, work: IngestCache) -> Sourc
         container = Container(path, dict(_variables(found)))
     except Exception as error:  # the libraries raise a wide family on damaged files
         raise UserError(f"{path} is not a readable NetCDF file ({first_line_of(error)})") from None
+    if engine == "h5netcdf" and not container.variables:
+        _refuse_groups(path)
     if engine == "h5netcdf":
         for variable in variables.chosen_variables(container, settings):
             _refuse_unwritten(path, variable, settings)
     return labelled.container_source(container, settings, work)
+
+
+def _refuse_groups(path: Path) -> None:
+    """
+    Raises:
+        UserError: the variables lie in groups, of which the file's own is empty.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        groups = [name for name, item in file.items() if isinstance(item, h5py.Group)]
+    if groups:
+        raise UserError(
+            f"{path} holds its variables in groups ({', '.join(groups[:6])}), and only those outside of "
+            f"groups are read; write one group to a file of its own, e.g. with xarray: "
+            f"xarray.open_dataset(file, group={groups[0]!r}).to_netcdf(other)"
+        )
 
 
 def _check_readable(path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list
 from distgan.data.formats.folded import FEWEST_COLUMNS
 from distgan.data.formats.marks import (
     ENDLESS,
@@ -91,9 +92,8 @@ def _is_numeric(piece: Piece, frame: pd.DataFrame, name: str, kind: Any) -> bool
         )
     if pd.api.types.is_bool_dtype(kind) and piece.as_written is not None and len(frame):
         raise UserError(
-            f"{piece.file} line {piece.line(0)}, column {name!r}: {str(frame[name].iloc[0])!r} is "
-            "not a number; "
-            "write 1 and 0"
+            f"{piece.file} line {piece.line(0)}, column {name!r} holds true and false, not numbers; write "
+            f"1 and 0, or set data.columns.ignore={show_list([name])}"
         )
     return bool(pd.api.types.is_numeric_dtype(kind))
 

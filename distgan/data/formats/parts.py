@@ -162,6 +162,13 @@ class Parts:
         self.understood.conflicting_duplicates = self.tally.conflicting
         return Meta(grid.axis, channels, self.settings.units, provenance, {})
 
+    def _most_repeated(self) -> int:
+        """Readings of the hours that a clock repeats: at most one hour of every year."""
+        rows = sum(facts["rows"] for facts in self.facts)
+        hours = max(1, int((self.span[1] - self.span[0]) / np.timedelta64(1, "h")))
+        years = hours // 8760 + 1
+        return max(1, years * -(-rows // hours))
+
     def refuse_conflicts(self, time: np.datetime64, lines: list[int]) -> None:
         """
         Raises:
@@ -171,6 +178,8 @@ class Parts:
             return
         moment = time.astype("M8[s]").astype(object)
         autumn = moment.month in (3, 4, 9, 10, 11) and moment.hour <= 3 and self.settings.timezone is None
+        autumn = autumn and (moment.weekday() >= 5 or moment.month == 9)  # clocks change at the weekend
+        autumn = autumn and self.tally.conflicting <= self._most_repeated()
         hint = (
             "it looks like the end of daylight saving time: set data.timezone, or export in UTC; or "
             if autumn

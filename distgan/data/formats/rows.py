@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list, show_name
 from distgan.data.formats.layout import Table
 from distgan.data.formats.marks import Marks
 from distgan.data.formats.numbers import read_numbers
@@ -115,7 +116,10 @@ def _written(
             raise UserError(f"{piece.file}: column {name!r} holds no times; set data.columns.time")
         if blank.any():
             row = int(rows[int(np.flatnonzero(blank)[0])])
-            raise UserError(f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}")
+            raise UserError(
+                f"{piece.file} line {piece.line(row)}: no {what} in column {name!r}; write it, or delete "
+                "the line"
+            )
     if what == "time":
         codes, texts = encode_times(frame, list(names))
         return _merged_texts(texts, codes)
@@ -175,9 +179,8 @@ def _texts_of_ids(
 def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserError:
     return UserError(
         f"{piece.file} line {line}: column {name!r} holds words that change within an entity ({one!r} after "
-        f"{other!r}); set data.columns.ignore=[{name}], data.columns.channel={name} if it says "
-        "which channel a reading "
-        "is of, or data.columns.id to all columns that say whose it is"
+        f"{other!r}); set data.columns.ignore={show_list([name])}, data.columns.channel={show_name(name)} if "
+        "it says which channel a reading is of, or data.columns.id to all columns that say whose it is"
     )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.formats.advice import show_list, show_name
+from distgan.data.formats.hour_labels import are_hour_labels, plain_hours
 from distgan.data.formats.intervals import split_intervals
 from distgan.data.formats.month_names import find_languages, to_english
 from distgan.data.formats.time_numbers import (
@@ -28,8 +30,28 @@ NAMED = re.compile(
     r"|time$|date$|timestamp|datetime"
 )
 CLOCK = r"\d{1,2}[:.]\d\d([:.]\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
-CLOCK_NAME = re.compile(r"(^|[^a-z])(time|clock|hours?|hr|he)([^a-z]|$)")
+CLOCK_NAME = re.compile(
+    r"(^|[^a-z])(time|clock|hours?|hr|he|stunden?|uhrzeit|zeit|heures?|horas?|ora|ore|uur|godzina)([^a-z]|$)"
+)
+UTC_NAME = re.compile(r"(^|[^a-z])(utc|gmt)([^a-z]|$)")
 PERIOD_NAME = re.compile(r"(period|interval|slot|half.?hour|(^|[^a-z])(hh|sp)([^a-z]|$))")
+
+
+class SeveralTimes(UserError):
+    """Several columns hold times, or clock times beside one date; `columns` are the time columns of each way
+    to read them.
+    """
+
+    def __init__(self, path: Path, columns: list[tuple[str, ...]]) -> None:
+        self.columns = columns
+        first, second = columns[0][-1], columns[1][-1]
+        others = [name for names in columns[1:] for name in names if name not in columns[0]]
+        time = show_name(first) if len(columns[0]) == 1 else show_list(columns[0])
+        what = "times" if len(columns[0]) == 1 else "clock times"
+        super().__init__(
+            f"{path}: columns {first!r} and {second!r} both hold {what}; to read {first!r}, set "
+            f"data.columns.time={time} and data.columns.ignore={show_list(others)}"
+        )
 
 
 def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> list[str]:
@@ -39,7 +61,8 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         head: the first rows of a table, with its columns' names.
 
     Raises:
-        UserError: no column holds times, several do, or data.columns.time names none.
+        SeveralTimes: several columns hold times.
+        UserError: no column holds times, or data.columns.time names none.
     """
     asked = settings.columns.time or getattr(settings, "timestamp", None)
     if asked is not None:
@@ -76,14 +99,12 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
     found = found or [name for name in free if _are_numeric_times(head[name])]
     found = [name for name in found if head[name].nunique() > 1] or found
     if len(found) > 1:
-        found = _without_dates_of(head, found)
+        found = _without_dates_of(head, _without_clocks(head, found))
     if not found:
         raise UserError(f"{path}: no column reads as times (2013-01-01 00:00); {_advice(head, free)}")
     if len(found) > 1:
-        raise UserError(
-            f"{path}: columns {found[0]!r} and {found[1]!r} both hold times; name the one to read with "
-            "data.columns.time, and leave the other out with data.columns.ignore"
-        )
+        order = sorted(found, key=lambda name: UTC_NAME.search(_words(name)) is None)
+        raise SeveralTimes(path, _with_clocks(head, order, free))
     clock = _clock_beside(head, found[0], free, settings, path)
     return found if clock is None else [found[0], clock]
 
@@ -273,6 +294,29 @@ def _without_dates_of(head: pd.DataFrame, found: list[str]) -> list[str]:
     return [*whole, *rest]
 
 
+def _without_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
+    """Leave out columns of clock times that may pass for dates, as 18.00.00 beside dates."""
+    clocks = [name for name in found if CLOCK_NAME.search(_words(name)) and _are_clock_times(head[name])]
+    rest = [name for name in found if name not in clocks]
+    return rest if rest and all(_are_dates(head[name]) for name in rest) else found
+
+
+def _with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[tuple[str, ...]]:
+    """The ways to read several columns of times, each with its clock where every date has one behind it."""
+    if all(_are_dates(head[name]) for name in dates):
+        clocks = [name for name in free if name not in dates and _are_clock_times(head[name])]
+        if len(clocks) == len(dates):
+            order = [name for name in free if name in dates]
+            pairs = dict(zip(order, clocks))
+            return [(name, pairs[name]) for name in dates]
+    return [(name,) for name in dates]
+
+
+def _words(name: object) -> str:
+    """A name in small letters, with marks between its words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()
+
+
 def _are_dates(values: pd.Series) -> bool:
     """Times that are all midnight."""
     if pd.api.types.is_datetime64_any_dtype(values):
@@ -299,10 +343,7 @@ def _clock_beside(
             name for name in clocks if not _are_numbers(head[name])
         ]  # the only column that can be the id
     if len(clocks) > 1:
-        raise UserError(
-            f"{path}: columns {clocks[0]!r} and {clocks[1]!r} both hold clock times; name the date and the "
-            "clock with data.columns.time, and leave the other out with data.columns.ignore"
-        )
+        raise SeveralTimes(path, [(date, name) for name in clocks])
     if clocks and head.duplicated(date).any():
         return clocks[0]
     if periods and head.duplicated(date).any() and not (settings.date_format or "").startswith("periods:"):
@@ -319,16 +360,18 @@ def _are_numbers(values: pd.Series) -> bool:
 
 def _are_clock_times(values: pd.Series) -> bool:
     """00:00, 06:30:00, 6:00-6:59; or whole hours, as 6 or 600, in a column that is named for them."""
-    named = CLOCK_NAME.search(str(values.name).lower()) is not None
+    named = CLOCK_NAME.search(_words(values.name)) is not None
     if pd.api.types.is_numeric_dtype(values) and not named:
         return False
     texts = _sample(values)
     if not texts:
         return False
     if not are_numbers(tidy(texts)):
+        if named and are_hour_labels(texts):
+            return True
         return all(re.fullmatch(rf"\s*(0 days )?{CLOCK}(\s*[-–]\s*{CLOCK})?\s*", text) for text in texts)
     found = pd.Series(pd.to_numeric(values, errors="coerce").dropna().unique())
-    of_the_day = found.isin(range(25)).all() or (found.between(0, 2400) & (found % 100 < 60)).all()
+    of_the_day = found.isin(range(25)).all() or (found.isin(range(2401)) & (found % 100 < 60)).all()
     return named and bool(of_the_day and len(found) > 1)
 
 
@@ -373,7 +416,7 @@ def _joined(texts: list[pd.Series]) -> pd.Series:
         return texts[0]
     if len(texts) == 2:
         date = texts[0].str.replace(MIDNIGHT, "", regex=True)
-        return date + " " + texts[1].str.replace(r"^0 days ", "", regex=True)
+        return date + " " + plain_hours(texts[1].str.replace(r"^0 days ", "", regex=True))
     joined = texts[0] + "-" + texts[1] + "-" + texts[2]
     for place, text in enumerate(texts[3:]):
         joined = joined + (" " if place == 0 else ":") + text.str.zfill(2)

@@ -128,6 +128,7 @@ def read_days(texts: pa.Array, form: str, stamps: Stamps) -> Parsed:
         if pd.isna(origin):
             raise UserError(f"data.date_format {form!r} names no date; write e.g. days:1900-01-01")
         epoch = -float((origin - pd.Timestamp(0)).days)
+    texts = pc.replace_substring(texts, ",", ".")
     numbers = pd.to_numeric(pd.Series(texts.to_pylist()), errors="coerce").to_numpy(np.float64)
     seconds = (numbers - epoch) * DAY
     stamps.refuse_first(

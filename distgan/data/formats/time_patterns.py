@@ -108,10 +108,12 @@ def tidy(texts: list[str]) -> pa.Array:
         rf"(?i)^({WEEKDAY}{NAME} [0-9]{{1,2}}) ({clock})( [A-Z]{{2,5}}| [+-][0-9]{{2}}:?[0-9]{{2}})? "
         r"([0-9]{4})$": r"\1 \4 \2\3",
         rf"(?i)^({clock}(?: ?[AP]\.?M\b\.?)?)[ ,]+([^ :]*[0-9][^:]*)$": r"\2 \1",
+        r"^[^\W\d_]{2,10}[.,]{0,2} ([0-9]{1,4}[./-][0-9]{1,2}[./-][0-9]{1,4}\b)": r"\1",  # Mi, 01.03.2023
+        r"^([0-9]{8}):([0-9]{4})$": r"\1 \2",
     }
     for pattern, order in moved.items():
         if len(texts) and re.match(pattern, found[0].as_py()):
-            found = pc.replace_substring_regex(found, pattern, order)
+            found = pc.replace_substring_regex(found, pattern.replace(r"[^\W\d_]", r"\pL"), order)
     return found
 
 

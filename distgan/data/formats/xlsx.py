@@ -62,6 +62,9 @@ def _sheet(path: Path, workbook: Any, wanted: str | None) -> str:
     filled = [name for name, sheet in sheets.items() if _is_filled(sheet) and sheet.sheet_state == "visible"]
     if not filled:
         raise UserError(f"{path} has no visible sheet with values; name one with data.sheet")
+    tables = [name for name in filled if _has_columns(sheets[name])]
+    if len(filled) > 1 and len(tables) == 1:
+        return tables[0]  # the others hold remarks, one below the other
     if len(filled) > 1:
         raise UserError(
             f"{path} has the sheets {', '.join(filled)}; name the one that is wanted with data.sheet"
@@ -71,6 +74,11 @@ def _sheet(path: Path, workbook: Any, wanted: str | None) -> str:
 
 def _is_filled(sheet: Any) -> bool:
     return any(cell is not None for row in sheet.iter_rows(values_only=True) for cell in row)
+
+
+def _has_columns(sheet: Any) -> bool:
+    """Whether some row has more than one cell."""
+    return any(sum(cell is not None for cell in row) > 1 for row in sheet.iter_rows(values_only=True))
 
 
 def _rows(sheet: Any) -> Iterator[tuple[Any, ...]]:

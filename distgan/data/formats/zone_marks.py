@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from distgan.data.formats.stamps import Parsed, Stamps
 from distgan.data.zones import abbreviations, both_instants, format_offset
 
+GERMAN = {"MEZ": "CET", "MESZ": "CEST", "WEZ": "WET", "WESZ": "WEST", "OEZ": "EET", "OESZ": "EEST"}
 HEADER = re.compile(r"(?i)(?:^|[^a-z])(?:utc|gmt)\s*(?P<offset>[+-]\s?\d{1,2}(?::?\d\d)?)?(?:$|[^a-z0-9:+-])")
 
 
@@ -114,7 +115,8 @@ def _by_names(
             continue
         offset = known[mark]
         if offset is None:
-            able = offsets_of.get(mark.strip("()").upper(), set())
+            short = mark.strip("()").upper()
+            able = offsets_of.get(GERMAN.get(short, short), set())
             if len(able) != 1:
                 raise stamps.refuse(
                     int(np.flatnonzero(here)[0]),

@@ -1,0 +1,75 @@
+"""Columns that repeat a part of the times, such as the hour or the day of the week, and are no readings."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from distgan.data.store.metadata import Axis
+
+MOST_LOOKED = 16  # columns by whose names they may repeat the calendar
+NAME = re.compile(r"\s*[A-Za-z_ ]{2,15}\s*")
+FEWEST = 24  # steps with a value
+
+Part = Callable[[np.ndarray], np.ndarray]
+
+
+def _since(unit: str, of: str) -> Part:
+    return lambda times: (times.astype(f"M8[{unit}]") - times.astype(f"M8[{of}]")).astype(np.int64)
+
+
+def _weekday(times: np.ndarray) -> np.ndarray:
+    return (times.astype("M8[D]").astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
+
+
+def _weekend(times: np.ndarray) -> np.ndarray:
+    return (_weekday(times) >= 5).astype(np.int64)
+
+
+PARTS: dict[
+    str, tuple[str, Part, int]
+] = {  # name -> how columns are called, the part, after which it repeats
+    "year": (r"years?|yr|jahr", lambda times: times.astype("M8[Y]").astype(np.int64), 0),
+    "quarter": (r"quarters?|qtr", lambda times: _since("M", "Y")(times) // 3, 4),
+    "month": (r"months?|mon|monat", _since("M", "Y"), 12),
+    "day": (r"(day|dom|day_?of_?month|tag)", _since("D", "M"), 0),
+    "yearday": (r"(doy|day_?of_?year|yearday)", _since("D", "Y"), 0),
+    "weekday": (r"(week_?day|dow|day_?of_?week|wday|wochentag|day)", _weekday, 7),
+    "hour": (r"(hours?|hr|hod|hour_?of_?day|stunde)", _since("h", "D"), 24),
+    "minute": (r"(minutes?|min)", _since("m", "h"), 60),
+    "weekend": (r"(is_?)?(weekend|working_?day|work_?day|business_?day)", _weekend, 2),
+}
+
+
+def find_calendar_columns(
+    names: Sequence[str], values_of: Callable[[int], np.ndarray], axis: Axis
+) -> list[int]:
+    """Return the columns that are named for a part of the times and hold it at each, up to a constant.
+
+    Args:
+        values_of: the values of a column, [steps].
+    """
+    found: list[int] = []
+    for number, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            continue  # quickly, of a million ids
+        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip()
+        parts = [(part, cycle) for called, part, cycle in PARTS.values() if re.fullmatch(called, plain)]
+        if not parts or len(parts) > 2 or len(found) >= MOST_LOOKED:
+            continue
+        values, times = np.asarray(values_of(number), np.float64), axis.times()
+        there = np.isfinite(values)
+        if there.sum() < FEWEST or (values[there] != np.rint(values[there])).any():
+            continue
+        whole = np.rint(values[there]).astype(np.int64)
+        if any(_repeats(whole, part(times[there]), cycle) for part, cycle in parts):
+            found.append(number)
+    return found
+
+
+def _repeats(values: np.ndarray, part: np.ndarray, cycle: int) -> bool:
+    """Whether values that change are those of a part of the calendar, shifted by a constant."""
+    shift = values - part
+    if cycle:
+        shift = shift % cycle
+    return len(np.unique(values)) > 1 and len(np.unique(shift)) == 1

@@ -1,0 +1,25 @@
+"""Settings as a message shows them: ready to be pasted behind a command."""
+
+import re
+from collections.abc import Sequence
+
+MOST_SHOWN = 12  # names of a list that a message writes out
+
+
+def show_list(names: Sequence[str]) -> str:
+    """Return names as the value of a setting: `[a,b]`, in quotes where YAML or a shell needs them."""
+    if all(re.fullmatch(r"\w[\w.-]*", name) and not _is_typed(name) for name in names):
+        return f"[{','.join(names)}]"
+    quoted = ",".join("'" + name.replace("'", "''") + "'" for name in names)
+    return '"[' + re.sub(r'([\\"$`])', r"\\\1", quoted) + ']"'
+
+
+def show_name(name: str) -> str:
+    """Return one name as the value of a setting, in quotes where YAML or a shell needs them."""
+    shown = show_list([name])
+    return shown[1:-1] if shown.startswith("[") else shown.replace("[", "", 1)[::-1].replace("]", "", 1)[::-1]
+
+
+def _is_typed(name: str) -> bool:
+    """Whether YAML reads the bare name as something else than text."""
+    return re.fullmatch(r"(?i)null|true|false|yes|no|on|off|y|n|~|[\d._+-]+(e[+-]?\d+)?", name) is not None

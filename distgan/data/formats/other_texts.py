@@ -1,0 +1,45 @@
+"""Texts that are no tables, by how they begin: JSON, XML, HTML, SQL, NEM12."""
+
+import re
+from pathlib import Path
+
+from distgan.errors import UserError
+
+OTHER_TEXTS = (
+    (
+        r"\{\s*[\"}]|\[\s*[\[{]",
+        "JSON; write it as CSV or Parquet, e.g. with pandas: read_json(…).to_csv(…)",
+    ),
+    (
+        r"(?i)<\?xml|<(feed|espi|ns\d*:)",
+        "XML, as Green Button or ENTSO-E give it; export CSV, or write its readings as a table",
+    ),
+    (
+        r"(?i)<(!doctype\s+html|html|head|body|table|div|meta)\b",
+        "a web page (HTML), as some portals name .csv or .xls; open it in a spreadsheet and save it as CSV "
+        "or .xlsx",
+    ),
+    (
+        r"(?i)(/\*|--)?.*?\b(insert\s+into|create\s+table)\b\s",
+        "a dump of SQL commands; export the table as CSV or Parquet",
+    ),
+    (
+        r"100,NEM1[23]|200,\w{10,11},",
+        "a NEM12 or NEM13 file, whose records nest; write its intervals as a table, e.g. with the Python "
+        "package nemreader",
+    ),
+)
+
+
+def refuse_other_text(path: Path, head: bytes) -> None:
+    """
+    Args:
+        head: the first bytes of the file.
+
+    Raises:
+        UserError: they are text of another kind than a table; says how to make one of it.
+    """
+    text = head.decode(errors="replace").lstrip("\ufeff \t\r\n")
+    for pattern, what in OTHER_TEXTS:
+        if re.match(pattern, text):
+            raise UserError(f"{path} is {what}")
