@@ -32,8 +32,10 @@ from distgan.config.families import Generator as Generator
 from distgan.config.families import MlpGan as MlpGan
 from distgan.config.families import Multiscale as Multiscale
 from distgan.config.families import NrGan as NrGan
+from distgan.config.families import PcaCopula as PcaCopula
 from distgan.config.families import PcaGmm as PcaGmm
 from distgan.config.families import Scale as Scale
+from distgan.config.families import TemplateAr as TemplateAr
 from distgan.config.families import TimeGan as TimeGan
 from distgan.config.families import TtsCgan as TtsCgan
 from distgan.config.families import TtsGan as TtsGan

@@ -239,6 +239,28 @@ class PcaGmm(Family):
     mixtures: int = key(40, "Gaussians of the mixture; fewer if there are fewer series", ge=1)
 
 
+class PcaCopula(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+
+    name: Literal["pca_copula"] = key(
+        "pca_copula", "baseline: principal components with a Gaussian copula of their scores"
+    )
+    components: int = key(40, "principal components; fewer if there are fewer series", ge=1)
+
+
+class TemplateAr(Family):
+    implementation: ClassVar[str] = "distgan.models.classical"
+    fitted: ClassVar[bool] = True
+
+    name: Literal["template_ar"] = key(
+        "template_ar", "baseline: mean curve of a cluster, and autoregressive noise"
+    )
+    clusters: int = key(12, "k of k-means on the series; fewer if there are fewer series", ge=1)
+    members: int = key(8, "series per cluster, on average, at the least", ge=1)
+    order: int = key(192, "lags of the autoregression; at most a quarter of the series", ge=1)
+
+
 class Gaussian(Family):
     implementation: ClassVar[str] = "distgan.models.classical"
     fitted: ClassVar[bool] = True
@@ -282,6 +304,8 @@ FAMILIES: dict[str, type[Family]] = {
         CrnnGan,
         NrGan,
         PcaGmm,
+        PcaCopula,
+        TemplateAr,
         Gaussian,
         Bootstrap,
         ClusterMean,

@@ -1,6 +1,8 @@
 """The baselines that a sceptic tries first: fitted without gradients, sampled like every other family.
 
     pca_gmm       principal components, and a Gaussian mixture of their scores
+    pca_copula    principal components whose scores keep their own distributions, joined by a Gaussian copula
+    template_ar   the mean curve of a cluster, and autoregressive noise about it
     gaussian      the mean curve, and Gaussian noise with the spectrum of what is left, channels jointly
     bootstrap     each piece of time from a real series drawn at random
     cluster_mean  the mean of a few real series of one cluster
@@ -9,7 +11,8 @@ Each turns standard normal noise into a series, so that they are seeded, generat
 ones; all are unconditional. `bootstrap` and `cluster_mean` keep the real training series among their weights:
 floors to be printed beside a model, never to be given away.
 
-Shapes: N training series, B series, L steps, C channels, F frequencies, P components, M mixtures, Z noise.
+Shapes: N training series, B series, L steps, C channels, F frequencies, P components, M mixtures, K clusters,
+Q quantiles, O lags, Z noise.
 """
 
 import math
@@ -18,6 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import solve_toeplitz
+from scipy.signal import lfilter
+from scipy.special import ndtri
+from scipy.stats import rankdata
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -25,6 +32,9 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.models.recurrent import uniform
+
+LEVELS = 513  # quantiles of a distribution that is kept
+RIDGE = 1e-4  # of a correlation: columns that say the same twice stay apart
 
 
 class Fitted(nn.Module, ABC):
@@ -107,6 +117,136 @@ class PcaGmm(Fitted):
         return (self.mean + scores_BP @ self.directions).unflatten(1, self.shape)
 
 
+class PcaCopula(Fitted):
+    """Principal components of the series; each score has its own distribution, by `LEVELS` quantiles, and the
+    scores are joined by their rank correlations.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    quantiles: Tensor
+    factor: Tensor
+    names = ("mean", "directions", "quantiles", "factor")
+
+    def __init__(self, length: int, channels: int, settings: config.PcaCopula) -> None:
+        super().__init__(length, channels, settings.components)
+        self.settings = settings
+
+    def learn(self, series_NLC: np.ndarray, seed: int) -> None:
+        rows = series_NLC.reshape(len(series_NLC), -1).astype(np.float64)
+        components = max(1, min(self.settings.components, len(rows) // 4, rows.shape[1]))
+        pca = PCA(components, random_state=seed).fit(rows)
+        scores_NP = pca.transform(rows)
+        normal_NP = ndtri((rankdata(scores_NP, axis=0) - 0.5) / len(rows))
+        correlation_PP = np.corrcoef(normal_NP.T).reshape(components, components)
+        kept_PP = (1 - RIDGE) * correlation_PP + RIDGE * np.eye(components)
+        arrays = {
+            "mean": pca.mean_,
+            "directions": pca.components_,
+            "quantiles": quantiles_of(scores_NP),
+            "factor": np.linalg.cholesky(kept_PP),
+        }
+        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+
+    def draw(self, noise_BZ: Tensor) -> Tensor:
+        normal_BP = noise_BZ[:, : len(self.factor)] @ self.factor.T
+        scores_BP = from_quantiles(self.quantiles, normal_BP)
+        return (self.mean + scores_BP @ self.directions).unflatten(1, self.shape)
+
+
+class TemplateAr(Fitted):
+    """The mean curve of a cluster, and noise about it: F⁻¹[F[e] / A], e independent with the quantiles of the
+    cluster's innovations, A the autoregression that all clusters share (Yule-Walker), channel by channel.
+    """
+
+    thresholds: Tensor
+    templates: Tensor
+    coefficients: Tensor
+    quantiles: Tensor
+    factor: Tensor
+    names = ("thresholds", "templates", "coefficients", "quantiles", "factor")
+
+    def __init__(self, length: int, channels: int, settings: config.TemplateAr) -> None:
+        super().__init__(length, channels, 1 + length * channels)
+        self.settings = settings
+
+    def learn(self, series_NLC: np.ndarray, seed: int) -> None:
+        count, (length, channels) = len(series_NLC), self.shape
+        clusters = max(1, min(self.settings.clusters, count // self.settings.members))
+        labels = KMeans(clusters, n_init=3, random_state=seed).fit_predict(series_NLC.reshape(count, -1))
+        kept, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        templates_KLC = np.stack([series_NLC[labels == each].mean(0) for each in range(len(kept))])
+        rest_NLC = series_NLC.astype(np.float64) - templates_KLC[labels]
+        order = max(1, min(self.settings.order, length // 4))
+        coefficients_CO = np.stack([yule_walker(rest_NLC[..., each], order) for each in range(channels)])
+        innovations_NLC = np.stack(
+            [
+                lfilter(np.r_[1, -coefficients_CO[each]], [1], rest_NLC[..., each], axis=1)
+                for each in range(channels)
+            ],
+            axis=2,
+        )
+        flat = innovations_NLC.reshape(-1, channels)
+        correlation = np.atleast_2d(np.nan_to_num(np.corrcoef(flat.T), nan=0.0))
+        np.fill_diagonal(correlation, 1)
+        quantiles_KQC = np.stack(
+            [quantiles_of(innovations_NLC[labels == each].reshape(-1, channels)) for each in range(len(kept))]
+        )
+        arrays = {
+            "thresholds": np.cumsum(sizes / count)[:-1],
+            "templates": templates_KLC,
+            "coefficients": coefficients_CO,
+            "quantiles": quantiles_KQC,
+            "factor": np.linalg.cholesky((1 - RIDGE) * correlation + RIDGE * np.eye(channels)),
+        }
+        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+
+    def draw(self, noise_BZ: Tensor) -> Tensor:
+        chosen_B = torch.searchsorted(self.thresholds, uniform(noise_BZ[:, 0]))
+        normal_BLC = noise_BZ[:, 1:].unflatten(1, self.shape) @ self.factor.T
+        made = [
+            from_quantiles(self.quantiles[place], normal_LC)
+            for place, normal_LC in zip(chosen_B.tolist(), normal_BLC)
+        ]
+        length = self.shape[0]
+        whitening_CL = nn.functional.pad(-self.coefficients, (1, length - 1 - self.coefficients.shape[1]))
+        whitening_CL[:, 0] = 1
+        response_FC = torch.fft.rfft(whitening_CL, dim=1).T
+        noise_BLC = torch.fft.irfft(torch.fft.rfft(torch.stack(made), dim=1) / response_FC, n=length, dim=1)
+        return self.templates[chosen_B] + noise_BLC
+
+
+def yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
+    """Autoregressive coefficients of zero-mean series: [N, L] -> [order] float64."""
+    size = 2 * rest_NL.shape[1]
+    power = (np.abs(np.fft.rfft(rest_NL, n=size, axis=1)) ** 2).mean(0)
+    covariance = np.fft.irfft(power, n=size)[: order + 1] / rest_NL.shape[1]
+    if covariance[0] <= 0:
+        return np.zeros(order)
+    covariance[0] *= 1 + RIDGE
+    return np.asarray(solve_toeplitz(covariance[:-1], covariance[1:]))
+
+
+def quantiles_of(values_NP: np.ndarray) -> np.ndarray:
+    """Values at even probabilities, of each column: [N, P] -> [Q, P], with the columns' deviations."""
+    levels = min(LEVELS, len(values_NP))
+    found_QP = np.quantile(values_NP, (np.arange(levels) + 0.5) / levels, axis=0)
+    middle_P, wanted_P = found_QP.mean(0), values_NP.std(0)
+    have_P = found_QP.std(0)
+    factor_P = np.divide(wanted_P, have_P, out=np.ones_like(wanted_P), where=have_P > 0)
+    return np.asarray(middle_P + (found_QP - middle_P) * factor_P)
+
+
+def from_quantiles(quantiles_QP: Tensor, normal_BP: Tensor) -> Tensor:
+    """Standard normal numbers to values of a column's distribution, between its quantiles: [B, P] both."""
+    levels = len(quantiles_QP)
+    place_BP = (uniform(normal_BP) * levels - 0.5).clamp(0, levels - 1)
+    low_BP = place_BP.long().clamp(max=max(levels - 2, 0))
+    high_BP = (low_BP + 1).clamp(max=levels - 1)
+    share_BP = place_BP - low_BP
+    return quantiles_QP.gather(0, low_BP) * (1 - share_BP) + quantiles_QP.gather(0, high_BP) * share_BP
+
+
 class Gaussian(Fitted):
     """μ + F⁻¹[S_f^½ F[white noise]_f], S_f the channels' mean cross-spectrum at f."""
 
@@ -187,6 +327,8 @@ def pick_rows(normal: Tensor, count: int | Tensor) -> Tensor:
 
 FAMILIES: dict[str, Any] = {
     "pca_gmm": PcaGmm,
+    "pca_copula": PcaCopula,
+    "template_ar": TemplateAr,
     "gaussian": Gaussian,
     "bootstrap": Bootstrap,
     "cluster_mean": ClusterMean,

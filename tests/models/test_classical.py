@@ -1,5 +1,6 @@
 """Classical generators have the statistics of the series that they were fitted to."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,43 @@ def test_pca_gmm_has_the_mean_and_covariance_of_its_series() -> None:
     assert (made.mean(0) - series[..., 0].mean(0)).abs().max() < 0.2
     error = torch.cov(made.T) - torch.cov(series[..., 0].T)
     assert error.norm() < 0.15 * torch.cov(series[..., 0].T).norm()
+
+
+def test_pca_copula_has_the_distributions_of_the_scores() -> None:
+    torch.manual_seed(0)
+    scores = torch.distributions.Exponential(1.0).sample((600, 2)) * torch.tensor([2.0, 1.0])  # no Gaussians
+    axes = torch.linalg.qr(torch.randn(10, 2))[0].T
+    series = (scores @ axes + 1)[..., None]
+    generator = fitted("pca_copula", series, "model.components=2")
+    made = (generator(*noise_and_condition(generator, 4000))[..., 0] - 1) @ axes.T
+    for mine, real in zip(made.T, scores.T):
+        for share in (0.05, 0.5, 0.95):
+            assert (mine.quantile(share) - real.quantile(share)).abs() < 0.1 * real.std() + 0.1
+        assert mine.min() > -0.5  # a Gaussian of this mean and deviation would be below -1
+        assert mine.std() == pytest.approx(float(real.std()), rel=0.1)
+
+
+def test_template_ar_has_the_curves_of_clusters_and_the_memory_of_their_noise() -> None:
+    torch.manual_seed(0)
+    times, count = torch.arange(240.0), 120
+    shapes = torch.stack([3 * torch.sin(6.28 * times / 24), -3 * torch.sin(6.28 * times / 24)])
+    noise = torch.distributions.Exponential(1.0).sample((count, 300)) - 1
+    values = torch.zeros(count, 300)
+    for step in range(1, 300):
+        values[:, step] = 0.8 * values[:, step - 1] + 0.3 * noise[:, step]
+    series = (shapes[torch.arange(count) % 3 // 2] + values[:, 60:])[..., None].repeat(1, 1, 2)
+    generator = fitted("template_ar", series, "model.clusters=2", "model.order=4")
+    made = generator(*noise_and_condition(generator, 900))
+    one = (made[..., 0] @ shapes[0]) > 0
+    assert one.float().mean() == pytest.approx(2 / 3, abs=0.06)
+    assert (made[one][..., 0].mean(0) - shapes[0]).abs().max() < 0.3
+    rest = made[one][..., 0] - made[one][..., 0].mean(0)
+    assert rest.std() == pytest.approx(float(values[:, 60:].std()), rel=0.1)
+    lag = (rest[:, 1:] * rest[:, :-1]).mean() / rest.square().mean()
+    assert lag == pytest.approx(0.8, abs=0.04)
+    whitened = rest[:, 1:] - 0.8 * rest[:, :-1]
+    assert (whitened**3).mean() / whitened.std() ** 3 > 1  # innovations stay skewed: 2 for an exponential
+    assert torch.corrcoef(made[one].flatten(0, 1).T)[0, 1] > 0.95  # channels that agree
 
 
 def test_gaussian_has_the_mean_and_spectrum_of_its_series() -> None:
