@@ -64,7 +64,7 @@ SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: c
     "auckland": (None, {"multiscale": ["demo.yaml"]}),
 }
 HELD_OUT = "held out"
-FAMILIES = ("values", "rhythm", "diversity", "critics")
+FAMILIES = ("values", "rhythm", "diversity", "two-sample tests")
 SMOKE = [
     "encoder.steps=2",
     "encoder.width=16",

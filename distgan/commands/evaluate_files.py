@@ -66,8 +66,16 @@ def run(options: FilePair) -> Result:
         owner_of={name: np.asarray(real.owners)[splits == name] for name in fidelity.TESTED},
     )
     found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
-    view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
-    drawn = catalogue.draw_all(sets["held_out"], made.values, view, settings.evaluate.real_curves)
+    drawn = catalogue.Drawings()
+    if settings.evaluate.pictures:
+        view = replace(make_view(real.meta, seed=settings.evaluate.seed), real="Real")
+        drawn = catalogue.draw_all(
+            sets["held_out"],
+            made.values,
+            view,
+            settings.evaluate.real_curves,
+            compared.owner_of["held_out"],
+        )
     page, scores = Run(options.out).report, Run(options.out).scores
     known = collect_facts(settings, options, real, made, counts)
     writer.write(page, scores, found, known, drawn)

@@ -28,6 +28,8 @@ from distgan.data.ingest_cache import sha256
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
+from distgan.evaluation.comparisons import find_release_word
+from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import CheckResult, PrivacyResult, ReleasePrivacy, Verdict
 from distgan.files import publish, read_json, refuse_standing, whole_folder, write_json, write_text
@@ -122,8 +124,10 @@ def judge(context: PipelineContext) -> Verdict:
         found = attack(context, chosen.values)
         if found is not None:
             attacks = ReleasePrivacy(**dict(found), attacked=chosen.facts)
+    exit_code = broken[0].exit_code if broken else CODES[attacks.outcome] if attacks else 4
     return Verdict(
-        exit_code=broken[0].exit_code if broken else CODES[attacks.outcome] if attacks else 4,
+        exit_code=exit_code,
+        answer=find_release_word(exit_code).text,
         sentence=format_sentence(broken, attacks),
         attacked=note,
         checks=[check.to_result() for check in checks],
@@ -301,7 +305,7 @@ def save(content: Mapping[str, Any], place: Path) -> None:
     write_json(place, content)
     write_text(
         place.with_suffix(".html"),
-        load_template("verdict.html.jinja").render(verdict=content),
+        load_template("verdict.html.jinja").render(verdict=content, explain=Explainer()),
     )
 
 

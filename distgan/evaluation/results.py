@@ -7,65 +7,50 @@ report.json (`REPORT_SCHEMA`) holds
     schema      its name and version: another number where a field changed its meaning or went away
     facts       `Facts`, with the time it was made
     answers     the two of the first screen
+    overall     the overall score of every row, best first
     headline    the numbers of the first screen
     fidelity    `ScoreTable`
-    usefulness  `Utility`, or null
+    utility     `Utility`, or null
     privacy     `PrivacyResult`, or null
+    plain       `PlainStatistics`, or null
+    loads       `LoadFigures`, or null
     pictures    names of the pictures in the page
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
+from distgan.evaluation.comparisons import (
+    Difference,
+    OverallScore,
+    Paired,
+    Standing,
+    Tone,
+)
+from distgan.evaluation.metrics.loads import LoadFigures
+from distgan.evaluation.metrics.plain import PlainStatistics
+from distgan.evaluation.typed_json import JsonResult
 from distgan.preflight import REPORT_SCHEMA
 
-PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/2", "distgan.verdict/2"
+PRIVACY_SCHEMA, VERDICT_SCHEMA = "distgan.privacy/2", "distgan.verdict/3"
 
-Tone = Literal["good", "warn", "bad", "note"]
-Standing = Literal["real", "between", "floor"]
 Outcome = Literal["pass", "over", "insufficient", "report", "skipped"]  # the last two have no limit
 Scores = dict[str, float | None]  # by name of the score; None where one does not exist
-
-
-class JsonResult(BaseModel):
-    """What was found; it is never changed, only copied with other fields (`model_copy`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of the JSON file."""
-        content: dict[str, Any] = make_json_ready(self.model_dump(by_alias=True))
-        return content
-
-
-def make_json_ready(content: Any) -> Any:
-    """The same content ready for JSON: NaN and infinities become None, numpy's numbers plain ones."""
-    if isinstance(content, Mapping):
-        return {str(key): make_json_ready(value) for key, value in content.items()}
-    if hasattr(content, "tolist"):
-        return make_json_ready(content.tolist())
-    if isinstance(content, list | tuple):
-        return [make_json_ready(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if content is None or isinstance(content, str | bool | int | float):
-        return content
-    return str(content)
 
 
 # ------------------------------------------------------------------------------------------------- the scores
 
 
 class Sentence(JsonResult):
-    """A finding in plain words."""
+    """A finding in plain words; `topic` says what it is about, where that matters."""
 
     tone: Tone
     text: str
+    topic: str = ""
 
 
 class ScoreMeaning(JsonResult):
@@ -111,6 +96,7 @@ class Measurements(JsonResult):
         owners: of each split, those that a split never parts.
         real_row: where the row of other real series comes from.
         lags: the lags that a score looks at, in steps.
+        paired: the synthetic series against every other row, and the overall scores.
     """
 
     n: Counts
@@ -119,6 +105,7 @@ class Measurements(JsonResult):
     scores: list[ScoreMeaning]
     rows: list[Row]
     lags: dict[str, list[int]]
+    paired: Paired
 
     @property
     def by_name(self) -> dict[str, Row]:
@@ -129,7 +116,7 @@ class ScoreTable(Measurements):
     """The measurements and what they mean.
 
     Attributes:
-        standing: of each score that exists for the model: like real series, like the floor, or between.
+        standing: of each score that exists for the model, a key of `comparisons.WORDS`.
         blind_to_copier: scores on which copies look as good as unseen real series.
         verdict: sentences; the first sums the scores up.
     """
@@ -286,11 +273,12 @@ class CheckResult(JsonResult):
 
 class Verdict(JsonResult):
     """The content of release-verdict.json: whether a run's series may leave. `attacked` says in words which
-    series were attacked; `privacy` is None where no attack was run.
+    series were attacked, `answer` is the word that pages show; `privacy` is None where no attack was run.
     """
 
     version: str = Field(default=VERDICT_SCHEMA, alias="schema")
     exit_code: int
+    answer: str
     sentence: str
     attacked: str
     checks: list[CheckResult]
@@ -370,17 +358,26 @@ class Findings(JsonResult):
     """All that is found about a set of synthetic series; None where it was not asked or cannot be."""
 
     fidelity: ScoreTable
-    usefulness: Utility | None = None
+    utility: Utility | None = None
     privacy: PrivacyResult | None = None
+    plain: PlainStatistics | None = None
+    loads: LoadFigures | None = None
 
 
 class Answer(JsonResult):
-    """Of one of the two questions of a data owner."""
+    """Of one of the two questions of a data owner; `verdict` is a key of `comparisons.WORDS`."""
 
     question: str
+    verdict: str
     tone: Tone
     short: str
     text: str
+
+
+class OverallLine(OverallScore):
+    """The overall score of a row; `against` is the ratio of the synthetic series' score to it."""
+
+    against: Difference | None
 
 
 class Mark(JsonResult):
@@ -398,7 +395,7 @@ class Card(JsonResult):
     value: float | None
     text: str
     context: str
-    standing: Standing | None = None
+    verdict: str | None = None  # a key of `comparisons.WORDS`
     scale: list[Mark] | None = None
 
 
@@ -408,6 +405,7 @@ class Report(Findings):
     version: str = Field(default=REPORT_SCHEMA, alias="schema")
     facts: Facts
     answers: list[Answer]
+    overall: list[OverallLine]
     headline: list[Card]
     pictures: list[str]
 

@@ -208,7 +208,7 @@ def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
 def format_summary(bank: Bank, settings: config.Config) -> str:
     text = (
         f"{bank.num_groups} conditions of {settings.bank.condition_dim} numbers, each of {min(bank.sizes)} "
-        f"entities or more; tracing AUC at most {max(bank.tracing_auc):.2f} (limit "
+        f"entities or more; membership inference AUC at most {max(bank.tracing_auc):.2f} (limit "
         f"{settings.bank.max_tracing_auc})"
     )
     return f"{text}; for study only, never to be released" if settings.bank.study else text

@@ -1,4 +1,4 @@
-"""Synthetic and real series -> report.html and report.json: scores beside their floors, and pictures."""
+"""Synthetic and real series -> report.html and report.json: scores beside their baselines, and pictures."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,10 +14,11 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.evaluation.metrics import fidelity, utility
+from distgan.evaluation.metrics import fidelity, loads, plain, utility
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
+from distgan.evaluation.report.answers import answer_good
 from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
 from distgan.pipeline.attack import run_attacks
@@ -56,11 +57,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     )
     found = compute_scores(compared, real.meta, context.settings.evaluate)
     counts = {name: len(found) for name, found in whole.items()}
-    found = Findings(
-        fidelity=found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)}),
-        usefulness=found.usefulness,
-        privacy=run_attacks(context, most=context.settings.evaluate.max_series),
-    )
+    table_of_all = found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)})
+    attacked = run_attacks(context, most=context.settings.evaluate.max_series)
+    found = found.model_copy(update={"fidelity": table_of_all, "privacy": attacked})
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
     shown = collect_facts(context.settings, context.run, real.meta, table, windows)
     drawn = catalogue.Drawings()
@@ -70,10 +69,12 @@ def run(context: PipelineContext) -> dict[str, Any]:
             made,
             make_view(real.meta, seed=context.settings.evaluate.seed),
             context.settings.evaluate.real_curves,
+            compared.owner_of["held_out"],
         )
         drawn.pictures.extend(draw_training_pictures(context.run))
     writer.write(context.run.report, context.run.scores, found, shown, drawn)
-    return {"summary": found.fidelity.verdict[0].text}
+    answer = answer_good(found)
+    return {"summary": f"{answer.question} {answer.short}. {answer.text}"}
 
 
 def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> Findings:
@@ -97,7 +98,31 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
     if useful is not None:
         said = Sentence(tone=useful.tone, text=useful.sentence)
         table = table.model_copy(update={"verdict": [*table.verdict, said]})
-    return Findings(fidelity=table, usefulness=useful)
+    return Findings(fidelity=table, utility=useful, **describe_plainly(sets, meta, chosen))
+
+
+def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> dict[str, Any]:
+    """Compute plain statistics and load figures of held-out real and synthetic series.
+
+    Where the page shows no single real series (`evaluate.real_curves`), no figure is one person's either.
+    """
+    owners = np.asarray(sets.owner_of.get("held_out", np.arange(len(sets.held_out))))
+    anonymous = not chosen.real_curves
+    values = plain.describe_values(
+        sets.held_out, sets.synthetic, owners, meta.channels, meta.units, anonymous=anonymous
+    )
+    real, made = sets.held_out[..., 0], sets.synthetic[..., 0]
+    if not loads.are_loads(real, meta.axis.steps_per_day):
+        return {"plain": values, "loads": None}
+    together = loads.describe_loads(
+        real,
+        made,
+        meta.axis.times(),
+        meta.units,
+        owners=len(np.unique(owners)),
+        anonymous=anonymous,
+    )
+    return {"plain": values, "loads": together}
 
 
 def format_report(folder: Run) -> str:

@@ -121,7 +121,7 @@ def test_runs_stand_side_by_side(
     cli.command(["compare", *map(str, runs), "--out", str(tmp_path / "both.html")])
     printed = capsys.readouterr().out.splitlines()
     head = [cell.strip() for cell in printed[0].strip("|").split("|")]
-    assert head[:3] == ["score", "honest", "copier"] and "real held-out" in head
+    assert head[:3] == ["score", "honest", "copier"] and "held-out real" in head
     copies = next(line for line in printed if line.startswith("| Near copies of training"))
     assert [cell.strip() for cell in copies.strip("|").split("|")][1:3] == ["**0**", "1"]
     text = (tmp_path / "both.html").read_text()
@@ -137,7 +137,7 @@ def test_the_same_numbers_as_in_the_reports(runs: list[Path]) -> None:
             row = next(row for row in content["fidelity"]["rows"] if row["name"] == MODEL)
             assert cell.value == row["values"][line.name]
         floor = next(row for row in content["fidelity"]["rows"] if row["name"] == COPIER)
-        assert floor["values"][line.name] == next(c for c in line.floors if c.row == COPIER).value
+        assert floor["values"][line.name] == next(c for c in line.baselines if c.row == COPIER).value
 
 
 def change(run: Path, edit) -> None:
@@ -149,10 +149,13 @@ def change(run: Path, edit) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda c: c.update(schema="distgan.report/1"), "copier has a report of format distgan.report/1"),
+        (
+            lambda c: c.update(schema="distgan.report/3"),
+            "copier has a report of format distgan.report/3, not distgan.report/4; run distgan evaluate",
+        ),
         (lambda c: c["facts"].update(length=8760), "other data, length 336 against 8760"),
         (lambda c: c["fidelity"]["n"].update(compared=3), "5 series at a time were compared against 3"),
-        (lambda c: c["fidelity"]["rows"][2]["values"].update(spectrum=9), "their floors differ"),
+        (lambda c: c["fidelity"]["rows"][2]["values"].update(spectrum=9), "their baselines differ"),
     ],
 )
 def test_reports_that_cannot_be_compared_are_one_line(

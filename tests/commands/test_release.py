@@ -70,7 +70,15 @@ def test_labels_leave_with_their_series(mine: Run, tmp_path: Path) -> None:
         attacked=AttackedCounts(candidate=0, earlier=0, sample=0, left_out=0),
     )
     said = Verdict(
-        exit_code=0, sentence="", attacked="", checks=[], privacy=privacy, run="", made="", maker=""
+        exit_code=0,
+        answer="Yes",
+        sentence="",
+        attacked="",
+        checks=[],
+        privacy=privacy,
+        run="",
+        made="",
+        maker="",
     )
     release.write_release(tmp_path / "out", said, config.load(mine.config), mine)
     name = mine.synthetic_labels.name
@@ -94,6 +102,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         replace(bank, promise=promise).save(mine.bank)
     said = Verdict(
         exit_code=0,
+        answer="Yes",
         sentence=found.sentence,
         attacked=attacked_series.describe_counts(chosen.facts),
         checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).to_result()],

@@ -20,6 +20,7 @@ from distgan.commands.released_verdict import make_public_manifest, make_public_
 from distgan.evaluation.attacks import battery, rates
 from distgan.evaluation.attacks.battery import Attack, Found
 from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.report.terms import Explainer
 from distgan.evaluation.report.writer import load_template
 from distgan.evaluation.results import AttackedCounts, CheckResult, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json
@@ -28,6 +29,11 @@ MEMBERS, OTHERS, SAMPLE = 6543, 6427, 5931
 FACTS = AttackedCounts(candidate=612, earlier=0, sample=SAMPLE, left_out=0)
 DETAIL = "as it stands, windows of a day: 2 members and 1 non-members found"
 OUTLIERS = Measured(0.5372, 0.5183, 0.5561, 0.5, 328, 7)
+
+
+def draw(content: dict) -> str:
+    """The page of a verdict."""
+    return load_template("verdict.html.jinja").render(verdict=content, explain=Explainer())
 
 
 def found_of(attack: Attack) -> Found:
@@ -54,6 +60,7 @@ def judged() -> Verdict:
     checks = [CheckResult(name=name, holds=True, text="", verified=[line]) for name, line in verified.items()]
     return Verdict(
         exit_code=0,
+        answer="Yes",
         sentence=sentence,
         attacked=describe_counts(FACTS),
         checks=checks,
@@ -88,8 +95,8 @@ def test_under_epsilon_all_that_leaves_is_the_same_for_another_database() -> Non
     assert other_people() != judged()
     public, other = (make_public_verdict(each, private=True) for each in (judged(), other_people()))
     assert json.dumps(public) == json.dumps(other)
-    page = load_template("verdict.html.jinja").render(verdict=public)
-    assert page == load_template("verdict.html.jinja").render(verdict=other)
+    page = draw(public)
+    assert page == draw(other)
     assert "at least 3,000 members against as many non-members" in public["sentence"]
     assert public["privacy"]["sentence"] == public["sentence"]
     assert (
@@ -111,8 +118,8 @@ def test_no_figure_of_few_people_leaves() -> None:
     for name in ("P1", "P2"):
         assert DETAIL not in json.dumps(attacks[name]) and attacks[name]["groups"] == []
     assert [group["name"] for group in attacks["P6"]["groups"]] == ["smallest groups"]
-    page = load_template("verdict.html.jinja").render(verdict=public)
-    assert "2 members" not in page and "2 members" in load_template("verdict.html.jinja").render(verdict=kept)
+    page = draw(public)
+    assert "2 members" not in page and "2 members" in draw(kept)
     assert public["sentence"] == kept["sentence"] and attacks["P4a"]["n"] == MEMBERS
     few = {**kept["privacy"]["attacks"][3], "non_members": 9}
     hidden = released_verdict.make_public_attack(few, private=False)

@@ -26,7 +26,7 @@ def write_report(folder: Path) -> None:
     attack = {
         "exposure": "smallest groups",
         "meaning": "the quarter with the fewest",
-        "verdict": "too few to tell",
+        "verdict": "not enough evidence",
     }
     attack |= {"entities": 9, "non_members": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
     promise = "The bank is (2, 1e-06)-differentially private."

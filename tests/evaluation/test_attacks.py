@@ -349,7 +349,7 @@ def test_features_of_a_known_series() -> None:
     hours = np.arange(24 * 28)
     wave = (2 + np.cos(2 * np.pi * (hours - 18) / 24))[None, :, None]
     result = dict(zip(features.NAMES, features.describe(wave, 24)[0]))
-    assert result["level"] == pytest.approx(2, abs=1e-5)
+    assert result["location"] == pytest.approx(2, abs=1e-5)
     assert result["base load"] == pytest.approx(1, abs=0.05)
     assert result["size of the daily rhythm"] == pytest.approx(2**-0.5, abs=1e-3)
     assert result["second hour of the daily rhythm"] == pytest.approx(-1, abs=1e-3)

@@ -71,7 +71,7 @@ def test_the_page_says_what_it_must(written):
         "Aggregation is not a proof of anonymity",
         "Privacy attacks are not part of this report",
         "CC BY 4.0",
-        "real held-out",
+        "held-out real",
         "copier",
         "mean curve",
         "shuffled hours",
@@ -79,7 +79,7 @@ def test_the_page_says_what_it_must(written):
         "1 January 2019",
         "(n = 12)",
         "1.2 to 3 times the true error",
-        "two cautious standard errors",
+        "the same numbers are in report.json",
     ):
         assert words in text, words
 
@@ -88,7 +88,7 @@ def test_the_json_has_a_schema_and_no_nan(written):
     content = json.loads((written / "report.json").read_text(), parse_constant=pytest.fail)
     assert content["schema"] == REPORT_SCHEMA
     assert content["facts"]["settings"]["rate"] is None
-    assert content["privacy"] is None and content["usefulness"] is None
+    assert content["privacy"] is None and content["utility"] is None
     assert len(content["headline"]) == 5 and all(number["text"] for number in content["headline"])
     assert [answer["short"] for answer in content["answers"]][1] == "Not tested"
     assert {row["name"] for row in content["fidelity"]["rows"]} == set(verdict.ROWS)
@@ -169,16 +169,16 @@ def test_what_is_promised_of_the_groups_and_how_tracing_went(written):
     for said in (
         "smallest groups<small>the quarter with the fewest</small>",
         "0.40 to 0.82",
-        "too few to tell",
+        "not enough evidence",
         "(2, 1e-06)-differentially private",
         "<li>Covered: the bank.</li>",
-        "For study only.",
+        "For research only.",
     ):
         assert said in text
     assert json.loads((written / "report.json").read_text())["facts"]["groups"]["attacks"][0]["auc"] == 0.61
 
 
-USEFULNESS = {
+UTILITY = {
     "task": "the next day from the last week",
     "unit": "the naive error",
     "horizon": 24,
@@ -210,12 +210,12 @@ ATTACK = {
 @pytest.mark.parametrize(
     ("outcome", "short", "tone"),
     [
-        ("pass", "No attack went over its limit", "good"),
+        ("pass", "Yes", "good"),
         ("over", "No", "bad"),
-        ("insufficient", "Not enough evidence", "warn"),
+        ("insufficient", "Not enough evidence", "note"),
     ],
 )
-def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, outcome, short, tone):
+def test_utility_and_privacy_get_their_sections_and_numbers(few, tmp_path, outcome, short, tone):
     privacy = {
         "schema": "distgan.privacy/2",
         "outcome": outcome,
@@ -225,7 +225,7 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
         "claims": ["Not a proof."],
         "evidence": {"members": 12, "non_members": 12, "synthetic": 12, "needed": 3000},
     }
-    results = Findings(fidelity=few.fidelity, usefulness=USEFULNESS, privacy=privacy)
+    results = Findings(fidelity=few.fidelity, utility=UTILITY, privacy=privacy)
     writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
     text, content = (tmp_path / "a.html").read_text(), json.loads((tmp_path / "a.json").read_text())
     assert Page(text).open == []
@@ -243,14 +243,14 @@ def test_usefulness_and_privacy_get_their_sections_and_numbers(few, tmp_path, ou
     answer = content["answers"][1]
     assert (answer["short"], answer["tone"]) == (short, tone)
     cards = {number["name"]: number["text"] for number in content["headline"]}
-    assert cards["usefulness"] == "1.1 ×" and cards["privacy"] == "1 of 1"
+    assert cards["utility"] == "1.1 ×" and cards["privacy"] == "1 of 1"
 
 
 def test_a_page_without_intervals_says_so(few, tmp_path):
-    rows = [{**row, "low": None, "high": None} for row in USEFULNESS["rows"]]
+    rows = [{**row, "low": None, "high": None} for row in UTILITY["rows"]]
     gaps = {"synthetic - real": {"value": 0.06, "low": None, "high": None}}
-    useful = {**USEFULNESS, "rows": rows, "gaps": gaps}
-    results = Findings(fidelity=few.fidelity, usefulness=useful)
+    useful = {**UTILITY, "rows": rows, "gaps": gaps}
+    results = Findings(fidelity=few.fidelity, utility=useful)
     writer.write(tmp_path / "a.html", tmp_path / "a.json", results, Facts("small"), catalogue.Drawings())
     text = (tmp_path / "a.html").read_text()
     assert "of one owner: no interval" in text and "+0.060." in text

@@ -30,8 +30,8 @@ def test_what_all_hide_the_smallest_groups_show() -> None:
     attacks = {each.exposure: each for each in attacked([4, 1500, 1500, 1500])}
     assert attacks["all"].auc < 0.6
     assert attacks["smallest groups"].auc > 0.85
-    assert attacks["smallest groups"].verdict == "above the limit"
-    assert attacks["all"].verdict == "below the limit"
+    assert attacks["smallest groups"].verdict == "over its limit"
+    assert attacks["all"].verdict == "within its limit"
 
 
 def test_means_of_others_accuse_no_group() -> None:
@@ -93,7 +93,7 @@ def test_nobody_in_the_mean_is_guessing_and_few_are_too_few_to_tell() -> None:
     few = tracing.attack(
         Sample(members[:6], one[:6]), Sample(non_members[:6], one[:6]), np.zeros((1, 6)), limit=0.65
     )[0]
-    assert few.verdict == "too few to tell"
+    assert few.verdict == "not enough evidence"
     assert (
         tracing.attack(Sample(members, one), Sample(non_members[:2], one[:2]), np.zeros((1, 6)), limit=0.65)
         == []

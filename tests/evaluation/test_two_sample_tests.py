@@ -9,6 +9,7 @@ import torch
 from sklearn.linear_model import RidgeClassifierCV
 
 from distgan.evaluation import baselines
+from distgan.evaluation.comparisons import Comparison, Difference, Paired, RowComparison
 from distgan.evaluation.metrics import c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
 from distgan.evaluation.metrics.scores import BY_NAME, frechet, mmd
@@ -17,7 +18,7 @@ from distgan.evaluation.results import Row, Sentence
 from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
 
 
-def of(target: np.ndarray, candidate: np.ndarray, name: str = "critic", **owners: np.ndarray) -> float:
+def of(target: np.ndarray, candidate: np.ndarray, name: str = "c2st", **owners: np.ndarray) -> float:
     """A score of long series, averaged over a few draws."""
     measure = fidelity.Measure(homes(20, seed=99, channels=target.shape[2]), target, PER_DAY, **owners)
     made = measure.traits(candidate)
@@ -31,7 +32,7 @@ def of(target: np.ndarray, candidate: np.ndarray, name: str = "critic", **owners
     return float(np.mean([draw[name] for draw in draws]))
 
 
-# ------------------------------------------------------------------------------------- the convolution critic
+# --------------------------------------------------------------------------------- classifier two-sample test
 
 
 def test_the_critic_guesses_between_draws_of_one_process():
@@ -202,7 +203,7 @@ def windows(count: int, channels: int, seed: int, *, phase: float = 0.0) -> np.n
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_recurrent_critics_guess_between_equals_and_know_non_members(channels):
+def test_recurrent_networks_guess_between_equals_and_know_non_members(channels):
     settings = {"units": 8, "steps": 150, "seed": 0}
     real = windows(400, channels, 0)
     same = c2st.discriminative(real, windows(300, channels, 1), **settings)
@@ -211,7 +212,7 @@ def test_recurrent_critics_guess_between_equals_and_know_non_members(channels):
     assert other.value > 0.45
 
 
-def test_recurrent_critics_learn_nothing_from_gaps():
+def test_recurrent_networks_learn_nothing_from_gaps():
     real, made = windows(400, 2, 0), windows(400, 2, 1)
     real[:, 5:9] = np.nan
     assert c2st.discriminative(real, made, units=8, steps=150, seed=0).value < 0.1
@@ -267,10 +268,10 @@ def test_short_series_get_recurrent_scores_where_they_are_asked_for():
         assert name in results.standing
 
 
-# ----------------------------------------------------------------------------------------------------- floors
+# -------------------------------------------------------------------------------------------------- baselines
 
 
-def test_floors_are_what_they_say():
+def test_baselines_are_what_they_say():
     train = homes(40, seed=1)
     train[3, 100:150] = np.nan
     made = {name: make() for name, make in baselines.make_baselines(train, 25, PER_DAY, 0).items()}
@@ -285,7 +286,7 @@ def test_floors_are_what_they_say():
         assert np.abs(made[name].mean(0) - np.nanmean(train, 0)).mean() < 0.2 * np.nanstd(train)
 
 
-def test_floors_of_a_seed_are_the_same_and_of_few_series_fewer():
+def test_baselines_of_a_seed_are_the_same_and_of_few_series_fewer():
     train = homes(9, seed=1)
     one, two = (baselines.make_baselines(train, 5, PER_DAY, 3) for _ in range(2))
     assert all(np.array_equal(one[name](), two[name]()) for name in one)
@@ -293,7 +294,7 @@ def test_floors_of_a_seed_are_the_same_and_of_few_series_fewer():
     assert verdict.SHUFFLED_DAYS not in baselines.make_baselines(train, 5, 1.0, 3)
 
 
-def test_the_spectrum_floor_has_the_spectrum_and_days_keep_the_day():
+def test_the_spectrum_baseline_has_the_spectrum_and_days_keep_the_day():
     train, target = homes(60, seed=1), homes(40)
     made = {name: make() for name, make in baselines.make_baselines(train, 40, PER_DAY, 0).items()}
     found = {name: scores(target, values, train) for name, values in made.items()}
@@ -307,8 +308,8 @@ def test_the_verdict_says_when_a_baseline_is_as_good():
     train, held_out = homes(40, seed=1), homes(14, seed=2)
     poor = baselines.make_baselines(train, 40, PER_DAY, 0)[verdict.MEAN_CURVE]()
     sentences = judge_sets(train, held_out, poor, homes(12, seed=4)).verdict
-    assert any(s.tone == "bad" and "baseline without a network" in s.text for s in sentences)
-    assert any(s.tone == "bad" and "convolution critic is right about" in s.text for s in sentences)
+    assert any(s.tone in ("bad", "warn") and "a tie with mean curve" in s.text for s in sentences)
+    assert any(s.tone == "bad" and "classifier that is trained to tell" in s.text for s in sentences)
 
 
 def test_wilsons_interval_is_his():
@@ -316,22 +317,29 @@ def test_wilsons_interval_is_his():
     assert verdict._wilson(1.0, 10)[1] == pytest.approx(1)
 
 
-# ------------------------------------------------------------------------------------- the critic's sentence
+# ----------------------------------------------------------------------------- the sentence on the classifier
 
 
 def heard(model: float, real: float, owners: int) -> Sentence:
-    """The sentence on a critic that is right so often about the model and about other real series."""
+    """The sentence on a classifier that is right so often about the model and about other real series."""
 
     def said(name: str, value: float) -> Row:
-        values = {**dict.fromkeys(BY_NAME), "critic": value}
+        values = {**dict.fromkeys(BY_NAME), "c2st": value}
         noise = dict.fromkeys(BY_NAME, 0.02)
         return Row(name=name, meaning="", n=9, values=values, noise=noise, noise_to={verdict.REAL: noise})
 
     rows = {name: said(name, value) for name, value in ((verdict.MODEL, model), (verdict.REAL, real))}
-    return verdict._critic(rows, owners)
+    off = model - real
+    judged: Comparison = "worse" if off > 0.03 else "tie"
+    difference = Difference(value=off, low=off - 0.03, high=off + 0.03, verdict=judged)
+    row = RowComparison(row=verdict.REAL, ratio=None, scores={"c2st": difference})
+    compared = Paired(owners=owners, needed=6, scores=0, overall=[], rows=[row])
+    found = verdict._classifier(rows, compared, owners)
+    assert found is not None
+    return found
 
 
-def test_the_critics_interval_counts_owners():
+def test_the_classifiers_interval_counts_owners():
     assert (heard(0.56, 0.5, 4).tone, heard(0.56, 0.5, 200).tone) == ("good", "warn")
     windows = np.repeat(homes(4, seed=2), 3, axis=0) * np.float32(1.1)
     table = judge_sets(
@@ -341,24 +349,24 @@ def test_the_critics_interval_counts_owners():
         homes(4, seed=4),
         owner_of={"held_out": np.repeat(np.arange(4), 3)},
     )
-    sentence = next(s.text for s in table.verdict if "critic" in s.text)
-    low, high = verdict._wilson(values_of(table, verdict.MODEL)["critic"], 2 * 4)
+    sentence = next(s.text for s in table.verdict if "classifier" in s.text)
+    low, high = verdict._wilson(values_of(table, verdict.MODEL)["c2st"], 2 * 4)
     assert table.n.target_owners == 4 and f"{low:.0%} to {high:.0%}" in sentence
 
 
 def test_other_real_series_are_not_told_apart_by_who_owns_them():
-    """Six owners of ten series each: with owners on both of its sides a critic would know them again."""
+    """Six owners of ten series each: with owners on both of its sides a classifier would know them again."""
     habits = np.repeat(homes(12, seed=5), 10, axis=0) * np.random.default_rng(0).gamma(50, 0.02, (120, 1, 1))
     owner, sets = (
         np.repeat(np.arange(12), 10),
         (homes(12, seed=1), habits[:60], homes(12, seed=3), habits[60:]),
     )
     kept = {"held_out": owner[:60], "reference": owner[60:]}
-    critic = {
-        known: values_of(judge_sets(*sets, owner_of=kept if known else {}), verdict.REAL)["critic"]
+    accuracy = {
+        known: values_of(judge_sets(*sets, owner_of=kept if known else {}), verdict.REAL)["c2st"]
         for known in (False, True)
     }
-    assert critic[False] > 0.7 > critic[True] + 0.1
+    assert accuracy[False] > 0.7 > accuracy[True] + 0.1
 
 
 def test_a_model_is_not_blamed_where_real_series_are_told_apart_as_often():

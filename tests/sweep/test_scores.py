@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from distgan.errors import UserError
+from distgan.evaluation.comparisons import Paired
 from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.results import (
     Counts,
@@ -40,13 +41,14 @@ def report(
     ]
     counts = Counts(**dict.fromkeys(Counts.model_fields, 9))
     measured = {"n": counts, "owners": {}, "real_row": "", "scores": [], "rows": rows, "lags": {}}
+    measured["paired"] = Paired(owners=9, needed=6, scores=0, overall=[], rows=[])
     table = ScoreTable(**measured, standing={}, blind_to_copier=[], verdict=[])
     facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
     attacks = None
     if privacy is not None:
         evidence = Evidence(members=9, non_members=9, synthetic=9, needed=3000)
         attacks = PrivacyResult(**privacy, attacks=[], others=[], claims=[], evidence=evidence)
-    shown = {"facts": facts, "answers": [], "headline": [], "pictures": []}
+    shown = {"facts": facts, "answers": [], "overall": [], "headline": [], "pictures": []}
     run.scores.write_text(json.dumps(Report(fidelity=table, privacy=attacks, **shown).to_json()))
     return run
 

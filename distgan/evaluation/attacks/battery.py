@@ -14,6 +14,7 @@ from typing import Final, Literal
 from distgan.evaluation.attacks import copies, fragments, inference, membership
 from distgan.evaluation.attacks.attack_data import Scene
 from distgan.evaluation.attacks.rates import Measured
+from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
 from distgan.progress import Progress
 
@@ -116,7 +117,7 @@ def _promised(scene: Scene) -> Found:
 def _inference(scene: Scene) -> Found:
     secrets = inference.inference(scene)
     if not secrets:
-        return Found(None, note="level, base load and peak are the same for most")
+        return Found(None, note="location, base load and peak are the same for most")
     name, worst = max(secrets, key=lambda secret: secret[1].high)
     return Found(worst, secrets, f"worst secret: {name}")
 
@@ -181,9 +182,9 @@ BATTERY = (
     Attack(
         "P5a", DENSITY, "members found at 1 % false alarms", FEW, OURS, partial(_found_at, "density", 0.01)
     ),
-    Attack("P6", "Tracing in the bank's means", "AUC", 0.65, OURS, _tracing),
-    Attack("P6a", "Tracing in the bank's means, by theory", "AUC", 0.65, OURS, _static),
-    Attack("P6b", "Tracing against the promised noise", "AUC", None, OURS, _promised, "alarm"),
+    Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _tracing),
+    Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _static),
+    Attack("P6b", "Membership inference against the promised noise", "AUC", None, OURS, _promised, "alarm"),
     Attack(
         "P7",
         "Linking two halves of a series",
@@ -330,5 +331,5 @@ def line(result: AttackResult) -> str:
     limit = "" if result.limit is None else f", limit {result.limit:g}"
     return (
         f"{name}: {result.statistic} {result.value:.3g} ({result.low:.3g} to {result.high:.3g}){limit}: "
-        f"{result.outcome}"
+        f"{WORDS[result.outcome].text}"
     )

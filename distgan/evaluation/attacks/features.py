@@ -6,7 +6,7 @@ Shapes: n series, L steps, C channels; NaN where missing.
 import numpy as np
 
 NAMES = (
-    "level",
+    "location",
     "deviation",
     "base load",
     "median",
@@ -28,7 +28,7 @@ NAMES = (
     "correlation with the day before",
 )
 SIZES = 5  # of these are in the series' unit; the others are of its shape
-SECRETS = ("level", "base load", "peak")  # what the inference attack guesses
+SECRETS = ("location", "base load", "peak")  # what the inference attack guesses
 
 
 def filled(series: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from distgan.anonymity.attributes import asinh_ratio_and_log_rms
+from distgan.evaluation.comparisons import WORDS
 
 FEWEST_NON_MEMBERS = 4  # of a group, half of whom the attacker knows; groups with fewer are not attacked
 SMALLEST_QUARTER, FARTHEST = 0.25, 0.05
@@ -36,8 +37,8 @@ class Attack:
     @property
     def verdict(self) -> str:
         if self.low > self.limit:
-            return "above the limit"
-        return "below the limit" if self.high <= self.limit else "too few to tell"
+            return WORDS["over"].text
+        return WORDS["pass" if self.high <= self.limit else "insufficient"].text
 
 
 def own_numbers(points: np.ndarray, attributes: np.ndarray) -> np.ndarray:

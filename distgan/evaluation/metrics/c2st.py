@@ -1,7 +1,8 @@
-"""Critics: classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
+"""Classifiers that try to tell a set from real series, and TimeGAN's two recurrent networks.
 
-The convolution critic works at any length. TimeGAN's networks (Yoon et al. 2019) are for short series, and
-there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook much.
+The classifier two-sample test works at any length. TimeGAN's networks (Yoon et al. 2019) are for short
+series, and there to be compared with published tables: with int(dim / 2) units, 1 at least, they overlook
+much.
 
 Shapes: n series, L steps, C channels.
 """
@@ -18,16 +19,16 @@ from torch.nn import functional
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
 from distgan.rng import keyed_generator, torch_seed
 
-CRITIC_SERIES = 250  # of each set that a critic is trained on, at most
+CLASSIFIER_SERIES = 250  # of each set that a classifier is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
-LEVEL_SHARE = 0.05  # of the critic's squared length that location and scale have; all kernels have the rest
+LEVEL_SHARE = 0.05  # of the features' squared length that location and scale have; all kernels have the rest
 LONGEST = 256  # steps of series that recurrent networks are shown
 FEWEST = 10  # series of each class
 BATCH, RATE, TEST_SHARE = 128, 1e-3, 0.2  # as published
 RUNS = 3  # of the small network: its accuracy hangs on its seed
 STRONG_UNITS = 32
 
-# ------------------------------------------------------------------------------------- the convolution critic
+# ------------------------------------------------------------------------------- classifier two-sample test
 
 
 def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:
@@ -68,7 +69,7 @@ def _halves(owner: Array) -> tuple[Array, Array]:
 
 def _accuracy(train: list[Array], test: list[Array]) -> float:
     """Of ridge regression on +1 (real) and -1, trained on two equal sets and tested on two others."""
-    features = np.concatenate([values[:CRITIC_SERIES] for values in train]).astype(np.float64)
+    features = np.concatenate([values[:CLASSIFIER_SERIES] for values in train]).astype(np.float64)
     middle = features.mean(0)
     direction = ridge(features - middle, np.repeat([1.0, -1.0], len(features) // 2))
     right = [sign * ((values - middle) @ direction) > 0 for sign, values in zip((1, -1), test)]

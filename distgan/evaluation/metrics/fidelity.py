@@ -1,24 +1,24 @@
-"""Scores of synthetic series against real series that no network has seen, each beside its floors.
+"""Scores of synthetic series against real series that no network has seen, each beside its baselines.
 
 A score alone says little, so all rows of a table are scored by the same functions against the same target:
 
     model          the synthetic series
-    real held-out  other real entities, never trained on: what a perfect generator would reach
+    held-out real  other real entities, never trained on: what a perfect generator would reach
     copier, noisy copier              training series: perfect on fidelity, useless for privacy
     mean curve                        realistic on average, no diversity
     shuffled hours, shuffled days     right values, no rhythm
     Gaussian, PCA+GMM, cluster mean   generators that are fitted without a network
 
-The target is the held-out split. The `real held-out` row is the reference split (a third set of real
+The target is the held-out split. The `held-out real` row is the reference split (a third set of real
 entities) against it; where that split is too small, the held-out split is cut into two halves, one the
 target of all rows, one the real row. The copier's fidelity is a second draw of the same: training series are
-real, and independent of the target. A model is called like real only when it is no worse than the better of
-the two. Distances between finite sets never reach zero and shrink with their sizes, so all rows are compared
-at one size, the smallest, averaged over random draws. The ± is a cautious standard error over the choice of
-entities: the spread over random halves of both sets, the same for all rows. Of large sets smaller parts are
-drawn, and the spread is scaled down as that of a mean; recurrent critics give a standard error of their own.
-Of differences between rows it was 1.2 to 3 times the true deviation where that was measured, so "within two
-standard errors" of real series is easier than it sounds.
+real, and independent of the target. Distances between finite sets never reach zero and shrink with their
+sizes, so all rows are compared at one size, the smallest, averaged over random draws. The ± is a cautious
+standard error over the choice of entities: the spread over random halves of both sets, the same for all
+rows. Of large sets smaller parts are drawn, and the spread is scaled down as that of a mean; recurrent
+networks give a standard error of their own. Of differences between rows it was 1.2 to 3 times the true
+deviation where that was measured. What is concluded goes by the differences of two rows on the same halves
+(`paired.py`).
 
 Shapes: n series, L steps, C channels. Values are in original units, NaN where missing. A score that does
 not exist for the data (weekly profile of three days) is NaN here and null in the report.
@@ -33,6 +33,7 @@ import numpy as np
 
 from distgan.errors import UserError
 from distgan.evaluation import baselines
+from distgan.evaluation.metrics import paired
 from distgan.evaluation.metrics.c2st import Estimate, recurrent_scores
 from distgan.evaluation.metrics.descriptors import (
     SPACE_SERIES,
@@ -283,15 +284,15 @@ def evaluate(
     seed: int = 0,
     max_series: int = 1000,
     critic_steps: int = 0,
-    floor_sets: Mapping[str, Array] | None = None,
+    baseline_sets: Mapping[str, Array] | None = None,
 ) -> ScoreTable:
-    """Score the synthetic series and their floors; a score that is NaN is None in the answer.
+    """Score the synthetic series and their baselines; a score that is NaN is None in the answer.
 
     Args:
         steps_per_day: 24 for hourly series; may be a fraction.
         max_series: of each set, at most, are compared.
         critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
-        floor_sets: further rows, by name.
+        baseline_sets: further rows, by name.
 
     Raises:
         UserError: an empty set, or sets that do not fit together.
@@ -308,10 +309,11 @@ def evaluate(
         MODEL: lambda: some["synthetic"],
         REAL: lambda: real,
         **baselines.make_baselines(some["train"], len(some["held_out"]), steps_per_day, seed),
-        **{name: partial(np.asarray, values) for name, values in (floor_sets or {}).items()},
+        **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
     traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
     size = min(len(target), *(len(rows) for rows in traits.values()))
+    rows, resampled = _rows(measure, traits, trained, size, seed)
     measured = Measurements(
         n=Counts(**counts, target=len(target), target_owners=len(np.unique(owner)), compared=size),
         owners=dict(sets.owners),
@@ -320,8 +322,9 @@ def evaluate(
             ScoreMeaning(**{name: getattr(score, name) for name in ScoreMeaning.model_fields})
             for score in SCORES
         ],
-        rows=_rows(measure, traits, trained, size, seed),
+        rows=rows,
         lags={"acf_long_steps": measure.ruler.long_lags.tolist()},
+        paired=paired.compare_rows(resampled, MODEL, REAL),
     )
     return judge(measured)
 
@@ -363,8 +366,8 @@ def _describe_rows(
 
 def _rows(
     measure: Measure, traits: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
-) -> list[Row]:
-    """Values and noise of every row, at `size` series."""
+) -> tuple[list[Row], paired.Resampled]:
+    """Values and noise of every row, at `size` series; and its losses on the same halves as all others."""
     halves, values = {}, {}
     with Progress("evaluate: scores", len(traits), "rows") as progress:
         for name, rows in traits.items():
@@ -373,7 +376,17 @@ def _rows(
             values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **known}
             progress.advance()
     shrinkage = _shrinkage(len(measure.target))
-    return [
+    owners = min(len(np.unique(each.owner)) for each in (measure.target, traits.get(REAL, measure.target)))
+    resampled = paired.Resampled(
+        names=tuple(BY_NAME),
+        losses={name: paired.collect_losses(found) for name, found in values.items()},
+        halves={name: _stack_losses(found) for name, (found, _) in halves.items()},
+        errors={name: _trained_errors(found) for name, found in trained.items()},
+        shrinkage=shrinkage,
+        owners=owners,
+        compared=size,
+    )
+    made = [
         Row(
             name=name,
             meaning=ROWS.get(name, ""),
@@ -387,6 +400,17 @@ def _rows(
         )
         for name, rows in traits.items()
     ]
+    return made, resampled
+
+
+def _stack_losses(halves: list[dict[str, float]]) -> Array:
+    """Losses on each half, NaN for scores that are not resampled: [K, S]."""
+    return np.array([paired.collect_losses(half) for half in halves]).reshape(-1, len(BY_NAME))
+
+
+def _trained_errors(trained: Trained) -> Array:
+    """Standard errors of scores that are not resampled, NaN for the others: [S]."""
+    return np.array([trained[name].error if name in trained else math.nan for name in BY_NAME])
 
 
 def _replace_nan(values: dict[str, float]) -> Scores:

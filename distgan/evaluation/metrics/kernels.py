@@ -1,4 +1,4 @@
-"""Random convolutions over hours, days and weeks: what a strong critic sees of a series, untrained.
+"""Random convolutions over hours, days and weeks: what a strong classifier sees of a series, untrained.
 
 Kernels as in ROCKET (Dempster et al. 2020), their biases from quantiles of real series as in MiniRocket
 (2021). The nine taps of a kernel lie in a row, at some dilation, or on a grid of 3 x 3 of the folded series:

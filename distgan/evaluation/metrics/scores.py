@@ -25,7 +25,7 @@ class Score:
 
     name: str
     title: str
-    group: Literal["values", "rhythm", "diversity", "critics", "copies"]
+    group: Literal["values", "rhythm", "diversity", "two-sample tests", "copies"]
     function: Function | None  # of traits; None where a network is trained on the series themselves
     better: Literal["lower", "higher", "nearer"]
     best: float
@@ -237,7 +237,7 @@ def mean_discrepancy(target: Descriptors, candidate: Descriptors, ruler: Referen
     return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
 
 
-def critic_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def classifier_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
     return held_out_accuracy(target, candidate, ruler.value_scale)
 
 
@@ -268,16 +268,18 @@ SCORES: tuple[Score, ...] = (
         "largest difference between the two distribution functions, 0 to 1 (as in a Kolmogorov–Smirnov test)",
     ),
     Score(
-        "level_distance", "Level of entities", "values", level_distance, "lower", 0.0,
-        "how differently the entities' mean values are spread, in standard deviations between real entities",
+        "level_distance", "Location of entities", "values", level_distance, "lower", 0.0,
+        "how differently the entities' mean values are distributed, in standard deviations between real "
+        "entities",
     ),
     Score(
-        "spread_distance", "Spread of entities", "values", spread_distance, "lower", 0.0,
-        "the same for how much each entity varies over time",
+        "spread_distance", "Scale of entities", "values", spread_distance, "lower", 0.0,
+        "the same for how much each entity varies over time (its standard deviation)",
     ),
     Score(
         "duration", "Load-duration curve", "values", duration_error, "lower", 0.0,
-        "difference of the mean sorted curves, each series at mean 0 and spread 1: peaks and base load",
+        "difference of the mean sorted curves, each series at mean 0 and standard deviation 1: peaks and "
+        "base load",
     ),
     Score(
         "peaks", "Peaks of entities", "values", peak_distance, "lower", 0.0,
@@ -313,7 +315,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "daily_profile", "Daily profile", "rhythm", _mean_curve_error("day"), "lower", 0.0,
-        "difference between the mean days, each series scaled to mean 0 and spread 1",
+        "difference between the mean days, each series scaled to mean 0 and standard deviation 1",
     ),
     Score(
         "weekly_profile", "Weekly profile", "rhythm", _mean_curve_error("week"), "lower", 0.0,
@@ -325,7 +327,7 @@ SCORES: tuple[Score, ...] = (
     ),
     Score(
         "months", "Months", "rhythm", _mean_curve_error("months"), "lower", 0.0,
-        "difference of the mean and of the spread in each month of the record, scaled likewise",
+        "difference of the mean and of the scale in each month of the record, scaled likewise",
     ),
     Score(
         "channels", "Correlation of channels", "rhythm", _mean_curve_error("channels"), "lower", 0.0,
@@ -356,30 +358,30 @@ SCORES: tuple[Score, ...] = (
         "share of the set that nearly repeats another series of the set",
     ),
     Score(
-        "critic", "Convolution critic", "critics", critic_accuracy, "lower", 0.5,
+        "c2st", "Classifier two-sample test", "two-sample tests", classifier_accuracy, "lower", 0.5,
         "how often a classifier on random convolutions over hours, days and weeks is right about series of "
         "the set and real ones that it was not trained on; 0.5 is guessing",
     ),
     Score(
-        "context_fid", "Fréchet distance", "critics", context_fid, "lower", 0.0,
+        "context_fid", "Fréchet distance", "two-sample tests", context_fid, "lower", 0.0,
         "distance of the two sets as Gaussians in a fixed embedding of random convolutions; not comparable "
         "to published Context-FID, whose encoder is trained anew each time",
     ),
     Score(
-        "mmd", "Maximum mean discrepancy", "critics", mean_discrepancy, "lower", 0.0,
+        "mmd", "Maximum mean discrepancy", "two-sample tests", mean_discrepancy, "lower", 0.0,
         "difference of the two sets as distributions in that embedding (squared, Gaussian kernel, unbiased)",
     ),
     Score(
-        "discriminative", "Discriminative score", "critics", None, "lower", 0.0,
+        "discriminative", "Discriminative score", "two-sample tests", None, "lower", 0.0,
         "TimeGAN's: |accuracy - 0.5| of a small recurrent network on held-out series; below 0.02 it says "
         "nothing",
     ),
     Score(
-        "discriminative_32", "Discriminative score, 32 units", "critics", None, "lower", 0.0,
+        "discriminative_32", "Discriminative score, 32 units", "two-sample tests", None, "lower", 0.0,
         "the same with a larger network, which sees what the small one overlooks",
     ),
     Score(
-        "predictive", "Predictive score", "critics", None, "lower", 0.0,
+        "predictive", "Predictive score", "two-sample tests", None, "lower", 0.0,
         "TimeGAN's: mean error, on real series scaled to 0 to 1, of a network trained on the set to predict "
         "one step ahead; real series do not reach 0 either",
     ),
@@ -388,7 +390,7 @@ SCORES: tuple[Score, ...] = (
         "share of the set that is far closer to a training series than unseen real series ever are",
     ),
     Score(
-        "nearness", "Nearness to training (smoke alarm)", "copies", nearness, "nearer", 1.0,
+        "nearness", "Nearness to training", "copies", nearness, "nearer", 1.0,
         "distance to the nearest training series relative to the nearest held-out one; near 0 means copying, "
         "while 1 does not prove its absence",
     ),

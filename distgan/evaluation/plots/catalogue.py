@@ -4,14 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from distgan.evaluation.plots import interactive, population, rhythm, values
+from distgan.evaluation.metrics.plain import GROUP, clip_extremes
+from distgan.evaluation.plots import interactive, loads, population, rhythm, values
 from distgan.evaluation.plots.series import carpets, samples, sizes, weeks
 from distgan.evaluation.plots.style import Array, Picture, View
 from distgan.progress import Progress
 
-FEWEST = 15  # real series in a population picture, where single ones may not be shown (15/15 rule)
+FEWEST = GROUP  # owners of real series in a population picture, where single ones may not be shown
 
 
 def is_always_drawn(series: Array, view: View) -> bool:
@@ -34,6 +36,7 @@ class Kind:
 
     Attributes:
         single: whether single real series are seen in it: `shown` ones can be left out, `needed` ones not.
+        extremes: whether the largest and smallest values of all can be read from it.
         suits: whether it makes sense for the series.
         live: the same as plots that answer the reader.
     """
@@ -47,6 +50,7 @@ class Kind:
     single: Literal["none", "shown", "needed"] = "none"
     suits: Callable[[Array, View], bool] = is_always_drawn
     live: Callable[[Array, Array, View], list[interactive.Item]] | None = None
+    extremes: bool = False
 
     def picture(self, real: Array, synthetic: Array, view: View) -> Picture:
         live = self.live(real, synthetic, view) if self.live else []
@@ -58,41 +62,56 @@ class Kind:
 KINDS: tuple[Kind, ...] = (
     Kind(
         "samples", "Random series, the whole record",
-        "Drawn at random, not chosen; sorted by level. Line: daily mean. Band: daily range.",
+        "Drawn at random, not chosen; sorted by mean. Line: daily mean. Band: daily range. Each row has one "
+        "axis.",
         "Random real series on the left and random synthetic series on the right, over the record.",
         samples, "png", "shown",
     ),
     Kind(
         "weeks", "The same week, step by step",
-        "The series above in one and the same week.",
+        "The series above in one and the same week. Each row has one axis.",
         "One week of the same random real and synthetic series.",
         weeks, "svg", "shown",
     ),
     Kind(
         "sizes", "A small, a middling and a large one",
-        "Chosen by level alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
+        "Chosen by mean alone: a fifth, a half and four fifths of the set use less. Record, one week, mean "
         "day.",
         "Real and synthetic series of three sizes: the record, a week, and the mean day of both.",
         sizes, "png", "shown", has_days,
     ),
     Kind(
         "carpets", "Every hour of the record",
-        "A column is a day, a row an hour of the day. Brighter is more. Rhythm shows as level bands; copies "
-        "of a day would show as vertical wallpaper.",
+        "A column is a day, a row an hour of the day. Brighter is more; each row of pictures has one scale. "
+        "Rhythm shows as horizontal bands; repeated days would show as vertical stripes.",
         "Heat maps of three real and three synthetic series by date and hour of the day.",
         carpets, "png", "shown", has_days,
     ),
     Kind(
         "profiles", "Mean day and mean week",
-        "Each series relative to its own mean and spread; the band holds the middle 80 % of series.",
+        "Each series relative to its own mean and standard deviation; the band holds the middle 80 % of "
+        "series.",
         "Mean daily and weekly profiles of real and synthetic series with bands.",
         rhythm.profiles, suits=has_rhythm, live=interactive.profiles,
+    ),
+    Kind(
+        "total", "All series together",
+        "The sum of as many real as synthetic series, per series: what a shared line carries. Its highest "
+        "value is the after-diversity maximum demand.",
+        "The sum of all real and of all synthetic series over the record and in one week, on one axis.",
+        loads.total, suits=loads.is_load,
+    ),
+    Kind(
+        "weekdays", "Weekdays and weekends",
+        "The mean day of all series together, in their own unit.",
+        "Mean day of real and synthetic series on weekdays and at weekends, on one axis.",
+        loads.weekdays, suits=loads.is_load,
     ),
     Kind(
         "duration", "Load-duration curve",
         "Values in falling order: peaks on the left, base load on the right.",
         "Load-duration curves of real and synthetic series, whole and zoomed on the peaks.",
-        values.duration, live=interactive.duration,
+        values.duration, live=interactive.duration, extremes=True,
     ),
     Kind(
         "autocorrelation", "Autocorrelation",
@@ -111,43 +130,48 @@ KINDS: tuple[Kind, ...] = (
         "values", "Distribution of values",
         "First all values, then how often large values are exceeded.",
         "Histograms and exceedance curves of real and synthetic values.",
-        values.values, live=interactive.values,
+        values.values, live=interactive.values, extremes=True,
     ),
     Kind(
         "levels", "Location and scale of series",
-        "One point a series. The clouds should overlap; a clump is a generator that lost variety.",
+        "One point for each series: its mean and its standard deviation. The clouds should overlap; a "
+        "clump is a generator that lost variety.",
         "Scatter plot of mean and standard deviation of every real and synthetic series.",
         values.levels, "svg", "shown", live=interactive.levels,
     ),
     Kind(
         "embedding", "All series at a glance",
-        "Near points are series of similar shape, rhythm and level. Large t-SNE distances mean little.",
+        "Near points are series of similar shape, rhythm and location. Large t-SNE distances mean little.",
         "Two-dimensional maps of real and synthetic series by principal components and t-SNE.",
         population.embedding, "svg", "needed",
     ),
 )  # fmt: skip
 
 
-def select_pictures(real: Array, synthetic: Array, view: View, *, real_curves: bool = True) -> list[Picture]:
-    """All pictures that make sense for the series, in the order of the report.
+def select_pictures(
+    real: Array, synthetic: Array, view: View, *, real_curves: bool = True, owners: Array | None = None
+) -> list[Picture]:
+    """Return all pictures that make sense for the series, in the order of the report.
 
     Args:
         real: held-out series [n, L, C].
-        real_curves: whether single real series are shown as they are; otherwise only what at least 15 of them
-            have in common.
+        real_curves: whether single real series are shown as they are; otherwise only what at least 15 owners
+            have in common, and no value beyond those that 15 owners reach.
+        owners: [n] of the real series, by default one each.
     """
+    owners = np.arange(len(real)) if owners is None else np.asarray(owners)
+    enough = len(np.unique(owners)) >= FEWEST
+    clipped = clip_extremes(real, owners) if enough and not real_curves else real
     made = []
     with Progress("evaluate: pictures", len(KINDS), "kinds") as progress:
         for kind in KINDS:
             progress.advance()
-            fits = kind.suits(real, view)
-            if real_curves or (kind.single == "none" and len(real) >= FEWEST):
-                shown = real
-            elif kind.single == "shown":
-                shown = real[:0]
-            else:
+            if not kind.suits(real, view):
                 continue
-            made += [kind.picture(shown, synthetic, view)] if fits else []
+            if real_curves or (kind.single == "none" and enough):
+                made.append(kind.picture(clipped if kind.extremes else real, synthetic, view))
+            elif kind.single == "shown":
+                made.append(kind.picture(real[:0], synthetic, view))
     return made
 
 
@@ -160,11 +184,13 @@ class Drawings:
     explorer: dict[str, Any] | None = None
 
 
-def draw_all(real: Array, synthetic: Array, view: View, real_curves: bool) -> Drawings:
-    """Everything; see `of`."""
+def draw_all(
+    real: Array, synthetic: Array, view: View, real_curves: bool, owners: Array | None = None
+) -> Drawings:
+    """Draw everything; see `select_pictures`."""
     single = real if real_curves else real[:0]
     return Drawings(
-        select_pictures(real, synthetic, view, real_curves=real_curves),
+        select_pictures(real, synthetic, view, real_curves=real_curves, owners=owners),
         draw_headline(single, synthetic, view),
         interactive.explorer(single, synthetic, view),
     )

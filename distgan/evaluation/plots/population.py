@@ -41,7 +41,7 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
         [space.place(traits), space.place(described.compute_descriptors(synthetic, ruler))]
     )
     flat = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
-    panels = [("Principal components of traits", flat[:, :2])]
+    panels = [("Principal components of descriptors", flat[:, :2])]
     if len(points) >= 12:
         perplexity = min(30.0, (len(points) - 1) / 4)
         shown = TSNE(2, perplexity=perplexity, init="pca", random_state=view.seed % 2**32).fit_transform(flat)

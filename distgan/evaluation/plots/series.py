@@ -24,6 +24,7 @@ from distgan.evaluation.plots.style import (
     _pad_nan,
     apply_style,
     pick_rows,
+    share_height,
 )
 
 
@@ -96,8 +97,20 @@ def samples(real: Array, synthetic: Array, view: View, *, count: int = 4) -> Fig
         _year(axis, values[:, view.channel], view, colour)
         _from_zero(axis, values[:, view.channel])
         _months(axis, view.times)
+    _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
+
+
+def _share_rows(figure: Figure) -> None:
+    """Give the axes of each row one y-axis: real on the left, synthetic on the right."""
+    rows: dict[int, list[Axes]] = {}
+    for axis in figure.axes:
+        place = axis.get_subplotspec()
+        assert place is not None
+        rows.setdefault(place.rowspan.start, []).append(axis)
+    for axes in rows.values():
+        share_height(axes)
 
 
 @apply_style
@@ -105,14 +118,18 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Fig
     """Random series as carpets: a column a day, a row an hour. The eye finds rhythm and repetition."""
     figure, cells = _side_by_side(real, synthetic, view, count, 1.35, sharex=True, sharey=True)
     edges = mdates.date2num([view.times[0], view.times[-1]])
-    for axis, values, _ in cells:
+    ends = [_pad_nan(np.nanpercentile, values[:, view.channel], [1, 98.5]) for _, values, _ in cells]
+    rows = len(cells) // 2  # a row holds a real and a synthetic series, and one scale
+    for place, (axis, values, _) in enumerate(cells):
         days = _days(values[:, view.channel], view.steps_per_day)
         if days is None:
             days = values[:, view.channel][:, None]
-        top, bottom = _pad_nan(np.nanpercentile, days, [98.5, 1])
+        pair = np.array([ends[place % rows], ends[place % rows + rows]])
+        bottom, top = np.nanmin(pair[:, 0]), np.nanmax(pair[:, 1])
         image = axis.imshow(
-            days.T, aspect="auto", origin="lower", cmap="cividis", vmin=bottom, vmax=top or 1,
-            extent=(edges[0], edges[1], 0, 24), interpolation="antialiased",
+            days.T, aspect="auto", origin="lower", cmap="cividis",
+            vmin=bottom, vmax=max(top, bottom + 1e-9), extent=(edges[0], edges[1], 0, 24),
+            interpolation="antialiased",
         )  # fmt: skip
         bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=7)
@@ -121,7 +138,7 @@ def carpets(real: Array, synthetic: Array, view: View, *, count: int = 3) -> Fig
         _months(axis, view.times)
         axis.set_yticks([0, 6, 12, 18, 24])
     figure.supylabel("hour of the day", fontsize=8.5, color=INK)
-    figure.supxlabel(f"colour: {view.label}, own scale for each series", fontsize=8.5, color=INK)
+    figure.supxlabel(f"colour: {view.label}, one scale in each row", fontsize=8.5, color=INK)
     return figure
 
 
@@ -135,6 +152,7 @@ def weeks(real: Array, synthetic: Array, view: View, *, count: int = 4, width: f
         axis.plot(times, values[steps, view.channel], color=colour, lw=1.1, drawstyle="steps-post")
         _from_zero(axis, values[steps, view.channel])
         _week_axis(axis, times, "%a\n%-d %b" if width == WIDTH else "%a")
+    _share_rows(figure)
     figure.supylabel(view.label, fontsize=8.5, color=INK)
     return figure
 
@@ -170,6 +188,9 @@ def sizes(real: Array, synthetic: Array, view: View) -> Figure:
             _from_zero(whole, chosen)
             _from_zero(week, chosen[steps])
         axes[0, 2 * place].set_title(name, color=colour, weight="bold")
+    for row in axes:
+        share_height(row[0:-1:2])
+        share_height(row[1:-1:2])
     axes[0, -1].set_title("Mean day")
     for axis, name in zip(axes[:, 0], SIZES):
         axis.set_ylabel(name)

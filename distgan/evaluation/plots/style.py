@@ -183,6 +183,13 @@ def _pad_nan(function: Callable[..., Any], values: Array, *args: Any, **options:
         return np.asarray(function(values, *args, **options))
 
 
+def share_height(axes: Sequence[Axes]) -> None:
+    """Give all axes one range that holds every value, so that real and synthetic can be compared."""
+    ends = [axis.get_ylim() for axis in axes]
+    for axis in axes:
+        axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
+
+
 def _from_zero(axis: Axes, values: Array) -> None:
     """Where nothing is negative the axis starts at zero, so that heights can be compared."""
     axis.yaxis.set_major_locator(MaxNLocator(4))

@@ -1,25 +1,26 @@
-"""Reports of the same data side by side: a column a run, the floors beside."""
+"""Reports of the same data side by side: a column for each run, the baselines beside."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from distgan.errors import UserError
+from distgan.evaluation.comparisons import Standing
 from distgan.evaluation.metrics.scores import BY_NAME
-from distgan.evaluation.report.verdict import MODEL, REAL
-from distgan.evaluation.report.writer import (
-    BESIDE,
-    STANDING,
+from distgan.evaluation.report.tables import (
     Cell,
     Line,
     align_table,
+    format_interval,
     format_number,
-    load_template,
     make_table,
     place_on_scale,
 )
-from distgan.evaluation.results import Report, Standing
+from distgan.evaluation.report.terms import Explainer
+from distgan.evaluation.report.verdict import MODEL
+from distgan.evaluation.report.writer import BESIDE, load_template
+from distgan.evaluation.results import OverallLine, Report
 
 Reports = Mapping[str, Report]  # by name of the run
 DATA = ("source", "unit", "channels", "start", "step_seconds", "length", "splits")
@@ -34,10 +35,10 @@ class RunCell(Cell):
 
 
 class ComparedLine(Line):
-    """A score, with a cell for each run and one for each floor."""
+    """A score, with a cell for each run and one for each baseline."""
 
     runs: list[RunCell]
-    floors: list[Cell]
+    baselines: list[Cell]
 
 
 def refuse_unlike(reports: Reports) -> None:
@@ -63,12 +64,12 @@ def _unlike(one: Report, other: Report) -> str:
             f"{sizes[0]} series at a time were compared against {sizes[1]}, on which scores depend; generate "
             "as many in both (generate.count) and evaluate again"
         )
-    if not _same_floors(one, other):
-        return "their floors differ; evaluate both with the same evaluate settings and version"
+    if not _same_baselines(one, other):
+        return "their baselines differ; evaluate both with the same evaluate settings and version"
     return ""
 
 
-def _same_floors(one: Report, other: Report) -> bool:
+def _same_baselines(one: Report, other: Report) -> bool:
     """To the last digits, which another machine may change."""
     rows = [
         {row.name: row.values for row in report.fidelity.rows if row.name != MODEL} for report in (one, other)
@@ -85,16 +86,16 @@ def _close(one: float | None, other: float | None) -> bool:
 
 
 def make_lines(reports: Reports) -> list[ComparedLine]:
-    """A line a score: its description, a cell for each run with its standing, and one for each floor."""
+    """A line a score: its description, a cell for each run with its standing, and one for each baseline."""
     tables = {
         name: {line.name: line for line in make_table(report.fidelity)} for name, report in reports.items()
     }
     made = []
     for line in next(iter(tables.values())).values():
         runs = _make_run_cells(line.name, {name: table.get(line.name) for name, table in tables.items()})
-        floors = [cell for cell in line.cells if cell.row in BESIDE]
-        own = dict(line) | {"scale": place_on_scale(line.name, [*runs, *floors])}
-        made.append(ComparedLine(**own, runs=runs, floors=floors))
+        baselines = [cell for cell in line.cells if cell.row in BESIDE]
+        own = dict(line) | {"scale": place_on_scale(line.name, [*runs, *baselines])}
+        made.append(ComparedLine(**own, runs=runs, baselines=baselines))
     return made
 
 
@@ -118,6 +119,11 @@ def _make_run_cells(score: str, lines: Mapping[str, Line | None]) -> list[RunCel
     ]
 
 
+def find_overall(report: Report, row: str = MODEL) -> OverallLine | None:
+    """Return the overall score of a row, where the report has one."""
+    return next((line for line in report.overall if line.row == row), None)
+
+
 def find_differences(reports: Reports) -> dict[str, list[Any]]:
     """Settings that are not the same in all runs: dotted key -> a value for each."""
     trees = [report.facts.settings for report in reports.values()]
@@ -126,16 +132,16 @@ def find_differences(reports: Reports) -> dict[str, list[Any]]:
 
 
 def format_markdown(reports: Reports) -> str:
-    """The table for a terminal; the best run of each score is bold."""
+    """Return the table for a terminal; the best run of each score is bold."""
     made = make_lines(reports)
-    floors = [cell.row for cell in made[0].floors] if made else []
-    cells = [["score", *reports, *floors]]
+    baselines = [cell.row for cell in made[0].baselines] if made else []
+    cells = [["score", *reports, *baselines], _list_overall(reports, baselines)]
     for line in made:
         runs = [
             f"**{format_number(cell.value)}**" if cell.best else format_number(cell.value)
             for cell in line.runs
         ]
-        cells.append([line.title, *runs, *(format_number(cell.value) for cell in line.floors)])
+        cells.append([line.title, *runs, *(format_number(cell.value) for cell in line.baselines)])
     answers = [
         f"- {name}: {' '.join(f'{answer.question} {answer.short}.' for answer in report.answers)}"
         for name, report in reports.items()
@@ -143,15 +149,32 @@ def format_markdown(reports: Reports) -> str:
     return "\n".join([*align_table(cells), "", *answers]) + "\n"
 
 
+def _list_overall(reports: Reports, baselines: Sequence[str]) -> list[str]:
+    """The first line of the table: the overall score of every run with its interval, and of the baselines."""
+    first = next(iter(reports.values()))
+    cells = ["overall, 1 is real"]
+    for line in (find_overall(report) for report in reports.values()):
+        cells.append("–" if line is None else _with_interval(line))
+    for line in (find_overall(first, row) for row in baselines):
+        cells.append("–" if line is None else format_number(line.value))
+    return cells
+
+
+def _with_interval(line: OverallLine) -> str:
+    bounds = format_interval(line.low, line.high)
+    return f"{format_number(line.value)} ({bounds})" if bounds else format_number(line.value)
+
+
 def render(reports: Reports) -> str:
-    """The page."""
+    """Return the page."""
     made = make_lines(reports)
     return load_template("compare.html.jinja").render(
         reports=reports,
         lines=made,
-        floors=[cell.row for cell in made[0].floors] if made else [],
+        baselines=[cell.row for cell in made[0].baselines] if made else [],
         differences=find_differences(reports),
         facts=next(iter(reports.values())).facts,
-        standing=STANDING,
-        real=REAL,
+        overall={name: find_overall(report) for name, report in reports.items()},
+        beside={row: find_overall(next(iter(reports.values())), row) for row in BESIDE},
+        explain=Explainer(),
     )

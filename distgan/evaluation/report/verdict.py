@@ -1,19 +1,20 @@
-"""What a table of scores means in plain words: each row beside its floors, and what the evidence can bear."""
+"""What a table of scores means in plain words: better, a tie or worse than each row, and what stands out."""
 
 import math
 from collections.abc import Mapping, Sequence
 
+from distgan.evaluation.comparisons import Paired, RowComparison, Standing, Tone
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES, Score
-from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Sentence, Standing, Tone
+from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Sentence
 
-MODEL, REAL, COPIER, NOISY_COPIER = "model", "real held-out", "copier", "noisy copier"
+MODEL, REAL, COPIER, NOISY_COPIER = "model", "held-out real", "copier", "noisy copier"
 MEAN_CURVE, SHUFFLED, SHUFFLED_DAYS = "mean curve", "shuffled hours", "shuffled days"
 GAUSSIAN, PCA_GMM, CLUSTER_MEAN = "Gaussian", "PCA+GMM", "cluster mean"
 ROWS = {
     MODEL: "the synthetic series",
     REAL: "other real series, never trained on: what a perfect generator would reach",
     COPIER: "the training series, copied: perfect at imitation, worthless as anonymisation",
-    NOISY_COPIER: "the training series with noise of 5 % of their spread: still copies",
+    NOISY_COPIER: "the training series with noise of 5 % of their scale: still copies",
     MEAN_CURVE: "the mean training curve, repeated: right on average, nothing varies",
     SHUFFLED: "training series with their hours shuffled: right values, no rhythm",
     SHUFFLED_DAYS: "training series with whole days shuffled: right days, no weeks and no seasons",
@@ -21,32 +22,35 @@ ROWS = {
     PCA_GMM: "a Gaussian mixture of principal components, fitted in seconds: what a network must beat",
     CLUSTER_MEAN: "means of four training series of one cluster: smooth, and not anonymous",
 }
-BASELINES = (PCA_GMM, GAUSSIAN, CLUSTER_MEAN)
+SIMPLE = (MEAN_CURVE, SHUFFLED)  # what every generator must be better than
+FITTED = (PCA_GMM, GAUSSIAN)  # generators without a network that hold no real series
+COPIES = (COPIER, NOISY_COPIER)  # real series: no rivals
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
 VARIETY = ("value_distance", "spread_distance", "diversity")
-
+PROPER = "Fréchet"  # a name, with a capital letter everywhere
+UNSURE = 30  # owners below which large differences are needed to be sure
 
 Rows = Mapping[str, Row]  # by name
 
 
 def judge(measured: Measurements) -> ScoreTable:
-    """Conclude from the scores of all rows: standing of each score, and sentences."""
-    rows = measured.by_name
+    """Conclude from the scores of all rows: the standing of each score, and sentences."""
+    rows, paired = measured.by_name, measured.paired
     model = rows[MODEL]
     standing = {
-        score.name: _standing(score, rows, model) for score in SCORES if model.values[score.name] is not None
+        score.name: _standing(score.name, paired) for score in SCORES if model.values[score.name] is not None
     }
     blind = [score.name for score in SCORES if _like_real(rows.get(COPIER), rows, score, REAL)]
     sentences = [
-        _against_real(standing, rows),
-        *(_against_baseline(rows, floor) for floor in (MEAN_CURVE, SHUFFLED) if floor in rows),
-        _against_baselines(rows),
-        _critic(rows, min(measured.n.compared, measured.n.target_owners)),
-        _variety(model.values),
+        *_evidence(measured),
+        _against_real(standing, paired),
+        _against_baselines(paired),
+        *(_against_simple(paired, row) for row in SIMPLE),
+        _classifier(rows, paired, min(measured.n.compared, measured.n.target_owners)),
+        _variety(model.values, paired),
         _copies(model, rows),
         _blindness(blind, standing),
-        *_evidence(measured),
     ]
     return ScoreTable(
         **dict(measured),
@@ -54,6 +58,36 @@ def judge(measured: Measurements) -> ScoreTable:
         blind_to_copier=blind,
         verdict=[sentence for sentence in sentences if sentence],
     )
+
+
+def find_worse_baselines(paired: Paired) -> list[str]:
+    """Return the baselines that the synthetic series are worse than overall; copies of real series are no
+    baselines.
+    """
+    return _find_rows(paired, "worse")
+
+
+def find_better_baselines(paired: Paired) -> list[str]:
+    """Return the baselines that the synthetic series are better than overall."""
+    return _find_rows(paired, "better")
+
+
+def is_like_real(paired: Paired) -> bool:
+    """Whether the synthetic series are overall not worse than held-out real series, nor than training series:
+    two sets of real series, so that luck with one of them is not enough.
+    """
+    found = [paired.find(row) for row in (REAL, COPIER)]
+    return found[0] is not None and all(
+        row is None or (row.ratio is not None and row.ratio.verdict in ("better", "tie")) for row in found
+    )
+
+
+def _find_rows(paired: Paired, verdict: str) -> list[str]:
+    return [
+        row.row
+        for row in paired.rows
+        if row.row not in (REAL, *COPIES) and row.ratio is not None and row.ratio.verdict == verdict
+    ]
 
 
 def _loss(row: Row | None, score: Score) -> float:
@@ -82,7 +116,7 @@ def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | Non
     perfect, .5 at the bar, 1 hopeless; None where nothing is measured.
 
     The bar of a score is the loss of other held-out series and two standard errors, one bar for all rows;
-    like real (`_standing`) is the better of those and a copier. Every score counts alike, whatever its unit,
+    Every score counts alike, whatever its unit,
     and none can outweigh the rest.
     """
     shares = []
@@ -94,110 +128,119 @@ def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | Non
     return sum(shares) / len(shares) if shares else None
 
 
-def _bar(rows: Rows, score: Score) -> str:
-    """The row of real series that comes closer to the target; copies are no bar for what looks for copies."""
-    both = {
-        name: _loss(rows.get(name), score) for name in ([REAL] if score.group == "copies" else [REAL, COPIER])
-    }
-    return min(both, key=lambda name: both[name] if math.isfinite(both[name]) else math.inf)
-
-
-def _standing(score: Score, rows: Rows, model: Row) -> Standing:
-    """`real`: like real series within the noise; `floor`: no better than the worse floor; else `between`."""
-    if _like_real(model, rows, score, _bar(rows, score)):
+def _standing(name: str, paired: Paired) -> Standing:
+    """`real`: not worse than held-out real series; `baseline`: worse, and not better than either simple
+    baseline; `between`: worse than real series, better than one of them; `few`: no interval.
+    """
+    found = {row: _verdict(paired.find(row), name) for row in (REAL, *SIMPLE)}
+    if found[REAL] in ("better", "tie"):
         return "real"
-    below = [_loss(rows.get(name), score) for name in (MEAN_CURVE, SHUFFLED)]
-    worst = max((loss for loss in below if math.isfinite(loss)), default=math.inf)
-    return "floor" if _loss(model, score) >= worst else "between"
+    if found[REAL] != "worse":
+        return "few"
+    return "between" if "better" in (found[row] for row in SIMPLE) else "baseline"
 
 
-def _sentence(tone: Tone, text: str) -> Sentence:
-    return Sentence(tone=tone, text=text)
+def _verdict(row: RowComparison | None, name: str) -> str:
+    return row.scores[name].verdict if row is not None and name in row.scores else "few"
 
 
-def _titles(names: Sequence[str]) -> str:
-    titles = [BY_NAME[name].title.lower() for name in names]
-    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}" if titles else ""
+def _sentence(tone: Tone, text: str, topic: str = "") -> Sentence:
+    return Sentence(tone=tone, text=text, topic=topic)
 
 
-def _judged(standing: Mapping[str, Standing]) -> list[str]:
-    return [name for name in standing if BY_NAME[name].group != "copies"]
+def list_titles(names: Sequence[str]) -> str:
+    """Return the titles of scores as a list in words."""
+    titles = [BY_NAME[name].title for name in names]
+    return list_words(
+        [title if title.startswith(PROPER) else title[0].lower() + title[1:] for title in titles]
+    )
 
 
-def _against_real(standing: Mapping[str, Standing], rows: Rows) -> Sentence:
-    if REAL not in rows:
+def list_words(words: Sequence[str]) -> str:
+    """Return `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _against_real(standing: Mapping[str, Standing], paired: Paired) -> Sentence | None:
+    row = paired.find(REAL)
+    if row is None:
         return _sentence(
             "note", "There were too few held-out series to say what a perfect generator would reach."
         )
-    judged = _judged(standing)
+    judged = [name for name in standing if BY_NAME[name].group != "copies"]
     like = [name for name in judged if standing[name] == "real"]
-    text = (
-        f"On {len(like)} of {len(judged)} scores the synthetic series are as close to the held-out ones "
-        "as real series are, within two cautious standard errors"
-    )
-    ratios = {}
-    for name in set(judged) - set(like):
-        score = BY_NAME[name]
-        ratios[name] = _loss(rows[MODEL], score) / max(_loss(rows[_bar(rows, score)], score), 1e-3)
-    worst = sorted(ratios, key=lambda name: (-ratios[name], name))[:3]
-    text += f"; furthest off: {_titles(worst)}." if worst else "."
-    tone: Tone = (
-        "good" if len(like) >= 0.7 * len(judged) else "warn" if len(like) >= 0.3 * len(judged) else "bad"
-    )
+    if not judged or paired.owners < paired.needed:
+        return None
+    off = [name for name in judged if standing[name] in ("between", "baseline")]
+    off.sort(key=lambda name: (-_ratio_of_losses(row, name), name))
+    text = f"On {len(like)} of {len(judged)} scores no difference from held-out real series is certain"
+    text += f"; worse on {list_titles(off[:4])}" if off else ""
+    text += f" and {len(off) - 4} more." if len(off) > 4 else "."
+    share = len(like) / len(judged)
+    return _sentence("good" if share >= 0.7 else "warn" if share >= 0.3 else "bad", text)
+
+
+def _ratio_of_losses(row: RowComparison, name: str) -> float:
+    """How many interval widths a score is off."""
+    found = row.scores[name]
+    width = 0.0 if found.high is None or found.low is None else found.high - found.low
+    return found.value / max(width, 1e-9)
+
+
+def _against_baselines(paired: Paired) -> Sentence | None:
+    """Overall better than, a tie with or worse than every baseline, by name."""
+    if paired.owners < paired.needed or not paired.overall:
+        return None
+    words = {"better": "better than", "tie": "a tie with", "worse": "worse than"}
+    found = {verdict: _find_rows(paired, verdict) for verdict in words}
+    parts = [f"{words[verdict]} {list_words(rows)}" for verdict, rows in found.items() if rows]
+    if not parts:
+        return None
+    text = f"Overall, over {paired.scores} scores together, the synthetic series are {'; '.join(parts)}."
+    lost = found["worse"]
+    tone: Tone = "bad" if any(row in (*FITTED, *SIMPLE) for row in lost) else "warn" if lost else "good"
+    if tone == "good" and any(row in found["tie"] for row in FITTED):
+        tone = "warn"
+    if any(row in FITTED for row in lost):
+        text += " A generator without a network does better."
     return _sentence(tone, text)
 
 
-def _against_baseline(rows: Rows, floor: str) -> Sentence:
-    """The model against a floor, and by name on what this floor is meant to be bad at."""
-    scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
-    better = [s.name for s in scores if _loss(rows[MODEL], s) < _loss(rows[floor], s)]
-    must = [name for name in (VARIETY if floor == MEAN_CURVE else RHYTHM) if name in {s.name for s in scores}]
-    lost = [name for name in must if name not in better]
-    article = "the mean curve" if floor == MEAN_CURVE else "series with shuffled hours"
-    text = f"Closer to real than {article} on {len(better)} of {len(scores)} scores"
-    if lost:
-        return _sentence("bad", f"{text}, but not on {_titles(lost)}, where that floor is easily beaten.")
-    return _sentence("good", f"{text}, {_titles(must)} included." if must else f"{text}.")
-
-
-def _against_baselines(rows: Rows) -> Sentence | None:
-    """On how many scores the model is closer to real than each generator that is fitted without a network."""
-    scores = [s for s in SCORES if s.group != "copies" and math.isfinite(_loss(rows[MODEL], s))]
-    wins = {
-        floor: sum(_loss(rows[MODEL], score) < _loss(rows[floor], score) for score in scores)
-        for floor in BASELINES
-        if floor in rows
-    }
-    if not wins:
+def _against_simple(paired: Paired, baseline: str) -> Sentence | None:
+    """Whether the model is surely better than a simple baseline on what this one is bad at, by name."""
+    row = paired.find(baseline)
+    if row is None or paired.owners < paired.needed:
         return None
-    accuracies = [f"{'the ' if floor != PCA_GMM else ''}{floor} on {count}" for floor, count in wins.items()]
-    text = f"Of {len(scores)} scores, closer to real than {', than '.join(accuracies)}"
-    lost = [floor for floor, count in wins.items() if count <= len(scores) / 2]
+    must = [name for name in (VARIETY if baseline == MEAN_CURVE else RHYTHM) if name in row.scores]
+    lost = [name for name in must if row.scores[name].verdict == "worse"]
+    unsure = [name for name in must if row.scores[name].verdict == "tie"]
+    article = "the mean curve" if baseline == MEAN_CURVE else "series with shuffled hours"
     if lost:
-        return _sentence("bad", f"{text}: a baseline without a network does as well or better.")
-    return _sentence("good", f"{text}; these are fitted without a network.")
+        return _sentence("bad", f"Worse than {article} on {list_titles(lost)}, where that baseline is poor.")
+    if unsure:
+        return _sentence("warn", f"Not surely better than {article} on {list_titles(unsure)}.")
+    return _sentence("good", f"Better than {article} on {list_titles(must)}.") if must else None
 
 
-def _critic(rows: Rows, owners: int) -> Sentence | None:
-    """How often the convolution critic finds the model out, beside real series and the baselines.
+def _classifier(rows: Rows, paired: Paired, owners: int) -> Sentence | None:
+    """How often a classifier tells the synthetic series from held-out ones, beside real series and baselines.
 
     The interval counts owners, as many on either side as the held-out series have: series of one owner are
-    alike. Where the critic tells real series apart as often, the model is not to blame.
+    alike. Where the classifier tells real series apart as often, the model is not to blame.
     """
-    accuracies = {
-        name: accuracy for name, row in rows.items() if (accuracy := row.values["critic"]) is not None
-    }
-    if MODEL not in accuracies:
+    found = {name: accuracy for name, row in rows.items() if (accuracy := row.values["c2st"]) is not None}
+    if MODEL not in found:
         return None
-    low, high = _wilson(accuracies[MODEL], 2 * owners)
+    low, high = _wilson(found[MODEL], 2 * owners)
     text = (
-        f"A convolution critic is right about {accuracies[MODEL]:.0%} of synthetic and held-out series "
-        f"(95 % interval {low:.0%} to {high:.0%}; 50 % is guessing"
+        "A classifier that is trained to tell synthetic from held-out real series is right in "
+        f"{found[MODEL]:.0%} of cases (95 % interval {low:.0%} to {high:.0%}; 50 % is guessing"
     )
-    beside = [name for name in (REAL, *BASELINES) if name in accuracies]
-    text += "".join(f"; {name} {accuracies[name]:.0%}" for name in beside) + ")."
-    good = (low <= 0.5 and accuracies[MODEL] < 0.65) or _like_real(rows[MODEL], rows, BY_NAME["critic"], REAL)
-    return _sentence("good" if good else "warn" if accuracies[MODEL] < 0.9 else "bad", text)
+    beside = [name for name in (REAL, PCA_GMM, GAUSSIAN, CLUSTER_MEAN) if name in found]
+    text += "".join(f"; {name} {found[name]:.0%}" for name in beside) + ")."
+    like = _verdict(paired.find(REAL), "c2st") in ("better", "tie")
+    good = (low <= 0.5 and found[MODEL] < 0.65) or like
+    return _sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text)
 
 
 def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -207,14 +250,25 @@ def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _variety(values: Scores) -> Sentence | None:
+def has_collapsed(values: Scores, paired: Paired) -> bool:
+    """Whether the synthetic series vary far too little, or repeat each other; not where held-out real series
+    may do so as well.
+    """
+    ratio, real = values["diversity"], paired.find(REAL)
+    if ratio is None:
+        return False
+    little = ratio < 0.5 and _verdict(real, "diversity") in ("worse", "few")
+    return little or ((values["repeats"] or 0.0) > 0.05 and _verdict(real, "repeats") in ("worse", "few"))
+
+
+def _variety(values: Scores, paired: Paired) -> Sentence | None:
     ratio, repeated = values["diversity"], values["repeats"] or 0.0
     if ratio is None:
         return None
     text = f"Synthetic series differ from one another {ratio:.2f} times as much as real ones do"
     if repeated > 0:
         text += f", and {repeated:.0%} of them nearly repeat another"
-    if ratio < 0.5 or repeated > 0.05:
+    if has_collapsed(values, paired):
         return _sentence("bad", text + ": the generator has collapsed onto few curves.")
     return _sentence("good" if 0.75 <= ratio <= 1.33 else "warn", text + ".")
 
@@ -223,14 +277,16 @@ def _copies(model: Row, rows: Rows) -> Sentence:
     share, ratio = model.values["copies"] or 0.0, model.values["nearness"]
     real = rows[REAL].values["nearness"] if REAL in rows else None
     if share > 0:
-        return _sentence("bad", f"{share:.1%} of the synthetic series are near copies of training series.")
+        return _sentence(
+            "bad", f"{share:.1%} of the synthetic series are near copies of training series.", "copies"
+        )
     text = "No synthetic series is a near copy of a training series"
     if ratio is not None:
         text += f"; they lie {ratio:.2f} times as far from training series as from held-out ones"
         text += f" (other real series: {real:.2f})" if real is not None else ""
     alarm = bool(explain_nearness(model, rows))
-    end = ", suspiciously close to training." if alarm else ". This is a smoke alarm, not a privacy test."
-    return _sentence("bad" if alarm else "note", text + end)
+    end = ", suspiciously close to training." if alarm else ". This is a first check, not a privacy test."
+    return _sentence("bad" if alarm else "note", text + end, "copies")
 
 
 def explain_nearness(model: Row, rows: Rows) -> str:
@@ -250,15 +306,25 @@ def _blindness(blind: list[str], standing: Mapping[str, Standing]) -> Sentence |
     if not judged:
         return None
     text = f"{len(judged)} of {len(standing)} scores cannot tell a copier from an honest generator"
-    return _sentence("note", f"{text}; only {_titles(seeing)} can." if seeing else f"{text}: none can here.")
+    return _sentence(
+        "note", f"{text}; only {list_titles(seeing)} can." if seeing else f"{text}: none can here."
+    )
 
 
 def _evidence(measured: Measurements) -> list[Sentence]:
-    series = measured.n.held_out
-    few = measured.owners.get("held_out", series)
-    who = f"{series} held-out series"
-    if few != series:
-        who += f" of only {few} owners"
-    if few >= 30:
+    """What the number of held-out owners can bear; nothing where it is large."""
+    paired = measured.paired
+    if paired.owners < paired.needed:
+        owners = "one owner" if paired.owners == 1 else f"{paired.owners} owners"
+        text = (
+            f"Not enough evidence: comparisons rest on {owners} held out; {paired.needed} are needed for any "
+            f"verdict, {UNSURE} or more for small differences. Scores are shown without one."
+        )
+        return [_sentence("warn", text)]
+    if paired.owners >= UNSURE:
         return []
-    return [_sentence("warn", f"The real side is {who}: differences that are not large may be chance.")]
+    text = (
+        f"Comparisons rest on {paired.owners} held-out owners: intervals are wide, and a tie may hide a "
+        "difference."
+    )
+    return [_sentence("note", text)]

@@ -50,11 +50,11 @@ def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tup
             groups.append((name, max((each for each in found if name_of(each[0]) == name), key=_proved)[1]))
     members, others = worst.found
     note = f"{worst.transform}, windows of a {worst.length}: {members} members and {others} non-members found"
-    note += f" (worst of {len(looks)} looks)"
+    note += f" (worst of {len(looks)} searches)"
     if worst.sure:
         note += f"; {worst.sure} of them beyond chance one by one"
     if not members + others:
-        note = f"nobody found in {len(looks)} looks"
+        note = f"nobody found in {len(looks)} searches"
     return measured, groups, note
 
 

@@ -1,0 +1,170 @@
+"""What planners of a network ask of loads: all series together, their peak, ramps, weekdays and weekends.
+
+For values that are never negative, with several steps a day. Figures are means per series, and both sides
+have the same number of series, since the peak of a sum depends on it (diversity: not all peak at once).
+Shapes: n series, L steps.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics.plain import DIGITS, GROUP
+from distgan.evaluation.typed_json import JsonResult
+from distgan.rng import keyed_generator
+
+DRAWS = 20  # of as many series from the larger set
+FEWEST_STEPS = 2  # a day
+FEWEST_DAYS = 14
+
+
+class LoadFigure(JsonResult):
+    """A figure of all series together, real and synthetic."""
+
+    title: str
+    meaning: str
+    unit: str
+    real: float
+    synthetic: float
+
+
+class LoadFigures(JsonResult):
+    """The table of loads; `count` series of either side are taken together."""
+
+    count: int
+    unit: str
+    rows: list[LoadFigure]
+    sentence: str
+
+
+def are_loads(real: Array, steps_per_day: float) -> bool:
+    """Whether real series [n, L] are never negative, have several steps a day, and two weeks of them."""
+    measured = real[np.isfinite(real)]
+    return bool(
+        steps_per_day >= FEWEST_STEPS
+        and real.shape[1] >= FEWEST_DAYS * steps_per_day
+        and abs(steps_per_day - round(steps_per_day)) < 1e-6
+        and len(measured)
+        and measured.min() >= 0
+        and measured.max() > 0
+    )
+
+
+def describe_loads(
+    real: Array, synthetic: Array, times: Array, unit: str, *, owners: int, anonymous: bool
+) -> LoadFigures | None:
+    """Compute figures of all series together.
+
+    Args:
+        real, synthetic: [n, L], [m, L], NaN where missing.
+        times: [L] local times.
+        owners: of the real series.
+        anonymous: give no figure of fewer than `GROUP` real owners, and round all.
+
+    Returns:
+        None where there are too few series or owners.
+    """
+    count = min(len(real), len(synthetic))
+    if count < 2 or (anonymous and (owners < GROUP or count < GROUP)):
+        return None
+    weekend = is_weekend(times)
+    hours = (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(float) / 3600
+    sides = [_average_figures(some, count, weekend, hours) for some in (real, synthetic)]
+    digits = DIGITS if anonymous else 4
+    rows = [
+        LoadFigure(
+            title=title,
+            meaning=meaning,
+            unit=unit if of_value else own,
+            real=_round(sides[0][name], digits),
+            synthetic=_round(sides[1][name], digits),
+        )
+        for name, title, meaning, own, of_value in FIGURES
+        if all(np.isfinite(side[name]) for side in sides)
+    ]
+    found = {row.title: row for row in rows}
+    peak = found[FIGURES[1][1]]
+    shown = f" {unit}" if unit else ""
+    sentence = (
+        f"{count:,} series together reach a highest demand per series of {peak.synthetic:.3g}{shown} "
+        f"(synthetic) and {peak.real:.3g}{shown} (real)."
+    )
+    return LoadFigures(count=count, unit=unit, rows=rows, sentence=sentence)
+
+
+FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
+    ("mean", "mean", "of all series and steps", "", True),
+    (
+        "admd",
+        "after-diversity maximum demand",
+        "the highest value of the sum of all series, divided by their number: what a shared line must carry "
+        "for each",
+        "",
+        True,
+    ),
+    ("single", "mean of the single peaks", "what each line would need if none were shared", "", True),
+    (
+        "coincidence",
+        "coincidence factor",
+        "after-diversity maximum demand over the mean of the single peaks: 1 if all peak at once",
+        "",
+        False,
+    ),
+    ("factor", "load factor of the sum", "its mean over its highest value", "", False),
+    ("hour", "hour of the highest mean demand", "over the mean day of all series", "h", False),
+    ("ramp_sum", "steepest rise of the sum", "from one step to the next, per series", "", True),
+    ("ramp", "99 % ramp of single series", "change to the next step, either way, that 1 % exceed", "", True),
+    ("weekday", "mean on weekdays", "", "", True),
+    ("weekend", "mean on weekends", "", "", True),
+)  # fmt: skip
+
+
+def _average_figures(values: Array, count: int, weekend: Array, hours: Array) -> dict[str, float]:
+    """Mean of the figures over draws of `count` series; all of them once, where there are no more."""
+    rng = keyed_generator(0, 0, "load figures")
+    draws = DRAWS if len(values) > count else 1
+    found = [_measure(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)]
+    return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+
+
+def _measure(values: Array, weekend: Array, hours: Array) -> dict[str, float]:
+    """All figures of one set: [n, L]."""
+    total = mean_demand(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a series that is missing throughout
+        single = np.nanmean(np.nanmax(values, axis=1))
+        ramps = np.abs(np.diff(values, axis=1))
+        ramp = np.nanquantile(ramps, 0.99) if np.isfinite(ramps).any() else np.nan
+        peak, mean = np.nanmax(total), np.nanmean(total)
+        places, codes = np.unique(hours, return_inverse=True)
+        day = [np.nanmean(total[codes == code]) for code in range(len(places))]
+        return {
+            "mean": float(mean),
+            "admd": float(peak),
+            "single": float(single),
+            "coincidence": float(peak / single) if single > 0 else np.nan,
+            "factor": float(mean / peak) if peak > 0 else np.nan,
+            "hour": float(places[int(np.nanargmax(day))]),
+            "ramp_sum": float(np.nanmax(np.diff(total))),
+            "ramp": float(ramp),
+            "weekday": float(np.nanmean(total[~weekend])),
+            "weekend": float(np.nanmean(total[weekend])),
+        }
+
+
+def mean_demand(values: Array) -> Array:
+    """Mean over series at each step, over what is measured: the sum of all, per series. [n, L] -> [L]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.asarray(np.nanmean(values, axis=0, dtype=np.float64))
+
+
+def is_weekend(times: Array) -> Array:
+    """Whether each local time is on a Saturday or Sunday: [L]."""
+    return np.asarray((times.astype("datetime64[D]").astype(int) + 3) % 7 >= 5)  # 1970-01-01 was a Thursday
+
+
+def _round(value: float, digits: int) -> float:
+    return float(f"{value:.{digits - 1}e}")

@@ -1,0 +1,195 @@
+"""Plain statistics of real and synthetic values side by side, without any single person's value.
+
+Shapes: n series, L steps, C channels. Values are in original units, NaN where missing.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.typed_json import JsonResult
+
+GROUP = 15  # owners behind a figure of real series, where no single one may be shown (15/15 rule)
+QUANTILES = {"1 %": 0.01, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "99 %": 0.99, "99.9 %": 0.999}
+DIGITS = 3  # significant ones of a real figure, where no single value may be shown
+EXTREME_DIGITS = 2
+
+
+class Statistic(JsonResult):
+    """One line: `real` is None where too few owners are behind it."""
+
+    title: str
+    real: float | None
+    synthetic: float | None
+    share: bool = False  # of all values, 0 to 1
+
+
+class ChannelStatistics(JsonResult):
+    channel: str
+    rows: list[Statistic]
+
+
+class PlainStatistics(JsonResult):
+    """The table, of held-out real series and of synthetic ones.
+
+    Attributes:
+        anonymous: whether every real figure has at least `group` owners behind it and is rounded. Otherwise
+            they are exact, as on pages that show single real series anyway.
+        sentence: the tails in words.
+    """
+
+    unit: str
+    real_series: int
+    real_owners: int
+    synthetic_series: int
+    anonymous: bool
+    group: int = GROUP
+    channels: list[ChannelStatistics]
+    sentence: str
+
+
+def describe_values(
+    real: Array, synthetic: Array, owners: Array, channels: Sequence[str], unit: str, *, anonymous: bool
+) -> PlainStatistics:
+    """Compute the table of plain statistics.
+
+    Args:
+        real, synthetic: [n, L, C], [m, L, C].
+        owners: [n] of the real series.
+        anonymous: give no real figure that is one person's: an extreme is the one that `GROUP` owners reach,
+            a quantile needs `GROUP` owners with values on either side of it, and all are rounded.
+    """
+    codes = np.unique(owners, return_inverse=True)[1]
+    tables = [
+        ChannelStatistics(channel=name, rows=_describe(real[..., c], synthetic[..., c], codes, anonymous))
+        for c, name in enumerate(channels)
+    ]
+    return PlainStatistics(
+        unit=unit,
+        real_series=len(real),
+        real_owners=int(codes.max()) + 1 if len(codes) else 0,
+        synthetic_series=len(synthetic),
+        anonymous=anonymous,
+        channels=tables,
+        sentence=_describe_tails(tables[0].rows, unit, anonymous),
+    )
+
+
+def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> list[Statistic]:
+    """The lines of one channel: [n, L], [m, L], [n]."""
+    made = synthetic[np.isfinite(synthetic)]
+    values, whose = _measured(real, codes)
+    low, high = (_extremes(real, codes, largest, anonymous) for largest in (False, True))
+    like = synthetic[: len(real)] if anonymous else synthetic
+    own = np.arange(len(like))
+    titles = ("minimum", "maximum")
+    if anonymous:
+        titles = (f"low value that {GROUP} reach", f"high value that {GROUP} reach")
+    lines = [Statistic(title=titles[0], real=low, synthetic=_extremes(like, own, False, anonymous))]
+    for title, level in QUANTILES.items():
+        lines.append(
+            Statistic(
+                title=title,
+                real=_quantile(values, whose, level, anonymous),
+                synthetic=_number(np.quantile(made, level)) if len(made) else None,
+            )
+        )
+    lines.append(Statistic(title=titles[1], real=high, synthetic=_extremes(like, own, True, anonymous)))
+    enough = not anonymous or len(np.unique(whose)) >= GROUP
+    digits = DIGITS if anonymous else None
+    lines.append(
+        Statistic(
+            title="mean",
+            real=_number(values.mean(), digits) if enough and len(values) else None,
+            synthetic=_number(made.mean()) if len(made) else None,
+        )
+    )
+    for title, share in (("zeros", lambda v: v == 0), ("missing", np.isnan)):
+        both = [float(np.mean(share(each))) if each.size else None for each in (real, synthetic)]
+        lines.append(
+            Statistic(
+                title=title,
+                real=None if both[0] is None or not enough else _number(both[0], digits),
+                synthetic=None if both[1] is None else _number(both[1]),
+                share=True,
+            )
+        )
+    return lines
+
+
+def clip_extremes(real: Array, owners: Array) -> Array:
+    """Return the series with values beyond what `GROUP` owners reach moved there, so that no picture of all
+    values ends at one person's: [n, L, C], [n] -> [n, L, C].
+    """
+    codes = np.unique(owners, return_inverse=True)[1]
+    clipped = np.array(real, copy=True)
+    for c in range(real.shape[2]):
+        low, high = (_extremes(real[..., c], codes, largest, True) for largest in (False, True))
+        if low is not None and high is not None:
+            np.clip(clipped[..., c], low, max(low, high), out=clipped[..., c])
+    return clipped
+
+
+def _measured(real: Array, codes: Array) -> tuple[Array, Array]:
+    """Measured values and the owner of each: [n, L], [n] -> [V], [V]."""
+    there = np.isfinite(real)
+    return real[there].astype(np.float64), np.broadcast_to(codes[:, None], real.shape)[there]
+
+
+def _extremes(values: Array, codes: Array, largest: bool, anonymous: bool) -> float | None:
+    """The extreme of all values, or the one that `GROUP` owners reach, rounded; None for fewer owners."""
+    signed = np.where(np.isfinite(values), values if largest else -values, -np.inf).max(1, initial=-np.inf)
+    best = np.full(int(codes.max()) + 1 if len(codes) else 0, -np.inf)
+    np.maximum.at(best, codes, signed)
+    best = np.sort(best[np.isfinite(best)])[::-1]
+    place = GROUP - 1 if anonymous else 0
+    if len(best) <= place:
+        return None
+    value = float(best[place]) if largest else -float(best[place])
+    return _number(value, EXTREME_DIGITS if anonymous else None)
+
+
+def _quantile(values: Array, whose: Array, level: float, anonymous: bool) -> float | None:
+    """None where fewer than `GROUP` owners have values on either side of it."""
+    if not len(values):
+        return None
+    value = float(np.quantile(values, level))
+    if anonymous:
+        sides = (whose[values <= value], whose[values >= value])
+        if min(len(np.unique(side)) for side in sides) < GROUP:
+            return None
+    return _number(value, DIGITS if anonymous else None)
+
+
+def _number(value: float, digits: int | None = None) -> float:
+    """Rounded to so many significant digits, 6 by default."""
+    return float(f"{float(value):.{(digits or 6) - 1}e}")
+
+
+def _describe_tails(rows: list[Statistic], unit: str, anonymous: bool) -> str:
+    """The largest and the smallest values in words."""
+    by_title = {row.title: row for row in rows}
+    high = next(
+        row for title, row in by_title.items() if title in ("maximum", f"high value that {GROUP} reach")
+    )
+    unit = f" {unit}" if unit else ""
+    if high.real is None:
+        return f"Real extremes are not shown: fewer than {GROUP} owners are behind them."
+    if high.synthetic is None:
+        return ""
+    name = f"Largest value that {GROUP} series reach" if anonymous else "Largest value"
+    text = f"{name}: synthetic {high.synthetic:.3g}{unit}, real {high.real:.3g}{unit}"
+    zeros = by_title["zeros"]
+    if zeros.real is not None and zeros.synthetic is not None and max(zeros.real, zeros.synthetic) > 0.001:
+        text += f". Exactly zero: {zeros.synthetic:.1%} of synthetic values, {zeros.real:.1%} of real ones"
+    return f"{text}."
+
+
+def is_tail_off(found: PlainStatistics, factor: float = 1.5) -> bool:
+    """Whether the largest synthetic and real values differ by more than a factor."""
+    row = next(row for row in found.channels[0].rows if row.title.startswith(("maximum", "high value")))
+    if not row.real or not row.synthetic or row.real * row.synthetic < 0:
+        return False
+    return abs(math.log(abs(row.synthetic) / abs(row.real))) > math.log(factor)

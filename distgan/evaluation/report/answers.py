@@ -1,0 +1,215 @@
+"""The first screen of a report: is it good, is it safe, the overall scores, and a few numbers."""
+
+from collections.abc import Callable
+
+from distgan.evaluation.comparisons import WORDS, Difference, Paired
+from distgan.evaluation.metrics.scores import BY_NAME
+from distgan.evaluation.metrics.utility import REAL as TRAINED_ON_REAL
+from distgan.evaluation.metrics.utility import SYNTHETIC as TRAINED_ON_SYNTHETIC
+from distgan.evaluation.report import verdict
+from distgan.evaluation.report.tables import Line, format_interval, format_number, make_table
+from distgan.evaluation.report.verdict import FITTED, MODEL, REAL, SIMPLE, list_words
+from distgan.evaluation.results import Answer, Card, Facts, Findings, OverallLine, ScoreTable, Utility
+
+GOOD, SAFE = "Are they good?", "Is it safe to release them?"
+HEADLINE = (  # the numbers of the first screen: of each line the first that there is
+    ("c2st", "acf_short"),
+    ("spectrum", "value_distance"),
+    ("diversity",),
+    ("utility", "daily_profile", "ramp_distance"),
+    ("privacy", "copies"),
+)
+
+
+def answer_good(findings: Findings) -> Answer:
+    """Answer whether the series are good, in two sentences.
+
+    `yes`: like real overall, better than both simple baselines, worse than none, and no finding is bad.
+    `no`: worse than a generator without a network, not better than a simple baseline, or collapsed.
+    `unknown`: too few held-out owners. Everything else: `reservations`.
+    """
+    table = findings.fidelity
+    paired, key = table.paired, _judge_quality(table)
+    word = WORDS[key]
+    if key == "unknown":
+        text = _count_owners(paired)
+    else:
+        text = f"{_describe_overall(paired)} {_describe_baselines(paired)}"
+        why = [each.text for each in table.verdict if each.tone == "bad" and each.topic == ""]
+        text += f" {why[0]}" if why and key != "yes" else ""
+    return Answer(question=GOOD, verdict=key, tone=word.tone, short=word.text, text=text)
+
+
+def _judge_quality(table: ScoreTable) -> str:
+    paired = table.paired
+    found = paired.find(REAL)
+    if found is None or found.ratio is None or found.ratio.verdict == "few":
+        return "unknown"
+    worse = verdict.find_worse_baselines(paired)
+    better = verdict.find_better_baselines(paired)
+    simple = [row for row in SIMPLE if paired.find(row) is not None]
+    if any(row in FITTED for row in worse) or any(row not in better for row in simple):
+        return "no"
+    if verdict.has_collapsed(table.by_name[MODEL].values, paired):
+        return "no"
+    bad = any(sentence.tone == "bad" for sentence in table.verdict if sentence.topic != "copies")
+    return "yes" if verdict.is_like_real(paired) and not worse and not bad else "reservations"
+
+
+def _count_owners(paired: Paired) -> str:
+    if not paired.overall:
+        return "There are too few held-out real series to compare with. Hold out more owners."
+    return (
+        f"Only {paired.owners} held-out owner{'s' if paired.owners != 1 else ''} can be compared with; "
+        f"{paired.needed} are needed for any verdict. The scores below are shown without one."
+    )
+
+
+def _describe_overall(paired: Paired) -> str:
+    model, real = paired.find_overall(MODEL), paired.find(REAL)
+    assert model is not None and real is not None and real.ratio is not None
+    said = {
+        "tie": "a tie with real series",
+        "better": "better than real series",
+        "worse": "worse than real series",
+    }
+    text = said[real.ratio.verdict]
+    if real.ratio.verdict != "worse" and not verdict.is_like_real(paired):
+        text += ", but worse than the training series, which are real, too"
+    return (
+        f"They are {format_number(model.value)} times as far from held-out real series as other real series "
+        f"are (95 % interval {format_interval(model.low, model.high)}; 1 is perfect): {text}."
+    )
+
+
+def _describe_baselines(paired: Paired) -> str:
+    """The nearest baseline that holds no real series, and what the synthetic series are against it."""
+    names = [row.row for row in paired.rows if row.row in (*FITTED, *SIMPLE)]
+    scores = [score for name in names if (score := paired.find_overall(name)) is not None]
+    if not scores:
+        return "There is no baseline to compare with."
+    best = min(scores, key=lambda score: score.value)
+    row = paired.find(best.row)
+    assert row is not None and row.ratio is not None
+    said = {
+        "better": "they are better",
+        "tie": "that is a tie",
+        "worse": "they are worse",
+    }
+    worse = [name for name in verdict.find_worse_baselines(paired) if name != best.row]
+    text = (
+        f"The best simple baseline, {best.row}, reaches {format_number(best.value)}; "
+        f"{said[row.ratio.verdict]}"
+    )
+    return f"{text}. They are worse than {list_words(worse)}." if worse else f"{text}."
+
+
+def answer_safe(findings: Findings, facts: Facts) -> Answer:
+    """Answer whether the series are safe to release, by the attacks; without attacks they were not tested."""
+    key, text = _judge_safety(findings, facts)
+    return Answer(question=SAFE, verdict=key, tone=WORDS[key].tone, short=WORDS[key].text, text=text)
+
+
+def _judge_safety(findings: Findings, facts: Facts) -> tuple[str, str]:
+    if (privacy := findings.privacy) is not None:
+        keys = {"pass": "yes", "over": "no", "insufficient": "unknown"}
+        end = " The release check decides on the series that leave." if privacy.outcome == "pass" else ""
+        key = keys[privacy.outcome]
+        return key, privacy.sentence.removeprefix(f"{WORDS[key].text}: ") + end
+    share = findings.fidelity.by_name[MODEL].values["copies"] or 0
+    if share > 0:
+        return (
+            "no",
+            f"{share:.1%} of them are near copies of training series. A release would give those away.",
+        )
+    text = "No near copy of a training series was found, but that shows little. No privacy attack was run."
+    if facts.unknown:
+        text = (
+            "No privacy attack was run. It is not known which real series the synthetic ones were learned "
+            "from."
+        )
+    return "untested", text
+
+
+# --------------------------------------------------------------------------------------------- overall scores
+
+
+def list_overall(paired: Paired) -> list[OverallLine]:
+    """Return the overall score of every row, best first, with the synthetic series' verdict against it."""
+    lines = []
+    for score in sorted(paired.overall, key=lambda each: (each.value, each.row)):
+        row = paired.find(score.row)
+        ratio: Difference | None = None if row is None else row.ratio
+        lines.append(OverallLine(**dict(score), against=ratio))
+    return lines
+
+
+# -------------------------------------------------------------------------------------------- a few numbers
+
+
+def list_cards(findings: Findings) -> list[Card]:
+    """Return the numbers of `HEADLINE` that there are."""
+    lines = {line.name: line for line in make_table(findings.fidelity)}
+    found = []
+    for names in HEADLINE:
+        cards = (CARDS[name](findings) if name in CARDS else _score_card(lines.get(name)) for name in names)
+        found += [card for card in cards if card is not None][:1]
+    return found
+
+
+def _score_card(line: Line | None) -> Card | None:
+    """The model's value with what real series reach, and the worst of the other rows."""
+    if line is None:
+        return None
+    score, cells = BY_NAME[line.name], {cell.row: cell.value for cell in line.cells}
+    losses = {
+        row: score.loss(value)
+        for row, value in cells.items()
+        if row not in (MODEL, REAL) and value is not None
+    }
+    worst = max(losses, key=lambda row: losses[row], default=None)
+    context = [f"best {format_number(line.best)}", f"held-out real {format_number(cells.get(REAL))}"]
+    context += [f"{worst} {format_number(cells[worst])}"] if worst else []
+    return Card(
+        name=line.name,
+        title=line.title,
+        value=cells[MODEL],
+        text=format_number(cells[MODEL]),
+        context=" · ".join(context),
+        verdict=line.standing,
+        scale=line.scale,
+    )
+
+
+def _utility_card(findings: Findings) -> Card | None:
+    """How much more a model errs that was trained on synthetic instead of real series."""
+    utility: Utility | None = findings.utility
+    errors = {} if utility is None else {row.name: row.value for row in utility.rows}
+    made, real = errors.get(TRAINED_ON_SYNTHETIC), errors.get(TRAINED_ON_REAL)
+    if made is None or not real:
+        return None
+    return Card(
+        name="utility",
+        title="Utility: forecast error",
+        value=made / real,
+        text=f"{format_number(made / real)} ×",
+        context="of a forecaster that is trained on synthetic series, over one that is trained on real ones",
+    )
+
+
+def _privacy_card(findings: Findings) -> Card | None:
+    if (privacy := findings.privacy) is None:
+        return None
+    over = sum(attack.outcome == "over" for attack in privacy.attacks)
+    few = sum(attack.outcome == "insufficient" for attack in privacy.attacks)
+    return Card(
+        name="privacy",
+        title="Privacy attacks over their limit",
+        value=over,
+        text=f"{over} of {len(privacy.attacks)}",
+        context=f"{few} without enough evidence" if few else "all others stay within their limit",
+        verdict=privacy.outcome,
+    )
+
+
+CARDS: dict[str, Callable[[Findings], Card | None]] = {"utility": _utility_card, "privacy": _privacy_card}
