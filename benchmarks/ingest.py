@@ -2,6 +2,7 @@
 
     python benchmarks/ingest.py --against ../before     # A B A B; ratios of CPU time, lower is better
     python benchmarks/ingest.py --survey                # with and without the look for what is suspicious
+    python benchmarks/ingest.py --processes 2           # readings/s of one core and of more, pandas, polars
     python benchmarks/ingest.py --smoke                 # this checkout alone, small tables
 
 Tables of random load-like readings, wide and long, as CSV and Parquet. Each is read in a process of its own;
@@ -39,6 +40,98 @@ with tempfile.TemporaryDirectory() as place:
     total = sum(float(found.rows(at, at + 1).sum()) for at in range(0, found.num_series, 97))
     print(time.perf_counter() - wall, time.process_time() - cpu, total)
 """
+
+TIMED = """
+import os, resource, sys, tempfile, time
+from pathlib import Path
+reader, source, processes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if reader == "one core":
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import pandas, polars
+from distgan import config
+from distgan.data import ingest
+def read(place):
+    if reader == "pandas":
+        return len(pandas.read_csv(source))
+    if reader == "polars":
+        return len(polars.read_csv(source))
+    count = processes if reader == "processes" else 1
+    return ingest.opened(config.Data(source=source, processes=count), Path(place), survey=True).num_series
+with tempfile.TemporaryDirectory() as place:
+    wall = time.perf_counter()
+    read(place)
+    wall = time.perf_counter() - wall
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(wall, sum(each.ru_utime + each.ru_stime for each in used))
+"""
+READERS = ("one core", "one process", "processes", "pandas", "polars")
+
+
+def write_large(folder: Path, size: int) -> dict[str, tuple[Path, int]]:
+    """A wide and two long CSV files of about `size` bytes, each with its number of readings: half-hours of a
+    year, or of a month where that gives fewer than ten homes.
+    """
+    steps = 17_520 if size >= 6e6 else 1440
+    homes, few = size // (6 * steps), size // (36 * steps) + 1
+    times = pd.date_range("2013-01-01", periods=steps, freq="30min").strftime("%Y-%m-%d %H:%M:%S")
+    stamps = [text.encode() for text in times]
+    rng = np.random.default_rng(0)
+    found = {name: folder / name for name in ("wide.csv", "long.csv", "by_time.csv")}
+    with open(found["wide.csv"], "wb") as file:
+        file.write(",".join(["time", *(f"MAC{home:06d}" for home in range(homes))]).encode() + b"\n")
+        for stamp in stamps:
+            file.write(stamp + b"," + b",".join(_cells(rng, homes)) + b"\n")
+    with open(found["long.csv"], "wb") as file:
+        file.write(b"id,time,kwh\n")
+        for home in range(few):
+            cells = zip(stamps, _cells(rng, steps))
+            file.write(b"".join(b"MAC%06d,%b,%b\n" % (home, stamp, cell) for stamp, cell in cells))
+    with open(found["by_time.csv"], "wb") as file:
+        file.write(b"id,time,kwh\n")
+        for stamp in stamps:
+            cells = enumerate(_cells(rng, few))
+            file.write(b"".join(b"MAC%06d,%b,%b\n" % (home, stamp, cell) for home, cell in cells))
+    many = {"wide.csv": homes * steps, "long.csv": few * steps, "by_time.csv": few * steps}
+    return {name: (path, many[name]) for name, path in found.items()}
+
+
+def _cells(rng: np.random.Generator, count: int) -> list[bytes]:
+    """Readings of three decimals, as text."""
+    thousandths = np.minimum(rng.gamma(1.5, 300, count), 9999).astype(int)
+    return [b"%d.%03d" % divmod(number, 1000) for number in thousandths.tolist()]
+
+
+def compare_readers(options: argparse.Namespace) -> None:
+    """Readings per second of each reader, in turns, and the gain over one core."""
+    report: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+        tables = write_large(Path(folder), int(options.megabytes * 1e6))
+        for name, (path, readings) in tables.items():
+            walls: dict[str, list[float]] = {reader: [] for reader in READERS}
+            cpu: dict[str, list[float]] = {reader: [] for reader in READERS}
+            for _ in range(options.pairs):
+                for reader in READERS:
+                    command = [sys.executable, "-c", TIMED, reader, str(path), str(options.processes)]
+                    environment = os.environ | {"PYTHONPATH": str(HERE)}
+                    done = subprocess.run(
+                        command, env=environment, capture_output=True, text=True, check=True
+                    )
+                    wall, seconds = map(float, done.stdout.split()[-2:])
+                    walls[reader].append(wall)
+                    cpu[reader].append(seconds)
+            found = {reader: statistics.median(each) for reader, each in walls.items()}
+            report[name] = {
+                "megabytes": round(path.stat().st_size / 1e6),
+                "million_readings": round(readings / 1e6, 1),
+                **{f"{reader}, readings/s": round(readings / wall) for reader, wall in found.items()},
+                **{f"{reader}, cpu_s": round(statistics.median(each), 2) for reader, each in cpu.items()},
+                "gain_of_threads": round(found["one core"] / found["one process"], 2),
+                "gain_of_processes": round(found["one core"] / found["processes"], 2),
+            }
+            print(f"{name:14s}", report[name], flush=True)
+    lowest = min(table["gain_of_processes"] for table in report.values())
+    facts = {"processes": options.processes, "load": round(os.getloadavg()[0], 1), "cores": os.cpu_count()}
+    print(json.dumps({"gain": lowest, "tables": report, **facts}))
 
 
 def write_tables(folder: Path, homes: int, hours: int) -> dict[str, Path]:
@@ -89,8 +182,12 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--homes", type=int, default=1000)
     parser.add_argument("--hours", type=int, default=8760)
+    parser.add_argument("--processes", type=int, help="compare one core with so many processes")
+    parser.add_argument("--megabytes", type=float, default=1000, help="of each file for --processes")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
+    if options.processes:
+        return compare_readers(options)
     if options.smoke:
         options.homes, options.hours, options.pairs = 20, 240, 1
     trees = {"here": HERE} | ({"before": options.against.resolve()} if options.against else {})

@@ -29,12 +29,12 @@ from common import alone, finish, show
 
 from distgan import config
 from distgan.data import ingest
-from distgan.data.ingest_cache import run_in_parallel
 from distgan.data.loader import Batch, Batching, Loader
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter, StoreWriter
+from distgan.data.workers import run_in_parallel
 from distgan.models.vae import VAE
 from distgan.objectives.vae import VariationalAutoencoder
 
@@ -200,7 +200,6 @@ def read_table(source: Path, target: Path) -> dict[str, float]:
         run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*writer.layout.span(shard))),
             range(shards),
-            shards,
             "writing",
         )
     return {

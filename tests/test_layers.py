@@ -53,6 +53,7 @@ HOMES = {
     "xarray": {"data.formats.cf"},
     "h5py": {"data.formats.netcdf"},
     "openpyxl": {"data.formats.xlsx"},
+    "loky": {"data.workers"},
     "faiss": {"anonymity.faiss_backend"},
     "dp_accounting": {"anonymity.dp.mechanism"},
     "opendp": {"anonymity.dp.mechanism"},

@@ -278,6 +278,12 @@ class Data(Section):
         "store fits into memory",
         ge=1,
     )
+    processes: int | None = key(
+        None,
+        "processes that parse text tables (CSV), which use no more CPUs than that; by default one for each "
+        "CPU and 64 MiB of text, 8 at most, and one where several ranks run. One process parses in threads",
+        ge=1,
+    )
     scaling: Scaling = key(Scaling(), "map values to the networks' range [-1, 1]; inverted exactly on output")
 
     @model_validator(mode="before")

@@ -27,7 +27,10 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
     "max_skips",
     "max_rollbacks",
 )
-FREE = {"train": LENGTHS, "data": ("credit", "accept")}  # keys on which nothing depends that a run learns
+FREE = {
+    "train": LENGTHS,
+    "data": ("credit", "accept", "processes"),
+}  # keys on which nothing depends that a run learns
 DEPENDS = {
     "prepare": ("seed", "data"),
     "encoder": ("encoder",),

@@ -8,6 +8,7 @@ import hashlib
 from calendar import isleap
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,14 @@ from distgan.data.formats.sources import Source, read_source
 from distgan.data.grid import DAY, float32
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.store.metadata import Axis, Meta
+from distgan.data.workers import map_ahead, open_threads
 from distgan.errors import UserError
 from distgan.memory import scale_buffer
 
 __all__ = ["Raw", "Series", "block_rows", "opened", "read", "unusable"]
 
 BLOCK_BYTES = 32 << 20  # of series in memory at a time
+SCANNERS = 2  # threads that read blocks ahead
 REASONS = ("infinite", "empty", "constant")
 
 
@@ -340,21 +343,39 @@ def _scan(source: Source, pieces: list[Cut], survey: Survey | None = None) -> Sc
         np.zeros((len(pieces), count)),
     )
     step = block_rows(source)
-    for first in range(0, count, step):
-        rows = slice(first, min(first + step, count))
-        values = source.block(rows.start, rows.stop)
-        ranges = find_ranges(values) if survey is None else survey.add(first, values)
-        found.whole[rows] = ranges.unusable(values.shape[1])
-        for number, cut in enumerate(pieces):
-            piece = cut(values)
-            inside = ranges if piece is values else find_ranges(piece)
-            found.flags[number, rows] = inside.unusable(piece.shape[1])
-            found.missing[number, rows] = inside.missing.sum(axis=1) / (piece.shape[1] * channels)
-            if found.missing[number, rows].any():
-                found.inner[number, rows] = _missing_inside(piece)
-            found.digests[number, rows] = _digests(piece)
-            found.loads[number, rows] = _loads(piece)
+    spans = [slice(first, min(first + step, count)) for first in range(0, count, step)]
+    with open_threads(SCANNERS) as pool:
+        for block in map_ahead(pool, partial(_load, source, pieces), spans, ahead=1):
+            rows, values = block.rows, block.values
+            ranges = find_ranges(values) if survey is None else survey.add(rows.start, values)
+            found.whole[rows] = ranges.unusable(values.shape[1])
+            for number, piece in enumerate(block.pieces):
+                inside = ranges if piece is values else find_ranges(piece)
+                found.flags[number, rows] = inside.unusable(piece.shape[1])
+                found.missing[number, rows] = inside.missing.sum(axis=1) / (piece.shape[1] * channels)
+                if found.missing[number, rows].any():
+                    found.inner[number, rows] = _missing_inside(piece)
+            found.digests[:, rows], found.loads[:, rows] = block.digests, block.loads
     return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """Series of the source, the same cut into pieces, and what tells equal ones and the sizes of them."""
+
+    rows: slice
+    values: np.ndarray  # [n, L, C]
+    pieces: list[np.ndarray]  # [n, L', C] each
+    digests: list[np.ndarray]  # [n] each
+    loads: list[np.ndarray]
+
+
+def _load(source: Source, cuts: list[Cut], rows: slice) -> Block:
+    values = source.block(rows.start, rows.stop)
+    pieces = [cut(values) for cut in cuts]
+    return Block(
+        rows, values, pieces, [_digests(piece) for piece in pieces], [_loads(piece) for piece in pieces]
+    )
 
 
 def _missing_inside(values: np.ndarray) -> np.ndarray:
@@ -381,8 +402,13 @@ def _loads(values: np.ndarray) -> np.ndarray:
 
 def _digests(values: np.ndarray) -> np.ndarray:
     """A number for each series that equal ones share, and by any likelihood no others: uint64 [n]."""
-    plain = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0))  # one NaN, one zero
-    found = [hashlib.blake2b(series.tobytes(), digest_size=8).digest() for series in plain]
+    found = []
+    for series in values:
+        plain = series + np.float32(0)  # one zero
+        missing = np.isnan(plain)
+        if missing.any():
+            plain[missing] = np.nan  # one NaN
+        found.append(hashlib.blake2b(np.ascontiguousarray(plain).data, digest_size=8).digest())
     return np.frombuffer(b"".join(found), np.uint64)
 
 

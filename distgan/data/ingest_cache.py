@@ -9,23 +9,21 @@ import mmap
 import os
 import shutil
 import tempfile
+import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
 
 from distgan.errors import writing
 from distgan.files import read_json, write_json
-from distgan.progress import Progress
 
-Part = TypeVar("Part")
-WORKERS = max(1, min(4, os.cpu_count() or 1))
 KEY = "key.json"  # of which source and way of reading the parts are
 
 
@@ -79,6 +77,11 @@ class IngestCache:
         path = self.folder / f"{name}.{key}.npy"
         return np.load(path, mmap_mode="r") if path.stat().st_size > 1 << 16 else np.load(path)
 
+    def texts(self, name: str, key: str) -> list[str]:
+        """The texts that `pack_texts` made an array of."""
+        found: list[str] = json.loads(self.array(name, key).tobytes())
+        return found
+
     def matrix(self, name: str, shape: tuple[int, ...], fill: float) -> np.memmap:
         """A new array on disk, larger than memory if need be."""
         path = self.folder / f"{name}.f32"
@@ -88,6 +91,11 @@ class IngestCache:
             for first in range(0, shape[0], rows):
                 block[: min(rows, shape[0] - first)].tofile(file)
         return np.memmap(path, np.float32, "r+", shape=shape)
+
+
+def pack_texts(texts: list[str]) -> np.ndarray:
+    """Return texts as an array to keep, uint8 [bytes]: facts are read often, and stay in memory."""
+    return np.frombuffer(json.dumps(texts, ensure_ascii=False).encode(errors="surrogatepass"), np.uint8)
 
 
 def _crc(path: Path) -> int:
@@ -135,27 +143,22 @@ def rows_of(matrix: np.memmap, first: int, last: int) -> np.ndarray:
     return found.reshape(last - first, *matrix.shape[1:])
 
 
-def run_in_parallel(
-    do: Callable[[Part], object], parts: Iterable[Part], total: int, what: str, workers: int = WORKERS
-) -> None:
-    """`do(part)` for every part, a few at a time in threads; the first error by order of parts ends it."""
-    waiting: list[Future[object]] = []
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ingest")
-    try:
-        with Progress(what, total, "parts") as progress:
-            for part in parts:
-                waiting.append(pool.submit(do, part))
-                if len(waiting) > workers:
-                    waiting.pop(0).result()
-                    progress.advance()
-            for future in waiting:
-                future.result()
-                progress.advance()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def sha256(path: Path, stop: threading.Event | None = None) -> str:
+    """Return that of a file's bytes; of those before `stop` is set."""
+    found = hashlib.sha256()
+    block = memoryview(bytearray(1 << 18))
+    with open(path, "rb", buffering=0) as file:
+        while (size := file.readinto(block)) and not (stop is not None and stop.is_set()):
+            found.update(block[:size])
+    return found.hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def hashing(path: Path) -> Iterator[Future[str]]:
+    """Compute a file's SHA-256 in a thread beside the block; what is not done at its end is left."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        try:
+            yield pool.submit(sha256, path, stop)
+        finally:
+            stop.set()

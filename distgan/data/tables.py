@@ -1,9 +1,9 @@
 """From tables to series: wide, long, a row a day or a row an entity, in parts that fit into memory.
 
-A sample from all over the file says how it is laid out; then each piece is parsed in a thread and kept on
-disk with its stamps as they were written. How numbers and times are written, and which of several readings
-of a time counts, is decided once all pieces have been seen; where that shows that the sample misled, they are
-read once more.
+A sample from all over the file says how it is laid out; then each piece is parsed, in a thread or a process,
+and kept on disk with its stamps as they were written. How numbers and times are written, and which of several
+readings of a time counts, is decided once all pieces have been seen; where that shows that the sample misled,
+they are read once more.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,8 @@ from distgan.data.formats.rows import Reading, read_rows
 from distgan.data.formats.text import open_as_utf8
 from distgan.data.formats.understood import Understood
 from distgan.data.formats.wide import Wide
-from distgan.data.ingest_cache import IngestCache, run_in_parallel
+from distgan.data.ingest_cache import IngestCache, pack_texts
+from distgan.data.workers import choose_processes, run_in_parallel
 
 __all__ = [
     "Piece",
@@ -138,18 +139,13 @@ def _first_marks(sample: pd.DataFrame, settings: config.Data) -> Marks:
 
 def _read_pieces(sampled: Sampled, reading: Reading, work: IngestCache) -> Reading:
     """Parse all pieces and keep them, then those again whose numbers are written otherwise than thought."""
-    _parse(sampled, reading, work, lambda facts: facts["table"] == _key(reading.table))
+    _parse(sampled, reading, work)
     separator = sampled.dialect.separator if sampled.dialect else None
     found = {piece.name: work.facts(piece.name) for piece in sampled.pieces}
     places = [Place(piece.file, found[piece.name]["evidence"], piece.line) for piece in sampled.pieces]
     marks = decide(places, reading.settings, separator)
     settled = replace(reading, marks=marks)
-    _parse(
-        sampled,
-        settled,
-        work,
-        lambda facts: facts["table"] == _key(reading.table) and facts["marks"] == marks.key,
-    )
+    _parse(sampled, settled, work)
     return settled
 
 
@@ -157,33 +153,49 @@ def _key(table: Table) -> str:
     return repr(table)
 
 
-def _parse(
-    sampled: Sampled,
-    reading: Reading,
-    work: IngestCache,
-    current: Callable[[dict], bool],  # type: ignore[type-arg]
-) -> None:
-    def keep(piece: Piece) -> None:
-        if work.done(piece.name) and current(work.facts(piece.name)):
-            return
-        facts, arrays = read_rows(piece, reading)
-        if reading.marks is not None and work.done(piece.name):
-            facts["evidence"] = work.facts(piece.name)["evidence"]
-        work.save(piece.name, facts | {"table": _key(reading.table)}, **arrays)
-
+def _parse(sampled: Sampled, reading: Reading, work: IngestCache) -> None:
     todo = sampled.pieces
+    keep = Keep(reading, work)
     if reading.marks is not None:
-        todo = [piece for piece in todo if not current(work.facts(piece.name))]
+        todo = [piece for piece in todo if not keep.is_current(piece)]
         if not todo:
             return
-    run_in_parallel(keep, todo, len(todo), f"reading {sampled.path.name}")
+    processes = choose_processes(reading.settings.processes, sum(piece.size for piece in todo))
+    run_in_parallel(keep, todo, f"reading {sampled.path.name}", processes)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Parses a piece and keeps its part, unless an earlier reading has left it."""
+
+    reading: Reading
+    work: IngestCache
+
+    def is_current(self, piece: Piece) -> bool:
+        """Return whether the kept part of a piece was read in this way."""
+        facts, marks = self.work.facts(piece.name), self.reading.marks
+        return facts["table"] == _key(self.reading.table) and (marks is None or facts["marks"] == marks.key)
+
+    def __call__(self, piece: Piece) -> None:
+        there = self.work.done(piece.name)
+        if there and self.is_current(piece):
+            return
+        facts, arrays = read_rows(piece, self.reading)
+        if self.reading.marks is not None and there:
+            facts["evidence"] = self.work.facts(piece.name)["evidence"]
+        for key in ("stamps", "ids"):
+            if key in facts:
+                arrays[f"different_{key}"] = pack_texts(facts.pop(key))
+        self.work.save(piece.name, facts | {"table": _key(self.reading.table)}, **arrays)
 
 
 def _times_repeat(pieces: list[Piece], work: IngestCache) -> bool:
     """Whether a time stands twice or more as a rule, as in tables of a row a reading."""
-    facts = [work.facts(piece.name) for piece in pieces]
-    rows = sum(part["rows"] for part in facts)
-    return len({stamp for part in facts for stamp in part["stamps"]}) < 0.45 * rows
+    rows, different = 0, set[str]()
+    for piece in pieces:
+        rows += work.facts(piece.name)["rows"]
+        different.update(work.texts(piece.name, "different_stamps"))
+    return len(different) < 0.45 * rows
 
 
 def _understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:

@@ -11,27 +11,24 @@ import numpy as np
 from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
-from distgan.data.ingest_cache import WORKERS, open_cache_folder, run_in_parallel
+from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
-from distgan.data.store.format import SHARD_BYTES, Form
+from distgan.data.store.format import Form
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
+from distgan.data.workers import run_in_parallel
 from distgan.errors import UserError, writing
 from distgan.files import write_json
-from distgan.memory import host_memory
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.progress import Progress, say
 from distgan.run import Run
-
-COPIES = 8  # of a shard that a thread holds while it is written, at most: read, cut, merged, stored, sealed
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -124,9 +121,7 @@ def write_store(found: ingest.Series, folder: Run, chosen: config.Storing) -> Me
         run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
             range(layout.shards),
-            layout.shards,
             f"writing {folder.series.name}",
-            max(1, min(WORKERS, host_memory() // (COPIES * SHARD_BYTES))),
         )
     return writer.meta
 

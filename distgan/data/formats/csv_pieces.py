@@ -3,24 +3,38 @@
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect
+from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, kind, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
 from distgan.data.formats.marks import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 
-PIECE_BYTES = 16 << 20  # parsed at a time by each thread
+PIECE_BYTES = 16 << 20  # parsed at a time by each thread or process
 SAMPLE_BLOCKS, SAMPLE_BYTES = 16, 1 << 15
 HEADER_BYTES = 24  # by which a header line inside a table is looked for
 NAMED_APART = 64  # columns up to which missing marks are given column by column
 NO_VALUES = [*MISSING, *(f"{mark} " for mark in MISSING if mark)]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How the cells of a text table are parsed: the columns of `text` as strings, others as numbers with a
+    decimal mark where they all are; of the first `rows` if not of all.
+
+    words: columns of `text` that pandas finds to be strings by itself, which it reads several times faster.
+    """
+
+    text: tuple[str, ...] = ()
+    decimal: str = "."
+    rows: int | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,11 +63,13 @@ class Span:
         return b"".join(rows), repeated
 
     def _has_extras(self, content: bytes) -> bool:
-        comment, header = COMMENT.encode(), self.dialect.header
-        header = None if header is None else header[:HEADER_BYTES]
-        if content.startswith(comment) or b"\n" + comment in content:
-            return True
-        return header is not None and (content.startswith(header) or b"\n" + header in content)
+        marks = [COMMENT.encode()]
+        if self.dialect.header is not None:
+            marks.append(self.dialect.header[:HEADER_BYTES])
+        # first without the line end: cells seldom hold such bytes, so the search is several times faster
+        return any(
+            content.startswith(mark) or (mark in content and b"\n" + mark in content) for mark in marks
+        )
 
     def _is_extra(self, line: bytes) -> bool:
         return line.startswith(COMMENT.encode()) or (
@@ -74,16 +90,24 @@ class Span:
                 number += 1
         return number
 
-    def read(
-        self, text: tuple[str, ...] | str | None = (), decimal: str = ".", rows: int | None = None
-    ) -> pd.DataFrame:
+    def read(self, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
         """Return the rows; the columns of `text` as written, numbers with another decimal mark as text.
 
         Raises:
             UserError: a line has too few or too many cells, or is not UTF-8.
         """
+        return self._read(Cells(text, decimal))
+
+    def read_as_written(self, names: tuple[str, ...], rows: int | None) -> pd.DataFrame:
+        """Return columns as strings, of the first `rows` if not of all. Raises as `read`."""
+        return self._read(Cells(names, rows=rows))[list(names)]
+
+    def _read(self, cells: "Cells") -> pd.DataFrame:
         content, repeated = self.content()
-        frame = self._parse(content, (text,) if isinstance(text, str) else tuple(text or ()), decimal, rows)
+        words = self._words(content, cells.text)
+        frame = self._parse(content, replace(cells, words=words))
+        if not all(pd.api.types.is_string_dtype(frame[name]) for name in words):  # True and False, or no cell
+            frame = self._parse(content, cells)
         names = self.dialect.names
         if len(frame) and frame.iloc[:, -1].isna().any():
             self._refuse_short_lines(content)
@@ -100,8 +124,16 @@ class Span:
         frame.attrs["repeated_headers"] = repeated
         return frame
 
-    def _parse(self, content: bytes, text: tuple[str, ...], decimal: str, rows: int | None) -> pd.DataFrame:
-        names, path = list(self.dialect.names), self.dialect.path
+    def _words(self, content: bytes, text: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those columns of `text` whose first cell is no number."""
+        first = split_line(self.dialect.separator, content[: content.find(b"\n") + 1 or None])
+        if len(first) != len(self.dialect.names):
+            return ()
+        kinds = {name: kind(cell) for name, cell in zip(self.dialect.names, first) if name in text}
+        return tuple(name for name, found in kinds.items() if found in ("time", "text"))
+
+    def _parse(self, content: bytes, cells: "Cells") -> pd.DataFrame:
+        names, path, text = list(self.dialect.names), self.dialect.path, cells.text
         missing: Any = NO_VALUES
         if text and len(names) <= NAMED_APART:  # an entity may be called NA
             missing = {name: [""] if name in text else NO_VALUES for name in names}
@@ -113,20 +145,20 @@ class Span:
                 sep=separator,
                 header=None,
                 names=columns,
-                dtype={name: str for name in columns if name in text},
-                decimal=decimal,
+                dtype={name: str for name in columns if name in text and name not in cells.words},
+                decimal=cells.decimal,
                 encoding="utf-8",
                 low_memory=False,
                 skipinitialspace=separator != " ",
                 skip_blank_lines=len(columns) > 1,  # one column alone has empty cells
                 keep_default_na=False,
                 na_values=missing,
-                nrows=rows,
+                nrows=cells.rows,
             )
 
         try:
             folded = None
-            if len(names) >= FEWEST_COLUMNS and rows is None:
+            if len(names) >= FEWEST_COLUMNS and cells.rows is None:
                 folded = parse_folded(content, names, separator, text, parse)
             frame = parse(content, names) if folded is None else folded
         except UnicodeDecodeError as error:
@@ -183,7 +215,8 @@ class Span:
             self.dialect.path,
             entity,
             self.line_of,
-            lambda names, rows: self.read(names, rows=rows)[list(names)],
+            self.read_as_written,
+            self.stop - self.start,
         )
 
 
@@ -253,6 +286,6 @@ def read_sample(dialect: Dialect, decimal: str = ".") -> pd.DataFrame:
     names = dialect.columns
     content = b"".join(span.content()[0] for span in spans)
     try:
-        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, (), decimal, None)[names]
+        return Span(dialect, spans[0].start, spans[0].stop)._parse(content, Cells(decimal=decimal))[names]
     except UserError:  # once more block by block, to name the right line
         return pd.concat([span.read(decimal=decimal) for span in spans], ignore_index=True)

@@ -280,7 +280,7 @@ def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arr
     return replace(
         piece,
         name=f"{number:06d}.{piece.name}",
-        read=partial(_read, piece, part, columns, added),
+        read=partial(_read, piece.read, part.found, columns, added),
         file=part.named,
         entity=order.entities[number] if order.per_file else None,
         as_written=None if as_written is None else partial(_as_written, as_written, added),
@@ -288,11 +288,16 @@ def _piece(piece: Piece, number: int, part: Part, columns: list[str], order: Arr
 
 
 def _read(
-    piece: Piece, part: Part, columns: list[str], added: dict[str, str], text: Any = (), decimal: str = "."
+    read: Callable[..., pd.DataFrame],
+    found: Unpacked,
+    columns: list[str],
+    added: dict[str, str],
+    text: Any = (),
+    decimal: str = ".",
 ) -> pd.DataFrame:
     """A piece with its columns in the order of the first file's, and what its folders say as more columns."""
-    with part.found.named():
-        frame = piece.read(text=tuple(name for name in text if name not in added), decimal=decimal)
+    with found.named():
+        frame = read(text=tuple(name for name in text if name not in added), decimal=decimal)
     marks = dict(frame.attrs)
     frame = frame[columns].assign(**added) if added or list(frame.columns) != columns else frame
     frame.attrs.update(marks)

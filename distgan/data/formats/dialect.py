@@ -3,8 +3,8 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distgan import config
@@ -125,7 +125,7 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
     cells, dropped = _without_repeats(rows, header, settings.columns.ignore, path)
     names, empty = _names(cells, rows, header, first, width, path)
     units = _units(rows, between, names)
-    refuse_footer(path, file, (rows[first].start, stop), kinds, _splitter(separator), kind)
+    refuse_footer(path, file, (rows[first].start, stop), kinds, partial(split_line, separator), kind)
     return Dialect(
         path,
         file,
@@ -200,14 +200,10 @@ def _rows(lines: list[tuple[int, int, bytes]], separator: str) -> list[Row]:
     return found
 
 
-def _splitter(separator: str) -> Callable[[bytes], list[str]]:
-    """What splits one line into cells; a comment has none."""
-
-    def split(raw: bytes) -> list[str]:
-        rows = _rows([(1, 0, raw.decode(errors="replace").encode())], separator)
-        return rows[0].cells if rows else []
-
-    return split
+def split_line(separator: str, raw: bytes) -> list[str]:
+    """Return the cells of one line; a comment has none."""
+    rows = _rows([(1, 0, raw.decode(errors="replace").encode())], separator)
+    return rows[0].cells if rows else []
 
 
 def _separator(lines: list[tuple[int, int, bytes]], path: Path, settings: config.Data) -> str:

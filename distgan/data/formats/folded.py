@@ -51,13 +51,22 @@ def _parsed(
     there, beside = np.ones(len(names), bool), []
     there[apart] = False
     whole, parts = np.flatnonzero(there), []
+    first = (
+        len(apart) if apart == list(range(len(apart))) else None
+    )  # columns apart that come before all others
     for line in lines:
-        cells = line.rstrip(b"\r").split(mark)
-        beside.append(mark.join(cells[column] for column in apart))
-        for column in reversed(apart):
-            del cells[column]
-        parts.append(b"\n".join(cells))
+        if first is not None:
+            *cells, rest = line.rstrip(b"\r").split(mark, first)
+            beside.append(mark.join(cells))
+            parts.append(rest.replace(mark, b"\n"))
+        else:
+            cells = line.rstrip(b"\r").split(mark)
+            beside.append(mark.join(cells[column] for column in apart))
+            for column in reversed(apart):
+                del cells[column]
+            parts.append(b"\n".join(cells))
         if len(whole):  # columns in which all cells are whole numbers stay so
+            cells = parts[-1].split(b"\n")
             whole = whole[[WHOLE.fullmatch(cells[place]) is not None for place in _places(whole, apart)]]
     numbers = parse(b"\n".join(parts) + b"\n", ["number"])["number"]
     if not pd.api.types.is_numeric_dtype(numbers.dtype) or pd.api.types.is_bool_dtype(numbers.dtype):

@@ -13,6 +13,7 @@ from distgan.data.formats.parts import Parsed, Parts
 from distgan.data.formats.pieces import Source
 from distgan.data.grid import Grid, common_step, float32
 from distgan.data.ingest_cache import drop_pages, rows_of
+from distgan.data.workers import map_ahead, open_threads
 from distgan.data.zones import NONE_SEEN
 from distgan.errors import UserError
 from distgan.memory import scale_buffer
@@ -32,13 +33,21 @@ class Dealt:
     late: list[tuple[np.ndarray, np.ndarray]]  # rows of `values`, readings
 
 
+@dataclass(frozen=True)
+class Readings:
+    """Readings of a part, the row of the array of each, and how many lie between the steps of the axis."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    ignored: int
+
+
 class Long(Parts):
     """Id, time, one column a channel, or one column of readings and one that says the channel."""
 
     def __init__(self, parsed: Parsed) -> None:
         super().__init__(parsed)
-        self.ids = list(dict.fromkeys(name for facts in self.facts for name in facts["ids"]))
-        self.code_of = {name: code for code, name in enumerate(self.ids)}
+        self.ids, self._own_ids = self.merge_texts("ids")
         kinds = dict.fromkeys(name for facts in self.facts for name in facts.get("channels", ()))
         self.kinds = self._asked_kinds(list(kinds))
         self.attributes = self._attributes()
@@ -59,8 +68,11 @@ class Long(Parts):
         if self.resampling:
             self._merge(grid, dealt, values)
         else:
-            for number in range(len(self.names)):
-                self._deal(number, grid, dealt, values)
+            with open_threads(2) as pool:
+                numbers = range(len(self.names))
+                for part in map_ahead(pool, partial(self._sorted_out, grid, dealt), numbers, ahead=2):
+                    self._deal(part, dealt)
+                    drop_pages(values)
             self._settle(grid, dealt)
         return Source(
             partial(rows_of, values),
@@ -105,7 +117,8 @@ class Long(Parts):
         for name in self.table.texts:
             known: dict[str, str] = {}
             for number, facts in enumerate(self.facts):
-                for entity, cell in zip(facts["ids"], facts["texts"][name]):
+                for code, cell in zip(self._own_ids[number].tolist(), facts["texts"][name]):
+                    entity = self.ids[code]
                     if cell is None:
                         continue
                     if known.setdefault(entity, cell) != cell:
@@ -158,8 +171,7 @@ class Long(Parts):
 
     def _codes(self, number: int) -> np.ndarray:
         """Whose each reading of a part is."""
-        unique = np.array([self.code_of[name] for name in self.facts[number]["ids"]], np.int64)
-        return unique[self.work.array(self.names[number], "ids")]
+        return self._own_ids[number].astype(np.int64)[self.work.array(self.names[number], "ids")]
 
     def _tracks(self, number: int) -> np.ndarray:
         """Whose and of which kind each reading of a part is; -1 where the kind is not read."""
@@ -175,7 +187,7 @@ class Long(Parts):
         """Every time at which anyone was read, once, rising; learns which are the later of two alike."""
         self._second: list[np.ndarray | None] = [None] * len(self.names)
         if self.settings.timezone is None and not len(self.offsets):
-            return np.unique(np.array(list(self.time_of.values()), "M8[us]").astype("M8[s]"))
+            return np.unique(self.moments.astype("M8[s]"))
         found, seen = [], NONE_SEEN
         for number in range(len(self.names)):
             times, tracks = self.times(number), self._tracks(number)
@@ -187,12 +199,16 @@ class Long(Parts):
 
     def _when(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The times of a part's readings, as the axis has them, and with fractions of a second."""
-        times, later = self.times(number), self._second[number]
-        second = np.zeros(len(times), dtype=bool)
+        times = self.times(number)
+        placed = self._on_axis(number, times)
+        return placed, placed.astype("M8[us]") + (times - times.astype("M8[s]"))
+
+    def _on_axis(self, number: int, times: np.ndarray) -> np.ndarray:
+        """The times of a part's readings, as the axis has them."""
+        later, second = self._second[number], np.zeros(len(times), dtype=bool)
         if later is not None:
             second[later] = True
-        placed = self.placed(times, second)
-        return placed, placed.astype("M8[us]") + (times - times.astype("M8[s]"))
+        return self.placed(times, second)
 
     def _values(self, number: int) -> np.ndarray:
         """Readings of a part: float32 [rows, columns]."""
@@ -209,18 +225,25 @@ class Long(Parts):
 
     # ------------------------------------------------------------------------------------- one reading a step
 
-    def _deal(self, number: int, grid: Grid, dealt: Dealt, matrix: np.memmap) -> None:
-        """Put a part's readings in their places; what finds a place taken by another reading is "
-        "kept aside."""
-        times, tracks, readings = self._when(number)[0], self._tracks(number), self._values(number)
-        keep = tracks >= 0
+    def _sorted_out(self, grid: Grid, dealt: Dealt, number: int) -> "Readings":
+        """Find the places of a part's readings."""
+        times = self._on_axis(number, self.times(number))
+        tracks, readings = self._tracks(number), self._values(number)
+        keep, ignored = tracks >= 0, 0
         if len(self.ignored):
             beside = np.isin(times, self.ignored)
-            self.understood.off_grid_ignored += int(beside.sum())
+            ignored = int(beside.sum())
             keep &= ~beside
         if not keep.all():
             times, tracks, readings = times[keep], tracks[keep], readings[keep]
-        rows = self._rows(tracks, grid.places(times), dealt)
+        return Readings(self._rows(tracks, grid.places(times), dealt), readings, ignored)
+
+    def _deal(self, part: "Readings", dealt: Dealt) -> None:
+        """Put a part's readings in their places; what finds a place taken by another reading is kept
+        aside.
+        """
+        rows, readings = part.rows, part.values
+        self.understood.off_grid_ignored += part.ignored
         if (np.diff(rows) <= 0).any():
             order, starts, counts = groups_of(rows)
             if (counts > 1).any():
@@ -231,10 +254,8 @@ class Long(Parts):
                     unique = np.unique(rows[twice], return_index=True)[1]
                     self._put(rows[twice[unique]], readings[twice[unique]], dealt)
                     twice = np.delete(twice, unique)
-                drop_pages(matrix)
                 return
         self._put(rows, readings, dealt)
-        drop_pages(matrix)
 
     def _rows(self, tracks: np.ndarray, places: np.ndarray, dealt: Dealt) -> np.ndarray:
         """The row of the array for each reading."""
@@ -313,7 +334,7 @@ class Long(Parts):
             self.refuse_conflicts(time, lines)
 
     def _codes_of(self, number: int) -> list[int]:
-        return [self.code_of[name] for name in self.facts[number]["ids"]]
+        return self._own_ids[number].tolist()
 
     def _merged(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
         """Steps of some ids: float32 [ids, steps, channels]."""
@@ -382,7 +403,7 @@ def refuse_unclear_ids(table: Long) -> None:
     values, rows = table.table.values, sum(facts["rows"] for facts in table.facts)
     if len(values) == 1 and len(table.ids) == 1:
         return  # one series in either layout
-    times = np.unique(np.array(list(table.time_of.values()), "M8[us]").astype("M8[s]"))
+    times = np.unique(table.moments.astype("M8[s]"))
     if len(times) < REGULAR * rows or len(times) < 3:
         return
     steps = np.diff(times).astype(np.int64)

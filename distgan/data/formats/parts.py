@@ -41,17 +41,15 @@ class Parts:
         self.tally = Tally()
         self.names = [piece.name for piece in self.pieces]
         self.facts = [self.work.facts(name) for name in self.names]
-        texts = list(dict.fromkeys(stamp for facts in self.facts for stamp in facts["stamps"]))
+        texts, self.stamps = self.merge_texts("stamps")
         if not texts:
             raise UserError(f"{self.path} has no rows with a time")
         column = " + ".join(self.table.time) or "times in the header"
-        found = read_times(
-            texts, column, self.settings, Where(self.path, lambda bad: self._line_of(texts[bad]))
-        )
+        found = read_times(texts, column, self.settings, Where(self.path, self._line_of))
         self.utc = found.utc
         self.time_notes = list(found.notes)
         self.understood.notes += found.notes
-        self.time_of = dict(zip(texts, found.values.astype("M8[us]").tolist()))
+        self.moments = found.values.astype("M8[us]")  # of all different stamps
         self.offsets = np.array(self.table.offsets, dtype="m8[s]")
         late = self.offsets.max() if len(self.offsets) else np.timedelta64(0, "s")
         self.span = found.values.min(), found.values.max() + late
@@ -60,15 +58,29 @@ class Parts:
             self.time_notes += [note] if note else []
             self.understood.notes += [note] if note else []
 
-    def _line_of(self, text: str) -> int:
-        """The first line with a stamp."""
-        for number, facts in enumerate(self.facts):
-            if text in facts["stamps"]:
+    def merge_texts(self, key: str) -> tuple[list[str], list[np.ndarray]]:
+        """Return the different stamps (or ids) of all parts in order of appearance, and for each part the
+        places of its own among them: int32 [m].
+        """
+        place_of: dict[str, int] = {}
+        places = []
+        for name in self.names:
+            texts = self.work.texts(name, f"different_{key}")
+            for text in texts:
+                place_of.setdefault(text, len(place_of))
+            places.append(np.fromiter(map(place_of.__getitem__, texts), np.int32, len(texts)))
+        return list(place_of), places
+
+    def _line_of(self, stamp: int) -> int:
+        """The first line with a stamp, by its place."""
+        for number, places in enumerate(self.stamps):
+            found = np.flatnonzero(places == stamp)
+            if len(found):
                 if not self.table.time:
                     return 1
                 codes = self.work.array(self.names[number], "stamps")
-                return self.line(number, int(np.flatnonzero(codes == facts["stamps"].index(text))[0]))
-        raise AssertionError(text)
+                return self.line(number, int(np.flatnonzero(codes == found[0])[0]))
+        raise AssertionError(stamp)
 
     def line(self, number: int, row: int) -> int:
         """Return the line of a part's row, as the user counts lines."""
@@ -80,8 +92,7 @@ class Parts:
 
     def times(self, number: int) -> np.ndarray:
         """Return the stamps of a part's rows, as read: datetime64[us]."""
-        unique = np.array([self.time_of[stamp] for stamp in self.facts[number]["stamps"]], "M8[us]")
-        found = unique[self.work.array(self.names[number], "stamps")]
+        found = self.moments[self.stamps[number]][self.work.array(self.names[number], "stamps")]
         if len(self.offsets):
             found = found + self.offsets[self.work.array(self.names[number], "slots")]
         return found

@@ -35,7 +35,8 @@ class Piece:
 
     read(text=columns, decimal=mark): the rows, with the columns of `text` as strings as written, and numbers
     that are written with another decimal mark as strings, too. Marks on the frame (`frame.attrs`) say what
-    was left out: "repeated_headers".
+    was left out: "repeated_headers". size: bytes of text; 0 of others. A piece of text is pickled for the
+    process that parses it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Piece:
     as_written: Callable[[tuple[str, ...], int | None], pd.DataFrame] | None = (
         None  # columns and rows, as text
     )
+    size: int = 0
 
     def line(self, row: int) -> int:
         """Return the line of a row of this piece, counted from 1 in its file."""

@@ -20,7 +20,7 @@ from distgan.data.formats.netcdf import netcdf_source
 from distgan.data.formats.pieces import Source, first_line_of
 from distgan.data.formats.zarrs import is_zarr, zarr_source
 from distgan.data.grid import seconds_of
-from distgan.data.ingest_cache import IngestCache, sha256
+from distgan.data.ingest_cache import IngestCache, hashing
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.tables import csv_source, parquet_source
@@ -44,12 +44,19 @@ def read_source(settings: config.Data, place: Path) -> Source:
     if is_pattern(settings.source):
         dataset = Dataset.of_pattern(path, match_files(settings.source))
         return dataset_source(dataset, settings, place, partial(_key, settings))
+    if not path.is_file():
+        return _unpacked(path, settings, place)
+    with hashing(path) as digest:
+        source = _unpacked(path, settings, place)
+        source.meta.provenance.update(source=path.name, sha256=digest.result())
+    return source
+
+
+def _unpacked(path: Path, settings: config.Data, place: Path) -> Source:
     found = unpack(path, settings, place)
     with found.named():
         source = _read(found.path, found.settings, place)
     _refuse_resampling(source, settings)
-    if path.is_file():
-        source.meta.provenance.update(source=path.name, sha256=sha256(path))
     return source
 
 
@@ -110,7 +117,7 @@ def _key(settings: config.Data, files: Sequence[Path]) -> dict[str, Any]:
     """What parsed parts depend on: the files, and how they are read."""
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     how = settings.model_dump(
-        mode="json", exclude={"splits", "windows", "store", "scaling", "accept", "bounds"}
+        mode="json", exclude={"splits", "windows", "store", "scaling", "accept", "bounds", "processes"}
     )
     return {"files": stats, "how": how}
 

@@ -104,6 +104,8 @@ class Wide(Parts):
         if self.resampling:
             method = self.settings.resample.method
             return merge_steps(readings, places, grid.axis.length, method, whole)[:, :, None]
+        if np.array_equal(places, np.arange(grid.axis.length)):
+            return readings[:, :, None]
         values = np.full((last - first, grid.axis.length, 1), np.nan, dtype=np.float32)
         values[:, places, 0] = readings
         return values
