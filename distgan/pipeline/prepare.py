@@ -30,6 +30,7 @@ from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.progress import Progress, say
 from distgan.run import Run
 
+
 @dataclass(frozen=True)
 class Shape:
     """Series a split, and what one series is."""
