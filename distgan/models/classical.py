@@ -143,7 +143,7 @@ class PcaCopula(Fitted):
         arrays = {
             "mean": pca.mean_,
             "directions": pca.components_,
-            "quantiles": quantiles_of(scores_NP),
+            "quantiles": quantiles_of(scores_NP, min(LEVELS, len(rows))),
             "factor": np.linalg.cholesky(kept_PP),
         }
         self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
@@ -189,8 +189,12 @@ class TemplateAr(Fitted):
         flat = innovations_NLC.reshape(-1, channels)
         correlation = np.atleast_2d(np.nan_to_num(np.corrcoef(flat.T), nan=0.0))
         np.fill_diagonal(correlation, 1)
+        levels = min(LEVELS, int(sizes.min()) * length)
         quantiles_KQC = np.stack(
-            [quantiles_of(innovations_NLC[labels == each].reshape(-1, channels)) for each in range(len(kept))]
+            [
+                quantiles_of(innovations_NLC[labels == each].reshape(-1, channels), levels)
+                for each in range(len(kept))
+            ]
         )
         arrays = {
             "thresholds": np.cumsum(sizes / count)[:-1],
@@ -227,9 +231,8 @@ def yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
     return np.asarray(solve_toeplitz(covariance[:-1], covariance[1:]))
 
 
-def quantiles_of(values_NP: np.ndarray) -> np.ndarray:
+def quantiles_of(values_NP: np.ndarray, levels: int) -> np.ndarray:
     """Values at even probabilities, of each column: [N, P] -> [Q, P], with the columns' deviations."""
-    levels = min(LEVELS, len(values_NP))
     found_QP = np.quantile(values_NP, (np.arange(levels) + 0.5) / levels, axis=0)
     middle_P, wanted_P = found_QP.mean(0), values_NP.std(0)
     have_P = found_QP.std(0)
