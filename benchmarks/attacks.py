@@ -40,11 +40,11 @@ KINDS = {**fragment_leaks.EXACT, **fragment_leaks.NEAR, **fragment_leaks.NOT_FOU
 
 def cost(owners: int, length: int) -> dict[str, Any]:
     """CPU and wall seconds of each attack, in the order of the battery."""
-    scene = Population.of(owners, length).scene
+    attack_data = Population.of(owners, length).attack_data
     spent, started = {}, (time.process_time(), time.perf_counter())
     whole = started
     for attack in battery.BATTERY:
-        attack.function(scene)
+        attack.function(attack_data)
         now = time.process_time(), time.perf_counter()
         spent[attack.id] = now[0] - started[0], now[1] - started[1]
         print(f"{attack.id}: {spent[attack.id][0]:.1f} CPU s", flush=True)
@@ -99,18 +99,20 @@ def outcome_of(cell: Cell, owners: int, full: bool) -> list[str]:
     population = make_population(owners_of(kind, owners), length, seed)
     chosen = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
     if kind == HONEST:
-        scene = leak_scenarios.read_by_meters(population.scene) if seed % 2 else population.scene
+        attack_data = (
+            leak_scenarios.read_by_meters(population.attack_data) if seed % 2 else population.attack_data
+        )
         chosen = list(battery.BATTERY) if full else chosen
     elif kind in IN_BANK:
-        scene = IN_BANK[kind](population)
+        attack_data = IN_BANK[kind](population)
         chosen = [attack for attack in battery.BATTERY if attack.id.startswith("P6")]
     elif kind in IN_SERIES:
-        scene = IN_SERIES[kind](population)
+        attack_data = IN_SERIES[kind](population)
     else:
-        scene = leak_scenarios.some_fragments(KINDS[kind], share)(population)
+        attack_data = leak_scenarios.some_fragments(KINDS[kind], share)(population)
     over = []
     for attack in chosen:
-        result = battery.run(scene, [attack])
+        result = battery.run(attack_data, [attack])
         over += [each.id for each in result.attacks if each.outcome == battery.OVER]
         if over and kind != HONEST:
             break

@@ -47,11 +47,11 @@ def work(smoke: bool) -> None:
         parallel = Parallel(settings.engine)
         network = multiscale.build(settings.model, 240 if smoke else 2190, 1, 8)["generator"]
         parameters, noise = sum(p.numel() for p in network.parameters()), int(network.noise_dim)  # type: ignore[arg-type]
-        trainee = parallel.prepare("generator", network, Adam(1e-4))
-        trainee.minimise(trainee.network(torch.randn(1, noise), torch.zeros(1, 8)).square().mean())
+        optimized = parallel.prepare("generator", network, Adam(1e-4))
+        optimized.minimise(optimized.network(torch.randn(1, noise), torch.zeros(1, 8)).square().mean())
         if parallel.is_main:
             print(
-                json.dumps({"stage": stage, "parameters": parameters, "held": trainee.held_bytes()}),
+                json.dumps({"stage": stage, "parameters": parameters, "held": optimized.held_bytes()}),
                 flush=True,
             )
     parallel.close()

@@ -82,16 +82,20 @@ def training_of(settings: Any, parallel: Any, length: int) -> Any:
     torch.manual_seed(0)
     networks = multiscale.build(settings.model, length, 1, 8)
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
-    trainees = {name: parallel.prepare(name, network, Adam(2e-4)) for name, network in networks.items()}
+    optimized_networks = {
+        name: parallel.prepare(name, network, Adam(2e-4)) for name, network in networks.items()
+    }
     objective = Adversarial(
-        {name: trainee.network for name, trainee in trainees.items()},
+        {name: optimized.network for name, optimized in optimized_networks.items()},
         conditions=Conditions(generated=lambda batch: torch.zeros(len(batch.rows), 8)),
         rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=0),
         arithmetic=Arithmetic(across=parallel.mean),
     )
-    rates = {name: Rate(2e-4, 0.99) for name in trainees}
+    rates = {name: Rate(2e-4, 0.99) for name in optimized_networks}
     schedule = Schedule(1 << 30, SERIES * parallel.world_size, lambda step: rates, checkpoint_every=0)
-    return Training(objective, trainees, parallel, schedule, Job(Run(Path("/nonexistent")), "gan", 0))
+    return Training(
+        objective, optimized_networks, parallel, schedule, Job(Run(Path("/nonexistent")), "gan", 0)
+    )
 
 
 def batch_of(series: Any, parallel: Any, step: int) -> Any:

@@ -316,20 +316,20 @@ def trained(
     channels = scaled_BLC.shape[2]
     parallel = Parallel(settings.engine)
     plan = make_schedule(settings, tuple(networks))
-    trainees = {
+    optimized_networks = {
         name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
         settings,
-        {name: trainee.network for name, trainee in trainees.items()},
+        {name: optimized.network for name, optimized in optimized_networks.items()},
         conditions=Conditions(
             generated=lambda batch: no_condition(len(batch.rows), settings, channels), standardise=standardise
         ),
     )
     averages = fit(
         objective,
-        trainees,
+        optimized_networks,
         Windows(scaled_BLC, settings.train.batch_size, settings.seed),
         parallel,
         plan,

@@ -25,7 +25,7 @@ from distgan import config, train
 from distgan.commands import release
 from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import battery, leak_scenarios
-from distgan.evaluation.attacks.attack_data import Scene, Side
+from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.files import write_text
 from distgan.pipeline import generate, runner
 from distgan.pipeline.context import PipelineContext
@@ -113,9 +113,9 @@ def attack_alone(run: Run) -> str:
     sides = [TrainingData.open(run, (name,)) for name in ("train", "held_out")]
     members, others = (Side.of(side.store.rows(side.rows)) for side in sides)
     made = store.rows(np.arange(store.num_series))
-    scene = Scene(members, others, made[:0], made, DAY)
+    attack_data = AttackData(members, others, made[:0], made, DAY)
     fragment = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]
-    found = battery.run(scene, fragment).attacks
+    found = battery.run(attack_data, fragment).attacks
     return ", ".join(each.id for each in found if each.outcome == battery.OVER)
 
 

@@ -29,7 +29,7 @@ class Stepper:
     channels: int = 1
     step: int = 0
     networks: dict[str, nn.Module] = field(default_factory=dict)
-    trainees: dict[str, OptimizedNetwork] = field(default_factory=dict)
+    optimized_networks: dict[str, OptimizedNetwork] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(0)
@@ -37,7 +37,9 @@ class Stepper:
         self.networks = models.build(self.settings, self.length, self.channels)
         if self.settings.engine.checkpoint_activations:
             checkpoint_activations(list(self.networks.values()))
-        self.trainees = {n: self.parallel.prepare(n, net, Adam(2e-4)) for n, net in self.networks.items()}
+        self.optimized_networks = {
+            n: self.parallel.prepare(n, net, Adam(2e-4)) for n, net in self.networks.items()
+        }
         self.batch_size = chosen.batch_size // self.parallel.world_size
         device, shape = self.parallel.device, (self.batch_size, self.length, self.channels)
         self.series = 0.3 * torch.randn(shape, device=device)
@@ -47,11 +49,11 @@ class Stepper:
         )
         self.objective = make_objective(
             self.settings,
-            {name: trainee.network for name, trainee in self.trainees.items()},
+            {name: optimized.network for name, optimized in self.optimized_networks.items()},
             conditions=Conditions(generated=lambda batch: condition[: len(batch.sample)]),
             arithmetic=Arithmetic(across=self.parallel.mean, dtype=self.parallel.dtype),
         )
-        self.averages = [make_average(self.trainees[name]) for name in self.objective.averaged]
+        self.averages = [make_average(self.optimized_networks[name]) for name in self.objective.averaged]
 
     def batch(self) -> Batch:
         place = torch.arange(self.batch_size)
@@ -60,16 +62,16 @@ class Stepper:
 
     def phase(self, phase: Phase, batch: Batch) -> None:
         """One update: micro-batches forward and backward, then all processes' gradients and Adam."""
-        for name, trainee in self.trainees.items():
-            trainee.require_gradients(name == phase.network)
-        trainee, size = (
-            self.trainees[phase.network],
+        for name, optimized in self.optimized_networks.items():
+            optimized.require_gradients(name == phase.network)
+        optimized, size = (
+            self.optimized_networks[phase.network],
             self.parallel.micro_batch(self.settings.train.batch_size),
         )
         parts = batch.split(size)
         for part in parts:
-            trainee.backward(phase.loss(part)["loss"] / len(parts))
-        trainee.step(self.settings.train.clip)
+            optimized.backward(phase.loss(part)["loss"] / len(parts))
+        optimized.step(self.settings.train.clip)
 
     def parts(self, batch: Batch | None = None) -> dict[str, Callable[[], Any]]:
         """The work of one step of the game itself, by name, in order."""

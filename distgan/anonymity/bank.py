@@ -59,7 +59,7 @@ class Bank:
     largest_share: np.ndarray  # [G] float64, of the weighted load, carried by one entity, rounded up
     lowered: np.ndarray  # [G] int64, entities with less than full weight
     settings: config.Bank
-    promise: "DPGuarantee | None" = None  # differential privacy, if the bank was made so
+    guarantee: "DPGuarantee | None" = None  # differential privacy, if the bank was made so
     labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
     owners: tuple[int, ...] = ()  # effective owners of each group's entities, of which one may have several
 
@@ -189,7 +189,7 @@ class Bank:
             "channels": self.attributes_mean.shape[1],
             "released": self.released,
             "floor": self.minimum_group_size,
-            "privacy": None if self.promise is None else self.promise.model_dump(mode="json"),
+            "privacy": None if self.guarantee is None else self.guarantee.model_dump(mode="json"),
             "sha256": {TENSORS: checksum},
             "groups": [
                 {
@@ -226,7 +226,7 @@ class Bank:
             largest_share=shares,
             lowered=lowered,
             settings=manifest.settings,
-            promise=manifest.privacy,
+            guarantee=manifest.privacy,
             labels=tuple(group.label for group in manifest.groups if group.label is not None),
             owners=tuple(group.owners for group in manifest.groups if group.owners is not None),
         )

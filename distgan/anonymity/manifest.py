@@ -143,20 +143,20 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
     return manifest, violations
 
 
-def _check_guarantee(promise: DPGuarantee) -> list[str]:
+def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
     """A promise whose noise does not give its ε and δ, less the part of δ that the grid takes."""
-    if not (promise.multiplier > 0 and promise.epsilon > 0):
+    if not (guarantee.multiplier > 0 and guarantee.epsilon > 0):
         return ["the promise of privacy has no noise"]
-    delta = mechanism.gaussian_delta(promise.epsilon, promise.multiplier)
-    bound = mechanism.tracing_bound(promise.multiplier)
+    delta = mechanism.gaussian_delta(guarantee.epsilon, guarantee.multiplier)
+    bound = mechanism.tracing_bound(guarantee.multiplier)
     found = []
-    if not delta <= promise.delta * (1 - mechanism.RESERVE) * (1 + 1e-6):
+    if not delta <= guarantee.delta * (1 - mechanism.RESERVE) * (1 + 1e-6):
         found.append(
-            f"its noise gives delta {delta:.2g} at epsilon {promise.epsilon:g}, not {promise.delta:.2g}"
+            f"its noise gives delta {delta:.2g} at epsilon {guarantee.epsilon:g}, not {guarantee.delta:.2g}"
         )
-    if not math.isclose(bound, promise.tracing_bound, rel_tol=1e-6):
+    if not math.isclose(bound, guarantee.tracing_bound, rel_tol=1e-6):
         found.append(
-            f"its noise bounds tracing at {bound:.4f}, but the manifest says {promise.tracing_bound:.4f}"
+            f"its noise bounds tracing at {bound:.4f}, but the manifest says {guarantee.tracing_bound:.4f}"
         )
     return found
 

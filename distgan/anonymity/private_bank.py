@@ -73,7 +73,7 @@ def make_private_bank(
         largest_share=1 / sizes,
         lowered=np.zeros(len(sizes), np.int64),
         settings=settings,
-        promise=make_guarantee(budget, head),
+        guarantee=make_guarantee(budget, head),
     )
 
 

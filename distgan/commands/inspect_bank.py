@@ -39,7 +39,7 @@ def run(path: Path) -> Result:
         "tracing_auc": [float(auc) for auc in bank.tracing_auc],
         "tracing_limit": bank.settings.max_tracing_auc,
         "violations": list(find_violations(path)),
-        "privacy": None if bank.promise is None else format_guarantee(bank),
+        "privacy": None if bank.guarantee is None else format_guarantee(bank),
     }
     return Result(describe(path), tree)
 
@@ -51,7 +51,7 @@ def describe(path: Path) -> str:
     """
     bank, settings = Bank.load(path), Bank.load(path).settings
     refused = find_violations(path)
-    covered, plain = int(bank.sizes.sum()), bank.promise is None
+    covered, plain = int(bank.sizes.sum()), bank.guarantee is None
     lines = [
         f"groups     {bank.num_groups} of {min(bank.sizes)} to {max(bank.sizes)} entities, "
         f"minimum group size {bank.minimum_group_size}",
@@ -67,7 +67,7 @@ def describe(path: Path) -> str:
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
     ]
-    if bank.promise is not None:
+    if bank.guarantee is not None:
         lines.append(f"privacy    {format_guarantee(bank)}")
     order = np.argsort(bank.sizes, kind="stable")[:SHOWN]
     lines += ["", "group  entities  effective  largest share  tracing bound"]

@@ -275,7 +275,7 @@ def check_owners(bank: Bank) -> str:
     """Where entities are several series of one owner, a mean of enough entities may be of few people. Under a
     promise of privacy no owner has several.
     """
-    if bank.promise is not None:
+    if bank.guarantee is not None:
         return ""
     if not bank.owners:
         return "the bank does not record owners; remove the folder bank and run the same command again"

@@ -55,9 +55,9 @@ class SharedAverage:
     `network` is gathered when asked for, by all processes together, and is whole on rank 0 alone.
     """
 
-    def __init__(self, trainee: Any) -> None:
-        self._trainee = trainee
-        self._average = [part.clone() for part in trainee.parts]
+    def __init__(self, optimized: Any) -> None:
+        self._trainee = optimized
+        self._average = [part.clone() for part in optimized.parts]
 
     @property
     def network(self) -> nn.Module:
@@ -74,5 +74,5 @@ class SharedAverage:
         self._trainee.scatter(state, self._average)
 
 
-def make_average(trainee: OptimizedNetwork) -> Average | SharedAverage:
-    return SharedAverage(trainee) if trainee.partitioned else Average(trainee.plain)
+def make_average(optimized: OptimizedNetwork) -> Average | SharedAverage:
+    return SharedAverage(optimized) if optimized.partitioned else Average(optimized.plain)

@@ -32,7 +32,7 @@ class Batches(Protocol):
 
 def fit(
     objective: Objective,
-    trainees: Mapping[str, OptimizedNetwork],
+    optimized_networks: Mapping[str, OptimizedNetwork],
     loader: Batches,
     parallel: Parallel,
     schedule: Schedule,
@@ -49,7 +49,7 @@ def fit(
         Deserted: another process died or fell silent.
         UserError: the checkpoints are damaged, of another run, or beyond `schedule.steps`.
     """
-    training = Training(objective, trainees, parallel, schedule, job)
+    training = Training(objective, optimized_networks, parallel, schedule, job)
     with parallel.together(), catch_signals() as caught:
         training.resume()
         while training.step < schedule.steps:

@@ -101,18 +101,25 @@ class Training:
     def __init__(
         self,
         objective: Objective,
-        trainees: Mapping[str, OptimizedNetwork],
+        optimized_networks: Mapping[str, OptimizedNetwork],
         parallel: Parallel,
         schedule: Schedule,
         job: Job,
     ) -> None:
-        self.objective, self.trainees, self.parallel, self.schedule = objective, trainees, parallel, schedule
+        self.objective, self.optimized_networks, self.parallel, self.schedule = (
+            objective,
+            optimized_networks,
+            parallel,
+            schedule,
+        )
         self.folder, self.seed, self.facts = job.run.checkpoints(job.stage), job.seed, dict(job.facts)
         self.step, self.saved = 0, -1
         self.writer = checkpoint.Writer(beside=has_idle_cpu(parallel.device))
         missing = {phase.network for phase in objective.phases} | set(objective.averaged)
-        assert missing <= set(trainees), f"no trainee for {sorted(missing - set(trainees))}"
-        self.averages = {name: make_average(trainees[name]) for name in objective.averaged}
+        assert missing <= set(optimized_networks), (
+            f"no optimized network for {sorted(missing - set(optimized_networks))}"
+        )
+        self.averages = {name: make_average(optimized_networks[name]) for name in objective.averaged}
         self.rollbacks = 0
         self.watch = CollapseMonitor(parallel.is_main)
         self.forget_skips()
@@ -133,10 +140,12 @@ class Training:
         assert batch.step == step, f"the loader gave batch {batch.step} at step {step}"
         shown: dict[str, Tensor] = {}
         slower = 0.5**self.rollbacks
-        statistics = [buffer for trainee in self.trainees.values() for buffer in trainee.buffers]
+        statistics = [
+            buffer for optimized in self.optimized_networks.values() for buffer in optimized.buffers
+        ]
         before = [buffer.clone() for buffer in statistics]
         for name, rate in self.schedule.rates(step).items():
-            self.trainees[name].set_rate(slower * rate.learning_rate, rate.beta2)
+            self.optimized_networks[name].set_rate(slower * rate.learning_rate, rate.beta2)
         for place, phase in enumerate(self.objective.phases):
             if phase.due(step):
                 values, norm = self.update(phase, batch)
@@ -152,8 +161,8 @@ class Training:
             statistics, before, strict=True
         ):  # batch normalisation has seen the bad values
             buffer.copy_(torch.where(bad, old, buffer))
-        for trainee in self.trainees.values():
-            trainee.align()
+        for optimized in self.optimized_networks.values():
+            optimized.align()
         for average in self.averages.values():
             average.update(self.schedule.decay(step))
         self.step += 1
@@ -161,10 +170,10 @@ class Training:
 
     def update(self, phase: Phase, batch: Any) -> tuple[Mapping[str, Tensor], Tensor]:
         """Minimise one phase's loss over its network while all others are frozen."""
-        for name, trainee in self.trainees.items():
-            trainee.require_gradients(name == phase.network)
+        for name, optimized in self.optimized_networks.items():
+            optimized.require_gradients(name == phase.network)
         torch.manual_seed(rng.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
-        trainee, size = self.trainees[phase.network], self.schedule.micro_batch
+        optimized, size = self.optimized_networks[phase.network], self.schedule.micro_batch
         parts = batch.split(size) if 0 < size < len(batch.sample) else [batch]
         losses: Iterable[Mapping[str, Tensor]] = (phase.loss(part) for part in parts)
         if phase.skip is not None:
@@ -174,11 +183,11 @@ class Training:
                 return _means(losses) | {"frozen": zero + 1}, zero
         every: list[Mapping[str, Tensor]] = []
         for values in losses:
-            trainee.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
+            optimized.backward(values["loss"] / len(parts) if len(parts) > 1 else values["loss"])
             every.append({name: value.detach() for name, value in values.items()})
-        norm = trainee.step(self.schedule.clip)
+        norm = optimized.step(self.schedule.clip)
         frozen = {} if phase.skip is None else {"frozen": torch.zeros_like(norm)}
-        return _means(every) | frozen | trainee.figures(), norm
+        return _means(every) | frozen | optimized.figures(), norm
 
     def global_means(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """The scalars' means over processes, read from the device."""
@@ -232,19 +241,21 @@ class Training:
 
     def networks(self) -> dict[str, nn.Module]:
         """What to sample from, in evaluation mode."""
-        plain = {n: trainee.whole() for n, trainee in self.trainees.items() if n not in self.averages}
+        plain = {
+            n: optimized.whole() for n, optimized in self.optimized_networks.items() if n not in self.averages
+        }
         averaged = {name: average.network for name, average in self.averages.items()}
         return {name: network.eval() for name, network in (plain | averaged).items()}
 
     def train_mode(self) -> None:
-        for trainee in self.trainees.values():
-            trainee.plain.train()
+        for optimized in self.optimized_networks.values():
+            optimized.plain.train()
 
     def state(self) -> checkpoint.TensorFiles:
         """`generator` (weights as the network's state_dict), `generator.optimiser`, `generator.average`, …"""
         files: checkpoint.TensorFiles = {}
-        for name, trainee in self.trainees.items():
-            state = trainee.state()
+        for name, optimized in self.optimized_networks.items():
+            state = optimized.state()
             files |= {name: state["weights"], f"{name}.optimiser": state["optimiser"]}
             if "scaler" in state:
                 files[f"{name}.scaler"] = state["scaler"]
@@ -322,9 +333,9 @@ class Training:
                 "the number of steps, or choose another run_dir"
             )
         try:
-            for name, trainee in self.trainees.items():
+            for name, optimized in self.optimized_networks.items():
                 files = {"weights": name, "optimiser": f"{name}.optimiser", "scaler": f"{name}.scaler"}
-                trainee.restore({k: saved.state[f] for k, f in files.items() if f in saved.state})
+                optimized.restore({k: saved.state[f] for k, f in files.items() if f in saved.state})
             for name, average in self.averages.items():
                 average.restore(saved.state[f"{name}.average"])
         except (RuntimeError, KeyError) as error:

@@ -318,7 +318,7 @@ class Groups:
     minimum_size: int
     tracing_limit: float
     attacks: Sequence[Mapping[str, Any]] = ()  # the tracing attack by exposure, as it was run
-    promise: str = ""  # of differential privacy, in words
+    guarantee: str = ""  # of differential privacy, in words
     covered: Sequence[str] = ()  # what the promise covers, and what not
     study: bool = False
 

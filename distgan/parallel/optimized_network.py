@@ -18,7 +18,9 @@ ALIGNMENT = 32  # numbers; 128 bytes, so that fused kernels may read whole vecto
 
 @dataclass(frozen=True)
 class Adam:
-    """The optimiser of one network as it starts; `Trainee.set_rate` changes the rate and beta2 later."""
+    """The optimiser of one network as it starts; `OptimizedNetwork.set_rate` changes the rate and beta2
+    later.
+    """
 
     learning_rate: float
     beta1: float = 0.0

@@ -16,7 +16,7 @@ from distgan.data.store.reader import Store
 from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
-from distgan.evaluation.attacks.attack_data import Embed, Scene, Side
+from distgan.evaluation.attacks.attack_data import AttackData, Embed, Side
 from distgan.evaluation.attacks.released import Released, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
@@ -95,8 +95,8 @@ def run_attacks(
     table = read_table(context.run.private_table)
     owners = [owner_codes(table, sides[name].store, sides[name].rows) for name in ("train", "held_out")]
     inside, beside = assign_groups(context, bank, sides["train"], sides["held_out"])
-    promise = bank.promise
-    scene = Scene(
+    guarantee = bank.guarantee
+    attack_data = AttackData(
         Side.of(members, owners[0], inside),
         Side.of(non_members, owners[1], beside),
         reference,
@@ -106,22 +106,22 @@ def run_attacks(
         traced=load_tracing(context.run) if target.traced is None else target.traced,
         static_auc=float(max(bank.tracing_auc)),
         tracing_limit=min(bank.settings.max_tracing_auc, MOST_TRACING),
-        promised_auc=None if promise is None else promise.tracing_bound,
-        epsilon=None if promise is None else promise.epsilon,
+        guaranteed_auc=None if guarantee is None else guarantee.tracing_bound,
+        epsilon=None if guarantee is None else guarantee.epsilon,
         delta=context.settings.privacy.delta,
         white_box=score_white_box(context, bank, (sides["train"], inside), (sides["held_out"], beside)),
         seed=context.settings.evaluate.seed,
         released=target.released,
     )
     claims = [*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS]
-    found = battery.run(scene, claims=claims, progress=progress)
+    found = battery.run(attack_data, claims=claims, progress=progress)
     evidence = found.evidence.model_copy(update={"released": target.num_released})
     return found.model_copy(update={"evidence": evidence, "sample": target.said})
 
 
 def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     """What the bank promises, in words."""
-    if bank.promise is None:
+    if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
             f"and none carries more than {bank.settings.max_share:.0%} of its group's load."
@@ -134,7 +134,7 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     return [
         means,
         dp.COVERED,
-        dp.state_constants(privacy, bank.promise.clip),
+        dp.state_constants(privacy, bank.guarantee.clip),
         dp.TAKEN_AS_GIVEN,
         dp.NOT_COVERED,
     ]

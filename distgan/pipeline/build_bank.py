@@ -42,8 +42,10 @@ def run(context: PipelineContext) -> dict[str, Any]:
     attacks = run_tracing(context, data, bank)
     say("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series")
     save_attacks(context.run, attacks)
-    summary = format_summary(bank, context.settings) + (f"; {format_guarantee(bank)}" if bank.promise else "")
-    return {"summary": summary} | ({"ledger": head_facts(bank.promise.head)} if bank.promise else {})
+    summary = format_summary(bank, context.settings) + (
+        f"; {format_guarantee(bank)}" if bank.guarantee else ""
+    )
+    return {"summary": summary} | ({"ledger": head_facts(bank.guarantee.head)} if bank.guarantee else {})
 
 
 def build_plain_bank(
@@ -156,11 +158,11 @@ def assign_non_members(
     """
     projection = Projection.load(context.run.cluster_files.projection)
     found = encode_series(context, others)
-    if bank.promise is None:
+    if bank.guarantee is None:
         points = projection(found)
         return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
     codes = others.entity_codes
-    points = contributions.entity_points(found, codes, projection.directions, bank.promise.clip)[codes]
+    points = contributions.entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
     cells = contributions.nearest_cells(points, np.array(private_facts(context.run)["centroids"], np.float32))
     keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(context.run).read("groups")), bank.settings)
     return points, private_bank.groups_of_cells(points, cells, keeps, bank)
@@ -215,8 +217,8 @@ def format_summary(bank: Bank, settings: config.Config) -> str:
 
 
 def format_guarantee(bank: Bank) -> str:
-    assert bank.promise is not None
-    held = bank.promise
+    assert bank.guarantee is not None
+    held = bank.guarantee
     weak = ", which is weak" if held.epsilon > 4 else ""
     return (
         f"({held.epsilon:g}, {held.delta:.0e})-differentially private{weak}: no attack on it succeeds above "

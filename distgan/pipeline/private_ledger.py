@@ -52,7 +52,7 @@ def audit_ledger(settings: config.Config, folder: Run) -> None:
     Raises:
         Mismatch: lines were changed or are gone, or do not add up to what the bank claims.
     """
-    held = bank.Bank.load(folder.bank).promise
+    held = bank.Bank.load(folder.bank).guarantee
     if (held is None) != (settings.privacy.epsilon is None):
         raise Mismatch(
             "the run's config and the bank's manifest do not both set privacy.epsilon; run the "

@@ -28,9 +28,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     network = VAE(data.store.length, data.store.channels, chosen)
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations([network])
-    trainee = context.parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
+    optimized = context.parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
     objective = VariationalAutoencoder(
-        {"vae": trainee.network},
+        {"vae": optimized.network},
         chosen,
         context.settings.seed,
         across=context.parallel.mean,
@@ -38,7 +38,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     )
     trained = fit(
         objective,
-        {"vae": trainee},
+        {"vae": optimized},
         data.loader(chosen.batch_size, context.settings, context.parallel),
         context.parallel,
         make_schedule(

@@ -57,20 +57,20 @@ def run(context: PipelineContext) -> dict[str, Any]:
     plan = make_schedule(
         context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
     )
-    trainees = {
+    optimized_networks = {
         name: context.parallel.prepare(name, network, first_adam(context.settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
         context.settings,
-        {name: trainee.network for name, trainee in trainees.items()},
+        {name: optimized.network for name, optimized in optimized_networks.items()},
         steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
         arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
         conditions=make_training_conditions(context.settings, context.run, data),
     )
     trained = fit(
         objective,
-        trainees,
+        optimized_networks,
         data.loader(context.settings.train.batch_size, context.settings, context.parallel),
         context.parallel,
         plan,

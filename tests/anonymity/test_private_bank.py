@@ -62,7 +62,7 @@ def test_a_private_bank_is_near_the_exact_one() -> None:
 def test_a_private_bank_proves_its_promise_and_a_forged_one_is_found(tmp_path: Path) -> None:
     private_bank(insecure_seed=None).save(tmp_path / "bank")
     assert find_violations(tmp_path / "bank") == []
-    kept = Bank.load(tmp_path / "bank").promise
+    kept = Bank.load(tmp_path / "bank").guarantee
     assert kept is not None
     assert kept.tracing_bound == pytest.approx(norm.cdf(1 / (1.99 * math.sqrt(2))), abs=0.002)
     assert kept.head == HEAD

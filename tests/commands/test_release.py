@@ -99,8 +99,8 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     if private:
         budget = Budget(config.Privacy(epsilon=8.0, delta=1e-3, insecure_seed=0), 4)
         settings = settings.model_copy(update={"privacy": budget.settings})
-        promise = private_bank.make_guarantee(budget, Head(2, "a" * 32))
-        replace(bank, promise=promise).save(mine.bank)
+        guarantee = private_bank.make_guarantee(budget, Head(2, "a" * 32))
+        replace(bank, guarantee=guarantee).save(mine.bank)
     said = Verdict(
         exit_code=0,
         answer="Yes",

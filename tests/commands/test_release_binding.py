@@ -202,7 +202,7 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
 
     def promise_of_the_head() -> None:
-        replace(bank, promise=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
+        replace(bank, guarantee=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
 
     for name, multiplier in multipliers.items():
         query = Query(name, multiplier, "data", "settings")

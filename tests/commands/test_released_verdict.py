@@ -129,7 +129,7 @@ def test_no_figure_of_few_people_leaves() -> None:
 def test_what_fragment_attacks_say_of_the_few_they_found_is_a_detail() -> None:
     """A note leaves, a detail does not."""
     attack = next(each for each in battery.BATTERY if each.id == "P1")
-    found = battery._fragments(lambda scene: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
+    found = battery._fragments(lambda attack_data: (OUTLIERS, [], DETAIL), None)  # type: ignore[arg-type]
     result = battery.make_result(attack, found, enough=True)
     assert (result.note, result.detail) == ("", DETAIL)
 
@@ -147,10 +147,10 @@ def test_a_released_manifest_has_no_digest_and_no_entitys_share(tmp_path: Path, 
     )
     if private:
         head = LedgerHead(lines=4, digest="a" * 32)
-        promise = DPGuarantee(
+        guarantee = DPGuarantee(
             epsilon=2, delta=1e-6, multiplier=2, tracing_bound=0.7, clip=1, insecure=False, ledger=head
         )
-        bank = replace(bank, promise=promise)
+        bank = replace(bank, guarantee=guarantee)
     bank.save(tmp_path / "bank")
     held = read_json(tmp_path / "bank" / "manifest.json")
     public = make_public_manifest(held)

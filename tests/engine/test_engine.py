@@ -300,11 +300,13 @@ def test_when_a_phase_is_due() -> None:
 
 
 def test_rates_reach_adam(parallel: Parallel, tmp_path: Path) -> None:
-    trainees = make(parallel)
-    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    optimized_networks = make(parallel)
+    game = Game({name: optimized.network for name, optimized in optimized_networks.items()})
     run, schedule = Run(tmp_path), training.Schedule(3, BATCH, rates)
-    trainer.fit(game, trainees, Loader(), parallel, schedule, job=Job(run=run, stage="gan", seed=SEED))
-    (critic,), (generator,) = (trainees[name].adam.param_groups for name in ("critic", "generator"))
+    trainer.fit(
+        game, optimized_networks, Loader(), parallel, schedule, job=Job(run=run, stage="gan", seed=SEED)
+    )
+    (critic,), (generator,) = (optimized_networks[name].adam.param_groups for name in ("critic", "generator"))
     assert critic["lr"] == 1e-2 / 3 and critic["betas"] == (0.0, 0.9 + 0.004 * 2)
     assert generator["lr"] == 1e-2 and generator["betas"] == (0.0, 0.99)
 

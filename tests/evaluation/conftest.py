@@ -29,9 +29,17 @@ def write_report(folder: Path) -> None:
         "verdict": "not enough evidence",
     }
     attack |= {"entities": 9, "non_members": 12, "auc": 0.61, "low": 0.4, "high": 0.82, "limit": 0.65}
-    promise = "The bank is (2, 1e-06)-differentially private."
+    guarantee = "The bank is (2, 1e-06)-differentially private."
     groups = Groups(
-        [20, 18], [19.0, 17.5], [0.61, 0.63], 16, 0.65, [attack], promise, ["Covered: the bank."], study=True
+        [20, 18],
+        [19.0, 17.5],
+        [0.61, 0.63],
+        16,
+        0.65,
+        [attack],
+        guarantee,
+        ["Covered: the bank."],
+        study=True,
     )
     facts = Facts(
         "demo <run>",

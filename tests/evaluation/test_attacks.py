@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distgan.evaluation.attacks import battery, features, fragment_leaks, leak_scenarios, rates
-from distgan.evaluation.attacks.attack_data import Scene, Side, both_ways
+from distgan.evaluation.attacks.attack_data import AttackData, Side, both_ways
 from distgan.evaluation.attacks.battery import BATTERY, Attack, Found
 from distgan.evaluation.attacks.leak_scenarios import IN_BANK, IN_SERIES, Population
 from distgan.evaluation.attacks.rates import Measured
@@ -38,7 +38,7 @@ def only(*ids: str) -> list[Attack]:
 
 
 def test_an_honest_release_passes(many: Population) -> None:
-    result = battery.run(many.scene, [attack for attack in BATTERY if attack.id != "P2"])
+    result = battery.run(many.attack_data, [attack for attack in BATTERY if attack.id != "P2"])
     assert (result.outcome, over(result)) == ("pass", [])
     assert {attack.id for attack in result.attacks} >= {"P1", "P3", "P4b", "P5", "P6", "P7", "P8"}
     json.dumps(result.to_json(), allow_nan=False)
@@ -73,7 +73,7 @@ def test_fragments_of_members_fail(fewer: Population, name: str, by: str) -> Non
     leak = leak_scenarios.some_fragments(FRAGMENTS[name], 0.05)
     result = battery.run(leak(fewer), only(by))
     assert (result.outcome, over(result)) == ("over", [by])
-    honest = battery.run(fewer.scene, only(by))
+    honest = battery.run(fewer.attack_data, only(by))
     assert over(honest) == []
 
 
@@ -93,7 +93,7 @@ def test_a_memorising_generator_is_seen_by_many(few: Population) -> None:
 
 def test_few_owners_are_too_little_evidence(few: Population) -> None:
     series = [attack for attack in BATTERY if not attack.id.startswith("P6")]
-    result = battery.run(few.scene, series)
+    result = battery.run(few.attack_data, series)
     assert (result.outcome, over(result)) == ("insufficient", [])
     assert "300 members against 300 non-members" in result.sentence
 
@@ -119,15 +119,15 @@ def test_what_an_attack_is_over_on(few: Population) -> None:
 def test_windows_of_an_owner_count_together() -> None:
     """Each owner in four windows, of which one is copied: owners are counted, and P11 is tried."""
     population = Population.of(80, 4 * LENGTH, seed=3)
-    scene, owners = population.scene, np.repeat(np.arange(80), 4)
+    attack_data, owners = population.attack_data, np.repeat(np.arange(80), 4)
 
     def cut(series: np.ndarray) -> np.ndarray:
         return series.reshape(-1, LENGTH, 1)
 
-    made = cut(scene.synthetic).copy()
-    made[:10] = cut(scene.members.series)[4:44:4]
-    sides = [Side.of(cut(side.series), owners) for side in (scene.members, scene.non_members)]
-    leaky = Scene(sides[0], sides[1], cut(scene.reference), made, 24)
+    made = cut(attack_data.synthetic).copy()
+    made[:10] = cut(attack_data.members.series)[4:44:4]
+    sides = [Side.of(cut(side.series), owners) for side in (attack_data.members, attack_data.non_members)]
+    leaky = AttackData(sides[0], sides[1], cut(attack_data.reference), made, 24)
     result = {attack.id: attack for attack in battery.run(leaky, only("P1", "P4", "P11")).attacks}
     assert (result["P1"].value, result["P1"].outcome) == (10, "over")  # owners, not windows
     assert result["P4"].n == result["P11"].n == 80
@@ -140,27 +140,27 @@ def test_gaps_channels_and_unequal_sets() -> None:
     for series in (members, non_members):
         series[rng.random(series.shape) < 0.05] = np.nan
     members[3, :, 1] = np.nan
-    result = battery.run(Scene(Side.of(members), Side.of(non_members), members[:0], made, 24))
+    result = battery.run(AttackData(Side.of(members), Side.of(non_members), members[:0], made, 24))
     assert result.outcome == "insufficient"
     json.dumps(result.to_json(), allow_nan=False)
     copied = made.copy()
     copied[0] = features.filled(members[5:6])[0]
     found = battery.run(
-        Scene(Side.of(members), Side.of(non_members), members[:0], copied, 24), only("P1", "P2")
+        AttackData(Side.of(members), Side.of(non_members), members[:0], copied, 24), only("P1", "P2")
     )
     assert over(found) == ["P1", "P2"]
 
 
 def test_small_series_are_no_copies_of_one_another(few: Population) -> None:
     """One member is a thousandth as large as anyone else; a synthetic one is small, too, or is its copy."""
-    scene = few.scene
-    members, made = scene.members.series.copy(), scene.synthetic.copy()
+    attack_data = few.attack_data
+    members, made = attack_data.members.series.copy(), attack_data.synthetic.copy()
     members[0] /= 1000
     made[0] /= 1000
-    scene = replace(scene, members=replace(scene.members, series=members), synthetic=made)
-    assert over(battery.run(scene, only("P1"))) == []
+    attack_data = replace(attack_data, members=replace(attack_data.members, series=members), synthetic=made)
+    assert over(battery.run(attack_data, only("P1"))) == []
     made[0] = members[0]
-    assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == ["P1"]
+    assert over(battery.run(replace(attack_data, synthetic=made), only("P1"))) == ["P1"]
 
 
 @pytest.mark.parametrize("flat", [10, 300])
@@ -173,17 +173,19 @@ def test_flat_series_are_no_copies_of_one_another_and_hide_none(few: Population,
         found[-flat:] = rng.lognormal(0, 1, (flat, 1, 1))
         return found
 
-    scene = few.scene
+    attack_data = few.attack_data
     members, non_members = (
-        replace(s, series=flattened(s.series)) for s in (scene.members, scene.non_members)
+        replace(s, series=flattened(s.series)) for s in (attack_data.members, attack_data.non_members)
     )
-    scene = replace(scene, members=members, non_members=non_members, synthetic=flattened(scene.synthetic))
-    honest = battery.run(scene, only("P1", "P2"))
+    attack_data = replace(
+        attack_data, members=members, non_members=non_members, synthetic=flattened(attack_data.synthetic)
+    )
+    honest = battery.run(attack_data, only("P1", "P2"))
     assert over(honest) == [] and not any("nan" in attack.note for attack in honest.attacks)
     if flat < 300:
-        made = scene.synthetic.copy()
+        made = attack_data.synthetic.copy()
         made[:20] = members.series[:20]
-        assert over(battery.run(replace(scene, synthetic=made), only("P1"))) == ["P1"]
+        assert over(battery.run(replace(attack_data, synthetic=made), only("P1"))) == ["P1"]
 
 
 @pytest.mark.parametrize("share", [0.02, 1])
@@ -204,28 +206,28 @@ def test_empty_quarters_are_no_copies_of_one_another_and_hide_none(
             found[np.ix_(who, quarter)] = np.nan if stretch == "missing" else levels
         return found
 
-    scene = few.scene.map_series(emptied)
-    assert over(battery.run(scene, only("P1"))) == []
-    made = scene.synthetic.copy()
-    made[:20, -LENGTH // 4 :] = few.scene.members.series[:20, -LENGTH // 4 :]
-    members = scene.members.series.copy()
+    attack_data = few.attack_data.map_series(emptied)
+    assert over(battery.run(attack_data, only("P1"))) == []
+    made = attack_data.synthetic.copy()
+    made[:20, -LENGTH // 4 :] = few.attack_data.members.series[:20, -LENGTH // 4 :]
+    members = attack_data.members.series.copy()
     members[:20, -LENGTH // 4 :] = made[:20, -LENGTH // 4 :]
-    scene = replace(scene, members=replace(scene.members, series=members), synthetic=made)
-    assert over(battery.run(scene, only("P1"))) == ["P1"]
+    attack_data = replace(attack_data, members=replace(attack_data.members, series=members), synthetic=made)
+    assert over(battery.run(attack_data, only("P1"))) == ["P1"]
 
 
 @pytest.mark.parametrize("gaps", [0.05, 0.2])
 def test_gaps_hide_no_copies(few: Population, gaps: float) -> None:
     """What the generator copied was whole; in what is attacked so much is missing."""
-    rng, made = np.random.default_rng(0), few.scene.synthetic.copy()
-    made[:20] = few.scene.members.series[:20]
+    rng, made = np.random.default_rng(0), few.attack_data.synthetic.copy()
+    made[:20] = few.attack_data.members.series[:20]
 
     def holed(series: np.ndarray) -> np.ndarray:
         return np.where(rng.random(series.shape) < gaps, np.float32(np.nan), series)
 
-    scene = few.scene.map_series(holed)
-    assert over(battery.run(replace(scene, synthetic=few.scene.synthetic), only("P1"))) == []
-    assert over(battery.run(replace(scene, synthetic=made), only("P1", "P2"))) != []
+    attack_data = few.attack_data.map_series(holed)
+    assert over(battery.run(replace(attack_data, synthetic=few.attack_data.synthetic), only("P1"))) == []
+    assert over(battery.run(replace(attack_data, synthetic=made), only("P1", "P2"))) != []
 
 
 def test_one_smooth_curve_may_lie_near_by_chance() -> None:
@@ -238,27 +240,27 @@ def test_one_smooth_curve_may_lie_near_by_chance() -> None:
 
     for _ in range(2):
         members, non_members, made = smooth(), smooth(), smooth()
-        scene = Scene(Side.of(members), Side.of(non_members), members[:0], made, 24)
-        assert over(battery.run(scene, only("P1", "P2"))) == []
+        attack_data = AttackData(Side.of(members), Side.of(non_members), members[:0], made, 24)
+        assert over(battery.run(attack_data, only("P1", "P2"))) == []
         made[0] = members[0]  # value for value nobody comes by chance
-        assert over(battery.run(scene, only("P1"))) == ["P1"]
+        assert over(battery.run(attack_data, only("P1"))) == ["P1"]
 
 
 def test_secrets_of_every_channel(few: Population) -> None:
     """The second channel tells its owner's use; a channel that is the same for all has no secret."""
-    scene = leak_scenarios.with_channel(few.scene)
-    assert battery.run(scene, only("P8")).attacks[0].value < 0.05
-    made = scene.synthetic.copy()
-    made[..., 1] = scene.members.series[..., 1]
+    attack_data = leak_scenarios.with_channel(few.attack_data)
+    assert battery.run(attack_data, only("P8")).attacks[0].value < 0.05
+    made = attack_data.synthetic.copy()
+    made[..., 1] = attack_data.members.series[..., 1]
     sizes = np.random.default_rng(0).lognormal(0, 1, (len(made), 1)).astype(np.float32)
-    made[..., 0] = sizes * scene.members.series[..., 0]
-    result = battery.run(replace(scene, synthetic=made), only("P8")).attacks[0]
+    made[..., 0] = sizes * attack_data.members.series[..., 0]
+    result = battery.run(replace(attack_data, synthetic=made), only("P8")).attacks[0]
     assert result.outcome == "over" and "of channel 2" in result.note
 
     def silent(series: np.ndarray) -> np.ndarray:
         return np.concatenate([series[..., :1], np.zeros_like(series[..., :1])], axis=2)
 
-    result = battery.run(scene.map_series(silent), only("P8")).attacks[0]
+    result = battery.run(attack_data.map_series(silent), only("P8")).attacks[0]
     assert {group.name for group in result.groups} == {
         f"{secret} of channel 1" for secret in features.SECRETS
     }
@@ -267,10 +269,10 @@ def test_secrets_of_every_channel(few: Population) -> None:
         others = np.random.default_rng(seed).random(len(series)) < 0.6
         return np.where(others[:, None, None] & (np.arange(2) == 1), np.float32(0), series)
 
-    members = replace(scene.members, series=rare(scene.members.series, 1))
-    non_members = replace(scene.non_members, series=rare(scene.non_members.series, 2))
+    members = replace(attack_data.members, series=rare(attack_data.members.series, 1))
+    non_members = replace(attack_data.non_members, series=rare(attack_data.non_members.series, 2))
     made[..., 1] = members.series[..., 1]
-    meters = replace(scene, members=members, non_members=non_members, synthetic=made)
+    meters = replace(attack_data, members=members, non_members=non_members, synthetic=made)
     result = battery.run(meters, only("P8")).attacks[0]
     assert result.outcome == "over" and "of channel 2" in result.note  # the second meter of some
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distgan.evaluation.attacks import fragment_leaks, fragments, leak_scenarios, rates
-from distgan.evaluation.attacks.attack_data import Scene, Side
+from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.evaluation.attacks.fragments import evidence, hashes
 from distgan.evaluation.attacks.fragments.near import count_sure, judge_ratios
 from distgan.evaluation.attacks.fragments.pictures import make_points
@@ -17,23 +17,23 @@ from distgan.evaluation.attacks.leak_scenarios import Population
 from distgan.evaluation.attacks.rates import Measured
 
 OWNERS, LENGTH, DAY = 200, 336, 24
-Attack = Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]]
+Attack = Callable[[AttackData], tuple[Measured, list[tuple[str, Measured]], str]]
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Population.of(OWNERS, LENGTH, seed=5).scene
+def attack_data() -> AttackData:
+    return Population.of(OWNERS, LENGTH, seed=5).attack_data
 
 
-def leaked(scene: Scene, kind: fragment_leaks.Kind, count: int = 4) -> Scene:
-    """The scene with so many released series of a kind."""
-    made = scene.synthetic.copy()
-    made[:count] = kind(scene.members.series, count, DAY, np.random.default_rng(0))
-    return replace(scene, synthetic=made)
+def leaked(attack_data: AttackData, kind: fragment_leaks.Kind, count: int = 4) -> AttackData:
+    """The attack data with so many released series of a kind."""
+    made = attack_data.synthetic.copy()
+    made[:count] = kind(attack_data.members.series, count, DAY, np.random.default_rng(0))
+    return replace(attack_data, synthetic=made)
 
 
-def surely(attack: Attack, scene: Scene) -> float:
-    measured, groups, _ = attack(scene)
+def surely(attack: Attack, attack_data: AttackData) -> float:
+    measured, groups, _ = attack(attack_data)
     return max([measured.sure, *(each.sure for _, each in groups)])
 
 
@@ -41,9 +41,9 @@ def surely(attack: Attack, scene: Scene) -> float:
 
 
 @pytest.mark.parametrize("kind", fragment_leaks.EXACT)
-def test_values_that_stand_in_the_release_are_found(scene: Scene, kind: str) -> None:
+def test_values_that_stand_in_the_release_are_found(attack_data: AttackData, kind: str) -> None:
     """Four released series of 200."""
-    assert surely(fragments.search_exact, leaked(scene, fragment_leaks.EXACT[kind])) >= 1
+    assert surely(fragments.search_exact, leaked(attack_data, fragment_leaks.EXACT[kind])) >= 1
 
 
 QUICK = ("scaled noisy days of other members", "noisy logarithms", "low-pass of a quarter of a day")
@@ -53,45 +53,45 @@ QUICK = ("scaled noisy days of other members", "noisy logarithms", "low-pass of 
     "kind",
     [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in fragment_leaks.NEAR],
 )
-def test_near_copies_are_found(scene: Scene, kind: str) -> None:
-    assert surely(fragments.search_near, leaked(scene, fragment_leaks.NEAR[kind])) >= 1
+def test_near_copies_are_found(attack_data: AttackData, kind: str) -> None:
+    assert surely(fragments.search_near, leaked(attack_data, fragment_leaks.NEAR[kind])) >= 1
 
 
 @pytest.mark.parametrize("kind", ["copies", "days of other members", "reversed", "ranks"])
-def test_one_series_of_hundreds_is_enough(scene: Scene, kind: str) -> None:
-    assert surely(fragments.search_exact, leaked(scene, fragment_leaks.EXACT[kind], 1)) >= 1
+def test_one_series_of_hundreds_is_enough(attack_data: AttackData, kind: str) -> None:
+    assert surely(fragments.search_exact, leaked(attack_data, fragment_leaks.EXACT[kind], 1)) >= 1
 
 
-def test_one_day_is_enough(scene: Scene) -> None:
+def test_one_day_is_enough(attack_data: AttackData) -> None:
     """A single member's 24 hours stand once in all the release, at another hour."""
-    made = scene.synthetic.copy()
-    made[7, 101:125] = scene.members.series[3, 50:74]
-    measured, _, note = fragments.search_exact(replace(scene, synthetic=made))
+    made = attack_data.synthetic.copy()
+    made[7, 101:125] = attack_data.members.series[3, 50:74]
+    measured, _, note = fragments.search_exact(replace(attack_data, synthetic=made))
     assert measured.sure == measured.value == 1 and "1 members and 0 non-members" in note
 
 
-def test_one_channel_is_enough(scene: Scene) -> None:
+def test_one_channel_is_enough(attack_data: AttackData) -> None:
     """Also where it stands in another channel."""
     wide = [
         np.concatenate([side, side[::-1]], axis=2)
-        for side in (scene.members.series, scene.non_members.series, scene.synthetic)
+        for side in (attack_data.members.series, attack_data.non_members.series, attack_data.synthetic)
     ]
     made = wide[2].copy()
-    made[0, :48, 1] = scene.members.series[9, 60:108, 0]
-    two = Scene(Side.of(wide[0]), Side.of(wide[1]), wide[1][:0], made, DAY)
+    made[0, :48, 1] = attack_data.members.series[9, 60:108, 0]
+    two = AttackData(Side.of(wide[0]), Side.of(wide[1]), wide[1][:0], made, DAY)
     assert fragments.search_exact(two)[0].sure == 1
 
 
 # ----------------------------------------------------------------------------------- what must not be found
 
 
-def test_honest_series_are_no_copies(scene: Scene) -> None:
+def test_honest_series_are_no_copies(attack_data: AttackData) -> None:
     for attack in (fragments.search_exact, fragments.search_near):
-        assert surely(attack, scene) <= 0
+        assert surely(attack, attack_data) <= 0
 
 
-def test_honest_meters_pass_and_their_copies_do_not(scene: Scene) -> None:
-    coarse = leak_scenarios.read_by_meters(scene)
+def test_honest_meters_pass_and_their_copies_do_not(attack_data: AttackData) -> None:
+    coarse = leak_scenarios.read_by_meters(attack_data)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, coarse) <= 0
     assert (
@@ -124,46 +124,46 @@ def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])
-def test_a_release_of_one_value_copies_nobody(scene: Scene, value: float) -> None:
+def test_a_release_of_one_value_copies_nobody(attack_data: AttackData, value: float) -> None:
     """Half of the real homes have empty weeks, too."""
-    emptied = [side.series.copy() for side in (scene.members, scene.non_members)]
+    emptied = [side.series.copy() for side in (attack_data.members, attack_data.non_members)]
     for series in emptied:
         series[::2, :168] = value
-    flat = np.full_like(scene.synthetic, value)
-    bare = replace(scene, members=Side.of(emptied[0]), non_members=Side.of(emptied[1]), synthetic=flat)
+    flat = np.full_like(attack_data.synthetic, value)
+    bare = replace(attack_data, members=Side.of(emptied[0]), non_members=Side.of(emptied[1]), synthetic=flat)
     assert fragments.search_exact(bare)[0] == fragments.search_near(bare)[0] == Measured(0, 0, 0, 0, OWNERS)
 
 
-def test_patterns_that_non_members_have_too_tell_nothing(scene: Scene) -> None:
+def test_patterns_that_non_members_have_too_tell_nothing(attack_data: AttackData) -> None:
     """A week of one profile, value for value, in every tenth home of both sides and in the release."""
-    profile = scene.reference[0, :168]
-    sides = [side.series.copy() for side in (scene.members, scene.non_members)]
+    profile = attack_data.reference[0, :168]
+    sides = [side.series.copy() for side in (attack_data.members, attack_data.non_members)]
     for series in sides:
         series[::10, :168] = profile
-    made = scene.synthetic.copy()
+    made = attack_data.synthetic.copy()
     made[:5, 50:218] = profile
-    same = replace(scene, members=Side.of(sides[0]), non_members=Side.of(sides[1]), synthetic=made)
+    same = replace(attack_data, members=Side.of(sides[0]), non_members=Side.of(sides[1]), synthetic=made)
     for attack in (fragments.search_exact, fragments.search_near):
         assert surely(attack, same) <= 0
 
 
-def test_the_sides_are_judged_alike(scene: Scene) -> None:
+def test_the_sides_are_judged_alike(attack_data: AttackData) -> None:
     """Copies of as many non-members excuse members'; of non-members alone they are none of members."""
-    made = scene.synthetic.copy()
-    made[:8] = scene.non_members.series[:8]
+    made = attack_data.synthetic.copy()
+    made[:8] = attack_data.non_members.series[:8]
     for attack in (fragments.search_exact, fragments.search_near):
-        assert surely(attack, replace(scene, synthetic=made)) <= 0
-    made[8:16] = scene.members.series[:8]
-    assert surely(fragments.search_exact, replace(scene, synthetic=made)) <= 0
+        assert surely(attack, replace(attack_data, synthetic=made)) <= 0
+    made[8:16] = attack_data.members.series[:8]
+    assert surely(fragments.search_exact, replace(attack_data, synthetic=made)) <= 0
 
 
-def test_an_owner_counts_once_and_a_double_is_no_other_owner(scene: Scene) -> None:
+def test_an_owner_counts_once_and_a_double_is_no_other_owner(attack_data: AttackData) -> None:
     """One home under two ids is one entity, and its copy is not excused by its double."""
-    members = scene.members.series.copy()
+    members = attack_data.members.series.copy()
     members[1] = members[0]
-    made = scene.synthetic.copy()
+    made = attack_data.synthetic.copy()
     made[:3] = members[0]
-    double = replace(scene, members=replace(scene.members, series=members), synthetic=made)
+    double = replace(attack_data, members=replace(attack_data.members, series=members), synthetic=made)
     assert collect_rows(double).sizes == (OWNERS - 1, OWNERS)
     assert fragments.search_exact(double)[0].sure == 1
     assert surely(fragments.search_near, double) >= 1

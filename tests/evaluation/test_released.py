@@ -10,7 +10,7 @@ from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
 from distgan.evaluation.attacks import fragment_leaks, fragments, released
-from distgan.evaluation.attacks.attack_data import Scene
+from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.fragments import exact, hashes, matching
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.windows import collect_rows
@@ -21,8 +21,8 @@ OWNERS, LENGTH, DAY = 100, 168, 24
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
-    return Population.of(OWNERS, LENGTH, seed=3).scene
+def attack_data() -> AttackData:
+    return Population.of(OWNERS, LENGTH, seed=3).attack_data
 
 
 def on_disk(series: np.ndarray, place: Path) -> Store:
@@ -32,8 +32,8 @@ def on_disk(series: np.ndarray, place: Path) -> Store:
     return Store.open(place)
 
 
-def test_parts_in_memory_and_on_disk_are_read_as_one(scene: Scene, tmp_path: Path) -> None:
-    made = scene.synthetic
+def test_parts_in_memory_and_on_disk_are_read_as_one(attack_data: AttackData, tmp_path: Path) -> None:
+    made = attack_data.synthetic
     whole = Released((made[:30], on_disk(made[30:80], tmp_path / "a.zarr"), made[80:80], made[80:]))
     assert (whole.num_series, whole.shape, whole.num_values) == (len(made), made.shape[1:], made.size)
     some = whole.choose(40, np.random.default_rng(0))
@@ -43,14 +43,14 @@ def test_parts_in_memory_and_on_disk_are_read_as_one(scene: Scene, tmp_path: Pat
 
 
 def test_one_copied_day_outside_the_sample_is_found(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    attack_data: AttackData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One member's 24 hours in one of 100 series on disk, of which the other attacks see ten."""
     monkeypatch.setattr(released, "BLOCK_BYTES", 4 * LENGTH * 7)
-    made = scene.synthetic.copy()
-    made[77, 101:125] = scene.members.series[3, 50:74]
+    made = attack_data.synthetic.copy()
+    made[77, 101:125] = attack_data.members.series[3, 50:74]
     whole = Released((made[:40], on_disk(made[40:], tmp_path / "b.zarr")))
-    sampled = replace(scene, synthetic=made[:10])
+    sampled = replace(attack_data, synthetic=made[:10])
     assert fragments.search_exact(sampled)[0].sure == 0
     measured, _, note = fragments.search_exact(replace(sampled, released=whole))
     assert measured.sure == measured.value == 1 and "1 members and 0 non-members" in note
@@ -61,29 +61,29 @@ LEAKS = ("days of other members", "gaps of 5 %", "reversed", "interleaved", "dif
 
 @pytest.mark.parametrize("kind", LEAKS)
 def test_block_by_block_finds_what_one_block_finds(
-    scene: Scene, kind: str, monkeypatch: pytest.MonkeyPatch
+    attack_data: AttackData, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = scene.synthetic.copy()
-    made[:4] = fragment_leaks.EXACT[kind](scene.members.series, 4, DAY, np.random.default_rng(0))
-    assert_alike_in_blocks(replace(scene, synthetic=made), monkeypatch)
+    made = attack_data.synthetic.copy()
+    made[:4] = fragment_leaks.EXACT[kind](attack_data.members.series, 4, DAY, np.random.default_rng(0))
+    assert_alike_in_blocks(replace(attack_data, synthetic=made), monkeypatch)
 
 
 @pytest.mark.parametrize("most", [500, 20_000])
 def test_coarse_values_are_compared_in_longer_windows_block_by_block_too(
-    scene: Scene, most: int, monkeypatch: pytest.MonkeyPatch
+    attack_data: AttackData, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where windows match too often, longer ones are compared, however early that is noticed."""
     monkeypatch.setattr(exact, "MOST_MATCHES", most)
-    assert_alike_in_blocks(read_by_meters(scene), monkeypatch)
+    assert_alike_in_blocks(read_by_meters(attack_data), monkeypatch)
 
 
-def assert_alike_in_blocks(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = find_exact(collect_rows(scene), scene.rng("test"))
+def assert_alike_in_blocks(attack_data: AttackData, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = find_exact(collect_rows(attack_data), attack_data.rng("test"))
     monkeypatch.setattr(released, "BLOCK_BYTES", 4 * LENGTH * 9)
     monkeypatch.setattr(matching, "IN_CACHE", 4 * LENGTH)
     monkeypatch.setattr(matching, "MOST_PENDING", 300)
     assert any(look.found != (0, 0) for look in at_once)
-    assert find_exact(collect_rows(scene), scene.rng("test")) == at_once
+    assert find_exact(collect_rows(attack_data), attack_data.rng("test")) == at_once
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 6, 7, 24, 60])

@@ -21,7 +21,7 @@ from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of
 def of(target: np.ndarray, candidate: np.ndarray, name: str = "c2st", **owners: np.ndarray) -> float:
     """A score of long series, averaged over a few draws."""
     measure = fidelity.Measure(homes(20, seed=99, channels=target.shape[2]), target, PER_DAY, **owners)
-    made = measure.traits(candidate)
+    made = measure.descriptors(candidate)
     rng = np.random.default_rng(0)
     draws = [
         measure.scores(
@@ -71,7 +71,7 @@ def test_gaps_alone_tell_the_critic_nothing():
     target[rng.random(target.shape) < 0.03] = np.nan
     target[:, 200:400] = np.nan
     assert of(target, candidate) == pytest.approx(0.5, abs=0.15)
-    copied = fidelity.Measure(candidate, target, PER_DAY).traits(candidate)
+    copied = fidelity.Measure(candidate, target, PER_DAY).descriptors(candidate)
     assert copied.to_training.max() < 1e-3  # nearness is of the series as they are
 
 
@@ -180,12 +180,15 @@ def test_skew_kurtosis_peaks_and_months_have_known_answers():
     target = rng.standard_normal((40, 24 * 100, 1)).astype(np.float32)
     lopsided = (rng.exponential(1, target.shape)).astype(np.float32)
     measure = fidelity.Measure(target, target, PER_DAY)
-    made = measure.traits(lopsided)
+    made = measure.descriptors(lopsided)
     assert made.skew.mean() == pytest.approx(2, rel=0.05)
     assert np.exp(made.tails).mean() == pytest.approx(9, rel=0.1)
     assert np.exp(measure.target.tails).mean() == pytest.approx(3, rel=0.02)
     summer = target * (1 + 3 * (np.arange(2400) > 1600))[None, :, None]
-    same, wrong = measure.scores(measure.target), measure.scores(measure.traits(summer.astype(np.float32)))
+    same, wrong = (
+        measure.scores(measure.target),
+        measure.scores(measure.descriptors(summer.astype(np.float32))),
+    )
     assert same["months"] == same["peaks"] == same["skew"] == 0
     assert wrong["months"] > 0.2
     assert measure.target.months.shape[2] == 2 * 3

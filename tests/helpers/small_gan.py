@@ -96,8 +96,8 @@ def rates(step: int) -> dict[str, training.Rate]:
 def train(
     parallel: Parallel, folder: Path, steps: int = STEPS, loader: Loader | None = None, **options: Any
 ) -> dict[str, nn.Module]:
-    trainees = make(parallel)
-    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    optimized_networks = make(parallel)
+    game = Game({name: optimized.network for name, optimized in optimized_networks.items()})
     fields = ("report_every", "sample_every", "checkpoint_every", "clip", "max_skips", "max_rollbacks")
     schedule = training.Schedule(
         steps,
@@ -110,7 +110,7 @@ def train(
     run = Run(folder)
     return trainer.fit(
         game,
-        trainees,
+        optimized_networks,
         loader or Loader(),
         parallel,
         schedule,

@@ -112,11 +112,16 @@ def schedule(**changes: Any) -> training.Schedule:
 
 
 def train(parallel: Parallel, folder: Path, spectral: bool, loader: Loader | None = None) -> Path:
-    trainees = make(parallel, spectral)
-    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    optimized_networks = make(parallel, spectral)
+    game = Game({name: optimized.network for name, optimized in optimized_networks.items()})
     loader = loader or Loader(parallel.rank, parallel.world_size)
     trainer.fit(
-        game, trainees, loader, parallel, schedule(), job=Job(run=Run(folder), stage="gan", seed=SEED)
+        game,
+        optimized_networks,
+        loader,
+        parallel,
+        schedule(),
+        job=Job(run=Run(folder), stage="gan", seed=SEED),
     )
     return folder
 

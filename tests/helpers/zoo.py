@@ -121,13 +121,15 @@ def train(
     settings = small(name, *more)
     torch.manual_seed(SEED)
     networks = built(settings, LENGTH, CHANNELS)
-    trainees = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
-    objective = play(settings, {key: t.network for key, t in trainees.items()}, Arithmetic(parallel.mean))
+    optimized_networks = {key: parallel.prepare(key, network, ADAM) for key, network in networks.items()}
+    objective = play(
+        settings, {key: t.network for key, t in optimized_networks.items()}, Arithmetic(parallel.mean)
+    )
     schedule = training.Schedule(steps, GLOBAL_BATCH, lambda step: {}, lambda step: 0.5, report_every=1)
     loader = Loader(parallel.rank, parallel.world_size)
     run = Run(folder)
     return trainer.fit(
-        objective, trainees, loader, parallel, schedule, job=Job(run=run, stage="gan", seed=SEED)
+        objective, optimized_networks, loader, parallel, schedule, job=Job(run=run, stage="gan", seed=SEED)
     )
 
 

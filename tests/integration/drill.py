@@ -229,12 +229,17 @@ def naps(step: int, series: torch.Tensor) -> None:
 def rank(folder: Path, steps: int, begins: Callable[[int, torch.Tensor], None] = naps) -> None:
     """One process of the drilled training: the GAN of the tests, a checkpoint every 20 steps."""
     parallel = Parallel(config.Engine(threads=1, timeout=int(os.environ.get("DRILL_TIMEOUT", 30))))
-    trainees = two.make(parallel, spectral=True)
-    game = two.Game({name: trainee.network for name, trainee in trainees.items()})
+    optimized_networks = two.make(parallel, spectral=True)
+    game = two.Game({name: optimized.network for name, optimized in optimized_networks.items()})
     schedule = replace(two.schedule(), steps=steps, report_every=100, checkpoint_every=20)
     loader = two.Loader(parallel.rank, parallel.world_size, begins)
     trainer.fit(
-        game, trainees, loader, parallel, schedule, job=Job(run=Run(folder), stage="gan", seed=two.SEED)
+        game,
+        optimized_networks,
+        loader,
+        parallel,
+        schedule,
+        job=Job(run=Run(folder), stage="gan", seed=two.SEED),
     )
     parallel.close()
 

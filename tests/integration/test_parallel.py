@@ -102,15 +102,15 @@ def diverge(parallel: Parallel, folder: Path) -> dict[str, Any]:
 
 def frozen(parallel: Parallel) -> bool:
     """The other network's gradients stay as they were in a phase."""
-    trainees = make(parallel, False)
-    game = Game({name: trainee.network for name, trainee in trainees.items()})
+    optimized_networks = make(parallel, False)
+    game = Game({name: optimized.network for name, optimized in optimized_networks.items()})
     batch = next(Loader(parallel.rank, parallel.world_size).batches())
-    trainees["critic"].minimise(game.critic_loss(batch)["loss"])
-    before = trainees["critic"].gradients.clone()
-    for name, trainee in trainees.items():
-        trainee.require_gradients(name == "generator")
-    trainees["generator"].minimise(game.generator_loss(batch)["loss"])
-    return bool(torch.equal(before, trainees["critic"].gradients))
+    optimized_networks["critic"].minimise(game.critic_loss(batch)["loss"])
+    before = optimized_networks["critic"].gradients.clone()
+    for name, optimized in optimized_networks.items():
+        optimized.require_gradients(name == "generator")
+    optimized_networks["generator"].minimise(game.generator_loss(batch)["loss"])
+    return bool(torch.equal(before, optimized_networks["critic"].gradients))
 
 
 def await_main() -> list[str]:
@@ -367,9 +367,11 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clipping_is_torchs(alone: Parallel) -> None:
-    trainees = make(alone, False)
-    critic = trainees["critic"]
-    loss = Game({n: t.network for n, t in trainees.items()}).critic_loss(next(Loader().batches()))["loss"]
+    optimized_networks = make(alone, False)
+    critic = optimized_networks["critic"]
+    loss = Game({n: t.network for n, t in optimized_networks.items()}).critic_loss(next(Loader().batches()))[
+        "loss"
+    ]
     expected = torch.autograd.grad(
         loss, list(critic.trainable.values()), retain_graph=True, allow_unused=True
     )
@@ -382,10 +384,10 @@ def test_clipping_is_torchs(alone: Parallel) -> None:
 def test_parameters_that_came_frozen_stay_frozen(alone: Parallel) -> None:
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     network[0].requires_grad_(False)
-    trainee = alone.prepare("n", network, Adam(0.1))
+    optimized = alone.prepare("n", network, Adam(0.1))
     before = network[0].weight.clone()
-    trainee.require_gradients(True)
-    trainee.minimise(trainee.network(torch.ones(2, 3)).square().mean())
+    optimized.require_gradients(True)
+    optimized.minimise(optimized.network(torch.ones(2, 3)).square().mean())
     assert torch.equal(network[0].weight, before) and not network[0].weight.requires_grad
 
 
@@ -395,8 +397,8 @@ def test_state_survives_a_file(alone: Parallel, tmp_path: Path) -> None:
     for name, tensors in first.state().items():
         save_file({key: value.clone() for key, value in tensors.items()}, tmp_path / f"{name}.safetensors")
     second.restore({name: load_file(tmp_path / f"{name}.safetensors") for name in first.state()})
-    for trainee in (first, second):
-        trainee.minimise(trainee.network(torch.full((2, LENGTH), 0.3)).mean())
+    for optimized in (first, second):
+        optimized.minimise(optimized.network(torch.full((2, LENGTH), 0.3)).mean())
     for name, tensors in first.state().items():
         assert all(torch.equal(second.state()[name][key], value) for key, value in tensors.items())
 

@@ -121,9 +121,11 @@ def make(
     if settings.engine.checkpoint_activations:
         layers.checkpoint_activations(list(networks.values()))
     noise_dim = int(networks["generator"].noise_dim)  # type: ignore[arg-type]
-    trainees = {name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()}
+    optimized_networks = {
+        name: parallel.prepare(name, net, Adam(1e-3, 0.5, 0.9)) for name, net in networks.items()
+    }
     objective = Adversarial(
-        {name: trainee.network for name, trainee in trainees.items()},
+        {name: optimized.network for name, optimized in optimized_networks.items()},
         conditions=Conditions(
             generated=lambda batch: torch.stack(
                 [(batch.rows % 3).float(), torch.ones_like(batch.rows.float())], dim=1
@@ -132,7 +134,7 @@ def make(
         rules=Rules(noise_dim=noise_dim, settings=settings.objective, seed=SEED),
         arithmetic=Arithmetic(across=parallel.mean, dtype=parallel.dtype),
     )
-    return objective, trainees
+    return objective, optimized_networks
 
 
 def train(
@@ -161,11 +163,11 @@ def train_with(
     spoiled: tuple[int, ...],
     changes: dict[str, Any],
 ) -> dict[str, torch.nn.Module]:
-    objective, trainees = make(parallel, settings, game)
+    objective, optimized_networks = make(parallel, settings, game)
     schedule = training.Schedule(
         steps,
         GLOBAL_BATCH,
-        rates=lambda step: {name: training.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in trainees},
+        rates=lambda step: {name: training.Rate(1e-3 / (1 + 0.1 * step), 0.9) for name in optimized_networks},
         decay=lambda step: 0.9,
         clip=5.0,
         report_every=1,
@@ -175,7 +177,12 @@ def train_with(
     loader = Loader(parallel.rank, parallel.world_size, spoiled)
     schedule = replace(schedule, **changes)
     return trainer.fit(
-        objective, trainees, loader, parallel, schedule, job=Job(run=Run(folder), stage="gan", seed=SEED)
+        objective,
+        optimized_networks,
+        loader,
+        parallel,
+        schedule,
+        job=Job(run=Run(folder), stage="gan", seed=SEED),
     )
 
 
@@ -266,19 +273,19 @@ def held() -> dict[str, dict[str, int]]:
     for engine in BACKENDS:
         settings = settings_of("relativistic", engine)
         parallel = Parallel(settings.engine)
-        objective, trainees = make(parallel, settings, "relativistic")
+        objective, optimized_networks = make(parallel, settings, "relativistic")
         loader = Loader(parallel.rank, parallel.world_size)
         batch = next(loader.batches())
-        trainees["discriminator"].require_gradients(False)
-        trainee = trainees["generator"]
-        trainee.minimise(objective.generator_loss(batch)["loss"])
-        found[engine] = trainee.held_bytes() | {"numbers": sum(np.prod(s) for s in shapes(trainee))}
+        optimized_networks["discriminator"].require_gradients(False)
+        optimized = optimized_networks["generator"]
+        optimized.minimise(objective.generator_loss(batch)["loss"])
+        found[engine] = optimized.held_bytes() | {"numbers": sum(np.prod(s) for s in shapes(optimized))}
         found[engine] = {name: int(value) for name, value in found[engine].items()}
     return found
 
 
-def shapes(trainee: OptimizedNetwork) -> list[tuple[int, ...]]:
-    return [tuple(getattr(p, "ds_shape", p.shape)) for p in trainee.trainable.values()]
+def shapes(optimized: OptimizedNetwork) -> list[tuple[int, ...]]:
+    return [tuple(getattr(p, "ds_shape", p.shape)) for p in optimized.trainable.values()]
 
 
 def halves(out: Path) -> None:

@@ -1,1 +1,1 @@
-"""Attacks on a release, and the verdict of all of them together: `battery.run(scene)`."""
+"""Attacks on a release, and the verdict of all of them together: `battery.run(attack_data)`."""

@@ -75,7 +75,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackData:
     """Everything an attack may use. What several attacks need is worked out once.
 
     Attributes:
@@ -99,7 +99,7 @@ class Scene:
     traced: Sequence[tracing.Attack] = ()
     static_auc: float | None = None
     tracing_limit: float = 0.65
-    promised_auc: float | None = None
+    guaranteed_auc: float | None = None
     epsilon: float | None = None
     delta: float = 1e-6
     white_box: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
@@ -114,8 +114,10 @@ class Scene:
     def rng(self, purpose: str) -> np.random.Generator:
         return keyed_generator(self.seed, 0, purpose)
 
-    def map_series(self, change: Callable[[Array], Array]) -> "Scene":
-        """Return the scene with all its series changed: members', non-members', the attacker's, synthetic."""
+    def map_series(self, change: Callable[[Array], Array]) -> "AttackData":
+        """Return the attack data with all its series changed: members', non-members', the attacker's,
+        synthetic.
+        """
         members, non_members = (
             replace(side, series=change(side.series)) for side in (self.members, self.non_members)
         )

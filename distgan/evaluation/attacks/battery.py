@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Literal
 
 from distgan.evaluation.attacks import copies, fragments, inference, membership
-from distgan.evaluation.attacks.attack_data import Scene
+from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.rates import Measured
 from distgan.evaluation.comparisons import WORDS
 from distgan.evaluation.results import AttackGroup, AttackResult, Evidence, Figure, Outcome, PrivacyResult
@@ -57,82 +57,86 @@ class Attack:
     statistic: str
     limit: float | None
     source: str
-    function: Callable[[Scene], Found]
+    function: Callable[[AttackData], Found]
     rule: Rule = "limit"
 
 
 # ------------------------------------------------------------------------------------- attacks as lines of it
 
 
-def _noted(attack: Callable[[Scene], tuple[Measured, str]], scene: Scene) -> Found:
-    measured, note = attack(scene)
+def _noted(attack: Callable[[AttackData], tuple[Measured, str]], attack_data: AttackData) -> Found:
+    measured, note = attack(attack_data)
     return Found(measured, note=note)
 
 
 def _fragments(
-    attack: Callable[[Scene], tuple[Measured, list[tuple[str, Measured]], str]], scene: Scene
+    attack: Callable[[AttackData], tuple[Measured, list[tuple[str, Measured]], str]], attack_data: AttackData
 ) -> Found:
-    measured, groups, detail = attack(scene)
+    measured, groups, detail = attack(attack_data)
     return Found(measured, groups, detail=detail)
 
 
-def _auc(scores: str, scene: Scene) -> Found:
-    measured, groups = membership.auc(scene, getattr(scene, scores))
-    return Found(measured, groups, "" if scene.members.has_several else "one series an owner: user level")
+def _auc(scores: str, attack_data: AttackData) -> Found:
+    measured, groups = membership.auc(attack_data, getattr(attack_data, scores))
+    return Found(
+        measured, groups, "" if attack_data.members.has_several else "one series an owner: user level"
+    )
 
 
-def _found_at(scores: str, false_rate: float, scene: Scene) -> Found:
-    return Found(membership.found_at(scene, getattr(scene, scores), false_rate))
+def _found_at(scores: str, false_rate: float, attack_data: AttackData) -> Found:
+    return Found(membership.found_at(attack_data, getattr(attack_data, scores), false_rate))
 
 
-def _over_all_series(scores: str, scene: Scene) -> Found:
-    if not scene.members.has_several:
+def _over_all_series(scores: str, attack_data: AttackData) -> Found:
+    if not attack_data.members.has_several:
         return Found(None, note="every owner has one series: as P4 and P5")
-    return Found(membership.over_all_series(scene, getattr(scene, scores)))
+    return Found(membership.over_all_series(attack_data, getattr(attack_data, scores)))
 
 
-def _tracing(scene: Scene) -> Found:
-    if not scene.traced:
-        missing = scene.static_auc is not None
+def _tracing(attack_data: AttackData) -> Found:
+    if not attack_data.traced:
+        missing = attack_data.static_auc is not None
         return Found(None, note="too few non-members of any group" if missing else "no bank", needed=missing)
-    groups = [(attack.exposure, membership.of_tracing(attack)) for attack in scene.traced]
-    return Found(groups[0][1], groups[1:], limit=scene.tracing_limit)
+    groups = [(attack.exposure, membership.of_tracing(attack)) for attack in attack_data.traced]
+    return Found(groups[0][1], groups[1:], limit=attack_data.tracing_limit)
 
 
-def _static(scene: Scene) -> Found:
-    if scene.static_auc is None:
+def _static(attack_data: AttackData) -> Found:
+    if attack_data.static_auc is None:
         return Found(None, note="no bank")
     note = "of the smallest group; the attacker knows a target's exact latent and the population's mean"
-    bound = Measured.exactly(scene.static_auc, scene.members.num_owners)
-    return Found(bound, note=note, limit=scene.tracing_limit)
+    bound = Measured.exactly(attack_data.static_auc, attack_data.members.num_owners)
+    return Found(bound, note=note, limit=attack_data.tracing_limit)
 
 
-def _promised(scene: Scene) -> Found:
-    if scene.promised_auc is None or not scene.traced:
+def _promised(attack_data: AttackData) -> Found:
+    if attack_data.guaranteed_auc is None or not attack_data.traced:
         return Found(None, note="the bank promises no differential privacy")
     note = "no attack may surely succeed above what the promised noise allows"
-    return replace(_tracing(scene), note=note, limit=scene.promised_auc)
+    return replace(_tracing(attack_data), note=note, limit=attack_data.guaranteed_auc)
 
 
-def _inference(scene: Scene) -> Found:
-    secrets = inference.inference(scene)
+def _inference(attack_data: AttackData) -> Found:
+    secrets = inference.inference(attack_data)
     if not secrets:
         return Found(None, note="location, base load and peak are the same for most")
     name, worst = max(secrets, key=lambda secret: secret[1].high)
     return Found(worst, secrets, f"worst secret: {name}")
 
 
-def _white_box(scene: Scene) -> Found:
-    if not scene.white_box:
+def _white_box(attack_data: AttackData) -> Found:
+    if not attack_data.white_box:
         return Found(None, note="no networks beside the synthetic series")
-    groups = [(name, membership.auc(scene, scores)[0]) for name, scores in scene.white_box.items()]
+    groups = [
+        (name, membership.auc(attack_data, scores)[0]) for name, scores in attack_data.white_box.items()
+    ]
     return Found(max(groups, key=lambda group: group[1].value)[1], groups, "these weights stay private")
 
 
-def _audit(scene: Scene) -> Found:
-    measured, groups = membership.audit(scene, [scene.nearness, scene.density])
-    note = "the random split of the owners is the coin; no canaries were planted"
-    return Found(measured, groups, note, limit=scene.epsilon)
+def _audit(attack_data: AttackData) -> Found:
+    measured, groups = membership.audit(attack_data, [attack_data.nearness, attack_data.density])
+    note = "the random split of the owners is the coin; no canaries were inserted"
+    return Found(measured, groups, note, limit=attack_data.epsilon)
 
 
 AUC, FEW, FEWER = 0.60, 0.03, 0.01
@@ -191,7 +195,7 @@ BATTERY = (
         "residual risk",
         0.09,
         RISK,
-        lambda scene: Found(inference.linkage(scene)),
+        lambda attack_data: Found(inference.linkage(attack_data)),
     ),
     Attack("P8", "Inferring a secret", "residual risk", 0.09, RISK, _inference),
     Attack(
@@ -200,7 +204,7 @@ BATTERY = (
         "residual risk",
         0.09,
         RISK,
-        lambda scene: Found(inference.singling_out(scene)),
+        lambda attack_data: Found(inference.singling_out(attack_data)),
     ),
     Attack("P9", "With the networks at hand", "AUC", None, OURS, _white_box, "report"),
     Attack("P10", "Audit of one training", "proved epsilon", MOST_PROVED, OURS, _audit, "alarm"),
@@ -226,17 +230,17 @@ CLAIMS = (
 
 
 def run(
-    scene: Scene,
+    attack_data: AttackData,
     attacks: Sequence[Attack] = BATTERY,
     claims: Sequence[str] = CLAIMS,
     progress: Callable[[str], None] = lambda line: None,
 ) -> PrivacyResult:
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
-    enough = min(scene.members.num_owners, scene.non_members.num_owners) >= EVIDENCE
+    enough = min(attack_data.members.num_owners, attack_data.non_members.num_owners) >= EVIDENCE
     every = []
     with Progress("attacks", len(attacks), "attacks") as done:
         for attack in attacks:
-            every.append(make_result(attack, attack.function(scene), enough))
+            every.append(make_result(attack, attack.function(attack_data), enough))
             done.advance()
             progress(line(every[-1]))
     found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
@@ -244,9 +248,9 @@ def run(
     outcome: Literal["pass", "over", "insufficient"]
     outcome = OVER if OVER in outcomes else INSUFFICIENT if INSUFFICIENT in outcomes else PASS
     evidence = Evidence(
-        members=scene.members.num_owners,
-        non_members=scene.non_members.num_owners,
-        synthetic=len(scene.synthetic),
+        members=attack_data.members.num_owners,
+        non_members=attack_data.non_members.num_owners,
+        synthetic=len(attack_data.synthetic),
         needed=EVIDENCE,
     )
     return PrivacyResult(

@@ -7,7 +7,7 @@ members that success on non-members does not explain. Formulas after Anonymeter 
 import numpy as np
 
 from distgan.evaluation.attacks import features, rates
-from distgan.evaluation.attacks.attack_data import Array, Scene, both_ways
+from distgan.evaluation.attacks.attack_data import Array, AttackData, both_ways
 from distgan.evaluation.attacks.rates import Measured
 
 CLOSE = 0.05  # a guess within 5 % is right
@@ -16,40 +16,42 @@ PREDICATES = 10_000  # tried to single somebody out
 CLUES = 3  # features in each of them
 
 
-def linkage(scene: Scene) -> Measured:
+def linkage(attack_data: AttackData) -> Measured:
     """P7: are two halves of a member's series nearest to the halves of the same synthetic series?
 
     The attacker has both halves apart, from two sources, and the released series as the bridge. Halves are
     compared as the run's encoder sees them, the other half missing (or by interpretable features).
     """
-    made = _halves(scene, scene.synthetic)
+    made = _halves(attack_data, attack_data.synthetic)
     hits = []
-    for side in (scene.members, scene.non_members):
+    for side in (attack_data.members, attack_data.non_members):
         one = np.unique(side.owners, return_index=True)[1]  # a series of each: more would nearly always hit
-        halves = zip(_halves(scene, side.series[one]), made)
+        halves = zip(_halves(attack_data, side.series[one]), made)
         first, second = (both_ways(own, other).there_place for own, other in halves)
         hits.append(first == second)
     return residual(hits[0], hits[1])
 
 
-def _halves(scene: Scene, series: Array) -> tuple[Array, Array]:
+def _halves(attack_data: AttackData, series: Array) -> tuple[Array, Array]:
     half = series.shape[1] // 2
-    if scene.embed is None:
-        return scene.described(series[:, :half]), scene.described(series[:, half:])
+    if attack_data.embed is None:
+        return attack_data.described(series[:, :half]), attack_data.described(series[:, half:])
     first, second = series.copy(), series.copy()
     first[:, half:], second[:, :half] = np.nan, np.nan
-    return scene.embedded(first), scene.embedded(second)
+    return attack_data.embedded(first), attack_data.embedded(second)
 
 
-def inference(scene: Scene) -> list[tuple[str, Measured]]:
+def inference(attack_data: AttackData) -> list[tuple[str, Measured]]:
     """P8: guess how much a target uses, in each channel, from the synthetic series most like it in shape.
 
     Targets for whom the same guess for all is right (the nights of solar panels are 0) have no secret there.
     """
     width = len(features.NAMES)
-    members, non_members, made = scene.features
-    truth = [side.mean(_plain(scene, side.series)) for side in (scene.members, scene.non_members)]
-    answers = _plain(scene, scene.synthetic)
+    members, non_members, made = attack_data.features
+    truth = [
+        side.mean(_plain(attack_data, side.series)) for side in (attack_data.members, attack_data.non_members)
+    ]
+    answers = _plain(attack_data, attack_data.synthetic)
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
     guesses = [
         answers[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)
@@ -70,19 +72,19 @@ def _close(guess: Array, real: Array) -> Array:
     return np.abs(guess - real) <= CLOSE * np.abs(real)
 
 
-def _plain(scene: Scene, series: Array) -> Array:
-    return features.describe(series, scene.steps_per_day)
+def _plain(attack_data: AttackData, series: Array) -> Array:
+    return features.describe(series, attack_data.steps_per_day)
 
 
-def singling_out(scene: Scene) -> Measured:
+def singling_out(attack_data: AttackData) -> Measured:
     """P8: predicates from single synthetic series that fit exactly one of the members.
 
     A predicate is a box around a synthetic series in a few features drawn for it, of a width that fits about
     one of so many; the control is as many non-members.
     """
-    members, non_members, made = scene.features
+    members, non_members, made = attack_data.features
     size = min(len(members), len(non_members))
-    rng = scene.rng("predicates")
+    rng = attack_data.rng("predicates")
     rows = rng.integers(len(made), size=PREDICATES)
     clues = rng.permuted(np.tile(np.arange(made.shape[1]), (PREDICATES, 1)), axis=1)[:, :CLUES]
     half = size ** (-1 / CLUES)  # in quartile distances, in which the density is about one half

@@ -1,4 +1,4 @@
-"""The battery's own test: a made population, an honest release of it, and releases with planted leaks.
+"""The battery's own test: a made population, an honest release of it, and releases with leak scenarios.
 
 Every home has eight numbers of its own (size, rhythms, noise), drawn from one distribution; its series is a
 draw given those. An honest sampler draws new homes, so nothing of a member is in it. Each leak is what
@@ -14,7 +14,7 @@ from distgan.anonymity import clustering, faiss_backend
 from distgan.anonymity.clustering import KMeans
 from distgan.anonymity.dp import mechanism
 from distgan.evaluation.attacks import fragment_leaks, tracing
-from distgan.evaluation.attacks.attack_data import Array, Scene, Side
+from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.tracing import Sample
 from distgan.rng import keyed_generator
@@ -55,14 +55,14 @@ class Population:
 
     members: Array  # [n, 8]
     non_members: Array
-    scene: Scene  # the honest release
+    attack_data: AttackData  # the honest release
 
     @staticmethod
     def of(owners: int = 3000, length: int = 336, seed: int = 0) -> "Population":
         rng = keyed_generator(seed, 0, "made population")
         made = [homes(count, rng) for count in (owners, owners, owners // 3, owners)]
         drawn = [series(numbers, length, rng) for numbers in made]
-        scene = Scene(
+        attack_data = AttackData(
             members=Side.of(drawn[0]),
             non_members=Side.of(drawn[1]),
             reference=drawn[2],
@@ -70,14 +70,14 @@ class Population:
             steps_per_day=STEPS_PER_DAY,
             seed=seed,
         )
-        return Population(made[0], made[1], with_bank(scene, made[0], made[1], GROUPS))
+        return Population(made[0], made[1], with_bank(attack_data, made[0], made[1], GROUPS))
 
 
 def with_bank(
-    scene: Scene, members: Array, non_members: Array, groups: int, heavy: Array | None = None
-) -> Scene:
+    attack_data: AttackData, members: Array, non_members: Array, groups: int, heavy: Array | None = None
+) -> AttackData:
     """A bank of k-means on the homes' numbers, with its attack; `heavy` members carry their group alone."""
-    search = KMeans(iterations=10, restarts=1, seed=scene.seed)
+    search = KMeans(iterations=10, restarts=1, seed=attack_data.seed)
     found = clustering.kmeans(lambda: iter([members]), groups, search=search)
     inside = found.assignment
     beside = faiss_backend.nearest_centroid(non_members, found.centroids)
@@ -88,10 +88,10 @@ def with_bank(
     means = np.stack([np.bincount(inside, weights=weights * column) for column in members.T], axis=1)
     effective = 1 / np.bincount(inside, weights=weights**2)
     return replace(
-        scene,
-        members=replace(scene.members, groups=inside),
-        non_members=replace(scene.non_members, groups=beside),
-        traced=traced(Sample(members, inside), Sample(non_members, beside), means, scene),
+        attack_data,
+        members=replace(attack_data.members, groups=inside),
+        non_members=replace(attack_data.non_members, groups=beside),
+        traced=traced(Sample(members, inside), Sample(non_members, beside), means, attack_data),
         static_auc=bound(NUMBERS, float(effective.min())),
     )
 
@@ -101,9 +101,11 @@ def bound(released: int, members: float) -> float:
     return mechanism.tracing_bound((members / released) ** 0.5)
 
 
-def traced(members: Sample, non_members: Sample, means: Array, scene: Scene) -> list[tracing.Attack]:
-    limit = scene.tracing_limit
-    return tracing.attack(members, non_members, means, limit=limit, farthest=0.2, seed=scene.seed)
+def traced(
+    members: Sample, non_members: Sample, means: Array, attack_data: AttackData
+) -> list[tracing.Attack]:
+    limit = attack_data.tracing_limit
+    return tracing.attack(members, non_members, means, limit=limit, farthest=0.2, seed=attack_data.seed)
 
 
 # ------------------------------------------------------------------------------------------------------ leaks
@@ -112,40 +114,40 @@ def traced(members: Sample, non_members: Sample, means: Array, scene: Scene) -> 
 Change = Callable[[Array, np.random.Generator], Array]
 
 
-def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], Scene]:
+def some_copied(change: Change, first: float = 0, last: float = 1) -> Callable[[Population], AttackData]:
     """One in a hundred synthetic series is a member's, changed, or is so from one part of its length on to
     another.
     """
 
-    def leak(population: Population) -> Scene:
-        scene, rng = population.scene, population.scene.rng("planted copies")
-        made = scene.synthetic.copy()
+    def leak(population: Population) -> AttackData:
+        attack_data, rng = population.attack_data, population.attack_data.rng("planted copies")
+        made = attack_data.synthetic.copy()
         count = round(SHARE * len(made))
-        whom = rng.choice(len(scene.members.series), count, replace=False)
+        whom = rng.choice(len(attack_data.members.series), count, replace=False)
         steps = slice(round(first * made.shape[1]), round(last * made.shape[1]))
-        made[:count, steps] = change(scene.members.series[whom], rng)[:, steps]
-        return replace(scene, synthetic=made)
+        made[:count, steps] = change(attack_data.members.series[whom], rng)[:, steps]
+        return replace(attack_data, synthetic=made)
 
     return leak
 
 
-def with_channel(scene: Scene) -> Scene:
+def with_channel(attack_data: AttackData) -> AttackData:
     """Every series with a second channel, of a home of its own."""
-    rng = scene.rng("second channel")
+    rng = attack_data.rng("second channel")
 
     def widened(values: Array) -> Array:
         return np.concatenate([values, series(homes(len(values), rng), values.shape[1], rng)], axis=2)
 
-    return scene.map_series(widened)
+    return attack_data.map_series(widened)
 
 
-def one_channel_copied(population: Population) -> Scene:
+def one_channel_copied(population: Population) -> AttackData:
     """Of two channels, one in a hundred synthetic series has a member's second one."""
-    scene = with_channel(population.scene)
-    made = scene.synthetic.copy()
-    copied = some_copied(lambda copied, rng: copied)(replace(population, scene=scene)).synthetic
+    attack_data = with_channel(population.attack_data)
+    made = attack_data.synthetic.copy()
+    copied = some_copied(lambda copied, rng: copied)(replace(population, attack_data=attack_data)).synthetic
     made[..., 1] = copied[..., 1]
-    return replace(scene, synthetic=made)
+    return replace(attack_data, synthetic=made)
 
 
 def with_noise(part: float) -> Change:
@@ -158,69 +160,69 @@ def with_noise(part: float) -> Change:
     return noisy
 
 
-def memorising(population: Population) -> Scene:
+def memorising(population: Population) -> AttackData:
     """A generator that gives back its training series with 1 % of noise."""
-    scene = population.scene
-    rng = scene.rng("memorised")
-    whom = rng.integers(len(scene.members.series), size=len(scene.synthetic))
-    return replace(scene, synthetic=with_noise(0.01)(scene.members.series[whom], rng))
+    attack_data = population.attack_data
+    rng = attack_data.rng("memorised")
+    whom = rng.integers(len(attack_data.members.series), size=len(attack_data.synthetic))
+    return replace(attack_data, synthetic=with_noise(0.01)(attack_data.members.series[whom], rng))
 
 
-def singletons(population: Population) -> Scene:
+def singletons(population: Population) -> AttackData:
     """Many clusters and no minimum size: some groups are one home."""
     return with_bank(
-        population.scene, population.members, population.non_members, len(population.members) // 5
+        population.attack_data, population.members, population.non_members, len(population.members) // 5
     )
 
 
-def canaries(population: Population) -> Scene:
+def canaries(population: Population) -> AttackData:
     """Homes unlike all others carry their groups: no limit on one entity's share."""
     members = population.members.copy()
-    rng = population.scene.rng("canaries")
+    rng = population.attack_data.rng("canaries")
     whom = rng.choice(len(members), CANARIES, replace=False)
     directions = rng.standard_normal((CANARIES, NUMBERS))
     members[whom] = FAR * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-    return with_bank(population.scene, members, population.non_members, GROUPS, heavy=whom)
+    return with_bank(population.attack_data, members, population.non_members, GROUPS, heavy=whom)
 
 
-def wide_probes(population: Population) -> Scene:
+def wide_probes(population: Population) -> AttackData:
     """What the upstream fork does: a condition is the mean of four latents as wide as the series."""
-    scene = population.scene
+    attack_data = population.attack_data
     members, non_members = (
-        side.series[:, :WIDE, 0].astype(np.float64) for side in (scene.members, scene.non_members)
+        side.series[:, :WIDE, 0].astype(np.float64) for side in (attack_data.members, attack_data.non_members)
     )
-    inside, beside = scene.members.groups, scene.non_members.groups
+    inside, beside = attack_data.members.groups, attack_data.non_members.groups
     assert inside is not None and beside is not None
-    rng = scene.rng("probes")
+    rng = attack_data.rng("probes")
     probes = [rng.choice(np.flatnonzero(inside == group), PROBES) for group in range(int(inside.max()) + 1)]
     averaged = np.isin(np.arange(len(members)), np.concatenate(probes))
     means = np.stack([members[rows].mean(axis=0) for rows in probes])
-    attacks = traced(Sample(members, inside, averaged), Sample(non_members, beside), means, scene)
-    return replace(scene, traced=attacks, static_auc=bound(WIDE, PROBES))
+    attacks = traced(Sample(members, inside, averaged), Sample(non_members, beside), means, attack_data)
+    return replace(attack_data, traced=attacks, static_auc=bound(WIDE, PROBES))
 
 
-def noisy_bank(population: Population, noise: float) -> Scene:
+def noisy_bank(population: Population, noise: float) -> AttackData:
     """A bank of groups of 30 that promises ε = 0.5, with so many times the noise that this takes."""
     multiplier = mechanism.noise_multiplier(EPSILON, DELTA)
     promised = mechanism.tracing_bound(multiplier)
-    scene, members, non_members = population.scene, population.members, population.non_members
+    attack_data, members, non_members = population.attack_data, population.members, population.non_members
     number = len(members) // 30
     inside, beside = (np.arange(len(side)) % number for side in (members, non_members))
     sums = np.stack([np.bincount(inside, weights=column) for column in members.T], axis=1)
-    drawn = scene.rng("noise of the bank").standard_normal(sums.shape)
+    drawn = attack_data.rng("noise of the bank").standard_normal(sums.shape)
     radius = np.sqrt(NUMBERS)  # a home's numbers are about so long
     means = (sums + noise * multiplier * radius * drawn) / np.bincount(inside)[:, None]
-    attacks = traced(Sample(members, inside), Sample(non_members, beside), means, scene)
+    attacks = traced(Sample(members, inside), Sample(non_members, beside), means, attack_data)
     return replace(
-        scene, traced=attacks, epsilon=EPSILON, promised_auc=promised, static_auc=bound(NUMBERS, 30)
+        attack_data, traced=attacks, epsilon=EPSILON, guaranteed_auc=promised, static_auc=bound(NUMBERS, 30)
     )
 
 
-def read_by_meters(scene: Scene) -> Scene:
-    """The scene as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
+def read_by_meters(attack_data: AttackData) -> AttackData:
+    """The attack data as coarse meters show it: steps of 0.001, quiet nights on two levels of standby in 40 %
     of the homes, and 10 % of the days empty, with zeros.
     """
-    rng = scene.rng("meters")
+    rng = attack_data.rng("meters")
 
     def read(series: Array) -> Array:
         length = series.shape[1]
@@ -232,23 +234,23 @@ def read_by_meters(scene: Scene) -> Scene:
         values = np.where(empty, 0, np.where(quiet & night, standby, 0.2 * series))
         return np.round(values, 3).astype(np.float32)
 
-    return scene.map_series(read)
+    return attack_data.map_series(read)
 
 
-def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], Scene]:
+def some_fragments(kind: Kind, share: float = SHARE) -> Callable[[Population], AttackData]:
     """So many of the synthetic series, one at least, are fragments of members' series."""
 
-    def leak(population: Population) -> Scene:
-        scene, rng = population.scene, population.scene.rng("planted fragments")
-        made = scene.synthetic.copy()
+    def leak(population: Population) -> AttackData:
+        attack_data, rng = population.attack_data, population.attack_data.rng("planted fragments")
+        made = attack_data.synthetic.copy()
         count = max(1, round(share * len(made)))
-        made[:count] = kind(scene.members.series, count, STEPS_PER_DAY, rng)
-        return replace(scene, synthetic=made)
+        made[:count] = kind(attack_data.members.series, count, STEPS_PER_DAY, rng)
+        return replace(attack_data, synthetic=made)
 
     return leak
 
 
-Leak = Callable[[Population], Scene]
+Leak = Callable[[Population], AttackData]
 IN_SERIES: dict[str, Leak] = {
     "1 % copies": some_copied(lambda copied, rng: copied),
     "1 % scaled copies": some_copied(lambda copied, rng: np.float32(1.15) * copied),

@@ -3,7 +3,7 @@
 import numpy as np
 
 from distgan.evaluation.attacks import rates, tracing
-from distgan.evaluation.attacks.attack_data import Array, Scene
+from distgan.evaluation.attacks.attack_data import Array, AttackData
 from distgan.evaluation.attacks.rates import Measured
 
 GUESSES = (30, 100, 300, 1000)  # of the audit
@@ -13,47 +13,47 @@ Scores = tuple[Array, Array]  # of the members and of the non-members, series by
 Exposed = list[tuple[str, Measured]]
 
 
-def of_owners(scene: Scene, scores: Scores) -> Scores:
+def of_owners(attack_data: AttackData, scores: Scores) -> Scores:
     """Each owner's most telling series."""
-    return scene.members.highest(scores[0]), scene.non_members.highest(scores[1])
+    return attack_data.members.highest(scores[0]), attack_data.non_members.highest(scores[1])
 
 
-def auc(scene: Scene, scores: Scores) -> tuple[Measured, Exposed]:
+def auc(attack_data: AttackData, scores: Scores) -> tuple[Measured, Exposed]:
     """Over all owners, and by exposure."""
-    inside, outside = of_owners(scene, scores)
+    inside, outside = of_owners(attack_data, scores)
     exposed = [
         (name, rates.auc(inside[who], outside[whom]))
-        for name, (who, whom) in scene.exposures.items()
+        for name, (who, whom) in attack_data.exposures.items()
         if min(who.sum(), whom.sum()) >= FEWEST
     ]
     return rates.auc(inside, outside), exposed
 
 
-def found_at(scene: Scene, scores: Scores, false_rate: float) -> Measured:
-    return rates.hits_at(*of_owners(scene, scores), false_rate, scene.rng("ties of the scores"))
+def found_at(attack_data: AttackData, scores: Scores, false_rate: float) -> Measured:
+    return rates.hits_at(*of_owners(attack_data, scores), false_rate, attack_data.rng("ties of the scores"))
 
 
-def over_all_series(scene: Scene, scores: Scores) -> Measured:
+def over_all_series(attack_data: AttackData, scores: Scores) -> Measured:
     """P11: an owner's mean over all series or windows."""
-    return rates.auc(scene.members.mean(scores[0]), scene.non_members.mean(scores[1]))
+    return rates.auc(attack_data.members.mean(scores[0]), attack_data.non_members.mean(scores[1]))
 
 
-def audit(scene: Scene, attacks: list[Scores]) -> tuple[Measured, Exposed]:
+def audit(attack_data: AttackData, attacks: list[Scores]) -> tuple[Measured, Exposed]:
     """P10: the lower bound on ε that these attacks prove, over all owners and by exposure.
 
     In place of planted canaries stand the owners themselves: the random split was the coin, so that as many
     non-members as members are guessed from. One training is enough (Steinke et al. 2023).
     """
-    size = scene.members.num_owners, scene.non_members.num_owners
-    groups = {"all": tuple(np.ones(number, bool) for number in size), **scene.exposures}
+    size = attack_data.members.num_owners, attack_data.non_members.num_owners
+    groups = {"all": tuple(np.ones(number, bool) for number in size), **attack_data.exposures}
     error = rates.ERROR / len(attacks) / len(groups)
-    order = [scene.rng("audited members").permutation(number) for number in size]
-    rng, proved = scene.rng("ties of the audit"), []
+    order = [attack_data.rng("audited members").permutation(number) for number in size]
+    rng, proved = attack_data.rng("ties of the audit"), []
     for name, chosen in groups.items():
         picked = [places[keep[places]] for places, keep in zip(order, chosen)]
         bound = max(
-            rates.audit(inside[picked[0]], outside[picked[1]], scene.delta, GUESSES, error, rng)
-            for inside, outside in (of_owners(scene, scores) for scores in attacks)
+            rates.audit(inside[picked[0]], outside[picked[1]], attack_data.delta, GUESSES, error, rng)
+            for inside, outside in (of_owners(attack_data, scores) for scores in attacks)
         )
         proved.append((name, Measured.exactly(bound, min(map(len, picked)))))
     return proved[0][1], proved[1:]

@@ -41,8 +41,8 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array)
     Args:
         scale: [C] of the values, to weigh levels with.
     """
-    features = [_features(traits, scale) for traits in (target, candidate)]
-    halves = [_halves(traits.owner) for traits in (target, candidate)]
+    features = [_features(descriptors, scale) for descriptors in (target, candidate)]
+    halves = [_halves(descriptors.owner) for descriptors in (target, candidate)]
     sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
     if min(sizes) < 2:
         return math.nan
@@ -50,11 +50,11 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array)
     return (_accuracy(sides[0], sides[1]) + _accuracy(sides[1], sides[0])) / 2
 
 
-def _features(traits: Descriptors, scale: Array) -> Array:
+def _features(descriptors: Descriptors, scale: Array) -> Array:
     """[n, F]; location and scale are made long enough to count beside hundreds of kernels."""
-    own = [np.arcsinh(traits.level / scale), np.log(traits.spread / scale + 1e-3)]
-    weight = math.sqrt(LEVEL_SHARE * max(traits.kernels.shape[1], 1))
-    return np.concatenate([traits.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
+    own = [np.arcsinh(descriptors.level / scale), np.log(descriptors.spread / scale + 1e-3)]
+    weight = math.sqrt(LEVEL_SHARE * max(descriptors.kernels.shape[1], 1))
+    return np.concatenate([descriptors.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
 
 
 def _halves(owner: Array) -> tuple[Array, Array]:

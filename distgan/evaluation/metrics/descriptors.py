@@ -161,20 +161,20 @@ def _line(frequency: float, length: int) -> Array:
     return np.array([f for f in (nearest - 1, nearest, nearest + 1) if 1 <= f <= length // 2])
 
 
-def compute_descriptors(values: Array, ruler: ReferenceGrid) -> Descriptors:
-    """Traits of [n, L, C] series, but for their places and neighbours (see `Measure`)."""
+def compute_descriptors(values: Array, grid: ReferenceGrid) -> Descriptors:
+    """Descriptors of [n, L, C] series, but for their places and neighbours (see `Measure`)."""
     starts = range(0, max(len(values), 1), AT_ONCE)
-    return Descriptors.joined([_compute_block(values[start : start + AT_ONCE], ruler) for start in starts])
+    return Descriptors.joined([_compute_block(values[start : start + AT_ONCE], grid) for start in starts])
 
 
-def _compute_block(values: Array, ruler: ReferenceGrid) -> Descriptors:
+def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
     """The same of a block of series."""
     standard, level, spread = standardise(values)
     mask = ~np.isnan(np.moveaxis(values, 1, 2))
-    short, long = _autocorrelation(standard, mask, ruler.short_lags, ruler.long_lags)
-    bands, lines = _spectrum(standard, ruler)
-    n, length = len(values), ruler.length
-    per_day = ruler.steps_per_day
+    short, long = _autocorrelation(standard, mask, grid.short_lags, grid.long_lags)
+    bands, lines = _spectrum(standard, grid)
+    n, length = len(values), grid.length
+    per_day = grid.steps_per_day
     hours = min(max(round(per_day), 1), 96)
     time = np.arange(length) + 1e-6
     day = (time / per_day % 1 * hours).astype(int) if hours >= 2 and length >= 2 * per_day else None
@@ -189,8 +189,8 @@ def _compute_block(values: Array, ruler: ReferenceGrid) -> Descriptors:
     blank = np.zeros(n)
     return Descriptors(
         measured=mask.sum(-1).astype(np.float64),
-        value_cdf=_distribution(values, ruler.value_grid),
-        ramp_cdf=_distribution(np.diff(values, axis=1), ruler.ramp_grid),
+        value_cdf=_distribution(values, grid.value_grid),
+        ramp_cdf=_distribution(np.diff(values, axis=1), grid.ramp_grid),
         level=level,
         spread=spread,
         skew=skew,
@@ -205,7 +205,7 @@ def _compute_block(values: Array, ruler: ReferenceGrid) -> Descriptors:
         months=_means_and_spreads(standard, mask, month, months),
         duration=_duration(standard, mask),
         channels=_channel_correlations(standard),
-        kernels=ruler.kernels.features(standard, mask),
+        kernels=grid.kernels.features(standard, mask),
         embedding=np.zeros((n, 0)),
         points=np.zeros((n, 0)),
         owner=np.arange(n),
@@ -254,13 +254,13 @@ def autocorrelation(values: Array, lags: Array) -> Array:
     return _autocorrelation(standardise(values)[0], ~np.isnan(np.moveaxis(values, 1, 2)), lags, lags[:0])[0]
 
 
-def _spectrum(standard: Array, ruler: ReferenceGrid) -> tuple[Array, Array]:
+def _spectrum(standard: Array, grid: ReferenceGrid) -> tuple[Array, Array]:
     """Share of variance in each band and at each line: [n, C, L] -> [n, C, bands], [n, C, lines]."""
     power = np.square(np.abs(fft.rfft(standard, axis=-1)))
     power[..., 0] = 0
     power /= np.maximum(power.sum(-1, keepdims=True), 1e-12)
-    bands = np.add.reduceat(power, ruler.bands, axis=-1)
-    lines = [power[..., frequencies].sum(-1) for _, frequencies in ruler.lines]
+    bands = np.add.reduceat(power, grid.bands, axis=-1)
+    lines = [power[..., frequencies].sum(-1) for _, frequencies in grid.lines]
     return bands, np.stack(lines, -1) if lines else np.zeros((*bands.shape[:2], 0))
 
 
@@ -315,7 +315,7 @@ def _channel_correlations(standard: Array) -> Array:
 
 @dataclass(frozen=True)
 class Space:
-    """A compact space of traits, fitted on real series only: shape, rhythm, location and scale weigh
+    """A compact space of descriptors, fitted on real series only: shape, rhythm, location and scale weigh
     alike.
     """
 
@@ -325,36 +325,36 @@ class Space:
     level_centre: Array  # [C]
     level_scale: Array  # [C]
 
-    def place(self, traits: Descriptors) -> Array:
+    def place(self, descriptors: Descriptors) -> Array:
         """[n, P] coordinates."""
-        raw, _ = _features(traits, self.level_centre, self.level_scale)
+        raw, _ = _features(descriptors, self.level_centre, self.level_scale)
         return ((np.nan_to_num(raw, nan=0.0) - self.centre) * self.weight) @ self.axes
 
 
-def _features(traits: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
+def _features(descriptors: Descriptors, centre: Array, scale: Array) -> tuple[Array, list[int]]:
     """Features [n, F] and the width of each block."""
-    lags = traits.acf_short.shape[-1]
+    lags = descriptors.acf_short.shape[-1]
     some_lags = np.unique(np.geomspace(1, max(lags, 1), 12).astype(int)) - 1
     levels = np.linspace(0, len(DURATION_LEVELS) - 1, 11).astype(int)
     blocks = [
-        np.arcsinh((traits.level - centre) / scale),
-        np.log(traits.spread / scale + 1e-3),
-        traits.duration[..., levels],
-        traits.acf_short[..., some_lags[some_lags < lags]],
-        np.log10(traits.bands + 1e-6),
-        traits.day,
-        traits.season,
+        np.arcsinh((descriptors.level - centre) / scale),
+        np.log(descriptors.spread / scale + 1e-3),
+        descriptors.duration[..., levels],
+        descriptors.acf_short[..., some_lags[some_lags < lags]],
+        np.log10(descriptors.bands + 1e-6),
+        descriptors.day,
+        descriptors.season,
     ]
-    flat = [block.reshape(len(traits), -1) for block in blocks]
+    flat = [block.reshape(len(descriptors), -1) for block in blocks]
     flat = [block for block in flat if block.shape[1]]
     return np.concatenate(flat, 1).astype(np.float64), [block.shape[1] for block in flat]
 
 
-def fit_space(traits: Descriptors) -> Space:
-    """Feature space of real traits: every block scaled to unit variance, then principal directions."""
-    centre, scale = np.nanmedian(traits.level, 0), np.nanstd(traits.level, 0)
-    scale = np.where(scale > 0, scale, np.maximum(np.nanmean(traits.spread, 0), 1e-12))
-    raw, widths = _features(traits, centre, scale)
+def fit_space(descriptors: Descriptors) -> Space:
+    """Feature space of real descriptors: every block scaled to unit variance, then principal directions."""
+    centre, scale = np.nanmedian(descriptors.level, 0), np.nanstd(descriptors.level, 0)
+    scale = np.where(scale > 0, scale, np.maximum(np.nanmean(descriptors.spread, 0), 1e-12))
+    raw, widths = _features(descriptors, centre, scale)
     raw = np.nan_to_num(raw, nan=0.0)
     mean = raw.mean(0)
     totals = np.array([block.var(0).sum() for block in np.split(raw, np.cumsum(widths)[:-1], 1)])

@@ -83,7 +83,7 @@ def split_sides(
 
 
 class Measure:
-    """Everything that is the same for all rows: ruler, feature space, training and target series.
+    """Everything that is the same for all rows: reference grid, feature space, training and target series.
 
     Args:
         train, target: [n, L, C] in original units, NaN where missing.
@@ -94,17 +94,19 @@ class Measure:
         self, train: Array, target: Array, steps_per_day: float, owners: Array | None = None
     ) -> None:
         real = np.concatenate([target, train])
-        self.ruler = make_reference_grid(real, steps_per_day)
+        self.grid = make_reference_grid(real, steps_per_day)
         self._training = standardise(train)[0]
         self._target = standardise(target)[0]
         self._gaps = np.isnan(target)
-        traits = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.ruler)
-        self.space, self.encoder = fit_space(traits), fit_embedding(traits.kernels)
-        self.target = self.traits(target, owners, is_target=True)
+        descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
+        self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
+        self.target = self.descriptors(target, owners, is_target=True)
 
-    def traits(self, values: Array, owners: Array | None = None, *, is_target: bool = False) -> Descriptors:
-        """All traits of [n, L, C] series; the target's own distances leave out the series itself."""
-        bare = compute_descriptors(self._gapped(values), self.ruler)
+    def descriptors(
+        self, values: Array, owners: Array | None = None, *, is_target: bool = False
+    ) -> Descriptors:
+        """All descriptors of [n, L, C] series; the target's own distances leave out the series itself."""
+        bare = compute_descriptors(self._gapped(values), self.grid)
         standard = standardise(values)[0]
         own = nearest(standard, standard, same=True)
         kernels = self.encoder.standard(bare.kernels)
@@ -129,7 +131,7 @@ class Measure:
     def scores(self, candidate: Descriptors, target: Descriptors | None = None) -> dict[str, float]:
         """Every score of a set against the target, by name."""
         return {
-            score.name: score.function(target or self.target, candidate, self.ruler)
+            score.name: score.function(target or self.target, candidate, self.grid)
             for score in SCORES
             if score.function is not None
         }
@@ -311,9 +313,9 @@ def evaluate(
         **baselines.make_baselines(some["train"], len(some["held_out"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
-    traits, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
-    size = min(len(target), *(len(rows) for rows in traits.values()))
-    rows, resampled = _rows(measure, traits, trained, size, seed)
+    descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
+    size = min(len(target), *(len(rows) for rows in descriptors.values()))
+    rows, resampled = _rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
         n=Counts(**counts, target=len(target), target_owners=len(np.unique(owner)), compared=size),
         owners=dict(sets.owners),
@@ -323,7 +325,7 @@ def evaluate(
             for score in SCORES
         ],
         rows=rows,
-        lags={"acf_long_steps": measure.ruler.long_lags.tolist()},
+        lags={"acf_long_steps": measure.grid.long_lags.tolist()},
         paired=paired.compare_rows(resampled, MODEL, REAL),
     )
     return judge(measured)
@@ -352,31 +354,35 @@ def _describe_rows(
     critic_steps: int,
     seed: int,
 ) -> tuple[dict[str, Descriptors], dict[str, Trained]]:
-    """Make every row's series, one at a time; of those that there are, the traits and the trained scores."""
-    traits: dict[str, Descriptors] = {}
+    """Make every row's series, one at a time; of those that there are, the descriptors and the trained
+    scores.
+    """
+    descriptors: dict[str, Descriptors] = {}
     trained: dict[str, Trained] = {}
     with Progress("evaluate: series", len(makers), "rows") as progress:
         for name, make in makers.items():
             if len(values := make()):
-                traits[name] = measure.traits(values, owners.get(name))
+                descriptors[name] = measure.descriptors(values, owners.get(name))
                 trained[name] = recurrent_scores(target, values, steps=critic_steps, seed=seed)
             progress.advance()
-    return traits, trained
+    return descriptors, trained
 
 
 def _rows(
-    measure: Measure, traits: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
+    measure: Measure, descriptors: dict[str, Descriptors], trained: dict[str, Trained], size: int, seed: int
 ) -> tuple[list[Row], paired.Resampled]:
     """Values and noise of every row, at `size` series; and its losses on the same halves as all others."""
     halves, values = {}, {}
-    with Progress("evaluate: scores", len(traits), "rows") as progress:
-        for name, rows in traits.items():
+    with Progress("evaluate: scores", len(descriptors), "rows") as progress:
+        for name, rows in descriptors.items():
             halves[name] = _score_halves(measure, rows, size, seed), trained[name]
             known = {score: estimate.value for score, estimate in trained[name].items()}
             values[name] = {**_blank_scores(), **_average_scores(measure, rows, size, seed), **known}
             progress.advance()
     shrinkage = _shrinkage(len(measure.target))
-    owners = min(len(np.unique(each.owner)) for each in (measure.target, traits.get(REAL, measure.target)))
+    owners = min(
+        len(np.unique(each.owner)) for each in (measure.target, descriptors.get(REAL, measure.target))
+    )
     resampled = paired.Resampled(
         names=tuple(BY_NAME),
         losses={name: paired.collect_losses(found) for name, found in values.items()},
@@ -398,7 +404,7 @@ def _rows(
                 for real in (REAL, COPIER)
             },
         )
-        for name, rows in traits.items()
+        for name, rows in descriptors.items()
     ]
     return made, resampled
 

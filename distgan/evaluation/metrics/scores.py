@@ -1,4 +1,6 @@
-"""The scores, as data (`SCORES`): each compares the traits of a candidate set with those of a target set."""
+"""The scores, as data (`SCORES`): each compares the descriptors of a candidate set with those of a target
+set.
+"""
 
 import math
 from collections.abc import Callable
@@ -26,7 +28,7 @@ class Score:
     name: str
     title: str
     group: Literal["values", "rhythm", "diversity", "two-sample tests", "copies"]
-    function: Function | None  # of traits; None where a network is trained on the series themselves
+    function: Function | None  # of descriptors; None where a network is trained on the series themselves
     better: Literal["lower", "higher", "nearer"]
     best: float
     meaning: str
@@ -49,19 +51,19 @@ def _transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
     return float(np.mean(np.trapezoid(gaps, grid, axis=-1) / scale))
 
 
-def value_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def value_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
-    return _transport(one, two, ruler.value_grid, ruler.value_scale)
+    return _transport(one, two, grid.value_grid, grid.value_scale)
 
 
-def value_gap(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def value_gap(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
     return float(np.abs(one - two).max(-1).mean())
 
 
-def ramp_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def ramp_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     one, two = (_pooled(t.ramp_cdf, t.measured) for t in (target, candidate))
-    return _transport(one, two, ruler.ramp_grid, ruler.ramp_scale)
+    return _transport(one, two, grid.ramp_grid, grid.ramp_scale)
 
 
 def _across_entities(target: Array, candidate: Array, scale: Array) -> float:
@@ -71,29 +73,29 @@ def _across_entities(target: Array, candidate: Array, scale: Array) -> float:
     return float(np.mean(gaps / scale))
 
 
-def _entity_scale(values: Array, ruler: ReferenceGrid) -> Array:
+def _entity_scale(values: Array, grid: ReferenceGrid) -> Array:
     spread = np.nanstd(values, axis=0)
-    return np.where(spread > 1e-9 * ruler.value_scale, spread, ruler.value_scale)
+    return np.where(spread > 1e-9 * grid.value_scale, spread, grid.value_scale)
 
 
-def level_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-    return _across_entities(target.level, candidate.level, _entity_scale(target.level, ruler))
+def level_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return _across_entities(target.level, candidate.level, _entity_scale(target.level, grid))
 
 
-def spread_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-    return _across_entities(target.spread, candidate.spread, _entity_scale(target.spread, ruler))
+def spread_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return _across_entities(target.spread, candidate.spread, _entity_scale(target.spread, grid))
 
 
-def _mean_curve_error(trait: str) -> Function:
+def _mean_curve_error(descriptor: str) -> Function:
     """Mean absolute difference of the populations' mean curves; NaN where the curve does not exist."""
 
-    def error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-        one, two = getattr(target, trait), getattr(candidate, trait)
+    def error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+        one, two = getattr(target, descriptor), getattr(candidate, descriptor)
         if not one[0].size:
             return math.nan
         return float(np.abs(one.mean(0, dtype=np.float64) - two.mean(0, dtype=np.float64)).mean())
 
-    error.__name__ = f"{trait}_error"
+    error.__name__ = f"{descriptor}_error"
     return error
 
 
@@ -101,35 +103,35 @@ def _decibels(shares: Array) -> Array:
     return 10 * np.log10(shares.mean(0, dtype=np.float64) + 1e-7)
 
 
-def spectrum_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def spectrum_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     gaps = _decibels(target.bands) - _decibels(candidate.bands)
     return float(np.sqrt(np.square(gaps).mean()))
 
 
-def line_error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-    if not ruler.lines:
+def line_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    if not grid.lines:
         return math.nan
     return float(np.abs(_decibels(target.lines) - _decibels(candidate.lines)).mean())
 
 
-def duration_error(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def duration_error(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     gaps = np.abs(target.duration.mean(0, dtype=np.float64) - candidate.duration.mean(0, dtype=np.float64))
     return float(np.trapezoid(gaps, DURATION_LEVELS, axis=-1).mean())
 
 
-def _over_entities(trait: str) -> Function:
+def _over_entities(descriptor: str) -> Function:
     """How differently a number of each entity is spread, in standard deviations between real entities."""
 
-    def distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-        one, two = getattr(target, trait), getattr(candidate, trait)
+    def distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+        one, two = getattr(target, descriptor), getattr(candidate, descriptor)
         return _across_entities(one, two, np.maximum(np.nanstd(one, axis=0), 1e-2))
 
-    distance.__name__ = f"{trait}_distance"
+    distance.__name__ = f"{descriptor}_distance"
     return distance
 
 
-def peak_distance(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-    peaks = [np.arcsinh(traits.duration[..., -1]) for traits in (target, candidate)]
+def peak_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    peaks = [np.arcsinh(descriptors.duration[..., -1]) for descriptors in (target, candidate)]
     return _across_entities(peaks[0], peaks[1], np.maximum(np.std(peaks[0], axis=0), 1e-2))
 
 
@@ -143,11 +145,11 @@ def _own_radii(points: Array, k: int) -> Array:
     return np.concatenate(radii)
 
 
-def diversity(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def diversity(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     count = min(len(target), len(candidate))  # nearest neighbours come closer in larger sets
     if count < 2:
         return math.nan
-    real, made = (_own_radii(traits.points[:count], 1).mean() for traits in (target, candidate))
+    real, made = (_own_radii(descriptors.points[:count], 1).mean() for descriptors in (target, candidate))
     return float(made / max(real, 1e-12))
 
 
@@ -167,7 +169,7 @@ def _balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
     k = min(NEIGHBOURS, len(target) - 1, len(candidate) - 1)
     if k < 1:
         return None
-    real, made = (_own_radii(traits.points, k) for traits in (target, candidate))
+    real, made = (_own_radii(descriptors.points, k) for descriptors in (target, candidate))
     around_targets, covered = np.zeros(len(target), bool), np.zeros(len(target), bool)
     counts = []
     for first in range(0, len(candidate), ROWS_AT_ONCE):
@@ -180,22 +182,22 @@ def _balls(target: Descriptors, candidate: Descriptors) -> Balls | None:
     return Balls(k, np.concatenate(counts), around_targets, covered)
 
 
-def precision(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def precision(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     balls = _balls(target, candidate)
     return math.nan if balls is None else float((balls.around_candidates > 0).mean())
 
 
-def recall(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def recall(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     balls = _balls(target, candidate)
     return math.nan if balls is None else float(balls.around_targets.mean())
 
 
-def density(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def density(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 4
     return math.nan if balls is None else float(balls.around_candidates.mean() / balls.k)
 
 
-def coverage(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def coverage(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     balls = _balls(target, candidate)  # Naeem et al. 2020, eq. 5
     return math.nan if balls is None else float(balls.covered.mean())
 
@@ -225,20 +227,20 @@ def mmd(one: Array, two: Array) -> float:
     return kernel(pdist(one)) + kernel(pdist(two)) - 2 * kernel(cdist(one, two))
 
 
-def context_fid(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def context_fid(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
         return math.nan
     return frechet(target.embedding, candidate.embedding)
 
 
-def mean_discrepancy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def mean_discrepancy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     if min(len(target), len(candidate)) < 2 or not target.embedding.shape[1]:
         return math.nan
     return mmd(target.embedding[:MMD_SERIES], candidate.embedding[:MMD_SERIES])
 
 
-def classifier_accuracy(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
-    return held_out_accuracy(target, candidate, ruler.value_scale)
+def classifier_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return held_out_accuracy(target, candidate, grid.value_scale)
 
 
 def _close(target: Descriptors) -> float:
@@ -246,15 +248,15 @@ def _close(target: Descriptors) -> float:
     return 0.5 * float(np.quantile(target.to_training, 0.05))
 
 
-def copies(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def copies(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     return float((candidate.to_training <= max(_close(target), 1e-3)).mean())
 
 
-def repeats(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def repeats(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     return float((candidate.to_own <= max(_close(target), 1e-3)).mean())
 
 
-def nearness(target: Descriptors, candidate: Descriptors, ruler: ReferenceGrid) -> float:
+def nearness(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     return float(np.median(candidate.to_training) / max(np.median(candidate.to_target), 1e-12))
 
 

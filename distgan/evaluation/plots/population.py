@@ -25,7 +25,7 @@ from distgan.rng import keyed_generator
 
 @apply_style
 def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> Figure:
-    """Every series as a point: principal components of its traits, and t-SNE of the same."""
+    """Every series as a point: principal components of its descriptors, and t-SNE of the same."""
     from sklearn.manifold import TSNE  # here alone, and half a second to import
 
     def some(series: Array, name: str) -> Array:
@@ -34,11 +34,11 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
         ]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
-    ruler = described.make_reference_grid(real, view.steps_per_day)
-    traits = described.compute_descriptors(real, ruler)
-    space = described.fit_space(traits)
+    grid = described.make_reference_grid(real, view.steps_per_day)
+    descriptors = described.compute_descriptors(real, grid)
+    space = described.fit_space(descriptors)
     points = np.concatenate(
-        [space.place(traits), space.place(described.compute_descriptors(synthetic, ruler))]
+        [space.place(descriptors), space.place(described.compute_descriptors(synthetic, grid))]
     )
     flat = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
     panels = [("Principal components of descriptors", flat[:, :2])]

@@ -1,7 +1,8 @@
 """The fragment attack: do windows of members stand in the release more often than windows of non-members?
 
-    search_exact(scene)   P1: windows value for value, on grids, in the order of their values; at every offset
-    search_near(scene)    P2: windows up to scale, offset, noise, gaps, low-pass filters, monotone maps
+    search_exact(attack data)   P1: windows value for value, on grids, in the order of their values; at every
+    offset search_near(attack data)    P2: windows up to scale, offset, noise, gaps, low-pass filters,
+    monotone maps
 
 Both search windows of every length from a day to the whole series, without knowing who is a member, and count
 whom they find by owner (`evidence`).
@@ -9,7 +10,7 @@ whom they find by owner (`evidence`).
 
 from collections.abc import Callable, Sequence
 
-from distgan.evaluation.attacks.attack_data import Scene
+from distgan.evaluation.attacks.attack_data import AttackData
 from distgan.evaluation.attacks.fragments.evidence import Look, measure_difference
 from distgan.evaluation.attacks.fragments.exact import find_exact
 from distgan.evaluation.attacks.fragments.near import FIRST, find_near
@@ -20,17 +21,17 @@ ATTACKS = 2  # which share the false alarms
 Groups = list[tuple[str, Measured]]
 
 
-def search_exact(scene: Scene) -> tuple[Measured, Groups, str]:
+def search_exact(attack_data: AttackData) -> tuple[Measured, Groups, str]:
     """P1: members found value for value minus non-members; by transform and window length; a note."""
-    rows = collect_rows(scene)
-    looks = find_exact(rows, scene.rng("surprise of windows"))
+    rows = collect_rows(attack_data)
+    looks = find_exact(rows, attack_data.rng("surprise of windows"))
     return _summarise(looks, rows.sizes, ATTACKS * len(looks))
 
 
-def search_near(scene: Scene) -> tuple[Measured, Groups, str]:
+def search_near(attack_data: AttackData) -> tuple[Measured, Groups, str]:
     """P2: members found nearly minus non-members; by transform and window length; a note."""
-    rows = collect_rows(scene)
-    looks, searched = find_near(rows, scene.rng("windows of the near search"))
+    rows = collect_rows(attack_data)
+    looks, searched = find_near(rows, attack_data.rng("windows of the near search"))
     measured, groups, note = _summarise(looks, rows.sizes, ATTACKS * len(FIRST) * len(looks))
     if searched < 1:
         note += f"; of the longest list of windows {searched:.0%} were drawn and searched"

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from distgan.evaluation.attacks.attack_data import Array, Scene
+from distgan.evaluation.attacks.attack_data import Array, AttackData
 from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.released import Released
 
@@ -50,11 +50,11 @@ class Rows:
         return int((self.side == 0).sum()), int((self.side == 1).sum())
 
 
-def collect_rows(scene: Scene) -> Rows:
-    """Return the rows of a scene."""
-    sides = (scene.members, scene.non_members)
+def collect_rows(attack_data: AttackData) -> Rows:
+    """Return the rows of a attack data."""
+    sides = (attack_data.members, attack_data.non_members)
     real = np.concatenate([split_channels(side.series) for side in sides])
-    channels = scene.synthetic.shape[2]
+    channels = attack_data.synthetic.shape[2]
     owners = np.concatenate(
         [
             np.repeat(sides[0].owners, channels),
@@ -66,9 +66,11 @@ def collect_rows(scene: Scene) -> Rows:
     members = np.bincount(entity_of[~is_non_member], minlength=entity_of.max() + 1) > 0
     others = np.bincount(entity_of[is_non_member], minlength=entity_of.max() + 1) > 0
     side = np.where(members & others, MIXED, others.astype(np.int64))
-    day = max(FEWEST_STEPS, round(scene.steps_per_day))
+    day = max(FEWEST_STEPS, round(attack_data.steps_per_day))
     day = min(day, real.shape[1])
-    return Rows(real, split_channels(scene.synthetic), scene.release, entity_of[owners], side, day)
+    return Rows(
+        real, split_channels(attack_data.synthetic), attack_data.release, entity_of[owners], side, day
+    )
 
 
 def split_channels(series: Array) -> Array:
