@@ -56,22 +56,22 @@ class SharedAverage:
     """
 
     def __init__(self, optimized: Any) -> None:
-        self._trainee = optimized
+        self._optimized = optimized
         self._average = [part.clone() for part in optimized.parts]
 
     @property
     def network(self) -> nn.Module:
-        return self._trainee.whole(self._average)
+        return self._optimized.whole(self._average)
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        torch._foreach_lerp_(self._average, self._trainee.parts, 1.0 - decay)
+        torch._foreach_lerp_(self._average, self._optimized.parts, 1.0 - decay)
 
     def state(self) -> dict[str, Tensor]:
-        return self._trainee.gather(self._average) | self._trainee.saved_buffers()
+        return self._optimized.gather(self._average) | self._optimized.saved_buffers()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        self._trainee.scatter(state, self._average)
+        self._optimized.scatter(state, self._average)
 
 
 def make_average(optimized: OptimizedNetwork) -> Average | SharedAverage:

@@ -206,6 +206,7 @@ def test_export_is_plain_weights_without_the_optimiser(
 ) -> None:
     facts = {"identity": "abc", "config": config.Config().model_dump(mode="json")}
     train(Parallel(config.Engine(threads=1)), tmp_path, steps=5, facts=facts)
+    write_config(tmp_path)
     newest = Run(tmp_path).checkpoints("gan") / "step-5"
     damaged = newest / "generator.optimiser.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
@@ -222,13 +223,22 @@ def test_export_is_plain_weights_without_the_optimiser(
     assert set(average) == set(exported) and all(
         torch.equal(average[name], exported[name]) for name in average
     )
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="is no run folder"):
         cli.command(["export", str(newest)])
+    write_config(tmp_path / "bare")
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        cli.command(["export", str(tmp_path / "bare")])
+
+
+def write_config(run: Path) -> None:
+    run.mkdir(exist_ok=True)
+    Run(run).config.write_text(config.Config().to_yaml())
 
 
 def test_export_writes_over_nothing(tmp_path: Path) -> None:
     facts = {"identity": "abc", "config": config.Config().model_dump(mode="json")}
     train(Parallel(config.Engine(threads=1)), tmp_path / "run", steps=5, facts=facts)
+    write_config(tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
