@@ -26,7 +26,9 @@ from households import write_population
 
 STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 GIB = 2**20  # of the kB in /proc
-SPLITS = "{train: 0.48, held_out: 0.47, reference: 0.05}"
+TRAINED = 0.48
+STEPS = 2190
+SPLITS = f"{{train: {TRAINED}, held_out: 0.47, reference: 0.05}}"
 TINY = [
     "model.generator.width=16",
     "model.discriminator.width=16",
@@ -104,14 +106,15 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
     settings, rows = settings_of(source, series, given), []
     program = [sys.executable, "-m", "distgan.cli"]
     config = ["--config", str(ROOT / "configs" / "london.yaml"), "--run-dir", str(run)]
+    trained = str(round(TRAINED * series))
+    shape = ["--length", str(STEPS), "--series", trained]
+    planned = plan_stages([*program, "plan", *config[:2], *shape, "--json", *settings])
     for stage in STAGES:
         found = watch([*program, "train", *config, "--stages", stage, *settings])
-        rows.append({"series": series, "stage": stage, **found})
+        rows.append({"series": series, "stage": stage, "planned_s": planned[stage], **found})
         print(f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
         if found["exit"]:
             raise SystemExit(f"{stage} failed:\n{found['said'][-2000:]}")
-    planned = plan_stages([*program, "plan", *config, "--json", *settings])
-    rows = [{**row, "planned_s": planned[row["stage"]]} for row in rows]
     if given.release:
         rows.append(
             {
