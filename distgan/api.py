@@ -22,29 +22,29 @@ from distgan.run import Run
 class Trained:
     """A finished training. `meta` has the time axis, the channels' names and the units of what it samples."""
 
-    folder: Run
+    run: Run
     settings: config.Config
     bank: Bank
     scaler: Scaler
     meta: Meta
 
     @classmethod
-    def open(cls, folder: Run) -> "Trained":
+    def open(cls, run: Run) -> "Trained":
         """
         Raises:
             UserError: the folder is no run, or its training is not finished.
         """
-        refuse_no_run(folder)
-        settings = config.load(folder.config)
+        refuse_no_run(run)
+        settings = config.load(run.config)
         if "bank" not in settings.stages:
             raise UserError(
-                f"{folder.folder} holds a {settings.model.name}, which filters series and does not "
+                f"{run.folder} holds a {settings.model.name}, which filters series and does not "
                 "generate any; use distgan denoise RUN SERIES OUT"
             )
-        folder.need(folder.generator_weights, "gan")
-        scaler, meta = read_scaler(folder)
-        bank = Bank.load(folder.need(folder.bank, "bank"))
-        return cls(folder, settings, bank, scaler, meta)
+        run.need(run.generator_weights, "gan")
+        scaler, meta = read_scaler(run)
+        bank = Bank.load(run.need(run.bank, "bank"))
+        return cls(run, settings, bank, scaler, meta)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ class Trained:
         asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
         settings = self.settings.with_values(asked, "sample")
         parallel = open_for_inference(settings)
-        batches = sample_batches(PipelineContext(settings, self.folder, parallel), self.bank, among, length)
+        batches = sample_batches(PipelineContext(settings, self.run, parallel), self.bank, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
 
     def _groups(self, condition: str | int) -> np.ndarray:

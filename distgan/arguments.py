@@ -24,7 +24,7 @@ class OfRun:
     """A run folder and the config that it holds, under the overrides."""
 
     settings: config.Config
-    folder: Run
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,19 @@ def select_stage_names(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in config.STAGES if name in names)
 
 
-def open_of_run(command: str, run: str, overrides: Sequence[str]) -> OfRun:
-    """Return the run folder `run` with its settings under the overrides.
+def open_of_run(command: str, place: str, overrides: Sequence[str]) -> OfRun:
+    """Return the run folder at `place` with its settings under the overrides.
 
     Raises:
         UserError: there is no run folder, or an override is wrong.
     """
-    if "=" in run and not os.path.exists(run):
+    if "=" in place and not os.path.exists(place):
         raise UserError(
-            f"distgan {command} needs a run folder before {run[:80]}, e.g. distgan {command} runs/demo"
+            f"distgan {command} needs a run folder before {place[:80]}, e.g. distgan {command} runs/demo"
         )
-    folder = open_run(run, command)
-    settings = config.load(folder.config, overrides)
-    return OfRun(settings.model_copy(update={"run_dir": str(folder.folder)}), folder)
+    run = open_run(place, command)
+    settings = config.load(run.config, overrides)
+    return OfRun(settings.model_copy(update={"run_dir": str(run.folder)}), run)
 
 
 def open_generate(
@@ -117,7 +117,7 @@ def open_generate(
         UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
     given = open_of_run("generate", run, overrides)
-    place = check_export(out, given.folder, force)
+    place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
 
@@ -129,11 +129,11 @@ def check_stage(stage: str, given: OfRun) -> None:
         UserError: an earlier stage is not done, an override changes one, or another process uses the folder.
     """
     remedy = f"leave that override out, since the stages before {stage} were made without it"
-    check_order(given.settings, given.folder, (stage,), remedy)
-    check_free(given.folder)
+    check_order(given.settings, given.run, (stage,), remedy)
+    check_free(given.run)
 
 
-def check_export(out: str | None, folder: Run, force: bool) -> Path | None:
+def check_export(out: str | None, run: Run, force: bool) -> Path | None:
     """Return the place of --out, if there is one.
 
     Raises:
@@ -144,11 +144,11 @@ def check_export(out: str | None, folder: Run, force: bool) -> Path | None:
             raise UserError("--force needs --out PATH: it replaces an earlier export at PATH")
         return None
     place = check_path(out, "--out")
-    _check_place(place, folder, force)
+    _check_place(place, run, force)
     return place
 
 
-def _check_place(place: Path, folder: Run, force: bool) -> None:
+def _check_place(place: Path, run: Run, force: bool) -> None:
     """
     Raises:
         UserError: the ending is unknown, or something is there (or beside it, of the same export) that may
@@ -167,8 +167,8 @@ def _check_place(place: Path, folder: Run, force: bool) -> None:
                 continue
             if not force:
                 raise UserError(f"--out: {each} exists already; choose another path or add --force")
-            if os.path.realpath(each).startswith(os.path.realpath(folder.folder) + os.sep):
-                raise UserError(f"--out: {each} is part of the run; choose a path outside {folder.folder}")
+            if os.path.realpath(each).startswith(os.path.realpath(run.folder) + os.sep):
+                raise UserError(f"--out: {each} is part of the run; choose a path outside {run.folder}")
             a_store = each.suffix == ".zarr" and is_store(each)
             if each.is_dir() and not a_store:
                 raise UserError(

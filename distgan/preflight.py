@@ -74,18 +74,18 @@ def open_run(text: str, command: str) -> Run:
     return Run(folder)
 
 
-def refuse_no_run(folder: Run, remedy: str = TRAIN) -> None:
+def refuse_no_run(run: Run, remedy: str = TRAIN) -> None:
     """
     Raises:
         UserError: the folder holds no run's config; `remedy` says how to make one.
     """
-    if not folder.config.exists():
-        raise UserError(f"{folder.folder} is no run folder (it has no config.yaml); {remedy}")
+    if not run.config.exists():
+        raise UserError(f"{run.folder} is no run folder (it has no config.yaml); {remedy}")
 
 
-def current(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+def current(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
     """A stage's record, or None where it is not done with these settings."""
-    record = folder.done(name)
+    record = run.done(name)
     return record if record is not None and record.get("token") == tokens(settings)[name] else None
 
 
@@ -104,22 +104,22 @@ def tokens(settings: config.Config) -> dict[str, str]:
     return chain
 
 
-def check_earlier(name: str, settings: config.Config, folder: Run) -> None:
+def check_earlier(name: str, settings: config.Config, run: Run) -> None:
     """
     Raises:
         UserError: a stage before `name` is not done with these settings.
     """
     for earlier in settings.stages[: settings.stages.index(name)]:
-        if current(earlier, settings, folder) is None:
-            how = folder.command(earlier) if folder.config.exists() else f"--stages {earlier}"
+        if current(earlier, settings, run) is None:
+            how = run.command(earlier) if run.config.exists() else f"--stages {earlier}"
             raise UserError(
-                f"stage {name} needs stage {earlier}, which is not done in {folder.folder} with these "
+                f"stage {name} needs stage {earlier}, which is not done in {run.folder} with these "
                 f"settings; run that stage first: {how}"
             )
 
 
 def refuse_another(
-    saved: config.Config, settings: config.Config, folder: Run, remedy: str = OTHER_FOLDER
+    saved: config.Config, settings: config.Config, run: Run, remedy: str = OTHER_FOLDER
 ) -> None:
     """
     Args:
@@ -130,42 +130,40 @@ def refuse_another(
     """
     now = settings.identities
     for stage, identity in saved.identities.items():
-        if identity != now[stage] and (folder.done(stage) or folder.checkpoints(stage).exists()):
+        if identity != now[stage] and (run.done(stage) or run.checkpoints(stage).exists()):
             break
     else:
         return
     old, new = saved.flat(), settings.flat()
     changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
     raise UserError(
-        f"{folder.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
+        f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
         f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"
     )
 
 
-def check_order(
-    settings: config.Config, folder: Run, names: Sequence[str], remedy: str = OTHER_FOLDER
-) -> None:
+def check_order(settings: config.Config, run: Run, names: Sequence[str], remedy: str = OTHER_FOLDER) -> None:
     """Refuse what the run folder alone shows to be impossible for the stages `names`.
 
     Raises:
         UserError: the folder is of another config, the source is absent, or a stage before the first one
             has not been done.
     """
-    with reading(folder.folder):
-        if folder.config.exists():
-            refuse_another(config.load(folder.config), settings, folder, remedy)
+    with reading(run.folder):
+        if run.config.exists():
+            refuse_another(config.load(run.config), settings, run, remedy)
         first = next((name for name in names if name in settings.stages), None)
-        if first == "prepare" and not folder.record(first).exists():
+        if first == "prepare" and not run.record(first).exists():
             refuse_absent(settings.data.source)
         if first is not None:
-            check_earlier(first, settings, folder)
+            check_earlier(first, settings, run)
 
 
-def check_free(folder: Run) -> None:
+def check_free(run: Run) -> None:
     """
     Raises:
         UserError: another process works in the run folder.
     """
     alone = os.environ.get("WORLD_SIZE", "1") == "1"  # processes of one launch would meet each other here
-    if alone and folder.folder.is_dir():
-        folder.lock().close()
+    if alone and run.folder.is_dir():
+        run.lock().close()

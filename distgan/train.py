@@ -90,16 +90,16 @@ def run_stages(
     from distgan.run import Run
 
     settings, names = load_settings(config, overrides, run_dir), select_stage_names(stages)
-    folder = Run(Path(settings.run_dir))
-    check_order(settings, folder, settings.stages if names == STAGES else names)
+    run = Run(Path(settings.run_dir))
+    check_order(settings, run, settings.stages if names == STAGES else names)
     if not dry_run:
-        check_free(folder)
+        check_free(run)
     from distgan.pipeline import runner  # heavy: only once the config is known to be good
 
     if dry_run:
         runner.describe(settings, names)
     else:
-        runner.run(settings, folder, names, closing=True)
+        runner.run(settings, run, names, closing=True)
 
 
 def train(argv: Sequence[str] | None = None) -> None:

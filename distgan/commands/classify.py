@@ -29,30 +29,30 @@ def run(given: OfRun) -> Result:
     Raises:
         UserError: the run is not trained, or its groups do not go by label.
     """
-    folder, settings = given.folder, given.settings
-    trained = Trained.open(folder)
+    run, settings = given.run, given.settings
+    trained = Trained.open(run)
     if not trained.labels:
         raise UserError(
-            f"{folder.folder} cannot generate series of a given label, because its groups mix "
+            f"{run.folder} cannot generate series of a given label, because its groups mix "
             "labels; train with bank.by_label=true"
         )
-    table = read_table(folder.private_table)
-    real = read_labelled_series(folder, table, ("train",), settings)
-    test = read_labelled_series(folder, table, ("held_out", "reference"), settings)
+    table = read_table(run.private_table)
+    real = read_labelled_series(run, table, ("train",), settings)
+    test = read_labelled_series(run, table, ("held_out", "reference"), settings)
     made = [draw_labelled_series(trained, real, settings.evaluate.seed + draw) for draw in range(DRAWS)]
     found = classification.classify(real, made, test)
-    write_json(folder.classification, found.to_json())
+    write_json(run.classification, found.to_json())
     return Result(classification.format_table(found), found.to_json())
 
 
 def read_labelled_series(
-    folder: Run, table: Table, splits: tuple[str, ...], settings: config.Config
+    run: Run, table: Table, splits: tuple[str, ...], settings: config.Config
 ) -> Labelled:
     """The series of some splits, `evaluate.max_series` of each at most."""
-    data, most = open_series(folder), settings.evaluate.max_series
+    data, most = open_series(run), settings.evaluate.max_series
     rows = []
     for split in splits:
-        own = select_rows(data, table, split, folder)
+        own = select_rows(data, table, split, run)
         rng = keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
         rows.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
     chosen = np.concatenate(rows)

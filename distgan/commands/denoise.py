@@ -30,7 +30,7 @@ from distgan.run import Run
 FORMATS = (".zarr", ".csv", ".parquet")
 
 
-def run(folder: Run, source: str, place: Path) -> Result:
+def run(run: Run, source: str, place: Path) -> Result:
     """Filter the series of `source` (whatever data.source takes) into the file or store `place`.
 
     Series keep their order; ids are not written.
@@ -42,17 +42,17 @@ def run(folder: Run, source: str, place: Path) -> Result:
     if place.suffix not in FORMATS:
         raise UserError(f"{place} ends with {place.suffix!r}; distgan denoise writes {', '.join(FORMATS)}")
     refuse_standing(place)
-    refuse_no_run(folder, "train one with distgan train --config configs/nr_gan.yaml")
-    settings = config.load(folder.config)
+    refuse_no_run(run, "train one with distgan train --config configs/nr_gan.yaml")
+    settings = config.load(run.config)
     if not settings.model.filters:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.stages != config.STAGES)
         raise UserError(
-            f"{folder.folder} holds a {settings.model.name}, which generates series; distgan denoise needs "
+            f"{run.folder} holds a {settings.model.name}, which generates series; distgan denoise needs "
             f"a model that filters them: {able}; train one with distgan train --config configs/nr_gan.yaml"
         )
     parallel = open_for_inference(settings)
-    network = load_generator(settings, folder).to(parallel.device).eval()
-    scaler, meta = read_scaler(folder)
+    network = load_generator(settings, run).to(parallel.device).eval()
+    scaler, meta = read_scaler(run)
     with open_cache_folder(None) as parts:
         found = open_series(source, settings.data, meta, parts)
         with tempfile.TemporaryDirectory(dir=parts) as temporary:

@@ -8,12 +8,12 @@ from distgan.files import read_json
 from distgan.run import ExportFolder, Run
 
 
-def run(folder: Run, place: Path | None) -> Result:
+def run(run: Run, place: Path | None) -> Result:
     """Write the weights to `place`, by default RUN/export.
 
     Raises:
         UserError: as `engine.export.export`.
     """
-    text = export(folder, place)
-    out = place or folder.exported
+    text = export(run, place)
+    out = place or run.exported
     return Result(text, {"out": str(out), **read_json(ExportFolder(out).facts)})

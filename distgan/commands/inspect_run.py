@@ -8,30 +8,30 @@ from distgan.preflight import current
 from distgan.run import Run
 
 
-def run(folder: Run) -> Result:
+def run(run: Run) -> Result:
     """Describe a run folder.
 
     Raises:
         UserError: its config or a record is damaged.
     """
-    settings = config.load(folder.config)
+    settings = config.load(run.config)
     stages, lines = (
         {},
-        [f"run        {folder.folder}: model {settings.model.name}, source {settings.data.source}"],
+        [f"run        {run.folder}: model {settings.model.name}, source {settings.data.source}"],
     )
     for name in settings.stages:
-        record = folder.done(name)
-        done = record is not None and current(name, settings, folder) is not None
-        with parsing(folder.record(name)):
+        record = run.done(name)
+        done = record is not None and current(name, settings, run) is not None
+        with parsing(run.record(name)):
             summary = str(record["summary"]) if record is not None and "summary" in record else ""
         stages[name] = {"done": done, "summary": summary}
         lines.append(f"{name:<10} {summary if done else 'not done'}")
-    places = list_places(folder)
+    places = list_places(run)
     lines += [f"{name:<10} {path}" for name, path in places.items()]
-    following = suggest_next(settings, folder)
+    following = suggest_next(settings, run)
     lines += ["next       " + following[0], *(f"           {line}" for line in following[1:])]
     tree = {
-        "run": str(folder.folder),
+        "run": str(run.folder),
         "model": settings.model.name,
         "stages": stages,
         "places": {name: str(path) for name, path in places.items()},

@@ -65,20 +65,20 @@ class Check:
         )
 
 
-def run(folder: Run, place: Path) -> str:
+def run(run: Run, place: Path) -> str:
     """Release a run's synthetic series to the folder `place`.
 
     Raises:
         UserError: it is not a finished run, or `place` stands already.
         OverLimit, TooLittleEvidence, Mismatch: it may not be released; the verdict says why.
     """
-    result = decide(folder, place)
+    result = decide(run, place)
     if result.error is not None:
         raise result.error
     return result.text
 
 
-def decide(folder: Run, place: Path) -> Result:
+def decide(run: Run, place: Path) -> Result:
     """Judge a run's synthetic series, write the verdict, and write the release if all holds.
 
     Returns:
@@ -88,21 +88,21 @@ def decide(folder: Run, place: Path) -> Result:
         UserError: it is not a finished run, or `place` stands already.
     """
     refuse_standing(place)
-    refuse_no_run(folder)
-    folder.need(folder.synthetic, "generate")
-    settings = config.load(folder.config)
+    refuse_no_run(run)
+    run.need(run.synthetic, "generate")
+    settings = config.load(run.config)
     parallel = open_for_inference(settings)
     try:
-        with folder.lock():
-            verdict = judge(PipelineContext(settings, folder, parallel))
-            save(verdict.to_json(), folder.release_verdict)
+        with run.lock():
+            verdict = judge(PipelineContext(settings, run, parallel))
+            save(verdict.to_json(), run.release_verdict)
             if verdict.privacy is not None:
-                remember(verdict.exit_code, settings, folder)
-            where, tree = folder.release_verdict.with_suffix(".html"), verdict.to_json()
+                remember(verdict.exit_code, settings, run)
+            where, tree = run.release_verdict.with_suffix(".html"), verdict.to_json()
             if verdict.exit_code:
                 text = f"{verdict.sentence} Nothing was released; see {where}"
                 return Result("", {**tree, "released": None}, ERRORS[verdict.exit_code](text))
-            write_release(place, verdict, settings, folder)
+            write_release(place, verdict, settings, run)
     finally:
         parallel.close()
     return Result(f"{verdict.sentence} Released: {place}", {**tree, "released": str(place)})
@@ -158,19 +158,19 @@ def audited(name: str, work: Callable[[], Any]) -> Check:
     return Check(name, "", 5, lines)
 
 
-def remember(exit_code: int, settings: config.Config, folder: Run) -> None:
+def remember(exit_code: int, settings: config.Config, run: Run) -> None:
     """Add the attempt to the ledger; before series leave, a copy of them is kept."""
-    ledger = ReleaseLedger.open(folder)
+    ledger = ReleaseLedger.open(run)
     leaves = not exit_code
     if leaves:
-        ledger.keep_copy(folder.synthetic)
+        ledger.keep_copy(run.synthetic)
     ledger.append(
         Attempt(
             verdict=RELEASED if leaves else REFUSED,
             exit_code=exit_code,
-            series=ARTEFACTS["synthetic"].digest(folder),
-            weights=ARTEFACTS["generator"].digest(folder),
-            split=ARTEFACTS["split"].digest(folder),
+            series=ARTEFACTS["synthetic"].digest(run),
+            weights=ARTEFACTS["generator"].digest(run),
+            split=ARTEFACTS["split"].digest(run),
             seed=settings.generate.seed,
             count=settings.generate.count,
         )
@@ -215,50 +215,48 @@ def integrity(context: PipelineContext) -> list[Audit]:
     ]
 
 
-def audit_bank(folder: Run) -> str:
+def audit_bank(run: Run) -> str:
     """
     Raises:
         UserError: the bank is damaged or missing.
     """
-    bank = Bank.load(folder.need(folder.bank, "bank"))
+    bank = Bank.load(run.need(run.bank, "bank"))
     return f"bank: {bank.num_groups} groups, tensors and manifest agree"
 
 
-def audit_privacy(settings: config.Config, folder: Run) -> str:
+def audit_privacy(settings: config.Config, run: Run) -> str:
     """
     Raises:
         Mismatch: as `audit_ledger`.
     """
-    audit_ledger(settings, folder)
+    audit_ledger(settings, run)
     if settings.privacy.epsilon is None:
         return "privacy ledger: the bank is not differentially private, and no noise was drawn"
     return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 
 
-def audit_series(settings: config.Config, folder: Run) -> str:
+def audit_series(settings: config.Config, run: Run) -> str:
     """
     Raises:
         UserError: a chunk is damaged.
         Mismatch: the series are not what this run's last `generate` made.
     """
-    if current("generate", settings, folder) is None:
+    if current("generate", settings, run) is None:
         raise Mismatch(
-            f"the run has changed since the series were generated; run distgan generate {folder.folder} again"
+            f"the run has changed since the series were generated; run distgan generate {run.folder} again"
         )
-    store = Store.open(folder.synthetic)
+    store = Store.open(run.synthetic)
     store.verify()
     origin = store.meta.provenance
     if (origin.get("source"), origin.get("run")) != ("synthetic", settings.identity):
-        raise Mismatch(
-            f"{folder.synthetic} was not made by this run; run distgan generate {folder.folder} again"
-        )
+        raise Mismatch(f"{run.synthetic} was not made by this run; run distgan generate {run.folder} again")
     return f"synthetic series: {store.num_series:,}, every checksum holds"
 
 
-def rules(settings: config.Config, folder: Run) -> list[Check]:
+def rules(settings: config.Config, run: Run) -> list[Check]:
     """What no setting lifts."""
-    bank = Bank.load(folder.bank)
-    violations = manifest.find_violations(folder.bank, strictest_settings(bank.settings))
+    bank = Bank.load(run.bank)
+    violations = manifest.find_violations(run.bank, strictest_settings(bank.settings))
     storing = settings.model.stores_real_series
     return [
         Check("the bank's aggregation", violations[0] if violations else "", 3),
@@ -307,13 +305,13 @@ def save(content: Mapping[str, Any], place: Path) -> None:
     )
 
 
-def write_release(place: Path, verdict: Verdict, settings: config.Config, folder: Run) -> None:
+def write_release(place: Path, verdict: Verdict, settings: config.Config, run: Run) -> None:
     """Series, manifest of the bank, verdict with checksums, and a page that says what is promised."""
     form = settings.generate.format
     public = make_public_verdict(verdict, private=settings.privacy.epsilon is not None)
     with whole_folder(place) as temporary:
         inside = ReleaseFolder(temporary)
-        shutil.copytree(folder.synthetic, inside.synthetic)
+        shutil.copytree(run.synthetic, inside.synthetic)
         if form != "zarr":
             export(
                 inside.synthetic,
@@ -322,19 +320,19 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, folder
                 settings.generate.layout,
             )
             shutil.rmtree(inside.synthetic)
-        if folder.synthetic_labels.exists():
-            shutil.copy(folder.synthetic_labels, inside.synthetic_labels)
-        write_json(inside.bank_manifest, make_public_manifest(read_json(folder.bank / manifest.MANIFEST)))
+        if run.synthetic_labels.exists():
+            shutil.copy(run.synthetic_labels, inside.synthetic_labels)
+        write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
         save({**public, "files": sums}, inside.verdict)
-        write_text(inside.readme, format_readme(public, settings, folder, form))
+        write_text(inside.readme, format_readme(public, settings, run, form))
         publish(temporary)
 
 
-def format_readme(verdict: Mapping[str, Any], settings: config.Config, folder: Run, form: str) -> str:
+def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run, form: str) -> str:
     """What is here, what is promised and what is not, in plain words."""
-    _, meta = read_scaler(folder)
+    _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
     credit = find_credit(settings, meta)
@@ -345,7 +343,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, folder: R
             "",
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
-            *(labelled if folder.synthetic_labels.exists() else []),
+            *(labelled if run.synthetic_labels.exists() else []),
             "bank-manifest.json  the groups behind the generator's conditions: sizes, tracing bounds",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",

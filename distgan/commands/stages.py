@@ -16,17 +16,17 @@ def generate(given: OfRun, place: Path | None) -> Result:
     Raises:
         UserError: as the stage, or the place cannot be written.
     """
-    settings, folder = given.settings, given.folder
-    runner.run(settings, folder, ("generate",))
+    settings, run = given.settings, given.run
+    runner.run(settings, run, ("generate",))
     tree = {
         "series": settings.generate.count,
         "seed": settings.generate.seed,
-        "store": str(folder.synthetic),
+        "store": str(run.synthetic),
         "out": None if place is None else str(place),
     }
     if place is None:
-        return Result(f"series    {folder.synthetic}", tree)
-    return Result(export_to(settings, folder, place), tree)
+        return Result(f"series    {run.synthetic}", tree)
+    return Result(export_to(settings, run, place), tree)
 
 
 def evaluate(given: OfRun) -> Result:
@@ -35,7 +35,7 @@ def evaluate(given: OfRun) -> Result:
     Raises:
         UserError: as the stage.
     """
-    folder = given.folder
-    runner.run(given.settings, folder, ("evaluate",))
-    text = f"report    {folder.report}\n\n{evaluating.format_report(folder)}"
-    return Result(text, read_json(folder.scores))
+    run = given.run
+    runner.run(given.settings, run, ("evaluate",))
+    text = f"report    {run.report}\n\n{evaluating.format_report(run)}"
+    return Result(text, read_json(run.scores))

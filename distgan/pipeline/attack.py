@@ -140,8 +140,8 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
     ]
 
 
-def load_tracing(folder: Run) -> list[tracing.Attack]:
-    path = folder.cluster_files.tracing
+def load_tracing(run: Run) -> list[tracing.Attack]:
+    path = run.cluster_files.tracing
     fields = tracing.Attack.__dataclass_fields__
     found_scores = read_json(path) if path.exists() else []
     with parsing(path):
@@ -151,13 +151,13 @@ def load_tracing(folder: Run) -> list[tracing.Attack]:
 # ------------------------------------------------------------------------------------------------- who is who
 
 
-def sample_owners(data: TrainingData, folder: Run, purpose: str, most: int, seed: int) -> TrainingData:
+def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: int) -> TrainingData:
     """Random owners, at most `most`, and of each so many of its series that there are at most `most` or one
     each.
     """
     if data.num_series <= most:
         return data
-    owners = read_owners(data, folder)
+    owners = read_owners(data, run)
     rng = keyed_generator(seed, 0, f"attacked {purpose}")
     chosen = rng.permutation(int(owners.max()) + 1)[:most]
     order = rng.permutation(data.num_series)

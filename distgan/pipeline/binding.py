@@ -84,17 +84,17 @@ READ: dict[str, tuple[str, ...]] = {
 }
 
 
-def digest_inputs(stage: str, folder: Run) -> dict[str, str]:
+def digest_inputs(stage: str, run: Run) -> dict[str, str]:
     """What a stage is about to read, by name."""
-    return {name: ARTEFACTS[name].digest(folder) for name in READ.get(stage, ())}
+    return {name: ARTEFACTS[name].digest(run) for name in READ.get(stage, ())}
 
 
-def digest_outputs(stage: str, folder: Run) -> dict[str, str]:
+def digest_outputs(stage: str, run: Run) -> dict[str, str]:
     """What a stage has made, by name."""
-    return {name: each.digest(folder) for name, each in ARTEFACTS.items() if each.stage == stage}
+    return {name: each.digest(run) for name, each in ARTEFACTS.items() if each.stage == stage}
 
 
-def audit_chain(settings: config.Config, folder: Run) -> list[str]:
+def audit_chain(settings: config.Config, run: Run) -> list[str]:
     """Compare every artefact of the run with what the records of its stages say, back from the series.
 
     Returns:
@@ -104,19 +104,19 @@ def audit_chain(settings: config.Config, folder: Run) -> list[str]:
         Mismatch: an artefact is not the one that a stage made or read; names both.
     """
     lines = []
-    now = {name: each.digest(folder) for name, each in ARTEFACTS.items()}
+    now = {name: each.digest(run) for name, each in ARTEFACTS.items()}
     for stage in [stage for stage in READ if stage in settings.stages]:
-        record = folder.done(stage)
+        record = run.done(stage)
         if record is None:
-            raise Mismatch(f"{folder.record(stage)} is missing; run {folder.command()}")
+            raise Mismatch(f"{run.record(stage)} is missing; run {run.command()}")
         if not isinstance(record.get("digests"), Mapping):
             raise Mismatch(
-                f"{folder.record(stage)} does not record what the stage {stage} read and made; remove "
-                f"it and run {folder.command()}"
+                f"{run.record(stage)} does not record what the stage {stage} read and made; remove "
+                f"it and run {run.command()}"
             )
         compare(stage, record["digests"], now)
         lines.append(describe_stage(stage))
-    audit_checkpoint(folder)
+    audit_checkpoint(run)
     return lines
 
 
@@ -145,18 +145,18 @@ def describe_stage(stage: str) -> str:
     return f"{stage}: {', '.join(part for part in (made, inputs) if part)}"
 
 
-def audit_checkpoint(folder: Run) -> None:
+def audit_checkpoint(run: Run) -> None:
     """
     Raises:
         Mismatch: the newest checkpoint of the generator says it was trained on other data, split or bank.
     """
-    saved = checkpoint.load_latest(folder.checkpoints("gan"), wanted=lambda name: False)
+    saved = checkpoint.load_latest(run.checkpoints("gan"), wanted=lambda name: False)
     if saved is None:
         return
-    now = fingerprint_inputs(folder, folder.bank / manifest.TENSORS, folder.cluster_files.members)
+    now = fingerprint_inputs(run, run.bank / manifest.TENSORS, run.cluster_files.members)
     if saved.facts.get("inputs") != now:
         raise Mismatch(
-            f"the newest checkpoint in {folder.checkpoints('gan')} was trained on other series, "
+            f"the newest checkpoint in {run.checkpoints('gan')} was trained on other series, "
             "another split, scaler or bank than the run now holds; restore those files, or train "
             "again in another run_dir"
         )

@@ -49,7 +49,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def build_plain_bank(
-    settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
+    settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
 ) -> Bank:
     labels = data.labels if settings.bank.by_label else None
     settled = merge_small_groups(
@@ -63,19 +63,19 @@ def build_plain_bank(
         settings.bank,
         seed=settings.seed,
     )
-    bank = replace(bank, owners=effective_owners(settled, read_owners(data, folder)))
-    settled.save(folder.cluster_files.members)
-    bank.save(folder.bank)
+    bank = replace(bank, owners=effective_owners(settled, read_owners(data, run)))
+    settled.save(run.cluster_files.members)
+    bank.save(run.bank)
     return bank
 
 
 def build_private_bank(
-    settings: config.Config, folder: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
+    settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, cells: np.ndarray
 ) -> Bank:
     """The bank under differential privacy. Noise is drawn once: what fails after that, or is cut off, goes on
     from the same noisy sums.
     """
-    facts, ledger = private_facts(folder), open_ledger(folder)
+    facts, ledger = private_facts(run), open_ledger(run)
     entities, budget = data.entity_codes, Budget(settings.privacy, settings.encoder.latent_dim)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
 
@@ -84,9 +84,9 @@ def build_private_bank(
         noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
         return noisy.tensors()
 
-    projection = Projection.load(folder.cluster_files.projection)
+    projection = Projection.load(run.cluster_files.projection)
     query = query_of(
-        folder,
+        run,
         "groups",
         budget,
         budget.sums_multiplier,
@@ -100,18 +100,18 @@ def build_private_bank(
     keeps = private_bank.kept_cells(sums, settings.bank)
     groups = private_bank.groups_of_cells(points, cells, keeps, bank)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
-    members.save(folder.cluster_files.members)
-    bank.save(folder.bank)
+    members.save(run.cluster_files.members)
+    bank.save(run.bank)
     return bank
 
 
-def private_facts(folder: Run) -> dict[str, Any]:
+def private_facts(run: Run) -> dict[str, Any]:
     """Return what the cluster stage has noted of a private partition."""
-    facts = read_record(folder.cluster_files.facts)
+    facts = read_record(run.cluster_files.facts)
     if "cells" not in facts:
         raise UserError(
-            f"{folder.clusters} was not made under privacy.epsilon; run that stage again: "
-            f"{folder.command('cluster')}"
+            f"{run.clusters} was not made under privacy.epsilon; run that stage again: "
+            f"{run.command('cluster')}"
         )
     return facts
 
@@ -189,7 +189,7 @@ def average_by_entity(
     return means, groups[first], first
 
 
-def mask_averaged_rows(settings: config.Config, folder: Run, bank: Bank, members: Members) -> np.ndarray:
+def mask_averaged_rows(settings: config.Config, run: Run, bank: Bank, members: Members) -> np.ndarray:
     """Whose points a study's conditions really average: [n] bool."""
     averaged = np.ones(len(members.points), bool)
     if settings.bank.training == "probes":
@@ -198,9 +198,9 @@ def mask_averaged_rows(settings: config.Config, folder: Run, bank: Bank, members
     return averaged
 
 
-def save_attacks(folder: Run, attacks: list[tracing.Attack]) -> None:
+def save_attacks(run: Run, attacks: list[tracing.Attack]) -> None:
     """Aggregates only; kept among the owner's files all the same."""
-    path = folder.cluster_files.tracing
+    path = run.cluster_files.tracing
     write_json(path, [{**asdict(each), "verdict": each.verdict} for each in attacks], private=True)
 
 

@@ -10,22 +10,22 @@ from distgan.run import Run
 ANSWERS = 4  # of the report that are shown
 
 
-def format_closing(settings: config.Config, folder: Run) -> str:
+def format_closing(settings: config.Config, run: Run) -> str:
     """Return about ten lines for the end of a run: the report's answers, places and the next commands."""
     lines = [
-        f"{'run':<10}{folder.folder}",
-        *(f"{name:<10}{path}" for name, path in list_places(folder).items()),
+        f"{'run':<10}{run.folder}",
+        *(f"{name:<10}{path}" for name, path in list_places(run).items()),
     ]
-    following = suggest_next(settings, folder)
+    following = suggest_next(settings, run)
     lines += ["", f"{'next':<10}{following[0]}", *(f"{'':<10}{line}" for line in following[1:])]
-    return "\n".join(["", *list_answers(settings, folder), *lines])
+    return "\n".join(["", *list_answers(settings, run), *lines])
 
 
-def list_answers(settings: config.Config, folder: Run) -> list[str]:
+def list_answers(settings: config.Config, run: Run) -> list[str]:
     """Return a line for each question that the report answers, where the run has a current one."""
-    if "evaluate" not in settings.stages or current("evaluate", settings, folder) is None:
+    if "evaluate" not in settings.stages or current("evaluate", settings, run) is None:
         return []
-    answers = read_json(folder.scores).get("answers", [])
+    answers = read_json(run.scores).get("answers", [])
     lines = [
         f"{'verdict' if not number else '':<10}{a['question']} {a['short']}."
         for number, a in enumerate(answers)
@@ -33,23 +33,23 @@ def list_answers(settings: config.Config, folder: Run) -> list[str]:
     return [*lines[:ANSWERS], ""]
 
 
-def list_places(folder: Run) -> dict[str, Path]:
+def list_places(run: Run) -> dict[str, Path]:
     """Return what a user looks for in a run, by name, where it is there."""
     found = {
-        "series": folder.synthetic,
-        "weights": folder.generator_weights,
-        "report": folder.report,
-        "curves": folder.logs,
+        "series": run.synthetic,
+        "weights": run.generator_weights,
+        "report": run.report,
+        "curves": run.logs,
     }
     return {name: path for name, path in found.items() if path.exists()}
 
 
-def suggest_next(settings: config.Config, folder: Run) -> list[str]:
+def suggest_next(settings: config.Config, run: Run) -> list[str]:
     """Return the two commands that a user most likely types next."""
-    run = folder.folder
-    unfinished = next((name for name in settings.stages if current(name, settings, folder) is None), None)
+    place = run.folder
+    unfinished = next((name for name in settings.stages if current(name, settings, run) is None), None)
     if unfinished is not None:
-        return [folder.command(), f"distgan inspect {run}"]
+        return [run.command(), f"distgan inspect {place}"]
     if "generate" not in settings.stages:
-        return [f"distgan denoise {run} SERIES.csv filtered.csv", f"distgan export {run}"]
-    return [f"distgan release {run}", f"distgan generate {run} --out series.csv generate.count=1000"]
+        return [f"distgan denoise {place} SERIES.csv filtered.csv", f"distgan export {place}"]
+    return [f"distgan release {place}", f"distgan generate {place} --out series.csv generate.count=1000"]

@@ -52,15 +52,15 @@ class Share:
     file: Path
 
     @classmethod
-    def of(cls, folder: Run, parallel: Parallel) -> "Share":
-        store = LatentStore.open(folder.need(folder.latents, "encode"))
+    def of(cls, run: Run, parallel: Parallel) -> "Share":
+        store = LatentStore.open(run.need(run.latents, "encode"))
         size = max(FEWEST_ROWS, min(MOST_ROWS, -(-store.num_series // BLOCKS)))
         blocks = -(-store.num_series // size)
         first, end = (
             min(blocks * rank // parallel.world_size * size, store.num_series)
             for rank in (parallel.rank, parallel.rank + 1)
         )
-        return cls(store, first, end, size, folder.projected_points(parallel.rank))
+        return cls(store, first, end, size, run.projected_points(parallel.rank))
 
     def latents(self) -> Iterator[np.ndarray]:
         for first in range(self.first, self.end, self.size):
@@ -83,8 +83,8 @@ class Share:
                 yield np.asarray(points[first : first + self.size])
 
 
-def work_folder(folder: Run) -> Path:
-    return folder.folder / "clusters.work"
+def work_folder(run: Run) -> Path:
+    return run.folder / "clusters.work"
 
 
 def run(context: PipelineContext) -> Facts:
@@ -247,20 +247,18 @@ class Outcome:
     choice: Choice | None
 
 
-def form_groups(
-    settings: config.Config, folder: Run, outcome: Outcome, people: People, processes: int
-) -> Facts:
+def form_groups(settings: config.Config, run: Run, outcome: Outcome, people: People, processes: int) -> Facts:
     """Rank 0, from all projected parts: groups of enough entities, and everything written."""
     points, assignment = (
         np.concatenate([np.load(file) for rank in range(processes) if (file := place_of(rank)).exists()])
-        for place_of in (folder.projected_points, folder.cluster_labels)
+        for place_of in (run.projected_points, run.cluster_labels)
     )
     projection, found, choice = outcome.projection, outcome.clusters, outcome.choice
     minimum_size, fewest = people.minimum_size, 1 if settings.bank.study else people.fewest
     complete = replace(found, assignment=assignment)
     groups = form_groups_by_label(points, complete, people.entities, people.labels, fewest)
     facts = make_facts(groups, projection, minimum_size)
-    save(folder, projection, points, groups.assignment, choice, facts)
+    save(run, projection, points, groups.assignment, choice, facts)
     auto = f" (by the {choice.criterion})" if choice else ""
     each = (
         f"at least {fewest} entities each" if not settings.bank.study else "for study: no minimum group size"
@@ -308,14 +306,14 @@ def make_facts(groups: Clustering, projection: Projection, minimum_size: int) ->
 
 
 def save(
-    folder: Run,
+    run: Run,
     projection: Projection,
     points: np.ndarray,
     groups: np.ndarray,
     choice: Choice | None,
     facts: Facts,
 ) -> None:
-    with whole_folder(folder.clusters) as place:
+    with whole_folder(run.clusters) as place:
         files = ClusterFiles(place)
         projection.save(files.projection)
         np.save(files.points, points)
@@ -330,30 +328,30 @@ def save(
 # -------------------------------------------------------------------------------------- a private partition
 
 
-def cluster_privately(settings: config.Config, folder: Run) -> Facts:
+def cluster_privately(settings: config.Config, run: Run) -> Facts:
     """Groups under differential privacy: directions from a private release, cells that never saw the data.
 
     The cells are those of k-means on draws from a normal distribution with the released mean and variances,
     so they cost nothing more. Series of one entity go together, where the mean of their clipped latents lies.
     A stage that was cut off goes on from the moments that were drawn.
     """
-    store = LatentStore.open(folder.need(folder.latents, "encode"))
-    data = TrainingData.open(folder)
-    refuse_shared_owners(data.entity_codes, read_owners(data, folder))
-    channels = Store.open(folder.need(folder.series, "prepare")).channels
+    store = LatentStore.open(run.need(run.latents, "encode"))
+    data = TrainingData.open(run)
+    refuse_shared_owners(data.entity_codes, read_owners(data, run))
+    channels = Store.open(run.need(run.series, "prepare")).channels
     minimum_size = resolve_minimum_group_size(settings, channels)
     budget = Budget(settings.privacy, store.dim)
     budget.check(minimum_size, channels)
-    latents, ledger = store.mean(), open_ledger(folder)
+    latents, ledger = store.mean(), open_ledger(run)
 
     def draw() -> dict[str, np.ndarray]:
         records = contributions.entity_means(latents, data.entity_codes, budget.radius)
         return private_sums.noisy_moments(records, budget).tensors()
 
-    query = query_of(folder, "directions", budget, budget.directions_multiplier)
+    query = query_of(run, "directions", budget, budget.directions_multiplier)
     moments = Moments.of_tensors(ledger.draw(query, budget, draw))
     budget.check_delta(moments.count)
-    facts = save_private(settings, folder, latents, data.entity_codes, moments)
+    facts = save_private(settings, run, latents, data.entity_codes, moments)
     return facts | {
         "ledger": head_facts(ledger.head()),
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
@@ -362,14 +360,14 @@ def cluster_privately(settings: config.Config, folder: Run) -> Facts:
 
 
 def save_private(
-    settings: config.Config, folder: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
+    settings: config.Config, run: Run, latents: np.ndarray, entities: np.ndarray, moments: Moments
 ) -> Facts:
     """From noisy moments on nothing more is spent: directions, cells, and who lies where.
 
     How many cells there are goes by the noisy count. Points are not moved to the mean: their length is
     bounded where they are.
     """
-    channels = Store.open(folder.series).channels
+    channels = Store.open(run.series).channels
     minimum_size, radius = (
         resolve_minimum_group_size(settings, channels),
         Budget(settings.privacy, latents.shape[1]).radius,
@@ -390,7 +388,7 @@ def save_private(
         "variances": variances.tolist(),
         "centroids": centroids.tolist(),
     }
-    save(folder, projection, points[entities], found[entities], None, facts)
+    save(run, projection, points[entities], found[entities], None, facts)
     return facts
 
 

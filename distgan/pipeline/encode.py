@@ -55,10 +55,10 @@ def run(context: PipelineContext) -> dict[str, Any]:
     return {"summary": f"{data.num_series} latents of {dim} numbers, mean and log-variance{went_on}"}
 
 
-def parts_folder(folder: Run) -> Path:
+def parts_folder(run: Run) -> Path:
     """Named after the encoder's weights: another encoder's parts are never taken for this one's."""
-    weights = hashlib.sha256((folder.encoder_weights).read_bytes()).hexdigest()[:12]
-    return folder.latent_parts(weights)
+    weights = hashlib.sha256((run.encoder_weights).read_bytes()).hexdigest()[:12]
+    return run.latent_parts(weights)
 
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:

@@ -138,9 +138,9 @@ def with_sample(found: Findings, number: int, total: int) -> Findings:
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"verdict": verdict})})
 
 
-def format_report(folder: Run) -> str:
+def format_report(run: Run) -> str:
     """The report for a terminal, as Markdown."""
-    return writer.format_markdown(Report.from_json(read_json(folder.scores), str(folder.folder)))
+    return writer.format_markdown(Report.from_json(read_json(run.scores), str(run.folder)))
 
 
 def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
@@ -161,14 +161,14 @@ def count_splits(table: Table) -> dict[str, Split]:
 
 
 def collect_facts(
-    settings: config.Config, folder: Run, meta: Meta, table: Table, windows: dict[str, int]
+    settings: config.Config, run: Run, meta: Meta, table: Table, windows: dict[str, int]
 ) -> Facts:
     """What the report says of the run."""
-    bank = Bank.load(folder.need(folder.bank, "bank"))
-    records = {stage: folder.done(stage) or {} for stage in config.STAGES}
+    bank = Bank.load(run.need(run.bank, "bank"))
+    records = {stage: run.done(stage) or {} for stage in config.STAGES}
     tree = {name: value for name, value in settings.flat().items() if name in SHOWN}
     return Facts(
-        name=folder.folder.name,
+        name=run.folder.name,
         source=str(meta.provenance.get("source", "")),
         unit=meta.units,
         channels=meta.channels,
@@ -185,7 +185,7 @@ def collect_facts(
             tracing_auc=[float(auc) for auc in bank.tracing_auc],
             minimum_size=bank.minimum_group_size,
             tracing_limit=settings.bank.max_tracing_auc,
-            attacks=read_if_present(folder.cluster_files.tracing) or [],
+            attacks=read_if_present(run.cluster_files.tracing) or [],
             guarantee="" if bank.guarantee is None else f"The bank is {format_guarantee(bank)}.",
             covered=[] if bank.guarantee is None else [dp.COVERED, dp.TAKEN_AS_GIVEN, dp.NOT_COVERED],
             study=bank.settings.study,
@@ -204,9 +204,9 @@ def read_if_present(path: Path) -> Any:
     return read_json(path) if path.exists() else None
 
 
-def draw_cluster_choice(folder: Run) -> list[style.Picture]:
+def draw_cluster_choice(run: Run) -> list[style.Picture]:
     """How the number of clusters was chosen, if it was."""
-    choice = read_if_present(folder.cluster_files.choice)
+    choice = read_if_present(run.cluster_files.choice)
     if choice is None:
         return []
     return [
@@ -221,8 +221,8 @@ def draw_cluster_choice(folder: Run) -> list[style.Picture]:
     ]
 
 
-def draw_training_pictures(folder: Run) -> list[style.Picture]:
-    bank = Bank.load(folder.bank)
+def draw_training_pictures(run: Run) -> list[style.Picture]:
+    bank = Bank.load(run.bank)
     auc = [float(value) for value in bank.tracing_auc]
     groups = population.groups(
         bank.sizes.tolist(),
@@ -230,11 +230,9 @@ def draw_training_pictures(folder: Run) -> list[style.Picture]:
         tracing=auc,
         limit=bank.settings.max_tracing_auc,
     )
-    lines = {
-        stage: read_lines(folder.metrics(stage)) for stage in TRAININGS if folder.metrics(stage).exists()
-    }
+    lines = {stage: read_lines(run.metrics(stage)) for stage in TRAININGS if run.metrics(stage).exists()}
     return [
-        *draw_cluster_choice(folder),
+        *draw_cluster_choice(run),
         style.Picture(
             "groups",
             "Groups behind the conditions",

@@ -90,23 +90,23 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     return place
 
 
-def export_to(settings: config.Config, folder: Run, place: Path) -> str:
+def export_to(settings: config.Config, run: Run, place: Path) -> str:
     """Write the run's synthetic series to `place`, with a README and labels beside it; a line for the user.
 
     Raises:
         UserError, DiskFull: the place cannot be written.
     """
-    made = export.export(folder.need(folder.synthetic, "generate"), place, NAME, settings.generate.layout)
-    if folder.synthetic_labels.exists():
-        write_bytes(export.labels_of(place), read_bytes(folder.synthetic_labels))
-    describe_export(made, settings, folder)
+    made = export.export(run.need(run.synthetic, "generate"), place, NAME, settings.generate.layout)
+    if run.synthetic_labels.exists():
+        write_bytes(export.labels_of(place), read_bytes(run.synthetic_labels))
+    describe_export(made, settings, run)
     return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
 
 
-def describe_export(made: export.Exported, settings: config.Config, folder: Run) -> None:
+def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
     """Write the README of an export; what is known of the clock stands with the scaler."""
-    _, meta = read_scaler(folder)
-    count, labelled = settings.generate.count, folder.synthetic_labels.exists()
+    _, meta = read_scaler(run)
+    count, labelled = settings.generate.count, run.synthetic_labels.exists()
     clock = str(meta.provenance.get("clock", ""))
     export.write_readme(made, meta, count, clock, find_credit(settings, meta), labelled)
 

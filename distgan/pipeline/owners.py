@@ -73,18 +73,18 @@ def describe_merged(merged: int) -> str:
     return f"; {merged} {verb} of another owner's and are counted as that owner"
 
 
-def audit_owners(folder: Run) -> str:
+def audit_owners(run: Run) -> str:
     """Look for near copies again in the stored series; returns what was verified.
 
     Raises:
         Mismatch: the private table counts owners apart whose series are near copies.
     """
-    table = read_table(folder.private_table)
-    pairs = near_copies(Store.open(folder.series), table.owners)
+    table = read_table(run.private_table)
+    pairs = near_copies(Store.open(run.series), table.owners)
     if len(pairs):
         merged = len(set(table.owners)) - len(set(merge_owners(table.owners.tolist(), pairs)))
         raise Mismatch(
-            f"{folder.private_table} counts {merged} owners too many: their series are "
+            f"{run.private_table} counts {merged} owners too many: their series are "
             "near copies of another owner's; train again in another run_dir, from the stage "
             "prepare on"
         )

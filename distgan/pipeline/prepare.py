@@ -114,30 +114,30 @@ def with_suspicions(meta: Meta, suspicions: Sequence[Suspicion]) -> Meta:
     return replace(meta, provenance=meta.provenance | {"noticed": noticed})
 
 
-def write_store(found: ingest.Series, folder: Run, chosen: config.Storing) -> Meta:
+def write_store(found: ingest.Series, run: Run, chosen: config.Storing) -> Meta:
     """The store, several shards at a time; what it says of itself."""
     form = Form(chosen.dtype, chosen.compressor)
-    with ParallelStoreWriter(folder.series, found.meta, found.num_series, form) as writer:
+    with ParallelStoreWriter(run.series, found.meta, found.num_series, form) as writer:
         layout = writer.layout
         run_in_parallel(
             lambda shard: writer.fill(shard, found.rows(*layout.span(shard))),
             range(layout.shards),
-            f"writing {folder.series.name}",
+            f"writing {run.series.name}",
         )
     return writer.meta
 
 
-def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
+def cut_windows(settings: config.Config, run: Run, splits: np.ndarray) -> tuple[Store | Windows, str]:
     """The store, or its windows if they are asked for, of which those with too many gaps, or with one value
     alone, are left out.
     """
-    store, chosen = Store.open(folder.series), settings.data.windows
+    store, chosen = Store.open(run.series), settings.data.windows
     if chosen.length is None:
         return store, ""
     windows = Windows(store, chosen.length, chosen.stride or chosen.length)
     bad = windows.unusable(np.arange(store.num_series), settings.data.max_missing)
-    with writing(folder.left_out_windows):
-        np.save(folder.left_out_windows, bad)
+    with writing(run.left_out_windows):
+        np.save(run.left_out_windows, bad)
     if np.setdiff1d(windows.of(np.flatnonzero(splits == "train")), bad).size == 0:
         raise UserError(
             f"no training window of {chosen.length} steps varies and has at most "
@@ -148,14 +148,14 @@ def cut_windows(settings: config.Config, folder: Run, splits: np.ndarray) -> tup
     return windows, summary + (f", {len(bad)} left out (too many missing, or constant)" if len(bad) else "")
 
 
-def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> None:
+def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None:
     """Learn the scaler from the training split alone, a block at a time.
 
     Raises:
         UserError: nothing varies, or values lie beyond `data.bounds`.
     """
-    table = read_table(folder.private_table)
-    rows = select_rows(data, table, "train", folder)
+    table = read_table(run.private_table)
+    rows = select_rows(data, table, "train", run)
     bounds = settings.data.bounds
     watched = BoundChecker(data.part(rows), bounds, settings.data.store.dtype, len(rows))
     owners = owner_codes(table, data, rows)
@@ -164,7 +164,7 @@ def fit_scaler(settings: config.Config, folder: Run, data: Store | Windows) -> N
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
-    write_json(folder.scaler, tree)
+    write_json(run.scaler, tree)
 
 
 @dataclass
@@ -259,15 +259,15 @@ def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np
     return found, splits
 
 
-def find_shape(settings: config.Config, folder: Run) -> Shape:
+def find_shape(settings: config.Config, run: Run) -> Shape:
     """From the store if it is there, else from the source.
 
     Raises:
         UserError: `prepare` would refuse the source.
     """
-    if folder.done("prepare") and folder.series.exists():
-        data, table = open_series(folder), read_table(folder.private_table)
-        counts = [len(select_rows(data, table, name, folder)) for name in SPLITS]
+    if run.done("prepare") and run.series.exists():
+        data, table = open_series(run), read_table(run.private_table)
+        counts = [len(select_rows(data, table, name, run)) for name in SPLITS]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
         return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)
     with open_cache_folder(None) as place:

@@ -16,17 +16,17 @@ from distgan.run import Run
 WITNESSES = ("cluster", "bank")  # stages whose records hold the ledger's head
 
 
-def open_ledger(folder: Run) -> Ledger:
+def open_ledger(run: Run) -> Ledger:
     """Return the run's ledger, whose end the bank's manifest and the stages' records vouch for.
 
     Raises:
         Mismatch: one of them cannot be read.
     """
-    places: dict[Path, tuple[str, ...]] = {folder.bank / manifest.MANIFEST: ("privacy", "ledger")}
-    places |= {folder.record(stage): ("ledger",) for stage in WITNESSES}
+    places: dict[Path, tuple[str, ...]] = {run.bank / manifest.MANIFEST: ("privacy", "ledger")}
+    places |= {run.record(stage): ("ledger",) for stage in WITNESSES}
     heads = [(place, read_head(place, *keys)) for place, keys in places.items() if place.exists()]
     witnesses = [(place, head) for place, head in heads if head is not None]
-    return Ledger(folder.ledger, folder.noisy_sums, witnesses)
+    return Ledger(run.ledger, run.noisy_sums, witnesses)
 
 
 def head_facts(head: Head) -> dict[str, int | str]:
@@ -34,31 +34,31 @@ def head_facts(head: Head) -> dict[str, int | str]:
     return {"lines": head.lines, "digest": head.digest}
 
 
-def query_of(folder: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
+def query_of(run: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
     """Return a query of the run's latents and series.
 
     Args:
         settings: all that decides what is summed, besides the settings of privacy; ready for JSON.
     """
-    data = hashlib.sha256(f"{fingerprint_inputs(folder)} {digest_latents(folder)}".encode()).hexdigest()
+    data = hashlib.sha256(f"{fingerprint_inputs(run)} {digest_latents(run)}".encode()).hexdigest()
     chosen = {"privacy": budget.settings.model_dump(mode="json"), "radius": budget.radius, **settings}
     text = json.dumps(chosen, sort_keys=True)
     return Query(name, multiplier, data, hashlib.sha256(text.encode()).hexdigest())
 
 
-def audit_ledger(settings: config.Config, folder: Run) -> None:
+def audit_ledger(settings: config.Config, run: Run) -> None:
     """Check that the bank's claim of differential privacy is the config's, and that the ledger bears it out.
 
     Raises:
         Mismatch: lines were changed or are gone, or do not add up to what the bank claims.
     """
-    held = bank.Bank.load(folder.bank).guarantee
+    held = bank.Bank.load(run.bank).guarantee
     if (held is None) != (settings.privacy.epsilon is None):
         raise Mismatch(
             "the run's config and the bank's manifest do not both set privacy.epsilon; run the "
             "stage bank again"
         )
-    ledger = open_ledger(folder)
+    ledger = open_ledger(run)
     if held is None:
         ledger.verify()
         return
@@ -68,4 +68,4 @@ def audit_ledger(settings: config.Config, folder: Run) -> None:
             f"{settings.privacy.delta:g}, but the bank was made with {held.epsilon:g} and "
             f"{held.delta:g}; restore the config, or use another run_dir"
         )
-    ledger.audit(held.multiplier, held.head, folder.bank)
+    ledger.audit(held.multiplier, held.head, run.bank)

@@ -49,15 +49,15 @@ class Entry(Attempt):
 class ReleaseLedger:
     """`releases.jsonl` of a run; each line holds the SHA-256 of the line before it."""
 
-    folder: Run
+    run: Run
 
     @classmethod
-    def open(cls, folder: Run) -> "ReleaseLedger":
-        return cls(folder)
+    def open(cls, run: Run) -> "ReleaseLedger":
+        return cls(run)
 
     @property
     def path(self) -> Path:
-        return self.folder.release_ledger
+        return self.run.release_ledger
 
     def entries(self) -> list[Entry]:
         """
@@ -94,19 +94,19 @@ class ReleaseLedger:
             Mismatch: lines are missing or changed, or a copy of what was released is.
         """
         entries, lines = self.entries(), self._lines()
-        known = (self.folder.done("gan") or {}).get("releases")
+        known = (self.run.done("gan") or {}).get("releases")
         if not isinstance(known, Mapping):
             raise Mismatch(
-                f"{self.folder.record('gan')} does not record earlier releases; run {self.folder.command()}"
+                f"{self.run.record('gan')} does not record earlier releases; run {self.run.command()}"
             )
         count = known["count"]
         if len(lines) < count or (count and _digest(lines[count - 1]) != known["head"]):
             raise Mismatch(
-                f"{self.path} has {len(lines)} lines, but {self.folder.record('gan')} records {count} "
+                f"{self.path} has {len(lines)} lines, but {self.run.record('gan')} records {count} "
                 "with another end, so lines about releases are missing; restore the file from a copy"
             )
         for entry in entries:
-            place = self.folder.released_copy(entry.series)
+            place = self.run.released_copy(entry.series)
             if entry.verdict == RELEASED and digest_of_copy(place) != entry.series:
                 raise Mismatch(
                     f"{place} differs from what was released on {entry.time}; restore it from a copy"
@@ -117,11 +117,11 @@ class ReleaseLedger:
     def keep_copy(self, source: Path) -> None:
         """Copy a store that is to leave, readable by its owner alone."""
         digest = digest_series(source)
-        place = self.folder.released_copy(digest)
+        place = self.run.released_copy(digest)
         if digest_of_copy(place) == digest:
             return
         with writing(place):
-            self.folder.released.mkdir(mode=0o700, exist_ok=True)
+            self.run.released.mkdir(mode=0o700, exist_ok=True)
             temporary = place.with_name(f".{place.name}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(place, ignore_errors=True)
@@ -143,8 +143,8 @@ class ReleaseLedger:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        record = self.folder.done("gan") or {}
-        self.folder.finish("gan", **{**record, "releases": self.head()})
+        record = self.run.done("gan") or {}
+        self.run.finish("gan", **{**record, "releases": self.head()})
 
     def _lines(self) -> list[str]:
         """Whole lines; one that a kill cut off in the middle counts as not written."""

@@ -45,7 +45,7 @@ STAGES = {
 TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
 
-def run(settings: config.Config, folder: Run, names: tuple[str, ...], *, closing: bool = False) -> None:
+def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: bool = False) -> None:
     """Take `names` in order. Done stages are skipped; an interrupted one goes on where it was.
 
     Args:
@@ -57,14 +57,14 @@ def run(settings: config.Config, folder: Run, names: tuple[str, ...], *, closing
     names = select_stages(settings, names)
     parallel = Parallel(settings.engine)
     try:
-        with private_files(), parallel.together(), open_run(PipelineContext(settings, folder, parallel)):
-            due = tuple(name for name in names if find_finished(name, settings, folder) is None)
+        with private_files(), parallel.together(), open_run(PipelineContext(settings, run, parallel)):
+            due = tuple(name for name in names if find_finished(name, settings, run) is None)
             check_batches(settings, parallel.share(due), parallel)
             with open_view(parallel.is_main):
                 for name in names:
-                    run_stage(name, PipelineContext(settings, folder, parallel))
+                    run_stage(name, PipelineContext(settings, run, parallel))
         if parallel.is_main and closing:
-            print(format_closing(settings, folder), flush=True)
+            print(format_closing(settings, run), flush=True)
     finally:
         parallel.close()
 
@@ -147,38 +147,38 @@ def run_stage(name: str, context: PipelineContext) -> None:
         say(f"{name:<9} {facts['summary']}  ({seconds:.0f} s)")
 
 
-def begin_stage(name: str, settings: config.Config, folder: Run) -> None:
+def begin_stage(name: str, settings: config.Config, run: Run) -> None:
     """Take away the records of a stage and of all that build on it.
 
     Raises:
         UserError: a stage before it is not done with these settings, or the source of all is gone.
     """
-    check_earlier(name, settings, folder)
+    check_earlier(name, settings, run)
     if name == "prepare":  # whose source may be gone for good, while series are still to be generated
         refuse_absent(settings.data.source)
     for later in settings.stages[settings.stages.index(name) :]:
-        folder.record(later).unlink(missing_ok=True)
+        run.record(later).unlink(missing_ok=True)
 
 
-def find_finished(name: str, settings: config.Config, folder: Run) -> dict[str, Any] | None:
+def find_finished(name: str, settings: config.Config, run: Run) -> dict[str, Any] | None:
     """As `current`, and None where something that the stage makes is gone."""
-    whole = all(path.exists() for path in list_outputs(name, settings, folder))
-    return current(name, settings, folder) if whole else None
+    whole = all(path.exists() for path in list_outputs(name, settings, run))
+    return current(name, settings, run) if whole else None
 
 
-def list_outputs(name: str, settings: config.Config, folder: Run) -> tuple[Path, ...]:
+def list_outputs(name: str, settings: config.Config, run: Run) -> tuple[Path, ...]:
     """What later stages read of a stage, or the user."""
-    synthetic = folder.synthetic
-    windows = (folder.left_out_windows,) if settings.data.windows.length else ()
+    synthetic = run.synthetic
+    windows = (run.left_out_windows,) if settings.data.windows.length else ()
     return {
-        "prepare": (folder.series, folder.private_table, folder.scaler, *windows),
-        "encoder": (folder.encoder_weights,),
-        "encode": (folder.latents,),
-        "cluster": (folder.clusters,),
-        "bank": (folder.bank, folder.cluster_files.members),
-        "gan": (folder.generator_weights,),
+        "prepare": (run.series, run.private_table, run.scaler, *windows),
+        "encoder": (run.encoder_weights,),
+        "encode": (run.latents,),
+        "cluster": (run.clusters,),
+        "bank": (run.bank, run.cluster_files.members),
+        "gan": (run.generator_weights,),
         "generate": (synthetic, synthetic.with_suffix(f".{settings.generate.format}")),
-        "evaluate": (folder.report, folder.scores),
+        "evaluate": (run.report, run.scores),
     }[name]
 
 
@@ -206,11 +206,11 @@ def open_run(context: PipelineContext) -> Iterator[None]:
 
 def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     """Print the resolved config, what is already done, and what each stage would do; write nothing."""
-    folder = Run(Path(settings.run_dir))
+    run = Run(Path(settings.run_dir))
     print(settings.to_yaml())
     names = select_stages(settings, names)
     refuse_batches(settings, names)
-    shape = prepare.find_shape(settings, folder)
+    shape = prepare.find_shape(settings, run)
     for name in names:
-        done = "done already; " if find_finished(name, settings, folder) else ""
+        done = "done already; " if find_finished(name, settings, run) else ""
         print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")

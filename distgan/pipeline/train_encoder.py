@@ -59,9 +59,9 @@ def run(context: PipelineContext) -> dict[str, Any]:
     return {"summary": f"{chosen.steps} steps{read_last_error(context.run)}"}
 
 
-def read_last_error(folder: Run) -> str:
+def read_last_error(run: Run) -> str:
     """The last line of the training; it may have been written before an interruption."""
-    lines = read_lines(folder.metrics("encoder"))
+    lines = read_lines(run.metrics("encoder"))
     error = lines[-1]["vae/mse"] if lines else None
     return "" if error is None else f"; the reconstruction's mean squared error is {error:.4f}"
 
@@ -89,18 +89,18 @@ def make_schedule(settings: config.Config, micro_batch: int = 0) -> Schedule:
     )
 
 
-def load_vae(settings: config.Config, folder: Run, store: Readable) -> VAE:
+def load_vae(settings: config.Config, run: Run, store: Readable) -> VAE:
     """
     Raises:
         UserError: the run has no trained encoder.
     """
     network = VAE(store.length, store.channels, settings.encoder)
-    return load_network(network, folder.need(folder.encoder_weights, "encoder"))
+    return load_network(network, run.need(run.encoder_weights, "encoder"))
 
 
-def load_encoder(settings: config.Config, folder: Run, store: Readable) -> Encoder:
+def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
     """The half of it that embeds; raises as `load_vae`."""
-    return load_vae(settings, folder, store).encoder
+    return load_vae(settings, run, store).encoder
 
 
 def describe(settings: config.Config, of: Shape) -> str:

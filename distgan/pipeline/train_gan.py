@@ -115,10 +115,10 @@ def steps_per_day(settings: config.Config, axis: Axis) -> int:
     return max(1, steps)
 
 
-def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, folder: Run) -> dict[str, Any]:
+def fit_at_once(generator: Any, data: TrainingData, settings: config.Config, run: Run) -> dict[str, Any]:
     """A fitted family: nothing is trained by steps."""
     generator.fit(*data.scaled(0, data.num_series), settings.seed)
-    save_network(generator, folder.generator_weights)
+    save_network(generator, run.generator_weights)
     return {"summary": f"{settings.model.name} fitted to {data.num_series} series"}
 
 
@@ -158,15 +158,15 @@ def make_schedule(settings: config.Config, networks: tuple[str, ...], micro_batc
     )
 
 
-def make_training_conditions(settings: config.Config, folder: Run, data: TrainingData) -> Conditions:
+def make_training_conditions(settings: config.Config, run: Run, data: TrainingData) -> Conditions:
     """What goes with each series of a batch, (B, K): `generated` is never a function of the series alone,
     `real` tells the discriminator the real one's own location and scale; `standardise` gives generated
     series those of their condition.
     """
     if "bank" not in settings.stages:
         return Conditions(mark_clean_series(data, settings.data.source))
-    bank = Bank.load(folder.need(folder.bank, "bank"))
-    members = Members.load(folder.need(folder.cluster_files.members, "bank"))
+    bank = Bank.load(run.need(run.bank, "bank"))
+    members = Members.load(run.need(run.cluster_files.members, "bank"))
     conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
 
     def drawn(batch: Batch) -> Tensor:
@@ -226,14 +226,14 @@ def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[st
     return {"samples": sample_sheet(standardised.numpy(), style.make_view(meta, unit="scaled"))}
 
 
-def load_generator(settings: config.Config, folder: Run, length: int | None = None) -> nn.Module:
+def load_generator(settings: config.Config, run: Run, length: int | None = None) -> nn.Module:
     """The generator of a trained run, built from its config and what the run says of the series; for series
     of another length, if one is given.
 
     Raises:
         UserError: the run has no trained generator, or its weights are for one length alone.
     """
-    _, meta = read_scaler(folder)
+    _, meta = read_scaler(run)
     length = meta.axis.length if length is None else length
     if length != meta.axis.length and not settings.model.any_length:
         able = ", ".join(name for name, family in config.FAMILIES.items() if family.any_length)
@@ -242,16 +242,16 @@ def load_generator(settings: config.Config, folder: Run, length: int | None = No
             f"and cannot generate series of {length} steps; {able} can, or train on windows of "
             f"{length} (data.windows.length)"
         )
-    networks = models.build(settings, length, len(meta.channels), count_labels(settings, folder))
+    networks = models.build(settings, length, len(meta.channels), count_labels(settings, run))
     network = models.join_sampler(settings, networks)
-    return load_network(network, folder.need(folder.generator_weights, "gan"))
+    return load_network(network, run.need(run.generator_weights, "gan"))
 
 
-def count_labels(settings: config.Config, folder: Run) -> int:
+def count_labels(settings: config.Config, run: Run) -> int:
     """How many labels a condition tells."""
     if not settings.bank.by_label:
         return 0
-    return len(Bank.load(folder.need(folder.bank, "bank")).label_names)
+    return len(Bank.load(run.need(run.bank, "bank")).label_names)
 
 
 def describe(settings: config.Config, of: Shape) -> str:

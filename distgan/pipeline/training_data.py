@@ -28,36 +28,36 @@ from distgan.run import MANIFEST, Run
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def open_series(folder: Run) -> Store | Windows:
+def open_series(run: Run) -> Store | Windows:
     """The run's series, or the windows of them that it trains on.
 
     Raises:
         UserError: the run has no store yet, or it is damaged.
     """
-    store = Store.open(folder.need(folder.series, "prepare"))
-    chosen = read_record(folder.need(folder.scaler, "prepare")).get("windows")
-    with parsing(folder.scaler):
+    store = Store.open(run.need(run.series, "prepare"))
+    chosen = read_record(run.need(run.scaler, "prepare")).get("windows")
+    with parsing(run.scaler):
         return Windows(store, chosen["length"], chosen["stride"]) if chosen else store
 
 
-def fingerprint_inputs(folder: Run, *more: Path) -> str:
+def fingerprint_inputs(run: Run, *more: Path) -> str:
     """A fingerprint of what a training reads: series, splits, scaler, and `more` files of the run; not of
     words about them, as whose data they are.
     """
-    scaler = {name: value for name, value in read_record(folder.scaler).items() if name != "meta"}
-    manifest = folder.series / MANIFEST
+    scaler = {name: value for name, value in read_record(run.scaler).items() if name != "meta"}
+    manifest = run.series / MANIFEST
     with parsing(manifest):
         values = read_record(manifest, "arrays")["arrays"]["values"]
     content = hashlib.sha256(json.dumps([scaler, values], sort_keys=True).encode())
-    for place in (folder.private_table, folder.left_out_windows, *more):
+    for place in (run.private_table, run.left_out_windows, *more):
         if place.exists():
-            content.update(f"{place.relative_to(folder.folder)}\0".encode() + place.read_bytes())
+            content.update(f"{place.relative_to(run.folder)}\0".encode() + place.read_bytes())
     return content.hexdigest()[:16]
 
 
-def digest_latents(folder: Run) -> str:
+def digest_latents(run: Run) -> str:
     """What a private release is of."""
-    return hashlib.sha256((folder.latents / MANIFEST).read_bytes()).hexdigest()[:16]
+    return hashlib.sha256((run.latents / MANIFEST).read_bytes()).hexdigest()[:16]
 
 
 def find_credit(settings: config.Config, meta: Meta) -> str:
@@ -70,12 +70,12 @@ def open_for_inference(settings: config.Config) -> Parallel:
     return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
 
 
-def select_rows(data: Store | Windows, table: Table, split: str, folder: Run) -> np.ndarray:
+def select_rows(data: Store | Windows, table: Table, split: str, run: Run) -> np.ndarray:
     """The series of one split, or their usable windows: int64, ascending."""
     rows = table.rows(split)
     if isinstance(data, Store):
         return rows
-    left_out = np.load(folder.need(folder.left_out_windows, "prepare"))
+    left_out = np.load(run.need(run.left_out_windows, "prepare"))
     return np.setdiff1d(data.of(rows), left_out, assume_unique=True)
 
 
@@ -86,9 +86,9 @@ def owner_codes(table: Table, store: Store | Windows, rows: np.ndarray) -> np.nd
     return codes
 
 
-def read_owners(data: "TrainingData", folder: Run) -> np.ndarray:
+def read_owners(data: "TrainingData", run: Run) -> np.ndarray:
     """The owner of each training series: [n]."""
-    return owner_codes(read_table(folder.private_table), data.store, data.rows)
+    return owner_codes(read_table(run.private_table), data.store, data.rows)
 
 
 def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
@@ -119,15 +119,15 @@ class TrainingData:
     labels: np.ndarray | None = None  # of each training series, where the source tells them
 
     @classmethod
-    def open(cls, folder: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
+    def open(cls, run: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
         """
         Raises:
             UserError: the run has no store yet, or it is damaged.
         """
-        store = open_series(folder)
-        table = read_table(folder.private_table)
-        rows = np.sort(np.concatenate([select_rows(store, table, split, folder) for split in splits]))
-        scaler, _ = read_scaler(folder)
+        store = open_series(run)
+        table = read_table(run.private_table)
+        rows = np.sort(np.concatenate([select_rows(store, table, split, run) for split in splits]))
+        scaler, _ = read_scaler(run)
         series = store.series(rows) if isinstance(store, Windows) else rows
         codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
         labels = None if table.labels is None else table.labels[series]
@@ -170,9 +170,9 @@ class TrainingData:
         return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
 
 
-def read_scaler(folder: Run) -> tuple[Scaler, Meta]:
+def read_scaler(run: Run) -> tuple[Scaler, Meta]:
     """How to undo the scaling, and the axis, channels and units of the series."""
-    place = folder.need(folder.scaler, "prepare")
+    place = run.need(run.scaler, "prepare")
     with parsing(place, "remove it and run the same command again"):
         tree = read_record(place, "scaler", "meta")
         return Scaler.from_dict(tree["scaler"]), Meta.from_dict(tree["meta"])

@@ -134,10 +134,10 @@ def test_prepare_shows_and_keeps_what_was_noticed(
     train(["--stages", "prepare", *settings])
     said = capsys.readouterr().out
     assert "warning    stuck: 1 of 60 series" in said and said.index("stuck") < said.index("prepare ")
-    folder = Run(tmp_path / "run")
-    noticed = Store.open(folder.series).meta.provenance["noticed"]
+    run = Run(tmp_path / "run")
+    noticed = Store.open(run.series).meta.provenance["noticed"]
     assert noticed == {"stuck": "1 of 60 series repeat one value for days"}
-    record = folder.done("prepare")
+    record = run.done("prepare")
     assert record is not None
     assert [each["name"] for each in record["suspicions"]] == ["stuck", "lower_limit"]
     assert "text" not in record["suspicions"][0]

@@ -22,12 +22,12 @@ ANSWERS = [
 def make_run(place: Path, done: tuple[str, ...], *overrides: str) -> tuple[config.Config, Run]:
     """A run folder with the records of the stages `done`, as if they had been run."""
     settings = config.load(None, [f"run_dir={place}", *overrides])
-    folder = Run(place)
-    folder.record("prepare").parent.mkdir(parents=True)
-    folder.config.write_text(settings.to_yaml())
+    run = Run(place)
+    run.record("prepare").parent.mkdir(parents=True)
+    run.config.write_text(settings.to_yaml())
     for name in done:
-        folder.finish(name, token=tokens(settings)[name], summary=f"{name} was done")
-    return settings, folder
+        run.finish(name, token=tokens(settings)[name], summary=f"{name} was done")
+    return settings, run
 
 
 def test_a_finished_run_ends_with_verdict_places_and_two_commands(tmp_path: Path) -> None:

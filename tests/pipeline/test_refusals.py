@@ -146,16 +146,16 @@ def test_a_lower_bound_above_training_values_is_refused(
     values[:, 7] = 0.1  # 0.09998 as float16
     values[0, 50] = np.nan
     np.save(tmp_path / "a.npy", values)
-    folder = Run(tmp_path / "run")
-    command = arguments(tmp_path / "a.npy", folder.folder, "--stages", "prepare", "data.reduce.factor=1")
+    run = Run(tmp_path / "run")
+    command = arguments(tmp_path / "a.npy", run.folder, "--stages", "prepare", "data.reduce.factor=1")
     command += ["data.store.dtype=float16", *more]
     assert main([*command, "data.scaling.lower_bound=0.5"]) == 2
     output = capsys.readouterr().err
     assert "% of the training values are below data.bounds.lower 0.5, the lowest 0.0" in output
-    assert output.count("\n") == 1 and not folder.done("prepare") and not folder.scaler.exists()
+    assert output.count("\n") == 1 and not run.done("prepare") and not run.scaler.exists()
     assert main([*command, "data.bounds.upper=3"]) == 2
     assert "% of the training values are above data.bounds.upper 3, the highest" in capsys.readouterr().err
     assert main([*command, "data.bounds.integer=true"]) == 2
     assert "% of the training values are not whole numbers, e.g. " in capsys.readouterr().err
     assert main([*command, "data.scaling.lower_bound=0.1"]) == 0
-    assert folder.done("prepare")
+    assert run.done("prepare")
