@@ -57,6 +57,6 @@ def describe_margin(minimum: int, entities: int) -> str:
     needed = math.ceil(FEWEST_GROUPS * minimum * MARGIN)
     return (
         f"at least {target} entities to a group, {target / minimum:.1f} times the minimum of {minimum}: a "
-        f"release may be refused for tracing (P6); {needed} entities, a smaller bank.condition_dim or fewer "
-        "clusters (clusters.count) give a margin"
+        f"release may be refused for membership inference (P6); {needed} entities, a smaller "
+        "bank.condition_dim or fewer clusters (clusters.count) give a margin"
     )

@@ -156,7 +156,8 @@ def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
         )
     if not math.isclose(bound, guarantee.tracing_bound, rel_tol=1e-6):
         found.append(
-            f"its noise bounds tracing at {bound:.4f}, but the manifest says {guarantee.tracing_bound:.4f}"
+            f"its noise bounds membership inference at {bound:.4f}, but the manifest says "
+            f"{guarantee.tracing_bound:.4f}"
         )
     return found
 
@@ -207,10 +208,10 @@ def _check_group(group: _Group, fewest: int, manifest: _Manifest, settings: conf
         f"one entity carries {group.largest_share:.4f} of the load, above {settings.max_share:g}": (
             manifest.study or 0 <= group.largest_share <= settings.max_share * (1 + 10 * TOLERANCE)
         ),
-        f"tracing succeeds at {auc:.4f}, but the manifest says {group.tracing_auc:.4f}": (
+        f"membership inference succeeds at {auc:.4f}, but the manifest says {group.tracing_auc:.4f}": (
             math.isclose(auc, group.tracing_auc, rel_tol=1e-6)
         ),
-        f"tracing succeeds at {auc:.4f}, above {settings.max_tracing_auc:g}": (
+        f"membership inference succeeds at {auc:.4f}, above {settings.max_tracing_auc:g}": (
             manifest.study or auc <= settings.max_tracing_auc + 1e-6
         ),
     }

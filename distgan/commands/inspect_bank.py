@@ -63,17 +63,17 @@ def describe(path: Path) -> str:
         ),
         f"condition  {settings.condition_dim} numbers, "
         f"{bank.released} released per group, location and scale included",
-        f"tracing    AUC at most {max(bank.tracing_auc):.3f} by the bound, "
+        f"inference  AUC at most {max(bank.tracing_auc):.3f} by the bound, "
         f"limit {settings.max_tracing_auc:g}",
         "release    " + (f"refused: {refused[0]}" if refused else "every promise of the manifest holds"),
     ]
     if bank.guarantee is not None:
         lines.append(f"privacy    {format_guarantee(bank)}")
     order = np.argsort(bank.sizes, kind="stable")[:SHOWN]
-    lines += ["", "group  entities  effective  largest share  tracing bound"]
+    lines += ["", "group  entities  effective  largest share  inference bound"]
     lines += [
         f"{group:>5}  {bank.sizes[group]:>8}  {bank.effective[group]:>9}  {bank.largest_share[group]:>13.2f}"
-        f"  {bank.tracing_auc[group]:>13.3f}"
+        f"  {bank.tracing_auc[group]:>15.3f}"
         for group in order
     ]
     if bank.num_groups > SHOWN:

@@ -40,7 +40,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     else:
         bank = build_plain_bank(context.settings, context.run, data, points, groups)
     attacks = run_tracing(context, data, bank)
-    say("\n".join(tracing.lines(attacks)) or "tracing   not tried: too few held-out series")
+    say("\n".join(tracing.lines(attacks)) or "inference not tried: too few held-out series")
     save_attacks(context.run, attacks)
     summary = format_summary(bank, context.settings) + (
         f"; {format_guarantee(bank)}" if bank.guarantee else ""

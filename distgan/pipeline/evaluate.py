@@ -237,7 +237,8 @@ def draw_training_pictures(run: Run) -> list[style.Picture]:
             "groups",
             "Groups behind the conditions",
             "Every released mean stands for one group; the line marks the minimum group size.",
-            "Bars of the number of entities in each group, with the minimum and the tracing bound.",
+            "Bars of the number of entities in each group, with the minimum and the bound of membership "
+            "inference.",
             groups,
         ),
         style.Picture(

@@ -11,4 +11,4 @@ from distgan.anonymity import group_size
 def test_groups_have_a_margin_where_sixteen_are_left(entities: int, target: int) -> None:
     assert group_size.target_group_size(27, entities) == target
     said = group_size.describe_margin(27, entities)
-    assert ("may be refused for tracing (P6); 1296 entities" in said) == (target < 81)
+    assert ("may be refused for membership inference (P6); 1296 entities" in said) == (target < 81)

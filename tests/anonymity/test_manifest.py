@@ -75,7 +75,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda m: m.update(study=True), "study is True"),
         (lambda m: m["groups"][0].update(largest_share=0.2), "above 0.15"),
         (lambda m: m["groups"][0].update(largest_share=-1), "carries -1"),
-        (lambda m: m["groups"][0].update(tracing_auc=0.5), "tracing succeeds at"),
+        (lambda m: m["groups"][0].update(tracing_auc=0.5), "membership inference succeeds at"),
         (lambda m: m["groups"][0].update(ids=["home 7"]), "Extra inputs"),
         (lambda m: m["groups"][0].update(owners=1), "some groups record their owners and some do not"),
         (lambda m: m["groups"][0].update(owners=10**6), "1000000 effective owners"),

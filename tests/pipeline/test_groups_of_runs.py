@@ -242,7 +242,7 @@ def test_inspect_tells_sizes_bounds_and_draws_a_private_map(
     encoded: Run, many_homes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = changed(encoded, many_homes, tmp_path)
-    assert "tracing   all: AUC" in capsys.readouterr().out
+    assert "inference all: AUC" in capsys.readouterr().out
     cli.command(["inspect", str(run.bank)])
     output = capsys.readouterr().out
     sizes = Bank.load(run.bank).sizes

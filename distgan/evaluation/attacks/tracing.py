@@ -201,7 +201,7 @@ def auc(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
 def lines(attacks: Sequence[Attack]) -> list[str]:
     """For a terminal, one attack a line."""
     return [
-        f"tracing   {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
+        f"inference {each.exposure}: AUC {each.auc:.2f} ({each.low:.2f} to {each.high:.2f}) of "
         f"{each.entities} "
         f"against {each.non_members} non-members, limit {each.limit:g}: {each.verdict}"
         for each in attacks

@@ -91,7 +91,9 @@ def groups(
         axis.axhline(0.5, color=FAINT, lw=1)
         top = max([*tracing, limit or 0.5]) + 0.03
         axis.set(
-            xlabel="group, largest first", ylabel="tracing attack, AUC (0.5 = guessing)", ylim=(0.48, top)
+            xlabel="group, largest first",
+            ylabel="membership inference, AUC (0.5 = guessing)",
+            ylim=(0.48, top),
         )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(axis="y")
