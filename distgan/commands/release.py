@@ -344,7 +344,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
             *(labelled if run.synthetic_labels.exists() else []),
-            "bank-manifest.json  the groups behind the generator's conditions: sizes, bounds of membership inference",
+            "bank-manifest.json  the groups of the generator's conditions: sizes, bounds of the attack P6a",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",
             "What is promised",
