@@ -52,6 +52,9 @@ class Fitted(nn.Module, ABC):
         for name, array in arrays.items():
             setattr(self, name, torch.as_tensor(np.ascontiguousarray(array)))
 
+    def keep_floats(self, **arrays: np.ndarray) -> None:
+        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+
     def fit(self, series_NLC: Tensor, mask_NLC: Tensor, seed: int) -> None:
         """Learn from scaled series, 0 where the mask is 0. A gap is filled with the others' mean there."""
         mean_LC = (series_NLC * mask_NLC).sum(0) / mask_NLC.sum(0).clamp(min=1)
@@ -92,11 +95,8 @@ class PcaGmm(Fitted):
         self.settings = settings
 
     def learn(self, series_NLC: np.ndarray, seed: int) -> None:
-        rows = series_NLC.reshape(len(series_NLC), -1).astype(np.float64)
-        components = max(1, min(self.settings.components, len(rows) // 4, rows.shape[1]))
-        mixtures = max(1, min(self.settings.mixtures, len(rows) // (2 * components)))
-        pca = PCA(components, random_state=seed).fit(rows)
-        scores_NP = pca.transform(rows)
+        pca, scores_NP = fit_components(series_NLC, self.settings.components, seed)
+        mixtures = max(1, min(self.settings.mixtures, len(scores_NP) // (2 * scores_NP.shape[1])))
         gmm = GaussianMixture(
             mixtures, random_state=seed, reg_covar=1e-6 * max(float(scores_NP.var()), 1e-12)
         )
@@ -108,7 +108,7 @@ class PcaGmm(Fitted):
             "centres": gmm.means_,
             "factors": np.linalg.cholesky(gmm.covariances_),
         }
-        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+        self.keep_floats(**arrays)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
         chosen_B = torch.searchsorted(self.thresholds, uniform(noise_BZ[:, 0]))
@@ -133,20 +133,15 @@ class PcaCopula(Fitted):
         self.settings = settings
 
     def learn(self, series_NLC: np.ndarray, seed: int) -> None:
-        rows = series_NLC.reshape(len(series_NLC), -1).astype(np.float64)
-        components = max(1, min(self.settings.components, len(rows) // 4, rows.shape[1]))
-        pca = PCA(components, random_state=seed).fit(rows)
-        scores_NP = pca.transform(rows)
-        normal_NP = ndtri((rankdata(scores_NP, axis=0) - 0.5) / len(rows))
-        correlation_PP = np.corrcoef(normal_NP.T).reshape(components, components)
-        kept_PP = (1 - RIDGE) * correlation_PP + RIDGE * np.eye(components)
+        pca, scores_NP = fit_components(series_NLC, self.settings.components, seed)
+        normal_NP = ndtri((rankdata(scores_NP, axis=0) - 0.5) / len(scores_NP))
         arrays = {
             "mean": pca.mean_,
             "directions": pca.components_,
-            "quantiles": quantiles_of(scores_NP, min(LEVELS, len(rows))),
-            "factor": np.linalg.cholesky(kept_PP),
+            "quantiles": quantiles_of(scores_NP, min(LEVELS, len(scores_NP))),
+            "factor": factor_of(normal_NP),
         }
-        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+        self.keep_floats(**arrays)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
         normal_BP = noise_BZ[:, : len(self.factor)] @ self.factor.T
@@ -186,9 +181,6 @@ class TemplateAr(Fitted):
             ],
             axis=2,
         )
-        flat = innovations_NLC.reshape(-1, channels)
-        correlation = np.atleast_2d(np.nan_to_num(np.corrcoef(flat.T), nan=0.0))
-        np.fill_diagonal(correlation, 1)
         levels = min(LEVELS, int(sizes.min()) * length)
         quantiles_KQC = np.stack(
             [
@@ -201,9 +193,9 @@ class TemplateAr(Fitted):
             "templates": templates_KLC,
             "coefficients": coefficients_CO,
             "quantiles": quantiles_KQC,
-            "factor": np.linalg.cholesky((1 - RIDGE) * correlation + RIDGE * np.eye(channels)),
+            "factor": factor_of(innovations_NLC.reshape(-1, channels)),
         }
-        self.keep(**{name: array.astype(np.float32) for name, array in arrays.items()})
+        self.keep_floats(**arrays)
 
     def draw(self, noise_BZ: Tensor) -> Tensor:
         chosen_B = torch.searchsorted(self.thresholds, uniform(noise_BZ[:, 0]))
@@ -218,6 +210,21 @@ class TemplateAr(Fitted):
         response_FC = torch.fft.rfft(whitening_CL, dim=1).T
         noise_BLC = torch.fft.irfft(torch.fft.rfft(torch.stack(made), dim=1) / response_FC, n=length, dim=1)
         return self.templates[chosen_B] + noise_BLC
+
+
+def fit_components(series_NLC: np.ndarray, most: int, seed: int) -> tuple[PCA, np.ndarray]:
+    """Return at most `most` principal components, with four series or more each, and the scores [N, P]."""
+    rows = series_NLC.reshape(len(series_NLC), -1).astype(np.float64)
+    components = max(1, min(most, len(rows) // 4, rows.shape[1]))
+    pca = PCA(components, random_state=seed).fit(rows)
+    return pca, pca.transform(rows)
+
+
+def factor_of(values_NP: np.ndarray) -> np.ndarray:
+    """Return the Cholesky factor of the columns' correlations: [N, P] -> [P, P]; a constant has none."""
+    correlation_PP = np.atleast_2d(np.nan_to_num(np.corrcoef(values_NP.T), nan=0.0))
+    np.fill_diagonal(correlation_PP, 1)
+    return np.linalg.cholesky((1 - RIDGE) * correlation_PP + RIDGE * np.eye(len(correlation_PP)))
 
 
 def yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
