@@ -7,7 +7,8 @@ from distgan.command_line import Result
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import prepare
 from distgan.planning import devices, report
-from distgan.planning.stage_table import format_all_stages, stages_tree
+from distgan.planning.stage_table import format_all_stages, stages_of_plan, stages_tree
+from distgan.planning.stages import trace_networks
 from distgan.planning.tree import tree_of
 from distgan.run import Run
 
@@ -27,5 +28,7 @@ def run(request: PlanRequest) -> Result:
         found = prepare.find_shape(settings, Run(Path(settings.run_dir)))
         series = report.Series(found.length, found.channels, found.train)
     plan = report.make_plan(settings, series, number, devices.with_efficiency(device, request.efficiency))
-    text = f"{report.format_plan(plan, request.price)}\n\n{format_all_stages(plan)}"
-    return Result(text, tree_of(plan, request.price) | {"stages": stages_tree(plan)})
+    passes = trace_networks(settings, series)
+    needs = stages_of_plan(plan, passes)
+    text = f"{report.format_plan(plan, request.price)}\n\n{format_all_stages(plan, needs, passes)}"
+    return Result(text, tree_of(plan, request.price) | {"stages": stages_tree(needs)})

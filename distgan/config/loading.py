@@ -100,12 +100,12 @@ def _parse(text: str) -> Any:
         raise UserError(f"a value does not fit its !!tag ({type(error).__name__}: {error})") from None
 
 
-def find_config(name: str) -> Path:
+def find_config(path: Path) -> Path:
     """Return the file of that path, or the shipped config of that name: `demo` is configs/demo.yaml."""
-    path, folder = Path(name), find_shipped()
-    if folder is None or path.suffix or os.path.lexists(path) or name not in list_shipped():
+    if path.suffix or os.path.lexists(path):
         return path
-    return config_file(folder, name)
+    folder, name = find_shipped(), path.as_posix()
+    return config_file(folder, name) if folder is not None and name in list_shipped() else path
 
 
 def config_file(folder: Path, name: str) -> Path:
@@ -240,9 +240,7 @@ def load(path: str | os.PathLike[str] | None = None, overrides: Sequence[str] = 
         line.
     """
     tree = (
-        _with_model({})
-        if path is None
-        else _read_tree(find_config(os.fspath(check_path(os.fspath(path), "--config"))))
+        _with_model({}) if path is None else _read_tree(find_config(check_path(os.fspath(path), "--config")))
     )
     for text in overrides:
         tree = _override(tree, text)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from distgan.planning.report import Plan, format_table, make_option, with_engine
-from distgan.planning.stages import StageNeed, plan_stages, trace_networks
+from distgan.planning.stages import Passes, StageNeed, plan_stages
 from distgan.planning.step_time import Step
 
 SERIES = (10_000, 100_000, 1_000_000, 10_000_000)
@@ -12,20 +12,18 @@ DEVICES = (1, 8, 64, 512, 4_096)
 ONE_DEVICE = {"zero": 0, "discriminator_zero": None, "offload": {"optimizer": "none", "parameters": "none"}}
 
 
-def stages_of_plan(plan: Plan) -> list[StageNeed]:
+def stages_of_plan(plan: Plan, passes: Passes) -> list[StageNeed]:
     """Return what each stage takes as configured; nothing for an unknown number of series."""
     if not plan.series.count:
         return []
-    passes = trace_networks(plan.settings, plan.series)
     return plan_stages(plan.settings, plan.series, (plan.devices, plan.device), plan.asked.step, passes)
 
 
-def format_all_stages(plan: Plan) -> str:
+def format_all_stages(plan: Plan, needs: list[StageNeed], passes: Passes) -> str:
     """Return the tables of all stages as text."""
-    needs = stages_of_plan(plan)
     if not needs:
         return "All stages: give --series to plan them."
-    return "\n\n".join((format_needs(needs, plan), format_growth(plan)))
+    return "\n\n".join((format_needs(needs, plan), format_growth(plan, passes)))
 
 
 def format_needs(needs: list[StageNeed], plan: Plan) -> str:
@@ -58,9 +56,9 @@ def format_needs(needs: list[StageNeed], plan: Plan) -> str:
     return f"{heading}\n{format_table(rows)}"
 
 
-def format_growth(plan: Plan) -> str:
+def format_growth(plan: Plan, passes: Passes) -> str:
     """Return the time of a whole run by the number of series and of devices; as many series are generated."""
-    settings, passes = plan.settings, trace_networks(plan.settings, plan.series)
+    settings = plan.settings
     steps = {devices: step_on(plan, devices) for devices in DEVICES}
     rows = [["series", *(f"{devices:,}" for devices in DEVICES), "slowest", "host GiB", "disk TiB"]]
     for count in SERIES:
@@ -96,7 +94,7 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def stages_tree(plan: Plan) -> list[dict[str, Any]]:
+def stages_tree(needs: list[StageNeed]) -> list[dict[str, Any]]:
     """Return the stages for programs: seconds by the clock, GiB."""
     return [
         {
@@ -108,5 +106,5 @@ def stages_tree(plan: Plan) -> list[dict[str, Any]]:
             "bound": need.bound,
             "all_processes": need.shared,
         }
-        for need in stages_of_plan(plan)
+        for need in needs
     ]

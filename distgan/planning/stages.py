@@ -22,7 +22,6 @@ from distgan.planning.memory import GIB, LIBRARIES
 from distgan.planning.step_time import BOUNDS, LINK_SHARE, Series, Step, engine_seconds
 from distgan.planning.trace import MATRIX, Trace, Work, build_meta_networks, count_labels, make_batch
 
-STAGES = ("prepare", "encoder", "encode", "cluster", "bank", "gan", "generate", "evaluate")
 TRACED = (2, 4)  # series of the two counts between which a pass is interpolated
 MOST_ATTACKED = 10_000  # members, and as many non-members
 HOST_BUFFERS = 512  # MiB that a stage may hold of blocks of series
@@ -170,7 +169,7 @@ def plan_stages(
         "evaluate": (work.evaluate(), 0.0, 0.0, False),
     }
     needs = []
-    for name in STAGES:
+    for name in config.STAGES:
         spent, disk, sent, shared = table[name]
         parts = {"start": HOST.start, **spent}
         bound = max(parts, key=lambda part: parts[part])

@@ -264,7 +264,7 @@ def test_a_config_comes_back_from_json() -> None:
 def test_a_shipped_config_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert config.load("demo").identity == config.load(ROOT / "configs" / "demo.yaml").identity
-    assert "data/uk_dale" in list_shipped() and find_config("data/uk_dale").is_file()
+    assert "data/uk_dale" in list_shipped() and find_config(Path("data/uk_dale")).is_file()
     with pytest.raises(
         UserError, match=r"there is no config demos; the shipped ones are auckland_short, .*demo"
     ):

@@ -105,7 +105,7 @@ def test_tts_gan_fork_has_the_size_of_the_upstream_networks() -> None:
     assert sum(parameter.numel() for parameter in notebook.parameters()) == 177_902
     networks = models.build(config.load(None, common), 2190, 1)
     lift = networks["generator"].lift
-    assert tuple(lift.weight.shape) == (21900, 132 + 2)  # location and scale are told, too
+    assert tuple(lift.weight.shape) == (21900, 132 + 2)  # location and scale are given, too
     heads = [branch.blocks[0].heads for branch in networks["generator"].branches]
     assert (heads, networks["generator"].weights) == ([10, 5, 2], (1.0, 0.2, 0.1))
 

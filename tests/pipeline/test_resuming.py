@@ -118,6 +118,6 @@ def test_a_training_never_goes_on_with_other_series_or_conditions(
     assert "gan/checkpoints was trained on other series or conditions" in message and message.count("\n") == 1
     shutil.rmtree(again.checkpoints("gan"))
     assert main(command) == 0
-    advised = copy(run, tmp_path / "told")
+    advised = copy(run, tmp_path / "advised")
     command = arguments(homes_csv, advised.folder, "train.steps=25", "--stages", "gan")
     assert main([*command, "data.credit=Homes of Our Town"]) == 0  # words about them make no difference

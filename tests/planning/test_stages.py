@@ -50,7 +50,7 @@ def test_a_pass_of_the_encoder_has_the_operations_of_the_real_network(
 
 def test_stages_grow_with_what_they_read(settings: config.Config, passes: stages.Passes) -> None:
     few, many = needs(settings, passes, 10_000), needs(settings, passes, 1_000_000)
-    assert tuple(many) == stages.STAGES
+    assert tuple(many) == config.STAGES
     assert many["prepare"].disk == pytest.approx(2_000_000 * LENGTH * 4 / GIB)  # all splits are stored
     assert many["encode"].disk == pytest.approx(1_000_000 * 2 * 4 * settings.encoder.latent_dim / GIB)
     start = stages.HOST.start
@@ -87,14 +87,16 @@ def test_clusters_are_planned_as_the_stage_chooses_them(settings: config.Config)
     assert loads["null"].whole == pytest.approx(48_000 / config.Splits().train)
 
 
-def test_the_tables_name_every_stage_and_grow(settings: config.Config) -> None:
+def test_the_tables_name_every_stage_and_grow(settings: config.Config, passes: stages.Passes) -> None:
     plan = report.make_plan(settings, Series(LENGTH, 1, 5_000), 2, H100)
-    text = stage_table.format_all_stages(plan)
-    assert all(f"{name} " in text for name in stages.STAGES)
-    growth = stage_table.format_growth(plan).splitlines()
+    found = stage_table.stages_of_plan(plan, passes)
+    text = stage_table.format_all_stages(plan, found, passes)
+    assert all(f"{name} " in text for name in config.STAGES)
+    growth = stage_table.format_growth(plan, passes).splitlines()
     assert [line.split()[0] for line in growth[3:]] == ["10,000", "100,000", "1,000,000", "10,000,000"]
     unknown = replace(plan, series=Series(LENGTH, 1))
-    assert "--series" in stage_table.format_all_stages(unknown) and not stage_table.stages_tree(unknown)
+    assert "--series" in stage_table.format_all_stages(unknown, [], passes)
+    assert not stage_table.stages_of_plan(unknown, passes)
 
 
 @pytest.mark.parametrize(
@@ -108,5 +110,5 @@ def test_the_command_plans_all_stages_for_programs(capsys: pytest.CaptureFixture
     command = ["plan", "--devices", "2xH100-80GB", "--length", str(LENGTH), "--series", "9000", "--json"]
     cli.command([*command, *SMALL])
     tree = json.loads(capsys.readouterr().out)
-    assert [row["stage"] for row in tree["stages"]] == list(stages.STAGES)
+    assert [row["stage"] for row in tree["stages"]] == list(config.STAGES)
     assert all(row["seconds"] > 0 and row["host_memory_gib"] > 0 for row in tree["stages"])

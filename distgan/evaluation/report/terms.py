@@ -55,7 +55,7 @@ TERMS: dict[str, tuple[str, str]] = {  # key -> name, explanation
     "c2st": (
         "classifier two-sample test",
         "A classifier is trained to tell a set from real series and tested on owners that it did not "
-        "see. 0.5 is guessing: the sets cannot be told apart. 1 is always right.",
+        "see. 0.5 is guessing: the sets cannot be distinguished. 1 is always right.",
     ),
     "utility": (
         "utility",
