@@ -1,16 +1,19 @@
 """Synthetic loads judged by every instrument beside real ones: of runs, or of files.
 
-    python benchmarks/judge.py runs/london runs/template_ar          # each against its held-out and reference series
-    python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy two.npy --steps-per-day 6
-    python benchmarks/judge.py --smoke
+    python benchmarks/judge.py runs/london runs/template_ar          # each against its held-out and reference
+    series python benchmarks/judge.py --real homes.npy --train trained.npy --synthetic one.npy two.npy
+    --steps-per-day 6 python benchmarks/judge.py --smoke
 
-Columns: C2ST is the balanced accuracy of a ridge classifier on MiniRocket features, cross-validated by owner on all
-series of both sides (.5 is guessing), with its 95 % interval: on weeks, whole series, and with `--views` on the signs of
-step-to-step differences and on daily totals. Loads: distance of 24 figures of each load over that between real sets.
-Vendi: how many different loads there are, over the real ones'. catch22: mean Kolmogorov-Smirnov distance of 22 features.
-Forecast: error of a next-day forecaster over that of one trained on real series. The row `real` holds the training
-series: what a perfect generator reaches. Files are arrays [series, steps] or [series, steps, 1] (.npy), or what
-data.source takes. The last line is JSON.
+Columns: C2ST is the balanced accuracy of a ridge classifier on MiniRocket features, cross-validated by owner
+    on all series of both sides (.5 is guessing), with its 95 % interval: on weeks, whole series, and with
+    `--views` on the signs of step-to-step differences and on daily totals. Loads: distance of 24 figures of
+    each load over that between real sets. Vendi: how many different loads there are, over the real ones'.
+    catch22: mean Kolmogorov-Smirnov distance of
+    22 features. Forecast: error of a next-day forecaster over that of one trained on real series. The row
+    `real` holds the
+    training series: what a perfect generator reaches. Files are arrays [series, steps] or [series, steps, 1]
+    (.npy), or
+    what data.source takes. The last line is JSON.
 """
 
 import argparse
@@ -20,19 +23,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from common import finish, show
+from scipy.special import ndtri
 
 from distgan import config
+from distgan.anonymity import attributes
 from distgan.data import ingest
+from distgan.data.scaling import Scaler
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics import catch22
 from distgan.evaluation.metrics.instruments import Reading, fit_ruler, read_instruments
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample
+from distgan.models import classical
+from distgan.rng import keyed_normal
 from distgan.run import Run
 
+CLASSICAL: dict[str, Any] = {
+    "template_ar": config.TemplateAr(),
+    "pca_copula": config.PcaCopula(),
+    "pca_gmm": config.PcaGmm(),
+    "gaussian": config.Gaussian(),
+    "bootstrap": config.Bootstrap(),
+}
 REAL = "real"
-SHOWN = ("zeros", "any_zero", "base", "flat", "ramp", "night_change", "night_variation", "weeks", "low_run", "lag_step")
+SHOWN = (
+    "zeros",
+    "any_zero",
+    "base",
+    "flat",
+    "ramp",
+    "night_change",
+    "night_variation",
+    "weeks",
+    "low_run",
+    "lag_step",
+)
 
 
 def judge(
@@ -61,10 +88,14 @@ def judge(
     return found
 
 
-def of_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
     """The sets of a run, for `judge`."""
     run = Run(folder)
-    series, made, table = Store.open(run.series), Store.open(run.synthetic), read_table(private_table(run.series))
+    series, made, table = (
+        Store.open(run.series),
+        Store.open(run.synthetic),
+        read_table(private_table(run.series)),
+    )
     rows = np.concatenate([table.rows("held_out"), table.rows("reference")])
     axis, settings = series.meta.axis, config.load(run.config)
     return {
@@ -125,12 +156,45 @@ def summarise(found: dict[str, Reading]) -> dict[str, dict[str, float]]:
             **{view: round(each.value, 4) for view, each in reading.accuracy.items() if each is not None},
             **{
                 key: round(float(getattr(reading, key)), 4)
-                for key in ("loads", "catch22", "forecast", "vendi", "vendi_ratio", "seams", "peak", "load_factor")
+                for key in (
+                    "loads",
+                    "catch22",
+                    "forecast",
+                    "vendi",
+                    "vendi_ratio",
+                    "seams",
+                    "peak",
+                    "load_factor",
+                )
                 if np.isfinite(getattr(reading, key))
             },
         }
         for name, reading in found.items()
     }
+
+
+def draw_classical(name: str, train: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Series of a classical generator, as the pipeline makes them with all training series as one group:
+    fitted to scaled series, given locations and scales drawn from the training series' distribution, clipped
+    at 0.
+    """
+    settings = CLASSICAL[name]
+    scaler = Scaler.fit([train], config.Scaling(), config.Bounds(lower=0))
+    known = scaler.attributes(train)
+    series = torch.from_numpy(scaler.scale(train, known))
+    generator = classical.FAMILIES[name](*train.shape[1:], settings)
+    generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
+    rng = np.random.default_rng(seed)
+    numbers = attributes.asinh_ratio_and_log_rms(known)
+    cells = np.argsort(rng.random((count, *numbers.shape[1:])), axis=0)
+    normal = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / count)
+    drawn = attributes.draw_ratio_and_log_rms(numbers.mean(0), numbers.std(0), normal)
+    given = attributes.location_and_scale(drawn).astype(np.float32)
+    noise = keyed_normal(seed, 0, f"classical {name}", torch.arange(count), (generator.noise_dim,))
+    with torch.inference_mode():
+        shapes = torch.cat([generator(part, torch.zeros(len(part), 0)) for part in noise.split(50)])
+        shapes = scaler.standardise(shapes, torch.ones_like(shapes), torch.from_numpy(given))
+    return scaler.restore(shapes.numpy(), given)
 
 
 def made_up(count: int, seed: int, noise: float = 0.5) -> np.ndarray:
@@ -142,7 +206,9 @@ def made_up(count: int, seed: int, noise: float = 0.5) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", nargs="*", type=Path, help="run folders, with series generated")
     parser.add_argument("--real", type=Path, help="real series that nothing was fitted to")
     parser.add_argument("--train", type=Path, help="real series that the generators were fitted to")
@@ -150,7 +216,9 @@ def main() -> None:
     parser.add_argument("--steps-per-day", type=float, default=24)
     parser.add_argument("--token", type=int, default=0, help="steps that a network writes at once, for seams")
     parser.add_argument("--views", default="weeks,series", help=f"of the series: {', '.join(VIEWS)}")
-    parser.add_argument("--quick", action="store_true", help="2,016 features at about 2,000 places, and no catch22")
+    parser.add_argument(
+        "--quick", action="store_true", help="2,016 features at about 2,000 places, and no catch22"
+    )
     parser.add_argument("--smoke", action="store_true", help="a few made loads, figures meaningless")
     options = parser.parse_args()
     views = options.views.split(",")
@@ -161,11 +229,13 @@ def main() -> None:
         chosen["features"] = False
     readings: dict[str, dict[str, float]] = {}
     if options.smoke:
-        cases = [{"real": Sample(made_up(20, 0)), "train": made_up(20, 1), "sets": {"made": made_up(20, 2, 0.7)}}]
+        cases = [
+            {"real": Sample(made_up(20, 0)), "train": made_up(20, 1), "sets": {"made": made_up(20, 2, 0.7)}}
+        ]
         cases[0] |= {"steps_per_day": 24.0, "token": 168}
         chosen["effort"] = Effort(504, 500)
     elif options.runs:
-        cases = [of_run(folder) for folder in options.runs]
+        cases = [read_run(folder) for folder in options.runs]
     elif options.real and options.train and options.synthetic:
         values, owners = read_file(options.real)
         sets = {path.stem: read_file(path)[0] for path in options.synthetic}

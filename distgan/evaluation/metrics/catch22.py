@@ -1,7 +1,8 @@
-"""catch22: 22 features of a time series, chosen for telling classes apart (Lubba et al. 2019), by `pycatch22`.
+"""catch22: 22 features of a time series, chosen for telling classes apart (Lubba et al. 2019), by
+`pycatch22`.
 
-Each series is standardised, as the package does; a gap is filled with the series' mean. A set is compared with real
-series by the Kolmogorov-Smirnov distance of each feature over series, and the mean of these.
+Each series is standardised, as the package does; a gap is filled with the series' mean. A set is compared
+with real series by the Kolmogorov-Smirnov distance of each feature over series, and the mean of these.
 """
 
 from importlib.util import find_spec

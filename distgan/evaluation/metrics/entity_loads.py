@@ -1,9 +1,10 @@
 """Figures of each load: base load and zeros, ramps and flat steps, nights, days, weeks, and low runs.
 
-For loads: values that are never negative, several steps a day, whole days. A figure is one number for each entity; two
-sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of the distance between two
-random sets of real entities of the same sizes. The geometric mean of these ratios is one for real series. The Vendi
-score of standardised figures counts how many different entities a set holds (Friedman and Dieng 2023).
+For loads: values that are never negative, several steps a day, whole days. A figure is one number for each
+    entity; two sets are compared by the Wasserstein-1 distance of its distribution over entities, in units of
+    the distance between two random sets of real entities of the same sizes. The geometric mean of these
+    ratios is one for real series. The Vendi score of standardised figures counts how many different entities
+    a set holds (Friedman and Dieng 2023).
 
 The night is the quarter of the day in which real loads are lowest.
 
@@ -12,11 +13,15 @@ Shapes: n series, L steps, D days, P steps a day, Q figures.
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics import vendi
 from distgan.rng import keyed_generator
+
+Array = NDArray[Any]
 
 ZERO = 1e-6  # of the mean: below it, a reading is zero
 FLAT = 0.05  # of the mean: a smaller change between two steps is near-flat
@@ -54,7 +59,35 @@ FIGURES: dict[str, str] = {
     "low_run": "longest run of days below half the median day",
 }
 COUNTS = ("low_run",)  # taken as log(1 + x)
-POSITIVE = ("mean", "variation", "peak", "high", "ramp", "steep", "night_change", "night_variation", "day_variation")
+POSITIVE = (
+    "mean",
+    "variation",
+    "peak",
+    "high",
+    "ramp",
+    "steep",
+    "night_change",
+    "night_variation",
+    "day_variation",
+)
+
+
+FEWEST_STEPS = 2  # a day
+FEWEST_DAYS = 14
+FEWEST_ENTITIES = 4  # that settle the unit of distances
+
+
+def are_loads(real: Array, steps_per_day: float) -> bool:
+    """Whether real series [n, L] are never negative, have several steps a day, and two weeks of them."""
+    measured = real[np.isfinite(real)]
+    return bool(
+        steps_per_day >= FEWEST_STEPS
+        and real.shape[1] >= FEWEST_DAYS * steps_per_day
+        and abs(steps_per_day - round(steps_per_day)) < 1e-6
+        and len(measured)
+        and measured.min() >= 0
+        and measured.max() > 0
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +115,10 @@ def fit_layout(real: Array, steps_per_day: float, first_weekday: int = 0) -> Lay
 
 def measure_loads(values: Array, layout: Layout) -> Array:
     """All `FIGURES` of each load, float64: [n, L] -> [n, Q]; NaN where a figure does not exist."""
-    parts = [_measure_block(values[first : first + 256].astype(np.float64), layout) for first in range(0, len(values), 256)]
+    parts = [
+        _measure_block(values[first : first + 256].astype(np.float64), layout)
+        for first in range(0, len(values), 256)
+    ]
     return np.concatenate(parts) if parts else np.zeros((0, len(FIGURES)))
 
 
@@ -157,7 +193,9 @@ def _describe_days(values: Array, mean: Array, layout: Layout) -> dict[str, Arra
 
 
 def _correlate(deviations: Array, lag: int) -> Array:
-    """Autocorrelation over measured pairs: [n, L] of mean 0 -> [n]; NaN where the record is shorter than the lag."""
+    """Autocorrelation over measured pairs: [n, L] of mean 0 -> [n]; NaN where the record is shorter than the
+    lag.
+    """
     if lag >= deviations.shape[1]:
         return np.full(len(deviations), np.nan)
     products = np.nanmean(deviations[:, lag:] * deviations[:, :-lag], axis=1)
@@ -184,7 +222,8 @@ def _find_longest_run(flags: Array) -> Array:
 
 
 def measure_seams(values: Array, steps_per_day: int, token: int) -> Array:
-    """Mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN where there are none.
+    """Mean change across borders of tokens over that across other midnights: [n, L] -> [n]; NaN where there
+    are none.
 
     Args:
         token: steps that a network writes at once; the days of the record begin at its first step.
@@ -205,8 +244,8 @@ class Unit:
     """The distance between two random sets of real entities, and where figures stand for the Vendi score.
 
     Attributes:
-        distance: [Q] Wasserstein-1 distance of two sets of one entity each, as it falls with the root of their sizes.
-        centre, scale: [Q] of the real figures.
+        distance: [Q] Wasserstein-1 distance of two sets of one entity each, as it falls with the root of
+            their sizes. centre, scale: [Q] of the real figures.
     """
 
     distance: Array
@@ -214,7 +253,7 @@ class Unit:
     scale: Array
 
     def place(self, figures: Array) -> Array:
-        """Points of entities: figures in standard deviations of real ones, at most `REACH`: [n, Q] -> [n, Q]."""
+        """Points of entities: figures in standard deviations of real ones, at most `REACH`: [n, Q] twice."""
         points = (even_out(figures) - self.centre) / self.scale
         return np.nan_to_num(np.clip(points, -REACH, REACH), nan=0.0)
 
@@ -254,7 +293,9 @@ def measure_distances(one: Array, two: Array) -> Array:
 
 
 def compare_loads(real: Array, made: Array, unit: Unit) -> Array:
-    """Distance of each figure over that between real sets of these sizes: [n, Q], [m, Q] -> [Q]; NaN without a unit."""
+    """Distance of each figure over that between real sets of these sizes: [n, Q], [m, Q] -> [Q]; NaN without
+    a unit.
+    """
     expected = unit.distance * np.sqrt(1 / len(real) + 1 / len(made))
     found = measure_distances(even_out(real), even_out(made))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -265,3 +306,31 @@ def average_ratios(ratios: Array) -> float:
     """Geometric mean over figures."""
     known = ratios[np.isfinite(ratios)]
     return float(np.exp(np.log(known).mean())) if len(known) else float("nan")
+
+
+# ----------------------------------------------------------------------------------------- for a table
+
+
+@dataclass(frozen=True)
+class LoadGrid:
+    """What is fixed from real loads before any candidate is measured; `width` is that of the Vendi score's
+    kernel.
+    """
+
+    layout: Layout
+    unit: Unit
+    width: float
+
+    def measure(self, values: Array) -> Array:
+        """[n, L] -> [n, Q]."""
+        return measure_loads(values, self.layout)
+
+
+def fit_load_grid(real: Array, steps_per_day: float) -> LoadGrid | None:
+    """The grid of real series [n, L, C], by their first channel; None where they are no loads, or too few."""
+    if len(real) < FEWEST_ENTITIES or not are_loads(real[..., 0], steps_per_day):
+        return None
+    layout = fit_layout(real[..., 0], steps_per_day)
+    figures = measure_loads(real[..., 0], layout)
+    unit = fit_unit(figures)
+    return LoadGrid(layout, unit, vendi.fit_width(unit.place(figures)))

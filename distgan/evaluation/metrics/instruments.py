@@ -1,8 +1,10 @@
-"""All instruments at once, for a table: how far a set of loads is from real entities that nothing was fitted to.
+"""All instruments at once, for a table: how far a set of loads is from real entities that nothing was fitted
+to.
 
     accuracy    of two-sample tests on MiniRocket features, by view (`two_sample.py`)
     loads       distance of 24 figures of each load over that between real sets (`entity_loads.py`)
-    vendi       Vendi score of these figures, and its ratio to that of real entities at the same number (`vendi.py`)
+    vendi       Vendi score of these figures, and its ratio to that of real entities at the same number
+    (`vendi.py`)
     catch22     mean Kolmogorov-Smirnov distance of 22 features, where pycatch22 is installed (`catch22.py`)
     forecast    error of a next-day forecaster over that of one trained on real series (`utility.py`)
     seams       change across borders of tokens over that across other midnights
@@ -19,7 +21,7 @@ import numpy as np
 
 from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
-from distgan.evaluation.metrics.two_sample import Accuracy, Effort, Sample, compare_samples
+from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
 from distgan.rng import keyed_generator
 
 TOGETHER = 50  # loads whose mean has a peak and a load factor
@@ -52,12 +54,20 @@ class Ruler:
     token: int
 
     def forecast(self, made: Array) -> float:
-        """Error on the real series of a next-day forecaster trained on `made`, over that of one trained on real."""
+        """Error on the real series of a next-day forecaster trained on `made`, over that of one trained on
+        real.
+        """
         return _measure_error(made, self.real, self.task) / self.error
 
 
 def fit_ruler(
-    real: Sample, train: Array, steps_per_day: float, *, first_weekday: int = 0, token: int = 0, features: bool = True
+    real: Sample,
+    train: Array,
+    steps_per_day: float,
+    *,
+    first_weekday: int = 0,
+    token: int = 0,
+    features: bool = True,
 ) -> Ruler:
     """Measure the real series once.
 
@@ -104,7 +114,7 @@ class Reading:
     ratios: Mapping[str, float]
 
 
-def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Effort = Effort()) -> Reading:
+def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Effort = FULL) -> Reading:
     """Measure series [n, L, 1] with every instrument."""
     values = made[..., 0]
     figures = entity_loads.measure_loads(values, ruler.layout)
@@ -120,7 +130,9 @@ def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Ef
         seams = float(np.nanmean(entity_loads.measure_seams(values, per_day, ruler.token)))
     sample = Sample(made)
     return Reading(
-        accuracy={view: compare_samples(ruler.real, sample, view, ruler.steps_per_day, effort) for view in views},
+        accuracy={
+            view: compare_samples(ruler.real, sample, view, ruler.steps_per_day, effort) for view in views
+        },
         loads=entity_loads.average_ratios(ratios),
         vendi=score,
         vendi_ratio=score / real_score,
@@ -135,7 +147,7 @@ def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Ef
 
 
 def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
-    """Vendi scores of a set and of real entities, at the smaller number of both; the mean over random draws."""
+    """Vendi scores of a set and of real entities, at the smaller number of both, averaged over draws."""
     sides = [ruler.unit.place(each) for each in (figures, ruler.figures)]
     width, size = vendi.fit_width(sides[1]), min(map(len, sides))
     rng = keyed_generator(0, 0, "vendi draws")

@@ -1,13 +1,14 @@
-"""MiniRocket: how often fixed dilated convolutions of a series exceed a bias (Dempster, Schmidt and Webb 2021).
+"""MiniRocket: how often fixed dilated convolutions of a series exceed a bias (Dempster, Schmidt and Webb
+2021).
 
 All 84 kernels of nine taps with three weights of 2 and six of -1 are used, at up to 32 dilations that grow
-geometrically from 1 to where the kernel is as long as the series. Biases are quantiles (a low-discrepancy sequence)
-of the kernel's outputs on random series. A feature is the proportion of positive values of output minus bias, over
-all places for one half of the kernels and over those without padding for the other half. Only the series that settle
-the biases are random; they are drawn from a fixed seed.
+geometrically from 1 to where the kernel is as long as the series. Biases are quantiles (a low-discrepancy
+sequence) of the kernel's outputs on random series. A feature is the proportion of positive values of output
+minus bias, over all places for one half of the kernels and over those without padding for the other half.
+Only the series that settle the biases are random; they are drawn from a fixed seed.
 
-Differences from the paper: of several channels, each is taken alone, and sums of pairs beside them; of long series
-the outputs can be read at every `stride`-th place only, which leaves proportions as they are.
+Differences from the paper: of several channels, each is taken alone, and sums of pairs beside them; of long
+    series the outputs can be read at every `stride`-th place only, which leaves proportions as they are.
 
 Shapes: n series, C channels, L steps, T places, D dilations, F features.
 """
@@ -101,7 +102,12 @@ class _Counter:
 
 
 def fit_minirocket(
-    series: Array, *, features: int = FEATURES, dilations: int = MOST_DILATIONS, stride: int = 1, seed: int = 0
+    series: Array,
+    *,
+    features: int = FEATURES,
+    dilations: int = MOST_DILATIONS,
+    stride: int = 1,
+    seed: int = 0,
 ) -> MiniRocket:
     """Kernels for series like these: float32 [n, C, L] without gaps, of which random ones settle the biases.
 
@@ -126,9 +132,7 @@ def choose_dilations(length: int, features: int, most: int = MOST_DILATIONS) -> 
     """
     slots = min(features, most)
     last = np.log2(max(length - 1, TAPS - 1) / (TAPS - 1))
-    dilations, counts = np.unique(
-        np.logspace(0, last, slots, base=2).astype(np.int32), return_counts=True
-    )
+    dilations, counts = np.unique(np.logspace(0, last, slots, base=2).astype(np.int32), return_counts=True)
     counts = (counts * (features / slots)).astype(int)
     missing = features - int(counts.sum())
     counts += missing // len(counts) + (np.arange(len(counts)) < missing % len(counts))
@@ -136,7 +140,9 @@ def choose_dilations(length: int, features: int, most: int = MOST_DILATIONS) -> 
 
 
 def choose_stride(length: int, places: int, steps_per_day: float) -> int:
-    """Stride that leaves about `places` places of a series, and does not divide the day: each hour is met alike."""
+    """Stride that leaves about `places` places of a series, and does not divide the day: each hour is met
+    alike.
+    """
     stride = max(1, length // places)
     while stride > 1 and np.gcd(stride, max(round(steps_per_day), 1) * 7) > 1:
         stride -= 1
@@ -157,14 +163,15 @@ def _inside(length: int, dilation: int, stride: int) -> slice:
 def _outputs(series: Array, dilation: int, stride: int) -> Iterator[Array]:
     """A third of every kernel's output, in the order of `TRIPLES`: [n, L] -> 84 times [n, T].
 
-    Σ w x = 3 (x_i + x_j + x_k) - Σ x, so a third of it takes one addition from that of a pair. The array that is
-    yielded is used again.
+    Σ w x = 3 (x_i + x_j + x_k) - Σ x, so a third of it takes one addition from that of a pair. The array that
+    is yielded is used again.
     """
     length = series.shape[1]
     padding = (TAPS // 2) * dilation
     padded = np.pad(series, ((0, 0), (padding, padding)))
     taps = [
-        np.ascontiguousarray(padded[:, tap * dilation : tap * dilation + length : stride]) for tap in range(TAPS)
+        np.ascontiguousarray(padded[:, tap * dilation : tap * dilation + length : stride])
+        for tap in range(TAPS)
     ]
     third = taps[0] / np.float32(3)
     for tap in taps[1:]:

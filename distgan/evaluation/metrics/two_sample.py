@@ -1,14 +1,14 @@
 """Classifier two-sample tests on MiniRocket features: can a ridge classifier tell synthetic from real series?
 
-All series of both sides are classified, each by a classifier that saw none of its owner's series: cross-validation in
-`FOLDS` parts by owner. The sides weigh alike however many series they have. The ridge has the strength with the least
-squared error where each owner of the training part is left out in turn; these errors follow from one
-eigendecomposition, block by block. Items are whole series, weeks of them, the signs of their step-to-step differences,
-or their daily totals.
+All series of both sides are classified, each by a classifier that saw none of its owner's series:
+cross-validation in `FOLDS` parts by owner. The sides weigh alike however many series they have. The ridge has
+the strength with the least squared error where each owner of the training part is left out in turn; these
+errors follow from one eigendecomposition, block by block. Items are whole series, weeks of them, the signs of
+their step-to-step differences, or their daily totals.
 
-The interval of 95 % counts owners: for each side a Wilson interval of its share of right answers, with as many trials
-as the variance between owners is worth, and the two are combined as a mean of independent shares (Zou and Donner
-2008).
+The interval of 95 % counts owners: for each side a Wilson interval of its share of right answers, with as
+many trials as the variance between owners is worth, and the two are combined as a mean of independent shares
+(Zou and Donner 2008).
 
 Shapes: n series, L steps, C channels, m items, F features.
 """
@@ -28,13 +28,16 @@ FEWEST_OWNERS = 5  # of each side
 STRENGTHS = np.logspace(-4, 1, 11)  # of the ridge, in mean squared lengths of an item's features
 MOST_ITEMS = 2000  # of both sides together, that weeks are drawn to
 MOST_WEEKS = 8  # of a series
+LEVEL_SHARE = 0.05  # of the features' squared length, that location and scale have
 BIAS_ITEMS = 200  # of both sides together, that settle the biases of the kernels
 QUANTILE = 1.959964  # of the normal distribution, for 95 %
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One side: series [n, L, C] in original units, NaN where missing, and the owner of each, by default one each."""
+    """One side: series [n, L, C] in original units, NaN where missing, and the owner of each, by default one
+    each.
+    """
 
     values: Array
     owners: Array | None = None
@@ -56,7 +59,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Balanced accuracy with its 95 % interval, and the area under the ROC curve of the classifiers' scores."""
+    """Balanced accuracy with its 95 % interval, and the area under the ROC curve of the scores."""
 
     value: float
     low: float
@@ -68,14 +71,17 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is computed: features of the transform, and places of a series where outputs are read, about."""
+    """How much is computed: features of the transform, and about how many places of a series are read."""
 
     features: int = FEATURES
     places: int = 1 << 30
     seed: int = 0
 
 
-# ---------------------------------------------------------------------------------------------------- the items
+FULL = Effort()
+
+
+# ---------------------------------------------------------------------------------------------------- items
 
 
 def cut_series(values: Array, steps_per_day: float, count: int, rng: np.random.Generator) -> Items:
@@ -110,7 +116,7 @@ def cut_days(values: Array, steps_per_day: float, count: int, rng: np.random.Gen
 
 @dataclass(frozen=True)
 class View:
-    """A way to look at series: `fits` says whether records of so many steps (a day) have what is looked at."""
+    """A way to look at series; `fits` says whether records of so many steps (a day) can be looked at so."""
 
     title: str
     meaning: str
@@ -136,16 +142,18 @@ VIEWS: Mapping[str, View] = {
         "daily totals",
         "totals of the days",
         cut_days,
-        lambda length, per_day: per_day >= 2 and float(per_day).is_integer() and length // per_day >= 2 * TAPS,
+        lambda length, per_day: (
+            per_day >= 2 and float(per_day).is_integer() and length // per_day >= 2 * TAPS
+        ),
     ),
 }
 
 
-# ----------------------------------------------------------------------------------------------------- the test
+# ----------------------------------------------------------------------------------------------------- test
 
 
 def compare_samples(
-    real: Sample, made: Sample, view: str, steps_per_day: float, effort: Effort = Effort()
+    real: Sample, made: Sample, view: str, steps_per_day: float, effort: Effort = FULL
 ) -> Accuracy | None:
     """Classify all items of both sides, each by a classifier that saw none of its owner's.
 
@@ -167,7 +175,9 @@ def compare_samples(
 
 
 def _even_gaps(real: Array, made: Array) -> tuple[Array, Array]:
-    """Gaps of the real series are put into the synthetic ones where these have none, or they would tell them apart."""
+    """Gaps of the real series are put into the synthetic ones where these have none, or they would tell them
+    apart.
+    """
     gaps = np.isnan(real)
     if not gaps.any() or np.isnan(made).any():
         return real, made
@@ -175,9 +185,12 @@ def _even_gaps(real: Array, made: Array) -> tuple[Array, Array]:
 
 
 def _describe(sides: list[Array], steps_per_day: float, effort: Effort) -> Array:
-    """Standardised MiniRocket features of both sides: float32 [m, F].
+    """Standardised MiniRocket features of both sides, with location and scale of each item: float32 [m, F + 2
+    C].
 
     Values are divided by their common standard deviation; of an item, its mean is taken for what is missing.
+    Kernels do not see a constant that is added, so location and scale stand beside them and have
+    `LEVEL_SHARE` of the features' squared length.
     """
     scale = np.nanstd(np.concatenate([side.reshape(-1)[:: max(1, side.size // 1_000_000)] for side in sides]))
     filled = []
@@ -191,9 +204,16 @@ def _describe(sides: list[Array], steps_per_day: float, effort: Effort) -> Array
     stride = choose_stride(length, effort.places, steps_per_day)
     some = np.concatenate([side[:: max(1, 2 * len(side) // BIAS_ITEMS)] for side in filled])
     kernels = fit_minirocket(some, features=effort.features, stride=stride, seed=effort.seed)
-    features = np.concatenate([kernels.features(side) for side in filled])
+    features = _standardise(np.concatenate([kernels.features(side) for side in filled]))
+    levels = [np.concatenate([side.mean(2), np.log(side.std(2) + 1e-3)], axis=1) for side in filled]
+    own = _standardise(np.arcsinh(np.concatenate(levels)))
+    return np.concatenate([features, own * math.sqrt(LEVEL_SHARE * features.shape[1] / own.shape[1])], axis=1)
+
+
+def _standardise(features: Array) -> Array:
+    """Columns of mean 0 and deviation 1; constant ones become 0."""
     spread = features.std(0)
-    return (features - features.mean(0)) / np.where(spread > 1e-6, spread, np.inf)
+    return ((features - features.mean(0)) / np.where(spread > 1e-6, spread, np.inf)).astype(np.float32)
 
 
 def cross_validate(features: Array, signs: Array, owners: Array, rng: np.random.Generator) -> Array:
@@ -230,7 +250,9 @@ def _predict(gram: Array, chosen: Array, signs: Array, owners: Array) -> Array:
     values = np.maximum(values, 0)
     turned = vectors.T @ (root * sign)
     strengths = STRENGTHS * max(values.sum() / len(train), 1e-12)
-    errors = [_leave_owners_out(values, vectors, root * sign, owners[train], root, each) for each in strengths]
+    errors = [
+        _leave_owners_out(values, vectors, root * sign, owners[train], root, each) for each in strengths
+    ]
     best = strengths[int(np.argmin(errors))]
     return outer @ (root * (vectors @ (turned / (values + best))))
 
@@ -240,8 +262,8 @@ def _leave_owners_out(
 ) -> float:
     """Sum of squared errors where all items of an owner are left out at once.
 
-    With H the hat matrix and e the errors of the fit, those of a block left out are (I - H)_bb^-1 e_b. The intercept
-    is the direction `root`, which the centred kernel leaves free.
+    With H the hat matrix and e the errors of the fit, those of a block left out are (I - H)_bb^-1 e_b. The
+    intercept is the direction `root`, which the centred kernel leaves free.
     """
     share = strength / (values + strength)
     fitted = (vectors * share) @ (vectors.T @ target) - root * (root @ target) / (root @ root)
@@ -282,7 +304,9 @@ def _share_interval(shares: Array) -> tuple[float, float]:
     binomial = mean * (1 - mean)
     trials = count * max(1.0, binomial / variance) if variance > 0 else float(count)
     middle = (mean + QUANTILE**2 / (2 * trials)) / (1 + QUANTILE**2 / trials)
-    half = QUANTILE * math.sqrt(binomial / trials + QUANTILE**2 / (4 * trials**2)) / (1 + QUANTILE**2 / trials)
+    half = (
+        QUANTILE * math.sqrt(binomial / trials + QUANTILE**2 / (4 * trials**2)) / (1 + QUANTILE**2 / trials)
+    )
     return middle - half, middle + half
 
 

@@ -163,8 +163,8 @@ def make_test(held_out: Array, task: Task, owners: Array | None, seed: int) -> H
 def measure_error(
     made: Array, held_out: Array, task: Task, owners: Array | None = None, seed: int = 0
 ) -> float | None:
-    """Mean over owners of the relative error of a forecaster that is trained on `made`; None where series hold no
-    whole week and day.
+    """Mean over owners of the relative error of a forecaster that is trained on `made`; None where series
+    hold no whole week and day.
     """
     test, forecaster = make_test(held_out, task, owners, seed), _fit_forecaster([made], task, seed)
     return None if test is None or forecaster is None else float(test.measure(forecaster).mean())
@@ -208,9 +208,7 @@ def evaluate(
             if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
                 errors[name] = test.measure(forecaster)
             progress.advance()
-    counts = UtilityCounts(
-        owners=len(test.base), series=len(np.unique(test.series)), samples=len(test.seen)
-    )
+    counts = UtilityCounts(owners=len(test.base), series=len(np.unique(test.series)), samples=len(test.seen))
     return _conclude(_summarise(errors, task, counts))
 
 

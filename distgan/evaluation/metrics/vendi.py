@@ -1,14 +1,18 @@
 """Vendi score: how many different entities a set holds (Friedman and Dieng, TMLR 2023).
 
-exp(-Σ λ ln λ), λ the eigenvalues of K / n. The kernel is k(x, y) = exp(-|x - y|² / 2 s²) with s a fixed share of the
-median distance between real entities: a kernel of angles would call entities that hardly differ as diverse as real
-ones. The score grows with the number of entities, so sets are compared at one size.
+exp(-Σ λ ln λ), λ the eigenvalues of K / n. The kernel is k(x, y) = exp(-|x - y|² / 2 s²) with s a fixed share
+of the median distance between real entities: a kernel of angles would call entities that hardly differ as
+diverse as
+    real ones. The score grows with the number of entities, so sets are compared at one size.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist, pdist
 
-from distgan.evaluation.metrics.descriptors import Array
+Array = NDArray[Any]
 
 WIDTH = 0.75  # s, in median distances of real entities
 
