@@ -19,7 +19,7 @@ from distgan.evaluation.metrics.two_sample import Effort, Sample, compare_sample
 from distgan.evaluation.report.answers import answer_good
 from distgan.evaluation.report.verdict import GAUSSIAN, MEAN_CURVE, PCA_COPULA, PCA_GMM, SHUFFLED, TEMPLATE_AR
 from distgan.evaluation.results import Findings
-from tests.helpers.fidelity import PER_DAY, homes
+from tests.helpers.fidelity import PER_DAY
 
 LONDON = Path(__file__).resolve().parents[3] / "shared" / "data" / "lcl_london_2013_hourly.npz"
 QUICK = Effort(features=504, places=500)
@@ -67,7 +67,7 @@ def test_a_stride_reads_every_hour_of_the_week_alike() -> None:
     series = loads(6, 0).transpose(0, 2, 1)
     whole = fit_minirocket(series, features=84 * 4)
     strided = MiniRocket(whole.mixes, whole.dilations, whole.counts, whole.biases, stride=5)
-    assert np.abs(whole.features(series) - strided.features(series)).mean() < 0.02
+    assert np.abs(whole.features(series) - strided.features(series)).mean() < 0.04
 
 
 @pytest.mark.parametrize("length", [9, 168, 2190, 8760])
