@@ -26,7 +26,7 @@ MAX_ELSEWHERE = 0.75  # residual in the others, of the variance of the series' o
 LEAST_STEPS = 16  # of those others
 
 WINDOW_POINTS, WINDOW_NUMBERS = 64, 32  # a window is resampled to so many points, kept as so many DCT numbers
-MOST_ANCHORS = 64  # of a series and channel
+MOST_ANCHORS = 32  # of a series and channel
 MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
 LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
 NEIGHBOURS = 8
