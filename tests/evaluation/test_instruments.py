@@ -200,6 +200,13 @@ def test_distances_are_one_between_real_sets_and_grow() -> None:
 LAYOUT = entity_loads.Layout(24, np.arange(24) < 6)
 
 
+def test_quantiles_leave_out_what_is_missing() -> None:
+    values = np.random.default_rng(0).standard_normal((31, 4))
+    values[:7, 1], values[:, 2], values[1:, 3] = np.nan, 5, np.nan
+    levels = (np.arange(200) + 0.5) / 200
+    np.testing.assert_allclose(entity_loads._read_quantiles(values), np.nanquantile(values, levels, axis=0))
+
+
 def test_the_vendi_score_counts_groups() -> None:
     """Friedman and Dieng: n for points far apart, 1 for equal ones, the exponential of the entropy for
     groups.
