@@ -104,6 +104,15 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
     help="Synthetic series, with the same steps or --align.",
 )  # fmt: skip
 @click.option(
+    "--all-held-out", is_flag=True, panel="Of two files",
+    help="State that no series of --real was trained on: all are held out. [default: a part, split by owner]",
+)  # fmt: skip
+@click.option(
+    "--training", type=FILE, metavar="FILE", panel="Of two files",
+    help="Real series that the synthetic ones were learned from: baselines are made of these, copies of them "
+    "are looked for, and all series of --real are held out.",
+)  # fmt: skip
+@click.option(
     "--align", type=click.Choice(["sum", "mean"]), panel="Of two files",
     help="Bring the shorter steps to the longer ones: sum of energies and counts, mean of powers and "
     "temperatures. [default: refuse different steps]",
