@@ -203,8 +203,8 @@ def main() -> None:
             by_score = {row["name"]: row["values"] for row in report["rows"]}
             figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
             figures = [(rows, by_score), (near, families(report)), (totals, totals_of(run))]
-            for kept, of_run in figures:
-                for name, figure in of_run.items():
+            for kept, values_of in figures:
+                for name, figure in values_of.items():
                     if name == "model" or first:
                         kept[recipe if name == "model" else name].append(figure)
     print_tables(chosen[0], scores, rows, near, totals)

@@ -194,31 +194,34 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                 )
 
 
-def open_evaluation(
-    positional: Sequence[str],
-    *,
-    task: str | None,
-    real: str | None,
-    synthetic: str | None,
-    align: Literal["sum", "mean"] | None,
-    out: str | None,
-    training: str | None = None,
-    all_held_out: bool = False,
-) -> OfRun | FilePair:
+@dataclass(frozen=True)
+class TwoFiles:
+    """The options of `distgan evaluate` that belong to two files, as they were given."""
+
+    real: str | None = None
+    synthetic: str | None = None
+    training: str | None = None
+    all_held_out: bool = False
+    align: Literal["sum", "mean"] | None = None
+    out: str | None = None
+
+
+def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> OfRun | FilePair:
     """Return what `distgan evaluate` is to judge: a run, or two files.
 
     Raises:
         UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
     """
-    if real is not None or synthetic is not None:
-        if real is None or synthetic is None or task is not None:
+    if files.real is not None or files.synthetic is not None:
+        if files.real is None or files.synthetic is None or task is not None:
             raise UserError(
                 "distgan evaluate takes --real FILE together with --synthetic FILE, and no --task; "
                 "e.g. distgan evaluate --real homes.csv --synthetic made.csv"
             )
-        pair = open_files(real, synthetic, positional, out="report" if out is None else out, align=align)
-        return _state_unseen(pair, training, all_held_out)
-    if align is not None or out is not None or training is not None or all_held_out:
+        out = "report" if files.out is None else files.out
+        pair = open_files(files.real, files.synthetic, positional, out=out, align=files.align)
+        return _state_unseen(pair, files.training, files.all_held_out)
+    if files != TwoFiles():
         raise UserError(
             "--align, --out, --training and --all-held-out belong to distgan evaluate --real FILE "
             "--synthetic FILE; the report of a run is written into the run folder"

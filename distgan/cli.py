@@ -110,7 +110,7 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
 @click.option(
     "--training", type=FILE, metavar="FILE", panel="Of two files",
     help="Real series that the synthetic ones were learned from: baselines are made of these, copies of them "
-    "are looked for, and all series of --real are held out.",
+    "are looked for, and all series of --real are held out. [default: none known]",
 )  # fmt: skip
 @click.option(
     "--align", type=click.Choice(["sum", "mean"]), panel="Of two files",
@@ -122,16 +122,16 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
     help="Folder of the report. [default: report]",
 )  # fmt: skip
 @output_options(as_json=True)
-def evaluate(positional: Sequence[str], **options: Any) -> Result:
+def evaluate(positional: Sequence[str], task: str | None, **options: Any) -> Result:
     """Score synthetic series beside baselines, and write the report: of a run or of two files."""
-    from distgan.arguments import FilePair, open_evaluation
+    from distgan.arguments import FilePair, TwoFiles, open_evaluation
 
-    given = open_evaluation(positional, **options)
+    given = open_evaluation(positional, task=task, files=TwoFiles(**options))
     if isinstance(given, FilePair):
         from distgan.commands import evaluate_files
 
         return evaluate_files.run(given)
-    if options["task"] is not None:
+    if task is not None:
         from distgan.commands import classify
 
         return classify.run(given)

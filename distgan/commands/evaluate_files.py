@@ -95,8 +95,7 @@ def run(options: FilePair) -> Result:
 
 @dataclass(frozen=True)
 class Divided:
-    """The real series by split, how many the files have, and the owners of those that were never trained on.
-    """
+    """The real series by split, how many the files have, and the owners of those not trained on."""
 
     sets: dict[str, np.ndarray]
     counts: dict[str, Split]

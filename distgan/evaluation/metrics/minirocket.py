@@ -62,7 +62,7 @@ class MiniRocket:
         for first in range(0, n, rows):
             start = 0
             for mix, biases in zip(self.mixes, self.biases):
-                block = _mix(series[first : first + rows], mix)
+                block = _sum_channels(series[first : first + rows], mix)
                 found[first : first + rows, start : start + len(biases)] = self._block(block, biases)
                 start += len(biases)
         return found
@@ -72,9 +72,9 @@ class MiniRocket:
         found = np.empty((len(biases), len(series)), np.float32)
         place = 0
         for index, (dilation, count) in enumerate(zip(self.dilations, self.counts)):
-            inside = _inside(series.shape[1], int(dilation), self.stride)
+            inside = _find_inside(series.shape[1], int(dilation), self.stride)
             counters: dict[int, _Counter] = {}
-            for kernel, output in enumerate(_outputs(series, int(dilation), self.stride)):
+            for kernel, output in enumerate(_convolve_all(series, int(dilation), self.stride)):
                 used = output if (index + kernel) % 2 == 0 else output[:, inside]
                 counter = counters.setdefault(used.shape[1], _Counter(used.shape))
                 for bias in biases[place : place + count]:
@@ -121,7 +121,7 @@ def fit_minirocket(
     chosen = sorted(rng.permutation(len(pairs))[:PAIRS])
     mixes = (*((channel,) for channel in range(channels)), *(pairs[place] for place in chosen))
     steps, counts = choose_dilations(length, max(1, features // len(TRIPLES) // len(mixes)), dilations)
-    biases = tuple(_biases(_mix(series, mix), steps, counts, stride, rng) for mix in mixes)
+    biases = tuple(_fit_biases(_sum_channels(series, mix), steps, counts, stride, rng) for mix in mixes)
     return MiniRocket(mixes, steps, counts, biases, stride)
 
 
@@ -149,18 +149,18 @@ def choose_stride(length: int, places: int, steps_per_day: float) -> int:
     return stride
 
 
-def _mix(series: Array, mix: tuple[int, ...]) -> Array:
+def _sum_channels(series: Array, mix: tuple[int, ...]) -> Array:
     return series[:, mix[0]] if len(mix) == 1 else series[:, list(mix)].sum(1)
 
 
-def _inside(length: int, dilation: int, stride: int) -> slice:
+def _find_inside(length: int, dilation: int, stride: int) -> slice:
     """Places whose taps all lie in the series; all places where there are none."""
     padding = (TAPS // 2) * dilation
     first, last = -(-padding // stride), (length - 1 - padding) // stride
     return slice(first, last + 1) if last >= first else slice(None)
 
 
-def _outputs(series: Array, dilation: int, stride: int) -> Iterator[Array]:
+def _convolve_all(series: Array, dilation: int, stride: int) -> Iterator[Array]:
     """A third of every kernel's output, in the order of `TRIPLES`: [n, L] -> 84 times [n, T].
 
     Σ w x = 3 (x_i + x_j + x_k) - Σ x, so a third of it takes one addition from that of a pair. The array that
@@ -186,7 +186,9 @@ def _outputs(series: Array, dilation: int, stride: int) -> Iterator[Array]:
                 yield output
 
 
-def _biases(series: Array, dilations: Array, counts: Array, stride: int, rng: np.random.Generator) -> Array:
+def _fit_biases(
+    series: Array, dilations: Array, counts: Array, stride: int, rng: np.random.Generator
+) -> Array:
     """Quantiles of the outputs on a random series of each kernel and dilation: [n, L] -> [84 Σ counts]."""
     total = len(TRIPLES) * int(counts.sum())
     levels = (np.arange(1, total + 1) * ((np.sqrt(5) + 1) / 2)) % 1
@@ -195,7 +197,7 @@ def _biases(series: Array, dilations: Array, counts: Array, stride: int, rng: np
     for dilation, count in zip(dilations, counts):
         drawn = rng.permutation(len(series))[:BIAS_SERIES]
         chosen = rng.integers(len(drawn), size=len(TRIPLES))
-        for kernel, output in enumerate(_outputs(series[drawn], int(dilation), stride)):
+        for kernel, output in enumerate(_convolve_all(series[drawn], int(dilation), stride)):
             part = slice(place, place + count)
             found[part] = np.quantile(output[chosen[kernel]], levels[part])
             place += count

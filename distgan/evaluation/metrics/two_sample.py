@@ -283,7 +283,7 @@ def summarise(scores: Array, signs: Array, owners: list[Array]) -> Accuracy:
     for right, codes in zip(sides, owners):
         counts = np.bincount(codes)
         shares.append(np.bincount(codes, weights=right > 0)[counts > 0] / counts[counts > 0])
-    found = [_share_interval(share) for share in shares]
+    found = [_bound_share(share) for share in shares]
     value = float(np.mean([share.mean() for share in shares]))
     below = math.hypot(*(share.mean() - low for share, (low, _) in zip(shares, found))) / 2
     above = math.hypot(*(high - share.mean() for share, (_, high) in zip(shares, found))) / 2
@@ -297,7 +297,7 @@ def summarise(scores: Array, signs: Array, owners: list[Array]) -> Accuracy:
     )
 
 
-def _share_interval(shares: Array) -> tuple[float, float]:
+def _bound_share(shares: Array) -> tuple[float, float]:
     """Wilson interval of the mean of owners' shares, with as many trials as their variance is worth."""
     mean, count = float(shares.mean()), len(shares)
     variance = float(shares.var(ddof=1)) if count > 1 else 0.0
