@@ -289,7 +289,7 @@ def measure_distances(one: Array, two: Array) -> Array:
 
 
 def _read_quantiles(figures: Array) -> Array:
-    """200 quantiles of the known values of each column, interpolated: [n, Q] -> [200, Q]; NaN without values."""
+    """200 interpolated quantiles of the known values of each column: [n, Q] -> [200, Q]; NaN without."""
     levels = (np.arange(200) + 0.5)[:, None] / 200
     ordered = np.sort(figures, axis=0)  # NaN last
     place = levels * np.maximum((~np.isnan(figures)).sum(0) - 1, 0)
