@@ -97,7 +97,7 @@ def test_what_is_no_load_gets_no_load_figures():
     series_of = homes(20, 1)[..., 0]
     assert entity_loads.are_loads(series_of, 24.0)
     assert not entity_loads.are_loads(series_of - 1, 24.0)  # temperatures
-    assert not entity_loads.are_loads(series_of, 1.0) and not loads.are_loads(series_of[:, :200], 24.0)
+    assert not entity_loads.are_loads(series_of, 1.0) and not entity_loads.are_loads(series_of[:, :200], 24.0)
     times = view().times
     assert loads.describe_loads(series_of, series_of, times, "", owners=14, anonymous=True) is None
 
