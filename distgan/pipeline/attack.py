@@ -164,7 +164,13 @@ def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: i
     order = order[np.isin(owners[order], chosen)]
     turn = pd.Series(order).groupby(owners[order]).cumcount().to_numpy()  # among its owner's series
     keep = np.sort(order[turn < max(1, most // len(chosen))])
-    return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
+    return replace(
+        data,
+        rows=data.rows[keep],
+        entity_codes=data.entity_codes[keep],
+        labels=None if data.labels is None else data.labels[keep],
+        statics=tuple(each.take(keep) for each in data.statics),
+    )
 
 
 def assign_groups(

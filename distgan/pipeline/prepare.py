@@ -57,7 +57,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     if merged:
         found.entities, found.owners = list(entities), list(owners)
         splits = split_merged(context.settings, found, merged)
-    write_table(context.run.private_table, entities, owners, list(splits), found.labels)
+    write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
     fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
