@@ -173,6 +173,12 @@ class TrainingData:
         return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
 
 
+def compute_loads(data: TrainingData) -> np.ndarray:
+    """Each training series' total of absolute values, missing ones left out: (n,)."""
+    blocks = data.store.part(data.rows)
+    return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
+
+
 def read_scaler(run: Run) -> tuple[Scaler, Meta]:
     """How to undo the scaling, and the axis, channels and units of the series."""
     place = run.need(run.scaler, "prepare")
