@@ -109,14 +109,17 @@ class Bank:
         """[G] success of the best tracing attack on each group's mean."""
         return np.array([tracing_auc(self.released, members) for members in self.effective])
 
-    def allocate(self, count: int, among: np.ndarray | None = None) -> np.ndarray:
-        """How many of `count` series each group gets, in proportion to its size: [G] int64. `among` [G] bool
-        leaves some groups out.
+    def allocate(
+        self, count: int, among: np.ndarray | None = None, sizes: np.ndarray | None = None
+    ) -> np.ndarray:
+        """How many of `count` series each group gets, in proportion to its size, or to `sizes` [G] of whole
+        numbers: [G] int64. `among` [G] bool leaves some groups out.
 
         Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
         first.
         """
-        sizes = self.sizes if among is None else np.where(among, self.sizes, 0)
+        sizes = self.sizes if sizes is None else sizes
+        sizes = sizes if among is None else np.where(among, sizes, 0)
         total = int(sizes.sum())
         products = sizes.astype(object) * count  # Python's integers: exact at any size
         shares = np.array([product // total for product in products], np.int64)
