@@ -31,8 +31,8 @@ Wish = tuple[float, ...]  # a value for each attribute, NaN for any
 
 @dataclass(frozen=True)
 class Plan:
-    """The group [n] of each series, its attributes [n, A] (None where the bank has none), and whether they are
-    those of no group, bool [n].
+    """The group [n] of each series, its attributes [n, A] (None where the bank has none), and whether no
+    group has them, bool [n].
     """
 
     groups: np.ndarray
