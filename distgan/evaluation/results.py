@@ -14,6 +14,7 @@ report.json (`REPORT_SCHEMA`) holds
     privacy     `PrivacyResult`, or null
     plain       `PlainStatistics`, or null
     loads       `LoadFigures`, or null
+    attributes  `ByAttribute`, or null
     pictures    names of the pictures in the page
 """
 
@@ -24,6 +25,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
+from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.comparisons import (
     Difference,
     OverallScore,
@@ -370,6 +372,7 @@ class Findings(JsonResult):
     privacy: PrivacyResult | None = None
     plain: PlainStatistics | None = None
     loads: LoadFigures | None = None
+    attributes: ByAttribute | None = None
 
 
 class Answer(JsonResult):
