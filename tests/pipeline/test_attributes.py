@@ -170,6 +170,9 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
         ),
         (["bank.by=[ev]", "bank.by_label=true"], "by and by_label exclude each other"),
         (["bank.by=[ev,ev]"], "by names an attribute twice"),
+        (["generate.attributes={ev: true}"], "asks for 'ev', but not bank.by, which is empty"),
+        (["generate.table=a.csv"], "generate.table asks for attributes, but bank.by is empty"),
+        (["bank.by=[ev]", "generate.table=''"], "generate.table"),
         (["generate.table=a.csv", "generate.shares={ev: 0.5}"], "table states the attributes"),
         (["generate.shares={ev: 1.5}"], "must be from 0 to 1"),
         (["generate.shares={ev: 0.5}", "generate.attributes={ev: true}"], "both name 'ev'"),
@@ -255,7 +258,7 @@ def test_samples_by_attribute_in_python(run: Run) -> None:
     np.testing.assert_array_equal(cars, trained.sample(12, ev=True))
     table = trained.sample_attributes(12, ev=True)
     assert set(table.ev) == {"true"} and len(table) == 12
-    with pytest.raises(UserError, match="no attribute 'size'"):
+    with pytest.raises(UserError, match=r"asks for 'size', but not bank\.by, which names ev, kind, people"):
         trained.sample(3, size=4)
 
 
