@@ -75,7 +75,6 @@ class Config(Section):
         if self.model.needs_labels and not self.bank.by_label:
             raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
         self._game_fits()
-        self._attributes_fit()
         if self.objective.loss.startswith("wgangp") and self.objective.penalty.kind == "none":
             raise ValueError(
                 f"objective.loss {self.objective.loss} needs objective.penalty.kind other than none"
@@ -93,16 +92,6 @@ class Config(Section):
     def of_whole_batches(self) -> bool:
         """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
         return self.model.whole_batch or self.objective.moments > 0
-
-    def _attributes_fit(self) -> None:
-        """Refuse wishes for attributes that groups do not state."""
-        for section in ("attributes", "shares"):
-            for name in getattr(self.generate, section):
-                if name not in self.bank.by:
-                    there = f"which names {', '.join(self.bank.by)}" if self.bank.by else "which is empty"
-                    raise ValueError(f"generate.{section} asks for {name!r}, but not bank.by, {there}")
-        if self.generate.table is not None and not self.bank.by:
-            raise ValueError("generate.table asks for attributes, but bank.by is empty; leave it out")
 
     def _game_fits(self) -> None:
         """Refuse what a family's own game would not heed."""

@@ -76,6 +76,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     Raises:
         UserError: a later stage would refuse these data with these settings.
     """
+    refuse_wishes(settings)
     length = refuse_lengths(settings, found.meta.axis.length)
     refuse_shifts(settings, found.meta.axis, length)
     training = Training.of(settings, found, splits)
@@ -86,6 +87,21 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
             refuse_groups(settings, training, found)
         else:  # the exact number of entities must not decide whether there is a release
             refuse_budget(settings, training, found)
+
+
+def refuse_wishes(settings: config.Config) -> None:
+    """
+    Raises:
+        UserError: series are asked for by attributes that groups will not state.
+    """
+    by, chosen = settings.bank.by, settings.generate
+    there = f"which names {', '.join(by)}" if by else "which is empty"
+    for section in ("attributes", "shares"):
+        for name in getattr(chosen, section):
+            if name not in by:
+                raise UserError(f"generate.{section} asks for {name!r}, but not bank.by, {there}")
+    if chosen.table is not None and not by:
+        raise UserError("generate.table asks for attributes, but bank.by is empty; leave it out")
 
 
 def refuse_lengths(settings: config.Config, whole: int) -> int:
