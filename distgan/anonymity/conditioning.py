@@ -59,16 +59,18 @@ class Conditioner:
             sample: [B] int64, positions in the global batch.
             attributes: [B, C, 2] their location and scale.
         """
-        return self._with(attributes.numpy(), rows, sample, step, self._own_statics(rows, sample, step))
+        return self._append_attributes(
+            attributes.numpy(), rows, sample, step, self._read_statics(rows, sample, step)
+        )
 
     def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         """Arguments as of `real`."""
         shape = self.bank.attributes_mean.shape[1:]
         normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
         attributes = self.bank.attributes(self._groups[rows.numpy()], normal)
-        return self._with(attributes, rows, sample, step, self._drawn_statics(rows, sample, step))
+        return self._append_attributes(attributes, rows, sample, step, self._draw_statics(rows, sample, step))
 
-    def _own_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
+    def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
         """Attributes of training series as networks are given them, [n, A]: categories as their group states
         them, numbers of their own; some left unknown by `bank.attribute_dropout`.
         """
@@ -80,18 +82,18 @@ class Conditioner:
         values[share < self.bank.settings.attribute_dropout] = np.nan
         return values
 
-    def _drawn_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
+    def _draw_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
         """Attributes of generated series, [n, A]: numbers drawn from the group, unknown where those of the
         training series of the batch are.
         """
-        own = self._own_statics(rows, sample, step)
+        own = self._read_statics(rows, sample, step)
         if own is None or self.bank.statics is None:
             return None
         normal = keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
         drawn = self.bank.statics.draw(self._groups[rows.numpy()], normal)
         return np.where(np.isnan(own), np.nan, drawn)
 
-    def _with(
+    def _append_attributes(
         self,
         attributes: np.ndarray,
         rows: Tensor,

@@ -173,11 +173,11 @@ class GroupAttributes:
     def to_json(self) -> list[dict[str, GroupValue]]:
         """Return what the manifest says of each group."""
         return [
-            {column.name: self._group_value(group, place) for place, column in enumerate(self.columns)}
+            {column.name: self._state_value(group, place) for place, column in enumerate(self.columns)}
             for group in range(len(self.values))
         ]
 
-    def _group_value(self, group: int, place: int) -> GroupValue:
+    def _state_value(self, group: int, place: int) -> GroupValue:
         value, column = self.values[group, place], self.columns[place]
         if np.isnan(value):
             return None

@@ -44,7 +44,7 @@ def _merge(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
     return {**base, **merged}
 
 
-def _nested(dotted: str, value: Any) -> Any:
+def _nest_key(dotted: str, value: Any) -> Any:
     for name in reversed(dotted.split(".")):
         value = {name: value}
     return value

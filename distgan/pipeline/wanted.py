@@ -145,12 +145,12 @@ class Planner:
             if not column.is_number:
                 found *= stated == value
                 continue
-            distance = np.abs(stated - value) / self._deviations(place, column)
+            distance = np.abs(stated - value) / self._read_deviations(place, column)
             within = (distance <= FARTHEST) & bool((column.low or 0.0) <= value <= (column.high or 0.0))
             found *= np.where(within, np.exp(-0.5 * distance**2), 0.0)
         return found
 
-    def _deviations(self, place: int, column: AttributeColumn) -> np.ndarray:
+    def _read_deviations(self, place: int, column: AttributeColumn) -> np.ndarray:
         span = (column.high or 0.0) - (column.low or 0.0)
         return np.maximum(self.statics.deviations[:, place], max(SMALLEST_SHARE * span, 1e-9))
 

@@ -74,26 +74,26 @@ def compare_by_attribute(sets: Comparison) -> ByAttribute:
         found.append(
             AttributeResult.model_validate(
                 {"name": name, "number": name in sets.numbers, "values": values, "recovered": recovered}
-                | _known(sets, name)
+                | _describe_known(sets, name)
             )
         )
     return ByAttribute(minimum=sets.minimum, attributes=found, scores=list(SCORED))
 
 
-def _known(sets: Comparison, name: str) -> dict[str, float | None]:
+def _describe_known(sets: Comparison, name: str) -> dict[str, float | None]:
     """Shares of series of which the attribute is known; of a number, means of both sides."""
     real, made = sets.train.cells[name], sets.synthetic.cells[name]
     means: dict[str, float | None] = {"mean_real": None, "mean_synthetic": None}
     if name in sets.numbers and (real != "").any() and (made != "").any():
         means = {
-            "mean_real": _rounded(float(real[real != ""].astype(float).mean())),
-            "mean_synthetic": _rounded(float(made[made != ""].astype(float).mean())),
+            "mean_real": _round(float(real[real != ""].astype(float).mean())),
+            "mean_synthetic": _round(float(made[made != ""].astype(float).mean())),
         }
-    shares = {"known_real": _rounded(float((real != "").mean()))}
-    return {**shares, "known_synthetic": _rounded(float((made != "").mean())), **means}
+    shares = {"known_real": _round(float((real != "").mean()))}
+    return {**shares, "known_synthetic": _round(float((made != "").mean())), **means}
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
@@ -124,13 +124,13 @@ def _compare_values(sets: Comparison, name: str) -> list[AttributeValueResult]:
                 target = described[1]
                 measured = other is not None and target is not None
                 rows[which][score.name] = (
-                    _rounded(score.function(target, other, grid)) if measured else None  # type: ignore[arg-type]
+                    _round(score.function(target, other, grid)) if measured else None  # type: ignore[arg-type]
                 )
         found.append(
             AttributeValueResult(
                 value=value,
-                share_real=_rounded(len(train.series) / len(known["train"])),
-                share_synthetic=_rounded(len(made.series) / max(1, len(known["synthetic"]))),
+                share_real=_round(len(train.series) / len(known["train"])),
+                share_synthetic=_round(len(made.series) / max(1, len(known["synthetic"]))),
                 held_out=len(np.unique(held_out.owners)),
                 synthetic=len(made.series),
                 mean_real=_average(held_out.series),
@@ -155,7 +155,7 @@ def _average(series: Array) -> float | None:
     """Mean of all measured values of the first channel."""
     values = series[..., 0]
     measured = values[~np.isnan(values)]
-    return _rounded(float(measured.mean(dtype=np.float64))) if len(measured) else None
+    return _round(float(measured.mean(dtype=np.float64))) if len(measured) else None
 
 
 # ------------------------------------------------------------------------------------- found by a classifier
@@ -227,8 +227,8 @@ def _join(
         statistic=statistic,
         chance=chance,
         classes=list(classes),
-        real_on_real=_rounded(real),
-        real_on_synthetic=_rounded(made),
-        synthetic_on_real=_rounded(back),
-        errors=[_rounded(real_error), _rounded(made_error), _rounded(back_error)],
+        real_on_real=_round(real),
+        real_on_synthetic=_round(made),
+        synthetic_on_real=_round(back),
+        errors=[_round(real_error), _round(made_error), _round(back_error)],
     )
