@@ -33,11 +33,17 @@ def make_weather(seed: int, days: int) -> np.ndarray:
     return yearly + lfilter([1], [1, -0.8], rng.normal(0, 1.5, days))
 
 
-def make_block(seed: int, block: int, days: int = 365, steps: int = 6) -> tuple[np.ndarray, dict[str, Any]]:
-    """Make 256 homes: values float32 [H, D·S], and what is known of each home, [H] arrays by name."""
+def make_block(
+    seed: int, block: int, days: int = 365, steps: int = 6, shares: tuple[float, float] = (HEATED, DRIVING)
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Make 256 homes: values float32 [H, D·S], and what is known of each home, [H] arrays by name.
+
+    Args:
+        shares: of homes with electric heating and with a car.
+    """
     rng = np.random.Generator(np.random.Philox(key=[seed, block]))
     people = rng.choice([1, 2, 3, 4, 5], BLOCK, p=[0.30, 0.35, 0.15, 0.14, 0.06])
-    heated, car = rng.random(BLOCK) < HEATED, rng.random(BLOCK) < DRIVING
+    heated, car = rng.random(BLOCK) < shares[0], rng.random(BLOCK) < shares[1]
     active = (1200 + 700 * people) / 365 * rng.lognormal(0, 0.35, BLOCK)  # kWh a day
     base = active * rng.uniform(0.15, 0.45, BLOCK)
     present = _presence(rng, days)
@@ -115,8 +121,18 @@ def _charging(rng: np.random.Generator, present: np.ndarray, steps: int) -> np.n
     return found
 
 
-def write_population(path: Path, homes: int, seed: int = 0, days: int = 365, steps: int = 6) -> None:
-    """Write the first `homes` homes of a population as NPZ, a block at a time: `x` [homes, D·S] float32."""
+def write_population(
+    path: Path,
+    homes: int,
+    seed: int = 0,
+    days: int = 365,
+    steps: int = 6,
+    shares: tuple[float, float] = (HEATED, DRIVING),
+) -> None:
+    """Write the first `homes` homes of a population as NPZ, a block at a time: `x` [homes, D·S] float32, and
+    the attributes `ev`, `heat_pump` (electric heating) and `people` [homes].
+    """
+    known: dict[str, list[np.ndarray]] = {"car": [], "heating": [], "people": []}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, text in (("freq", f"{24 // steps}h"), ("t0", "2013-01-01")):
             with archive.open(f"{name}.npy", "w") as file:
@@ -125,5 +141,10 @@ def write_population(path: Path, homes: int, seed: int = 0, days: int = 365, ste
             header = {"descr": "<f4", "fortran_order": False, "shape": (homes, days * steps)}
             np.lib.format.write_array_header_2_0(file, header)
             for first in range(0, homes, BLOCK):
-                values = make_block(seed, first // BLOCK, days, steps)[0]
+                values, about = make_block(seed, first // BLOCK, days, steps, shares)
                 file.write(values[: homes - first].astype("<f4").tobytes())
+                for name, arrays in known.items():
+                    arrays.append(about[name][: homes - first])
+        for name, own in (("ev", "car"), ("heat_pump", "heating"), ("people", "people")):
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, np.concatenate(known[own]))

@@ -1,19 +1,23 @@
 """A trained run in Python: load it, sample from it. It reads what `generate` reads, and writes nothing."""
 
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from distgan import config
 from distgan.anonymity.bank import Bank
+from distgan.config.training import AttributeValue
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.generate import sample_batches
+from distgan.pipeline.generate import sample_batches, tabulate_attributes
 from distgan.pipeline.training_data import open_for_inference, read_scaler
+from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_no_run
 from distgan.run import Run
 
@@ -51,31 +55,64 @@ class Trained:
         """What `sample` can be asked for by name; none where groups do not go by label."""
         return self.bank.label_names
 
+    @property
+    def attributes(self) -> dict[str, list[str] | tuple[float | None, float | None]]:
+        """What `sample` can be asked for: the categories of each attribute, or the range of a number."""
+        columns = () if self.bank.statics is None else self.bank.statics.columns
+        return {
+            each.name: (each.low, each.high) if each.is_number else list(each.categories) for each in columns
+        }
+
     def sample(
         self,
         count: int = 100,
         seed: int = 0,
         condition: str | int | None = None,
         length: int | None = None,
+        **attributes: AttributeValue,
     ) -> np.ndarray:
         """`count` new series in original units: float32 [count, L, C]. The same seed gives the same series.
 
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
-        more or fewer steps than were trained on, where the model can (timegan, crnn_gan).
+        more or fewer steps than were trained on, where the model can (timegan, crnn_gan). `attributes` are
+        those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
 
         Raises:
-            UserError: there is no such label or group, a number is too small, or the model makes its own
-                length alone.
+            UserError: there is no such label, group, attribute or combination of attributes, a number is too
+                small, or the model makes its own length alone.
         """
         among = None if condition is None else self._groups(condition)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
-        asked = {"generate.count": operator.index(count), "generate.seed": operator.index(seed)}
-        settings = self.settings.with_values(asked, "sample")
+        settings = self._ask(count, seed, attributes)
         parallel = open_for_inference(settings)
         batches = sample_batches(PipelineContext(settings, self.run, parallel), self.bank, among, length)
         return np.concatenate([self.scaler.restore(*batch) for batch in batches])
+
+    def sample_attributes(
+        self, count: int = 100, seed: int = 0, **attributes: AttributeValue
+    ) -> pd.DataFrame:
+        """The attributes of the series that `sample` returns for the same arguments: a row each.
+
+        Raises:
+            UserError: there is no such attribute or combination.
+        """
+        settings = self._ask(count, seed, attributes)
+        if self.bank.statics is None:
+            return pd.DataFrame(index=range(settings.generate.count))
+        plan = plan_series(settings.generate, self.bank)
+        header, rows = tabulate_attributes(plan, self.bank.statics, settings.generate)
+        return pd.DataFrame(rows, columns=header)
+
+    def _ask(self, count: int, seed: int, attributes: Mapping[str, AttributeValue]) -> config.Config:
+        """The settings of a sample; attributes that the run's config asks for do not count here."""
+        asked: dict[str, Any] = {
+            "generate.count": operator.index(count),
+            "generate.seed": operator.index(seed),
+        }
+        asked |= {"generate.attributes": dict(attributes), "generate.shares": {}, "generate.table": None}
+        return self.settings.with_values(asked, "sample")
 
     def _groups(self, condition: str | int) -> np.ndarray:
         """Which groups a condition names: [G] bool."""

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Literal
 
 from distgan import config
+from distgan.csvtext import parse_csv
 from distgan.errors import UserError, reading
-from distgan.files import check_path, refuse_standing, refuse_unwritable
+from distgan.files import check_path, read_text, refuse_standing, refuse_unwritable
 from distgan.preflight import check_free, check_order, open_run, refuse_absent
-from distgan.run import Run, is_store, labels_beside, readme_beside
+from distgan.run import Run, attributes_beside, is_store, labels_beside, readme_beside
 
 EXPORTS = (".csv", ".parquet", ".zarr")
 TASKS = ("classification",)
@@ -128,10 +129,28 @@ def open_generate(
     Raises:
         UserError: as `open_of_run`, `check_export` and `check_stage`.
     """
-    given = open_of_run("generate", run, overrides)
+    given = with_rows_of_table(open_of_run("generate", run, overrides), overrides)
     place = check_export(out, given.run, force)
     check_stage("generate", given)
     return given, place
+
+
+def with_rows_of_table(given: OfRun, overrides: Sequence[str]) -> OfRun:
+    """Return the settings with a series for each row of `generate.table`, unless generate.count is given.
+
+    Raises:
+        UserError: the table is not there, or is none.
+    """
+    table = given.settings.generate.table
+    if table is None or any(each.startswith("generate.count=") for each in overrides):
+        return given
+    refuse_absent(table, "generate.table")
+    path = Path(table).expanduser()
+    rows = len(parse_csv(read_text(path), path)) - 1
+    if rows < 1:
+        raise UserError(f"generate.table {path} has no row below its header; write a row per wanted series")
+    settings = given.settings.with_values({"generate.count": rows}, "generate.table")
+    return OfRun(settings.model_copy(update={"sweep": given.settings.sweep}), given.run)
 
 
 def check_stage(stage: str, given: OfRun) -> None:
@@ -173,6 +192,7 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
         place,
         readme_beside(place),
         labels_beside(place),
+        attributes_beside(place),
     ):
         with reading(each):
             if not os.path.lexists(each):

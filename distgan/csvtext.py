@@ -13,6 +13,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from distgan.errors import UserError
 
 CONTROLS = re.compile(
     "[\\\\\x00-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
@@ -39,6 +42,29 @@ def unescape_cell(text: str) -> str:
 
 def _guard(found: re.Match[str]) -> str:
     return found[0] if NUMBER.fullmatch(found[2]) else f"{found[1]}'{found[2]}"
+
+
+def parse_csv(text: str, path: Path) -> list[list[str]]:
+    """Return the rows of a CSV table, its header first; cells that `format_csv` escaped are as they were.
+
+    Raises:
+        UserError: it is no table, or a row has another number of cells than the header.
+    """
+    try:
+        rows = [
+            row
+            for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+            if row
+        ]
+    except csv.Error as error:
+        raise UserError(f"{path} is not a readable CSV table ({error})") from None
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise UserError(
+                f"{path} line {number} has {len(row)} cells, and the header has {len(rows[0])}; write as "
+                "many with commas between them"
+            )
+    return [[unescape_cell(cell) for cell in row] for row in rows]
 
 
 def format_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

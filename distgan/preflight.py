@@ -93,7 +93,7 @@ def tokens(settings: config.Config) -> dict[str, str]:
     """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
     own: dict[str, Any] = {
         "gan": settings.train.steps,
-        "generate": settings.generate.model_dump(mode="json"),
+        "generate": [settings.generate.model_dump(mode="json"), _digest_table(settings.generate.table)],
         "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
@@ -102,6 +102,15 @@ def tokens(settings: config.Config) -> dict[str, str]:
         content = json.dumps([identity, so_far], sort_keys=True)
         chain[name] = hashlib.sha256(content.encode()).hexdigest()[:16]
     return chain
+
+
+def _digest_table(path: str | None) -> str:
+    """The digest of `generate.table`; "" where there is none."""
+    place = None if path is None else Path(path).expanduser()
+    if place is None or not place.is_file():
+        return ""
+    with reading(place):
+        return hashlib.sha256(place.read_bytes()).hexdigest()
 
 
 def check_earlier(name: str, settings: config.Config, run: Run) -> None:

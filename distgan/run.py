@@ -46,6 +46,11 @@ def labels_beside(place: Path) -> Path:
     return place.with_name(f"{place.stem}.labels.csv")
 
 
+def attributes_beside(place: Path) -> Path:
+    """The attributes of exported series, a row each, in their order."""
+    return place.with_name(f"{place.stem}.attributes.csv")
+
+
 @dataclass(frozen=True)
 class ClusterFiles:
     """What stands in `Run.clusters`: series by group, and how the groups were made. Private."""
@@ -202,6 +207,11 @@ class Run:
         return labels_beside(self.synthetic)
 
     @property
+    def synthetic_attributes(self) -> Path:
+        """The attributes of the synthetic series, a row each, where groups go by attributes."""
+        return attributes_beside(self.synthetic)
+
+    @property
     def release_ledger(self) -> Path:
         """Every attempt to release series of this run; lines are only ever added."""
         return self.folder / "releases.jsonl"
@@ -341,6 +351,10 @@ class ReleaseFolder:
     @property
     def synthetic_labels(self) -> Path:
         return Run(self.folder).synthetic_labels
+
+    @property
+    def synthetic_attributes(self) -> Path:
+        return Run(self.folder).synthetic_attributes
 
     @property
     def bank_manifest(self) -> Path:

@@ -20,7 +20,12 @@ from torch import Tensor
 
 from distgan import config
 from distgan.anonymity.attributes import asinh_ratio_and_log_rms, draw_ratio_and_log_rms, location_and_scale
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
+from distgan.anonymity.group_size import (
+    count_attribute_numbers,
+    count_released_numbers,
+    minimum_group_size,
+    tracing_auc,
+)
 from distgan.anonymity.groups import (
     GroupedSeries,
     Members,
@@ -35,6 +40,7 @@ from distgan.anonymity.groups import (
     merge_small_groups,
 )
 from distgan.anonymity.manifest import _TENSORS, MANIFEST, SCHEMA, TENSORS, DPGuarantee, _inspect
+from distgan.anonymity.statics import GroupAttributes
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_tensors, whole_folder, write_json
 from distgan.rng import keyed_generator
@@ -62,6 +68,7 @@ class Bank:
     guarantee: "DPGuarantee | None" = None  # differential privacy, if the bank was made so
     labels: tuple[str, ...] = ()  # the public label of each group, if groups have one
     owners: tuple[int, ...] = ()  # effective owners of each group's entities, of which one may have several
+    statics: GroupAttributes | None = None  # what groups state of their entities' attributes (bank.by)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -78,13 +85,20 @@ class Bank:
         return np.concatenate([self.conditions, at.astype(np.float32)], axis=1)
 
     @property
+    def appended(self) -> int:
+        """Numbers that end a condition: one for each label, or those for the attributes."""
+        return len(self.label_names) if self.statics is None else self.statics.width
+
+    @property
     def num_groups(self) -> int:
         return len(self.sizes)
 
     @property
     def released(self) -> int:
         """Numbers released per group."""
-        return count_released_numbers(self.conditions.shape[1], self.attributes_mean.shape[1])
+        columns = () if self.statics is None else self.statics.columns
+        numbers = count_attribute_numbers(column.kind for column in columns)
+        return count_released_numbers(self.conditions.shape[1], self.attributes_mean.shape[1], numbers)
 
     @property
     def minimum_group_size(self) -> int:
@@ -95,14 +109,17 @@ class Bank:
         """[G] success of the best tracing attack on each group's mean."""
         return np.array([tracing_auc(self.released, members) for members in self.effective])
 
-    def allocate(self, count: int, among: np.ndarray | None = None) -> np.ndarray:
-        """How many of `count` series each group gets, in proportion to its size: [G] int64. `among` [G] bool
-        leaves some groups out.
+    def allocate(
+        self, count: int, among: np.ndarray | None = None, sizes: np.ndarray | None = None
+    ) -> np.ndarray:
+        """How many of `count` series each group gets, in proportion to its size, or to `sizes` [G] of whole
+        numbers: [G] int64. `among` [G] bool leaves some groups out.
 
         Largest remainder: every group gets its proportion rounded down or up, never more; ties go to the
         first.
         """
-        sizes = self.sizes if among is None else np.where(among, self.sizes, 0)
+        sizes = self.sizes if sizes is None else sizes
+        sizes = sizes if among is None else np.where(among, sizes, 0)
         total = int(sizes.sum())
         products = sizes.astype(object) * count  # Python's integers: exact at any size
         shares = np.array([product // total for product in products], np.int64)
@@ -167,11 +184,19 @@ class Bank:
         asinh_ratio, log_rms = restored.unbind(-1)
         return torch.stack([log_rms.exp() * asinh_ratio.tanh(), log_rms.exp() / asinh_ratio.cosh()], dim=-1)
 
-    def given(self, groups: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+    def given(
+        self, groups: np.ndarray, attributes: np.ndarray, values: np.ndarray | None = None
+    ) -> np.ndarray:
         """What the networks are given of series of some groups with a location and scale of their own: [n],
-        [n, C, 2] -> [n, 2C + K + labels] float32.
+        [n, C, 2] -> [n, 2C + K + appended] float32.
+
+        Args:
+            values: [n, A] of the attributes of each series; by default those of its group.
         """
-        return np.concatenate([self.standardise_attributes(attributes), self.table[groups]], axis=1)
+        parts = [self.standardise_attributes(attributes), self.table[groups]]
+        if self.statics is not None:
+            parts.append(self.statics.encode(self.statics.values[groups] if values is None else values))
+        return np.concatenate(parts, axis=1)
 
     def save(self, folder: Path) -> None:
         """Tensors and a manifest, as a whole folder."""
@@ -181,6 +206,8 @@ class Bank:
             write_json(temporary / MANIFEST, self._manifest(hashlib.sha256(content).hexdigest()))
 
     def _manifest(self, checksum: str) -> dict[str, Any]:
+        columns = [] if self.statics is None else [each.model_dump() for each in self.statics.columns]
+        stated = [] if self.statics is None else self.statics.to_json()
         groups = zip(self.sizes, self.effective, self.lowered, self.largest_share, self.tracing_auc)
         return {
             "schema": SCHEMA,
@@ -191,6 +218,7 @@ class Bank:
             "floor": self.minimum_group_size,
             "privacy": None if self.guarantee is None else self.guarantee.model_dump(mode="json"),
             "sha256": {TENSORS: checksum},
+            **({"attributes": columns} if columns else {}),
             "groups": [
                 {
                     "size": int(size),
@@ -200,6 +228,7 @@ class Bank:
                     "tracing_auc": float(auc),
                     **({"label": self.labels[group]} if self.labels else {}),
                     **({"owners": self.owners[group]} if self.owners else {}),
+                    **({"attributes": stated[group]} if stated else {}),
                 }
                 for group, (size, effective, lowered, share, auc) in enumerate(groups)
             ],
@@ -221,14 +250,19 @@ class Bank:
             )
         shares = np.array([group.largest_share for group in manifest.groups])
         lowered = np.array([group.lowered for group in manifest.groups])
+        tensors, statics = read_tensors(folder / TENSORS), None
+        if manifest.attributes is not None:
+            stated = [group.attributes or {} for group in manifest.groups]
+            statics = GroupAttributes.of_json(manifest.attributes, stated, tensors["sizes"])
         return Bank(
-            **read_tensors(folder / TENSORS),
+            **tensors,
             largest_share=shares,
             lowered=lowered,
             settings=manifest.settings,
             guarantee=manifest.privacy,
             labels=tuple(group.label for group in manifest.groups if group.label is not None),
             owners=tuple(group.owners for group in manifest.groups if group.owners is not None),
+            statics=statics,
         )
 
 
@@ -276,7 +310,7 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         lowered=np.array([_count_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
         labels=tuple(map(str, _labels_of_groups(members.groups, series.labels)))
-        if series.labels is not None
+        if series.labels is not None and settings.by_label
         else (),
     )
 

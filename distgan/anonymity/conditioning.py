@@ -1,17 +1,20 @@
 """What the networks are given with each training series."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import TOLERANCE, Members, _Records, _weighted_sums
+from distgan.data.static_attributes import StaticAttribute
 from distgan.errors import UserError
-from distgan.rng import keyed_generator, keyed_normal
+from distgan.rng import keyed_generator, keyed_normal, keyed_uniform
 
 
 class Conditioner:
-    """What networks are given with the training series of a batch: (B, 2C + K + labels) float32, twice.
+    """What networks are given with the training series of a batch: (B, 2C + K + appended) float32, twice.
 
     `real` stands beside a series of the data, with its own location and scale: only the discriminator sees
     it. `drawn` stands beside a generated one: location and scale drawn from its group, for every step anew.
@@ -24,13 +27,22 @@ class Conditioner:
     member away.
     """
 
-    def __init__(self, bank: Bank, members: Members, *, training: str = "mean", seed: int = 0) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        members: Members,
+        *,
+        training: str = "mean",
+        seed: int = 0,
+        statics: Sequence[StaticAttribute] = (),
+    ) -> None:
         if bank.num_groups != members.num_groups:
             raise UserError(
                 f"the bank has {bank.num_groups} groups, but the members have {members.num_groups}; "
                 "remove the folders bank and clusters, and run the same command again"
             )
         self.bank, self.training, self.seed = bank, training, seed
+        self._statics = None if bank.statics is None else bank.statics.read(statics)
         self._fewest = bank.minimum_group_size
         self._groups = members.groups
         if training != "mean":
@@ -47,19 +59,50 @@ class Conditioner:
             sample: [B] int64, positions in the global batch.
             attributes: [B, C, 2] their location and scale.
         """
-        return self._append_attributes(attributes.numpy(), rows, sample, step)
+        return self._append_attributes(
+            attributes.numpy(), rows, sample, step, self._read_statics(rows, sample, step)
+        )
 
     def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         """Arguments as of `real`."""
         shape = self.bank.attributes_mean.shape[1:]
         normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        return self._append_attributes(
-            self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step
-        )
+        attributes = self.bank.attributes(self._groups[rows.numpy()], normal)
+        return self._append_attributes(attributes, rows, sample, step, self._draw_statics(rows, sample, step))
 
-    def _append_attributes(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+    def _read_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
+        """Attributes of training series as networks are given them, [n, A]: categories as their group states
+        them, numbers of their own; some left unknown by `bank.attribute_dropout`.
+        """
+        if self._statics is None or self.bank.statics is None:
+            return None
+        own, stated = self._statics[rows.numpy()], self.bank.statics.values[self._groups[rows.numpy()]]
+        values = np.where(self.bank.statics.numbers & ~np.isnan(stated), own, stated)
+        share = keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
+        values[share < self.bank.settings.attribute_dropout] = np.nan
+        return values
+
+    def _draw_statics(self, rows: Tensor, sample: Tensor, step: int) -> np.ndarray | None:
+        """Attributes of generated series, [n, A]: numbers drawn from the group, unknown where those of the
+        training series of the batch are.
+        """
+        own = self._read_statics(rows, sample, step)
+        if own is None or self.bank.statics is None:
+            return None
+        normal = keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
+        drawn = self.bank.statics.draw(self._groups[rows.numpy()], normal)
+        return np.where(np.isnan(own), np.nan, drawn)
+
+    def _append_attributes(
+        self,
+        attributes: np.ndarray,
+        rows: Tensor,
+        sample: Tensor,
+        step: int,
+        statics: np.ndarray | None,
+    ) -> Tensor:
         groups = self._groups[rows.numpy()]
-        given = self.bank.given(groups, attributes)
+        given = self.bank.given(groups, attributes, statics)
         if self.training != "mean":
             means = [
                 self._mean(self._part_of(row, group, keyed_generator(self.seed, step, "subset", position)))

@@ -1,9 +1,11 @@
 """How many owners must stand behind a released mean: the minimum group size, by the theory of tracing."""
 
 import math
+from collections.abc import Iterable
 from statistics import NormalDist
 
 from distgan import config
+from distgan.config.data import AttributeKind
 
 MARGIN = 3.0  # minimum sizes in a group that clustering aims for
 FEWEST_GROUPS = 16  # that the margin must leave: few series keep groups of the minimum size
@@ -21,9 +23,16 @@ def tracing_auc(released: float, members: float) -> float:
     return NormalDist().cdf(math.sqrt(released / members) / math.sqrt(2))
 
 
-def count_released_numbers(condition_dim: int, channels: int) -> int:
-    """Numbers released per group: the condition; mean and deviation of location and of scale, per channel."""
-    return condition_dim + 4 * channels
+def count_released_numbers(condition_dim: int, channels: int, attributes: int = 0) -> int:
+    """Numbers released per group: the condition; mean and deviation of location and of scale, per channel;
+    those of `count_attribute_numbers`.
+    """
+    return condition_dim + 4 * channels + attributes
+
+
+def count_attribute_numbers(kinds: Iterable[AttributeKind]) -> int:
+    """Numbers released per group for attributes: one category each, or mean and deviation of a number."""
+    return sum(2 if kind in ("integer", "float") else 1 for kind in kinds)
 
 
 def minimum_group_size(settings: config.Bank, released: int) -> int:

@@ -116,7 +116,8 @@ class GroupedSeries:
         loads: [n] what each series carries of the total (e.g. kWh), none negative.
         groups: [n] integer group of each point.
         entities: [n] integer code of the entity behind each point; by default every point has its own.
-        labels: [n] public labels that groups must not mix; the given groups do not.
+        labels: [n] labels or cells of attributes that groups must not mix; the given groups do not.
+        attribute_numbers: released of each group for attributes.
     """
 
     points: np.ndarray
@@ -124,6 +125,7 @@ class GroupedSeries:
     groups: np.ndarray
     entities: np.ndarray | None = None
     labels: np.ndarray | None = None
+    attribute_numbers: int = 0
 
 
 def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: int) -> Members:
@@ -140,7 +142,8 @@ def merge_small_groups(series: GroupedSeries, settings: config.Bank, channels: i
     loads, groups, entities = np.asarray(series.loads, np.float64), series.groups, series.entities
     entities = np.arange(len(points)) if entities is None else np.unique(entities, return_inverse=True)[1]
     _check_rows(points, loads, groups, entities, settings)
-    fewest = minimum_group_size(settings, count_released_numbers(points.shape[1], channels))
+    released = count_released_numbers(points.shape[1], channels, series.attribute_numbers)
+    fewest = minimum_group_size(settings, released)
     while True:
         groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
         weights, effective = _weights(groups, entities, loads, 1.0 if settings.study else settings.max_share)

@@ -11,8 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from distgan import config
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.ledger import Head
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, tracing_auc
+from distgan.anonymity.group_size import (
+    count_attribute_numbers,
+    count_released_numbers,
+    minimum_group_size,
+    tracing_auc,
+)
 from distgan.anonymity.groups import TOLERANCE
+from distgan.anonymity.statics import AttributeColumn, GroupValue, find_group_violations
 from distgan.errors import UserError
 from distgan.files import read_json, read_tensors
 from distgan.run import MANIFEST
@@ -44,6 +50,7 @@ class _Group(_Strict):
     tracing_auc: float
     label: str | None = None
     owners: int | None = None
+    attributes: dict[str, GroupValue] | None = None
 
 
 class LedgerHead(_Strict):
@@ -81,6 +88,7 @@ class _Manifest(_Strict):
     minimum_group_size: int = Field(alias="floor")  # the file's key
     privacy: DPGuarantee | None
     sha256: dict[str, str]
+    attributes: list[AttributeColumn] | None = None
     groups: list[_Group]
 
 
@@ -121,6 +129,7 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
         violations.append("some groups have a label and some do not")
     if len({group.owners is None for group in manifest.groups}) > 1:
         violations.append("some groups record their owners and some do not")
+    violations += _check_attributes(manifest)
     misshapen = _check_tensors(tensors, manifest)
     if misshapen:
         return manifest, violations + misshapen
@@ -141,6 +150,19 @@ def _inspect(folder: Path, required: config.Bank | None) -> tuple[_Manifest | No
         if stated != (tensors["sizes"][number], tensors["effective"][number]):
             violations.append(f"group {number}: size or effective members differ from {TENSORS}")
     return manifest, violations
+
+
+def _check_attributes(manifest: _Manifest) -> list[str]:
+    """Attributes that are not those of bank.by, or that groups state otherwise than the manifest allows."""
+    columns = manifest.attributes or []
+    names = [column.name for column in columns]
+    if names != list(manifest.settings.by):
+        return [f"its attributes are [{', '.join(names)}], and bank.by [{', '.join(manifest.settings.by)}]"]
+    return [
+        f"group {number}: {text}"
+        for number, group in enumerate(manifest.groups)
+        for text in find_group_violations(columns, group.attributes or {})
+    ]
 
 
 def _check_guarantee(guarantee: DPGuarantee) -> list[str]:
@@ -179,7 +201,8 @@ def _check_tensors(tensors: dict[str, np.ndarray], manifest: _Manifest) -> list[
             found.append(f"{name} is {tensors[name].dtype} {tensors[name].shape}, not {dtype} {shape}")
         elif not np.isfinite(tensors[name]).all():
             found.append(f"{name} contains NaN or infinity")
-    released = count_released_numbers(manifest.settings.condition_dim, manifest.channels)
+    numbers = count_attribute_numbers(column.kind for column in manifest.attributes or ())
+    released = count_released_numbers(manifest.settings.condition_dim, manifest.channels, numbers)
     if manifest.released != released:
         found.append(f"{released} numbers are released per group, but the manifest says {manifest.released}")
     return found if manifest.groups else [*found, "there are no groups"]

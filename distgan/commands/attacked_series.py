@@ -12,6 +12,7 @@ choice of those to leave is keyed by their digest: the same series are attacked 
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,11 @@ from distgan.rng import keyed_generator
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
 MOST_COMPARED = 10_000  # series to leave, and of earlier attempts, that attacks but P1 use
 MOST_CHECKED = 2_000  # series that are generated again and compared
+AS_GROUPS_ARE: dict[str, Any] = {  # no wish for attributes
+    "generate.attributes": {},
+    "generate.shares": {},
+    "generate.table": None,
+}
 TOLERANCE = 0.01  # root mean square of the difference, over the series' deviation: another device's rounding
 
 
@@ -97,7 +103,8 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
     """Series of earlier releases, and of attempts with these weights that were over a limit, in parts; and
     how many could not be taken.
 
-    What was released is kept as a copy. What was refused is generated again, from its seed and count.
+    What was released is kept as a copy. What was refused is generated again, from its seed, its count and the
+    attributes asked for; what a table asked for, as the groups are.
     """
     ledger = ReleaseLedger.open(context.run)
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
@@ -119,7 +126,8 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
 
 def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
     """The series of an attempt with the weights that the run has now."""
-    asked = {"generate.count": attempt.count, "generate.seed": attempt.seed}
+    asked = {**AS_GROUPS_ARE, **attempt.wished}
+    asked |= {"generate.count": attempt.count, "generate.seed": attempt.seed}
     then = context.settings.with_values(asked, "release")
     rows = np.arange(min(then.generate.count, MOST_SAMPLED))
     return regenerate(context.with_settings(then), Bank.load(context.run.bank), rows)
@@ -133,7 +141,9 @@ def draw_sample(context: PipelineContext, candidates: int) -> np.ndarray:
     if not count:
         return np.empty((0, meta.axis.length, len(meta.channels)), np.float32)
     seed = int(ARTEFACTS["generator"].digest(context.run)[:15], 16)
-    asked = context.settings.with_values({"generate.count": count, "generate.seed": seed}, "release")
+    asked = context.settings.with_values(
+        {**AS_GROUPS_ARE, "generate.count": count, "generate.seed": seed}, "release"
+    )
     return regenerate(context.with_settings(asked), Bank.load(context.run.bank), np.arange(count))
 
 

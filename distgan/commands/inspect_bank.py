@@ -38,6 +38,7 @@ def run(path: Path) -> Result:
         "condition_dim": bank.settings.condition_dim,
         "tracing_auc": [float(auc) for auc in bank.tracing_auc],
         "tracing_limit": bank.settings.max_tracing_auc,
+        "attributes": [] if bank.statics is None else bank.statics.to_json(),
         "violations": list(find_violations(path)),
         "privacy": None if bank.guarantee is None else format_guarantee(bank),
     }
@@ -69,6 +70,7 @@ def describe(path: Path) -> str:
     ]
     if bank.guarantee is not None:
         lines.append(f"privacy    {format_guarantee(bank)}")
+    lines += describe_attributes(bank)
     order = np.argsort(bank.sizes, kind="stable")[:SHOWN]
     lines += ["", "group  entities  effective  largest share  inference bound"]
     lines += [
@@ -79,6 +81,22 @@ def describe(path: Path) -> str:
     if bank.num_groups > SHOWN:
         lines.append(f"       and {bank.num_groups - SHOWN} larger ones")
     return "\n".join([*lines, "", *describe_private_part(Run(path.absolute().parent), bank)])
+
+
+def describe_attributes(bank: Bank) -> list[str]:
+    """Return a line per attribute: its values with the groups that state them."""
+    lines = []
+    for place, column in enumerate(() if bank.statics is None else bank.statics.columns):
+        assert bank.statics is not None
+        stated = bank.statics.values[:, place]
+        known = stated[~np.isnan(stated)]
+        if column.is_number:
+            said = f"{column.low:g} to {column.high:g}, stated by {len(known)} groups"
+        else:
+            counts = [f"{name} {int((known == code).sum())}" for code, name in enumerate(column.categories)]
+            said = f"{', '.join(counts)} groups"
+        lines.append(f"attribute  {column.name} ({column.kind}): {said}, unknown {len(stated) - len(known)}")
+    return lines
 
 
 def describe_private_part(run: Run, bank: Bank) -> list[str]:

@@ -173,6 +173,11 @@ def remember(exit_code: int, settings: config.Config, run: Run) -> None:
             split=ARTEFACTS["split"].digest(run),
             seed=settings.generate.seed,
             count=settings.generate.count,
+            wished={
+                "generate.attributes": dict(settings.generate.attributes),
+                "generate.shares": dict(settings.generate.shares),
+                "generate.extrapolate": settings.generate.extrapolate,
+            },
         )
     )
 
@@ -322,6 +327,8 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
             shutil.rmtree(inside.synthetic)
         if run.synthetic_labels.exists():
             shutil.copy(run.synthetic_labels, inside.synthetic_labels)
+        if run.synthetic_attributes.exists():
+            shutil.copy(run.synthetic_attributes, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
@@ -335,6 +342,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
     _, meta = read_scaler(run)
     claims = verdict["privacy"]["claims"]
     labelled = ["synthetic.labels.csv the class of each series, in their order"]
+    described = ["synthetic.attributes.csv the attributes of each series, in their order"]
     credit = find_credit(settings, meta)
     return "\n".join(
         [
@@ -344,6 +352,7 @@ def format_readme(verdict: Mapping[str, Any], settings: config.Config, run: Run,
             f"synthetic.{form}       {settings.generate.count} series of {meta.axis.length} steps"
             + (f", in {meta.units}" if meta.units else ""),
             *(labelled if run.synthetic_labels.exists() else []),
+            *(described if run.synthetic_attributes.exists() else []),
             "bank-manifest.json  the groups of the generator's conditions: sizes, bounds of the attack P6a",
             "verdict.json, .html every attack tried, with its success, interval and limit; checksums",
             "",

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from distgan.anonymity.bank import Bank
 from distgan.arguments import OfRun
 from distgan.command_line import Result
 from distgan.files import read_json
 from distgan.pipeline import evaluate as evaluating
 from distgan.pipeline import runner
 from distgan.pipeline.generate import export_to
+from distgan.pipeline.wanted import plan_series
 
 
 def generate(given: OfRun, place: Path | None) -> Result:
@@ -17,6 +19,8 @@ def generate(given: OfRun, place: Path | None) -> Result:
         UserError: as the stage, or the place cannot be written.
     """
     settings, run = given.settings, given.run
+    if run.bank.exists():  # a wish that cannot be met leaves the series that are there
+        plan_series(settings.generate, Bank.load(run.bank))
     runner.run(settings, run, ("generate",))
     tree = {
         "series": settings.generate.count,

@@ -1,10 +1,10 @@
 """Settings from the encoder to the released conditions."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
-from distgan.config.base import Section, _heads_divide, key
+from distgan.config.base import Section, _heads_divide, _lists_to_tuples, key
 
 
 class Encoder(Section):
@@ -77,6 +77,24 @@ class Bank(Section):
     by_label: bool = key(
         False, "form groups within the source's labels only, and append a group's label to its condition"
     )
+    by: tuple[str, ...] = key(
+        (),
+        "attributes of the entities (`label`: the source's labels) that groups keep and networks are given, "
+        "most important first: groups never mix values of categorical and boolean ones, and state mean and "
+        "deviation of numbers; values that too few entities have are merged or left unknown",
+    )
+    attribute_dropout: float = key(
+        0.1,
+        "probability that the networks are not given an attribute of a training series, so that any subset "
+        "may be given",
+        ge=0,
+        lt=1,
+    )
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _by_of_json(cls, names: Any) -> Any:
+        return _lists_to_tuples(names)  # a bank's manifest has lists alone
 
     @property
     def study(self) -> bool:
@@ -94,6 +112,12 @@ class Bank(Section):
             raise ValueError(
                 f"min_members {self.min_members} is below 2; only a study may have smaller groups"
             )
+        if self.by and self.by_label:
+            raise ValueError("by and by_label exclude each other; write by_label: false and `label` in by")
+        if self.by and self.study:
+            raise ValueError(f"training {self.training} is a study without attributes; leave by out")
+        if len(set(self.by)) < len(self.by):
+            raise ValueError(f"by names an attribute twice: {', '.join(self.by)}; name each once")
         return self
 
 

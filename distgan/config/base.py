@@ -28,13 +28,20 @@ def _heads_divide(section: Any, width: int, heads: int) -> Any:
     return section
 
 
-def _merge(base: Any, over: Any) -> Any:
+WHOLE_MAPS = {"generate": ("attributes", "shares")}  # maps that a later one replaces, as values are
+
+
+def _merge(base: Any, over: Any, replaced: tuple[str, ...] = ()) -> Any:
     """Sections merge key by key; a section that names another model replaces the base's."""
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
     if "name" in over and over["name"] != base.get("name"):
         return over
-    return {**base, **{name: _merge(base.get(name), value) for name, value in over.items()}}
+    merged = {
+        name: value if name in replaced else _merge(base.get(name), value, WHOLE_MAPS.get(name, ()))
+        for name, value in over.items()
+    }
+    return {**base, **merged}
 
 
 def _nest_key(dotted: str, value: Any) -> Any:

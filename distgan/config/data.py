@@ -44,6 +44,8 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "transposed": "rows of an array are as many as the hours or days of a year",
 }
 
+AttributeKind = Literal["categorical", "boolean", "integer", "float"]
+
 
 class Splits(Section):
     train: float = key(
@@ -137,7 +139,9 @@ class Columns(Section):
         None, "column of a long table that names the channel of a reading; detected by default"
     )
     attributes: tuple[str, ...] = key(
-        (), "columns that describe an entity and do not change over time, e.g. its tariff"
+        (),
+        "columns of a long table, or arrays of an NPZ, that describe an entity and do not change over time, "
+        "e.g. its tariff",
     )
     ignore: tuple[str, ...] = key((), "columns to ignore")
 
@@ -173,6 +177,16 @@ class Data(Section):
         "entity); detected by default",
     )
     columns: Columns = key(Columns(), "roles of a table's columns")
+    attributes: str | None = key(
+        None,
+        "table (CSV, Excel, Parquet) with a row per entity and its attributes, e.g. homes.csv; the column "
+        "that holds the ids of the series is found by its cells",
+    )
+    attribute_kinds: dict[str, AttributeKind] = key(
+        {},
+        "kinds of attributes by name, e.g. {people: categorical}; by default found from the cells: boolean "
+        "(true and false, yes and no, 1 and 0), integer, float, else categorical",
+    )
     encoding: str = key(
         "auto",
         "encoding of text files: auto (UTF-8, or UTF-16 by its byte order mark), or a name such as latin-1",

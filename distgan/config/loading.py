@@ -289,6 +289,12 @@ def _check_paths(settings: Config) -> None:
     check_path(settings.run_dir, "run_dir")
     if "://" not in settings.data.source:
         check_path(settings.data.source, "data.source")
+    for name, path in {
+        "data.attributes": settings.data.attributes,
+        "generate.table": settings.generate.table,
+    }.items():
+        if path is not None:
+            check_path(path, name)
     if settings.engine.offload.path is not None:
         check_path(str(settings.engine.offload.path), "engine.offload.path")
 

@@ -193,6 +193,7 @@ class Config(Section):
             "clusters.spherical true": self.clusters.spherical,
             f"bank.training {self.bank.training}": self.bank.training != "mean",
             "bank.by_label true": self.bank.by_label,
+            f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
         }
         for name, true in refused.items():
             if true:

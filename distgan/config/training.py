@@ -152,6 +152,9 @@ class Engine(Section):
     )
 
 
+AttributeValue = bool | int | float | str
+
+
 class Generate(Section):
     count: int = key(100, "number of synthetic series", ge=1)
     seed: int = key(0, "random seed of the noise", ge=0, lt=2**63)
@@ -165,6 +168,41 @@ class Generate(Section):
         "per channel) or list (Parquet only: one row per series, with a list of values per channel); auto "
         "is wide for at most 2,000 series of one channel and long otherwise",
     )
+
+    attributes: dict[str, AttributeValue] = key(
+        {},
+        "attributes that all series are to have, e.g. {ev: true, type: flat}; the others are those of the "
+        "groups",
+    )
+    shares: dict[str, float | dict[str, float]] = key(
+        {},
+        "shares of the series by value of an attribute, met exactly (largest remainder): of true for a "
+        "boolean one, e.g. {ev: 0.4}, of values for others, e.g. {type: {flat: 0.7}}; the rest keeps the "
+        "proportions of the groups",
+    )
+    table: str | None = key(
+        None,
+        "CSV table of wanted attributes: a row per series (generate.count of them), a column per attribute, "
+        "an empty cell for any value",
+    )
+    extrapolate: bool = key(
+        False,
+        "generate combinations of attributes that no group has, from the nearest groups, and mark them in "
+        "the table of attributes; by default they are refused",
+    )
+
+    @model_validator(mode="after")
+    def _attributes(self) -> "Generate":
+        if self.table is not None and (self.attributes or self.shares):
+            raise ValueError("table states the attributes of every series; leave attributes and shares out")
+        both = [name for name in self.attributes if name in self.shares]
+        if both:
+            raise ValueError(f"attributes and shares both name {both[0]!r}; use one of the two")
+        for name, share in self.shares.items():
+            given = list(share.values()) if isinstance(share, dict) else [share]
+            if not all(0 <= each <= 1 for each in given) or sum(given) > 1 + 1e-9:
+                raise ValueError(f"shares of {name!r} must be from 0 to 1 and sum to at most 1")
+        return self
 
     @model_validator(mode="after")
     def _lists(self) -> "Generate":

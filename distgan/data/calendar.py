@@ -1,6 +1,11 @@
 """Calendar features of time stamps: computed where they are wanted, never stored."""
 
+from calendar import isleap
+
 import numpy as np
+
+from distgan.data.grid import DAY
+from distgan.data.store.metadata import Axis
 
 FEATURES = 6
 
@@ -18,3 +23,15 @@ def calendar_features(times: np.ndarray) -> np.ndarray:
     date = (seconds.astype("M8[D]") - years.astype("M8[D]")).astype(np.float64)
     turns = 2 * np.pi * np.stack([day, (weekday + day) / 7, (date + day) / length], axis=1)
     return np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(len(times), FEATURES).astype(np.float32)
+
+
+def list_steps_of_year(year: int, step: int, length: int, keep: bool) -> np.ndarray:
+    """Return the times of a year's steps of `step` seconds: datetime64[s] [length].
+
+    Where 29 February is to be kept, it is not-a-time in common years.
+    """
+    if not keep or isleap(year):
+        return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
+    common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
+    day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))
+    return np.concatenate([common[: 59 * day], absent, common[59 * day :]])

@@ -24,7 +24,7 @@ from distgan.errors import UserError
 from distgan.files import whole_file, whole_folder, write_text
 from distgan.memory import scale_buffer
 from distgan.progress import Progress
-from distgan.run import labels_beside, readme_beside
+from distgan.run import attributes_beside, labels_beside, readme_beside
 
 ID, TIME = "id", "timestamp"
 BLOCK_BYTES = 32 << 20  # of values in memory at a time
@@ -198,6 +198,21 @@ def write_labels(place: Path, labels: Sequence[str]) -> None:
     write_text(place, format_csv(["label"], [[str(label)] for label in labels]))
 
 
+def write_attributes(place: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write the attributes of every series, a row each, as a CSV table."""
+    write_text(place, format_csv(header, rows))
+
+
+def describe_labels(place: Path) -> str:
+    """Return the line of an export's README about its labels."""
+    return f"Labels    {labels_of(place).name}, one a line, in the order of the series"
+
+
+def describe_attributes(place: Path) -> str:
+    """Return the line of an export's README about its attributes."""
+    return f"Attributes {attributes_beside(place).name}, a row per series, in their order"
+
+
 def readme_of(place: Path) -> Path:
     """synthetic.csv -> synthetic.README.txt."""
     return readme_beside(place)
@@ -208,12 +223,15 @@ def labels_of(place: Path) -> Path:
     return labels_beside(place)
 
 
-def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str, labelled: bool) -> None:
+def write_readme(
+    made: Exported, meta: Meta, count: int, clock: str, credit: str, beside: Sequence[str]
+) -> None:
     """Write what the columns, units and times of an export are, beside it.
 
     Args:
         clock: what is known of the zone; "" where nothing is.
         credit: whose data the series were learned from; "" to leave that out.
+        beside: lines about other files of the export.
     """
     axis = meta.axis
     times = axis.times()
@@ -248,11 +266,7 @@ def write_readme(made: Exported, meta: Meta, count: int, clock: str, credit: str
         + ("" if axis.leap_days else ", years of 365 days (no 29 February)"),
         f"Zone      {clock or 'as in the source'}",
     ]
-    lines += (
-        [f"Labels    {labels_of(made.place).name}, one a line, in the order of the series"]
-        if labelled
-        else []
-    )
+    lines += beside
     lines += [f"Source    learned from: {credit}"] if credit else []
     lines += format_snippets(made)
     text = "".join(f"{' '.join(line.splitlines())}\n" for line in lines)

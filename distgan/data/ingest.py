@@ -17,12 +17,15 @@ import numpy as np
 import pandas as pd
 
 from distgan import config
+from distgan.data.attribute_tables import read_statics
+from distgan.data.calendar import list_steps_of_year
 from distgan.data.checks.series import find_ranges
 from distgan.data.checks.survey import Survey
 from distgan.data.cleaning import clean_blocks
 from distgan.data.formats.sources import Source, read_source
 from distgan.data.grid import DAY, float32
 from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.workers import map_ahead, open_threads
 from distgan.errors import UserError
@@ -65,6 +68,7 @@ class Series:
     copies: int = 0  # of which another owner has every value, too
     loads: np.ndarray | None = None  # [n] sum of absolute values of each, where a survey was asked for
     survey: Survey | None = None  # of all series of the source
+    statics: tuple[StaticAttribute, ...] = ()  # what is known of the entity of each
 
     @property
     def num_series(self) -> int:
@@ -118,6 +122,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
         UserError: the source is missing, unreadable, irregular or unusable; says where and what to do.
     """
     source = read_source(settings, place)
+    statics = read_statics(source, settings, place)
     if settings.units:
         source.meta = replace(source.meta, units=settings.units)
     if settings.credit:
@@ -162,9 +167,8 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     labels = None if source.labels is None else [source.labels[row] for _, row in rows]
     copies = _copies(scanned.digests[rows[:, 0], rows[:, 1]], owners)
     loads = scanned.loads[rows[:, 0], rows[:, 1]]
-    return Series(
-        source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads, surveyed
-    )
+    found = Series(source, settings, pieces, rows, entities, owners, meta, left_out, labels, copies, loads)
+    return replace(found, survey=surveyed, statics=tuple(each.take(rows[:, 1]) for each in statics))
 
 
 def _find_incomplete(
@@ -257,7 +261,7 @@ def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]
     found: list[Cut] = []
     incomplete = 0
     for year in np.unique(times.astype("M8[Y]")):
-        calendar = _calendar(int(str(year)), axis.step_seconds, length, keep)
+        calendar = list_steps_of_year(int(str(year)), axis.step_seconds, length, keep)
         places = np.searchsorted(times, calendar).clip(max=len(times) - 1)
         there = (times[places] == calendar) & ~np.isnat(calendar)
         if there.sum() < (1 - settings.max_missing) * np.count_nonzero(~np.isnat(calendar)):
@@ -274,15 +278,6 @@ def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]
     cut_axis = Axis(f"{first}-01-01T00:00:00", axis.step_seconds, length, leap_days=keep)
     provenance = source.meta.provenance | {"years": years}
     return found, replace(source.meta, axis=cut_axis, provenance=provenance), incomplete
-
-
-def _calendar(year: int, step: int, length: int, keep: bool) -> np.ndarray:
-    """Times of a year's steps; not-a-time on 29 February of a common year."""
-    if not keep or isleap(year):
-        return Axis(f"{year}-01-01T00:00:00", step, length, leap_days=keep).times()
-    common = Axis(f"{year}-01-01T00:00:00", step, 365 * DAY // step).times()
-    day, absent = DAY // step, np.full(DAY // step, np.datetime64("NaT", "s"))
-    return np.concatenate([common[: 59 * day], absent, common[59 * day :]])
 
 
 def _reduce_meta(meta: Meta, settings: config.Reduce) -> Meta:

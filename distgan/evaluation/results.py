@@ -15,6 +15,7 @@ report.json (`REPORT_SCHEMA`) holds
     privacy     `PrivacyResult`, or null
     plain       `PlainStatistics`, or null
     loads       `LoadFigures`, or null
+    attributes  `ByAttribute`, or null
     pictures    names of the pictures in the page
 """
 
@@ -25,6 +26,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
+from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.comparisons import (
     Difference,
     OverallScore,
@@ -373,6 +375,7 @@ class Findings(JsonResult):
     privacy: PrivacyResult | None = None
     plain: PlainStatistics | None = None
     loads: LoadFigures | None = None
+    attributes: ByAttribute | None = None
 
 
 class Answer(JsonResult):

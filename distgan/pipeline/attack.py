@@ -21,6 +21,7 @@ from distgan.evaluation.attacks.released import Released, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
 from distgan.memory import host_memory
+from distgan.pipeline.attribute_cells import training_statics
 from distgan.pipeline.build_bank import assign_non_members
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.train_encoder import load_encoder, load_vae
@@ -164,7 +165,13 @@ def sample_owners(data: TrainingData, run: Run, purpose: str, most: int, seed: i
     order = order[np.isin(owners[order], chosen)]
     turn = pd.Series(order).groupby(owners[order]).cumcount().to_numpy()  # among its owner's series
     keep = np.sort(order[turn < max(1, most // len(chosen))])
-    return replace(data, rows=data.rows[keep], entity_codes=data.entity_codes[keep])
+    return replace(
+        data,
+        rows=data.rows[keep],
+        entity_codes=data.entity_codes[keep],
+        labels=None if data.labels is None else data.labels[keep],
+        statics=tuple(each.take(keep) for each in data.statics),
+    )
 
 
 def assign_groups(
@@ -216,6 +223,7 @@ def score_white_box(
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
         found_scores: dict[str, list[np.ndarray]] = {name: [] for name in scores}
+        values = read_own_statics(context.settings, bank, data, where)
         for first in range(0, data.num_series, size):
             series, mask = (each.to(context.parallel.device) for each in data.scaled(first, first + size))
             again = vae.decoder(vae.encoder(series, mask)[0])
@@ -223,13 +231,26 @@ def score_white_box(
             found_scores["autoencoder"].append(-error.cpu().numpy())
             if critic is not None:
                 part = slice(first, first + size)
-                given = torch.from_numpy(bank.given(where[part], data.attributes[part]))
+                own = None if values is None else values[part]
+                given = torch.from_numpy(bank.given(where[part], data.attributes[part], own))
                 verdict = critic(series, given.to(context.parallel.device))
                 found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in found_scores.items():
             if found:
                 scores[name].append(np.concatenate(found))
     return {name: (found[0], found[1]) for name, found in scores.items() if found}
+
+
+def read_own_statics(
+    settings: config.Config, bank: Bank, data: TrainingData, groups: np.ndarray
+) -> np.ndarray | None:
+    """Return the attributes that the discriminator is given of series: categories of the group, numbers of
+    their own; None where the bank has none.
+    """
+    if bank.statics is None:
+        return None
+    own = bank.statics.read(training_statics(settings, data))
+    return np.where(bank.statics.numbers, own, bank.statics.values[groups])
 
 
 def load_discriminator(context: PipelineContext, data: TrainingData) -> torch.nn.Module | None:

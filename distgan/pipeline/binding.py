@@ -70,6 +70,9 @@ ARTEFACTS: dict[str, Artefact] = {
     ),
     "generator": Artefact("the generator's weights", "gan", lambda run: digest_files(run.generator_weights)),
     "synthetic": Artefact("the synthetic series", "generate", lambda run: digest_series(run.synthetic)),
+    "attributes": Artefact(
+        "the synthetic attributes", "generate", lambda run: digest_files(run.synthetic_attributes)
+    ),
     "labels": Artefact("the synthetic labels", "generate", lambda run: digest_files(run.synthetic_labels)),
 }
 DATA = ("series", "split", "scaler")

@@ -11,21 +11,29 @@ import numpy as np
 from distgan import config
 from distgan.anonymity import faiss_backend, private_bank
 from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
+from distgan.anonymity.cells import summarise_groups
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.bank import Budget, Sums
+from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
 from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.attacks.tracing import Sample
 from distgan.files import read_record, write_json
+from distgan.pipeline.attribute_cells import (
+    assign_by_attributes,
+    count_numbers,
+    find_training_cells,
+    training_statics,
+)
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.encode import embed
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.train_encoder import load_encoder
-from distgan.pipeline.training_data import TrainingData, read_owners
+from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners
 from distgan.progress import say
 from distgan.run import Run
 
@@ -51,19 +59,19 @@ def run(context: PipelineContext) -> dict[str, Any]:
 def build_plain_bank(
     settings: config.Config, run: Run, data: TrainingData, points: np.ndarray, groups: np.ndarray
 ) -> Bank:
-    labels = data.labels if settings.bank.by_label else None
-    settled = merge_small_groups(
-        GroupedSeries(points, compute_loads(data), groups, entities=data.entity_codes, labels=labels),
-        settings.bank,
-        data.store.channels,
-    )
-    bank = make_bank(
-        GroupedSeries(points, settled.loads, settled.groups, entities=settled.entities, labels=labels),
-        data.attributes,
-        settings.bank,
-        seed=settings.seed,
-    )
+    labels, loads = data.labels if settings.bank.by_label else None, compute_loads(data)
+    cells, numbers = find_training_cells(settings, data, loads), 0
+    if cells is not None:
+        labels, numbers = cells.cells, count_numbers(training_statics(settings, data))
+    series = GroupedSeries(points, loads, groups, data.entity_codes, labels, numbers)
+    settled = merge_small_groups(series, settings.bank, data.store.channels)
+    series = replace(series, groups=settled.groups, entities=settled.entities)
+    bank = make_bank(series, data.attributes, settings.bank, seed=settings.seed)
     bank = replace(bank, owners=effective_owners(settled, read_owners(data, run)))
+    if cells is not None:
+        released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
+        fewest = minimum_group_size(settings.bank, released)
+        bank = replace(bank, statics=summarise_groups(cells, settled, fewest))
     settled.save(run.cluster_files.members)
     bank.save(run.bank)
     return bank
@@ -160,6 +168,10 @@ def assign_non_members(
     found = encode_series(context, others)
     if bank.guarantee is None:
         points = projection(found)
+        if bank.statics is not None:
+            values = bank.statics.read(training_statics(context.settings, others))
+            own = bank.statics.read(training_statics(context.settings, TrainingData.open(context.run)))
+            return points, assign_by_attributes(points, values, members, bank, own)
         return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
     codes = others.entity_codes
     points = contributions.entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
@@ -225,12 +237,6 @@ def format_guarantee(bank: Bank) -> str:
         "AUC "
         f"{held.tracing_bound:.2f}" + ("; REPEATABLE NOISE, for tests only" if held.insecure else "")
     )
-
-
-def compute_loads(data: TrainingData) -> np.ndarray:
-    """Each training series' total of absolute values, missing ones left out: (n,)."""
-    blocks = data.store.part(data.rows)
-    return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
 
 
 def describe(settings: config.Config, of: Shape) -> str:

@@ -27,10 +27,16 @@ from distgan.errors import UserError
 from distgan.evaluation.plots import population, style
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
+from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, training_statics
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
-from distgan.pipeline.training_data import TrainingData, read_owners, refuse_shared_owners
+from distgan.pipeline.training_data import (
+    TrainingData,
+    compute_loads,
+    read_owners,
+    refuse_shared_owners,
+)
 from distgan.progress import Progress
 from distgan.rng import keyed_generator
 from distgan.run import ClusterFiles, Run
@@ -112,11 +118,12 @@ def cluster_together(context: PipelineContext) -> Facts:
     projection = fit_projection(share.latents, context.settings.bank.condition_dim, context.parallel.total)
     share.narrowed(projection)
     device = local_device(context.parallel)
-    minimum_size = resolve_minimum_group_size(
-        context.settings, Store.open(context.run.need(context.run.series, "prepare")).channels
-    )
     data = TrainingData.open(context.run)
+    numbers = count_numbers(training_statics(context.settings, data))
+    minimum_size = resolve_minimum_group_size(context.settings, data.store.channels, numbers)
     entities, labels = data.entity_codes, read_labels(data, context.settings, minimum_size)
+    if context.settings.bank.by:
+        labels = context.parallel.on_main(lambda: find_attribute_cells(context.settings, data))
     fewest = choose_smallest_group(context.settings, entities, labels, minimum_size)
     people = People(entities, labels, minimum_size, fewest)
     count, choice = choose_cluster_count(context.settings, share, entities, fewest, device, context.parallel)
@@ -149,6 +156,17 @@ def choose_smallest_group(
     return max(
         minimum_size, min(smallest, group_size.target_group_size(minimum_size, len(np.unique(entities))))
     )
+
+
+def find_attribute_cells(settings: config.Config, data: TrainingData) -> np.ndarray:
+    """Return the cell of the attributes' joint distribution of each training series: [n] int64.
+
+    Raises:
+        UserError: as `find_training_cells`.
+    """
+    cells = find_training_cells(settings, data, compute_loads(data))
+    assert cells is not None
+    return cells.cells
 
 
 def read_labels(data: TrainingData, settings: config.Config, minimum_size: int) -> np.ndarray | None:
@@ -405,15 +423,14 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
 # ----------------------------------------------------------------------------------------------------- shared
 
 
-def resolve_minimum_group_size(settings: config.Config, channels: int) -> int:
+def resolve_minimum_group_size(settings: config.Config, channels: int, attributes: int = 0) -> int:
     """The fewest entities a group may have; every number released of it counts."""
-    return group_size.minimum_group_size(
-        settings.bank, group_size.count_released_numbers(settings.bank.condition_dim, channels)
-    )
+    released = group_size.count_released_numbers(settings.bank.condition_dim, channels, attributes)
+    return group_size.minimum_group_size(settings.bank, released)
 
 
 def describe(settings: config.Config, of: Shape) -> str:
-    fewest = resolve_minimum_group_size(settings, of.channels)
+    fewest = resolve_minimum_group_size(settings, of.channels, of.attribute_numbers)
     given = settings.clusters.count is not None or settings.data.windows.length is not None
     if given or settings.bank.study or settings.privacy.epsilon is not None:
         return f"groups {of.train} latents, at least {fewest} entities to a group"

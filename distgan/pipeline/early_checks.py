@@ -10,11 +10,14 @@ import numpy as np
 
 from distgan import config
 from distgan.anonymity import group_size, groups
+from distgan.anonymity.cells import fit_column
 from distgan.anonymity.dp.bank import Budget
 from distgan.data import ingest
 from distgan.data.splits import assign_splits
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
 from distgan.errors import UserError
+from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.training_data import refuse_shared_owners
 
 LEAST = 15  # entities in a group, whatever its conditions tell
@@ -31,6 +34,7 @@ class Training:
     labels: np.ndarray | None  # [n]
     windows: int  # of each series; 1 without data.windows
     channels: int
+    statics: tuple[StaticAttribute, ...] = ()  # those that groups go by
 
     @classmethod
     def of(cls, settings: config.Config, found: ingest.Series, splits: np.ndarray) -> "Training":
@@ -43,7 +47,16 @@ class Training:
         loads = np.ones(len(rows)) if found.loads is None else found.loads[rows]
         labels = None if found.labels is None else np.asarray(found.labels)[rows]
         codes = np.unique(names, return_inverse=True)[1]
-        return cls(codes, loads, labels, windows, len(found.meta.channels))
+        statics: tuple[StaticAttribute, ...] = ()
+        if "bank" in settings.stages:
+            statics = tuple(
+                each.take(rows) for each in choose_statics(settings.bank.by, found.statics, found.labels)
+            )
+        return cls(codes, loads, labels, windows, len(found.meta.channels), statics)
+
+    def count_released(self, condition_dim: int) -> int:
+        """Return the numbers released of a group, by those of its condition."""
+        return group_size.count_released_numbers(condition_dim, self.channels, count_numbers(self.statics))
 
     @property
     def num_entities(self) -> int:
@@ -63,6 +76,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     Raises:
         UserError: a later stage would refuse these data with these settings.
     """
+    refuse_wishes(settings)
     length = refuse_lengths(settings, found.meta.axis.length)
     refuse_shifts(settings, found.meta.axis, length)
     training = Training.of(settings, found, splits)
@@ -72,7 +86,22 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
         if settings.privacy.epsilon is None:
             refuse_groups(settings, training, found)
         else:  # the exact number of entities must not decide whether there is a release
-            refuse_budget(settings, training.channels, found)
+            refuse_budget(settings, training, found)
+
+
+def refuse_wishes(settings: config.Config) -> None:
+    """
+    Raises:
+        UserError: series are asked for by attributes that groups will not state.
+    """
+    by, chosen = settings.bank.by, settings.generate
+    there = f"which names {', '.join(by)}" if by else "which is empty"
+    for section in ("attributes", "shares"):
+        for name in getattr(chosen, section):
+            if name not in by:
+                raise UserError(f"generate.{section} asks for {name!r}, but not bank.by, {there}")
+    if chosen.table is not None and not by:
+        raise UserError("generate.table asks for attributes, but bank.by is empty; leave it out")
 
 
 def refuse_lengths(settings: config.Config, whole: int) -> int:
@@ -154,12 +183,13 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
     """
     Raises:
         UserError: all training series together, or all with one label, do not make one group of the
-            minimum size in which no entity has more than `bank.max_share` of the load.
+            minimum size in which no entity has more than `bank.max_share` of the load; or too few entities
+            have different values of an attribute of bank.by.
     """
     bank = settings.bank
     if bank.study:
         return
-    fewest = minimum_group_size(bank, bank.condition_dim, training.channels)
+    fewest = minimum_group_size(bank, bank.condition_dim, training)
     for label, rows in training.parts(bank.by_label):
         entities, effective = count_entities(settings, training, rows)
         if effective >= fewest * (1 - groups.TOLERANCE):
@@ -172,16 +202,19 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
             else f"{counted}, as some have most of the load,"
         )
         remedies = list(find_remedies(settings, training, found, label, effective))
+        many = "".join(f", attribute {each.name!r}" for each in training.statics)
         raise UserError(
             f"{who} {few} that one group needs (bank.min_members {bank.min_members}, bank.max_tracing_auc "
             f"{bank.max_tracing_auc:g}, bank.condition_dim {bank.condition_dim}, {training.channels} "
-            f"channels); {' or '.join(remedies)}"
+            f"channels{many}); {' or '.join(remedies)}"
         )
+    for each in training.statics:
+        fit_column(each, training.entities, fewest)
 
 
-def minimum_group_size(bank: config.Bank, condition_dim: int, channels: int) -> int:
+def minimum_group_size(bank: config.Bank, condition_dim: int, training: Training) -> int:
     """Return the fewest entities behind one released mean."""
-    return group_size.minimum_group_size(bank, group_size.count_released_numbers(condition_dim, channels))
+    return group_size.minimum_group_size(bank, training.count_released(condition_dim))
 
 
 def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
@@ -205,13 +238,13 @@ def find_remedies(
     settings: config.Config, training: Training, found: ingest.Series, label: str, effective: float
 ) -> Iterator[str]:
     """Yield what makes a group large enough, each by itself; true for these data."""
-    bank, channels = settings.bank, training.channels
-    fewest = minimum_group_size(bank, bank.condition_dim, channels)
+    bank = settings.bank
+    fewest = minimum_group_size(bank, bank.condition_dim, training)
     for dim in range(bank.condition_dim - 1, 0, -1):
-        if minimum_group_size(bank, dim, channels) <= effective:
+        if minimum_group_size(bank, dim, training) <= effective:
             yield f"set bank.condition_dim={dim}"
             break
-    relaxed = minimum_group_size(bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, channels)
+    relaxed = minimum_group_size(bank.model_copy(update={"min_members": LEAST}), bank.condition_dim, training)
     if relaxed <= effective and relaxed < fewest:
         yield f"set bank.min_members={relaxed}"
     if label:
@@ -255,11 +288,12 @@ def larger_training_share(settings: config.Config, found: ingest.Series, fewest:
     return None
 
 
-def refuse_budget(settings: config.Config, channels: int, found: ingest.Series) -> None:
+def refuse_budget(settings: config.Config, training: Training, found: ingest.Series) -> None:
     """
     Raises:
         UserError: an owner has several entities, or noise would drown groups of the minimum size.
     """
     refuse_shared_owners(found.entities, found.owners)
     budget = Budget(settings.privacy, settings.encoder.latent_dim)
-    budget.check(minimum_group_size(settings.bank, settings.bank.condition_dim, channels), channels)
+    fewest = minimum_group_size(settings.bank, settings.bank.condition_dim, training)
+    budget.check(fewest, training.channels)

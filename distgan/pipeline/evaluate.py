@@ -22,6 +22,7 @@ from distgan.evaluation.report.answers import answer_good
 from distgan.evaluation.results import Facts, Findings, Groups, Report, Sentence, Split
 from distgan.files import read_json, read_lines
 from distgan.pipeline.attack import Target, run_attacks
+from distgan.pipeline.attribute_report import compare_attributes
 from distgan.pipeline.build_bank import format_guarantee
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
@@ -62,7 +63,12 @@ def run(context: PipelineContext) -> dict[str, Any]:
     table_of_all = found.fidelity.model_copy(update={"n": found.fidelity.n.model_copy(update=counts)})
     target = Target.sample_of(context)
     attacked = run_attacks(context, most=context.settings.evaluate.max_series, target=target)
-    found = found.model_copy(update={"fidelity": table_of_all, "privacy": attacked})
+    by_attribute = compare_attributes(
+        context.run, context.settings, table, real, rows, {**sets, "synthetic": made}
+    )
+    found = found.model_copy(
+        update={"fidelity": table_of_all, "privacy": attacked, "attributes": by_attribute}
+    )
     windows = {name: counts[name] for name in SPLITS} if isinstance(real, Windows) else {}
     shown = collect_facts(context.settings, context.run, real.meta, table, windows)
     drawn = catalogue.Drawings()

@@ -16,6 +16,7 @@ from torch import nn
 import distgan
 from distgan import config, rng
 from distgan.anonymity.bank import Bank
+from distgan.anonymity.statics import GroupAttributes
 from distgan.data import export
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
@@ -27,11 +28,13 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.pipeline.wanted import Plan, plan_series
 from distgan.preflight import tokens
 from distgan.progress import Progress
-from distgan.run import Run
+from distgan.run import Run, attributes_beside
 
 TABLES = (".csv", ".parquet")
+EXTRAPOLATED = "extrapolated"  # column of the table of attributes
 NAME = "synthetic"  # of exported series: synthetic-000000, …
 
 
@@ -76,9 +79,13 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     """Join the shards to the store, and write labels and exports beside it; return what the user opens."""
     _, meta = read_scaler(run)
     staged.join(run.synthetic, replace(meta, provenance=make_provenance(settings, meta)))
+    run.synthetic_attributes.unlink(missing_ok=True)  # of series that were made before
+    plan = plan_series(settings.generate, bank)
     if bank.labels:
-        labels = np.asarray(bank.labels)[draw_groups(settings.generate, bank)]
-        export.write_labels(run.synthetic_labels, labels.tolist())
+        export.write_labels(run.synthetic_labels, np.asarray(bank.labels)[plan.groups].tolist())
+    if bank.statics is not None:
+        header, rows = tabulate_attributes(plan, bank.statics, settings.generate)
+        export.write_attributes(run.synthetic_attributes, header, rows)
     place = run.synthetic
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
@@ -99,6 +106,8 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     made = export.export(run.need(run.synthetic, "generate"), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
         write_bytes(export.labels_of(place), read_bytes(run.synthetic_labels))
+    if run.synthetic_attributes.exists():
+        write_bytes(attributes_beside(place), read_bytes(run.synthetic_attributes))
     describe_export(made, settings, run)
     return f"export    {place} ({made.layout}; {export.readme_of(place).name} says what is in it)"
 
@@ -106,16 +115,28 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
     """Write the README of an export; what is known of the clock stands with the scaler."""
     _, meta = read_scaler(run)
-    count, labelled = settings.generate.count, run.synthetic_labels.exists()
-    clock = str(meta.provenance.get("clock", ""))
-    export.write_readme(made, meta, count, clock, find_credit(settings, meta), labelled)
+    count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
+    beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
+    beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
+    export.write_readme(made, meta, count, clock, find_credit(settings, meta), beside)
 
 
-def draw_groups(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> np.ndarray:
-    """The group of every series to be drawn, shuffled: [count] int64. `among` [G] bool leaves groups out."""
-    groups = np.repeat(np.arange(bank.num_groups), bank.allocate(chosen.count, among))
-    rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
-    return groups
+def tabulate_attributes(
+    plan: Plan, statics: GroupAttributes, chosen: config.Generate
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and rows of the table of attributes; with `generate.extrapolate`, its last column
+    says which series no group stands for.
+    """
+    assert plan.values is not None
+    columns = [
+        [column.format(value) for value in plan.values[:, place]]
+        for place, column in enumerate(statics.columns)
+    ]
+    header = list(statics.names)
+    if chosen.extrapolate:
+        header.append(EXTRAPOLATED)
+        columns.append(["true" if each else "false" for each in plan.extrapolated])
+    return header, [list(row) for row in zip(*columns)]
 
 
 def sample_batches(
@@ -156,9 +177,9 @@ class Sampler:
         """Draw groups and attributes of all `generate.count` series, and load the generator."""
         chosen = context.settings.generate
         generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
-        groups = draw_groups(chosen, bank, among)
-        attributes = bank.draw_attributes(groups, rng.keyed_generator(chosen.seed, 0, "levels"))
-        given = bank.given(groups, attributes)
+        plan = plan_series(chosen, bank, among)
+        attributes = bank.draw_attributes(plan.groups, rng.keyed_generator(chosen.seed, 0, "levels"))
+        given = bank.given(plan.groups, attributes, plan.values)
         return cls(
             generator, read_scaler(context.run)[0], chosen.seed, given, attributes, context.parallel.device
         )

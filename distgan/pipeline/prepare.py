@@ -14,6 +14,7 @@ from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.scaling import Scaler
 from distgan.data.splits import assign_splits
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, read_table, write_table
@@ -24,6 +25,7 @@ from distgan.data.workers import run_in_parallel
 from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
+from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
@@ -41,6 +43,8 @@ class Shape:
     length: int
     channels: int
     labels: int = 0  # different ones
+    attribute_numbers: int = 0  # released of each group for the attributes of bank.by
+    attribute_width: int = 0  # numbers of a condition for them, if no value is too rare
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     if merged:
         found.entities, found.owners = list(entities), list(owners)
         splits = split_merged(context.settings, found, merged)
-    write_table(context.run.private_table, entities, owners, list(splits), found.labels)
+    write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
     fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in SPLITS}
@@ -269,7 +273,8 @@ def find_shape(settings: config.Config, run: Run) -> Shape:
         data, table = open_series(run), read_table(run.private_table)
         counts = [len(select_rows(data, table, name, run)) for name in SPLITS]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
-        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels)
+        sizes = measure_statics(choose_statics(settings.bank.by, table.statics, table.labels))
+        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels, *sizes)
     with open_cache_folder(None) as place:
         found, splits, suspicions = examine(settings, place)
     refuse_suspicions(suspicions, settings.data.source)
@@ -279,7 +284,14 @@ def find_shape(settings: config.Config, run: Run) -> Shape:
     if chosen.length is not None:
         each = (length - chosen.length) // (chosen.stride or chosen.length) + 1
         counts, length = [count * each for count in counts], chosen.length
-    return Shape(counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())))
+    sizes = measure_statics(choose_statics(settings.bank.by, found.statics, found.labels))
+    return Shape(counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())), *sizes)
+
+
+def measure_statics(statics: Sequence[StaticAttribute]) -> tuple[int, int]:
+    """Return the numbers that are released of a group for attributes, and those of a condition for them."""
+    widths = [1 if each.is_number else len(set(each.cells[each.cells != ""])) for each in statics]
+    return count_numbers(statics), sum(widths) + len(widths)
 
 
 def describe(settings: config.Config, of: Shape) -> str:

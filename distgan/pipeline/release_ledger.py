@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from distgan.errors import Mismatch, writing
 from distgan.pipeline.binding import digest_series
@@ -25,7 +26,7 @@ RELEASED, REFUSED = "released", "refused"
 @dataclass(frozen=True)
 class Attempt:
     """To release series: what came of it, the digests of series, weights and split, and how the series were
-    asked for.
+    asked for: `wished` are settings of attributes (`generate.attributes`, …) by dotted key, without a table.
     """
 
     verdict: str
@@ -35,6 +36,7 @@ class Attempt:
     split: str
     seed: int
     count: int
+    wished: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ReleaseLedger:
         before = ""
         for number, line in enumerate(self._lines()):
             try:
-                content = json.loads(line)
+                content = {"wished": {}} | json.loads(line)  # older lines have none
                 entry = Entry(**{field.name: content[field.name] for field in fields(Entry)})
             except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
                 entry = None

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distgan import config
 from distgan.data import ingest
 from distgan.data.checks.columns import find_odd_columns
@@ -17,11 +19,13 @@ from distgan.data.checks.survey import Channel
 from distgan.data.checks.suspicions import Looked, Suspicion, list_suspicions, mask_id
 from distgan.data.formats.understood import Understood
 from distgan.data.ingest_cache import open_cache_folder
+from distgan.data.static_attributes import count_entities
 from distgan.errors import UserError
 
 OPENING = 3  # ids that are shown, masked
 CHANNELS = 12  # that are shown
 QUANTILE = 0.999
+SHOWN_TOGETHER = config.Bank().min_members  # entities with a value of an attribute that is shown
 LENIENT = 0.999  # data.max_missing, to look at what prepare would refuse
 
 
@@ -120,6 +124,7 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     assert found.survey is not None
     for name, channel in list(zip(meta.channels, found.survey.channels))[:CHANNELS]:
         lines.append(_values_line(channel, name if len(meta.channels) > 1 else ""))
+    lines += attribute_lines(found)
     lines += [f"left out   {count:,} {reason}" for reason, count in found.left_out.items() if count]
     lines += [f"refused    {refusal}"] if refusal else []
     lines += suspicion_lines(suspicions)
@@ -190,6 +195,42 @@ def _values_line(channel: Channel, name: str) -> str:
     )
 
 
+def attribute_lines(found: ingest.Series) -> list[str]:
+    """Return a line per attribute: its values with the entities that have them, rare ones together."""
+    lines = []
+    for name, each in attribute_trees(found).items():
+        if "counts" in each:
+            said = ", ".join(f"{value} {count:,}" for value, count in each["counts"].items()) or "no value"
+        else:
+            said = f"{each['low']:g} to {each['high']:g}, median {each['median']:g}"
+        rare = f", other {each['other']:,} in {each['rare']:,} values" if each.get("rare") else ""
+        lines.append(f"attribute  {name} ({each['kind']}): {said}{rare}; {each['missing']:,} missing")
+    return lines
+
+
+def attribute_trees(found: ingest.Series) -> dict[str, dict[str, Any]]:
+    """Return what is shown of each attribute: counts of entities for values that bank.min_members entities
+    have, the others as one; of numbers the range that so many entities reach on either side, and the median.
+    """
+    entities, trees = np.asarray(found.entities), {}
+    for each in found.statics:
+        missing = len(np.unique(entities[each.cells == ""]))
+        counts = count_entities(each, entities)
+        tree: dict[str, Any] = {"kind": each.kind, "missing": missing}
+        known = np.array([])
+        if each.is_number:
+            numbers = each.take(np.unique(entities, return_index=True)[1]).numbers()
+            known = np.sort(numbers[~np.isnan(numbers)])
+        if each.is_number and len(known) >= 2 * SHOWN_TOGETHER:
+            low, high = known[SHOWN_TOGETHER - 1], known[-SHOWN_TOGETHER]
+            trees[each.name] = tree | {"low": low, "high": high, "median": float(np.median(known))}
+            continue
+        common = {value: count for value, count in counts.items() if count >= SHOWN_TOGETHER}
+        rare = [count for count in counts.values() if count < SHOWN_TOGETHER]
+        trees[each.name] = tree | {"counts": common, "rare": len(rare), "other": sum(rare)}
+    return trees
+
+
 def suspicion_lines(suspicions: Sequence[Suspicion]) -> list[str]:
     """Return a line for each: severity, name, what was noticed, and the setting that acts."""
     lines = [f"{each.severity:<10} {each.name}: {each.text}; {each.advice}" for each in suspicions]
@@ -236,6 +277,7 @@ def tree_of(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str 
         "values": {
             name: _values_tree(channel) for name, channel in zip(meta.channels, found.survey.channels)
         },
+        "attributes": attribute_trees(found),
         "left_out": {reason: count for reason, count in found.left_out.items() if count},
         "refused": refusal,
         "suspicions": [asdict(each) for each in suspicions],

@@ -25,6 +25,7 @@ from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
+from distgan.pipeline.attribute_cells import training_statics
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.training_data import (
@@ -167,7 +168,13 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
         return Conditions(mark_clean_series(data, settings.data.source))
     bank = Bank.load(run.need(run.bank, "bank"))
     members = Members.load(run.need(run.cluster_files.members, "bank"))
-    conditioner = Conditioner(bank, members, training=settings.bank.training, seed=settings.seed)
+    conditioner = Conditioner(
+        bank,
+        members,
+        training=settings.bank.training,
+        seed=settings.seed,
+        statics=training_statics(settings, data),
+    )
 
     def drawn(batch: Batch) -> Tensor:
         found = conditioner.drawn(batch.rows, batch.sample, batch.step)
@@ -248,14 +255,15 @@ def load_generator(settings: config.Config, run: Run, length: int | None = None)
 
 
 def count_labels(settings: config.Config, run: Run) -> int:
-    """How many labels a condition tells."""
-    if not settings.bank.by_label:
+    """Return the numbers that end a condition: one for each label, or those for the attributes."""
+    if not settings.bank.by_label and not settings.bank.by:
         return 0
-    return len(Bank.load(run.need(run.bank, "bank")).label_names)
+    return Bank.load(run.need(run.bank, "bank")).appended
 
 
 def describe(settings: config.Config, of: Shape) -> str:
-    networks = models.build(settings, of.length, of.channels, of.labels if settings.bank.by_label else 0)
+    known = of.labels if settings.bank.by_label else of.attribute_width
+    networks = models.build(settings, of.length, of.channels, known)
     if settings.model.fitted:
         return f"fits {settings.model.name} to {of.train} series, without gradients"
     sizes = [

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from distgan import config
 from distgan.data.loader import Batching, Loader
 from distgan.data.scaling import Scaler
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import Table, read_table
 from distgan.data.store.reader import Store
@@ -117,6 +118,7 @@ class TrainingData:
     entity_codes: np.ndarray
     scaler: Scaler
     labels: np.ndarray | None = None  # of each training series, where the source tells them
+    statics: tuple[StaticAttribute, ...] = ()  # attributes of the entity of each training series
 
     @classmethod
     def open(cls, run: Run, splits: tuple[str, ...] = ("train",)) -> "TrainingData":
@@ -131,7 +133,8 @@ class TrainingData:
         series = store.series(rows) if isinstance(store, Windows) else rows
         codes = np.unique(np.asarray(table.entities), return_inverse=True)[1][series]
         labels = None if table.labels is None else table.labels[series]
-        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler, labels)
+        statics = tuple(each.take(series) for each in table.statics)
+        return cls(store, rows, np.unique(codes, return_inverse=True)[1], scaler, labels, statics)
 
     @property
     def num_series(self) -> int:
@@ -168,6 +171,12 @@ class TrainingData:
             return None
         layout = self.store.values.layout
         return max(1, (buffer_mib << 20) // (layout.shard_rows * layout.row_bytes))
+
+
+def compute_loads(data: TrainingData) -> np.ndarray:
+    """Each training series' total of absolute values, missing ones left out: (n,)."""
+    blocks = data.store.part(data.rows)
+    return np.concatenate([np.nansum(np.abs(block), axis=(1, 2), dtype=np.float64) for block in blocks])
 
 
 def read_scaler(run: Run) -> tuple[Scaler, Meta]:

@@ -108,7 +108,8 @@ class Load:
         splits = settings.data.splits
         whole = series.count / splits.train
         entities = int(series.count)
-        released = count_released_numbers(settings.bank.condition_dim, series.channels)
+        attributes = 2 * len(settings.bank.by)  # as if all were numbers
+        released = count_released_numbers(settings.bank.condition_dim, series.channels, attributes)
         fewest = minimum_group_size(settings.bank, released)
         count = settings.clusters.count
         if count is None:

@@ -27,6 +27,7 @@ from distgan.objectives.base import Phase
 from distgan.parallel.processes import PRECISIONS, Parallel
 
 LABELS = 2
+ATTRIBUTE_NUMBERS = 4  # of a condition for each attribute
 KINDS = ("matrix", "attention", "convolution", "other")
 MATRIX, ATTENTION, CONVOLUTION, OTHER = range(len(KINDS))
 WORDS = {"scaled_dot_product": ATTENTION, "convolution": CONVOLUTION, "mm": MATRIX, "mv": MATRIX}
@@ -242,7 +243,7 @@ def build_meta_networks(settings: config.Config, length: int, channels: int) -> 
 
 def count_labels(settings: config.Config) -> int:
     """A few stand for those that only the data tell: a network's size hardly depends on them."""
-    return LABELS if settings.bank.by_label else 0
+    return LABELS if settings.bank.by_label else ATTRIBUTE_NUMBERS * len(settings.bank.by)
 
 
 def count_parameters(settings: config.Config, length: int, channels: int) -> dict[str, int]:
@@ -259,7 +260,7 @@ def _sizes(model: Any, bank: config.Bank, length: int, channels: int) -> tuple[t
 
 def _bank(settings: config.Config) -> config.Bank:
     """The default one but for what networks depend on."""
-    chosen = {name: getattr(settings.bank, name) for name in ("condition_dim", "by_label")}
+    chosen = {name: getattr(settings.bank, name) for name in ("condition_dim", "by_label", "by")}
     return config.Bank().model_copy(update=chosen)
 
 

@@ -129,7 +129,14 @@ def test_the_readme_says_columns_units_and_times(tmp_path: Path) -> None:
     store(tmp_path / "s.zarr", CHANNELS[3])
     meta = Store.open(tmp_path / "s.zarr").meta
     made = export.export(tmp_path / "s.zarr", tmp_path / "out.csv", "synthetic")
-    export.write_readme(made, meta, 30, "local time (Europe/London)", "Homes,\nall of them", True)
+    export.write_readme(
+        made,
+        meta,
+        30,
+        "local time (Europe/London)",
+        "Homes,\nall of them",
+        [export.describe_labels(made.place)],
+    )
     text = (tmp_path / "out.README.txt").read_text(encoding="utf-8")
     for words in (
         "temp in",

@@ -24,6 +24,7 @@ PROMISED = {
     "slices.py": ["slices", "slices_refused"],
     "clustering.py": [],
     "chain.py": ["anonymous_gib", "flatness"],
+    "attributes.py": ["groups", "minimum_group_size", "evening_ratio"],
     "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
     "memory.py": [],
@@ -49,6 +50,7 @@ LONG = {  # more than 20 s, or a second of its kind
         "tts_gan_fork.py",
         "year.py",
         "chain.py",
+        "attributes.py",
     ),
 }
 

@@ -85,7 +85,8 @@ def npy_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
 
 def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     """Keys: x [n, L, C]; optional ids [n], channels [C], freq ("1h", "30min"), t0 (ISO 8601), label [n]
-    (a class of each, or its place in label_names), owner or subject [n] (who is behind each).
+    (a class of each, or its place in label_names), owner or subject [n] (who is behind each), and [n]
+    arrays that data.columns.attributes names.
 
     Raises:
         UserError: it is damaged, or holds no such arrays.
@@ -100,6 +101,7 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
                     f"series as np.savez(file, {NPZ_VALUES}=...)"
                 )
             arrays = {key: _plain_array(path, key, content) for key in NPZ_KEYS if key in content.files}
+            attributes = _npz_attributes(path, content, settings)
         with zipfile.ZipFile(path) as archive, archive.open(plain.name) as packed, writing(plain):
             unpacked = open(plain, "wb")  # noqa: SIM115
             with unpacked:
@@ -108,7 +110,38 @@ def npz_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
         raise
     except Exception as error:  # numpy and zipfile raise a wide family on damaged files
         raise UserError(f"{path} is not a readable NPZ file ({first_line_of(error)})") from None
-    return array_source(plain, path, settings, work, _npz_facts(path, arrays))
+    source = array_source(plain, path, settings, work, _npz_facts(path, arrays))
+    for name, cells in attributes.items():
+        if len(cells) != len(source.entities):
+            raise UserError(
+                f"{path}: attribute {name!r} has {len(cells)} values for {len(source.entities)} series; save "
+                "one for each"
+            )
+    source.attributes = attributes
+    source.understood.attributes = list(attributes)
+    return source
+
+
+def _npz_attributes(path: Path, content: Any, settings: config.Data) -> dict[str, list[str]]:
+    """The arrays that `data.columns.attributes` names, as text, "" for NaN.
+
+    Raises:
+        UserError: there is no such array, or it has not one value per series.
+    """
+    found = {}
+    for name in settings.columns.attributes:
+        if name not in content.files or name == NPZ_VALUES:
+            raise UserError(
+                f"data.columns.attributes names {name!r}, which is no array of {path}; it has "
+                f"{', '.join(each for each in content.files if each != NPZ_VALUES) or 'no other'}"
+            )
+        array = _plain_array(path, name, content)
+        if array.ndim != 1:
+            raise UserError(
+                f"{path}: attribute {name!r} has shape {array.shape}; one value per series is wanted"
+            )
+        found[name] = ["" if str(each) == "nan" else str(each) for each in array.tolist()]
+    return found
 
 
 def _plain_array(path: Path, key: str, content: Any) -> np.ndarray:

@@ -173,7 +173,9 @@ def store_source(path: Path) -> Source:
     labels = None if people.labels is None else people.labels.tolist()
     if len(people.entities) != store.num_series:
         raise UserError(f"{table} has {len(people.entities)} rows but {path} has {store.num_series}")
-    return Source(block, people.entities.tolist(), people.owners.tolist(), store.meta, labels)
+    attributes = {each.name: each.cells.tolist() for each in people.statics}
+    entities, owners = people.entities.tolist(), people.owners.tolist()
+    return Source(block, entities, owners, store.meta, labels, attributes)
 
 
 def _store_block(store: Store, first: int, last: int) -> np.ndarray:

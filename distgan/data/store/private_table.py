@@ -5,10 +5,13 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 
+from distgan.config.data import AttributeKind
 from distgan.csvtext import format_csv, unescape_cell
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.reader import _rows_of
 from distgan.data.store.writer import AGAIN
 from distgan.errors import UserError
@@ -16,19 +19,21 @@ from distgan.files import read_text, write_text
 from distgan.run import is_store, private_table_beside, store_beside
 
 SPLITS = ("train", "held_out", "reference")
-COLUMNS = ["row", "entity", "owner", "split"]  # and "label", where the source tells one
+COLUMNS = ["row", "entity", "owner", "split"]  # then "label" and attributes, where the source has them
+ATTRIBUTE = "attribute:"  # before kind and name, as in attribute:boolean:ev
 
 
 @dataclass(frozen=True)
 class Table:
     """Who is behind each row of a store, and on which side of the split. Never part of a release, but for
-    the labels: they are a public class of each series, such as an activity.
+    the labels: they are a public class of each series, such as an activity. Attributes are private.
     """
 
     entities: np.ndarray
     owners: np.ndarray
     splits: np.ndarray
     labels: np.ndarray | None = None
+    statics: tuple[StaticAttribute, ...] = ()  # attributes of the entity of each row
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers (int64) of one split, ascending."""
@@ -47,9 +52,11 @@ def write_table(
     owners: Sequence[str],
     splits: Sequence[str],
     labels: Sequence[str] | None = None,
+    statics: Sequence[StaticAttribute] = (),
 ) -> None:
     """Write the table of a store, private."""
     more = {} if labels is None else {"label": [str(label) for label in labels]}
+    more |= {f"{ATTRIBUTE}{each.kind}:{each.name}": each.cells.tolist() for each in statics}
     rows = zip(range(len(entities)), entities, owners, splits, *more.values(), strict=True)
     write_text(path, format_csv([*COLUMNS, *more], rows), private=True)
 
@@ -68,10 +75,13 @@ def read_table(path: Path) -> Table:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
-    columns = lines[0] if lines else []
-    if columns not in (COLUMNS, [*COLUMNS, "label"]):
+    columns = [unescape_cell(cell) for cell in lines[0]] if lines else []
+    told = len(COLUMNS) + (columns[len(COLUMNS) :][:1] == ["label"])
+    attributes = [_parse_attribute(column) for column in columns[told:]]
+    if columns[: len(COLUMNS)] != COLUMNS or None in attributes:
         raise UserError(
-            f"{path} must begin with the line {','.join(COLUMNS)} (and ,label if labels are read)"
+            f"{path} must begin with the line {','.join(COLUMNS)} (then ,label and ,{ATTRIBUTE}KIND:NAME "
+            "where the source has them)"
         )
     for row, line in enumerate(lines[1:]):
         if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
@@ -83,4 +93,15 @@ def read_table(path: Path) -> Table:
     if is_store(store) and len(lines) - 1 != (rows := _rows_of(store)):
         raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
-    return Table(*(np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]))
+    cells = [np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]]
+    statics = (StaticAttribute(*found, own) for found, own in zip(attributes, cells[told - 1 :]) if found)
+    labels = cells[3] if told > len(COLUMNS) else None
+    return Table(cells[0], cells[1], cells[2], labels, tuple(statics))
+
+
+def _parse_attribute(column: str) -> tuple[str, AttributeKind] | None:
+    """Name and kind of an attribute from the name of its column, or None where it is none."""
+    kind, colon, name = column.removeprefix(ATTRIBUTE).partition(":")
+    if not (column.startswith(ATTRIBUTE) and colon and name) or kind not in get_args(AttributeKind):
+        return None
+    return name, cast(AttributeKind, kind)

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from distgan.evaluation.attribute_results import ByAttribute
 from distgan.evaluation.comparisons import WORDS, find_release_word
 from distgan.evaluation.plots import interactive
 from distgan.evaluation.plots.catalogue import Drawings
@@ -143,6 +144,20 @@ def _period(facts: Facts) -> str:
     return f"{facts.length:,} steps of {step}" + (f" from {start}" if start else "")
 
 
+def format_recovery(by: ByAttribute) -> list[list[str]]:
+    """Return the rows of a table: how well a classifier finds each attribute."""
+    rows = [["attribute, by a classifier", "real → real", "real → synthetic", "synthetic → real", "chance"]]
+    for each in by.attributes:
+        found = each.recovered
+        values = (
+            (found.real_on_real, found.real_on_synthetic, found.synthetic_on_real, found.chance)
+            if found
+            else ()
+        )
+        rows.append([each.name, *(format_number(value) for value in values or (None,) * 4)])
+    return rows
+
+
 def format_markdown(report: Report) -> str:
     """Return the verdict, the overall scores and a few scores for a terminal."""
     table = report.fidelity
@@ -167,5 +182,6 @@ def format_markdown(report: Report) -> str:
         *align_table(cells),
         "",
         *sentences,
+        *(["", *align_table(format_recovery(report.attributes))] if report.attributes else []),
     ]
     return html.unescape("\n".join([*parts, ""]))

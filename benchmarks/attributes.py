@@ -1,0 +1,177 @@
+"""Attributes as conditions, on made households with a car, electric heating and a number of people.
+
+    python benchmarks/attributes.py                     1,200 homes, six weeks of hours: half an hour
+    python benchmarks/attributes.py --run FOLDER        an earlier run of it again, without training
+
+Trains the default family with bank.by=[ev, heat_pump, people] and compares synthetic with held-out homes:
+whether a classifier finds each attribute in synthetic series as in real ones (trained on one, tested on the
+other), what a car adds to the evening (18:00 to 22:00), whether shares that are asked for are met, and the
+smallest cell that a group stands for. The last line is JSON.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import ROOT, finish, show
+from households import write_population
+
+import distgan
+from distgan import config
+from distgan.anonymity.bank import Bank
+from distgan.data.store.private_table import read_table
+from distgan.data.store.reader import Store
+from distgan.pipeline.attribute_report import compare_attributes
+from distgan.pipeline.training_data import open_series, select_rows
+from distgan.pipeline.wanted import plan_series
+from distgan.run import Run
+
+SHARES = (0.3, 0.3)  # of homes with heating and with a car
+HOUR, EVENING = 24, (18, 22)
+SETTINGS = [
+    "data.columns.attributes=[ev,heat_pump,people]",
+    "bank.by=[ev,heat_pump,people]",
+    "data.units=kWh",
+    "data.bounds.lower=0",
+    "data.splits={train: 0.6, held_out: 0.4, reference: 0.0}",
+    *("encoder.patch=24", "encoder.width=48", "encoder.depth=2", "encoder.latent_dim=8"),
+    *("encoder.steps=400", "encoder.batch_size=32", "bank.condition_dim=2"),
+    *("model.patch=24", "model.generator.width=48", "model.generator.noise_dim=32"),
+    "model.generator.token_noise_dim=8",
+    "model.generator.scales=[{ratio: 1, depth: 2, heads: 4}, {ratio: 4, depth: 1, heads: 4}]",
+    "model.discriminator.width=48",
+    "model.discriminator.scales=[{ratio: 1, depth: 2, heads: 4}, {ratio: 4, depth: 1, heads: 4}]",
+    *("model.discriminator.periods=[24,168]", "model.discriminator.spectra=[128]"),
+    *("model.discriminator.side_channels=8", "objective.penalty.weight=0.1"),
+    *("train.batch_size=32", "train.generator_rate=5.0e-4", "train.discriminator_rate=2.0e-3"),
+    *("train.sample_every=2000", "train.checkpoint_every=250", "generate.batch_size=64"),
+    "engine.threads=1",
+]
+
+
+def train(place: Path, given: argparse.Namespace) -> Run:
+    """Make the population and a run of it through the stage generate."""
+    source, run = place / "homes.npz", place / "run"
+    write_population(source, given.homes, given.seed, given.days, HOUR, SHARES)
+    small = (
+        ["encoder.steps=5", "model.generator.width=16", "model.discriminator.width=16"] if given.smoke else []
+    )
+    command = [sys.executable, "-m", "distgan.cli", "train", "--config", str(ROOT / "configs" / "base.yaml")]
+    stages = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
+    own = [f"data.source={source}", f"train.steps={given.steps}", f"generate.count={given.homes * 3 // 5}"]
+    subprocess.run(
+        [*command, "--run-dir", str(run), *stages, *SETTINGS, *own, *small],
+        check=True,
+        cwd=ROOT,
+        stdout=sys.stderr,
+    )
+    return Run(run)
+
+
+def read_sides(run: Run) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Any]:
+    """Return rows and values of training, held-out and synthetic series, and the private table."""
+    data, table = open_series(run), read_table(run.private_table)
+    synthetic = Store.open(run.synthetic)
+    rows = {name: select_rows(data, table, name, run) for name in ("train", "held_out")}
+    series = {name: data.rows(found) for name, found in rows.items()}
+    rows["synthetic"] = np.arange(synthetic.num_series)
+    series["synthetic"] = synthetic.rows(rows["synthetic"])
+    return rows, series, table
+
+
+def compare_evenings(run: Run, series: np.ndarray, ev: np.ndarray, seed: int) -> dict[str, float]:
+    """Return evening energy of homes with and without a car, real and synthetic, in kWh an hour."""
+    trained = distgan.load(run.folder)
+    hours = np.arange(series.shape[1]) % HOUR
+    evening = (hours >= EVENING[0]) & (hours < EVENING[1])
+    made = {has: trained.sample(int(min(400, (ev == has).sum() * 4)), seed, ev=has) for has in (True, False)}
+    return {
+        "real_with": float(series[ev][:, evening].mean()),
+        "real_without": float(series[~ev][:, evening].mean()),
+        "made_with": float(made[True][:, evening].mean()),
+        "made_without": float(made[False][:, evening].mean()),
+    }
+
+
+def meet_shares(run: Run) -> list[dict[str, Any]]:
+    """Return how many of 997 series have what shares ask for, and how many were wanted."""
+    settings, bank, found = config.load(run.config), Bank.load(run.bank), []
+    for share in (0.1, 0.4, 0.85):
+        asked = {"generate.shares": {"ev": share}, "generate.count": 997}
+        plan = plan_series(settings.with_values(asked, "shares").generate, bank)
+        assert plan.values is not None
+        found.append({"ev": share, "wanted": 997 * share, "got": int((plan.values[:, 0] == 1).sum())})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, help="a run folder of this benchmark; nothing is trained")
+    parser.add_argument("--homes", type=int, default=1200)
+    parser.add_argument("--days", type=int, default=42)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--smoke", action="store_true", help="tiny, figures meaningless")
+    given = parser.parse_args()
+    if given.smoke:
+        given.homes, given.days, given.steps = 512, 14, 4
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(given.run) if given.run else train(Path(folder), given)
+        report(run, given.seed)
+
+
+def report(run: Run, seed: int) -> None:
+    settings, bank = config.load(run.config), Bank.load(run.bank)
+    assert bank.statics is not None
+    rows, series, table = read_sides(run)
+    by = compare_attributes(run, settings, table, open_series(run), rows, series)
+    assert by is not None
+    found = [each.recovered for each in by.attributes]
+    wanted = ("statistic", "chance", "real_on_real", "real_on_synthetic", "synthetic_on_real", "errors")
+    show(
+        "attributes found by a classifier",
+        [
+            {"attribute": each.name, **{name: getattr(each.recovered, name) for name in wanted}}
+            for each in by.attributes
+            if each.recovered is not None
+        ],
+    )
+    show(
+        "by value",
+        [
+            {"attribute": each.name, **value.model_dump(exclude={"scores", "scores_real"})}
+            for each in by.attributes
+            for value in each.values
+        ],
+    )
+    ev = next(each for each in table.statics if each.name == "ev").cells[rows["held_out"]] == "true"
+    evenings = compare_evenings(run, series["held_out"], ev, seed)
+    real = evenings["real_with"] / evenings["real_without"]
+    made = evenings["made_with"] / evenings["made_without"]
+    show(
+        "evening energy of homes with and without a car",
+        [{**evenings, "real_ratio": real, "made_ratio": made}],
+    )
+    shares = meet_shares(run)
+    show("shares of cars among 997 series", shares)
+    gaps = [each.real_on_real - each.synthetic_on_real for each in found if each is not None]
+    finish(
+        1,
+        groups=bank.num_groups,
+        smallest_group=int(bank.sizes.min()),
+        minimum_group_size=bank.minimum_group_size,
+        recovery_gap=max(gaps, default=None),
+        evening_with_car=evenings["made_with"] / evenings["real_with"],
+        evening_ratio=made / real,
+        shares_off=max(abs(each["got"] - each["wanted"]) for each in shares),
+    )
+
+
+if __name__ == "__main__":
+    main()

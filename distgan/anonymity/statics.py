@@ -1,0 +1,236 @@
+"""Attributes of groups: what a bank states of its groups' entities beside their series, and how networks are
+given it.
+
+Of a categorical or boolean attribute a group states the one value that all its members have, or nothing; of a
+number the mean and the deviation of its members. Networks are given a block of numbers: for each attribute a
+one-hot vector or the standardised number, then for each attribute 1 where it is known and 0 where it is not,
+and its other numbers are 0.
+
+Shapes: n series, G groups, A attributes. A value is the index of a category or a number, NaN where unknown.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from distgan.config.data import AttributeKind
+from distgan.config.training import AttributeValue
+from distgan.data.static_attributes import StaticAttribute, normalise_cell
+from distgan.errors import UserError
+
+OTHER = "other"  # the category of rare values
+SMALLEST_DEVIATION = 1e-9
+SHOWN = 12  # categories in a message
+
+
+class AttributeColumn(BaseModel):
+    """An attribute as a bank has it: its categories, or the range that the minimum group size of training
+    entities reach at either end.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+    name: str
+    kind: AttributeKind
+    categories: list[str] = []
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind in ("integer", "float")
+
+    @property
+    def width(self) -> int:
+        return 1 if self.is_number else len(self.categories)
+
+    def encode(self, cells: np.ndarray) -> np.ndarray:
+        """Return values of cells [n]; of a category that is not kept, that of the rare ones: [n] float64."""
+        if self.is_number:
+            return np.array([float(cell) if cell else np.nan for cell in cells], np.float64)
+        codes = {name: float(code) for code, name in enumerate(self.categories)}
+        rare = codes.get(OTHER, np.nan)
+        return np.array([codes.get(cell, rare) if cell else np.nan for cell in cells], np.float64)
+
+    def parse(self, wanted: AttributeValue) -> float:
+        """Return the value that a user asks for.
+
+        Raises:
+            UserError: it is no number or no category of the groups.
+        """
+        text = str(wanted).strip()
+        normal = normalise_cell(str(wanted).lower() if self.kind == "boolean" else text, self.kind)
+        if self.is_number:
+            if normal is None or not text:
+                raise UserError(f"attribute {self.name!r} is {self.kind}, and {text[:40]!r} is none; e.g. "
+                                f"{self.name}: {self.low:g}")  # fmt: skip
+            return float(normal)
+        names = {name.lower(): code for code, name in enumerate(self.categories)}
+        if normal is None or normal.lower() not in names:
+            known = ", ".join(self.categories[:SHOWN])
+            raise UserError(
+                f"attribute {self.name!r} has no value {text[:40]!r} in the groups; they have {known}"
+            )
+        return float(names[normal.lower()])
+
+    def format(self, value: float) -> str:
+        """Return a value as a cell: "" where it is unknown."""
+        if np.isnan(value):
+            return ""
+        if not self.is_number:
+            return self.categories[int(value)]
+        return str(round(value)) if self.kind == "integer" else f"{value:.6g}"
+
+
+GroupValue = str | dict[str, float] | None  # in a manifest: a category, mean and deviation, or unknown
+
+
+@dataclass(frozen=True)
+class GroupAttributes:
+    """The attributes of all groups of a bank.
+
+    values: [G, A] the category of every member, or the mean of a number.
+    deviations: [G, A] of numbers, 0 of others.
+    """
+
+    columns: tuple[AttributeColumn, ...]
+    values: np.ndarray
+    deviations: np.ndarray
+    sizes: np.ndarray  # [G] entities
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def width(self) -> int:
+        """Numbers that a condition has for the attributes."""
+        return sum(column.width for column in self.columns) + len(self.columns)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """Which attributes are numbers: [A] bool."""
+        return np.array([column.is_number for column in self.columns])
+
+    @cached_property
+    def _population(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each number over all groups that know it: [A], [A]; 0 and 1 of others."""
+        centre, scale = np.zeros(len(self.columns)), np.ones(len(self.columns))
+        for place in np.flatnonzero(self.numbers):
+            known = ~np.isnan(self.values[:, place])
+            if not known.any():
+                continue
+            share = self.sizes[known] / self.sizes[known].sum()
+            means, deviations = self.values[known, place], self.deviations[known, place]
+            centre[place] = share @ means
+            variance = share @ (deviations**2 + (means - centre[place]) ** 2)
+            scale[place] = max(float(np.sqrt(variance)), SMALLEST_DEVIATION)
+        return centre, scale
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return what networks are given of values: [n, A] -> float32 [n, width]."""
+        centre, scale = self._population
+        known, parts = ~np.isnan(values), []
+        for place, column in enumerate(self.columns):
+            own = np.where(known[:, place], values[:, place], 0.0)
+            if column.is_number:
+                part = (own[:, None] - centre[place]) / scale[place]
+            else:
+                part = own[:, None] == np.arange(column.width)
+            parts.append(part * known[:, place, None])
+        return np.concatenate([*parts, known], axis=1).astype(np.float32)
+
+    def draw(self, groups: np.ndarray, normal: np.ndarray) -> np.ndarray:
+        """Return values of new series of some groups, from standard normal numbers: [n], [n, A] -> [n, A].
+
+        Numbers are normal with the group's mean and deviation, within the range that the bank states, and
+        whole where the attribute is.
+        """
+        values = self.values[groups] + self.deviations[groups] * np.where(self.numbers, normal, 0.0)
+        for place, column in enumerate(self.columns):
+            if column.is_number:
+                values[:, place] = np.clip(values[:, place], column.low, column.high)
+            if column.kind == "integer":
+                values[:, place] = np.rint(values[:, place])
+        return values
+
+    def read(self, statics: Sequence[StaticAttribute]) -> np.ndarray:
+        """Return the values of series whose attributes are known as cells, numbers within the range that the
+        bank states: [n, A].
+
+        Raises:
+            UserError: an attribute is missing.
+        """
+        values = encode_columns(self.columns, statics)
+        for place, column in enumerate(self.columns):
+            if column.is_number:
+                values[:, place] = np.clip(values[:, place], column.low, column.high)
+        return values
+
+    def to_json(self) -> list[dict[str, GroupValue]]:
+        """Return what the manifest says of each group."""
+        return [
+            {column.name: self._state_value(group, place) for place, column in enumerate(self.columns)}
+            for group in range(len(self.values))
+        ]
+
+    def _state_value(self, group: int, place: int) -> GroupValue:
+        value, column = self.values[group, place], self.columns[place]
+        if np.isnan(value):
+            return None
+        if column.is_number:
+            return {"mean": float(value), "deviation": float(self.deviations[group, place])}
+        return column.categories[int(value)]
+
+    @staticmethod
+    def of_json(
+        columns: Sequence[AttributeColumn], groups: Sequence[Mapping[str, GroupValue]], sizes: np.ndarray
+    ) -> "GroupAttributes":
+        """Return the attributes that a manifest states; `find_violations` has checked it."""
+        values = np.full((len(groups), len(columns)), np.nan)
+        deviations = np.zeros_like(values)
+        for row, group in enumerate(groups):
+            for place, column in enumerate(columns):
+                stated = group[column.name]
+                if isinstance(stated, str):
+                    values[row, place] = column.categories.index(stated)
+                elif stated is not None:
+                    values[row, place], deviations[row, place] = stated["mean"], stated["deviation"]
+        return GroupAttributes(tuple(columns), values, deviations, np.asarray(sizes))
+
+
+def encode_columns(columns: Sequence[AttributeColumn], statics: Sequence[StaticAttribute]) -> np.ndarray:
+    """Return the values of attributes of n series: [n, A] float64.
+
+    Raises:
+        UserError: an attribute is missing.
+    """
+    found = {each.name: each for each in statics}
+    for column in columns:
+        if column.name not in found:
+            raise UserError(
+                f"the series have no attribute {column.name!r}, which bank.by names; run the stage "
+                "prepare again"
+            )
+    return np.stack([column.encode(found[column.name].cells) for column in columns], axis=1)
+
+
+def find_group_violations(columns: Sequence[AttributeColumn], group: Mapping[str, GroupValue]) -> list[str]:
+    """Return what one group's stated attributes break: unknown names or categories, numbers out of range."""
+    if set(group) != {column.name for column in columns}:
+        return ["its attributes are not those of the bank"]
+    found = []
+    for column in columns:
+        stated = group[column.name]
+        if isinstance(stated, dict):
+            mean, deviation = stated.get("mean"), stated.get("deviation")
+            low, high = column.low, column.high
+            within = None not in (mean, deviation, low, high) and len(stated) == 2 and column.is_number
+            if not within or not (low <= mean <= high and deviation >= 0):  # type: ignore[operator]
+                found.append(f"attribute {column.name!r} has no mean and deviation within its range")
+        elif stated is not None and (column.is_number or stated not in column.categories):
+            found.append(f"attribute {column.name!r} has an unknown category")
+    return found

@@ -1,0 +1,59 @@
+"""What a comparison by attribute finds, as types: a part of the report (`results.Report`)."""
+
+from distgan.evaluation.typed_json import JsonResult
+
+
+class Recovery(JsonResult):
+    """How well a classifier finds an attribute: trained on real series and tested on held-out and on
+    synthetic ones, and trained on synthetic series and tested on held-out ones; `errors` are standard errors.
+    """
+
+    statistic: str
+    chance: float
+    classes: list[str]
+    real_on_real: float
+    real_on_synthetic: float
+    synthetic_on_real: float
+    errors: list[float]
+
+
+class AttributeValueResult(JsonResult):
+    """Series with one value of an attribute: shares of the training and of the synthetic series, numbers of
+    held-out owners and synthetic series, mean load of both sides (whole day and evening), and scores against
+    held-out series, of synthetic and of training ones.
+    """
+
+    value: str
+    share_real: float
+    share_synthetic: float
+    held_out: int
+    synthetic: int
+    mean_real: float | None
+    mean_synthetic: float | None
+    evening_real: float | None
+    evening_synthetic: float | None
+    scores: dict[str, float | None]
+    scores_real: dict[str, float | None]
+
+
+class AttributeResult(JsonResult):
+    """One attribute: its values above the minimum group size, of a number the means; shares of the series of
+    which it is known; and how well a classifier finds it.
+    """
+
+    name: str
+    number: bool
+    values: list[AttributeValueResult]
+    recovered: Recovery | None
+    known_real: float
+    known_synthetic: float
+    mean_real: float | None
+    mean_synthetic: float | None
+
+
+class ByAttribute(JsonResult):
+    """The comparison by attribute; values of fewer than `minimum` owners are left out."""
+
+    minimum: int
+    scores: list[str]
+    attributes: list[AttributeResult]

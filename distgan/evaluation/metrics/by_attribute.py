@@ -1,0 +1,234 @@
+"""Synthetic and real series value by value of an attribute: shares, load, scores, and whether a classifier
+finds the attribute in synthetic series as it does in real ones.
+
+A value that fewer owners have, trained on or held out, than the minimum group size has no figures; real
+figures are rounded. The classifier is that of `classification`; classes weigh alike, so that chance is one
+over their number. Numbers are found by ridge regression, and the figure is the correlation with the truth.
+
+Shapes: n series, L steps, C channels, F features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+from sklearn.preprocessing import StandardScaler
+
+from distgan.evaluation.attribute_results import (
+    AttributeResult,
+    AttributeValueResult,
+    ByAttribute,
+    Recovery,
+)
+from distgan.evaluation.metrics.classification import ALPHAS, Encoder
+from distgan.evaluation.metrics.descriptors import Array, compute_descriptors, make_reference_grid
+from distgan.evaluation.metrics.scores import SCORES
+
+SCORED = ("value_distance", "level_distance", "ramp_distance", "daily_profile", "acf_short", "spectrum")
+EVENING = (18, 22)  # hours of the day
+DIGITS = 3
+FEWEST_CLASSES = 2
+
+
+@dataclass(frozen=True)
+class Described:
+    """Series [n, L, C] in measured units, NaN where missing, and the attributes of each as cells [n], ""
+    where unknown; the owner of each [n].
+    """
+
+    series: Array
+    cells: dict[str, Array]
+    owners: Array
+
+    def take(self, rows: Array) -> "Described":
+        return Described(
+            self.series[rows], {name: own[rows] for name, own in self.cells.items()}, self.owners[rows]
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Training, held-out and synthetic series with the same attributes; `numbers` names those that are
+    numbers; `minimum` owners are behind a figure of real series.
+    """
+
+    train: Described
+    held_out: Described
+    synthetic: Described
+    numbers: frozenset[str]
+    minimum: int
+    times: Array  # datetime64 [L]
+    steps_per_day: float
+
+
+def compare_by_attribute(sets: Comparison) -> ByAttribute:
+    """Return the comparison for every attribute."""
+    encoder = Encoder.fit(sets.train.series)
+    features = {name: encoder(getattr(sets, name).series) for name in ("train", "held_out", "synthetic")}
+    found = []
+    for name in sets.train.cells:
+        recover = correlate_numbers if name in sets.numbers else classify_values
+        recovered = recover(sets, name, features)
+        values = [] if name in sets.numbers else _compare_values(sets, name)
+        found.append(
+            AttributeResult.model_validate(
+                {"name": name, "number": name in sets.numbers, "values": values, "recovered": recovered}
+                | _describe_known(sets, name)
+            )
+        )
+    return ByAttribute(minimum=sets.minimum, attributes=found, scores=list(SCORED))
+
+
+def _describe_known(sets: Comparison, name: str) -> dict[str, float | None]:
+    """Shares of series of which the attribute is known; of a number, means of both sides."""
+    real, made = sets.train.cells[name], sets.synthetic.cells[name]
+    means: dict[str, float | None] = {"mean_real": None, "mean_synthetic": None}
+    if name in sets.numbers and (real != "").any() and (made != "").any():
+        means = {
+            "mean_real": _round(float(real[real != ""].astype(float).mean())),
+            "mean_synthetic": _round(float(made[made != ""].astype(float).mean())),
+        }
+    shares = {"known_real": _round(float((real != "").mean()))}
+    return {**shares, "known_synthetic": _round(float((made != "").mean())), **means}
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+# --------------------------------------------------------------------------------------------- value by value
+
+
+def _compare_values(sets: Comparison, name: str) -> list[AttributeValueResult]:
+    grid = make_reference_grid(sets.held_out.series, sets.steps_per_day)
+    known = {
+        which: own.cells[name][own.cells[name] != ""]
+        for which, own in (("train", sets.train), ("synthetic", sets.synthetic))
+    }
+    found = []
+    for value in sorted({*known["train"].tolist(), *known["synthetic"].tolist()}):
+        parts = [
+            own.take(np.flatnonzero(own.cells[name] == value))
+            for own in (sets.train, sets.held_out, sets.synthetic)
+        ]
+        train, held_out, made = parts
+        if min(len(np.unique(train.owners)), len(np.unique(held_out.owners))) < sets.minimum:
+            continue
+        described = [compute_descriptors(part.series, grid) if len(part.series) else None for part in parts]
+        rows: dict[str, dict[str, float | None]] = {"synthetic": {}, "real": {}}
+        for score in SCORES:
+            if score.name not in SCORED or score.function is None:
+                continue
+            for which, other in (("synthetic", described[2]), ("real", described[0])):
+                target = described[1]
+                measured = other is not None and target is not None
+                rows[which][score.name] = (
+                    _round(score.function(target, other, grid)) if measured else None  # type: ignore[arg-type]
+                )
+        found.append(
+            AttributeValueResult(
+                value=value,
+                share_real=_round(len(train.series) / len(known["train"])),
+                share_synthetic=_round(len(made.series) / max(1, len(known["synthetic"]))),
+                held_out=len(np.unique(held_out.owners)),
+                synthetic=len(made.series),
+                mean_real=_average(held_out.series),
+                mean_synthetic=_average(made.series),
+                evening_real=_average(held_out.series[:, _is_evening(sets.times)]),
+                evening_synthetic=_average(made.series[:, _is_evening(sets.times)]),
+                scores=rows["synthetic"],
+                scores_real=rows["real"],
+            )
+        )
+    return found
+
+
+def _is_evening(times: Array) -> Array:
+    """Which steps begin in the evening: bool [L]; all of them where a step is half a day or longer."""
+    hours = (times - times.astype("M8[D]")).astype("m8[s]").astype(np.int64) / 3600
+    inside: Array = (hours >= EVENING[0]) & (hours < EVENING[1])
+    return inside if len(np.unique(hours)) > 2 and inside.any() else np.ones(len(times), bool)
+
+
+def _average(series: Array) -> float | None:
+    """Mean of all measured values of the first channel."""
+    values = series[..., 0]
+    measured = values[~np.isnan(values)]
+    return _round(float(measured.mean(dtype=np.float64))) if len(measured) else None
+
+
+# ------------------------------------------------------------------------------------- found by a classifier
+
+
+def classify_values(sets: Comparison, name: str, features: dict[str, Array]) -> Recovery | None:
+    """Return balanced accuracies: of a classifier trained on real series, tested on held-out and on synthetic
+    ones, and of one trained on synthetic series, tested on held-out ones; None where sets share too few
+    values.
+    """
+    cells = {which: getattr(sets, which).cells[name] for which in features}
+    common = [
+        value
+        for value in np.unique(cells["train"][cells["train"] != ""])
+        if all((own == value).sum() >= sets.minimum for own in cells.values())
+    ]
+    if len(common) < FEWEST_CLASSES:
+        return None
+    rows = {which: np.flatnonzero(np.isin(own, common)) for which, own in cells.items()}
+    scaler = StandardScaler().fit(features["train"][rows["train"]])
+
+    def accuracy(fitted: str, tested: str) -> tuple[float, float]:
+        model = RidgeClassifierCV(ALPHAS, class_weight="balanced")
+        model.fit(scaler.transform(features[fitted][rows[fitted]]), cells[fitted][rows[fitted]])
+        predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
+        return balanced_accuracy(cells[tested][rows[tested]], predicted)
+
+    return _join("balanced accuracy", 1 / len(common), accuracy, [str(value) for value in common])
+
+
+def balanced_accuracy(truth: Array, predicted: Array) -> tuple[float, float]:
+    """Return the mean over classes of the share that is recognised, and its standard error."""
+    shares, variances = [], []
+    for value in np.unique(truth):
+        right = predicted[truth == value] == value
+        shares.append(right.mean())
+        variances.append(right.mean() * (1 - right.mean()) / len(right))
+    return float(np.mean(shares)), float(np.sqrt(np.sum(variances)) / len(shares))
+
+
+def correlate_numbers(sets: Comparison, name: str, features: dict[str, Array]) -> Recovery | None:
+    """Return the same for a number: correlations of what a ridge regression finds with the truth."""
+    cells = {which: getattr(sets, which).cells[name] for which in features}
+    rows = {which: np.flatnonzero(own != "") for which, own in cells.items()}
+    numbers = {which: cells[which][rows[which]].astype(np.float64) for which in cells}
+    if any(len(own) < sets.minimum or np.ptp(own) == 0 for own in numbers.values()):
+        return None
+    scaler = StandardScaler().fit(features["train"][rows["train"]])
+
+    def correlation(fitted: str, tested: str) -> tuple[float, float]:
+        model = RidgeCV(ALPHAS).fit(scaler.transform(features[fitted][rows[fitted]]), numbers[fitted])
+        predicted = model.predict(scaler.transform(features[tested][rows[tested]]))
+        found = float(np.corrcoef(predicted, numbers[tested])[0, 1]) if np.ptp(predicted) > 0 else 0.0
+        return found, (1 - found**2) / np.sqrt(max(len(predicted) - 1, 1))
+
+    return _join("correlation", 0.0, correlation, [])
+
+
+def _join(
+    statistic: str,
+    chance: float,
+    measure: Callable[[str, str], tuple[float, float]],
+    classes: Sequence[str],
+) -> Recovery:
+    """Return what `measure(fitted, tested)` says of the three pairs of sets."""
+    pairs = (("train", "held_out"), ("train", "synthetic"), ("synthetic", "held_out"))
+    (real, real_error), (made, made_error), (back, back_error) = (measure(*pair) for pair in pairs)
+    return Recovery(
+        statistic=statistic,
+        chance=chance,
+        classes=list(classes),
+        real_on_real=_round(real),
+        real_on_synthetic=_round(made),
+        synthetic_on_real=_round(back),
+        errors=[_round(real_error), _round(made_error), _round(back_error)],
+    )

@@ -1,0 +1,324 @@
+"""Which group each series to be generated comes from, and which attributes it has.
+
+Without a wish, groups get series in proportion to their sizes. `generate.attributes`, `generate.shares` and
+`generate.table` choose among the groups by what they state; what they leave open is as the groups have it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from distgan import config, rng
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.statics import AttributeColumn, GroupAttributes
+from distgan.config.training import AttributeValue
+from distgan.csvtext import parse_csv
+from distgan.errors import UserError
+from distgan.files import read_text
+from distgan.pipeline.margins import meet_margins
+from distgan.preflight import refuse_absent
+
+FARTHEST = 3.0  # deviations of a group's number beyond which it does not have one
+SMALLEST_SHARE = 0.05  # of a number's range: the deviation of a group in which all have nearly one
+SHOWN = 6  # combinations in a message
+WEIGHT = 1 << 40  # of a group's size, so that weighted sizes are whole numbers
+
+Wish = tuple[float, ...]  # a value for each attribute, NaN for any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The group [n] of each series, its attributes [n, A] (None where the bank has none), and whether no
+    group has them, bool [n].
+    """
+
+    groups: np.ndarray
+    values: np.ndarray | None
+    extrapolated: np.ndarray
+
+
+def plan_series(chosen: config.Generate, bank: Bank, among: np.ndarray | None = None) -> Plan:
+    """Return where the `generate.count` series come from. `among` [G] bool leaves groups out.
+
+    Raises:
+        UserError: an attribute or a value is unknown, no group has a combination, or shares cannot be met.
+    """
+    statics, count = bank.statics, chosen.count
+    if statics is None:
+        refuse_wishes(chosen)
+        groups = np.repeat(np.arange(bank.num_groups), bank.allocate(count, among))
+        rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
+        return Plan(groups, None, np.zeros(count, bool))
+    planner = Planner(bank, statics, chosen, np.ones(bank.num_groups, bool) if among is None else among)
+    if chosen.table is not None:
+        groups, wishes = planner.plan_table(read_wishes(Path(chosen.table), statics, count))
+    else:
+        wish = parse_wish(chosen.attributes, statics, "generate.attributes")
+        groups = planner.plan_shares(wish) if chosen.shares else planner.choose(wish, count)
+        rng.keyed_generator(chosen.seed, 0, "order of groups").shuffle(groups)
+        wishes = np.tile(np.array(wish, np.float64), (count, 1))
+    normal = rng.keyed_generator(chosen.seed, 0, "attribute numbers").standard_normal(wishes.shape)
+    drawn = statics.draw(groups, normal)
+    values = np.where(np.isnan(wishes), drawn, wishes)
+    return Plan(groups, values, ~planner.fits(groups, wishes))
+
+
+def refuse_wishes(chosen: config.Generate) -> None:
+    """
+    Raises:
+        UserError: attributes are asked for, but groups do not go by any.
+    """
+    for name in ("attributes", "shares", "table"):
+        if getattr(chosen, name):
+            raise UserError(
+                f"generate.{name} asks for attributes, but the groups of this run state none; train with "
+                "bank.by=[ATTRIBUTE, …]"
+            )
+
+
+def parse_wish(wanted: Mapping[str, AttributeValue], statics: GroupAttributes, where: str) -> Wish:
+    """
+    Raises:
+        UserError: an attribute or a value is unknown.
+    """
+    refuse_unknown(wanted, statics, where)
+    return tuple(
+        column.parse(wanted[column.name]) if column.name in wanted else np.nan for column in statics.columns
+    )
+
+
+def refuse_unknown(names: Iterable[str], statics: GroupAttributes, where: str) -> None:
+    """
+    Raises:
+        UserError: the groups have no attribute of a name.
+    """
+    for name in names:
+        if name not in statics.names:
+            raise UserError(
+                f"{where}: the groups have no attribute {name!r}; they have {', '.join(statics.names)}"
+            )
+
+
+def read_wishes(path: Path, statics: GroupAttributes, count: int) -> list[Wish]:
+    """Return a wish for each row of `generate.table`.
+
+    Raises:
+        UserError: it cannot be read, has another number of rows, or as `parse_wish`.
+    """
+    refuse_absent(str(path), "generate.table")
+    header, *rows = parse_csv(read_text(path.expanduser()), path) or [[]]
+    if len(rows) != count:
+        raise UserError(
+            f"generate.table {path} has {len(rows):,} rows, but generate.count is {count:,}; set "
+            f"generate.count={len(rows)}"
+        )
+    refuse_unknown(header, statics, f"generate.table {path}")
+    known: dict[tuple[str, ...], Wish] = {}
+    for row in rows:
+        if tuple(row) not in known:
+            wanted = {name: cell for name, cell in zip(header, row) if cell.strip()}
+            known[tuple(row)] = parse_wish(wanted, statics, f"generate.table {path}")
+    return [known[tuple(row)] for row in rows]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """The groups that are chosen among."""
+
+    bank: Bank
+    statics: GroupAttributes
+    chosen: config.Generate
+    among: np.ndarray  # [G] bool
+
+    def weigh(self, wish: Wish) -> np.ndarray:
+        """Return how well each group has the wished attributes: [G], 0 where it does not; for a number, its
+        density in the group.
+        """
+        found = self.among.astype(np.float64)
+        for place, (column, value) in enumerate(zip(self.statics.columns, wish)):
+            if np.isnan(value):
+                continue
+            stated = self.statics.values[:, place]
+            if not column.is_number:
+                found *= stated == value
+                continue
+            distance = np.abs(stated - value) / self._read_deviations(place, column)
+            within = (distance <= FARTHEST) & bool((column.low or 0.0) <= value <= (column.high or 0.0))
+            found *= np.where(within, np.exp(-0.5 * distance**2), 0.0)
+        return found
+
+    def _read_deviations(self, place: int, column: AttributeColumn) -> np.ndarray:
+        span = (column.high or 0.0) - (column.low or 0.0)
+        return np.maximum(self.statics.deviations[:, place], max(SMALLEST_SHARE * span, 1e-9))
+
+    def fits(self, groups: np.ndarray, wishes: np.ndarray) -> np.ndarray:
+        """Return whether the group of each series has what is wished for it: [n], [n, A] -> bool [n]."""
+        patterns, index = np.unique(wishes, axis=0, return_inverse=True)  # NaN are alike here
+        able = np.stack([self.weigh(tuple(each)) > 0 for each in patterns])
+        found: np.ndarray = able[index.ravel(), groups]
+        return found
+
+    def choose(self, wish: Wish, count: int) -> np.ndarray:
+        """Return the groups of `count` series with one wish, by size and fit: [count] int64.
+
+        Raises:
+            UserError: no group has the combination, and it is not to be extrapolated.
+        """
+        weights = self.weigh(wish)
+        if not (weights > 0).any():
+            if not self.chosen.extrapolate:
+                raise UserError(self._refuse(wish))
+            weights = self._weigh_nearest(wish)
+        return np.repeat(np.arange(len(weights)), self.allocate(count, weights))
+
+    def allocate(self, count: int, weights: np.ndarray) -> np.ndarray:
+        """Return how many of `count` series each group gets, in proportion to its size times weight."""
+        if ((weights == 0) | (weights == 1)).all():
+            return self.bank.allocate(count, weights > 0)
+        sizes = np.ceil(weights / weights.max() * WEIGHT).astype(object) * self.bank.sizes.astype(object)
+        return self.bank.allocate(count, sizes=sizes)
+
+    def _weigh_nearest(self, wish: Wish) -> np.ndarray:
+        """Return weights of the groups that have most of a wish: as few attributes as possible are given up,
+        the last of bank.by first; of a number that is given up, the nearest groups are taken.
+        """
+        places = [place for place, value in enumerate(wish) if not np.isnan(value)]
+        for many in range(1, len(places) + 1):
+            for dropped in combinations(places[::-1], many):
+                kept = tuple(np.nan if place in dropped else v for place, v in enumerate(wish))
+                weights = self.weigh(kept)
+                if not (weights > 0).any():
+                    continue
+                for place in dropped:
+                    if self.statics.columns[place].is_number:
+                        distance = np.abs(self.statics.values[:, place] - wish[place])
+                        distance = np.where((weights > 0) & ~np.isnan(distance), distance, np.inf)
+                        if np.isfinite(distance).any():
+                            weights = weights * (distance <= distance.min())
+                return weights
+        return self.among.astype(np.float64)
+
+    def _refuse(self, wish: Wish) -> str:
+        wanted = self._describe(wish)
+        stated: dict[str, int] = {}
+        for group in np.flatnonzero(self.among):
+            named = tuple(np.nan if np.isnan(w) else v for w, v in zip(wish, self.statics.values[group]))
+            text = self._describe(named)
+            stated[text] = stated.get(text, 0) + 1
+        there = sorted(stated, key=lambda text: -stated[text])
+        more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
+        return (
+            f"no group of {self.bank.minimum_group_size} entities or more has {wanted}; groups have "
+            f"{'; '.join(there[:SHOWN])}{more}; choose one of these, or set generate.extrapolate=true"
+        )
+
+    def _describe(self, wish: Sequence[float]) -> str:
+        pairs = zip(self.statics.columns, wish)
+        said = [f"{c.name}={c.format(value)}" for c, value in pairs if not np.isnan(value)]
+        return ", ".join(said) or "none of them"
+
+    def plan_table(self, wishes: list[Wish]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the group of each row [n] and its wish [n, A].
+
+        Raises:
+            UserError: as `choose`.
+        """
+        table = np.array(wishes, np.float64)
+        patterns, index = np.unique(table, axis=0, return_inverse=True)
+        groups = np.empty(len(table), np.int64)
+        mixer = rng.keyed_generator(self.chosen.seed, 0, "order of groups")
+        for number, pattern in enumerate(patterns):
+            rows = np.flatnonzero(index.ravel() == number)
+            own = self.choose(tuple(pattern), len(rows))
+            mixer.shuffle(own)
+            groups[rows] = own
+        return groups, table
+
+    def plan_shares(self, wish: Wish) -> np.ndarray:
+        """Return the groups of all series, so that every stated share is met exactly: [count] int64.
+
+        Raises:
+            UserError: an attribute or a value is unknown, or no whole numbers of series meet the shares.
+        """
+        refuse_unknown(self.chosen.shares, self.statics, "generate.shares")
+        places = [self.statics.names.index(name) for name in self.chosen.shares]
+        able = self.weigh(wish)
+        for place in places:
+            if self.statics.columns[place].is_number:
+                raise UserError(
+                    f"generate.shares: {self.statics.names[place]!r} is a number, which has no shares; use "
+                    "generate.attributes or generate.table"
+                )
+            able = able * ~np.isnan(self.statics.values[:, place])
+        inside = np.flatnonzero(able > 0)
+        if not len(inside):
+            raise UserError(self._refuse(wish))
+        cells, index = np.unique(self.statics.values[inside][:, places], axis=0, return_inverse=True)
+        sizes = np.bincount(index.ravel(), weights=self.bank.sizes[inside] * able[inside])
+        margins = [self._count_values(place, cells[:, number], sizes) for number, place in enumerate(places)]
+        counts = meet_margins(sizes, cells.astype(np.int64), margins, self.chosen.count)
+        if counts is None:
+            raise UserError(
+                f"generate.shares: no whole numbers of series meet the shares of "
+                f"{', '.join(self.chosen.shares)} together with the combinations that groups have; ask for "
+                "other shares"
+            )
+        parts = []
+        for cell, own in enumerate(counts):
+            weights = np.zeros(self.bank.num_groups)
+            members = inside[index.ravel() == cell]
+            weights[members] = able[members]
+            if own:
+                parts.append(np.repeat(np.arange(len(weights)), self.allocate(int(own), weights)))
+        return np.concatenate(parts)
+
+    def _count_values(self, place: int, codes: np.ndarray, sizes: np.ndarray) -> dict[int, int]:
+        """Return how many series get each value of an attribute, by largest remainder.
+
+        Raises:
+            UserError: a value is unknown, no group has it, or the groups have no other for the rest.
+        """
+        column = self.statics.columns[place]
+        given = self.chosen.shares[column.name]
+        if not isinstance(given, dict):
+            if column.kind != "boolean":
+                raise UserError(
+                    f"generate.shares: {column.name!r} is categorical; write a share for its values, e.g. "
+                    f"{{{column.name}: {{{column.categories[0]}: {given:g}}}}}"
+                )
+            given = {"true": given}
+        asked = {int(column.parse(value)): share for value, share in given.items()}
+        rest = 1 - sum(asked.values())
+        open_codes = [int(code) for code in np.unique(codes) if int(code) not in asked]
+        sums = {code: float(sizes[codes == code].sum()) for code in open_codes}
+        if rest > 1e-9 and not open_codes:
+            raise UserError(
+                f"generate.shares: the shares of {column.name!r} sum to {1 - rest:g}, and no group has "
+                "another value for the rest; let them sum to 1"
+            )
+        shares = asked | {code: rest * sums[code] / sum(sums.values()) for code in open_codes}
+        counts = round_shares(shares, self.chosen.count)
+        for code, number in counts.items():
+            if number and code not in codes:
+                raise UserError(self._refuse_value(place, code))
+        return counts
+
+    def _refuse_value(self, place: int, code: int) -> str:
+        wish = [np.nan] * len(self.statics.columns)
+        wish[place] = float(code)
+        return f"generate.shares: {self._refuse(tuple(wish))}"
+
+
+def round_shares(shares: Mapping[int, float], count: int) -> dict[int, int]:
+    """Return whole numbers that sum to `count` in proportion to shares, by largest remainder; ties go to the
+    first.
+    """
+    exact = {code: share * count for code, share in shares.items()}
+    found = {code: int(np.floor(value + 1e-9)) for code, value in exact.items()}
+    order = sorted(exact, key=lambda code: -(exact[code] - found[code]))
+    for code in order[: count - sum(found.values())]:
+        found[code] += 1
+    return found

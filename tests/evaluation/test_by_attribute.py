@@ -1,0 +1,69 @@
+"""Attributes in a report: a classifier finds what is there, and rare values have no figures."""
+
+import functools
+
+import numpy as np
+
+from distgan.evaluation.attribute_results import ByAttribute
+from distgan.evaluation.metrics.by_attribute import Comparison, Described, compare_by_attribute
+from distgan.evaluation.report.writer import format_recovery
+
+HOURS = 24 * 7
+TIMES = np.datetime64("2013-01-07", "s") + np.arange(HOURS) * np.timedelta64(3600, "s")
+EVENING = (np.arange(HOURS) % 24 >= 18) & (np.arange(HOURS) % 24 < 22)
+
+
+def homes(count: int, seed: int, charge: float = 2.0) -> Described:
+    """Homes of which a third charge a car in the evening; people raise the level; ten are castles."""
+    rng = np.random.default_rng(seed)
+    ev, people = np.arange(count) % 3 == 0, 1 + np.arange(count) % 5
+    level = 0.5 * people[:, None] * (1 + 0.3 * np.sin(2 * np.pi * np.arange(HOURS) / 24))
+    x = level * rng.gamma(20, 1 / 20, (count, HOURS)) + charge * ev[:, None] * EVENING
+    kind = np.where(np.arange(count) < 10, "castle", "flat")
+    cells = {
+        "ev": np.where(ev, "true", "false"),
+        "people": np.where(np.arange(count) % 7 == 0, "", people.astype(str)),
+        "kind": kind,
+    }
+    return Described(x[..., None].astype(np.float32), cells, np.arange(count))
+
+
+@functools.cache
+def compare(charge: float) -> ByAttribute:
+    made = homes(60, 2, charge)
+    sets = Comparison(homes(60, 0), homes(60, 1), made, frozenset({"people"}), 12, TIMES, 24.0)
+    return compare_by_attribute(sets)
+
+
+def test_a_classifier_finds_an_attribute_only_where_it_is() -> None:
+    with_it, without = compare(1.9), compare(0.0)
+    there, gone = (
+        next(each for each in found.attributes if each.name == "ev").recovered for found in (with_it, without)
+    )
+    assert there is not None and gone is not None and there.chance == 0.5
+    assert there.classes == ["false", "true"]
+    assert min(there.real_on_real, there.real_on_synthetic, there.synthetic_on_real) > 0.95
+    assert gone.real_on_real > 0.95 > 0.65 > gone.real_on_synthetic
+    assert gone.synthetic_on_real < 0.8
+    people = next(each for each in with_it.attributes if each.name == "people")
+    assert people.number and people.recovered is not None and people.values == []
+    assert people.recovered.statistic == "correlation" and people.recovered.real_on_real > 0.7
+    assert people.mean_real is not None and abs(people.mean_real - 3) < 0.1 and people.known_real < 0.9
+    rows = format_recovery(with_it)
+    assert [row[0] for row in rows[1:]] == ["ev", "people", "kind"] and rows[3][1] == "–"
+
+
+def test_values_have_shares_loads_and_scores_and_rare_ones_none() -> None:
+    found = {each.name: each for each in compare(1.9).attributes}
+    assert [each.value for each in found["kind"].values] == ["flat"]  # ten castles are too few
+    false, true = found["ev"].values
+    assert (true.value, true.share_real, true.share_synthetic, true.held_out) == ("true", 0.333, 0.333, 20)
+    assert true.evening_real is not None and true.evening_synthetic is not None
+    assert 0 < true.evening_real - true.evening_synthetic < 0.2  # a charge of 2 and of 1.9
+    assert false.mean_real is not None and false.mean_synthetic is not None
+    assert abs(false.mean_real - false.mean_synthetic) < 0.05
+    there = next(each for each in compare(0.0).attributes if each.name == "ev").values[1]
+    for score in ("value_distance", "daily_profile", "spectrum"):
+        near, far, real = true.scores[score], there.scores[score], there.scores_real[score]
+        assert near is not None and far is not None and real is not None
+        assert far > 2 * max(real, near)  # a car that never charges

@@ -1,0 +1,277 @@
+"""Attributes from the source to the samples: groups that state them, series that are asked for by them."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import distgan
+from distgan import cli, config, errors
+from distgan.anonymity import manifest
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.groups import Members
+from distgan.anonymity.statics import AttributeColumn, GroupAttributes
+from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.reader import Store
+from distgan.errors import UserError
+from distgan.pipeline.margins import meet_margins
+from distgan.pipeline.wanted import plan_series
+from distgan.run import Run
+from distgan.train import main
+from tests.helpers.described import EVENING, described
+from tests.helpers.groups import bank_of
+from tests.helpers.settings import TINY
+
+ATTRIBUTES = ["data.columns.attributes=[ev,kind,people]", "bank.by=[ev,kind,people]"]
+
+
+# ------------------------------------------------------------------------------------------------ the wishes
+
+
+def stating(**changes: Any) -> Bank:
+    """Six groups: cars in flats, and homes without a car of every kind; people unknown in one."""
+    columns = (
+        AttributeColumn(name="ev", kind="boolean", categories=["false", "true"]),
+        AttributeColumn(name="kind", kind="categorical", categories=["flat", "house", "other"]),
+        AttributeColumn(name="people", kind="integer", low=1.0, high=5.0),
+    )
+    values = np.array(
+        [[1, 0, 2.0], [0, 0, 1.5], [0, 1, 2.0], [0, 1, 4.0], [0, 2, np.nan], [np.nan, np.nan, 3.0]]
+    )
+    deviations = np.where([[0, 0, 1]] & ~np.isnan(values), 0.8, 0.0)
+    bank = bank_of(n=600, groups=6)
+    assert bank.num_groups == 6
+    return Bank(**{**bank.__dict__, "statics": GroupAttributes(columns, values, deviations, bank.sizes)})
+
+
+def plan(bank: Bank, **asked: Any) -> pd.DataFrame:
+    found = plan_series(config.Generate(**{"count": 100, **asked}), bank)
+    assert bank.statics is not None and found.values is not None
+    cells = [[c.format(v) for c, v in zip(bank.statics.columns, row)] for row in found.values]
+    return pd.DataFrame(cells, columns=bank.statics.names).assign(
+        group=found.groups, extrapolated=found.extrapolated
+    )
+
+
+def test_without_a_wish_groups_are_drawn_as_ever() -> None:
+    bank, plain = stating(), bank_of(n=600, groups=6)
+    found = plan_series(config.Generate(count=100, seed=3), bank)
+    np.testing.assert_array_equal(found.groups, plan_series(config.Generate(count=100, seed=3), plain).groups)
+    assert found.values is not None and not found.extrapolated.any()
+    people = found.values[:, 2]
+    assert np.isnan(people[found.groups == 4]).all() and set(people[found.groups == 3]) <= {2, 3, 4, 5}
+
+
+def test_wished_attributes_are_those_of_the_groups() -> None:
+    found = plan(stating(), attributes={"ev": True})
+    assert set(found.group) == {0} and set(found.kind) == {"flat"} and set(found.ev) == {"true"}
+    found = plan(stating(), attributes={"ev": "no", "kind": "House", "people": 4})
+    assert set(found.people) == {"4"} and set(found.ev) == {"false"}
+    counts = Counter(found.group)
+    assert set(counts) == {2, 3} and counts[3] > 3 * counts[2]  # 4 people live rather in group 3
+
+
+def test_a_combination_without_a_group_is_refused_or_marked() -> None:
+    with pytest.raises(UserError) as caught:
+        plan(stating(), attributes={"ev": True, "kind": "house"})
+    text = str(caught.value)
+    assert "has ev=true, kind=house; groups have ev=false, kind=house; " in text and "\n" not in text
+    assert "ev=true, kind=flat" in text and "generate.extrapolate=true" in text
+    found = plan(stating(), attributes={"ev": True, "kind": "house"}, extrapolate=True)
+    assert found.extrapolated.all() and set(found.group) == {0} and set(found.kind) == {"house"}
+    assert not plan(stating(), attributes={"ev": True}, extrapolate=True).extrapolated.any()
+    with pytest.raises(UserError, match="has people=9; groups have"):
+        plan(stating(), attributes={"people": 9})
+    found = plan(stating(), attributes={"people": 9}, extrapolate=True)
+    assert set(found.group) == {3} and set(found.people) == {"9"} and found.extrapolated.all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"attributes": {"size": 3}},
+            r"the groups have no attribute 'size'; they have ev, kind",
+        ),
+        (
+            {"attributes": {"kind": "castle"}},
+            "'kind' has no value 'castle' in the groups; they have flat",
+        ),
+        ({"attributes": {"ev": "perhaps"}}, "'ev' has no value 'perhaps'"),
+        ({"attributes": {"people": "many"}}, "'people' is integer, and 'many' is none"),
+        ({"shares": {"people": 0.5}}, "'people' is a number, which has no shares"),
+        (
+            {"shares": {"kind": 0.5}},
+            r"'kind' is categorical; write a share .*\{kind: \{flat: 0.5",
+        ),
+        ({"shares": {"ev": 0.5}, "attributes": {"kind": "house"}}, "has ev=true; groups have"),
+    ],
+)
+def test_an_impossible_wish_is_one_clear_line(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        plan(stating(), **asked)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 997])
+def test_shares_are_met_exactly(count: int) -> None:
+    found = plan(stating(), count=count, shares={"ev": 0.4})
+    assert (found.ev == "true").sum() == round(0.4 * count) and len(found) == count
+    assert set(found.ev) <= {"true", "false"}  # a group that states none is left out
+    both = {"ev": 0.25, "kind": {"house": 0.5, "other": 0.1}}
+    found = plan(stating(), count=count, shares=both)
+    assert abs((found.ev == "true").sum() - 0.25 * count) < 1
+    assert abs((found.kind == "house").sum() - 0.5 * count) < 1
+    assert abs((found.kind == "flat").sum() - 0.4 * count) < 1
+    if count == 100:
+        assert Counter(found.ev) == {"true": 25, "false": 75}
+        assert Counter(found.kind) == {"house": 50, "other": 10, "flat": 40}
+
+
+def test_shares_that_no_groups_can_meet_are_refused() -> None:
+    with pytest.raises(UserError, match="no whole numbers of series meet the shares of ev, kind together"):
+        plan(stating(), shares={"ev": 0.6, "kind": {"flat": 0.1}})  # cars are in flats alone
+
+
+def test_margins_are_met_near_the_proportions() -> None:
+    sizes, cells = np.array([10.0, 30, 40, 20]), np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    found = meet_margins(sizes, cells, [{0: 50, 1: 50}, {0: 50, 1: 50}], 100)
+    assert found is not None and found[:2].sum() == found[2:].sum() == found[::2].sum() == 50
+    # odds ratio of the sizes: (10·20)/(30·40) = 1/6 = x²/(50 - x)²
+    assert abs(found[0] - 50 / (1 + 6**0.5)) < 1
+    assert meet_margins(sizes[1:3], cells[1:3], [{0: 50, 1: 50}, {0: 60, 1: 40}], 100) is None
+
+
+def test_a_table_states_every_row(tmp_path: Path) -> None:
+    table = tmp_path / "wanted.csv"
+    table.write_text("people,ev\n4,no\n,yes\n2,\n,\n", encoding="utf-8")
+    found = plan(stating(), count=4, table=str(table))
+    assert found.ev.tolist()[:2] == ["false", "true"] and found.group[1] == 0
+    assert found.people.tolist()[0] == "4" and found.people.tolist()[2] == "2"
+    for text, message in (
+        ("people,ev\n4,no\n", r"has 1 rows, but generate\.count is 4; set generate\.count=1"),
+        ("size\n1\n2\n3\n4\n", "no attribute 'size'"),
+        ("ev,kind\nyes,flat\nyes,house\n,\n,\n", "has ev=true, kind=house"),
+        ("ev,kind\nyes\n", "line 2 has 1 cells, and the header has 2"),
+    ):
+        table.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=message):
+            plan(stating(), count=4, table=str(table))
+
+
+def test_settings_that_exclude_each_other_are_refused() -> None:
+    for overrides, message in (
+        (
+            ["bank.by=[ev]", "privacy.epsilon=2.0", "clusters.count=4"],
+            r"by \[ev\] is not accounted under",
+        ),
+        (["bank.by=[ev]", "bank.by_label=true"], "by and by_label exclude each other"),
+        (["bank.by=[ev,ev]"], "by names an attribute twice"),
+        (["bank.by=[ev]", "generate.table=''"], "generate.table"),
+        (["generate.table=a.csv", "generate.shares={ev: 0.5}"], "table states the attributes"),
+        (["generate.shares={ev: 1.5}"], "must be from 0 to 1"),
+        (["generate.shares={ev: 0.5}", "generate.attributes={ev: true}"], "both name 'ev'"),
+        (["model=tts_cgan", "bank.by=[ev]"], "tts_cgan is conditional on labels"),
+    ):
+        with pytest.raises(UserError, match=message):
+            config.load(None, overrides)
+
+
+# ---------------------------------------------------------------------------------------------- the whole way
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A tiny multiscale model through all stages but the report."""
+    folder = tmp_path_factory.mktemp("attributes")
+    source = described(folder / "homes.npz")
+    more = [f"data.source={source}", *ATTRIBUTES, "train.steps=6", "generate.count=30", "encoder.steps=40"]
+    stages = ["--stages", "prepare,encoder,encode,cluster,bank,gan,generate"]
+    assert main(["--run-dir", str(folder / "run"), *TINY, *more, *stages]) == 0
+    return Run(folder / "run")
+
+
+def test_groups_mix_no_values_and_state_them(run: Run) -> None:
+    bank, table = Bank.load(run.bank), read_table(private_table(run.series))
+    assert manifest.find_violations(run.bank) == [] and bank.statics is not None
+    assert bank.statics.names == ("ev", "kind", "people") and bank.labels == ()
+    members = Members.load(run.cluster_files.members)
+    rows = table.rows("train")
+    ev = next(each for each in table.statics if each.name == "ev").cells[rows]
+    for group, said in enumerate(bank.statics.to_json()):
+        inside = members.groups == group
+        assert inside.sum() >= bank.minimum_group_size
+        if said["ev"] is not None:
+            assert set(ev[inside]) == {said["ev"]}
+    assert {said["ev"] for said in bank.statics.to_json()} == {"true", "false"}
+    assert "castle" not in run.bank.joinpath("manifest.json").read_text(encoding="utf-8")
+
+
+def test_the_samples_have_attributes_and_levels_go_with_them(run: Run) -> None:
+    table = pd.read_csv(run.synthetic_attributes)
+    made = Store.open(run.synthetic).rows(np.arange(30))[..., 0]
+    assert list(table.columns) == ["ev", "kind", "people"] and len(table) == 30
+    assert table.people.dropna().between(1, 5).all()
+    means = made.mean(1)
+    assert means[table.ev].mean() > means[~table.ev].mean()
+
+
+def generate(run: Run, *arguments: str) -> int:
+    return errors.answer(lambda: cli.command(["generate", str(run.folder), *arguments]))
+
+
+def test_generation_by_attributes_shares_and_table(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(run, "generate.attributes={ev: true}", "--out", str(tmp_path / "cars.csv")) == 0
+    assert pd.read_csv(tmp_path / "cars.attributes.csv").ev.all()
+    assert "cars.attributes.csv" in (tmp_path / "cars.README.txt").read_text(encoding="utf-8")
+    before = Store.open(run.synthetic).rows(np.arange(30))
+    assert generate(run, "generate.attributes={ev: true, kind: castle}") == 2
+    assert "no value 'castle'" in capsys.readouterr().err
+    np.testing.assert_array_equal(before, Store.open(run.synthetic).rows(np.arange(30)))
+    assert generate(run, "generate.attributes={}", "generate.shares={ev: 0.4}") == 0
+    assert pd.read_csv(run.synthetic_attributes).ev.sum() == 12
+    wanted = tmp_path / "wanted.csv"
+    wanted.write_text("ev,people\n" + "true,\nfalse,3\n" * 8, encoding="utf-8")
+    assert generate(run, "generate.shares={}", f"generate.table={wanted}") == 0
+    found = pd.read_csv(run.synthetic_attributes)
+    assert found.ev.tolist() == [True, False] * 8 and found.people.tolist()[1::2] == [3] * 8
+    wanted.write_text("ev\n" + "true\n" * 5, encoding="utf-8")  # the same path with other rows is due again
+    assert generate(run, f"generate.table={wanted}") == 0
+    assert len(pd.read_csv(run.synthetic_attributes)) == 5
+
+
+def test_samples_by_attribute_in_python(run: Run) -> None:
+    trained = distgan.load(run.folder)
+    assert list(trained.attributes) == ["ev", "kind", "people"]
+    assert trained.attributes["ev"] == ["false", "true"]
+    low, high = trained.attributes["people"]
+    assert 1 <= float(low or 0) < float(high or 0) <= 5
+    cars, none = trained.sample(12, ev=True), trained.sample(12, ev=False)
+    assert cars.mean() > none.mean()
+    np.testing.assert_array_equal(cars, trained.sample(12, ev=True))
+    table = trained.sample_attributes(12, ev=True)
+    assert set(table.ev) == {"true"} and len(table) == 12
+    with pytest.raises(UserError, match="the groups have no attribute 'size'; they have ev, kind, people"):
+        trained.sample(3, size=4)
+
+
+def test_an_attribute_that_is_not_there_or_too_rare_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = described(tmp_path / "homes.npz")
+    command = ["--run-dir", str(tmp_path / "run"), f"data.source={source}", *TINY, ATTRIBUTES[0]]
+    assert main([*command, "bank.by=[pv]"]) == 2
+    captured = capsys.readouterr()
+    assert "bank.by names 'pv', but the attributes of the series are: ev, kind, people" in captured.err
+    assert main([*command, "bank.by=[ev]", "generate.shares={pv: 0.5}"]) == 2
+    assert "asks for 'pv', but not bank.by, which names ev" in capsys.readouterr().err
+    few = described(tmp_path / "few.npz", 60)
+    assert main([*command, f"data.source={few}", "bank.by=[ev]"]) == 2
+    captured = capsys.readouterr()
+    assert "attribute 'ev' has 1 values that at least 24 training entities have" in captured.err
+    assert not (tmp_path / "run" / "series.zarr").exists() and EVENING.any()
