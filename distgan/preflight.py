@@ -135,7 +135,8 @@ def refuse_another(
     else:
         return
     old, new = saved.flat(), settings.flat()
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    changed = [name for name in changed if config.fixed(name)] or changed  # a private run's steps are planned
     raise UserError(
         f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
         f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"

@@ -7,7 +7,7 @@ from torch import Tensor
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import TOLERANCE, Members, _Records, _weighted_sums
 from distgan.errors import UserError
-from distgan.rng import keyed_generator, keyed_normal
+from distgan.rng import keyed_generator, keyed_normal, keyed_uniform
 
 
 class Conditioner:
@@ -54,6 +54,18 @@ class Conditioner:
         shape = self.bank.attributes_mean.shape[1:]
         normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
         return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
+
+    def public(self, sample: Tensor, step: int) -> Tensor:
+        """Conditions without any series: groups drawn by the sizes that the bank states, location and scale from
+        the group; a function of the bank, the seed, the step and the places `sample` [B] alone.
+        """
+        assert self.training == "mean", "a part of a group is of its members"
+        shape = self.bank.attributes_mean.shape[1:]
+        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        drawn = keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
+        ends = np.cumsum(self.bank.sizes) / self.bank.sizes.sum()
+        groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
+        return torch.from_numpy(self.bank.given(groups, self.bank.attributes(groups, normal)))
 
     def _with(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         groups = self._groups[rows.numpy()]

@@ -13,7 +13,7 @@ from distgan.errors import Mismatch
 from distgan.pipeline.training_data import digest_latents, fingerprint_inputs
 from distgan.run import Run
 
-WITNESSES = ("cluster", "bank")  # stages whose records hold the ledger's head
+WITNESSES = ("encoder", "cluster", "bank", "gan")  # stages whose records hold the ledger's head
 
 
 def open_ledger(run: Run) -> Ledger:
