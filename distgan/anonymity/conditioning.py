@@ -56,8 +56,8 @@ class Conditioner:
         return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
 
     def public(self, sample: Tensor, step: int) -> Tensor:
-        """Conditions without any series: groups drawn by the sizes that the bank states, location and scale from
-        the group; a function of the bank, the seed, the step and the places `sample` [B] alone.
+        """Conditions without any series: groups drawn by the sizes that the bank states, location and
+        scale from the group; a function of the bank, the seed, the step and the places `sample` [B] alone.
         """
         assert self.training == "mean", "a part of a group is of its members"
         shape = self.bank.attributes_mean.shape[1:]

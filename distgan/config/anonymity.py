@@ -100,7 +100,8 @@ class Bank(Section):
 class Privacy(Section):
     epsilon: float | None = key(
         None,
-        "budget of (epsilon, delta)-differential privacy: of the bank, or with `end_to_end` of the whole run; "
+        "budget of (epsilon, delta)-differential privacy: of the bank, or with `end_to_end` of the whole "
+        "run; "
         "off by default; 1 to 4 is a meaningful guarantee",
         gt=0,
     )
@@ -127,7 +128,8 @@ class Privacy(Section):
     )
     end_to_end: bool = key(
         False,
-        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic series are "
+        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic series "
+        "are "
         "differentially private, too (DP-SGD)",
     )
     owners: int | None = key(

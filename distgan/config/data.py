@@ -120,13 +120,15 @@ class Scaling(Section):
     )
     bound: float | None = key(
         None,
-        "largest |value - location| / scale of method standard, at which generated series are cut off: a public "
+        "largest |value - location| / scale of method standard, at which generated series are cut off: a "
+        "public "
         "number; by default learned from the training series",
         gt=0,
     )
     unit: float | None = key(
         None,
-        "typical size of a value, by which log1p divides: a public number; by default learned from the training "
+        "typical size of a value, by which log1p divides: a public number; by default learned from the "
+        "training "
         "series",
         gt=0,
     )

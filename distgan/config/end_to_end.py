@@ -1,4 +1,5 @@
-"""What a run that is private end to end must not do: whatever would read real series beside the accounted sums.
+"""What a run that is private end to end must not do: whatever would read real series beside the accounted
+sums.
 
 Each is refused by name, with the setting to change. Nothing is switched off silently.
 """
@@ -36,7 +37,8 @@ def _of_model(settings: "Config") -> Iterator[str]:
     if not settings.model.by_owners:
         able = ", ".join(name for name, family in FAMILIES.items() if family.by_owners)
         yield (
-            f"model {settings.model.name} has no gradients by owner; use a model that has: {able} (of your own: "
+            f"model {settings.model.name} has no gradients by owner; use a model that has: {able} (of your "
+            "own: "
             "a family with by_owners = True)"
         )
 
@@ -54,7 +56,8 @@ def _of_losses(settings: "Config") -> Iterator[str]:
         yield "objective.penalty.kind interpolated is not taken by owners; use finite_difference or exact"
     if objective.penalty.kind != "none" and objective.penalty.fraction != 1:
         yield (
-            f"objective.penalty.fraction {objective.penalty.fraction:g} penalises a part of a batch, and by owners "
+            f"objective.penalty.fraction {objective.penalty.fraction:g} penalises a part of a batch, and by "
+            "owners "
             "every series is; set objective.penalty.fraction=1"
         )
 
@@ -78,7 +81,10 @@ def _of_training(settings: "Config") -> Iterator[str]:
         ("train.batch_size", settings.train.batch_size),
     ):
         if size >= owners:
-            yield f"{name} {size} is not below privacy.owners {owners}; a step takes a random part of the owners"
+            yield (
+                f"{name} {size} is not below privacy.owners {owners}; a step takes a random part of them, so "
+                f"lower {name}"
+            )
     if settings.train.max_rollbacks:
         yield (
             f"train.max_rollbacks {settings.train.max_rollbacks} would repeat steps that are spent; set "
@@ -86,7 +92,8 @@ def _of_training(settings: "Config") -> Iterator[str]:
         )
     if settings.sweep.space:
         yield (
-            "the trials of a sweep are trainings of their own on the same people, and no ledger adds them up; leave "
+            "the trials of a sweep are trainings of their own on the same people, and no ledger adds them "
+            "up; leave "
             "sweep.space out, or search on public data"
         )
 

@@ -1,8 +1,8 @@
 """Batches of a private training: some series of the owners that a step takes, and a public part without any.
 
-Who is taken is decided elsewhere (`anonymity.dp.gradients.PoissonSampling`); here their series are read. Which
-of its series stand for an owner, and every random number that goes with them, is keyed by a hash of the
-owner's own id: nothing of an owner changes with who else is there.
+Who is taken is decided elsewhere (`anonymity.dp.gradients.PoissonSampling`); here their series are read.
+Which of its series stand for an owner, and every random number that goes with them, is keyed by a hash of
+the owner's own id: nothing of an owner changes with who else is there.
 """
 
 import hashlib

@@ -1,13 +1,14 @@
 """The default GAN and the VAE, each loss a mean over owners of what an owner's own series give (DP-SGD).
 
-The discriminator's update reads real series, each beside a generated one of its owner's group: all of it is in
-the owner's term, so clipping and noise cover both. The generator's update reads no real series, nor anything
-that was made from one without noise: conditions, gaps and noise are public, so it is post-processing.
+The discriminator's update reads real series, each beside a generated one of its owner's group: all of it
+is in the owner's term, so clipping and noise cover both. The generator's update reads no real series, nor
+anything that was made from one without noise: conditions, gaps and noise are public, so it is
+post-processing.
 
 Shapes: W series of an owner, L steps, C channels, K condition, H heads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,14 +28,15 @@ Network = Callable[..., Any]
 
 
 class OwnerGame(Adversarial):
-    """`Adversarial` on `OwnerBatch`es: the generator's loss on the public part, the discriminator's by owners.
+    """`Adversarial` on `OwnerBatch`es: the generator's loss on the public part, the discriminator's by
+    owners.
 
     Args:
         conditions: `real` of real series; `generated` of the public part, which has none.
         beside: of the generated series beside a real one: a function of its owner and of public numbers.
     """
 
-    shown = ("loss", "d", "real", "fake", "penalty")
+    scalars: Sequence[str] = ("loss", "d", "real", "fake", "penalty")
 
     def __init__(
         self,
@@ -116,7 +118,7 @@ class OwnerGame(Adversarial):
 class OwnerVAE(VariationalAutoencoder):
     """The VAE's loss, each owner's reconstruction error and divergence by itself."""
 
-    shown = ("loss", "mse", "kl")
+    scalars: Sequence[str] = ("loss", "mse", "kl")
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Series, masks, and the noise of the latents: (B, …) each."""

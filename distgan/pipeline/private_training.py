@@ -153,7 +153,8 @@ class PrivateTraining:
         """Return a part of the stage's summary."""
         spending = self.spending
         return (
-            f"private: {spending.steps:,} steps of about {self.batch_size} owners, noise {spending.multiplier:.3g} "
+            f"private: {spending.steps:,} steps of about {self.batch_size} owners, noise "
+            f"{spending.multiplier:.3g} "
             f"times the clipping length"
         )
 

@@ -29,11 +29,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
     chosen, data = context.settings.encoder, TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     network = VAE(data.store.length, data.store.channels, chosen)
+    batches: Batches
+    objective: VariationalAutoencoder
     if context.settings.privacy.end_to_end:
         private = PrivateTraining(context, data, "encoder", chosen.batch_size)
         if private.is_finished(context.run.encoder_weights):
             return {"summary": FOUND, **private.finish(context.run.encoder_weights)}
-        batches: Batches
+
         objective, batches, optimized = prepare_private(context, network, private)
     else:
         optimized = prepare_network(context, network)

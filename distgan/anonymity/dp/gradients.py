@@ -9,9 +9,10 @@ sum by a vector of whole numbers that is at most U long, so the step is the mech
 Poisson sample, with the multiplier `lattice.SCALE` / U.
 
 **Length on the grid.** Let n be the number of weights, u = 2^-53, ν the float64 norm of a float32 gradient g;
-|ν − ‖g‖| <= 2nu ‖g‖ in any order of summation. With s = min(1, C/ν) · (U/C) · (1 − `MARGIN`), each yᵢ = gᵢ·s is
-rounded by less than a factor 1 + 4u, and rounding toward 0 makes nothing longer: ‖trunc y‖ <= U (1 − MARGIN)
-(1 + 2nu)(1 + 4u) <= U for n < 2^31, as MARGIN = 2^-20. A gradient that is not finite counts as 0.
+|ν − ‖g‖| <= 2nu ‖g‖ in any order of summation. With s = min(1, C/ν) · (U/C) · (1 − `MARGIN`), each
+yᵢ = gᵢ·s is rounded by less than a factor 1 + 4u, and rounding toward 0 makes nothing longer:
+‖trunc y‖ <= U (1 − MARGIN)(1 + 2nu)(1 + 4u) <= U for n < 2^31, as MARGIN = 2^-20. A gradient that is not
+finite counts as 0.
 
 Shapes: B series, G owners, W series of an owner, N weights.
 """
@@ -42,10 +43,10 @@ class OwnerLoss(Protocol):
     """A loss that is a mean over owners of what each owner's own series give.
 
     Attributes:
-        shown: names of all scalars that `of_owner` returns.
+        scalars: names of all scalars that `of_owner` returns.
     """
 
-    shown: Sequence[str]
+    scalars: Sequence[str]
 
     def inputs(self, batch: Any) -> tuple[Tensor, ...]:
         """Return what the loss reads of each series of a batch, (B, ...) each, made without gradients."""
@@ -80,7 +81,7 @@ class PoissonSampling:
 
 @dataclass(frozen=True)
 class Clipping:
-    """How one owner's gradient becomes a vector of whole numbers: `unit` grid steps to the length `length`."""
+    """How one owner's gradient becomes whole numbers: `unit` grid steps to the length `length`."""
 
     length: float
     unit: int
@@ -133,8 +134,8 @@ class NoisyGradient:
     def __call__(self, batch: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return what is shown of a step, and the mean gradient with noise by name of weight, float32.
 
-        What is shown is for the data's owner alone, since it has no noise: sums over the owners taken, divided
-        by the expected number of them.
+        What is shown is for the data's owner alone, since it has no noise: sums over the owners taken,
+        divided by the expected number of them.
 
         Args:
             batch: `owners`, this process's series of the owners taken, W of each in a row; `step`.
@@ -145,7 +146,7 @@ class NoisyGradient:
         number = sum(weight.numel() for weight in weights.values())
         device = next(iter(weights.values())).device
         total_N = torch.zeros(number, dtype=torch.int64, device=device)
-        shown = {name: torch.zeros((), device=device) for name in (*self.loss.shown, "clipped", "owners")}
+        shown = {name: torch.zeros((), device=device) for name in (*self.loss.scalars, "clipped", "owners")}
         for inputs in self.chunks(batch.owners, number):
             gradients_GN, values = self.per_owner(weights, batch.step, inputs)
             part_N, clipped_G = self.clipping.sum_on_grid(gradients_GN)

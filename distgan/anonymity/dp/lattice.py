@@ -6,14 +6,15 @@ it had before, so that nothing is spent twice. Whoever has the key can take the 
 it is removed when the training is done. As with the operating system's own generator, which expands a key by
 ChaCha20, the guarantee assumes that nobody tells the expanded bits from fair ones.
 
-**Noise.** x = k₀ + a·k₁ + a²·k₂ with independent kⱼ ~ N_Z(0, σ₀²), σ₀ = `BASE` = 2a. With S² = σ₀² + a²s², τ =
-σ₀s/S and k ~ N_Z(0, s²), P(k₀ + a·k = x) is proportional to exp(−x²/2S²) · Σⱼ exp(−(j − c)²/2τ²), c real. By
-Poisson's summation the sum over j is τ√2π (1 + θ), |θ| <= 2.01 exp(−2π²τ²), and τ > 1.99 at both
+**Noise.** x = k₀ + a·k₁ + a²·k₂ with independent kⱼ ~ N_Z(0, σ₀²), σ₀ = `BASE` = 2a. With S² = σ₀² + a²s²,
+τ = σ₀s/S and k ~ N_Z(0, s²), P(k₀ + a·k = x) is proportional to exp(−x²/2S²) · Σⱼ exp(−(j − c)²/2τ²), c
+real. By Poisson's summation the sum over j is τ√2π (1 + θ), |θ| <= 2.01 exp(−2π²τ²), and τ > 1.99 at both
 compositions, so that x is N_Z(0, `SCALE`²) up to a total variation of 1e-33 (Micciancio and Walter 2017,
-"Gaussian Sampling over the Integers", use the same convolution). kⱼ are read off a table of exact cumulative
-probabilities: 64 bits choose, and where they meet a boundary, 128 more decide. The table ends at 14 σ₀, beyond
-which lies 1e-43. A training of 1e11 numbers is then 1e-21 from the definition: `DISTANCE` a number is counted
-with the gap of `mechanism.rounding_gap`.
+"Gaussian Sampling over the Integers", use the same convolution). kⱼ are read off a table of exact
+cumulative
+probabilities: 64 bits choose, and where they meet a boundary, 128 more decide. The table ends at 14 σ₀,
+beyond which lies 1e-43. A training of 1e11 numbers is then 1e-21 from the definition: `DISTANCE` a number
+is counted with the gap of `mechanism.rounding_gap`.
 """
 
 import hashlib
@@ -105,8 +106,8 @@ def _look_up(words: np.ndarray, further: Iterator[int]) -> np.ndarray:
 
 @lru_cache
 def _table() -> tuple[np.ndarray, list[int]]:
-    """Return the cumulative probabilities P(k < -T + 1), …, P(k < T), T = `TAIL`·`BASE`, times 2^`BITS`: their
-    first 64 bits, uint64 [2T], and all.
+    """Return the cumulative probabilities P(k < -T + 1), …, P(k < T), T = `TAIL`·`BASE`, times 2^`BITS`:
+    their first 64 bits, uint64 [2T], and all.
 
     Weights come from one exponential by products: with w(j) = exp(−j²/2σ²), w(j + 1) = w(j) r(j) and
     r(j + 1) = r(j) exp(−1/σ²). Each product loses less than 2^-`guard`.

@@ -3,7 +3,8 @@
 1. A key is drawn from the operating system, and kept in a private file. A line `started` follows, with the
    number of steps, their sampling rate and noise, and the key's digest: from here on all planned steps are
    spent, however few of them are taken.
-2. The training takes coins and noise from the key. After a kill it goes on from a checkpoint and takes the same
+2. The training takes coins and noise from the key. After a kill it goes on from a checkpoint and takes the
+   same
    coins and noise again, so that steps that are repeated tell nothing more.
 3. When the weights are on disk, a line `released` has their digest, and the key is removed. Without the key
    nothing can be repeated: a training whose weights are gone is refused.
@@ -35,7 +36,8 @@ class TrainingLedger:
         return self.query.name
 
     def begin(self, budget: Budget) -> bytes:
-        """Spend all steps, and return the key of their coins and noise; the same key when it is called again."""
+        """Spend all steps, and return the key of their coins and noise; the same key when it is called "
+        "again."""
         assert self.query.kind == TRAINING
         self.ledger.verify()
         before = [entry for entry in self.ledger.draws(TRAINING) if entry["name"] == self.name]
@@ -44,7 +46,8 @@ class TrainingLedger:
             self.ledger.refuse_other(before[-1], self.query)
             if not place.exists() or hashlib.sha256(place.read_bytes()).hexdigest() != before[-1]["result"]:
                 raise Mismatch(
-                    f"{self.ledger.path} says that the {self.name} was trained, but its key {place} is gone, as it "
+                    f"{self.ledger.path} says that the {self.name} was trained, but its key {place} is "
+                    "gone, as it "
                     "is when a training is done; a second training would spend the budget twice: restore "
                     f"weights and checkpoints, or {ELSEWHERE.partition(', or ')[2]}"
                 )
