@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from distgan import config
 from distgan.anonymity.dp import accounting
 from distgan.anonymity.dp.accounting import make_budget, make_plan
 from distgan.anonymity.dp.gradients import NoisyGradient, OwnerLoss, OwnersOfStep, PoissonSampling
@@ -24,7 +23,7 @@ from distgan.data.owner_loader import OwnerBatching, OwnerLoader, owner_keys
 from distgan.errors import Mismatch
 from distgan.objectives.base import Phase
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.private_ledger import head_facts, open_ledger
+from distgan.pipeline.private_ledger import digest_weights, head_facts, open_ledger
 from distgan.pipeline.training_data import (
     TrainingData,
     fingerprint_inputs,
@@ -157,13 +156,3 @@ class PrivateTraining:
             f"{spending.multiplier:.3g} "
             f"times the clipping length"
         )
-
-
-def digest_weights(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def expected_names(settings: config.Config) -> set[str]:
-    """Return the names of all draws of a finished run."""
-    trained = set(STAGES) if settings.privacy.end_to_end else set()
-    return {"directions", "groups"} | trained
