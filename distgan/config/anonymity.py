@@ -186,3 +186,14 @@ class Privacy(Section):
                 "the discriminator; lower one of them"
             )
         return self
+
+
+class Release(Section):
+    max_epsilon: float = key(
+        4.0,
+        "largest privacy.epsilon of a run that is private end to end (privacy.end_to_end) with which "
+        "`distgan "
+        "release` needs no 3,000 members and 3,000 non-members as evidence",
+        gt=0,
+        le=8,
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import model_validator
 
-from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
+from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy, Release
 from distgan.config.base import Section, _merge, _nested, key
 from distgan.config.data import Data
 from distgan.config.end_to_end import list_planned, refuse_uncovered
@@ -61,6 +61,7 @@ class Config(Section):
     engine: Engine = key(Engine(), "precision and devices; may change when a run resumes")
     generate: Generate = key(Generate(), "generation of synthetic series")
     evaluate: Evaluate = key(Evaluate(), "the report")
+    release: Release = key(Release(), "the gate of `distgan release`; no stage depends on it")
     sweep: Sweep = key(Sweep(), "hyperparameter search; used by `distgan sweep` only")
 
     @model_validator(mode="after")

@@ -121,8 +121,9 @@ def run_attacks(
 
 
 def find_proof(settings: config.Config) -> str:
-    """What is proved of the synthetic series, in words, if it makes evidence of thousands unnecessary: they are
-    private end to end, at no more than `release.max_epsilon`, and with noise that nobody can repeat.
+    """What is proved of the synthetic series, in words, if it makes evidence of thousands unnecessary:
+    they are private end to end, at no more than `release.max_epsilon`, and with noise that nobody can
+    repeat.
     """
     privacy = settings.privacy
     if not privacy.end_to_end or privacy.epsilon is None or privacy.insecure_seed is not None:

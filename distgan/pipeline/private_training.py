@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from distgan import config
 from distgan.anonymity.dp import accounting
 from distgan.anonymity.dp.accounting import make_budget, make_plan
 from distgan.anonymity.dp.gradients import NoisyGradient, OwnerLoss, OwnersOfStep, PoissonSampling
@@ -156,3 +157,16 @@ class PrivateTraining:
             f"{spending.multiplier:.3g} "
             f"times the clipping length"
         )
+
+
+def describe_spending(settings: config.Config, name: str) -> str:
+    """Return what a training is going to spend, as a part of what its stage does; "" where nothing is "
+    "spent."""
+    if not settings.privacy.end_to_end:
+        return ""
+    plan = make_plan(settings)
+    part = plan.parts()[name]
+    return (
+        f"; private: sampling rate {part.rate:.3g}, noise {part.multiplier:.3g} clipping lengths, epsilon "
+        f"{plan.alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"
+    )

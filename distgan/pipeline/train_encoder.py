@@ -17,7 +17,7 @@ from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
-from distgan.pipeline.private_training import PrivateTraining
+from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
 from distgan.run import Run
 
@@ -140,4 +140,5 @@ def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
 def describe(settings: config.Config, of: Shape) -> str:
     network = VAE(of.length, of.channels, settings.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
+    text = f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
+    return text + describe_spending(settings, "encoder")

@@ -31,7 +31,7 @@ from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
-from distgan.pipeline.private_training import PrivateTraining
+from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.train_encoder import FOUND
 from distgan.pipeline.training_data import (
     TrainingData,
@@ -325,4 +325,6 @@ def describe(settings: config.Config, of: Shape) -> str:
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]
     length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
-    return f"trains {' and '.join(sizes)} parameters for {length}"
+    return f"trains {' and '.join(sizes)} parameters for {length}" + describe_spending(
+        settings, "discriminator"
+    )

@@ -37,8 +37,10 @@ def one_step_epsilon(rate: float, multiplier: float, delta: float) -> float:
     def excess(epsilon: float, one: np.ndarray, other: np.ndarray) -> float:
         return float(np.maximum(one - math.exp(epsilon) * other, 0).sum() * step)
 
-    pairs = ((with_, without), (without, with_))
-    return max(brentq(lambda epsilon: excess(epsilon, *pair) - delta, 0, 20, xtol=1e-6) for pair in pairs)
+    def found(one: np.ndarray, other: np.ndarray) -> float:
+        return float(brentq(lambda epsilon: excess(epsilon, one, other) - delta, 0, 20, xtol=1e-6))
+
+    return max(found(with_, without), found(without, with_))
 
 
 @pytest.mark.parametrize(("rate", "multiplier"), [(0.1, 0.8), (0.5, 1.5)])

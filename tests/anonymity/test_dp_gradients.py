@@ -1,4 +1,4 @@
-"""Gradients by owner: as a loop over owners, clipped and on the grid, bounded by one owner, with noise once."""
+"""Gradients by owner: as a loop over owners, clipped on the grid, bounded by one owner, with noise once."""
 
 from dataclasses import replace
 from typing import Any
@@ -140,7 +140,7 @@ def uses_differences(loss: Any) -> bool:
 
 
 def test_no_gradient_is_longer_than_the_unit_on_the_grid() -> None:
-    """By whole numbers of Python, whatever the size: zeros, subnormal, huge, one weight, all alike, not finite."""
+    """By whole numbers of Python, whatever the size: zeros, subnormal, huge, one weight, not finite."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((40, 1000)) * 10.0 ** rng.integers(-44, 38, (40, 1))
     rows[0], rows[1, 1:], rows[2], rows[3, 5], rows[4, 7] = 0, 0, 1 / 3, np.inf, np.nan
@@ -209,7 +209,7 @@ def test_processes_share_the_owners_and_the_noise() -> None:
     loss = game_of(penalty={"kind": "none"})
     network, batch = loss.networks["discriminator"], batch_of(6)
     one, parts = noisy(loss, network), []
-    alone = {name: value for name, value in one(batch)[1].items()}
+    alone = one(batch)[1]
     for rank in range(2):
         chosen = torch.arange(6).view(-1, 1)[rank::2] * SERIES + torch.arange(SERIES)
         own = {

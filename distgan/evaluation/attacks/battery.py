@@ -239,7 +239,8 @@ def run(
     """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone.
 
     Args:
-        proof: what is proved of the series, if they are private end to end: then no number of people is needed as
+        proof: what is proved of the series, if they are private end to end: then no number of people is
+        needed as
             evidence, and with fewer an attack counts where it is surely over its limit.
     """
     enough = min(attack_data.members.num_owners, attack_data.non_members.num_owners) >= EVIDENCE
@@ -300,9 +301,7 @@ def figure(measured: Measured | None) -> Figure:
     )
 
 
-def judged(
-    rule: Rule, found: Found, limit: float | None, enough: bool, proved: bool = False
-) -> Outcome:
+def judged(rule: Rule, found: Found, limit: float | None, enough: bool, proved: bool = False) -> Outcome:
     """Over all owners and in every exposure; the worst counts."""
     if found.measured is None:
         return INSUFFICIENT if found.needed and not proved else SKIPPED
