@@ -118,8 +118,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--smoke", action="store_true", help="one run, to see that it works")
     parser.add_argument("--epsilon", type=float, default=2.0)
     arguments = parser.parse_args()
+    arguments.runs = 1 if arguments.smoke else arguments.runs
     torch.set_num_threads(1)
     spending = Spending(accounting.find_noise(RATE, STEPS, arguments.epsilon, DELTA), RATE, STEPS)
     accounted = mechanism.spent_together([spending], DELTA)
@@ -137,7 +139,7 @@ def main() -> None:
             }
         )
     show(f"{CANARIES} canaries, {STEPS} steps at rate {RATE}, noise {spending.multiplier:.3g}", rows)
-    finish(1, rows=rows)
+    finish(1, accounted=accounted, rows=rows)
 
 
 if __name__ == "__main__":

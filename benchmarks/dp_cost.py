@@ -84,10 +84,13 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--length", type=int, default=336)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.batches, arguments.length, arguments.repeats = [2], 64, 1
     rows = [compare(size, arguments.length, arguments.repeats) for size in arguments.batches]
     show(f"default discriminator, series of {arguments.length} steps", rows)
-    finish(1, rows=rows)
+    finish(1, ratio=rows[-1]["ratio"], rows=rows)
 
 
 if __name__ == "__main__":

@@ -174,14 +174,17 @@ def main() -> None:
     parser.add_argument("--owners", type=int, default=5000)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 4.0, 8.0, math.inf])
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     parser.add_argument("--folder", type=Path, default=Path("runs/dp_utility"))
     arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.owners, arguments.steps, arguments.epsilons = 600, 2, [8.0]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     source = arguments.folder / "households.npy"
     np.save(source, make_population(arguments.owners + OTHERS))
     rows = [row for epsilon in arguments.epsilons for row in work(epsilon, arguments, source)]
     show(f"{arguments.owners:,} owners, {arguments.steps} steps", rows)
-    finish(1, rows=[{**row, "epsilon": str(row["epsilon"])} for row in rows])
+    finish(1, owners=arguments.owners, rows=[{**row, "epsilon": str(row["epsilon"])} for row in rows])
 
 
 if __name__ == "__main__":
