@@ -142,7 +142,8 @@ def test_a_killed_training_goes_on_with_the_same_noise(
 
     for stages in ("prepare,encoder", "encode,cluster,bank,gan"):
         monkeypatch.setattr(NoisyGradient, "__call__", killed)
-        assert main(arguments(homes, run.folder, SEED, stages=stages)) == 1
+        with pytest.raises(RuntimeError, match="killed"):
+            main(arguments(homes, run.folder, SEED, stages=stages))
         spent = open_ledger(run).spent(1e-5)
         monkeypatch.setattr(NoisyGradient, "__call__", whole)
         assert main(arguments(homes, run.folder, SEED, stages=stages)) == 0
