@@ -41,7 +41,7 @@ def test_what_is_covered_loads() -> None:
         ("train.batch_size=5000", r"train.batch_size 5000 is not below privacy.owners 5000"),
         ("encoder.batch_size=6000", "encoder.batch_size 6000 is not below privacy.owners"),
         ("train.max_rollbacks=2", "set train.max_rollbacks=0"),
-        ("sweep.space={train.batch_size: {values: [16, 32]}}", "no ledger adds them up"),
+        ("sweep.space={train.batch_size: {choice: [16, 32]}}", "no ledger adds them up"),
         ("engine.precision=bf16", "set engine.precision=fp32"),
         ("engine.zero=3", "set engine.zero=0"),
         ("engine.zero=1", "set engine.zero=0"),

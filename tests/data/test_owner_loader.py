@@ -35,8 +35,8 @@ def loader_of(names: list[str], counts: list[int], **changes: Any) -> OwnerLoade
         batch_size=6, series=changes.pop("series", 3), seed=1, take=lambda step: taken, **changes
     )
     rows = np.arange(len(readings.values))
-    return OwnerLoader(readings, rows, SCALER, readings.codes, owner_keys(names), batching)  # type:
-    ignore[arg - type]
+    store: Any = readings
+    return OwnerLoader(store, rows, SCALER, readings.codes, owner_keys(names), batching)
 
 
 def test_an_owners_part_is_the_same_to_the_bit_whoever_else_is_there() -> None:
