@@ -43,7 +43,7 @@ SETTINGS = {
             "side_channels": 4,
         },
     },
-    "objective": {"loss": "nonsaturating", "penalty": {"fraction": 1, "weight": 0.5}},
+    "objective": {"loss": "nonsaturating", "penalty": {"fraction": 1}},
     "train": {
         "batch_size": 250,
         "generator_rate": 1e-3,
@@ -83,6 +83,7 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
         "splits": {"train": train, "held_out": 0.8 * (1 - train), "reference": 0.2 * (1 - train)},
     }
     tree["train"]["steps"] = arguments.steps
+    tree["objective"]["penalty"]["weight"] = arguments.penalty
     tree["run_dir"] = str(arguments.folder / f"epsilon-{epsilon:g}")
     if math.isfinite(epsilon):
         tree["privacy"] = {
@@ -90,6 +91,7 @@ def settings_of(epsilon: float, arguments: argparse.Namespace, source: Path) -> 
             "epsilon": epsilon,
             "delta": 0.01 / arguments.owners,
             "owners": arguments.owners,
+            "gradient_clip": arguments.clip,
             "log_rms_range": (-3.0, 3.0),
         }
     return config.from_tree(tree)
@@ -173,7 +175,9 @@ def main() -> None:
     )
     parser.add_argument("--owners", type=int, default=5000)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1.0, 4.0, 8.0, math.inf])
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--clip", type=float, default=0.1, help="privacy.gradient_clip")
+    parser.add_argument("--penalty", type=float, default=0.05, help="objective.penalty.weight")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
     parser.add_argument("--folder", type=Path, default=Path("runs/dp_utility"))
     arguments = parser.parse_args()
