@@ -80,6 +80,7 @@ def test_a_plan_spends_the_whole_budget_and_no_more() -> None:
     assert max(alone.values()) < epsilon < sum(alone.values())
 
 
+@pytest.mark.slow
 def test_a_larger_share_is_less_noise() -> None:
     usual, more = (
         accounting.make_plan(settings_of(encoder_share=share, bank_share=0.2)) for share in (0.2, 0.6)

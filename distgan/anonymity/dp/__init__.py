@@ -33,7 +33,7 @@ COVERED_RUN = (
     "together, against whoever knows all other owners. Encoder and discriminator were trained on sums of "
     "clipped "
     "gradients, one an owner, with discrete Gaussian noise on the integer grid of the sums; each step took "
-    "every owner by a coin of its own. Coins and noise came from secret keys of 256 bits, drawn from the "
+    "every owner by a coin of its own. Their coins and noise came from secret keys of 256 bits, drawn from the "
     "operating system and removed since. The generator read no real series."
 )
 NOT_COVERED_RUN = (
@@ -88,5 +88,5 @@ def state_constants(privacy: config.Privacy, radius: float) -> str:
         "Public constants, from the settings and not from the data: latents are clipped at length "
         f"{radius:.6g}, asinh(location / scale) to {least:g} .. {most:g}, log rms to {smallest:g} .. "
         f"{largest:g}; sums are whole multiples of 1 / {UNIT} of these lengths; {privacy.directions_share:g} "
-        "of the budget is spent on directions."
+        "of the bank's budget is spent on directions."
     )

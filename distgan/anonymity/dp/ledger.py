@@ -65,6 +65,10 @@ class Query:
     def spending(self) -> Spending:
         return Spending(self.multiplier, self.rate, self.steps)
 
+    @property
+    def title(self) -> str:
+        return self.name if self.kind == SUMS else f"the steps of the {self.name}"
+
 
 class Ledger:
     """Every private release of a run, a line of JSON each.
@@ -214,7 +218,7 @@ class Ledger:
         for part, what in (("data", "of other series or latents"), ("settings", "with other settings")):
             if entry[part] != asdict(query)[part]:
                 raise Mismatch(
-                    f"{self.path} says that {query.name} were drawn {what} than the run now has; a second "
+                    f"{self.path} says that {query.title} were drawn {what} than the run now has; a second "
                     "draw would spend the budget twice: restore them, or choose another run_dir and count "
                     "both"
                 )
