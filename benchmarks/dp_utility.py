@@ -24,7 +24,7 @@ OTHERS = 1250  # owners that are held out or for reference
 SETTINGS = {
     "data": {"scaling": {"bound": 6.0}},
     "clusters": {"count": 6},
-    "bank": {"condition_dim": 3},
+    "bank": {"condition_dim": 3, "min_members": 60},
     "encoder": {"patch": 24, "width": 24, "depth": 1, "latent_dim": 4, "steps": 150, "batch_size": 250},
     "model": {
         "name": "multiscale",
@@ -186,7 +186,10 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     source = arguments.folder / "households.npy"
     np.save(source, make_population(arguments.owners + OTHERS))
-    rows = [row for epsilon in arguments.epsilons for row in work(epsilon, arguments, source)]
+    rows = []
+    for epsilon in arguments.epsilons:
+        rows += work(epsilon, arguments, source)
+        show(f"up to epsilon {epsilon:g}", rows)  # a run that is done is only scored again
     show(f"{arguments.owners:,} owners, {arguments.steps} steps", rows)
     finish(1, owners=arguments.owners, rows=[{**row, "epsilon": str(row["epsilon"])} for row in rows])
 

@@ -33,7 +33,8 @@ COVERED_RUN = (
     "together, against whoever knows all other owners. Encoder and discriminator were trained on sums of "
     "clipped "
     "gradients, one an owner, with discrete Gaussian noise on the integer grid of the sums; each step took "
-    "every owner by a coin of its own. Their coins and noise came from secret keys of 256 bits, drawn from the "
+    "every owner by a coin of its own. Their coins and noise came from secret keys of 256 bits, drawn from "
+    "the "
     "operating system and removed since. The generator read no real series."
 )
 NOT_COVERED_RUN = (
