@@ -235,8 +235,7 @@ def audit_privacy(settings: config.Config, run: Run) -> str:
     if settings.privacy.end_to_end:
         return (
             "privacy ledger: encoder, bank and discriminator together are within privacy.epsilon, and "
-            "weights and "
-            "bank are those that it records"
+            "weights and bank are those that it records"
         )
     return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 

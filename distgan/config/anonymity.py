@@ -101,8 +101,7 @@ class Privacy(Section):
     epsilon: float | None = key(
         None,
         "budget of (epsilon, delta)-differential privacy: of the bank, or with `end_to_end` of the whole "
-        "run; "
-        "off by default; 1 to 4 is a meaningful guarantee",
+        "run; off by default; 1 to 4 is a meaningful guarantee",
         gt=0,
     )
     delta: float = key(
@@ -128,9 +127,8 @@ class Privacy(Section):
     )
     end_to_end: bool = key(
         False,
-        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic series "
-        "are "
-        "differentially private, too (DP-SGD)",
+        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic "
+        "series are differentially private, too (DP-SGD)",
     )
     owners: int | None = key(
         None,
@@ -192,8 +190,7 @@ class Release(Section):
     max_epsilon: float = key(
         4.0,
         "largest privacy.epsilon of a run that is private end to end (privacy.end_to_end) with which "
-        "`distgan "
-        "release` needs no 3,000 members and 3,000 non-members as evidence",
+        "`distgan release` needs no 3,000 members and 3,000 non-members as evidence",
         gt=0,
         le=8,
     )

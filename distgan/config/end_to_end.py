@@ -37,9 +37,8 @@ def _of_model(settings: "Config") -> Iterator[str]:
     if not settings.model.by_owners:
         able = ", ".join(name for name, family in FAMILIES.items() if family.by_owners)
         yield (
-            f"model {settings.model.name} has no gradients by owner; use a model that has: {able} (of your "
-            "own: "
-            "a family with by_owners = True)"
+            f"model {settings.model.name} has no gradients by owner; use a model that has: {able} (of "
+            "your own: a family with by_owners = True)"
         )
 
 
@@ -56,9 +55,8 @@ def _of_losses(settings: "Config") -> Iterator[str]:
         yield "objective.penalty.kind interpolated is not taken by owners; use finite_difference or exact"
     if objective.penalty.kind != "none" and objective.penalty.fraction != 1:
         yield (
-            f"objective.penalty.fraction {objective.penalty.fraction:g} penalises a part of a batch, and by "
-            "owners "
-            "every series is; set objective.penalty.fraction=1"
+            f"objective.penalty.fraction {objective.penalty.fraction:g} penalises a part of a batch, and "
+            "by owners every series is; set objective.penalty.fraction=1"
         )
 
 
@@ -92,9 +90,8 @@ def _of_training(settings: "Config") -> Iterator[str]:
         )
     if settings.sweep.space:
         yield (
-            "the trials of a sweep are trainings of their own on the same people, and no ledger adds them "
-            "up; leave "
-            "sweep.space out, or search on public data"
+            "the trials of a sweep are trainings of their own on the same people, and no ledger adds "
+            "them up; leave sweep.space out, or search on public data"
         )
 
 

@@ -60,9 +60,8 @@ def make_owner_game(
     """
     if hasattr(find_module(settings), "Game"):
         raise UserError(
-            f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be taken "
-            "by "
-            "owners; use model multiscale"
+            f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be "
+            "taken by owners; use model multiscale"
         )
     return OwnerGame(networks, conditions, beside, make_rules(settings, networks, steps_per_day))
 

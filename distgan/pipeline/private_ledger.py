@@ -88,16 +88,14 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     if sorted(found) != sorted(wanted):
         raise Mismatch(
             f"{ledger.path} has private trainings of {', '.join(found) or 'nothing'}, but the config asks "
-            "for "
-            f"{', '.join(wanted) or 'none'}; restore the config, or use another run_dir"
+            f"for {', '.join(wanted) or 'none'}; restore the config, or use another run_dir"
         )
     done = {entry["name"]: entry["weights"] for entry in ledger.entries() if "weights" in entry}
     for name, place in wanted.items():
         if name not in done or not place.exists() or digest_weights(place) != done[name]:
             raise Mismatch(
                 f"{place} does not hold the weights that {ledger.path} records for the {name}; restore "
-                "them, or "
-                "use another run_dir"
+                "them, or use another run_dir"
             )
     budget, delta = settings.privacy.epsilon, settings.privacy.delta
     assert budget is not None

@@ -154,8 +154,7 @@ class PrivateTraining:
         spending = self.spending
         return (
             f"private: {spending.steps:,} steps of about {self.batch_size} owners, noise "
-            f"{spending.multiplier:.3g} "
-            f"times the clipping length"
+            f"{spending.multiplier:.3g} times the clipping length"
         )
 
 

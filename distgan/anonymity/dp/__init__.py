@@ -29,13 +29,11 @@ TAKEN_AS_GIVEN = (
 
 
 COVERED_RUN = (
-    "Covered: the synthetic series, the weights of encoder, discriminator and generator, and the bank, all "
-    "together, against whoever knows all other owners. Encoder and discriminator were trained on sums of "
-    "clipped "
-    "gradients, one an owner, with discrete Gaussian noise on the integer grid of the sums; each step took "
-    "every owner by a coin of its own. Their coins and noise came from secret keys of 256 bits, drawn from "
-    "the "
-    "operating system and removed since. The generator read no real series."
+    "Covered: the synthetic series, the weights of encoder, discriminator and generator, and the bank, "
+    "all together, against whoever knows all other owners. Encoder and discriminator were trained on "
+    "sums of clipped gradients, one an owner, with discrete Gaussian noise on the integer grid of the "
+    "sums; each step took every owner by a coin of its own. Their coins and noise came from secret keys "
+    "of 256 bits, drawn from the operating system and removed since. The generator read no real series."
 )
 NOT_COVERED_RUN = (
     "Not covered: that the release was allowed, since the attacks were run on real series; a choice of "
@@ -52,8 +50,7 @@ def state_proof(privacy: config.Privacy) -> str:
     """Say what is proved of a run that is private end to end, and for whom."""
     return (
         f"({privacy.epsilon:g}, {privacy.delta:.0e})-differentially private for every owner with all its "
-        "series, "
-        "added or removed"
+        "series, added or removed"
     )
 
 
@@ -64,12 +61,11 @@ def state_run_constants(settings: config.Config) -> str:
     bound = f", data.scaling.bound {scaling.bound:g}" if scaling.method == "standard" else ""
     unit = f", data.scaling.unit {scaling.unit:g}" if scaling.transform == "log1p" else ""
     return (
-        f"Public constants of the trainings, from the settings and not from the data: {privacy.owners} for "
-        "the "
-        f"number of owners, sampling rates {settings.encoder.batch_size / privacy.owners:.3g} and "
+        f"Public constants of the trainings, from the settings and not from the data: {privacy.owners} "
+        f"for the number of owners, sampling rates {settings.encoder.batch_size / privacy.owners:.3g} and "
         f"{settings.train.batch_size / privacy.owners:.3g}, {settings.encoder.steps} and "
-        f"{settings.train.steps} "
-        f"steps, gradients clipped at length {privacy.gradient_clip:g}{bound}{unit}."
+        f"{settings.train.steps} steps, gradients clipped at length "
+        f"{privacy.gradient_clip:g}{bound}{unit}."
     )
 
 

@@ -47,9 +47,8 @@ class TrainingLedger:
             if not place.exists() or hashlib.sha256(place.read_bytes()).hexdigest() != before[-1]["result"]:
                 raise Mismatch(
                     f"{self.ledger.path} says that the {self.name} was trained, but its key {place} is "
-                    "gone, as it "
-                    "is when a training is done; a second training would spend the budget twice: restore "
-                    f"weights and checkpoints, or {ELSEWHERE.partition(', or ')[2]}"
+                    "gone, as it is when a training is done; a second training would spend the budget "
+                    f"twice: restore weights and checkpoints, or {ELSEWHERE.partition(', or ')[2]}"
                 )
             return place.read_bytes()
         entry = self.ledger.entry_of(self.query, budget)
