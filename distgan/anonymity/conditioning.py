@@ -47,13 +47,15 @@ class Conditioner:
             sample: [B] int64, positions in the global batch.
             attributes: [B, C, 2] their location and scale.
         """
-        return self._with(attributes.numpy(), rows, sample, step)
+        return self._append_attributes(attributes.numpy(), rows, sample, step)
 
     def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         """Arguments as of `real`."""
         shape = self.bank.attributes_mean.shape[1:]
         normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
+        return self._append_attributes(
+            self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step
+        )
 
     def public(self, sample: Tensor, step: int) -> Tensor:
         """Conditions without any series: groups drawn by the sizes that the bank states, location and
@@ -67,7 +69,7 @@ class Conditioner:
         groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
         return torch.from_numpy(self.bank.given(groups, self.bank.attributes(groups, normal)))
 
-    def _with(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+    def _append_attributes(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         groups = self._groups[rows.numpy()]
         given = self.bank.given(groups, attributes)
         if self.training != "mean":

@@ -84,7 +84,7 @@ class Bank(Section):
         return self.training in STUDY
 
     @model_validator(mode="after")
-    def _study(self) -> "Bank":
+    def _check_study(self) -> "Bank":
         if self.condition_dim > WIDEST_CONDITION and not self.study:
             raise ValueError(
                 f"condition_dim {self.condition_dim} is above {WIDEST_CONDITION}: a mean so wide gives its "
@@ -163,9 +163,9 @@ class Privacy(Section):
             low, high = getattr(self, name)
             if not low < high:
                 raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")
-        return self._whole_run()
+        return self._check_whole_run()
 
-    def _whole_run(self) -> "Privacy":
+    def _check_whole_run(self) -> "Privacy":
         """Refuse a private training without its public numbers."""
         if not self.end_to_end:
             return self

@@ -26,14 +26,14 @@ def refuse_uncovered(settings: "Config") -> None:
 
 
 def _list_uncovered(settings: "Config") -> Iterator[str]:
-    yield from _of_model(settings)
-    yield from _of_losses(settings)
-    yield from _of_data(settings)
-    yield from _of_training(settings)
-    yield from _of_engine(settings)
+    yield from _check_model(settings)
+    yield from _check_losses(settings)
+    yield from _check_data(settings)
+    yield from _check_training(settings)
+    yield from _check_engine(settings)
 
 
-def _of_model(settings: "Config") -> Iterator[str]:
+def _check_model(settings: "Config") -> Iterator[str]:
     if not settings.model.by_owners:
         able = ", ".join(name for name, family in FAMILIES.items() if family.by_owners)
         yield (
@@ -42,7 +42,7 @@ def _of_model(settings: "Config") -> Iterator[str]:
         )
 
 
-def _of_losses(settings: "Config") -> Iterator[str]:
+def _check_losses(settings: "Config") -> Iterator[str]:
     objective = settings.objective
     if objective.loss in COMPARING:
         yield (
@@ -60,7 +60,7 @@ def _of_losses(settings: "Config") -> Iterator[str]:
         )
 
 
-def _of_data(settings: "Config") -> Iterator[str]:
+def _check_data(settings: "Config") -> Iterator[str]:
     scaling = settings.data.scaling
     if scaling.method == "standard" and scaling.bound is None:
         yield (
@@ -71,7 +71,7 @@ def _of_data(settings: "Config") -> Iterator[str]:
         yield "data.scaling.unit is learned from the training series; set it to a public number"
 
 
-def _of_training(settings: "Config") -> Iterator[str]:
+def _check_training(settings: "Config") -> Iterator[str]:
     owners = settings.privacy.owners
     assert owners is not None
     for name, size in (
@@ -95,7 +95,7 @@ def _of_training(settings: "Config") -> Iterator[str]:
         )
 
 
-def _of_engine(settings: "Config") -> Iterator[str]:
+def _check_engine(settings: "Config") -> Iterator[str]:
     engine = settings.engine
     if engine.precision != "fp32":
         yield f"gradients are clipped in float32; set engine.precision=fp32, not {engine.precision}"

@@ -15,7 +15,7 @@ STREAM = Stream(new_key(3))
 
 def test_the_table_is_the_cumulative_distribution() -> None:
     """Against exp in double precision, and exactly symmetric up to the last bits."""
-    firsts, ends = lattice._table()
+    firsts, ends = lattice._make_table()
     k = np.arange(-TAIL * BASE, TAIL * BASE + 1)
     weights = np.exp(-(k.astype(float) ** 2) / (2 * BASE**2))
     expected = np.cumsum(weights)[:-1] / weights.sum()
@@ -61,7 +61,7 @@ def test_low_bits_of_the_noise_are_uniform_and_whole() -> None:
 
 
 def test_a_word_on_a_boundary_is_decided_by_further_bits() -> None:
-    firsts, ends = lattice._table()
+    firsts, ends = lattice._make_table()
     place = TAIL * BASE + 5
     word = np.array([firsts[place]], np.uint64)
     rest = ends[place] & ((1 << (BITS - 64)) - 1)

@@ -62,7 +62,7 @@ def make_plan(settings: config.Config) -> Plan:
     chosen = settings.privacy
     assert chosen.epsilon is not None and chosen.owners is not None
     shares = {"encoder": chosen.encoder_share, "bank": chosen.bank_share}
-    return _divide(
+    return _divide_budget(
         chosen.epsilon,
         chosen.delta,
         {**shares, "discriminator": 1 - sum(shares.values())},
@@ -73,14 +73,14 @@ def make_plan(settings: config.Config) -> Plan:
     )
 
 
-def _divide(
+def _divide_budget(
     epsilon: float, delta: float, shares: dict[str, float], trainings: dict[str, tuple[float, int]]
 ) -> Plan:
-    return _cached_plan(epsilon, delta, tuple(shares.items()), tuple(trainings.items()))
+    return _search_plan(epsilon, delta, tuple(shares.items()), tuple(trainings.items()))
 
 
 @lru_cache
-def _cached_plan(
+def _search_plan(
     epsilon: float,
     delta: float,
     shares: tuple[tuple[str, float], ...],
@@ -89,7 +89,7 @@ def _cached_plan(
     whole, share_of = mechanism.noise_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
     parts = {"bank": Spending(whole / math.sqrt(share_of["bank"]))}
     for name, (rate, steps) in trainings:
-        alone = _epsilon_of(whole / math.sqrt(share_of[name]), delta)
+        alone = _find_epsilon(whole / math.sqrt(share_of[name]), delta)
         parts[name] = Spending(find_noise(rate, steps, alone, delta), rate, steps)
 
     def scaled(factor: float) -> dict[str, Spending]:
@@ -98,7 +98,7 @@ def _cached_plan(
     def total(factor: float) -> float:
         return spend(list(scaled(factor).values()), delta, FINE)
 
-    factor = _least(total, epsilon, (0.9, 1.5))
+    factor = _find_least_noise(total, epsilon, (0.9, 1.5))
     return Plan(epsilon, delta, **scaled(factor), total=total(factor))
 
 
@@ -117,7 +117,7 @@ def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
             f"{steps:,} steps at a sampling rate of {rate:.3g} need more noise than can be used for epsilon "
             f"{epsilon:.3g}; take fewer steps, smaller batches, or raise privacy.epsilon"
         )
-    return _least(total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
+    return _find_least_noise(total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
 
 
 def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, most: int = 1 << 24) -> int:
@@ -134,7 +134,7 @@ def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, mos
     return low
 
 
-def _epsilon_of(multiplier: float, delta: float) -> float:
+def _find_epsilon(multiplier: float, delta: float) -> float:
     """Return ε of the normal mechanism (Balle and Wang 2018), the inverse of `mechanism.gaussian_delta`."""
     wanted = delta * (1 - RESERVE)
     high = 1.0
@@ -143,7 +143,7 @@ def _epsilon_of(multiplier: float, delta: float) -> float:
     return float(brentq(lambda epsilon: mechanism.gaussian_delta(epsilon, multiplier) - wanted, 0, high))
 
 
-def _least(
+def _find_least_noise(
     total: Callable[[float], float], epsilon: float, around: tuple[float, float], most: float = math.inf
 ) -> float:
     """Return about the least noise at which a decreasing `total` is at most ε: never more than ε is spent."""

@@ -81,11 +81,11 @@ def draw(stream: Stream, step: int, block: int, count: int) -> np.ndarray:
     total = np.zeros(count, np.int64)
     for level in reversed(range(LEVELS)):
         words = stream.words(f"noise {level}", step, block, count)
-        total = total * RATIO + _look_up(words, _more_bits(stream, step, block, level))
+        total = total * RATIO + _look_up(words, _yield_bits(stream, step, block, level))
     return total
 
 
-def _more_bits(stream: Stream, step: int, block: int, level: int) -> Iterator[int]:
+def _yield_bits(stream: Stream, step: int, block: int, level: int) -> Iterator[int]:
     """Further bits, for draws that 64 bits leave open: one in 1e14."""
     number = 0
     while True:
@@ -95,7 +95,7 @@ def _more_bits(stream: Stream, step: int, block: int, level: int) -> Iterator[in
 
 def _look_up(words: np.ndarray, further: Iterator[int]) -> np.ndarray:
     """Return N_Z(0, `BASE`²) by inversion: uint64 [n] -> int64 [n]."""
-    firsts, ends = _table()
+    firsts, ends = _make_table()
     found = np.searchsorted(firsts, words)  # boundaries surely below
     for place in np.flatnonzero(firsts[np.minimum(found, len(firsts) - 1)] == words):
         value = (int(words[place]) << (BITS - 64)) + next(further)
@@ -105,7 +105,7 @@ def _look_up(words: np.ndarray, further: Iterator[int]) -> np.ndarray:
 
 
 @lru_cache
-def _table() -> tuple[np.ndarray, list[int]]:
+def _make_table() -> tuple[np.ndarray, list[int]]:
     """Return the cumulative probabilities P(k < -T + 1), …, P(k < T), T = `TAIL`·`BASE`, times 2^`BITS`:
     their first 64 bits, uint64 [2T], and all.
 
@@ -114,8 +114,8 @@ def _table() -> tuple[np.ndarray, list[int]]:
     """
     guard = BITS + 64
     one = 1 << guard
-    step = _exp_minus(1, BASE**2, guard)  # exp(−1/σ²)
-    ratio = _exp_minus(1, 2 * BASE**2, guard)  # exp(−1/2σ²)
+    step = _expand_exponential(1, BASE**2, guard)  # exp(−1/σ²)
+    ratio = _expand_exponential(1, 2 * BASE**2, guard)  # exp(−1/2σ²)
     weights = [one]
     for _ in range(TAIL * BASE):
         weights.append(weights[-1] * ratio >> guard)
@@ -128,7 +128,7 @@ def _table() -> tuple[np.ndarray, list[int]]:
     return np.array([end >> (BITS - 64) for end in ends], np.uint64), ends
 
 
-def _exp_minus(numerator: int, denominator: int, bits: int) -> int:
+def _expand_exponential(numerator: int, denominator: int, bits: int) -> int:
     """Return exp(−numerator / denominator) · 2^bits by its series; the argument is small."""
     term, total, order = 1 << bits, 1 << bits, 0
     while term:

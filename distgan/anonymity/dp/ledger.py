@@ -175,7 +175,7 @@ class Ledger:
                 f"{multiplier:.4g}; {ELSEWHERE}"
             )
         for entry in self.draws(SUMS):
-            self._kept(entry)
+            self._load_sums(entry)
 
     # ------------------------------------------------------------------------------------- drawing
 
@@ -189,12 +189,12 @@ class Ledger:
         self.verify()
         before = [entry for entry in self.draws() if entry["name"] == query.name]
         if before:
-            return self._again(before[-1], query)
+            return self._reuse_entry(before[-1], query)
         entry = self.entry_of(query, budget)
         content = tensors_to_bytes({name: np.ascontiguousarray(array) for name, array in make().items()})
         entry["result"] = hashlib.sha256(content).hexdigest()
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_bytes(self._pending(query.name), content, private=True)
+        write_bytes(self._pending_path(query.name), content, private=True)
         self.append({**entry, "state": "started"})
         self._publish(entry)
         return tensors_from_bytes(content)
@@ -208,7 +208,7 @@ class Ledger:
         before = [entry for entry in self.draws() if entry["name"] == name]
         if not before:
             raise Mismatch(f"{self.path} has no line for {name}; {ELSEWHERE}")
-        return tensors_from_bytes(self._kept(before[-1]))
+        return tensors_from_bytes(self._load_sums(before[-1]))
 
     def refuse_other(self, entry: dict[str, Any], query: Query) -> None:
         """
@@ -223,16 +223,16 @@ class Ledger:
                     "both"
                 )
 
-    def _again(self, entry: dict[str, Any], query: Query) -> Tensors:
+    def _reuse_entry(self, entry: dict[str, Any], query: Query) -> Tensors:
         self.refuse_other(entry, query)
-        content = self._kept(entry)
+        content = self._load_sums(entry)
         if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
             self._publish(entry)
         return tensors_from_bytes(content)
 
-    def _kept(self, entry: dict[str, Any]) -> bytes:
+    def _load_sums(self, entry: dict[str, Any]) -> bytes:
         """Return the very sums of a draw, from their final or their pending file."""
-        for path in (self._result(entry["name"]), self._pending(entry["name"])):
+        for path in (self._result(entry["name"]), self._pending_path(entry["name"])):
             if path.exists() and _digest_of(path) == entry["result"]:
                 return path.read_bytes()
         raise Mismatch(
@@ -268,7 +268,7 @@ class Ledger:
 
     def _publish(self, entry: dict[str, Any]) -> None:
         """Give the pending sums their final name, and note that."""
-        result, pending = self._result(entry["name"]), self._pending(entry["name"])
+        result, pending = self._result(entry["name"]), self._pending_path(entry["name"])
         if pending.exists() and _digest_of(pending) == entry["result"]:
             os.replace(pending, result)
             sync(self.results)
@@ -284,7 +284,7 @@ class Ledger:
     def _result(self, name: str) -> Path:
         return self.results / f"{name}.safetensors"
 
-    def _pending(self, name: str) -> Path:
+    def _pending_path(self, name: str) -> Path:
         return self.results / f".{name}.pending"
 
     # --------------------------------------------------------------------------------------- lines
