@@ -137,7 +137,7 @@ class Privacy(Section):
         ge=2,
     )
     gradient_clip: float = key(
-        1.0, "norm to which the gradient of one owner is clipped (`end_to_end`)", gt=0, lt=1e6
+        1.0, "norm to which the gradient of one owner is clipped (`end_to_end`)", ge=1e-6, le=1e6
     )
     series_per_owner: int = key(
         1, "series, or windows, of an owner that its gradient is the mean of (`end_to_end`)", ge=1

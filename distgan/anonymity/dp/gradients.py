@@ -8,11 +8,11 @@ exact in any order, and discrete Gaussian noise is added once (lattice.py). One 
 sum by a vector of whole numbers that is at most U long, so the step is the mechanism of mechanism.py, on a
 Poisson sample, with the multiplier `lattice.SCALE` / U.
 
-**Length on the grid.** Let n be the number of weights, u = 2^-53, ν the float64 norm of a float32 gradient g;
-|ν − ‖g‖| <= 2nu ‖g‖ in any order of summation. With s = min(1, C/ν) · (U/C) · (1 − `MARGIN`), each
-yᵢ = gᵢ·s is rounded by less than a factor 1 + 4u, and rounding toward 0 makes nothing longer:
-‖trunc y‖ <= U (1 − MARGIN)(1 + 2nu)(1 + 4u) <= U for n < 2^31, as MARGIN = 2^-20. A gradient that is not
-finite counts as 0.
+**Length on the grid.** Let n be the number of weights, u = 2^-24, ν the float64 norm of a float32 gradient g;
+|ν − ‖g‖| <= 2^-52 n ‖g‖ in any order of summation. With s = min(1, C/ν) · (U/C) · (1 − `MARGIN`), rounded to
+float32, each yᵢ = gᵢ·s has an error of a factor 1 + 3u at most, or is less than a step, and rounding toward 0
+makes nothing longer: ‖trunc y‖ <= U (1 − MARGIN)(1 + 2^-52 n)(1 + 3u) <= U for n < 2^31, as MARGIN = 2^-20. A
+gradient that is not finite counts as 0.
 
 Shapes: B series, G owners, W series of an owner, N weights.
 """
@@ -90,16 +90,20 @@ class Clipping:
         """Clip each owner's gradient, put it on the grid, and add up: (G, N) float32 -> int64 (N,), and which
         owners were clipped, (G,) float32.
 
-        The sum in float64 is exact: every partial sum is a whole number below 2^53.
+        Whole numbers of the grid are exact in float32, and their sum in float64: every partial sum is a whole
+        number below 2^53.
         """
         assert len(gradients_GN) * self.unit < 2**53, "float64 cannot add up so many gradients exactly"
         norms_G = torch.linalg.vector_norm(gradients_GN, dim=1, dtype=torch.float64)
         finite_G = torch.isfinite(norms_G)
+        if not bool(finite_G.all()):
+            gradients_GN = torch.where(finite_G[:, None], gradients_GN, 0.0)
         factors_G = (self.length / norms_G).clamp(max=1) * (self.unit / self.length) * (1 - MARGIN)
-        factors_G = torch.where(finite_G & (norms_G > 0), factors_G, 0.0)
-        gradients_GN = torch.where(finite_G[:, None], gradients_GN, 0.0)
-        steps_GN = (gradients_GN * factors_G[:, None]).trunc_()
-        return steps_GN.sum(0).to(torch.int64), (norms_G > self.length).float()
+        factors_G = torch.where(finite_G & (norms_G > 0), factors_G, 0.0).float()
+        total_N = torch.zeros(gradients_GN.shape[1], dtype=torch.float64, device=gradients_GN.device)
+        for gradient_N, factor in zip(gradients_GN, factors_G):  # row by row: no copy of all of them
+            total_N += (gradient_N * factor).trunc_()
+        return total_N.to(torch.int64), (norms_G > self.length).float()
 
 
 @dataclass(frozen=True)
