@@ -144,7 +144,9 @@ def refuse_another(
     else:
         return
     old, new = saved.flat(), settings.flat()
-    changed = [name for name in {**old, **new} if old.get(name) != new.get(name) and config.fixed(name)]
+    changed = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    planned = [name for name in changed if name.startswith("train.")]  # of a run that is private end to end
+    changed = [name for name in changed if config.fixed(name)] or planned or changed
     raise UserError(
         f"{run.folder} holds the stage {stage} of another config ({changed[0]} was {old.get(changed[0])}, "
         f"now {new.get(changed[0])}; {len(changed)} settings differ); {remedy}"

@@ -93,6 +93,18 @@ class Conditioner:
         drawn = self.bank.statics.draw(self._groups[rows.numpy()], normal)
         return np.where(np.isnan(own), np.nan, drawn)
 
+    def public(self, sample: Tensor, step: int) -> Tensor:
+        """Conditions without any series: groups drawn by the sizes that the bank states, location and
+        scale from the group; a function of the bank, the seed, the step and the places `sample` [B] alone.
+        """
+        assert self.training == "mean", "a part of a group is of its members"
+        shape = self.bank.attributes_mean.shape[1:]
+        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        drawn = keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
+        ends = np.cumsum(self.bank.sizes) / self.bank.sizes.sum()
+        groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
+        return torch.from_numpy(self.bank.given(groups, self.bank.attributes(groups, normal)))
+
     def _append_attributes(
         self,
         attributes: np.ndarray,

@@ -7,6 +7,7 @@ from distgan.command_line import Result
 from distgan.parallel.processes import Parallel
 from distgan.pipeline import prepare
 from distgan.planning import devices, report
+from distgan.planning.private import format_privacy, plan_privacy, tree_of_privacy
 from distgan.planning.stage_table import format_all_stages, stages_of_plan, stages_tree
 from distgan.planning.stages import trace_networks
 from distgan.planning.tree import tree_of
@@ -31,4 +32,8 @@ def run(request: PlanRequest) -> Result:
     passes = trace_networks(settings, series)
     needs = stages_of_plan(plan, passes)
     text = f"{report.format_plan(plan, request.price)}\n\n{format_all_stages(plan, needs, passes)}"
-    return Result(text, tree_of(plan, request.price) | {"stages": stages_tree(needs)})
+    tree = tree_of(plan, request.price) | {"stages": stages_tree(needs)}
+    spending = plan_privacy(settings)
+    if spending is not None:
+        text, tree = f"{text}\n\n{format_privacy(spending)}", tree | {"privacy": tree_of_privacy(spending)}
+    return Result(text, tree)

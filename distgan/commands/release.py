@@ -237,6 +237,11 @@ def audit_privacy(settings: config.Config, run: Run) -> str:
     audit_ledger(settings, run)
     if settings.privacy.epsilon is None:
         return "privacy ledger: the bank is not differentially private, and no noise was drawn"
+    if settings.privacy.end_to_end:
+        return (
+            "privacy ledger: encoder, bank and discriminator together are within privacy.epsilon, and "
+            "weights and bank are those that it records"
+        )
     return "privacy ledger: its draws match the bank and continue from the line that the bank records"
 
 

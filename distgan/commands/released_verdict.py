@@ -44,7 +44,9 @@ def make_public_verdict(verdict: Verdict, private: bool) -> dict[str, Any]:
         return public
     needed = result["evidence"]["needed"]
     result["evidence"] = dict.fromkeys(result["evidence"]) | {"needed": needed}
-    result["sentence"] = battery.state_pass(f"at least {needed:,} members against as many non-members")
+    who = f"at least {needed:,} members against as many non-members"
+    proof = result["proof"]
+    result["sentence"] = battery.state_proof(proof) if proof else battery.state_pass(who)
     result["attacked"]["sample"] = None
     public["sentence"], public["left_out"] = result["sentence"], LEFT_OUT
     public["attacked"] = describe_counts(AttackedCounts(**result["attacked"]))

@@ -124,8 +124,8 @@ class Bank(Section):
 class Privacy(Section):
     epsilon: float | None = key(
         None,
-        "budget of the bank's (epsilon, delta)-differential privacy; off by default; 1 to"
-        " 4 is a meaningful guarantee",
+        "budget of (epsilon, delta)-differential privacy: of the bank, or with `end_to_end` of the whole "
+        "run; off by default; 1 to 4 is a meaningful guarantee",
         gt=0,
     )
     delta: float = key(
@@ -149,6 +149,32 @@ class Privacy(Section):
         (-7.0, 7.0),
         "range to which the logarithm of a series' root mean square is clipped; from prior knowledge",
     )
+    end_to_end: bool = key(
+        False,
+        "spend epsilon on encoder, bank and discriminator together, so that networks and synthetic "
+        "series are differentially private, too (DP-SGD)",
+    )
+    owners: int | None = key(
+        None,
+        "about how many owners are trained on, a public number: batch sizes divided by it are the sampling "
+        "rates of `end_to_end`, which needs it; from prior knowledge, never counted in the data",
+        ge=2,
+    )
+    gradient_clip: float = key(
+        1.0, "norm to which the gradient of one owner is clipped (`end_to_end`)", ge=1e-6, le=1e6
+    )
+    series_per_owner: int = key(
+        1, "series, or windows, of an owner that its gradient is the mean of (`end_to_end`)", ge=1
+    )
+    encoder_share: float = key(
+        0.2, "share of the budget for the encoder (`end_to_end`), in 1 / multiplier squared", gt=0, lt=1
+    )
+    bank_share: float = key(
+        0.2,
+        "share of the budget for the bank (`end_to_end`); what encoder and bank leave is the discriminator's",
+        gt=0,
+        lt=1,
+    )
     insecure_seed: int | None = key(
         None,
         "for tests: reproducible noise, which voids the guarantee and is marked in the bank",
@@ -161,4 +187,34 @@ class Privacy(Section):
             low, high = getattr(self, name)
             if not low < high:
                 raise ValueError(f"{name} {low:g} to {high:g} is empty; the first number is the lower one")
+        return self._check_whole_run()
+
+    def _check_whole_run(self) -> "Privacy":
+        """Refuse a private training without its public numbers."""
+        if not self.end_to_end:
+            return self
+        for name in ("epsilon", "owners"):
+            if getattr(self, name) is None:
+                raise ValueError(f"end_to_end needs {name}; set privacy.{name}")
+        assert self.owners is not None
+        if self.delta * self.owners > 0.1:
+            raise ValueError(
+                f"delta {self.delta:g} is above a tenth of 1 / {self.owners} owners; use "
+                f"{0.1 / self.owners:.0e} or less"
+            )
+        if self.encoder_share + self.bank_share >= 1:
+            raise ValueError(
+                f"encoder_share {self.encoder_share:g} and bank_share {self.bank_share:g} leave nothing for "
+                "the discriminator; lower one of them"
+            )
         return self
+
+
+class Release(Section):
+    max_epsilon: float = key(
+        4.0,
+        "largest privacy.epsilon of a run that is private end to end (privacy.end_to_end) with which "
+        "`distgan release` needs no 3,000 members and 3,000 non-members as evidence",
+        gt=0,
+        le=8,
+    )

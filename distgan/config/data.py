@@ -120,6 +120,20 @@ class Scaling(Section):
         "location and scale of each series: mean and standard deviation (then asinh), or "
         "midpoint and half range",
     )
+    bound: float | None = key(
+        None,
+        "largest |value - location| / scale of method standard, at which generated series are cut off: a "
+        "public "
+        "number; by default learned from the training series",
+        gt=0,
+    )
+    unit: float | None = key(
+        None,
+        "typical size of a value, by which log1p divides: a public number; by default learned from the "
+        "training "
+        "series",
+        gt=0,
+    )
 
 
 class Columns(Section):

@@ -59,6 +59,7 @@ class Discriminator(Section):
 
 class Multiscale(Family):
     implementation: ClassVar[str] = "distgan.models.multiscale"
+    by_owners: ClassVar[bool] = True
     recomputes: ClassVar[bool] = True
     periods_key: ClassVar[str] = "discriminator.periods"
 
@@ -96,6 +97,7 @@ class TtsGanFork(Family):
 
 class MlpGan(Family):
     implementation: ClassVar[str] = "distgan.models.mlp_gan"
+    by_owners: ClassVar[bool] = True
 
     name: Literal["mlp_gan"] = key("mlp_gan", "the plain GAN of two small perceptrons")
     noise_dim: int = key(64, "size of the noise", ge=1)

@@ -41,6 +41,10 @@ class Family(Section):
     """`discriminator(series, condition)` gives logits; False where it takes something else than series."""
     stores_real_series: ClassVar[bool] = False
     """Real series stand among the generator's weights: it may never be released."""
+    by_owners: ClassVar[bool] = False
+    """Its discriminator judges every series by itself and alike (no batch statistics, no dropout), and its
+    game is the plain one: gradients can be taken owner by owner (`privacy.end_to_end`).
+    """
     recomputes: ClassVar[bool] = False
     """It has blocks that `engine.checkpoint_activations` recomputes."""
     periods_key: ClassVar[str] = ""

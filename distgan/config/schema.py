@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 from pydantic import model_validator
 
-from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
+from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy, Release
 from distgan.config.base import Section, _merge, _nest_key, key
 from distgan.config.data import Data
+from distgan.config.end_to_end import list_planned, refuse_uncovered
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import STAGES
 from distgan.config.registry import Model
@@ -53,13 +54,14 @@ class Config(Section):
     encoder: Encoder = key(Encoder(), "the VAE that embeds series")
     clusters: Clusters = key(Clusters(), "k-means on the latents")
     bank: Bank = key(Bank(), "groups and their conditions")
-    privacy: Privacy = key(Privacy(), "differential privacy of the bank")
+    privacy: Privacy = key(Privacy(), "differential privacy of the bank, or of the whole run")
     model: Model = key(FAMILIES[DEFAULT](), "generator and discriminator, by family name")
     objective: Objective = key(Objective(), "the losses")
     train: Train = key(Train(), "the GAN's training")
     engine: Engine = key(Engine(), "precision and devices; may change when a run resumes")
     generate: Generate = key(Generate(), "generation of synthetic series")
     evaluate: Evaluate = key(Evaluate(), "the report")
+    release: Release = key(Release(), "the gate of `distgan release`; no stage depends on it")
     sweep: Sweep = key(Sweep(), "hyperparameter search; used by `distgan sweep` only")
 
     @model_validator(mode="after")
@@ -71,6 +73,8 @@ class Config(Section):
             )
         if self.privacy.epsilon is not None:
             self._private()
+        if self.privacy.end_to_end:
+            refuse_uncovered(self)
         self._engine_fits()
         if self.model.needs_labels and not self.bank.by_label:
             raise ValueError(f"model {self.model.name} is conditional on labels; set bank.by_label=true")
@@ -216,6 +220,8 @@ class Config(Section):
         identity, chain = "", {}
         for stage in STAGES:
             own = {section: tree[section] for section in DEPENDS.get(stage, ())}
+            if stage == "encoder" and self.privacy.end_to_end:
+                own["planned"] = list_planned(self)
             identity = hashlib.sha256(json.dumps([identity, own], sort_keys=True).encode()).hexdigest()[:16]
             chain[stage] = identity
         return chain

@@ -92,7 +92,9 @@ class Scaler:
             UserError: there are no measured values.
         """
         assert not isinstance(blocks, Iterator), "blocks are walked twice; pass a list or store.part(rows)"
-        unit = _typical_size(blocks) if settings.transform == "log1p" else 1.0
+        unit = 1.0
+        if settings.transform == "log1p":
+            unit = _typical_size(blocks) if settings.unit is None else settings.unit
         scaler = cls(settings.transform, settings.method, unit, 1.0, None)
         if bounds is not None:
             scaler = replace(
@@ -100,6 +102,8 @@ class Scaler:
             )
         if settings.method == "minmax":
             return scaler
+        if settings.bound is not None:
+            return replace(scaler, bound=settings.bound)
         largest = []
         for values in blocks:
             standardised = scaler._standardise_values(values, scaler.attributes(values), None)

@@ -174,6 +174,9 @@ class Training:
             optimized.require_gradients(name == phase.network)
         torch.manual_seed(rng.torch_seed(self.seed, self.step, f"phase {phase.name}", self.parallel.rank))
         optimized, size = self.optimized_networks[phase.network], self.schedule.micro_batch
+        if phase.gradient is not None:
+            values, gradient = phase.gradient(batch)
+            return values, optimized.apply(gradient, self.schedule.clip)
         parts = batch.split(size) if 0 < size < len(batch.sample) else [batch]
         losses: Iterable[Mapping[str, Tensor]] = (phase.loss(part) for part in parts)
         if phase.skip is not None:

@@ -242,7 +242,8 @@ class Evidence(JsonResult):
 
 class PrivacyResult(JsonResult):
     """All attacks together: those with a limit, `others` without one or not tried, and what can be said;
-    `sample` says in words which series were attacked, where they are not all.
+    `sample` says in words which series were attacked, where they are not all; `proof` what is proved of them,
+    if they are private end to end.
     """
 
     version: str = Field(default=PRIVACY_SCHEMA, alias="schema")
@@ -253,6 +254,7 @@ class PrivacyResult(JsonResult):
     claims: list[str]
     evidence: Evidence
     sample: str = ""
+    proof: str = ""
 
 
 class AttackedCounts(JsonResult):

@@ -11,8 +11,10 @@ from types import ModuleType
 from torch import nn
 
 from distgan import config
-from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Conditions, Rules
+from distgan.errors import UserError
+from distgan.objectives.adversarial import PLAIN, Adversarial, Arithmetic, Condition, Conditions, Rules
 from distgan.objectives.base import Objective
+from distgan.objectives.owner_games import OwnerGame
 
 
 def find_module(settings: config.Config) -> ModuleType:
@@ -41,18 +43,37 @@ def make_objective(
 ) -> Objective:
     """Return the family's game, `Game` of its module or the plain one. Arguments as of `Adversarial`."""
     game: type[Adversarial] = getattr(find_module(settings), "Game", Adversarial)
-    return game(
-        networks,
-        conditions,
-        Rules(
-            settings.objective,
-            settings.seed,
-            noise_width(networks["generator"]),
-            settings.train.burn_in_steps,
-            steps_per_day,
-            settings.model,
-        ),
-        arithmetic,
+    return game(networks, conditions, make_rules(settings, networks, steps_per_day), arithmetic)
+
+
+def make_owner_game(
+    settings: config.Config,
+    networks: dict[str, nn.Module],
+    conditions: Conditions,
+    beside: Condition,
+    steps_per_day: int = 24,
+) -> OwnerGame:
+    """Return the plain game by owners. Arguments as of `OwnerGame`.
+
+    Raises:
+        UserError: the family has a game of its own, which is not taken by owners.
+    """
+    if hasattr(find_module(settings), "Game"):
+        raise UserError(
+            f"privacy.end_to_end: model {settings.model.name} has a game of its own, which cannot be "
+            "taken by owners; use model multiscale"
+        )
+    return OwnerGame(networks, conditions, beside, make_rules(settings, networks, steps_per_day))
+
+
+def make_rules(settings: config.Config, networks: dict[str, nn.Module], steps_per_day: int) -> Rules:
+    return Rules(
+        settings.objective,
+        settings.seed,
+        noise_width(networks["generator"]),
+        settings.train.burn_in_steps,
+        steps_per_day,
+        settings.model,
     )
 
 

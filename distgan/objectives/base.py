@@ -14,6 +14,8 @@ class Phase:
     `loss` gives scalars on the batch's device: "loss" is minimised, the others are shown. All are means over
     this process's part of the batch, or sums divided by the mean of a count over processes (`across`).
     The phase is due at steps start, start + every, start + 2 every, … below `stop`.
+    With `gradient`, the update takes the gradient that this returns, by name of weight, and not that of
+    `loss`; it returns scalars to show, too.
     `skip` looks at the scalars' global means and says whether this update is left out: a rule of training
     that all processes follow alike, and that a resumed run follows as one that was never stopped.
     """
@@ -25,6 +27,7 @@ class Phase:
     start: int = 0
     stop: int | None = None
     skip: Callable[[Mapping[str, float]], bool] | None = None
+    gradient: Callable[[Any], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] | None = None
 
     def due(self, step: int) -> bool:
         """Whether step `step`, counted from 0, has this phase."""

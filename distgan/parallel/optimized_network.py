@@ -102,6 +102,24 @@ class OptimizedNetwork:
             self.loss_scale.update(bad)
         return norm
 
+    def apply(self, gradient: Mapping[str, Tensor], clip: float = 0.0) -> Tensor:
+        """One Adam step on a gradient that is known, by name of weight, and the same on every process.
+
+        Returns:
+            Its norm before clipping, on the device; where that is not finite, nothing was changed.
+        """
+        assert gradient.keys() == self.trainable.keys(), "a gradient is of all weights"
+        self._fresh = True
+        for (name, parameter), view in zip(self.trainable.items(), self.views, strict=True):
+            view.copy_(gradient[name])
+            parameter.grad = view
+        norm = torch.linalg.vector_norm(torch.stack([view.norm() for view in self.views]))
+        if clip > 0:
+            self.gradients[:-1].mul_((clip / (norm + 1e-6)).clamp(max=1.0))
+        self.adam.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        self.adam.step()
+        return norm
+
     def figures(self) -> dict[str, Tensor]:
         """What is worth showing of the update."""
         return {} if self.loss_scale is None else {"loss_scale": self.loss_scale.scale.clone()}

@@ -176,6 +176,11 @@ class Parallel:
             dist.all_reduce(total, group=self._control)
         return total.numpy()
 
+    def add_up(self, numbers: Tensor) -> None:
+        """Sum over processes in place, exactly for whole numbers: int64 of any shape, on the device."""
+        if self.world_size > 1:
+            dist.all_reduce(numbers)
+
     def barrier(self) -> None:
         """Wait for all others: inside `together` however long they work, elsewhere `engine.timeout`."""
         if self._heartbeat is not None:

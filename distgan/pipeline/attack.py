@@ -114,14 +114,26 @@ def run_attacks(
         seed=context.settings.evaluate.seed,
         released=target.released,
     )
-    claims = [*state_guarantees(bank, context.settings.privacy), *battery.CLAIMS]
-    found = battery.run(attack_data, claims=claims, progress=progress)
+    claims = [*state_guarantees(bank, context.settings), *battery.CLAIMS]
+    proof = find_proof(context.settings)
+    found = battery.run(attack_data, claims=claims, progress=progress, proof=proof)
     evidence = found.evidence.model_copy(update={"released": target.num_released})
     return found.model_copy(update={"evidence": evidence, "sample": target.said})
 
 
-def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
-    """What the bank promises, in words."""
+def find_proof(settings: config.Config) -> str:
+    """What is proved of the synthetic series, in words, if it makes evidence of thousands unnecessary:
+    they are private end to end, at no more than `release.max_epsilon`, and with noise that nobody can
+    repeat.
+    """
+    privacy = settings.privacy
+    if not privacy.end_to_end or privacy.epsilon is None or privacy.insecure_seed is not None:
+        return ""
+    return dp.state_proof(privacy) if privacy.epsilon <= settings.release.max_epsilon else ""
+
+
+def state_guarantees(bank: Bank, settings: config.Config) -> list[str]:
+    """What the bank, or the whole run, promises, in words."""
     if bank.guarantee is None:
         return [
             f"Every condition of the generator is a mean of at least {bank.minimum_group_size} entities, "
@@ -132,13 +144,7 @@ def state_guarantees(bank: Bank, privacy: config.Privacy) -> list[str]:
         "more by a count with noise; all have the same weight, and no limit is set on what share of the "
         "load one carries."
     )
-    return [
-        means,
-        dp.COVERED,
-        dp.state_constants(privacy, bank.guarantee.clip),
-        dp.TAKEN_AS_GIVEN,
-        dp.NOT_COVERED,
-    ]
+    return [means, *dp.list_claims(settings, bank.guarantee.clip)]
 
 
 def load_tracing(run: Run) -> list[tracing.Attack]:

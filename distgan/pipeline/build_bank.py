@@ -14,7 +14,8 @@ from distgan.anonymity.bank import Bank, make_bank, sample_probe_rows
 from distgan.anonymity.cells import summarise_groups
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
-from distgan.anonymity.dp.bank import Budget, Sums
+from distgan.anonymity.dp.accounting import make_budget
+from distgan.anonymity.dp.bank import Sums
 from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
 from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
@@ -84,7 +85,7 @@ def build_private_bank(
     from the same noisy sums.
     """
     facts, ledger = private_facts(run), open_ledger(run)
-    entities, budget = data.entity_codes, Budget(settings.privacy, settings.encoder.latent_dim)
+    entities, budget = data.entity_codes, make_budget(settings, settings.encoder.latent_dim)
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
 
     def draw() -> dict[str, np.ndarray]:

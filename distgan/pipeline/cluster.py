@@ -19,7 +19,8 @@ from distgan.anonymity.cluster_count import Choice
 from distgan.anonymity.clustering import Clustering, KMeans
 from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
-from distgan.anonymity.dp.bank import Budget, Moments
+from distgan.anonymity.dp.accounting import make_budget
+from distgan.anonymity.dp.bank import Moments
 from distgan.anonymity.projection import Projection, fit_projection, principal_directions
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
@@ -358,7 +359,7 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     refuse_shared_owners(data.entity_codes, read_owners(data, run))
     channels = Store.open(run.need(run.series, "prepare")).channels
     minimum_size = resolve_minimum_group_size(settings, channels)
-    budget = Budget(settings.privacy, store.dim)
+    budget = make_budget(settings, store.dim)
     budget.check(minimum_size, channels)
     latents, ledger = store.mean(), open_ledger(run)
 
@@ -388,7 +389,7 @@ def save_private(
     channels = Store.open(run.series).channels
     minimum_size, radius = (
         resolve_minimum_group_size(settings, channels),
-        Budget(settings.privacy, latents.shape[1]).radius,
+        make_budget(settings, latents.shape[1]).radius,
     )
     mean, covariance = moments.mean_and_covariance(radius)
     directions, explained = principal_directions(covariance, settings.bank.condition_dim)

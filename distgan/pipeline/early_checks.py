@@ -11,7 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.anonymity import group_size, groups
 from distgan.anonymity.cells import fit_column
-from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity.dp.accounting import make_budget
 from distgan.data import ingest
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
@@ -294,6 +294,6 @@ def refuse_budget(settings: config.Config, training: Training, found: ingest.Ser
         UserError: an owner has several entities, or noise would drown groups of the minimum size.
     """
     refuse_shared_owners(found.entities, found.owners)
-    budget = Budget(settings.privacy, settings.encoder.latent_dim)
+    budget = make_budget(settings, settings.encoder.latent_dim)
     fewest = minimum_group_size(settings.bank, settings.bank.condition_dim, training)
     budget.check(fewest, training.channels)

@@ -209,7 +209,7 @@ def collect_facts(
             tracing_limit=settings.bank.max_tracing_auc,
             attacks=read_if_present(run.cluster_files.tracing) or [],
             guarantee="" if bank.guarantee is None else f"The bank is {format_guarantee(bank)}.",
-            covered=[] if bank.guarantee is None else [dp.COVERED, dp.TAKEN_AS_GIVEN, dp.NOT_COVERED],
+            covered=[] if bank.guarantee is None else dp.list_claims(settings, bank.guarantee.clip),
             study=bank.settings.study,
         ),
         settings=tree,

@@ -8,12 +8,13 @@ from typing import Any
 from distgan import config
 from distgan.anonymity import bank, manifest
 from distgan.anonymity.dp.bank import Budget
-from distgan.anonymity.dp.ledger import Head, Ledger, Query, read_head
+from distgan.anonymity.dp.ledger import ELSEWHERE, TRAINING, Head, Ledger, Query, read_head
+from distgan.anonymity.dp.mechanism import SLACK
 from distgan.errors import Mismatch
 from distgan.pipeline.training_data import digest_latents, fingerprint_inputs
 from distgan.run import Run
 
-WITNESSES = ("cluster", "bank")  # stages whose records hold the ledger's head
+WITNESSES = ("encoder", "cluster", "bank", "gan")  # stages whose records hold the ledger's head
 
 
 def open_ledger(run: Run) -> Ledger:
@@ -69,3 +70,47 @@ def audit_ledger(settings: config.Config, run: Run) -> None:
             f"{held.delta:g}; restore the config, or use another run_dir"
         )
     ledger.audit(held.multiplier, held.head, run.bank)
+    audit_trainings(settings, run, ledger)
+
+
+def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
+    """Check the ledger's lines of private trainings: those that the config asks for, each done, with the
+    weights that are there, and all draws together within the budget.
+
+    Returns:
+        ε of all draws together.
+
+    Raises:
+        Mismatch: one of them does not hold.
+    """
+    wanted = trained_weights(run) if settings.privacy.end_to_end else {}
+    found = [entry["name"] for entry in ledger.draws(TRAINING)]
+    if sorted(found) != sorted(wanted):
+        raise Mismatch(
+            f"{ledger.path} has private trainings of {', '.join(found) or 'nothing'}, but the config asks "
+            f"for {', '.join(wanted) or 'none'}; restore the config, or use another run_dir"
+        )
+    done = {entry["name"]: entry["weights"] for entry in ledger.entries() if "weights" in entry}
+    for name, place in wanted.items():
+        if name not in done or not place.exists() or digest_weights(place) != done[name]:
+            raise Mismatch(
+                f"{place} does not hold the weights that {ledger.path} records for the {name}; restore "
+                "them, or use another run_dir"
+            )
+    budget, delta = settings.privacy.epsilon, settings.privacy.delta
+    assert budget is not None
+    spent = ledger.spent(delta)
+    if spent > budget * (1 + SLACK):
+        raise Mismatch(
+            f"{ledger.path} adds up to epsilon {spent:.3g}, above privacy.epsilon {budget:g}; {ELSEWHERE}"
+        )
+    return spent
+
+
+def trained_weights(run: Run) -> dict[str, Path]:
+    """Return the weights that a run's private trainings end with, by their name in the ledger."""
+    return {"encoder": run.encoder_weights, "discriminator": run.generator_weights}
+
+
+def digest_weights(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -6,40 +6,51 @@ import torch
 
 from distgan import config
 from distgan.data.store.reader import Readable
-from distgan.engine.trainer import fit
+from distgan.engine.trainer import Batches, fit
 from distgan.engine.training import Job, Rate, Schedule
 from distgan.files import read_lines
 from distgan.models.layers import checkpoint_activations
 from distgan.models.vae import VAE, Encoder
+from distgan.objectives.owner_games import OwnerVAE
 from distgan.objectives.schedules import cosine
 from distgan.objectives.vae import VariationalAutoencoder
-from distgan.parallel.optimized_network import Adam
+from distgan.parallel.optimized_network import Adam, OptimizedNetwork
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
+from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
 from distgan.run import Run
 
 BETA2 = 0.99
+FOUND = "trained before: the weights that the privacy ledger records"
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
     chosen, data = context.settings.encoder, TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     network = VAE(data.store.length, data.store.channels, chosen)
-    if context.settings.engine.checkpoint_activations:
-        checkpoint_activations([network])
-    optimized = context.parallel.prepare("vae", network, Adam(chosen.learning_rate, beta1=0.9, beta2=BETA2))
-    objective = VariationalAutoencoder(
-        {"vae": optimized.network},
-        chosen,
-        context.settings.seed,
-        across=context.parallel.mean,
-        dtype=context.parallel.dtype,
-    )
+    batches: Batches
+    objective: VariationalAutoencoder
+    if context.settings.privacy.end_to_end:
+        private = PrivateTraining(context, data, "encoder", chosen.batch_size)
+        if private.is_finished(context.run.encoder_weights):
+            return {"summary": FOUND, **private.finish(context.run.encoder_weights)}
+
+        objective, batches, optimized = prepare_private(context, network, private)
+    else:
+        optimized = prepare_network(context, network)
+        objective = VariationalAutoencoder(
+            {"vae": optimized.network},
+            chosen,
+            context.settings.seed,
+            across=context.parallel.mean,
+            dtype=context.parallel.dtype,
+        )
+        batches = data.loader(chosen.batch_size, context.settings, context.parallel)
     trained = fit(
         objective,
         {"vae": optimized},
-        data.loader(chosen.batch_size, context.settings, context.parallel),
+        batches,
         context.parallel,
         make_schedule(
             context.settings, context.parallel.micro_batch(chosen.batch_size, "encoder.batch_size")
@@ -56,7 +67,30 @@ def run(context: PipelineContext) -> dict[str, Any]:
         ),
     )
     context.parallel.on_main(lambda: save_network(trained["vae"], context.run.encoder_weights))
-    return {"summary": f"{chosen.steps} steps{read_last_error(context.run)}"}
+    summary = f"{chosen.steps} steps{read_last_error(context.run)}"
+    if not context.settings.privacy.end_to_end:
+        return {"summary": summary}
+    return {
+        "summary": f"{chosen.steps} steps; {private.describe()}",
+        **private.finish(context.run.encoder_weights),
+    }
+
+
+def prepare_network(context: PipelineContext, network: VAE) -> OptimizedNetwork:
+    if context.settings.engine.checkpoint_activations:
+        checkpoint_activations([network])
+    rate = context.settings.encoder.learning_rate
+    return context.parallel.prepare("vae", network, Adam(rate, beta1=0.9, beta2=BETA2))
+
+
+def prepare_private(
+    context: PipelineContext, network: VAE, private: PrivateTraining
+) -> tuple[OwnerVAE, Batches, OptimizedNetwork]:
+    """Spend the encoder's part of the budget, and return its loss by owners with noise."""
+    stream, optimized = private.begin(network), prepare_network(context, network)
+    objective = OwnerVAE({"vae": optimized.network}, context.settings.encoder, context.settings.seed)
+    objective.phases = private.with_noise(objective.phases, objective.networks, objective, stream)
+    return objective, private.loader(stream), optimized
 
 
 def read_last_error(run: Run) -> str:
@@ -106,4 +140,5 @@ def load_encoder(settings: config.Config, run: Run, store: Readable) -> Encoder:
 def describe(settings: config.Config, of: Shape) -> str:
     network = VAE(of.length, of.channels, settings.encoder)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    return f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
+    text = f"trains a VAE of {parameters:,} parameters for {settings.encoder.steps:,} steps"
+    return text + describe_spending(settings, "encoder")

@@ -1,6 +1,8 @@
 """Training series and bank/ -> gan/: the generator and the discriminator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ from distgan import config, models, rng
 from distgan.anonymity import manifest
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.conditioning import Conditioner
+from distgan.anonymity.dp.lattice import Stream
 from distgan.anonymity.groups import Members
 from distgan.data.loader import Batch
+from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
 from distgan.engine.ema import decay
-from distgan.engine.trainer import fit
+from distgan.engine.trainer import Batches, fit
 from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
 from distgan.evaluation.plots import style
@@ -23,11 +27,14 @@ from distgan.evaluation.plots.series import sample_sheet
 from distgan.models import make_objective, noise_width
 from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
+from distgan.objectives.base import Objective
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.attribute_cells import training_statics
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
+from distgan.pipeline.private_training import PrivateTraining, describe_spending
+from distgan.pipeline.train_encoder import FOUND
 from distgan.pipeline.training_data import (
     TrainingData,
     fingerprint_inputs,
@@ -58,41 +65,93 @@ def run(context: PipelineContext) -> dict[str, Any]:
     plan = make_schedule(
         context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
     )
+    private = find_private(context, data)
+    if private is not None and private.is_finished(context.run.generator_weights):
+        return {"summary": FOUND, **private.finish(context.run.generator_weights)}
+    stream = None if private is None else private.begin(networks["discriminator"])
     optimized_networks = {
         name: context.parallel.prepare(name, network, first_adam(context.settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
-    objective = make_objective(
-        context.settings,
-        {name: optimized.network for name, optimized in optimized_networks.items()},
-        steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
-        arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
-        conditions=make_training_conditions(context.settings, context.run, data),
-    )
-    trained = fit(
-        objective,
-        optimized_networks,
-        data.loader(context.settings.train.batch_size, context.settings, context.parallel),
-        context.parallel,
-        plan,
-        job=Job(
-            run=context.run,
-            stage="gan",
-            seed=context.settings.seed,
-            facts={
-                "identity": context.settings.identity,
-                "inputs": fingerprint_inputs(
-                    context.run, context.run.bank / manifest.TENSORS, context.run.cluster_files.members
-                ),
-                "config": context.settings.model_dump(mode="json"),
-            },
-            on_sample=draw_sample_sheets(context),
-        ),
-    )
+    plain = {name: optimized.network for name, optimized in optimized_networks.items()}
+    batches: Batches
+    if private is not None and stream is not None:
+        objective, batches = prepare_private(context, data, plain, (private, stream))
+    else:
+        objective = make_objective(
+            context.settings,
+            plain,
+            steps_per_day=steps_per_day(context.settings, data.store.meta.axis),
+            arithmetic=Arithmetic(across=context.parallel.mean, dtype=context.parallel.dtype),
+            conditions=make_training_conditions(context.settings, context.run, data),
+        )
+        batches = data.loader(context.settings.train.batch_size, context.settings, context.parallel)
+    trained = fit(objective, optimized_networks, batches, context.parallel, plan, job=make_job(context))
     generator = models.join_sampler(context.settings, trained)
     context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
     series = context.settings.train.steps * context.settings.train.batch_size
-    return {"summary": f"{context.settings.train.steps:,} steps, {series:,} series seen"}
+    summary = f"{context.settings.train.steps:,} steps, {series:,} series seen"
+    if private is None:
+        return {"summary": summary}
+    return {
+        "summary": f"{context.settings.train.steps:,} steps; {private.describe()}",
+        **private.finish(context.run.generator_weights),
+    }
+
+
+def make_job(context: PipelineContext) -> Job:
+    inputs = fingerprint_inputs(context.run, *list_bank_files(context.run))
+    return Job(
+        run=context.run,
+        stage="gan",
+        seed=context.settings.seed,
+        facts={
+            "identity": context.settings.identity,
+            "inputs": inputs,
+            "config": context.settings.model_dump(mode="json"),
+        },
+        on_sample=draw_sample_sheets(context),
+    )
+
+
+def list_bank_files(run: Run) -> tuple[Path, Path]:
+    """Return what a training reads of the bank."""
+    return run.bank / manifest.TENSORS, run.cluster_files.members
+
+
+# ---------------------------------------------------------------------------------------- a private training
+
+
+def find_private(context: PipelineContext, data: TrainingData) -> PrivateTraining | None:
+    if not context.settings.privacy.end_to_end:
+        return None
+    size = context.settings.train.batch_size
+    return PrivateTraining(context, data, "discriminator", size, list_bank_files(context.run))
+
+
+def prepare_private(
+    context: PipelineContext,
+    data: TrainingData,
+    networks: dict[str, nn.Module],
+    spent: tuple[PrivateTraining, Stream],
+) -> tuple[Objective, Batches]:
+    """Return the game whose discriminator learns from noisy sums over owners, and its batches."""
+    settings, (private, stream) = context.settings, spent
+    conditioner = load_conditioner(settings, context.run)
+
+    def public(batch: Batch) -> Tensor:
+        return conditioner.public(batch.sample, batch.step).to(batch.series.device)
+
+    given = make_training_conditions(settings, context.run, data)
+    game = models.make_owner_game(
+        settings,
+        networks,
+        replace(given, generated=public),
+        beside=given.generated,
+        steps_per_day=steps_per_day(settings, data.store.meta.axis),
+    )
+    game.phases = private.with_noise(game.phases, networks, game, stream)
+    return game, private.loader(stream)
 
 
 def steps_per_day(settings: config.Config, axis: Axis) -> int:
@@ -166,15 +225,8 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
     """
     if "bank" not in settings.stages:
         return Conditions(mark_clean_series(data, settings.data.source))
-    bank = Bank.load(run.need(run.bank, "bank"))
-    members = Members.load(run.need(run.cluster_files.members, "bank"))
-    conditioner = Conditioner(
-        bank,
-        members,
-        training=settings.bank.training,
-        seed=settings.seed,
-        statics=training_statics(settings, data),
-    )
+    conditioner = load_conditioner(settings, run, training_statics(settings, data))
+    bank = conditioner.bank
 
     def drawn(batch: Batch) -> Tensor:
         found = conditioner.drawn(batch.rows, batch.sample, batch.step)
@@ -189,6 +241,15 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
         return data.scaler.standardise(series, mask, bank.read_attributes(given))
 
     return Conditions(drawn, real, standardise)
+
+
+def load_conditioner(
+    settings: config.Config, run: Run, statics: Sequence[StaticAttribute] = ()
+) -> Conditioner:
+    bank = Bank.load(run.need(run.bank, "bank"))
+    members = Members.load(run.need(run.cluster_files.members, "bank"))
+    chosen = settings.bank.training
+    return Conditioner(bank, members, training=chosen, seed=settings.seed, statics=statics)
 
 
 def mark_clean_series(data: TrainingData, source: str) -> Callable[[Batch], Tensor]:
@@ -270,4 +331,6 @@ def describe(settings: config.Config, of: Shape) -> str:
         f"a {name} of {sum(p.numel() for p in network.parameters()):,}" for name, network in networks.items()
     ]
     length = f"{settings.train.steps:,} steps of {settings.train.batch_size}"
-    return f"trains {' and '.join(sizes)} parameters for {length}"
+    return f"trains {' and '.join(sizes)} parameters for {length}" + describe_spending(
+        settings, "discriminator"
+    )

@@ -92,6 +92,14 @@ def read_owners(data: "TrainingData", run: Run) -> np.ndarray:
     return owner_codes(read_table(run.private_table), data.store, data.rows)
 
 
+def read_entities(data: "TrainingData", run: Run) -> list[str]:
+    """The id of each entity of the training series, by its number in `entity_codes`: [E]."""
+    table = read_table(run.private_table)
+    series = data.rows if isinstance(data.store, Store) else data.store.series(data.rows)
+    names: list[str] = np.unique(np.asarray(table.entities)[series]).tolist()
+    return names
+
+
 def refuse_shared_owners(entities: Sequence[Any] | np.ndarray, owners: Sequence[Any] | np.ndarray) -> None:
     """What privacy.epsilon protects is the entity of each series, with all series it has.
 

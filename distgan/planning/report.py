@@ -64,9 +64,20 @@ def with_engine(settings: config.Config, **keys: object) -> config.Config:
         UserError: the keys contradict the rest.
     """
     tree = settings.model_dump()
-    tree["train"]["batch_size"] = keys.pop("batch_size", settings.train.batch_size)
+    size = keys.pop("batch_size", settings.train.batch_size)
+    assert isinstance(size, int)
+    tree["train"]["batch_size"] = size
     tree["engine"] |= keys
+    if settings.privacy.end_to_end:
+        tree["privacy"] |= with_more_owners(settings.privacy, size / settings.train.batch_size)
     return config.from_tree(tree)
+
+
+def with_more_owners(privacy: config.Privacy, times: float) -> dict[str, object]:
+    """Return so many times as many owners, which a batch of that size has at the same sampling rate."""
+    assert privacy.owners is not None
+    owners = max(privacy.owners, round(times * privacy.owners))
+    return {"owners": owners, "delta": min(privacy.delta, 0.1 / owners)}
 
 
 def list_options(settings: config.Config, of: Series, devices: int, device: Device) -> Iterator[Option]:

@@ -123,7 +123,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
     assert ("43 members" in words + json.dumps(output)) == (not private)
     assert ("Counts of people" in words) == private
     if private:
-        claims = " ".join(attack.state_guarantees(Bank.load(mine.bank), settings.privacy))
+        claims = " ".join(attack.state_guarantees(Bank.load(mine.bank), settings))
         assert "clipped at length 2, asinh(location / scale) to -2.5 .. 2.5" in claims
         assert "Taken as given: the scaler and the encoder, both fitted to all training series" in claims
         assert output["checks"][0]["verified"] == []

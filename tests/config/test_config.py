@@ -205,7 +205,7 @@ def test_a_stage_depends_on_its_own_sections_and_those_before() -> None:
     before, after = config.load().identities, config.load(None, ["clusters.count=3"]).identities
     assert [stage for stage in config.STAGES if before[stage] != after[stage]] == list(config.STAGES[3:])
     sections = {section for sections in config.DEPENDS.values() for section in sections}
-    assert sections | {"run_dir", "engine", "generate", "evaluate", "sweep"} == set(
+    assert sections | {"run_dir", "engine", "generate", "evaluate", "release", "sweep"} == set(
         config.Config.model_fields
     )
 

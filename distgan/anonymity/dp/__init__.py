@@ -28,6 +28,56 @@ TAKEN_AS_GIVEN = (
 )
 
 
+COVERED_RUN = (
+    "Covered: the synthetic series, the weights of encoder, discriminator and generator, and the bank, "
+    "all together, against whoever knows all other owners. Encoder and discriminator were trained on "
+    "sums of clipped gradients, one an owner, with discrete Gaussian noise on the integer grid of the "
+    "sums; each step took every owner by a coin of its own. Their coins and noise came from secret keys "
+    "of 256 bits, drawn from the operating system and removed since. The generator read no real series."
+)
+NOT_COVERED_RUN = (
+    "Not covered: that the release was allowed, since the attacks were run on real series; a choice of "
+    "settings after a look at these real series, at losses or at a report of them, e.g. that of another run; "
+    "and another training on the same people, whose epsilon adds to this one's."
+)
+TAKEN_AS_GIVEN_RUN = (
+    "Taken as given: the time axis and channels of the source, and which readings were left out as unusable. "
+    "The guarantee compares two databases under the same axis."
+)
+
+
+def state_proof(privacy: config.Privacy) -> str:
+    """Say what is proved of a run that is private end to end, and for whom."""
+    return (
+        f"({privacy.epsilon:g}, {privacy.delta:.0e})-differentially private for every owner with all its "
+        "series, added or removed"
+    )
+
+
+def state_run_constants(settings: config.Config) -> str:
+    """List the public constants of trainings with noise: settings, none of them read off the data."""
+    privacy, scaling = settings.privacy, settings.data.scaling
+    assert privacy.owners is not None
+    bound = f", data.scaling.bound {scaling.bound:g}" if scaling.method == "standard" else ""
+    unit = f", data.scaling.unit {scaling.unit:g}" if scaling.transform == "log1p" else ""
+    return (
+        f"Public constants of the trainings, from the settings and not from the data: {privacy.owners} "
+        f"for the number of owners, sampling rates {settings.encoder.batch_size / privacy.owners:.3g} and "
+        f"{settings.train.batch_size / privacy.owners:.3g}, {settings.encoder.steps} and "
+        f"{settings.train.steps} steps, gradients clipped at length "
+        f"{privacy.gradient_clip:g}{bound}{unit}."
+    )
+
+
+def list_claims(settings: config.Config, radius: float) -> list[str]:
+    """List what is promised of a private bank, or of a run that is private end to end, and what is not."""
+    constants = state_constants(settings.privacy, radius)
+    if not settings.privacy.end_to_end:
+        return [COVERED, constants, TAKEN_AS_GIVEN, NOT_COVERED]
+    proof = f"Proved: the synthetic series are {state_proof(settings.privacy)}."
+    return [proof, COVERED_RUN, constants, state_run_constants(settings), TAKEN_AS_GIVEN_RUN, NOT_COVERED_RUN]
+
+
 def state_constants(privacy: config.Privacy, radius: float) -> str:
     """List the public constants of the guarantee: settings, none of them read off the data."""
     (least, most), (smallest, largest) = privacy.asinh_ratio_range, privacy.log_rms_range
@@ -35,5 +85,5 @@ def state_constants(privacy: config.Privacy, radius: float) -> str:
         "Public constants, from the settings and not from the data: latents are clipped at length "
         f"{radius:.6g}, asinh(location / scale) to {least:g} .. {most:g}, log rms to {smallest:g} .. "
         f"{largest:g}; sums are whole multiples of 1 / {UNIT} of these lengths; {privacy.directions_share:g} "
-        "of the budget is spent on directions."
+        "of the bank's budget is spent on directions."
     )

@@ -21,10 +21,15 @@ SMALLEST_VARIANCE = 1e-4  # of the greatest one, where noise drowns a direction
 
 @dataclass(frozen=True)
 class Budget:
-    """(ε, δ) for the whole bank, divided: a part for the directions, the rest for the groups' sums."""
+    """(ε, δ) for the whole bank, divided: a part for the directions, the rest for the groups' sums.
+
+    Attributes:
+        planned: the multiplier of the bank, where (ε, δ) are of a whole run (accounting.py).
+    """
 
     settings: config.Privacy
     latent_dim: int
+    planned: float | None = None
 
     @property
     def epsilon(self) -> float:
@@ -42,6 +47,8 @@ class Budget:
 
     @cached_property
     def multiplier(self) -> float:
+        if self.planned is not None:
+            return self.planned
         return mechanism.noise_multiplier(self.epsilon, self.settings.delta * (1 - mechanism.RESERVE))
 
     @property
@@ -99,7 +106,7 @@ class Budget:
         """
         scale = math.ceil(multiplier * sensitivity * UNIT)
         gap = (1 + math.exp(self.epsilon)) * mechanism.rounding_gap(sums.size, scale)
-        if gap > mechanism.RESERVE * self.settings.delta / 2:  # one of two releases
+        if gap > mechanism.RESERVE * self.settings.delta / 4:  # of two sums and two trainings at most
             raise UserError(
                 f"one private release has {sums.size} numbers, too many for privacy.delta "
                 f"{self.settings.delta:g}; lower clusters.count or encoder.latent_dim, or raise "

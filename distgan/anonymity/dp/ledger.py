@@ -30,12 +30,14 @@ from safetensors.numpy import save as tensors_to_bytes
 
 from distgan.anonymity.dp import mechanism
 from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity.dp.mechanism import Spending
 from distgan.errors import Mismatch, writing
 from distgan.files import sync, write_bytes, write_json
 
 HEAD = "head.json"
 ELSEWHERE = "restore it from a backup, or choose another run_dir and count both"
 LINE = {"name", "multiplier", "data", "settings", "result", "state", "inode"}  # that every line has
+SUMS, TRAINING = "sums", "training"  # kinds of draws; those of training: training_ledger.py
 Tensors = dict[str, np.ndarray]
 
 
@@ -51,10 +53,21 @@ class Head:
 class Query:
     """What is asked, so that the answer to another question is never taken for it."""
 
-    name: str  # directions or groups
+    name: str  # directions or groups; encoder or discriminator
     multiplier: float  # of the noise, in sensitivities
     data: str  # a digest of the series and latents
     settings: str  # a digest of all that decides what is summed, and with how much noise
+    rate: float = 1.0  # share of the entities that each sum takes at random
+    steps: int = 1  # sums, each with that noise
+    kind: str = SUMS
+
+    @property
+    def spending(self) -> Spending:
+        return Spending(self.multiplier, self.rate, self.steps)
+
+    @property
+    def title(self) -> str:
+        return self.name if self.kind == SUMS else f"the steps of the {self.name}"
 
 
 class Ledger:
@@ -91,9 +104,14 @@ class Ledger:
             before = _digest(line)
         return found
 
-    def draws(self) -> list[dict[str, Any]]:
-        """Return a line of every draw, finished or not: all of them are spent."""
-        return [entry for entry in self.entries() if entry["state"] == "started"]
+    def draws(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return a line of every draw, or of every one of a kind, finished or not: all of them are spent."""
+        found = [entry for entry in self.entries() if entry["state"] == "started"]
+        return [entry for entry in found if kind in (None, entry.get("kind", SUMS))]
+
+    def spent(self, delta: float, *more: Spending) -> float:
+        """Return ε of all draws so far, and of `more`, together."""
+        return mechanism.spent_together([*map(spending_of, self.draws()), *more], delta)
 
     def head(self) -> Head:
         lines = self._lines()
@@ -150,13 +168,13 @@ class Ledger:
                 f"the manifest of {place} refers to no line of {self.path}; run the stage bank again"
             )
         self.verify_head(head, place)
-        drawn = mechanism.together([entry["multiplier"] for entry in self.draws()])
+        drawn = mechanism.together([entry["multiplier"] for entry in self.draws(SUMS)])
         if abs(drawn - multiplier) > 1e-6 * multiplier:
             raise Mismatch(
                 f"{self.path} adds up to noise of {drawn:.4g} sensitivities, but the bank states "
                 f"{multiplier:.4g}; {ELSEWHERE}"
             )
-        for entry in self.draws():
+        for entry in self.draws(SUMS):
             self._load_sums(entry)
 
     # ------------------------------------------------------------------------------------- drawing
@@ -172,12 +190,12 @@ class Ledger:
         before = [entry for entry in self.draws() if entry["name"] == query.name]
         if before:
             return self._reuse_entry(before[-1], query)
-        entry = self._entry(query, budget)
+        entry = self.entry_of(query, budget)
         content = tensors_to_bytes({name: np.ascontiguousarray(array) for name, array in make().items()})
         entry["result"] = hashlib.sha256(content).hexdigest()
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_bytes(self._pending_path(query.name), content, private=True)
-        self._append({**entry, "state": "started"})
+        self.append({**entry, "state": "started"})
         self._publish(entry)
         return tensors_from_bytes(content)
 
@@ -192,14 +210,21 @@ class Ledger:
             raise Mismatch(f"{self.path} has no line for {name}; {ELSEWHERE}")
         return tensors_from_bytes(self._load_sums(before[-1]))
 
-    def _reuse_entry(self, entry: dict[str, Any], query: Query) -> Tensors:
+    def refuse_other(self, entry: dict[str, Any], query: Query) -> None:
+        """
+        Raises:
+            Mismatch: what was drawn under the query's name is of other data, or of other settings.
+        """
         for part, what in (("data", "of other series or latents"), ("settings", "with other settings")):
             if entry[part] != asdict(query)[part]:
                 raise Mismatch(
-                    f"{self.path} says that {query.name} were drawn {what} than the run now has; a second "
+                    f"{self.path} says that {query.title} were drawn {what} than the run now has; a second "
                     "draw would spend the budget twice: restore them, or choose another run_dir and count "
                     "both"
                 )
+
+    def _reuse_entry(self, entry: dict[str, Any], query: Query) -> Tensors:
+        self.refuse_other(entry, query)
         content = self._load_sums(entry)
         if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
             self._publish(entry)
@@ -215,10 +240,14 @@ class Ledger:
             f"or was changed; a second draw would spend the budget twice: {ELSEWHERE}"
         )
 
-    def _entry(self, query: Query, budget: Budget) -> dict[str, Any]:
-        """Return a new draw's line, if the budget has room for it."""
+    def entry_of(self, query: Query, budget: Budget) -> dict[str, Any]:
+        """Return a new draw's line, if the budget has room for it.
+
+        Raises:
+            Mismatch: it has not, or the ledger is a copy.
+        """
         before = self.draws()
-        epsilon = mechanism.spent([*(each["multiplier"] for each in before), query.multiplier], budget.delta)
+        epsilon = self.spent(budget.delta, query.spending)
         if epsilon > budget.epsilon * (1 + mechanism.SLACK):
             raise Mismatch(
                 f"{self.path}: with {query.name}, epsilon {epsilon:.3g} would be spent, above "
@@ -246,7 +275,11 @@ class Ledger:
         line = {
             name: value for name, value in entry.items() if name not in ("before", "time", "nonce", "inode")
         }
-        self._append({**line, "state": "released"})
+        self.append({**line, "state": "released"})
+
+    def key_file(self, name: str) -> Path:
+        """Return where the key of a training is while it is not done."""
+        return self.results / f"{name}.key"
 
     def _result(self, name: str) -> Path:
         return self.results / f"{name}.safetensors"
@@ -261,7 +294,8 @@ class Ledger:
         text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
-    def _append(self, entry: dict[str, Any]) -> None:
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add a line, on disk when this returns, with the head beside the results."""
         self.entries()  # the chain holds up to here
         lines = self._lines()
         with writing(self.path), open(self.path, "a", encoding="utf-8", opener=_open_private) as file:
@@ -276,6 +310,11 @@ class Ledger:
             os.fsync(file.fileno())
         sync(self.path.parent)
         write_json(self.results / HEAD, asdict(self.head()), private=True)
+
+
+def spending_of(entry: dict[str, Any]) -> Spending:
+    """Return what a line spends; lines of earlier versions are of one sum of all entities."""
+    return Spending(entry["multiplier"], entry.get("rate", 1.0), entry.get("steps", 1))
 
 
 def read_head(place: Path, *keys: str) -> Head | None:

@@ -26,6 +26,7 @@ The only home of opendp and dp-accounting.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -80,27 +81,48 @@ def together(multipliers: Sequence[float]) -> float:
     return 1 / math.sqrt(sum(1 / multiplier**2 for multiplier in multipliers))
 
 
-def spent(multipliers: Sequence[float], delta: float) -> float:
-    """Return ε of several releases together, by dp-accounting's privacy loss distributions: an upper bound.
+@dataclass(frozen=True)
+class Spending:
+    """What one part of a run spends: `steps` sums with normal noise of `multiplier` sensitivities, each over
+    entities of which every one is taken with probability `rate`, independently (Poisson sampling).
+    """
 
-    They are of the rounded normal mechanism at δ · (1 − `RESERVE`); the rest of δ pays for the gap.
+    multiplier: float
+    rate: float = 1.0
+    steps: int = 1
+
+
+def spent(multipliers: Sequence[float], delta: float) -> float:
+    """Return ε of several releases of all entities together; see `spent_together`."""
+    return spent_together([Spending(multiplier) for multiplier in multipliers], delta)
+
+
+def spent_together(spendings: Sequence[Spending], delta: float, interval: float = 1e-4) -> float:
+    """Return ε of adaptive releases together, by dp-accounting's privacy loss distributions: an upper bound.
+
+    Neighbours differ by one entity, added or removed. The releases are of the rounded normal mechanism at δ ·
+    (1 − `RESERVE`); the rest of δ pays for the gap.
+
+    Args:
+        interval: of the discretised losses; a coarser one is quicker, and its bound is higher.
 
     Raises:
         UserError: dp-accounting is not installed.
     """
-    return _account(tuple(multipliers), delta * (1 - RESERVE))
+    return _account(tuple(spendings), delta * (1 - RESERVE), interval)
 
 
-@lru_cache
-def _account(multipliers: tuple[float, ...], delta: float) -> float:
+@lru_cache(maxsize=512)
+def _account(spendings: tuple[Spending, ...], delta: float, interval: float) -> float:
     try:
-        from dp_accounting import GaussianDpEvent
+        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
         from dp_accounting.pld import PLDAccountant
     except ImportError:
         raise UserError(MISSING.format("dp-accounting")) from None
-    accountant = PLDAccountant()
-    for multiplier in multipliers:
-        accountant.compose(GaussianDpEvent(multiplier))
+    accountant = PLDAccountant(value_discretization_interval=interval)
+    for each in spendings:
+        event = GaussianDpEvent(each.multiplier)
+        accountant.compose(event if each.rate == 1 else PoissonSampledDpEvent(each.rate, event), each.steps)
     return float(accountant.get_epsilon(delta))
 
 

@@ -236,13 +236,20 @@ def run(
     attacks: Sequence[Attack] = BATTERY,
     claims: Sequence[str] = CLAIMS,
     progress: Callable[[str], None] = lambda line: None,
+    proof: str = "",
 ) -> PrivacyResult:
-    """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone."""
+    """Run the attacks; what the report shows and the gate goes by. Numbers only, of nobody alone.
+
+    Args:
+        proof: what is proved of the series, if they are private end to end: then no number of people is
+        needed as
+            evidence, and with fewer an attack counts where it is surely over its limit.
+    """
     enough = min(attack_data.members.num_owners, attack_data.non_members.num_owners) >= EVIDENCE
     every = []
     with Progress("attacks", len(attacks), "attacks") as done:
         for attack in attacks:
-            every.append(make_result(attack, attack.function(attack_data), enough))
+            every.append(make_result(attack, attack.function(attack_data), enough, bool(proof)))
             done.advance()
             progress(line(every[-1]))
     found = [each for each in every if each.outcome not in (TOLD, SKIPPED)]
@@ -253,11 +260,12 @@ def run(
         members=attack_data.members.num_owners,
         non_members=attack_data.non_members.num_owners,
         synthetic=len(attack_data.synthetic),
-        needed=EVIDENCE,
+        needed=0 if proof else EVIDENCE,
     )
     return PrivacyResult(
         outcome=outcome,
-        sentence=sentence(outcome, found, evidence),
+        sentence=sentence(outcome, found, evidence, proof),
+        proof=proof,
         attacks=found,
         others=[each for each in every if each.outcome in (TOLD, SKIPPED)],  # without a limit, or not tried
         claims=list(claims),
@@ -265,7 +273,7 @@ def run(
     )
 
 
-def make_result(attack: Attack, found: Found, enough: bool) -> AttackResult:
+def make_result(attack: Attack, found: Found, enough: bool, proved: bool = False) -> AttackResult:
     """Return an attack's line of the result."""
     limit = attack.limit if found.limit is None else found.limit
     return AttackResult(
@@ -275,7 +283,7 @@ def make_result(attack: Attack, found: Found, enough: bool) -> AttackResult:
         statistic=attack.statistic,
         limit=limit,
         source=attack.source,
-        outcome=judged(attack.rule, found, limit, enough),
+        outcome=judged(attack.rule, found, limit, enough, proved),
         groups=[AttackGroup(**dict(figure(each)), name=name) for name, each in found.groups],
         note=found.note,
         detail=found.detail,
@@ -295,10 +303,10 @@ def figure(measured: Measured | None) -> Figure:
     )
 
 
-def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> Outcome:
+def judged(rule: Rule, found: Found, limit: float | None, enough: bool, proved: bool = False) -> Outcome:
     """Over all owners and in every exposure; the worst counts."""
     if found.measured is None:
-        return INSUFFICIENT if found.needed else SKIPPED
+        return INSUFFICIENT if found.needed and not proved else SKIPPED
     if rule == "report" or limit is None:
         return TOLD
     every = [found.measured, *(measured for _, measured in found.groups)]
@@ -306,11 +314,12 @@ def judged(rule: Rule, found: Found, limit: float | None, enough: bool) -> Outco
         return OVER
     ends = [measured.sure if rule == "alarm" else measured.high for measured in every]
     if not all(end <= limit for end in ends):  # said so that NaN does not slip through
-        return OVER if enough else INSUFFICIENT
-    return INSUFFICIENT if rule == "evidence" and not enough else PASS
+        surely_within = all(measured.sure <= limit for measured in every)
+        return OVER if enough else PASS if proved and surely_within else INSUFFICIENT
+    return INSUFFICIENT if rule == "evidence" and not enough and not proved else PASS
 
 
-def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence) -> str:
+def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence, proof: str = "") -> str:
     """Put the verdict in plain words."""
     who = f"{evidence.members:,} members against {evidence.non_members:,} non-members"
     if outcome == OVER:
@@ -321,7 +330,12 @@ def sentence(outcome: str, found: Sequence[AttackResult], evidence: Evidence) ->
             f"Not enough evidence: {who}; {EVIDENCE:,} of each are needed to see a leak of one in a "
             "thousand. No measure is surely over its limit."
         )
-    return state_pass(who)
+    return state_proof(proof, f", with {who}") if proof else state_pass(who)
+
+
+def state_proof(proof: str, who: str = "") -> str:
+    """Say what is proved of the series, and that no attack says otherwise."""
+    return f"The series are {proof}: that is proved. No attack came surely over its limit{who}."
 
 
 def state_pass(who: str) -> str:

@@ -1,0 +1,97 @@
+"""What a private discriminator step costs beside a plain one at the same batch, in one run.
+
+    python benchmarks/dp_cost.py --batches 32 128 --length 336
+
+Both take the same loss of the default network on the same series: the plain step one backward pass over the
+batch and Adam; the private one gradients by owner, clipping on the grid, discrete noise and Adam.
+`noise_s` is the noise alone, which does not grow with the batch. CPU seconds, in turns; the last line is
+JSON.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+import torch
+from common import finish, forget_peak, in_turns, peak_gib, show
+from torch import Tensor
+
+from distgan import config, models
+from distgan.anonymity.dp import lattice
+from distgan.anonymity.dp.gradients import NoisyGradient, OwnersOfStep
+from distgan.anonymity.dp.lattice import Stream, new_key
+from distgan.anonymity.dp.mechanism import Spending
+from distgan.data.loader import Batch
+from distgan.data.owner_loader import OwnerBatch
+from distgan.objectives.adversarial import Conditions
+from distgan.parallel.optimized_network import Adam
+from distgan.parallel.processes import Parallel
+
+
+def condition_of(batch: Batch) -> Tensor:
+    return torch.zeros(len(batch.sample), 2 + 8)
+
+
+def compare(size: int, length: int, repeats: int) -> dict[str, Any]:
+    """Return CPU seconds of both steps for a batch of `size` owners with a series each."""
+    settings = config.from_tree({"objective": {"loss": "nonsaturating", "penalty": {"fraction": 1}}})
+    torch.manual_seed(0)
+    networks = models.build(settings, length, 1)
+    parallel = Parallel(settings.engine.model_copy(update={"threads": 1}))
+    network = parallel.prepare("discriminator", networks["discriminator"], Adam(1e-4))
+    game = models.make_owner_game(settings, networks, Conditions(condition_of, condition_of), condition_of)
+    series = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (size, length, 1))).float()
+    places = torch.arange(size)
+    batch = Batch(series, torch.ones_like(series), places, places, 0)
+    one = (Stream(new_key()), parallel)
+    noisy = NoisyGradient(
+        networks["discriminator"], game, Spending(1.0, 0.1), 1.0, OwnersOfStep(size, 1), one
+    )
+    number = sum(weight.numel() for weight in networks["discriminator"].parameters())
+    numbers = np.zeros(number, np.int64)
+
+    def plain() -> None:
+        network.minimise(game.discriminator_loss(batch)["loss"])
+
+    def private() -> None:
+        network.apply(noisy(OwnerBatch(batch, batch, 0))[1])
+
+    def noise() -> None:
+        lattice.add_noise(numbers, one[0], 0)
+
+    found = {
+        name: float(np.median(each))
+        for name, each in in_turns(
+            {"plain_s": plain, "private_s": private, "noise_s": noise}, repeats
+        ).items()
+    }
+    before = forget_peak()
+    private()
+    return {
+        "owners": size,
+        "weights": number,
+        **found,
+        "ratio": found["private_s"] / found["plain_s"],
+        "ratio without noise": (found["private_s"] - found["noise_s"]) / found["plain_s"],
+        "memory_gib": peak_gib() - before,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 128])
+    parser.add_argument("--length", type=int, default=336)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--smoke", action="store_true", help="tiny, to see that it works")
+    arguments = parser.parse_args()
+    if arguments.smoke:
+        arguments.batches, arguments.length, arguments.repeats = [2], 64, 1
+    rows = [compare(size, arguments.length, arguments.repeats) for size in arguments.batches]
+    show(f"default discriminator, series of {arguments.length} steps", rows)
+    finish(1, ratio=rows[-1]["ratio"], rows=rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""How a whole run's budget is divided before anything is spent: encoder, bank and discriminator.
+
+Each part gets a share of 1/m², m the multiplier of the normal mechanism that spends (ε, δ) at once: sums
+of all entities have the multiplier m / √share; a training has the noise at which its steps alone spend
+what that multiplier would. Composition is a little dearer than 1/m² says, so all three are then given more
+noise by one factor, the least with which dp-accounting finds no more than ε for all together.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from scipy.optimize import brentq
+
+from distgan import config
+from distgan.anonymity.dp import lattice, mechanism
+from distgan.anonymity.dp.bank import Budget
+from distgan.anonymity.dp.mechanism import RESERVE, Spending
+from distgan.errors import UserError
+
+COARSE, FINE = 1e-3, 2e-4  # intervals of discretised losses: to search, and to state
+LEAST_NOISE, MOST_NOISE = 0.2, 1000.0  # in clipping lengths
+PARTS = 4  # releases that share RESERVE: directions, groups, encoder, discriminator
+TOLERANCE = 1e-3  # relative: so little less than ε is spent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What each part of a run is going to spend of (epsilon, delta).
+
+    Attributes:
+        bank: its two releases together.
+        total: ε of all parts, at most epsilon.
+    """
+
+    epsilon: float
+    delta: float
+    encoder: Spending
+    bank: Spending
+    discriminator: Spending
+    total: float
+
+    def parts(self) -> dict[str, Spending]:
+        return {"encoder": self.encoder, "bank": self.bank, "discriminator": self.discriminator}
+
+    def alone(self) -> dict[str, float]:
+        """Return ε of each part by itself; together they spend less than the sum."""
+        return {name: spend([part], self.delta, COARSE) for name, part in self.parts().items()}
+
+
+def spend(parts: Sequence[Spending], delta: float, interval: float) -> float:
+    return mechanism.spent_together(parts, delta, interval)
+
+
+def make_plan(settings: config.Config) -> Plan:
+    """Return the plan of a run with `privacy.end_to_end`; it follows from settings alone.
+
+    Raises:
+        UserError: no noise that can be drawn keeps to the budget; dp-accounting is not installed.
+    """
+    chosen = settings.privacy
+    assert chosen.epsilon is not None and chosen.owners is not None
+    shares = {"encoder": chosen.encoder_share, "bank": chosen.bank_share}
+    return _divide_budget(
+        chosen.epsilon,
+        chosen.delta,
+        {**shares, "discriminator": 1 - sum(shares.values())},
+        {
+            "encoder": (settings.encoder.batch_size / chosen.owners, settings.encoder.steps),
+            "discriminator": (settings.train.batch_size / chosen.owners, settings.train.steps),
+        },
+    )
+
+
+def _divide_budget(
+    epsilon: float, delta: float, shares: dict[str, float], trainings: dict[str, tuple[float, int]]
+) -> Plan:
+    return _search_plan(epsilon, delta, tuple(shares.items()), tuple(trainings.items()))
+
+
+@lru_cache
+def _search_plan(
+    epsilon: float,
+    delta: float,
+    shares: tuple[tuple[str, float], ...],
+    trainings: tuple[tuple[str, tuple[float, int]], ...],
+) -> Plan:
+    whole, share_of = mechanism.noise_multiplier(epsilon, delta * (1 - RESERVE)), dict(shares)
+    parts = {"bank": Spending(whole / math.sqrt(share_of["bank"]))}
+    for name, (rate, steps) in trainings:
+        alone = _find_epsilon(whole / math.sqrt(share_of[name]), delta)
+        parts[name] = Spending(find_noise(rate, steps, alone, delta), rate, steps)
+
+    def scaled(factor: float) -> dict[str, Spending]:
+        return {name: replace(part, multiplier=factor * part.multiplier) for name, part in parts.items()}
+
+    def total(factor: float) -> float:
+        return spend(list(scaled(factor).values()), delta, FINE)
+
+    factor = _find_least_noise(total, epsilon, (0.9, 1.5))
+    return Plan(epsilon, delta, **scaled(factor), total=total(factor))
+
+
+def find_noise(rate: float, steps: int, epsilon: float, delta: float) -> float:
+    """Return the least multiplier with which `steps` sampled sums spend no more than (epsilon, delta).
+
+    Raises:
+        UserError: it is beyond what can be drawn.
+    """
+
+    def total(multiplier: float) -> float:
+        return spend([Spending(multiplier, rate, steps)], delta, COARSE)
+
+    if total(MOST_NOISE) > epsilon:
+        raise UserError(
+            f"{steps:,} steps at a sampling rate of {rate:.3g} need more noise than can be used for epsilon "
+            f"{epsilon:.3g}; take fewer steps, smaller batches, or raise privacy.epsilon"
+        )
+    return _find_least_noise(total, epsilon, (LEAST_NOISE, 4.0), most=MOST_NOISE)
+
+
+def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, most: int = 1 << 24) -> int:
+    """Return how many steps of this rate and noise a budget buys; 0 if not one."""
+    low, high = 0, 1
+    while high < most and spend([Spending(multiplier, rate, high)], delta, COARSE) <= epsilon:
+        low, high = high, 2 * high
+    while high - low > max(1, low // 200):
+        middle = (low + high) // 2
+        if spend([Spending(multiplier, rate, middle)], delta, COARSE) <= epsilon:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _find_epsilon(multiplier: float, delta: float) -> float:
+    """Return ε of the normal mechanism (Balle and Wang 2018), the inverse of `mechanism.gaussian_delta`."""
+    wanted = delta * (1 - RESERVE)
+    high = 1.0
+    while mechanism.gaussian_delta(high, multiplier) > wanted:
+        high *= 2
+    return float(brentq(lambda epsilon: mechanism.gaussian_delta(epsilon, multiplier) - wanted, 0, high))
+
+
+def _find_least_noise(
+    total: Callable[[float], float], epsilon: float, around: tuple[float, float], most: float = math.inf
+) -> float:
+    """Return about the least noise at which a decreasing `total` is at most ε: never more than ε is spent."""
+    low, high = around
+    while total(high) > epsilon:
+        low, high = high, min(2 * high, most)
+    while total(low) <= epsilon and low > LEAST_NOISE / 2:
+        low, high = low / 2, low
+    while high - low > 1e-4 * high:
+        middle = math.sqrt(low * high)
+        found = total(middle)
+        if found <= epsilon:
+            high = middle
+            if found >= epsilon * (1 - TOLERANCE):
+                break
+        else:
+            low = middle
+    return high
+
+
+def make_budget(settings: config.Config, latent_dim: int) -> Budget:
+    """Return the bank's budget: all of (ε, δ), or its part of a run that is private end to end."""
+    if not settings.privacy.end_to_end:
+        return Budget(settings.privacy, latent_dim)
+    return Budget(settings.privacy, latent_dim, planned=make_plan(settings).bank.multiplier)
+
+
+# ------------------------------------------------------------------------------------------------- the grid
+
+
+def grid_unit(multiplier: float) -> int:
+    """Return the grid steps of a clipping length, so that noise of `lattice.SCALE` steps is `multiplier`
+    lengths, or a little more.
+    """
+    return math.floor(lattice.SCALE / multiplier)
+
+
+def refuse_gap(name: str, numbers: int, spending: Spending, budget: tuple[float, float]) -> None:
+    """Refuse a training whose discrete noise is too far, over all numbers and steps, from the normal one.
+
+    Args:
+        numbers: weights of the network.
+        budget: (ε, δ).
+
+    Raises:
+        UserError: it would need more of δ than is set aside for it.
+    """
+    epsilon, delta = budget
+    each = mechanism.rounding_gap(numbers, math.floor(lattice.SCALE)) + numbers * lattice.DISTANCE
+    if (1 + math.exp(epsilon)) * spending.steps * each > RESERVE * delta / PARTS:
+        raise UserError(
+            f"{spending.steps:,} private steps of the {name} with {numbers:,} weights need more than "
+            f"privacy.delta {delta:g} sets aside for the grid of the noise; take fewer steps, or raise "
+            "privacy.delta"
+        )

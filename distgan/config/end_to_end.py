@@ -1,0 +1,117 @@
+"""What a run that is private end to end must not do: whatever would read real series beside the accounted
+sums.
+
+Each is refused by name, with the setting to change. Nothing is switched off silently.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from distgan.config.families import FAMILIES
+
+if TYPE_CHECKING:
+    from distgan.config.schema import Config
+
+COMPARING = ("relativistic",)  # losses of which the generator's side looks at real logits
+SEPARATE = "nonsaturating, hinge, lsgan or standard"
+
+
+def refuse_uncovered(settings: "Config") -> None:
+    """
+    Raises:
+        ValueError: a setting reads real series in a way that the budget does not count.
+    """
+    for words in _list_uncovered(settings):
+        raise ValueError(f"privacy.end_to_end: {words}")
+
+
+def _list_uncovered(settings: "Config") -> Iterator[str]:
+    yield from _check_model(settings)
+    yield from _check_losses(settings)
+    yield from _check_data(settings)
+    yield from _check_training(settings)
+    yield from _check_engine(settings)
+
+
+def _check_model(settings: "Config") -> Iterator[str]:
+    if not settings.model.by_owners:
+        able = ", ".join(name for name, family in FAMILIES.items() if family.by_owners)
+        yield (
+            f"model {settings.model.name} has no gradients by owner; use a model that has: {able} (of "
+            "your own: a family with by_owners = True)"
+        )
+
+
+def _check_losses(settings: "Config") -> Iterator[str]:
+    objective = settings.objective
+    if objective.loss in COMPARING:
+        yield (
+            f"the generator's side of objective.loss {objective.loss} compares with real series; use "
+            f"objective.loss={SEPARATE}"
+        )
+    if objective.moments:
+        yield "objective.moments compares the generator's series with real ones; set objective.moments=0"
+    if objective.penalty.kind == "interpolated":
+        yield "objective.penalty.kind interpolated is not taken by owners; use finite_difference or exact"
+    if objective.penalty.kind != "none" and objective.penalty.fraction != 1:
+        yield (
+            f"objective.penalty.fraction {objective.penalty.fraction:g} penalises a part of a batch, and "
+            "by owners every series is; set objective.penalty.fraction=1"
+        )
+
+
+def _check_data(settings: "Config") -> Iterator[str]:
+    scaling = settings.data.scaling
+    if scaling.method == "standard" and scaling.bound is None:
+        yield (
+            "data.scaling.bound is learned from the training series; set it to a public number, e.g. "
+            "data.scaling.bound=8"
+        )
+    if scaling.transform == "log1p" and scaling.unit is None:
+        yield "data.scaling.unit is learned from the training series; set it to a public number"
+
+
+def _check_training(settings: "Config") -> Iterator[str]:
+    owners = settings.privacy.owners
+    assert owners is not None
+    for name, size in (
+        ("encoder.batch_size", settings.encoder.batch_size),
+        ("train.batch_size", settings.train.batch_size),
+    ):
+        if size >= owners:
+            yield (
+                f"{name} {size} is not below privacy.owners {owners}; a step takes a random part of them, so "
+                f"lower {name}"
+            )
+    if settings.train.max_rollbacks:
+        yield (
+            f"train.max_rollbacks {settings.train.max_rollbacks} would repeat steps that are spent; set "
+            "train.max_rollbacks=0"
+        )
+    if settings.sweep.space:
+        yield (
+            "the trials of a sweep are trainings of their own on the same people, and no ledger adds "
+            "them up; leave sweep.space out, or search on public data"
+        )
+
+
+def _check_engine(settings: "Config") -> Iterator[str]:
+    engine = settings.engine
+    if engine.precision != "fp32":
+        yield f"gradients are clipped in float32; set engine.precision=fp32, not {engine.precision}"
+    if engine.zero or engine.discriminator_zero:
+        yield "gradients by owner need whole weights in every process; set engine.zero=0"
+    for name in ("compile", "checkpoint_activations"):
+        if getattr(engine, name):
+            yield f"engine.{name} does not work with gradients by owner; set engine.{name}=false"
+
+
+def list_planned(settings: "Config") -> dict[str, Any]:
+    """Return what the division of a budget follows from, beside the sections that a stage depends on: with
+    another number of steps, a run that has begun would be another one.
+    """
+    return {
+        "privacy": settings.privacy.model_dump(mode="json"),
+        "steps": settings.train.steps,
+        "batch_size": settings.train.batch_size,
+    }

@@ -1,0 +1,58 @@
+"""What a run that is private end to end spends, worked out from its settings before anything is spent."""
+
+from typing import Any
+
+from distgan import config
+from distgan.anonymity.dp.accounting import Plan, find_steps, make_plan
+
+TITLES = {
+    "encoder": "encoder, DP-SGD",
+    "bank": "bank, two sums",
+    "discriminator": "discriminator, DP-SGD",
+}
+
+
+def plan_privacy(settings: config.Config) -> Plan | None:
+    """Return the division of the budget; None for a run that is not private end to end.
+
+    Raises:
+        UserError: no noise keeps to the budget, or dp-accounting is not installed.
+    """
+    return make_plan(settings) if settings.privacy.end_to_end else None
+
+
+def format_privacy(plan: Plan) -> str:
+    """Return a table of the parts: sampling rate, steps, noise and ε of each, and of all together."""
+    alone = plan.alone()
+    lines = [
+        f"Differential privacy end to end: epsilon {plan.total:.4g} of {plan.epsilon:g} at delta "
+        f"{plan.delta:.2g}, for every owner with all its series",
+        f"{'part':<22}{'rate':>9}{'steps':>9}{'noise':>9}{'epsilon alone':>15}",
+    ]
+    for name, part in plan.parts().items():
+        lines.append(
+            f"{TITLES[name]:<22}{part.rate:>9.4g}{part.steps:>9,}{part.multiplier:>9.3g}{alone[name]:>15.3g}"
+        )
+    return "\n".join([*lines, format_more_steps(plan)])
+
+
+def format_more_steps(plan: Plan) -> str:
+    """Say what other noise would buy: steps of the discriminator at its part of the budget."""
+    part, epsilon = plan.discriminator, plan.alone()["discriminator"]
+    bought = {
+        factor: find_steps(part.rate, factor * part.multiplier, epsilon, plan.delta)
+        for factor in (0.75, 1.5, 2)
+    }
+    text = ", ".join(f"{factor * part.multiplier:.3g}: {steps:,}" for factor, steps in bought.items())
+    return f"Steps of the discriminator that its part buys at other noise: {text}"
+
+
+def tree_of_privacy(plan: Plan) -> dict[str, Any]:
+    """Return the same, ready for JSON."""
+    alone = plan.alone()
+    return {
+        "epsilon": plan.total,
+        "budget": plan.epsilon,
+        "delta": plan.delta,
+        "parts": {name: {**vars(part), "epsilon_alone": alone[name]} for name, part in plan.parts().items()},
+    }

@@ -1,0 +1,74 @@
+"""A run that is private end to end is refused, by name, whatever would read real series beside the sums."""
+
+import pytest
+
+from distgan import config
+from distgan.errors import UserError
+
+SOUND = [
+    "privacy.end_to_end=true",
+    "privacy.epsilon=4",
+    "privacy.owners=5000",
+    "data.scaling.bound=6",
+    "objective.loss=nonsaturating",
+    "objective.penalty.fraction=1",
+    "train.max_rollbacks=0",
+]
+
+
+def test_what_is_covered_loads() -> None:
+    assert config.load(None, SOUND).privacy.end_to_end
+    assert config.load(None, [*SOUND, "model.name=mlp_gan", "data.scaling.method=minmax"])
+    assert config.load(None, [*SOUND, "data.scaling.transform=log1p", "data.scaling.unit=0.3"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("privacy.epsilon=null", "end_to_end needs epsilon; set privacy.epsilon"),
+        ("privacy.owners=null", "end_to_end needs owners; set privacy.owners"),
+        ("privacy.delta=1e-3", "is above a tenth of 1 / 5000 owners"),
+        ("privacy.encoder_share=0.8", "leave nothing for the discriminator"),
+        ("model.name=timegan", "has no gradients by owner; use a model that has: multiscale, mlp_gan"),
+        ("model.name=pca_gmm", "has no gradients by owner"),
+        ("model.name=tts_gan", "has no gradients by owner"),
+        ("objective.loss=relativistic", "compares with real series; use objective.loss=nonsaturating"),
+        ("objective.moments=1", "set objective.moments=0"),
+        ("objective.penalty.kind=interpolated", "use finite_difference or exact"),
+        ("objective.penalty.fraction=0.25", "set objective.penalty.fraction=1"),
+        ("data.scaling.bound=null", "e.g. data.scaling.bound=8"),
+        ("data.scaling.transform=log1p", "data.scaling.unit is learned from the training series"),
+        ("train.batch_size=5000", r"train.batch_size 5000 is not below privacy.owners 5000"),
+        ("encoder.batch_size=6000", "encoder.batch_size 6000 is not below privacy.owners"),
+        ("train.max_rollbacks=2", "set train.max_rollbacks=0"),
+        ("sweep.space={train.batch_size: {choice: [16, 32]}}", "no ledger adds them up"),
+        ("engine.precision=bf16", "set engine.precision=fp32"),
+        ("engine.zero=3", "set engine.zero=0"),
+        ("engine.zero=1", "set engine.zero=0"),
+        ("engine.discriminator_zero=2", "set engine.zero=0"),
+        ("engine.compile=true", "set engine.compile=false"),
+        ("engine.checkpoint_activations=true", "set engine.checkpoint_activations=false"),
+        ("bank.training=subset", "is not accounted under privacy.epsilon"),
+        ("bank.by_label=true", "is not accounted under privacy.epsilon"),
+        ("clusters.count=auto", "is not accounted under privacy.epsilon"),
+        ("privacy.gradient_clip=0", "privacy.gradient_clip"),
+    ],
+)
+def test_what_is_not_covered_is_refused(override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        config.load(None, [*SOUND, override])
+    assert "\n" not in str(caught.value)
+
+
+def test_every_family_but_those_with_plain_games_is_refused() -> None:
+    for name, family in config.FAMILIES.items():
+        assert family.by_owners == (name in ("multiscale", "mlp_gan"))
+
+
+def test_the_plan_is_part_of_what_a_private_run_is() -> None:
+    """With other numbers of steps the noise would be another: not even the first stage stays done."""
+    one, more = (config.load(None, [*SOUND, f"train.steps={steps}"]) for steps in (1000, 2000))
+    assert one.identities["prepare"] == more.identities["prepare"]
+    assert one.identities["encoder"] != more.identities["encoder"]
+    plain = [config.load(None, [f"train.steps={steps}"]).identity for steps in (1000, 2000)]
+    assert plain[0] == plain[1]

@@ -1,0 +1,91 @@
+"""With a proof no number of people is needed, and an attack that is surely over its limit still stops it."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from distgan import config
+from distgan.anonymity import dp
+from distgan.commands.released_verdict import make_public_verdict
+from distgan.evaluation.attacks import battery
+from distgan.evaluation.attacks.attack_data import AttackData, Side
+from distgan.evaluation.attacks.battery import Attack, Found
+from distgan.evaluation.attacks.rates import Measured
+from distgan.pipeline.attack import find_proof
+from tests.commands.test_released_verdict import MEMBERS, judged
+from tests.config.test_end_to_end import SOUND
+
+LOW, WIDE, HIGH = (
+    Measured(value, value - half, value + half, sure, 1000)
+    for value, half, sure in ((0.5, 0.02, 0.48), (0.58, 0.05, 0.52), (0.9, 0.01, 0.88))
+)
+UNKNOWN = Measured(0.5, float("nan"), float("nan"), float("nan"), 1000)
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "enough", "outcome"),
+    [
+        ("limit", Found(WIDE), False, "pass"),  # insufficient without a proof
+        ("limit", Found(WIDE), True, "over"),  # where there is evidence it counts as always
+        ("limit", Found(HIGH), False, "over"),
+        ("limit", Found(LOW, [("outliers", HIGH)]), False, "over"),
+        ("evidence", Found(LOW), False, "pass"),
+        ("evidence", Found(HIGH), False, "over"),
+        ("alarm", Found(HIGH), False, "over"),
+        ("limit", Found(UNKNOWN), False, "insufficient"),
+        ("limit", Found(None, needed=True), False, "skipped"),
+    ],
+)
+def test_limits_hold_under_a_proof(rule: battery.Rule, found: Found, enough: bool, outcome: str) -> None:
+    assert battery.judged(rule, found, 0.6, enough, proved=True) == outcome
+
+
+def test_the_verdict_says_what_is_proved() -> None:
+    series = np.random.default_rng(0).standard_normal((12, 48, 1)).astype(np.float32)
+    few_data = AttackData(Side.of(series[:4]), Side.of(series[4:8]), series[:0], series[8:], 24)
+
+    def attacks(found: Found) -> Sequence[Attack]:
+        return [Attack("P4", "An attack", "AUC", 0.6, "ours", lambda attack_data: found)]
+
+    proof = "(4, 1e-06)-differentially private for every owner with all its series, added or removed"
+    passed = battery.run(few_data, attacks(Found(WIDE)), proof=proof)
+    assert (passed.outcome, passed.evidence.needed, passed.proof) == ("pass", 0, proof)
+    assert proof in passed.sentence and "evidence, not a proof" not in passed.sentence
+    stopped = battery.run(few_data, attacks(Found(HIGH)), proof=proof)
+    assert stopped.outcome == "over" and "Not to be released" in stopped.sentence
+    assert battery.run(few_data, attacks(Found(WIDE))).outcome == "insufficient"
+
+
+def test_only_a_sound_run_within_the_limit_has_a_proof() -> None:
+    def proof(*more: str) -> str:
+        return find_proof(config.load(None, [*SOUND, *more]))
+
+    assert proof() == dp.state_proof(config.load(None, SOUND).privacy) != ""
+    assert proof("privacy.epsilon=5") == ""
+    assert proof("privacy.epsilon=5", "release.max_epsilon=6") != ""
+    assert proof("privacy.insecure_seed=0") == ""
+    assert find_proof(config.load(None, ["privacy.epsilon=1", "clusters.count=4"])) == ""
+
+
+def test_a_release_under_a_proof_counts_nobody() -> None:
+    verdict = judged()
+    assert verdict.privacy is not None
+    evidence = verdict.privacy.evidence.model_copy(update={"needed": 0})
+    proof = {"proof": "(4, 1e-06)-differentially private", "evidence": evidence}
+    public = make_public_verdict(
+        verdict.model_copy(update={"privacy": verdict.privacy.model_copy(update=proof)}), private=True
+    )
+    assert public["sentence"].startswith("The series are (4, 1e-06)-differentially private: that is proved.")
+    assert "members" not in public["sentence"] and f"{MEMBERS:,}" not in json.dumps(public)
+    assert public["privacy"]["evidence"]["needed"] == 0
+
+
+def test_claims_of_a_run_name_every_public_constant() -> None:
+    claims = " ".join(dp.list_claims(config.load(None, SOUND), 4.0))
+    for words in ("5000 for the number of owners", "length 1", "data.scaling.bound 6", "clipped at length 4"):
+        assert words in claims
+    assert "Proved: the synthetic series are (4, 1e-06)-differentially private" in claims
+    alone = " ".join(dp.list_claims(config.load(None, ["privacy.epsilon=1", "clusters.count=4"]), 4.0))
+    assert "Proved" not in alone and "Taken as given: the scaler and the encoder" in alone

@@ -1,0 +1,178 @@
+"""Whole runs that are private end to end: what is spent, what a kill and a second call change, processes."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distgan import config
+from distgan.anonymity.dp.gradients import NoisyGradient
+from distgan.anonymity.dp.mechanism import SLACK
+from distgan.errors import Mismatch
+from distgan.pipeline.attack import find_proof
+from distgan.pipeline.private_ledger import audit_ledger, audit_trainings, open_ledger
+from distgan.run import Run
+from distgan.train import main
+from tests.helpers.households import population
+from tests.helpers.processes import launch
+from tests.helpers.settings import ROOT, TINY
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("dp_accounting")
+PRIVATE = [
+    "data.reduce.factor=12",
+    "encoder.patch=8",
+    "model.patch=8",
+    "privacy.end_to_end=true",
+    "privacy.epsilon=4",
+    "privacy.delta=1e-5",
+    "privacy.owners=320",
+    "privacy.log_rms_range=[-3, 3]",
+    "clusters.count=1",
+    "data.scaling.bound=6",
+    "objective.loss=nonsaturating",
+    "objective.penalty.fraction=1",
+    "train.max_rollbacks=0",
+    "encoder.steps=4",
+    "encoder.batch_size=32",
+    "train.steps=6",
+    "train.batch_size=32",
+    "train.checkpoint_every=2",
+]
+STAGES = "prepare,encoder,encode,cluster,bank,gan"
+SEED = "privacy.insecure_seed=5"
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("homes") / "homes.csv"
+    population(homes=500, hours=24 * 7).to_csv(path, index=False)
+    return path
+
+
+def arguments(homes: Path, folder: Path, *more: str, stages: str = STAGES) -> list[str]:
+    return ["--run-dir", str(folder), f"data.source={homes}", *TINY, *PRIVATE, *more, "--stages", stages]
+
+
+@pytest.fixture(scope="module")
+def trained(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(arguments(homes, folder)) == 0
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def repeatable(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "repeatable"
+    assert main(arguments(homes, folder, SEED)) == 0
+    return Run(folder)
+
+
+def copy_of(run: Run, place: Path) -> Run:
+    shutil.copytree(run.folder, place)
+    return Run(place)
+
+
+def test_one_ledger_holds_the_whole_run_within_its_budget(trained: Run) -> None:
+    settings, ledger = config.load(trained.config), open_ledger(trained)
+    assert [entry["name"] for entry in ledger.draws()] == ["encoder", "directions", "groups", "discriminator"]
+    spent = audit_trainings(settings, trained, ledger)
+    assert 3.9 < spent <= 4 * (1 + SLACK)
+    assert ledger.draws()[-1]["epsilon_so_far"] == pytest.approx(spent, rel=1e-6)
+    audit_ledger(settings, trained)
+    assert not list(trained.noisy_sums.glob("*.key"))
+    assert find_proof(settings).startswith("(4, 1e-05)-differentially private for every owner")
+
+
+def test_a_second_call_trains_and_spends_nothing(homes: Path, trained: Run, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path / "run")
+    before = run.ledger.read_text(), run.encoder_weights.read_bytes(), run.generator_weights.read_bytes()
+    for stage in ("encoder", "gan"):
+        run.record(stage).unlink()
+        shutil.rmtree(run.checkpoints(stage))
+    assert main(arguments(homes, run.folder)) == 0
+    assert before == (
+        run.ledger.read_text(),
+        run.encoder_weights.read_bytes(),
+        run.generator_weights.read_bytes(),
+    )
+
+
+def test_weights_that_are_gone_are_not_trained_again(
+    homes: Path, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(trained, tmp_path / "run")
+    run.record("gan").unlink()
+    run.generator_weights.unlink()
+    assert main(arguments(homes, run.folder)) == 5
+    assert "a second training would spend the budget twice" in capsys.readouterr().err
+    with pytest.raises(Mismatch, match="does not hold the weights"):
+        audit_ledger(config.load(run.config), run)
+
+
+def test_other_weights_than_the_ledger_records_are_a_mismatch(trained: Run, tmp_path: Path) -> None:
+    run = copy_of(trained, tmp_path / "run")
+    run.generator_weights.write_bytes(run.generator_weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(Mismatch, match="does not hold the weights"):
+        audit_ledger(config.load(run.config), run)
+
+
+def test_more_steps_than_planned_are_refused(
+    homes: Path, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(trained, tmp_path / "run")
+    assert main(arguments(homes, run.folder, "train.steps=12")) == 2
+    assert "train.steps was 6, now 12" in capsys.readouterr().err
+
+
+def test_a_killed_training_goes_on_with_the_same_noise(
+    homes: Path, repeatable: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit what an uninterrupted one gives, and nothing more in the ledger."""
+    run, whole = Run(tmp_path / "run"), NoisyGradient.__call__
+
+    def killed(self: NoisyGradient, batch: object) -> object:
+        if batch.step == 3:  # type: ignore[attr-defined]
+            raise RuntimeError("killed")
+        return whole(self, batch)
+
+    for stages in ("prepare,encoder", "encode,cluster,bank,gan"):
+        monkeypatch.setattr(NoisyGradient, "__call__", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            main(arguments(homes, run.folder, SEED, stages=stages))
+        spent = open_ledger(run).spent(1e-5)
+        monkeypatch.setattr(NoisyGradient, "__call__", whole)
+        assert main(arguments(homes, run.folder, SEED, stages=stages)) == 0
+        assert open_ledger(run).spent(1e-5) == spent
+    for place in ("encoder_weights", "generator_weights"):
+        assert getattr(run, place).read_bytes() == getattr(repeatable, place).read_bytes()
+    settings = config.load(run.config)
+    assert find_proof(settings) == ""  # noise that can be repeated proves nothing
+
+
+def test_two_processes_train_what_one_does(homes: Path, repeatable: Run, tmp_path: Path) -> None:
+    """The same owners and the same noise; sums differ by the rounding of gradients alone."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    folder = tmp_path / "run"
+    done = launch(folder, *command[2:], program=str(wrapper(tmp_path, arguments(homes, folder, SEED))))
+    assert done.returncode == 0, done.stderr[-3000:]
+    for place in ("encoder_weights", "generator_weights"):
+        one, two = (load_file(getattr(run, place)) for run in (repeatable, Run(folder)))
+        for name in one:
+            assert torch.allclose(one[name], two[name], atol=2e-4), name
+    epsilons = [[e["epsilon_so_far"] for e in open_ledger(r).draws()] for r in (repeatable, Run(folder))]
+    assert epsilons[0] == epsilons[1]
+
+
+def wrapper(place: Path, given: list[str]) -> Path:
+    """A program that trains with these arguments, for a launcher that hands on one path."""
+    path = place / "program.py"
+    path.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom distgan.train import main\n"
+        f"sys.exit(main({json.dumps(given)}))\n"
+    )
+    return path
