@@ -250,7 +250,7 @@ class Run:
 
     @property
     def logs(self) -> Path:
-        """TensorBoard events, one folder a stage."""
+        """What trackers keep on this machine, as TensorBoard's events: one folder a stage."""
         return self.folder / "logs"
 
     @property
@@ -263,6 +263,10 @@ class Run:
     def metrics(self, stage: str) -> Path:
         """One JSON object a line, one line a report of `stage`'s training."""
         return self.folder / stage / "metrics.jsonl"
+
+    def trackers(self, stage: str) -> Path:
+        """The run's ids in trackers, and the last step that was sent to them."""
+        return self.logs / stage / "trackers.json"
 
     def checkpoints(self, stage: str) -> Path:
         return self.folder / stage / "checkpoints"

@@ -15,6 +15,7 @@ from distgan.anonymity.groups import Members
 from distgan.data.loader import Batch
 from distgan.data.store.metadata import Axis
 from distgan.engine.ema import decay
+from distgan.engine.selection import Selector
 from distgan.engine.trainer import fit
 from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
@@ -27,6 +28,7 @@ from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
+from distgan.pipeline.select_step import collect_choice, describe_choice, make_selector
 from distgan.pipeline.training_data import (
     TrainingData,
     fingerprint_inputs,
@@ -54,6 +56,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    selector = make_selector(context)
     plan = make_schedule(
         context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
     )
@@ -86,12 +89,28 @@ def run(context: PipelineContext) -> dict[str, Any]:
                 "config": context.settings.model_dump(mode="json"),
             },
             on_sample=draw_sample_sheets(context),
+            select=selector,
         ),
     )
     generator = models.join_sampler(context.settings, trained)
+    return keep_generator(context, generator, selector)
+
+
+def keep_generator(
+    context: PipelineContext, generator: nn.Module, selector: Selector | None
+) -> dict[str, Any]:
+    """Write the weights of the chosen step, or of the last; return what the stage's record says."""
+    steps, batch_size = context.settings.train.steps, context.settings.train.batch_size
+    if selector is not None:
+        selector.fill(generator)
     context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
-    series = context.settings.train.steps * context.settings.train.batch_size
-    return {"summary": f"{context.settings.train.steps:,} steps, {series:,} series seen"}
+    if selector is None:
+        return {"summary": f"{steps:,} steps, {steps * batch_size:,} series seen"}
+    done = selector.evaluations[-1].step
+    return {
+        "summary": f"{done:,} steps, {done * batch_size:,} series seen{describe_choice(selector, steps)}",
+        "selection": collect_choice(selector),
+    }
 
 
 def steps_per_day(settings: config.Config, axis: Axis) -> int:

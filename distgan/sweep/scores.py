@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from distgan.errors import UserError
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
 from distgan.evaluation.results import Report, Row
 from distgan.files import read_lines, read_record
@@ -86,12 +86,11 @@ def _one(name: str, report: Report, run: Run) -> float | None:
         return _metric(name.removeprefix(METRICS), run)
     rows = report.fidelity.by_name
     if name == FIDELITY:
-        groups = {score.group for score in SCORES} - {"copies"}
         if verdict.REAL not in rows:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.held_out"
             )
-        return verdict.average_closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
+        return verdict.overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
     if all(row.values.get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)
