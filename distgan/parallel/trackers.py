@@ -5,6 +5,7 @@ series. Pictures of generated series stay on this machine unless `engine.tracker
 since nothing has attacked them yet.
 """
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from PIL import Image
 
 from distgan import config
 from distgan.errors import UserError, writing
@@ -195,8 +197,9 @@ def start_service(name: str, project: str, place: tuple[str, Path], known: str |
 
 def _draw(figure: Any) -> np.ndarray:
     """A matplotlib figure as uint8 [height, width, 3]."""
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return np.asarray(Image.open(png).convert("RGB"))
 
 
 def _send_pictures(
