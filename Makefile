@@ -17,7 +17,7 @@ $(SMALL): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(SMALL)
-	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,dev]'
+	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,trackers,dev]'
 	touch $@
 
 demo: $(SMALL)

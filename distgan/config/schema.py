@@ -112,6 +112,13 @@ class Config(Section):
         if self.model.fitted or "generate" not in self.stages:
             why = "is fitted at once" if self.model.fitted else "generates no series that could be scored"
             raise ValueError(f"train.select: model {self.model.name} {why}; set train.select.score=null")
+        steps, every = self.train.steps, self.train.select.every
+        if steps % every:
+            raise ValueError(
+                f"train.steps {steps} is not a multiple of train.select.every {every}, so its last steps "
+                f"could not be chosen; use train.steps={-(-steps // every) * every} or train.select.every="
+                f"{max(n for n in range(1, min(every, steps) + 1) if steps % n == 0)}"
+            )
         if not self.data.validation:
             raise ValueError(
                 "train.select scores against validation owners, and data.validation is 0; set "

@@ -71,12 +71,12 @@ class Select(Section):
         "what chooses the generator that is kept, on the validation owners (data.validation): `fidelity`, or "
         "the name of a score of the report; null keeps the last step",
     )
-    every: int = key(500, "training steps between two evaluations", ge=1)
+    every: int = key(500, "training steps between two evaluations; train.steps is a multiple of it", ge=1)
     patience: int = key(
         5, "evaluations without a better one before training stops early; 0 never stops it", ge=0
     )
     series: int = key(
-        200, "largest number of series of each kind (training, validation, generated) in an evaluation", ge=4
+        100, "largest number of series of each kind (training, validation, generated) in an evaluation", ge=4
     )
 
 

@@ -39,7 +39,7 @@ class Rule:
 
     Attributes:
         name: of the score, as in `train.select.score`.
-        every: steps between two evaluations; the last step is always evaluated.
+        every: steps between two evaluations, counted from 0; so a longer training repeats those of a shorter.
         patience: evaluations in a row without a better one after which training ends; 0 never ends it.
         sampler: joins the networks to the module whose weights are kept.
         score: called on rank 0 with the step and that module in evaluation mode; returns a loss, 0 is best.

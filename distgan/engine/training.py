@@ -251,7 +251,7 @@ class Training:
     @property
     def selecting(self) -> bool:
         """Whether the step just finished is to be scored."""
-        return self.selector is not None and self.due(self.selector.rule.every)
+        return self.selector is not None and self.step % self.selector.rule.every == 0
 
     def select(self) -> dict[str, Tensor]:
         """Score what would be kept at this step; gives the scalar to show."""

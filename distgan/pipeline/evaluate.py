@@ -192,6 +192,7 @@ def collect_facts(
             covered=[] if bank.guarantee is None else [dp.COVERED, dp.TAKEN_AS_GIVEN, dp.NOT_COVERED],
             study=bank.settings.study,
         ),
+        chosen=records["gan"].get("selection", {}).get("text", ""),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
         real_curves=settings.evaluate.real_curves,

@@ -75,25 +75,20 @@ class StepScorer:
             draw = keyed_generator(seed, 0, f"validation {split}")
             rows[split] = np.sort(draw.choice(found, most, replace=False))
         owners = owner_codes(table, data, rows[VALIDATION])
-        series = {split: data.rows(found) for split, found in rows.items()}
-        return Validation(
-            series["train"],
-            series[VALIDATION],
-            owners,
-            data.meta.axis.steps_per_day,
-            self.context.settings.seed,
-        )
+        train, real = (data.rows(found) for found in rows.values())
+        steps_per_day, count = data.meta.axis.steps_per_day, self.context.settings.train.select.series
+        return Validation(train, real, owners, steps_per_day=steps_per_day, count=count, seed=seed)
 
 
 def describe_choice(selector: Selector, steps: int) -> str:
     """Say which step was chosen, by what, whether training ended early, and what the choice cost."""
     best, done = selector.best, selector.evaluations
     if best is None:
-        return f"; {selector.rule.name} had no value on the validation series, so the last step is kept"
+        return f"{selector.rule.name} had no value on the validation series, so the last step is kept"
     ended = done[-1].step
     early = f", stopped early at step {ended:,}" if ended < steps else ""
     return (
-        f"; kept step {best.step:,} by {selector.rule.name} {best.loss:.4g} on the validation series"
+        f"kept step {best.step:,} by {selector.rule.name} {best.loss:.4g} on the validation series"
         f"{early} ({len(done)} evaluations, {describe_cost(done)})"
     )
 
@@ -105,12 +100,13 @@ def describe_cost(done: list[Evaluation]) -> str:
     return f"{scoring:.3g} s, {share:.1%} of the training's time"
 
 
-def collect_choice(selector: Selector) -> dict[str, Any]:
+def collect_choice(selector: Selector, steps: int) -> dict[str, Any]:
     """What the stage's record keeps of the choice."""
     best = selector.best
     return {
         "score": selector.rule.name,
         "step": None if best is None else best.step,
         "loss": None if best is None else best.loss,
+        "text": describe_choice(selector, steps),
         "evaluations": selector.facts()["selection"],
     }

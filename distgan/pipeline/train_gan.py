@@ -108,8 +108,8 @@ def keep_generator(
         return {"summary": f"{steps:,} steps, {steps * batch_size:,} series seen"}
     done = selector.evaluations[-1].step
     return {
-        "summary": f"{done:,} steps, {done * batch_size:,} series seen{describe_choice(selector, steps)}",
-        "selection": collect_choice(selector),
+        "summary": f"{done:,} steps, {done * batch_size:,} series seen; {describe_choice(selector, steps)}",
+        "selection": collect_choice(selector, steps),
     }
 
 

@@ -6,6 +6,7 @@ the end the best and the config itself are trained on fresh seeds, and both are 
 same command again goes on where the last one stopped.
 """
 
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
 
     scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
     refuse_many_draws(settings, trial.shared_stages(settings))
+    refuse_uneven_evaluations(settings, trial.evaluation_steps(settings))
     if dry_run:
         print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
     else:
@@ -54,6 +56,21 @@ def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
             f"sweep.space searches {searched}, on which the bank depends, so every trial would "
             f"spend privacy.epsilon {settings.privacy.epsilon:g} again; search keys of "
             f"{', '.join(sorted(later))} only, or leave privacy.epsilon out"
+        )
+
+
+def refuse_uneven_evaluations(settings: config.Config, steps: Sequence[int]) -> None:
+    """
+    Raises:
+        UserError: trials are scored at steps at which `train.select` evaluates nothing.
+    """
+    chosen = settings.train.select
+    odd = [step for step in steps if step % chosen.every]
+    if chosen.score is not None and odd:
+        raise UserError(
+            f"the sweep scores trials after {odd[0]} steps, and train.select evaluates every {chosen.every}; "
+            f"set sweep.interval to a multiple of train.select.every, or train.select.every="
+            f"{math.gcd(*steps)}"
         )
 
 

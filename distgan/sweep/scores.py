@@ -51,12 +51,20 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
         NoValue: one does not exist for these data, or is not written by this training.
         UserError: one is not finite.
     """
-    report = read_report(run)
-    found = {name: _one(name, report, run) for name in objectives}
+    report, chosen = read_report(run), read_selection(run)
+    found = {name: chosen[name] if name in chosen else _one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
             raise UserError(f"sweep.objectives {name} has no value for this trial")
     return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def read_selection(run: Run) -> dict[str, float | None]:
+    """The loss on the validation split by the name of its score, where the run chose its step by one: a sweep
+    compares trials by what chose within each, and the test series stay unseen.
+    """
+    chosen = (run.done("gan") or {}).get("selection")
+    return {} if chosen is None else {chosen["score"]: chosen["loss"]}
 
 
 def read_report(run: Run) -> Report:

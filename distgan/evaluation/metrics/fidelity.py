@@ -421,11 +421,3 @@ def _trained_errors(trained: Trained) -> Array:
 
 def _replace_nan(values: dict[str, float]) -> Scores:
     return {name: round(value, 6) if math.isfinite(value) else None for name, value in values.items()}
-
-
-def compare_with_real(measure: Measure, synthetic: Array, real: Descriptors, seed: int) -> tuple[Row, Row]:
-    """Score synthetic series [n, L, C] and other real ones, described before, against the target."""
-    described = {MODEL: measure.descriptors(np.asarray(synthetic, np.float32)), REAL: real}
-    size = min(len(measure.target), *(len(rows) for rows in described.values()))
-    (row, real_row), _ = _rows(measure, described, {MODEL: {}, REAL: {}}, size, seed)
-    return row, real_row
