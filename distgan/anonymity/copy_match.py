@@ -90,9 +90,13 @@ def calendar_waves(length: int, steps_per_day: float) -> Array:
     return np.stack(waves, axis=1)
 
 
-def confirm(population: Population, common: Common, candidates: Candidates) -> Array:
-    """Which candidates are near copies: [P] bool."""
-    first, second = (population.read(rows) for rows in (candidates.first, candidates.second))
+def confirm(population: Population, common: Common, candidates: Candidates, values: Sequence[Array]) -> Array:
+    """Which candidates are near copies: [P] bool.
+
+    Args:
+        values: the first and the second series of each pair, [P, L, C] each.
+    """
+    first, second = values
     aligned = align(second, candidates)
     matched = Match.fit(first, aligned)
     likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_WHITE_RESIDUAL))
