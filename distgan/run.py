@@ -377,3 +377,27 @@ class ExportFolder:
     @property
     def facts(self) -> Path:
         return self.folder / "export.json"
+
+
+@dataclass(frozen=True)
+class HubFolder(Run):
+    """Paths of a generator in the Hub's form: what sampling reads of a run, under the Hub's names."""
+
+    @property
+    def generator_weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def hub_config(self) -> Path:
+        """What kind of model it is, for the Hub."""
+        return self.folder / "config.json"
+
+    @property
+    def card(self) -> Path:
+        return self.folder / "README.md"
+
+
+def open_folder(folder: Path) -> Run:
+    """Return the map of a folder to sample from: a run's, or an exported generator's."""
+    hub = HubFolder(folder)
+    return hub if hub.generator_weights.exists() else Run(folder)
