@@ -18,8 +18,8 @@ AVERAGE = ".average"
 def export(run: Run, out: Path | None = None) -> str:
     """Write `out` (by default `RUN/export/`): one safetensors file a network, the config and a note.
 
-    The generator is its moving average of that step, whichever step `train.select` keeps. The discriminator has seen real series: it is
-    exported for study and not for publication. Files of optimiser state are not read.
+    The generator is its moving average of that step, whichever step `train.select` keeps. The discriminator
+    has seen real series: it is exported for study and not for publication. Optimiser state is not read.
 
     Raises:
         UserError: something stands at `out`, the run has no checkpoint, or all are damaged.

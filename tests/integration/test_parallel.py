@@ -336,6 +336,33 @@ def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPa
         assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
 
 
+def test_a_flag_of_the_launcher_that_would_do_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    with pytest.raises(UserError, match=r"--dynamo_backend inductor, .* set engine\.compile=true"):
+        Parallel(config.Engine())
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(UserError, match=r"--gradient_accumulation_steps 4, .* engine\.micro_batch"):
+        Parallel(config.Engine())
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    assert Parallel(config.Engine()).world_size == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--gradient_accumulation_steps=4", "--dynamo_backend=inductor"])
+def test_a_flag_on_the_launcher_s_command_line_is_refused(flag: str) -> None:
+    """Accelerate tells the first one to no process."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", flag]
+    done = subprocess.run(
+        [*command, "distgan/train.py", "--config", "configs/demo.yaml", "--dry-run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode and f"sets {flag.replace('=', ' ')}, which does nothing here" in done.stderr
+
+
 GROUP = """
 import sys, torch, torch.distributed as dist
 dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=0, world_size=1)
