@@ -11,6 +11,7 @@ exit code is 1. On a GPU each group is a process of its own, so that an error of
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.smoke:
         options.device, options.tiny = "cpu", True
+    if options.tiny:  # threads would only wait for one another
+        os.environ["OMP_NUM_THREADS"] = "1"
     options.only = options.only.split(",")
     for name in options.only:
         if name not in GROUPS:

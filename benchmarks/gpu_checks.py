@@ -391,9 +391,10 @@ def product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
 
 def sheet_rate(precision: str) -> float | None:
     """Of this GPU in a maker's data sheet, if it is known."""
-    name = torch.cuda.get_device_name().upper() if torch.cuda.is_available() else ""
+    name = torch.cuda.get_device_name().upper().replace(" ", "") if torch.cuda.is_available() else ""
     words = {device.name.split("-")[0].upper(): device for device in devices.DEVICES.values()}
-    found = next((device for word, device in words.items() if word in name), None)
+    longest = sorted(words, key=len, reverse=True)  # A100 before A10
+    found = next((words[word] for word in longest if word in name), None)
     return None if found is None else (found.wide if precision == "fp32" else found.half)
 
 

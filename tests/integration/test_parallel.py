@@ -29,6 +29,7 @@ from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.processes import PATIENCE, launch, unlaunched
+from tests.helpers.settings import ROOT
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
 
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
