@@ -219,6 +219,7 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
 ) -> None:
     """From another path, another working directory, with relative paths, and under a long TMPDIR."""
     pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
     long = tmp_path / ("t" * 90)
     long.mkdir()
     monkeypatch.setenv("TMPDIR", str(long))
@@ -226,12 +227,15 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     data.write_bytes(homes_csv.read_bytes())
     chosen = {"trials": 2, "scheduler": "none"}
     run = Sweep(data, tmp_path / "sweep", RATE, "train.steps=40", **chosen).start()
+    run.wait_for(lambda: list(run.training()))
     run.wait_for(lambda: any(found.state == "ended" for found in run.results))
     done = next(found for found in run.results if found.state == "ended").folder.name
     time.sleep(3)
     assert run.process is not None
+    started = psutil.Process(run.process.pid).children(recursive=True)
     run.process.kill()
     run.process.wait()
+    psutil.wait_procs(started, timeout=PATIENCE)  # Ray's workers end some seconds after their driver
 
     (tmp_path / "elsewhere").mkdir()
     run.home.rename(tmp_path / "elsewhere" / "moved")
