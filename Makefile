@@ -6,7 +6,7 @@ SMALL := .venv/.demo
 READY := .venv/.ready
 INSTALL := $(BIN)/pip install --constraint constraints.txt --editable
 
-.PHONY: setup demo gpu test test-all lint drill clean
+.PHONY: setup demo gpu test test-all lint drill clusters clean
 
 setup: $(READY)
 
@@ -52,6 +52,10 @@ test-all: lint
 
 drill: $(READY)
 	$(BIN)/python tests/integration/drill.py
+
+# Needs root and Debian's slurmctld, slurmd, slurm-client and munge.
+clusters: $(READY)
+	tests/integration/clusters/slurm.sh "$$(mktemp -d)"
 
 clean:
 	rm -rf .venv .venv-gpu build *.egg-info
