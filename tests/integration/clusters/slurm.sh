@@ -10,9 +10,14 @@ root=$PWD
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 export SLURM_CONF=$folder/slurm.conf PYTHONPATH=$root OMP_NUM_THREADS=1
+export MASTER_ADDR=127.0.0.1 # no name server knows the virtual nodes
 daemons=()
 cleanup() {
-  scancel --full --me 2>/dev/null || true
+  scancel --me 2>/dev/null || true
+  for _ in $(seq 30); do
+    [ -n "$(squeue --noheader 2>/dev/null)" ] || break
+    sleep 1
+  done
   for process in "${daemons[@]}"; do kill "$process" 2>/dev/null || true; done
   wait 2>/dev/null || true
 }
