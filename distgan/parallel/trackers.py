@@ -116,6 +116,7 @@ class Trackers:
         self.name = f"{run.folder.resolve().name}-{stage}"
         self.board: BoardTracker | None = None
         self.services: dict[str, GeneralTracker] = {}
+        self.sent = 0  # the last step that services have had
         if TENSORBOARD in settings.trackers:
             self.board = BoardTracker(self.folder, step + 1)
         wanted = [name for name in settings.trackers if name in SERVICES]
@@ -146,7 +147,7 @@ class Trackers:
         """Send the figures of one report line."""
         if self.board is not None:
             self.board.log(step, numbers)
-        if step > self._sent():
+        if step > self.sent:
             for tracker in self.services.values():
                 tracker.log(dict(numbers), step=step)
 
@@ -155,7 +156,7 @@ class Trackers:
         pictures = {name: _draw(figure) for name, figure in figures.items()}
         if self.board is not None:
             self.board.log_figures(step, pictures)
-        if self.pictures and step > self._sent():
+        if self.pictures and step > self.sent:
             for name, tracker in self.services.items():
                 _send_pictures(name, tracker, step, pictures, figures)
 
@@ -165,9 +166,6 @@ class Trackers:
         for tracker in self.services.values():
             tracker.finish()
         self.services = {}
-
-    def _sent(self) -> int:
-        return getattr(self, "sent", 0)
 
 
 def start_service(name: str, project: str, place: tuple[str, Path], known: str | None) -> GeneralTracker:
