@@ -114,7 +114,7 @@ def with_absolute_source(settings: config.Config) -> config.Config:
     source = settings.data.source
     if source in NAMED or "://" in source:
         return settings
-    absolute = str(Path(source).expanduser().absolute())
+    absolute = str(Path(source).expanduser().resolve())
     return settings.model_copy(update={"data": settings.data.model_copy(update={"source": absolute})})
 
 

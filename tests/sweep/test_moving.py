@@ -57,8 +57,9 @@ def test_a_source_is_the_same_from_another_working_directory(
     home, _ = claimed(tmp_path, trials=4)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    again = settings(tmp_path, RATE, f"data.source={tmp_path / 'homes.csv'}", trials=4)
-    runner.claim_folder(runner.with_absolute_source(again), home)
+    for same in (str(tmp_path / "homes.csv"), "../homes.csv", "../other/../homes.csv"):
+        again = settings(tmp_path, RATE, f"data.source={same}", trials=4)
+        runner.claim_folder(runner.with_absolute_source(again), home)
     other = settings(tmp_path, RATE, "data.source=homes.csv", trials=4)  # of this directory: another file
     with pytest.raises(UserError, match=r"belongs to another sweep \(data\.source was"):
         runner.claim_folder(runner.with_absolute_source(other), home)
