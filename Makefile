@@ -6,7 +6,7 @@ SMALL := .venv/.demo
 READY := .venv/.ready
 INSTALL := $(BIN)/pip install --constraint constraints.txt --editable
 
-.PHONY: setup demo test test-all lint drill clean
+.PHONY: setup demo gpu test test-all lint drill clusters clean
 
 setup: $(READY)
 
@@ -17,11 +17,22 @@ $(SMALL): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(SMALL)
-	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,dev]'
+	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,trackers,dev]'
 	touch $@
 
 demo: $(SMALL)
 	$(BIN)/accelerate launch --quiet --config_file launch/cpu-1.yaml distgan/train.py --config configs/demo.yaml
+
+# On a machine with an NVIDIA GPU: its own environment with the CUDA builds, then every check that needs one.
+GPU := .venv-gpu
+$(GPU)/.ready: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/pip install --quiet --upgrade pip
+	$(GPU)/bin/pip install --editable '.[gpu,demo,deepspeed]'
+	touch $@
+
+gpu: $(GPU)/.ready
+	$(GPU)/bin/python benchmarks/gpu.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,5 +53,9 @@ test-all: lint
 drill: $(READY)
 	$(BIN)/python tests/integration/drill.py
 
+# Needs root and Debian's slurmctld, slurmd, slurm-client and munge.
+clusters: $(READY)
+	tests/integration/clusters/slurm.sh "$$(mktemp -d)"
+
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-gpu build *.egg-info

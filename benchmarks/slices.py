@@ -27,7 +27,7 @@ from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import battery, leak_scenarios
 from distgan.evaluation.attacks.attack_data import AttackData, Side
 from distgan.files import write_text
-from distgan.pipeline import generate, runner
+from distgan.pipeline import runner, sampler
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.training_data import TrainingData, open_for_inference
 from distgan.rng import keyed_generator, keyed_normal
@@ -40,7 +40,7 @@ QUICK = [
     *("bank.condition_dim=4", "model=gaussian", "generate.count=30", "engine.threads=1"),
     "data.splits={train: 0.47, held_out: 0.47, reference: 0.06}",
 ]
-Draw = Callable[[generate.Sampler, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Draw = Callable[[sampler.Sampler, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def leaking(original: Draw, run: Run, share: float) -> Draw:
     data = TrainingData.open(run)
     copies, attributes = data.scaled(0, data.num_series)[0].numpy(), data.attributes
 
-    def draw(self: generate.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self: sampler.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         series, levels = (part.copy() for part in original(self, rows))
         width = int(np.prod(series.shape[1:]))
         noise = keyed_normal(self.seed, 0, "leak", torch.from_numpy(rows), (2 + width,)).numpy()
@@ -131,12 +131,12 @@ def main() -> None:
     counts = [5, 5, 8] if given.smoke else [30] * 12 + [100] * 3
     with tempfile.TemporaryDirectory() as folder:
         run = train_run(Path(folder), owners)
-        original = generate.Sampler.draw
-        generate.Sampler.draw = leaking(original, run, given.share)  # type: ignore[method-assign]
+        original = sampler.Sampler.draw
+        sampler.Sampler.draw = leaking(original, run, given.share)  # type: ignore[method-assign]
         try:
             rows = [judge(run, Case(count, seed)) for seed, count in enumerate(counts, 1)]
         finally:
-            generate.Sampler.draw = original  # type: ignore[method-assign]
+            sampler.Sampler.draw = original  # type: ignore[method-assign]
     show(f"{owners:,} members, {given.share:.0%} of the series are members' with noise", rows)
     refused = sum(row["exit code"] == 3 for row in rows)
     alone = sum(row["alone"] != "passes" for row in rows)

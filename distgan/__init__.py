@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 
 
 def load(run: str | os.PathLike[str]) -> Trained:
-    """A trained run, to sample from. Heavy libraries are imported here, not with the package.
+    """A trained run, or a folder of `distgan export`, to sample from.
+
+    Heavy libraries are imported here, not with the package.
 
     Raises:
         UserError: the folder is no run, or its training is not finished.
@@ -26,6 +28,6 @@ def load(run: str | os.PathLike[str]) -> Trained:
     from pathlib import Path
 
     from distgan.api import Trained
-    from distgan.run import Run
+    from distgan.run import open_folder
 
-    return Trained.open(Run(Path(run)))
+    return Trained.open(open_folder(Path(run)))

@@ -322,16 +322,19 @@ def open_release(run: str, to: str | None) -> tuple[Run, Path]:
     return folder, place
 
 
-def open_export(run: str, out: str | None) -> tuple[Run, Path | None]:
+def open_export(run: str, out: str | None, private: bool, networks: bool) -> tuple[Run, Path | None]:
     """Return the run, and the folder that the weights go to, if it was given.
 
     Raises:
-        UserError: there is no such run or no checkpoint, or something is at `out` already.
+        UserError: there is no such run or no checkpoint, something is at `out` already, or the options
+            exclude each other.
     """
+    if private and networks:
+        raise UserError("--networks writes for study and needs no --private; leave one of the two out")
     folder = open_run(run, "export")
     place = check_path(out, "FOLDER of distgan export") if out is not None else None
     refuse_standing(place or folder.exported)
-    if not folder.checkpoints("gan").is_dir():
+    if networks and not folder.checkpoints("gan").is_dir():
         raise UserError(
             f"{folder.checkpoints('gan')} holds no checkpoint; run {folder.command()}, or wait "
             "for its first checkpoint"

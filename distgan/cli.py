@@ -229,23 +229,41 @@ def sweep(overrides: Sequence[str], config: str, run_dir: str | None, dry_run: b
 
 
 @distgan.command(
-    examples=("distgan export runs/demo", "distgan export runs/demo weights/"),
-    codes=(5, 7),
+    examples=(
+        "distgan export runs/demo shared/",
+        "distgan export runs/demo shared/ --private",
+        "distgan export runs/demo weights/ --networks",
+    ),
+    codes=(3, 4, 5, 7),
 )
 @run_argument()
 @argument(
     "out", type=FOLDER, metavar="[FOLDER]", required=False,
     help="Folder to write; it must not exist. [default: RUN/export]",
 )  # fmt: skip
+@click.option(
+    "--private",
+    is_flag=True,
+    help="Export for yourself alone, without a verdict of the gate; the card says so.",
+)
+@click.option(
+    "--networks",
+    is_flag=True,
+    help="Write instead the networks of the newest checkpoint as safetensors files, also of an unfinished "
+    "training. The discriminator has seen real series: for study, not for publication.",
+)
 @output_options(as_json=True)
-def export(run: str, out: str | None) -> Result:
-    """Write the weights of the newest checkpoint as plain safetensors files."""
+def export(run: str, out: str | None, private: bool, networks: bool) -> Result:
+    """Write the generator in the Hub's form, with a model card, for distgan.load and huggingface_hub.
+
+    The weights must be those that distgan release let pass.
+    """
     from distgan.arguments import open_export
 
-    folder, place = open_export(run, out)
-    from distgan.commands import export
+    folder, place = open_export(run, out, private, networks)
+    from distgan.commands import export, hub
 
-    return export.run(folder, place)
+    return export.run(folder, place) if networks else hub.export(folder, place, private)
 
 
 @distgan.command(

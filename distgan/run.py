@@ -260,7 +260,7 @@ class Run:
 
     @property
     def logs(self) -> Path:
-        """TensorBoard events, one folder a stage."""
+        """What trackers keep on this machine, as TensorBoard's events: one folder a stage."""
         return self.folder / "logs"
 
     @property
@@ -273,6 +273,10 @@ class Run:
     def metrics(self, stage: str) -> Path:
         """One JSON object a line, one line a report of `stage`'s training."""
         return self.folder / stage / "metrics.jsonl"
+
+    def trackers(self, stage: str) -> Path:
+        """The run's ids in trackers, and the last step that was sent to them."""
+        return self.logs / stage / "trackers.json"
 
     def checkpoints(self, stage: str) -> Path:
         return self.folder / stage / "checkpoints"
@@ -387,3 +391,27 @@ class ExportFolder:
     @property
     def facts(self) -> Path:
         return self.folder / "export.json"
+
+
+@dataclass(frozen=True)
+class HubFolder(Run):
+    """Paths of a generator in the Hub's form: what sampling reads of a run, under the Hub's names."""
+
+    @property
+    def generator_weights(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def hub_config(self) -> Path:
+        """What kind of model it is, for the Hub."""
+        return self.folder / "config.json"
+
+    @property
+    def card(self) -> Path:
+        return self.folder / "README.md"
+
+
+def open_folder(folder: Path) -> Run:
+    """Return the map of a folder to sample from: a run's, or an exported generator's."""
+    hub = HubFolder(folder)
+    return hub if hub.generator_weights.exists() else Run(folder)

@@ -2,7 +2,8 @@
 # SLURM: one task per GPU, started by srun itself, so that a signal reaches every process and exit codes come through
 # (torchrun and accelerate turn any into 1). Stopped by a signal ahead of the time limit, a training saves, exits with
 # 75 and is queued again; it goes on at its exact step. Other stages die of the signal (138), and are queued again, too.
-# Needs a .venv in the folder of submission, on a disk that all nodes see. Not run on a cluster yet.
+# Needs a .venv in the folder of submission, on a disk that all nodes see. Run on two virtual nodes without GPUs (`make
+# clusters`): signalled, queued again, resumed at its step, ended. Not run on a cluster of real machines yet.
 #   sbatch launch/slurm.sh --config configs/big.yaml run_dir=SHARED/big
 #SBATCH --job-name=distgan
 #SBATCH --nodes=2

@@ -57,7 +57,7 @@ HOMES = {
     "faiss": {"anonymity.faiss_backend"},
     "dp_accounting": {"anonymity.dp.mechanism"},
     "opendp": {"anonymity.dp.mechanism"},
-    "accelerate": {"parallel.processes"},
+    "accelerate": {"parallel.processes", "parallel.trackers"},
     "deepspeed": {"parallel.zero"},
     "bokeh": {"evaluation.plots.interactive"},
     "ray": {"sweep.ray_backend"},

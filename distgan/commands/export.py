@@ -1,4 +1,4 @@
-"""`distgan export`: plain weights out of a run's newest checkpoint."""
+"""`distgan export --networks`: plain weights out of a run's newest checkpoint."""
 
 from pathlib import Path
 

@@ -297,6 +297,14 @@ class Data(Section):
         "shares of owners; a hash of the owner's id, keyed by `seed`, decides, so that "
         "adding one owner moves no other",
     )
+    validation: float = key(
+        0.0,
+        "share of owners whose series only choose the best step (train.select), taken from "
+        "splits.train: they are not trained on, not attacked and not scored; no other owner changes "
+        "its split",
+        ge=0,
+        lt=1,
+    )
     windows: Windows = key(Windows(), "train on windows of the series, as a view that needs no disk space")
     store: Storing = key(Storing(), "how the run stores the series on disk")
     buffer_mib: int | None = key(
@@ -313,6 +321,20 @@ class Data(Section):
         ge=1,
     )
     scaling: Scaling = key(Scaling(), "map values to the networks' range [-1, 1]; inverted exactly on output")
+
+    @model_validator(mode="after")
+    def _left_to_train(self) -> "Data":
+        if self.validation >= self.splits.train:
+            raise ValueError(
+                f"validation {self.validation:g} leaves nothing of splits.train {self.splits.train:g} to "
+                f"train on; use validation={self.splits.train / 7:.2g}"
+            )
+        return self
+
+    @property
+    def training_share(self) -> float:
+        """Of owners, without those of the validation split."""
+        return self.splits.train - self.validation
 
     @model_validator(mode="before")
     @classmethod

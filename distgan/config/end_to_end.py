@@ -88,6 +88,11 @@ def _check_training(settings: "Config") -> Iterator[str]:
             f"train.max_rollbacks {settings.train.max_rollbacks} would repeat steps that are spent; set "
             "train.max_rollbacks=0"
         )
+    if settings.train.select.score is not None:
+        yield (
+            "train.select chooses a step by validation series, which the budget does not count; leave "
+            "train.select.score out"
+        )
     if settings.sweep.space:
         yield (
             "the trials of a sweep are trainings of their own on the same people, and no ledger adds "
@@ -97,6 +102,11 @@ def _check_training(settings: "Config") -> Iterator[str]:
 
 def _check_engine(settings: "Config") -> Iterator[str]:
     engine = settings.engine
+    if elsewhere := [name for name in engine.trackers if name != "tensorboard"]:
+        yield (
+            f"engine.trackers {', '.join(elsewhere)} may send losses, which have no noise, to others; set "
+            "engine.trackers=[tensorboard] or []"
+        )
     if engine.precision != "fp32":
         yield f"gradients are clipped in float32; set engine.precision=fp32, not {engine.precision}"
     if engine.zero or engine.discriminator_zero:

@@ -89,6 +89,8 @@ class Config(Section):
                 f"train.steps {self.train.steps} leaves no adversarial step after the {before} that "
                 f"{self.model.name} trains before; raise train.steps or lower model.…_steps"
             )
+        if self.train.select.score is not None:
+            self._selection_fits()
         self._space_fits()
         return self
 
@@ -108,6 +110,24 @@ class Config(Section):
             raise ValueError(f"model {name} has a generator's loss of its own; leave objective.moments out")
         if own == "generator" and objective.loss == "wgangp-mode":
             raise ValueError(f"model {name} has no mode-seeking term; use objective.loss=wgangp")
+
+    def _selection_fits(self) -> None:
+        """Refuse a choice of the best step where there are no steps, no series to score, or no owners."""
+        if self.model.fitted or "generate" not in self.stages:
+            why = "is fitted at once" if self.model.fitted else "generates no series that could be scored"
+            raise ValueError(f"train.select: model {self.model.name} {why}; set train.select.score=null")
+        steps, every = self.train.steps, self.train.select.every
+        if steps % every:
+            raise ValueError(
+                f"train.steps {steps} is not a multiple of train.select.every {every}, so its last steps "
+                f"could not be chosen; use train.steps={-(-steps // every) * every} or train.select.every="
+                f"{max(n for n in range(1, min(every, steps) + 1) if steps % n == 0)}"
+            )
+        if not self.data.validation:
+            raise ValueError(
+                "train.select scores against validation owners, and data.validation is 0; set "
+                f"data.validation, e.g. data.validation={self.data.splits.train / 7:.2g}"
+            )
 
     def _space_fits(self) -> None:
         """Every searched key is one, and takes all that may be drawn for it."""
@@ -217,6 +237,10 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         for section, free in FREE.items():
             tree[section] = {name: value for name, value in tree[section].items() if name not in free}
+        if not tree["data"]["validation"]:  # without effect: runs of before these settings stay valid
+            del tree["data"]["validation"]
+        if tree["train"]["select"]["score"] is None:
+            del tree["train"]["select"]
         identity, chain = "", {}
         for stage in STAGES:
             own = {section: tree[section] for section in DEPENDS.get(stage, ())}

@@ -10,6 +10,7 @@ from distgan.memory import USUAL_MIB
 LossName = Literal[
     "relativistic", "hinge", "standard", "lsgan", "nonsaturating", "wgangp", "wgangp-mode", "wgangp-eps"
 ]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim"]
 
 
 class Penalty(Section):
@@ -64,6 +65,21 @@ class Objective(Section):
     )
 
 
+class Select(Section):
+    score: str | None = key(
+        None,
+        "what chooses the generator that is kept, on the validation owners (data.validation): `fidelity`, or "
+        "the name of a score of the report; null keeps the last step",
+    )
+    every: int = key(500, "training steps between two evaluations; train.steps is a multiple of it", ge=1)
+    patience: int = key(
+        5, "evaluations without a better one before training stops early; 0 never stops it", ge=0
+    )
+    series: int = key(
+        100, "largest number of series of each kind (training, validation, generated) in an evaluation", ge=4
+    )
+
+
 class Train(Section):
     steps: int = key(20000, "training steps: one discriminator and one generator update each", ge=1)
     batch_size: int = key(32, "series per update, over all processes", ge=1)
@@ -83,6 +99,7 @@ class Train(Section):
     checkpoint_every: int = key(200, "steps between checkpoints", ge=1)
     keep_last: int = key(2, "number of latest checkpoints to keep", ge=2)
     keep_every: int = key(0, "steps between checkpoints that are never deleted; 0 for none", ge=0)
+    select: Select = key(Select(), "the best step instead of the last, and an early end; off by default")
     max_skips: int = key(
         20, "consecutive steps with a loss or gradient that is not finite before training rolls back", ge=1
     )
@@ -145,11 +162,32 @@ class Engine(Section):
         ge=64,
     )
     compile: bool = key(False, "compile the networks with torch.compile")
+    trackers: tuple[TrackerName, ...] = key(
+        ("tensorboard",),
+        "where a training's figures go, beside metrics.jsonl; each but tensorboard is a package of its own, "
+        "configured by its own environment variables (WANDB_MODE, MLFLOW_TRACKING_URI, COMET_API_KEY); [] "
+        "for none",
+    )
+    tracker_project: str = key(
+        "distgan", "project of wandb and comet_ml, experiment of mlflow", pattern=r"^[\w.-]{1,64}$"
+    )
+    tracker_pictures: bool = key(
+        False,
+        "also send pictures of generated series, which no attack has checked yet, to the trackers other than "
+        "tensorboard",
+    )
     checkpoint_activations: bool = key(
         False,
         "recompute transformer blocks of multiscale and of the VAE in the backward pass: "
         "less memory, more time; not available for other families",
     )
+
+    @field_validator("trackers")
+    @classmethod
+    def _once(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in trackers if trackers.count(name) > 1}):
+            raise ValueError(f"trackers lists {twice[0]} twice; list each tracker once")
+        return trackers
 
 
 AttributeValue = bool | int | float | str

@@ -7,44 +7,78 @@ training split rests. The sizes of the splits are those of independent draws, ab
 import hashlib
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 
 from distgan import config
-from distgan.data.store.private_table import SPLITS
+from distgan.data.store.private_table import SPLITS, VALIDATION
 from distgan.errors import UserError
 
 RANGE = 1 << 64
 MOST_SEEDS = 100  # that are tried for one to suggest
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How the range of hashes is cut: the shares above 0 in order, and where each ends."""
+
+    shares: dict[str, float]
+    ends: list[int]
+
+    @classmethod
+    def of(cls, shares: config.Splits, validation: float) -> "Cut":
+        """Cut by the three shares, and then the validation owners off the end of the training range."""
+        wanted = {name: share for name in SPLITS if (share := getattr(shares, name)) > 0}
+        ends = [round(total * RANGE) for total in accumulate(wanted.values())]
+        ends[-1] = RANGE
+        if validation == 0:
+            return cls(wanted, ends)
+        wanted["train"] -= validation
+        order = {"train": wanted.pop("train"), VALIDATION: validation, **wanted}
+        return cls(order, [ends[0] - round(validation * RANGE), *ends])
+
+    def assign(self, names: Sequence[str], seed: int) -> list[str]:
+        """Return the split of each owner."""
+        splits = list(self.shares)
+        return [splits[bisect_right(self.ends, _number(name, seed))] for name in names]
+
+    def find_empty(self, sides: Sequence[str]) -> list[str]:
+        """Return the splits that have a share and no owner."""
+        return [name for name in self.shares if name not in sides]
+
+    def key(self, split: str) -> str:
+        """Return the setting of a split's share."""
+        return f"data.{split}" if split == VALIDATION else f"data.splits.{split}"
+
+
 def assign_splits(
-    owners: Sequence[str], shares: config.Splits, seed: int, *, suggest: bool = True
+    owners: Sequence[str],
+    shares: config.Splits,
+    seed: int,
+    *,
+    validation: float = 0.0,
+    suggest: bool = True,
 ) -> np.ndarray:
-    """Return `train`, `held_out` or `reference` for each series: [n] str. An owner's series never part.
+    """Return `train`, `held_out`, `reference` or `validation` for each series: [n] str. An owner's series
+    never part.
 
     Args:
+        validation: share of all owners that is taken from the training share; no other owner moves.
         suggest: a seed that leaves no split empty, in the error; not where a split must not depend on the
-        data (privacy.epsilon).
+            data (privacy.epsilon).
 
     Raises:
         UserError: a split with a share of owners gets none.
     """
     names = sorted(set(owners))
-    sides = dict(zip(names, _sides(names, shares, seed)))
-    empty = _empty(list(sides.values()), shares)
+    cut = Cut.of(shares, validation)
+    sides = dict(zip(names, cut.assign(names, seed)))
+    empty = cut.find_empty(list(sides.values()))
     if empty:
-        raise UserError(_explain(names, shares, seed, empty, suggest))
+        raise UserError(_explain(names, cut, seed, empty, suggest))
     return np.array([sides[owner] for owner in owners])
-
-
-def _sides(names: Sequence[str], shares: config.Splits, seed: int) -> list[str]:
-    wanted = [getattr(shares, name) for name in SPLITS]
-    last = max(place for place, share in enumerate(wanted) if share > 0)
-    ends = [round(total * RANGE) for total in accumulate(wanted)]
-    ends[last:] = [RANGE] * (len(ends) - last)
-    return [SPLITS[bisect_right(ends, _number(name, seed))] for name in names]
 
 
 def _number(name: str, seed: int) -> int:
@@ -56,45 +90,35 @@ def _number(name: str, seed: int) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _empty(sides: Sequence[str], shares: config.Splits) -> list[str]:
-    """Return the splits that have a share and no owner."""
-    return [name for name in SPLITS if getattr(shares, name) > 0 and name not in sides]
-
-
-def _explain(
-    names: Sequence[str], shares: config.Splits, seed: int, empty: Sequence[str], suggest: bool
-) -> str:
-    wanted = {name: getattr(shares, name) for name in SPLITS if getattr(shares, name) > 0}
-    given = ", ".join(f"{name} {share:g}" for name, share in wanted.items())
-    if len(names) < len(wanted):
+def _explain(names: Sequence[str], cut: Cut, seed: int, empty: Sequence[str], suggest: bool) -> str:
+    given = ", ".join(f"{name} {share:g}" for name, share in cut.shares.items())
+    if len(names) < len(cut.shares):
         return (
             f"{len(names)} owners of series are too few for the splits {given}: each needs one owner at "
-            f"least; "
-            "give more series, or set a share of data.splits to 0"
+            f"least; give more series, or set {cut.key(empty[0])} to 0"
         )
     text = (
         f"none of {len(names)} owners of series falls into {empty[0]} with data.splits {given} and seed "
-        f"{seed}: a "
-        "hash of the owner's id under the seed decides; "
+        f"{seed}: a hash of the owner's id under the seed decides; "
     )
-    better = _best_seed(names, shares) if suggest else None
+    better = _best_seed(names, cut) if suggest else None
     if better is None:
-        return text + f"give more series, raise data.splits.{empty[0]}, or set it to 0"
-    counts = _sides(names, shares, better)
-    listed = ", ".join(f"{counts.count(name)} to {name}" for name in wanted)
-    return text + f"set seed={better} (which gives {listed}) or raise data.splits.{empty[0]}"
+        return text + f"give more series, raise {cut.key(empty[0])}, or set it to 0"
+    counts = cut.assign(names, better)
+    listed = ", ".join(f"{counts.count(name)} to {name}" for name in cut.shares)
+    return text + f"set seed={better} (which gives {listed}) or raise {cut.key(empty[0])}"
 
 
-def _best_seed(names: Sequence[str], shares: config.Splits) -> int | None:
+def _best_seed(names: Sequence[str], cut: Cut) -> int | None:
     """Return the seed of the first `MOST_SEEDS` whose counts are nearest to the shares; None if all leave one
     empty.
     """
 
     def distance(seed: int) -> float:
-        sides = _sides(names, shares, seed)
-        if _empty(sides, shares):
+        sides = cut.assign(names, seed)
+        if cut.find_empty(sides):
             return float("inf")
-        return sum(abs(sides.count(name) - getattr(shares, name) * len(names)) for name in SPLITS)
+        return sum(abs(sides.count(name) - share * len(names)) for name, share in cut.shares.items())
 
     found = min(range(MOST_SEEDS), key=distance)
     return None if distance(found) == float("inf") else found

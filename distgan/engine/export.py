@@ -6,6 +6,7 @@ import safetensors.torch
 
 from distgan import config
 from distgan.engine import checkpoint
+from distgan.engine.selection import SELECTED
 from distgan.errors import UserError
 from distgan.files import refuse_standing, whole_folder, write_json, write_text
 from distgan.run import ExportFolder, Run
@@ -17,8 +18,8 @@ AVERAGE = ".average"
 def export(run: Run, out: Path | None = None) -> str:
     """Write `out` (by default `RUN/export/`): one safetensors file a network, the config and a note.
 
-    The generator is its moving average, as `generate` uses it. The discriminator has seen real series: it is
-    exported for study and not for publication. Files of optimiser state are not read.
+    The generator is its moving average of that step, whichever step `train.select` keeps. The discriminator
+    has seen real series: it is exported for study and not for publication. Optimiser state is not read.
 
     Raises:
         UserError: something stands at `out`, the run has no checkpoint, or all are damaged.
@@ -31,7 +32,7 @@ def export(run: Run, out: Path | None = None) -> str:
             f"{folder} holds no checkpoint; run {run.command()}, or wait for its first checkpoint"
         )
     averaged = {name.removesuffix(AVERAGE): name for name in found.state if name.endswith(AVERAGE)}
-    plain = {name: name for name in found.state if not name.endswith(AVERAGE)}
+    plain = {name: name for name in found.state if not name.endswith(AVERAGE) and name != SELECTED}
     chosen = plain | averaged
     with whole_folder(place) as temporary:
         made = ExportFolder(temporary)

@@ -1,31 +1,27 @@
-"""What a training shows: the console line, metrics.jsonl, TensorBoard, and where its time went.
+"""What a training shows: the console line, metrics.jsonl, trackers, and where its time went.
 
 Values stay on the device until a line is due; then all are averaged over processes and fetched in one go.
 """
 
-import io
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
-from distgan.errors import writing
 from distgan.files import append_text, write_bytes
 from distgan.parallel.processes import Parallel
+from distgan.parallel.trackers import Trackers
 from distgan.progress import Progress, say
 from distgan.run import Run
 
 GIB = 2**30
+# Sections of the config without names of people or places.
+SHARED_SETTINGS = ("seed", "encoder", "model", "objective", "train")
 QUIET = ("gradient_norm", "spread", "accuracy", "loss_scale")  # in the files only
 
 
@@ -46,12 +42,19 @@ class Telemetry:
         self.values: dict[str, list[Tensor]] = {}
         self.seconds = {"data": 0.0, "aside": 0.0}
         self.since, self.reported = time.perf_counter(), step
-        self.events: Events | None = None
+        self.trackers: Trackers | None = None
         self.bar: Progress | None = None
         if parallel.is_main:
-            _forget_after(run, stage, step)
-            self.events = Events(run.logs / stage, step + 1)
+            last = _forget_after(run, stage, step)
+            self.trackers = Trackers(run, stage, parallel.settings, step=step, last=last)
             self.bar = Progress(stage, steps, "steps", done=step, lines=False).__enter__()
+
+    def describe(self, facts: Mapping[str, Any]) -> None:
+        """Tell trackers with what settings is trained: of the networks and losses alone."""
+        if self.trackers is not None:
+            tree = facts.get("config", {})
+            shared = {name: tree[name] for name in SHARED_SETTINGS if name in tree}
+            self.trackers.store_settings(flatten(shared))
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -94,17 +97,16 @@ class Telemetry:
         return metrics
 
     def figures(self, step: int, figures: Mapping[str, Any] | None) -> None:
-        """matplotlib figures by name, to TensorBoard."""
-        if self.events is not None:
-            for name, figure in (figures or {}).items():
-                self.events.picture(step, name, figure)
+        """Send matplotlib figures by name to the trackers."""
+        if self.trackers is not None and figures:
+            self.trackers.log_figures(step, figures)
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        if self.events is not None:
-            self.events.close()
+        if self.trackers is not None:
+            self.trackers.close()
 
     def _means(self) -> dict[str, float]:
         if not self.values:
@@ -120,52 +122,13 @@ class Telemetry:
     def _write(self, step: int, metrics: Mapping[str, float]) -> None:
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         append_text(self.path, json.dumps({"step": step, **finite}) + "\n")
-        if self.events is not None:
-            self.events.numbers(step, metrics)
+        if self.trackers is not None:
+            self.trackers.log(step, metrics)
 
     def _show(self, step: int, text: str) -> None:
         left = f"  {self.bar.left}" if self.bar is not None and self.bar.left else ""
         if self.bar is None or not self.bar.show_figures(text):
             say(f"step {step}/{self.steps}  {text}{left}")
-
-
-class Events:
-    """TensorBoard's file of events. Its own writer has a thread, which would meet a full disk alone.
-
-    Args:
-        step: events of it and later ones, of a run that was cut off, are hidden.
-    """
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self.path = folder / f"events.out.tfevents.{time.time_ns()}.{os.getpid()}"
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "wb")  # noqa: SIM115
-        self._records = RecordWriter(self.file)
-        self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
-
-    def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
-        values = [Summary.Value(tag=name, simple_value=number) for name, number in numbers.items()]
-        self._write(Event(step=step, summary=Summary(value=values)))
-
-    def picture(self, step: int, name: str, figure: Any) -> None:
-        """A matplotlib figure."""
-        png = io.BytesIO()
-        figure.savefig(png, format="png")
-        width, height = figure.canvas.get_width_height()
-        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png.getvalue())
-        self._write(Event(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)])))
-
-    def close(self) -> None:
-        with writing(self.path):
-            self.file.close()
-
-    def _write(self, event: Event) -> None:
-        event.wall_time = time.time()
-        with writing(self.path):
-            self._records.write(event.SerializeToString())
-            self.file.flush()
 
 
 def format_line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str:
@@ -190,15 +153,32 @@ def format_line(means: Mapping[str, float], metrics: Mapping[str, float]) -> str
     return "  ".join([*shown, f"data {metrics['data_share']:.0%}"])
 
 
-def _forget_after(run: Run, stage: str, step: int) -> None:
-    """Drop lines of steps that will be done again, and a last line that a kill tore."""
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a tree's leaves by dotted name; lists and nothing as text, as trackers take numbers and text."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = value if isinstance(value, bool | int | float | str) else str(value)
+    return leaves
+
+
+def _forget_after(run: Run, stage: str, step: int) -> int:
+    """Drop lines of steps that will be done again, and a last line that a kill tore.
+
+    Returns:
+        The last step that stood there before; 0 for none.
+    """
     path = run.metrics(stage)
     if not path.exists():
-        return
+        return 0
     old = path.read_bytes()
-    kept = b"".join(raw for raw in old.splitlines(keepends=True) if _step_of(raw) <= step)
+    lines = [(raw, _step_of(raw)) for raw in old.splitlines(keepends=True)]
+    kept = b"".join(raw for raw, found in lines if found <= step)
     if kept != old:
         write_bytes(path, kept)
+    return int(max((found for _, found in lines if math.isfinite(found)), default=0))
 
 
 def _step_of(raw: bytes) -> float:

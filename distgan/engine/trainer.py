@@ -38,10 +38,12 @@ def fit(
     schedule: Schedule,
     job: Job,
 ) -> dict[str, nn.Module]:
-    """Train until `schedule.steps`, from the newest checkpoint of the job's run if there is one.
+    """Train until `schedule.steps`, or until `job.select` ends it, from the newest checkpoint of the run if
+    there is one.
 
     Returns:
-        The plain networks by name, averaged where there is an average, in evaluation mode.
+        The plain networks by name, averaged where there is an average, in evaluation mode: those of the last
+        step. `job.select` has the weights of the best one.
 
     Raises:
         Stopped: SIGTERM, SIGINT or SIGUSR1 reached a process; all is saved.
@@ -52,7 +54,7 @@ def fit(
     training = Training(objective, optimized_networks, parallel, schedule, job)
     with parallel.together(), catch_signals() as caught:
         training.resume()
-        while training.step < schedule.steps:
+        while not training.finished:
             try:
                 telemetry = Telemetry(
                     job.run,
@@ -62,6 +64,7 @@ def fit(
                     steps=schedule.steps,
                     batch_size=schedule.batch_size,
                 )
+                telemetry.describe(job.facts)
                 train_to_end(training, telemetry, loader, caught, job)
             except SpoiledError as spoiled:
                 training.roll_back(spoiled)
@@ -76,10 +79,10 @@ def train_to_end(
     caught: list[int],
     job: Job,
 ) -> None:
-    """Train until the last step, a signal, or values that stay not finite."""
+    """Train until the end, a signal, or values that stay not finite."""
     batches = loader.batches(training.step)
     try:
-        while training.step < training.schedule.steps:
+        while not training.finished:
             with telemetry.timed("data"):
                 batch = next(batches).to(training.parallel.device, non_blocking=True)
             telemetry.add(training.advance(batch))
@@ -95,12 +98,15 @@ def train_to_end(
 
 def report_if_due(training: Training, telemetry: Telemetry, job: Job) -> None:
     """After a step: the line, the pictures and the checkpoint, each when it is due; all at the end."""
-    step, schedule = training.step, training.schedule
+    step, schedule, selecting = training.step, training.schedule, training.selecting
     saving, reporting = training.due(schedule.checkpoint_every), training.due(schedule.report_every)
-    if (
-        saving or reporting or training.parallel.device.type == "cpu"
-    ):  # reading a value costs nothing on a CPU
+    on_cpu = training.parallel.device.type == "cpu"  # where reading a value costs nothing
+    if saving or reporting or selecting or on_cpu:
         training.check_finite()
+    if selecting:
+        with telemetry.timed("aside"):
+            telemetry.add(training.select())
+        saving, reporting = saving or training.finished, reporting or training.finished
     if reporting:
         metrics = telemetry.report(step)
         training.watch.look(step, metrics)

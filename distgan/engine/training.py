@@ -13,6 +13,7 @@ from distgan import rng
 from distgan.engine import checkpoint
 from distgan.engine.collapse_monitor import CollapseMonitor
 from distgan.engine.ema import make_average
+from distgan.engine.selection import Selector
 from distgan.errors import Diverged, UserError
 from distgan.files import read_record, write_json
 from distgan.objectives.base import Objective, Phase
@@ -73,6 +74,7 @@ class Job:
             refused.
         on_report: called on every process with the step and the means of its line.
         on_sample: called on every process with the networks to sample from; gives figures by name, or None.
+        select: chooses the step whose weights are kept, and holds them; None keeps the last.
     """
 
     run: Run
@@ -81,6 +83,7 @@ class Job:
     facts: Mapping[str, Any] = field(default_factory=dict)
     on_report: OnReport | None = None
     on_sample: OnSample | None = None
+    select: Selector | None = None
 
 
 class SpoiledError(Exception):
@@ -120,6 +123,7 @@ class Training:
             f"no optimized network for {sorted(missing - set(optimized_networks))}"
         )
         self.averages = {name: make_average(optimized_networks[name]) for name in objective.averaged}
+        self.selector = job.select
         self.rollbacks = 0
         self.watch = CollapseMonitor(parallel.is_main)
         self.forget_skips()
@@ -240,7 +244,24 @@ class Training:
 
     def due(self, every: int) -> bool:
         """Whether the step just finished is the last, or one of each `every`."""
-        return self.step == self.schedule.steps or (every > 0 and self.step % every == 0)
+        return self.finished or (every > 0 and self.step % every == 0)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no step is left, or the validation score has not improved for long enough."""
+        return self.step >= self.schedule.steps or (self.selector is not None and self.selector.finished)
+
+    @property
+    def selecting(self) -> bool:
+        """Whether the step just finished is to be scored."""
+        return self.selector is not None and self.step % self.selector.rule.every == 0
+
+    def select(self) -> dict[str, Tensor]:
+        """Score what would be kept at this step; gives the scalar to show."""
+        assert self.selector is not None
+        loss = self.selector.evaluate(self.step, self.networks())
+        self.train_mode()
+        return {f"validation/{self.selector.rule.name}": torch.tensor(loss, device=self.parallel.device)}
 
     def networks(self) -> dict[str, nn.Module]:
         """What to sample from, in evaluation mode."""
@@ -262,7 +283,8 @@ class Training:
             files |= {name: state["weights"], f"{name}.optimiser": state["optimiser"]}
             if "scaler" in state:
                 files[f"{name}.scaler"] = state["scaler"]
-        return files | {f"{name}.average": average.state() for name, average in self.averages.items()}
+        files |= {f"{name}.average": average.state() for name, average in self.averages.items()}
+        return files if self.selector is None else files | self.selector.state()
 
     def save(self, always: bool = False) -> None:
         """One checkpoint for all processes, unless this step has one, or is in trouble and not `always`."""
@@ -280,6 +302,8 @@ class Training:
             "distgan": distgan.__version__,
             "torch": torch.__version__,
         }
+        if self.selector is not None:
+            facts |= self.selector.facts()
         state = self.state()
         self.parallel.on_main(
             lambda: self.writer.save(
@@ -347,6 +371,8 @@ class Training:
                 f"{self.folder} belongs to other networks ({reason}); choose another run_dir"
             ) from error
         self.step = self.saved = saved.step
+        if self.selector is not None:
+            self.selector.restore(saved.facts, saved.state)
 
 
 def _means(every: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -339,6 +339,7 @@ class Facts:
         left_out: reason -> number of series or columns that were not used.
         settings: dotted config key -> value, the few worth showing.
         stages: stage -> one line on what it did.
+        chosen: which training step was kept, by what score and at what cost; empty for the last step.
         noticed: suspicions about the data, each with name, severity, shared and advice; counts alone.
         unknown: what is not known of the synthetic series, a sentence each; empty for a run.
         real_curves: whether single held-out series are shown.
@@ -358,6 +359,7 @@ class Facts:
     left_out: Mapping[str, int] = field(default_factory=dict)
     noticed: Sequence[Mapping[str, str]] = ()
     groups: Groups | None = None
+    chosen: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     unknown: Sequence[str] = ()

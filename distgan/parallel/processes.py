@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +29,10 @@ OTHER_ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM",
+}
+IDLE_FLAGS = {  # of `accelerate launch`: what asks for nothing, and the setting that does what they say
+    "--dynamo_backend": ("no", "engine.compile=true"),
+    "--gradient_accumulation_steps": ("1", "engine.micro_batch=N (series per process and forward pass)"),
 }
 HOW_TO_LAUNCH = "use torchrun, or accelerate launch --multi_gpu --num_processes N (on CPU too)"
 
@@ -280,11 +286,34 @@ def _refuse_contradictions(settings: config.Engine) -> None:
             f"engine.precision {settings.precision}; leave it out of the launch, since the config "
             "decides"
         )
+    for flag, (idle, setting) in IDLE_FLAGS.items():
+        value = _read_launch_flag(flag)
+        if value not in (idle, ""):
+            raise UserError(
+                f"accelerate launch sets {flag} {value}, which does nothing here; leave it out of the "
+                f"launch, and set {setting} in the config"
+            )
     for variable, engine in OTHER_ENGINES.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes"):
             raise UserError(
                 f"accelerate launch sets {engine}; leave it out of the launch, since the config decides"
             )
+
+
+def _read_launch_flag(flag: str) -> str:
+    """What `accelerate launch` was given: by its variable, or by its own command line, since it tells some
+    flags to no process that it starts; "" if nothing.
+    """
+    value = os.environ.get(f"ACCELERATE_{flag.removeprefix('--').upper()}", "").lower()
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_text(errors="replace").split("\0")
+    except OSError:
+        return value
+    for word, following in pairwise([*words, ""]):
+        name, equals, given = word.partition("=")
+        if name.replace("-", "_") == flag.replace("-", "_") and "launch" in words:
+            return (given if equals else following).lower()
+    return value
 
 
 def computes_fp16(device: torch.device) -> bool:

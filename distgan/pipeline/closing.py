@@ -51,5 +51,5 @@ def suggest_next(settings: config.Config, run: Run) -> list[str]:
     if unfinished is not None:
         return [run.command(), f"distgan inspect {place}"]
     if "generate" not in settings.stages:
-        return [f"distgan denoise {place} SERIES.csv filtered.csv", f"distgan export {place}"]
+        return [f"distgan denoise {place} SERIES.csv filtered.csv", f"distgan export {place} --networks"]
     return [f"distgan release {place}", f"distgan generate {place} --out series.csv generate.count=1000"]

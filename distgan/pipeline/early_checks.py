@@ -16,7 +16,9 @@ from distgan.data import ingest
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
+from distgan.data.store.private_table import VALIDATION
 from distgan.errors import UserError
+from distgan.evaluation.metrics.validation import FEWEST, check_score
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.training_data import refuse_shared_owners
 
@@ -81,6 +83,7 @@ def refuse_early(settings: config.Config, found: ingest.Series, splits: np.ndarr
     refuse_shifts(settings, found.meta.axis, length)
     training = Training.of(settings, found, splits)
     refuse_labels(settings, training)
+    refuse_selection(settings, splits)
     if "bank" in settings.stages:
         refuse_clusters(settings, training)
         if settings.privacy.epsilon is None:
@@ -135,6 +138,23 @@ def refuse_shifts(settings: config.Config, axis: Axis, length: int) -> None:
 
     if "gan" in settings.stages and not settings.model.fitted:
         steps_per_day(settings, Axis(axis.start, axis.step_seconds, length, axis.leap_days))
+
+
+def refuse_selection(settings: config.Config, splits: np.ndarray) -> None:
+    """
+    Raises:
+        UserError: train.select names no score, or the validation split is too small for one.
+    """
+    if settings.train.select.score is None:
+        return
+    check_score(settings.train.select.score, "train.select.score")
+    found = int((splits == VALIDATION).sum())
+    if found < FEWEST and settings.data.windows.length is None:
+        raise UserError(
+            f"train.select needs {FEWEST} validation series or more, and data.validation "
+            f"{settings.data.validation:g} gives {found}; raise data.validation, or set "
+            "train.select.score=null"
+        )
 
 
 def refuse_labels(settings: config.Config, training: Training) -> None:
@@ -251,7 +271,7 @@ def find_remedies(
         yield from remedies_for_label(training, fewest)
     elif shares := larger_training_share(settings, found, fewest):
         yield f"set {shares}"
-    yield f"add about {entities_to_bring(fewest - effective, settings.data.splits.train)} more entities"
+    yield f"add about {entities_to_bring(fewest - effective, settings.data.training_share)} more entities"
 
 
 def entities_to_bring(missing: float, share: float) -> int:
@@ -279,7 +299,9 @@ def larger_training_share(settings: config.Config, found: ingest.Series, fewest:
         tree = {"train": percent / 100, "held_out": (rest - reference) / 100, "reference": reference / 100}
         shares = config.Splits(**tree)
         try:
-            sides = assign_splits(found.owners, shares, settings.seed, suggest=False)
+            sides = assign_splits(
+                found.owners, shares, settings.seed, validation=settings.data.validation, suggest=False
+            )
         except UserError:  # a split would be empty
             continue
         training = Training.of(settings, found, sides)

@@ -11,7 +11,7 @@ from distgan import config
 from distgan.anonymity import dp
 from distgan.anonymity.bank import Bank
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, Table, read_table
+from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.evaluation.metrics import entity_loads, fidelity, loads, plain, two_sample_table, utility
@@ -175,8 +175,10 @@ def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.nd
 
 def count_splits(table: Table) -> dict[str, Split]:
     found = {}
-    for name in ("train", "held_out", "reference"):
+    for name in (*SPLITS, VALIDATION):
         rows = table.rows(name)
+        if name == VALIDATION and not len(rows):
+            continue
         entities, owners = (len(np.unique(np.asarray(ids)[rows])) for ids in (table.entities, table.owners))
         found[name] = Split(len(rows), entities, owners)
     return found
@@ -212,6 +214,7 @@ def collect_facts(
             covered=[] if bank.guarantee is None else dp.list_claims(settings, bank.guarantee.clip),
             study=bank.settings.study,
         ),
+        chosen=records["gan"].get("selection", {}).get("text", ""),
         settings=tree,
         stages={stage: record["summary"] for stage, record in records.items() if "summary" in record},
         real_curves=settings.evaluate.real_curves,

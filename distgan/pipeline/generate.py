@@ -5,27 +5,24 @@ opened.
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 import distgan
-from distgan import config, rng
+from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.statics import GroupAttributes
 from distgan.data import export
-from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, remove_folders, write_bytes
-from distgan.models import noise_width
 from distgan.pipeline.binding import digest_inputs
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
+from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, plan_series
@@ -42,7 +39,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
-    sampler = Sampler.load(context, bank)
+    sampler = load_sampler(context, bank)
     staged = stage_shards(context)
     shards = range(staged.layout.shards)
     due = [shard for shard in shards[parallel.rank :: parallel.world_size] if not staged.is_complete(shard)]
@@ -146,7 +143,7 @@ def sample_batches(
     shuffled; `among` [G] bool leaves groups out, `length` is another than was trained on.
     """
     chosen = context.settings.generate
-    sampler = Sampler.load(context, bank, among, length)
+    sampler = load_sampler(context, bank, among, length)
     for first in range(0, chosen.count, chosen.batch_size):
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
@@ -156,48 +153,16 @@ def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.nda
 
     Every series has its own random numbers, keyed by its number, so others need not be generated.
     """
-    return Sampler.load(context, bank).generate(rows, context.settings.generate.batch_size)
+    return load_sampler(context, bank).generate(rows, context.settings.generate.batch_size)
 
 
-@dataclass(frozen=True)
-class Sampler:
-    """A run's generator with what every series to come is given: condition and attributes by row."""
-
-    generator: nn.Module
-    scaler: Scaler
-    seed: int
-    conditions: np.ndarray  # [count, K]
-    attributes: np.ndarray  # [count, C, 2]
-    device: torch.device
-
-    @classmethod
-    def load(
-        cls, context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
-    ) -> "Sampler":
-        """Draw groups and attributes of all `generate.count` series, and load the generator."""
-        chosen = context.settings.generate
-        generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
-        plan = plan_series(chosen, bank, among)
-        attributes = bank.draw_attributes(plan.groups, rng.keyed_generator(chosen.seed, 0, "levels"))
-        given = bank.given(plan.groups, attributes, plan.values)
-        return cls(
-            generator, read_scaler(context.run)[0], chosen.seed, given, attributes, context.parallel.device
-        )
-
-    @torch.inference_mode()
-    def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled series and attributes of some rows: (n, L, C), (n, C, 2)."""
-        samples = torch.from_numpy(rows).to(self.device)
-        noise = rng.keyed_normal(self.seed, 0, "generation", samples, (noise_width(self.generator),))
-        series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
-        attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
-        series = self.scaler.standardise(series, torch.ones_like(series), attributes)
-        return series.float().cpu().numpy(), self.attributes[rows]
-
-    def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
-        """Series of some rows in original units: [n] -> float32 [n, L, C]."""
-        batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
-        return np.concatenate([self.scaler.restore(*self.draw(batch)) for batch in batches])
+def load_sampler(
+    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+) -> Sampler:
+    """Draw groups and attributes of all `generate.count` series, and load the run's generator."""
+    generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
+    sampler = Sampler.of(generator, read_scaler(context.run)[0], context.settings.generate, bank, among)
+    return replace(sampler, device=context.parallel.device)
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:

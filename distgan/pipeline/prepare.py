@@ -17,7 +17,7 @@ from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.format import Form
 from distgan.data.store.metadata import Meta
-from distgan.data.store.private_table import SPLITS, read_table, write_table
+from distgan.data.store.private_table import SPLITS, VALIDATION, read_table, write_table
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import ParallelStoreWriter
 from distgan.data.windows import Windows
@@ -45,6 +45,7 @@ class Shape:
     labels: int = 0  # different ones
     attribute_numbers: int = 0  # released of each group for the attributes of bank.by
     attribute_width: int = 0  # numbers of a condition for them, if no value is too rare
+    validation: int = 0
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
@@ -64,14 +65,15 @@ def run(context: PipelineContext) -> dict[str, Any]:
     write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
     fit_scaler(context.settings, context.run, data)
-    counts = {name: int((splits == name).sum()) for name in SPLITS}
+    counts = {name: int((splits == name).sum()) for name in used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
     left_out = "".join(f", {count} left out ({reason})" for reason, count in found.left_out.items() if count)
     length, channels = stored.axis.length, len(stored.channels)
     return {
         "summary": f"{found.num_series} series of {length} x {channels}: {counts['train']} to train on, "
-        f"{counts['held_out']} held out, {counts['reference']} for reference, of {sum(people.values())} "
-        f"owners{left_out}{windows}{describe_merged(merged)}{describe_precision(stored)}",
+        f"{counts['held_out']} held out, {counts['reference']} for reference"
+        f"{describe_validation(counts.get(VALIDATION, 0))}, of {sum(people.values())} owners{left_out}"
+        f"{windows}{describe_merged(merged)}{describe_precision(stored)}",
         "series": counts,
         "owners": people,
         "left_out": found.left_out,
@@ -88,7 +90,7 @@ def split_merged(settings: config.Config, found: ingest.Series, merged: int) -> 
         UserError: the owners that are left are too few; says how many were merged.
     """
     try:
-        splits = assign_splits(found.owners, settings.data.splits, settings.seed)
+        splits = split_owners(settings, found.owners)
         early_checks.refuse_early(settings, found, splits)
     except UserError as error:
         raise UserError(
@@ -249,6 +251,30 @@ def describe_precision(meta: Meta) -> str:
     return f"; stored as float16, with an error of {stored['largest_error']:.2g} at most" if stored else ""
 
 
+def used_splits(settings: config.Config) -> tuple[str, ...]:
+    """Return the splits by name, with that of validation where there is one."""
+    return (*SPLITS, VALIDATION) if settings.data.validation else SPLITS
+
+
+def split_owners(settings: config.Config, owners: Sequence[str]) -> np.ndarray:
+    """Return the split of each series by its owner: [n] str.
+
+    Raises:
+        UserError: a split with a share of owners gets none.
+    """
+    return assign_splits(
+        owners,
+        settings.data.splits,
+        settings.seed,
+        validation=settings.data.validation,
+        suggest=settings.privacy.epsilon is None,
+    )
+
+
+def describe_validation(count: int) -> str:
+    return f", {count} for validation" if count else ""
+
+
 def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np.ndarray]:
     """The source's series and the split of each; parsed parts are kept in `place` meanwhile.
 
@@ -257,8 +283,7 @@ def read_source(settings: config.Config, place: Path) -> tuple[ingest.Series, np
             protected is not all that an owner has.
     """
     found = ingest.opened(settings.data, place, survey=True)
-    public = settings.privacy.epsilon is None
-    splits = assign_splits(found.owners, settings.data.splits, settings.seed, suggest=public)
+    splits = split_owners(settings, found.owners)
     early_checks.refuse_early(settings, found, splits)
     return found, splits
 
@@ -271,21 +296,23 @@ def find_shape(settings: config.Config, run: Run) -> Shape:
     """
     if run.done("prepare") and run.series.exists():
         data, table = open_series(run), read_table(run.private_table)
-        counts = [len(select_rows(data, table, name, run)) for name in SPLITS]
+        counts = [len(select_rows(data, table, name, run)) for name in (*SPLITS, VALIDATION)]
         labels = len(np.unique(table.labels)) if table.labels is not None else 0
         sizes = measure_statics(choose_statics(settings.bank.by, table.statics, table.labels))
-        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels, *sizes)
+        return Shape(counts[0], counts[1], counts[2], data.length, data.channels, labels, *sizes, counts[3])
     with open_cache_folder(None) as place:
         found, splits, suspicions = examine(settings, place)
     refuse_suspicions(suspicions, settings.data.source)
     length, channels = found.meta.axis.length, len(found.meta.channels)
-    counts = [int((splits == name).sum()) for name in SPLITS]
+    counts = [int((splits == name).sum()) for name in (*SPLITS, VALIDATION)]
     chosen = settings.data.windows
     if chosen.length is not None:
         each = (length - chosen.length) // (chosen.stride or chosen.length) + 1
         counts, length = [count * each for count in counts], chosen.length
     sizes = measure_statics(choose_statics(settings.bank.by, found.statics, found.labels))
-    return Shape(counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())), *sizes)
+    return Shape(
+        counts[0], counts[1], counts[2], length, channels, len(set(found.labels or ())), *sizes, counts[3]
+    )
 
 
 def measure_statics(statics: Sequence[StaticAttribute]) -> tuple[int, int]:
@@ -297,5 +324,5 @@ def measure_statics(statics: Sequence[StaticAttribute]) -> tuple[int, int]:
 def describe(settings: config.Config, of: Shape) -> str:
     return (
         f"reads {settings.data.source}: {of.train} series to train on, {of.held_out} held out, "
-        f"{of.reference} for reference, each {of.length} x {of.channels}"
+        f"{of.reference} for reference{describe_validation(of.validation)}, each {of.length} x {of.channels}"
     )

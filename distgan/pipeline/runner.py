@@ -14,6 +14,7 @@ from distgan import config
 from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.parallel.processes import Parallel
+from distgan.parallel.trackers import refuse_absent as refuse_absent_trackers
 from distgan.pipeline import (
     binding,
     build_bank,
@@ -59,7 +60,7 @@ def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: b
     try:
         with private_files(), parallel.together(), open_run(PipelineContext(settings, run, parallel)):
             due = tuple(name for name in names if find_finished(name, settings, run) is None)
-            check_batches(settings, parallel.share(due), parallel)
+            check_trainings(settings, parallel.share(due), parallel)
             with open_view(parallel.is_main):
                 for name in names:
                     run_stage(name, PipelineContext(settings, run, parallel))
@@ -69,11 +70,14 @@ def run(settings: config.Config, run: Run, names: tuple[str, ...], *, closing: b
         parallel.close()
 
 
-def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Parallel) -> None:
+def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: Parallel) -> None:
     """
     Raises:
-        UserError: a batch of a training cannot be cut among the processes, or the model wants it whole.
+        UserError: a batch of a training cannot be cut among the processes, or the model wants it whole; a
+            tracker is not installed.
     """
+    if "encoder" in names or ("gan" in names and not settings.model.fitted):
+        refuse_absent_trackers(settings.engine.trackers)
     if "encoder" in names:
         parallel.micro_batch(settings.encoder.batch_size, "encoder.batch_size")
     if "gan" in names and not settings.model.fitted:
@@ -87,14 +91,14 @@ def check_batches(settings: config.Config, names: tuple[str, ...], parallel: Par
             )
 
 
-def refuse_batches(settings: config.Config, names: tuple[str, ...]) -> None:
+def refuse_trainings(settings: config.Config, names: tuple[str, ...]) -> None:
     """
     Raises:
-        UserError: this launch could not take `names`: its processes, their precision, or batches.
+        UserError: this launch could not take `names`: its processes, their precision, batches or trackers.
     """
     parallel = Parallel(settings.engine)
     try:
-        check_batches(settings, names, parallel)
+        check_trainings(settings, names, parallel)
     finally:
         parallel.close()
 
@@ -209,7 +213,7 @@ def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     run = Run(Path(settings.run_dir))
     print(settings.to_yaml())
     names = select_stages(settings, names)
-    refuse_batches(settings, names)
+    refuse_trainings(settings, names)
     shape = prepare.find_shape(settings, run)
     for name in names:
         done = "done already; " if find_finished(name, settings, run) else ""

@@ -19,6 +19,7 @@ from distgan.data.loader import Batch
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
 from distgan.engine.ema import decay
+from distgan.engine.selection import Selector
 from distgan.engine.trainer import Batches, fit
 from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
@@ -34,6 +35,7 @@ from distgan.pipeline.attribute_cells import training_statics
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
+from distgan.pipeline.select_step import collect_choice, describe_choice, make_selector
 from distgan.pipeline.train_encoder import FOUND
 from distgan.pipeline.training_data import (
     TrainingData,
@@ -62,6 +64,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     if context.settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     memory.check_memory(context.settings, context.parallel, data.store.length, data.store.channels)
+    selector = make_selector(context)
     plan = make_schedule(
         context.settings, tuple(networks), context.parallel.micro_batch(context.settings.train.batch_size)
     )
@@ -86,20 +89,35 @@ def run(context: PipelineContext) -> dict[str, Any]:
             conditions=make_training_conditions(context.settings, context.run, data),
         )
         batches = data.loader(context.settings.train.batch_size, context.settings, context.parallel)
-    trained = fit(objective, optimized_networks, batches, context.parallel, plan, job=make_job(context))
+    trained = fit(
+        objective, optimized_networks, batches, context.parallel, plan, job=make_job(context, selector)
+    )
     generator = models.join_sampler(context.settings, trained)
-    context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
-    series = context.settings.train.steps * context.settings.train.batch_size
-    summary = f"{context.settings.train.steps:,} steps, {series:,} series seen"
+    record = keep_generator(context, generator, selector)
     if private is None:
-        return {"summary": summary}
+        return record
+    steps = f"{context.settings.train.steps:,} steps; {private.describe()}"
+    return {"summary": steps, **private.finish(context.run.generator_weights)}
+
+
+def keep_generator(
+    context: PipelineContext, generator: nn.Module, selector: Selector | None
+) -> dict[str, Any]:
+    """Write the weights of the chosen step, or of the last; return what the stage's record says."""
+    steps, batch_size = context.settings.train.steps, context.settings.train.batch_size
+    if selector is not None:
+        selector.fill(generator)
+    context.parallel.on_main(lambda: save_network(generator, context.run.generator_weights))
+    if selector is None:
+        return {"summary": f"{steps:,} steps, {steps * batch_size:,} series seen"}
+    done = selector.evaluations[-1].step
     return {
-        "summary": f"{context.settings.train.steps:,} steps; {private.describe()}",
-        **private.finish(context.run.generator_weights),
+        "summary": f"{done:,} steps, {done * batch_size:,} series seen; {describe_choice(selector, steps)}",
+        "selection": collect_choice(selector, steps),
     }
 
 
-def make_job(context: PipelineContext) -> Job:
+def make_job(context: PipelineContext, selector: Selector | None) -> Job:
     inputs = fingerprint_inputs(context.run, *list_bank_files(context.run))
     return Job(
         run=context.run,
@@ -111,6 +129,7 @@ def make_job(context: PipelineContext) -> Job:
             "config": context.settings.model_dump(mode="json"),
         },
         on_sample=draw_sample_sheets(context),
+        select=selector,
     )
 
 

@@ -105,8 +105,8 @@ class Load:
 
     @classmethod
     def of(cls, settings: config.Config, series: Series) -> "Load":
-        splits = settings.data.splits
-        whole = series.count / splits.train
+        share = settings.data.training_share
+        whole = series.count / share
         entities = int(series.count)
         attributes = 2 * len(settings.bank.by)  # as if all were numbers
         released = count_released_numbers(settings.bank.condition_dim, series.channels, attributes)
@@ -122,7 +122,7 @@ class Load:
             max(1, int(count)),
             settings.generate.count,
             settings.evaluate.max_series,
-            min(whole * (splits.train + splits.held_out), 2 * MOST_ATTACKED),
+            min(whole * (share + settings.data.splits.held_out), 2 * MOST_ATTACKED),
         )
 
     @property

@@ -1,5 +1,8 @@
 """The best trial and the config itself again, on fresh seeds: a search picks what was lucky, too."""
 
+import shutil
+from pathlib import Path
+
 from distgan import config
 from distgan.run import Run
 from distgan.sweep.files import CONFIRM, SweepFiles
@@ -22,7 +25,19 @@ def prepare_confirmation(settings: config.Config, home: Run, found: Result) -> l
         for label, own in both.items():
             name = f"{label}-seed-{seed}"
             folder = SweepFiles(home.folder).trial(CONFIRM, name)
+            mine = own.model_copy(update={"seed": seed})
+            remove_other(folder, mine)
             folder.mkdir(parents=True, exist_ok=True)
-            Trial(folder).open(own.model_copy(update={"seed": seed}), {"seed": seed}, shared)
+            Trial(folder).open(mine, {"seed": seed}, shared)
             names.append(name)
     return names
+
+
+def remove_other(folder: Path, settings: config.Config) -> None:
+    """Remove a confirmation of other settings: more trials found a better one."""
+    trial = Trial(folder)
+    if not trial.files.config.exists():
+        return
+    old = trial.settings
+    if (old.identity, old.train.steps) != (settings.identity, settings.train.steps):
+        shutil.rmtree(folder)

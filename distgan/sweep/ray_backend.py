@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import optuna
 import ray
@@ -44,7 +44,7 @@ from distgan.sweep.trial import (
     wait_until_free,
 )
 
-EXPERIMENT = "search"  # Ray's own state of the search, in `ray/` of the sweep; of the confirmation: CONFIRM
+EXPERIMENT = "search-"  # and the number of trials: Ray's own state of the search, in `ray/` of the sweep
 STORE_BYTES = 100 << 20  # of Ray's object store: trials exchange files, not objects
 DRIVER_CPUS = 0.01  # of what waits for the workers of a trial; Ray refuses 0
 
@@ -225,21 +225,36 @@ def search_space(settings: config.Config, home: Run) -> None:
     chosen, one = settings.sweep, len(settings.sweep.objectives) == 1
     results.record_state(home, "", results.BEGUN)
     spent = results.seconds_spent(home)
+    searcher, earlier = _searcher(settings), 0
+    if chosen.searcher == "tpe" and (before := find_smaller_search(home, chosen.trials)) is not None:
+        searcher.restore_from_dir(str(before[1]))  # it has learned from these trials
+        earlier = before[0]
     _fit(
         home,
-        EXPERIMENT,
+        f"{EXPERIMENT}{chosen.trials}",
         chosen,
         tune.TuneConfig(
             metric=chosen.objectives[0] if one else None,
             mode="min" if one else None,
-            num_samples=chosen.trials // chosen.grid_points,
+            num_samples=(chosen.trials - earlier) // chosen.grid_points,
             scheduler=_scheduler(settings),
-            search_alg=_searcher(settings),
+            search_alg=searcher,
             time_budget_s=None if chosen.hours is None else max(1.0, 3600 * chosen.hours - spent),
         ),
         {} if chosen.searcher == "tpe" else {name: _domain(d) for name, d in chosen.space.items()},
         StepBudget(chosen.steps),
     )
+
+
+def find_smaller_search(home: Run, trials: int) -> tuple[int, Path] | None:
+    """The largest search of fewer trials that the sweep has made before: its trials, and Ray's folder of it.
+
+    Random draws need none: the first of a longer search are those of a shorter one, and find their folders.
+    """
+    place = SweepFiles(home.folder.resolve()).ray
+    found = {int(each.name.removeprefix(EXPERIMENT)): each for each in place.glob(f"{EXPERIMENT}*")}
+    smaller = [number for number in found if number < trials]
+    return (max(smaller), found[max(smaller)]) if smaller else None
 
 
 def confirm_best(settings: config.Config, home: Run, names: list[str]) -> None:
@@ -274,6 +289,7 @@ def _fit(
     if together and not isinstance(how.search_alg, BasicVariantGenerator):
         how.max_concurrent_trials = trials_at_once(chosen.resources, ray.cluster_resources())
     place = SweepFiles(home.folder.resolve()).ray
+    Watch.home = home.folder
     if tune.Tuner.can_restore(str(place / name)):
         tuner = tune.Tuner.restore(str(place / name), trainable, resume_unfinished=True)
     else:
@@ -282,7 +298,7 @@ def _fit(
             storage_path=str(place),
             failure_config=tune.FailureConfig(max_failures=chosen.retries),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=4),
-            callbacks=[Watch(home.folder), JsonLoggerCallback()],
+            callbacks=[Watch(), JsonLoggerCallback()],
             stop=budget,
             verbose=0,
         )
@@ -315,10 +331,16 @@ class StepBudget(tune.Stopper):
 
 
 class Watch(tune.Callback):
-    """Writes down what becomes of each trial, and shows the table."""
+    """Writes down what becomes of each trial, and shows the table.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    Attributes:
+        home: the sweep's folder as this process knows it. Of the class, since Ray pickles its callbacks, and
+            the folder may have moved when it takes them up again.
+    """
+
+    home: ClassVar[Path]
+
+    def __init__(self) -> None:
         self.table = results.LiveTable()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -11,10 +11,15 @@ from pathlib import Path
 
 from distgan.errors import UserError
 from distgan.files import read_record, write_json
+from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
 
 PREFIX = "distgan-ray-"
+SOCKET_BYTES = 107  # of the name of a Unix socket, at most
+# What Ray puts behind its temporary folder, at its longest: sessions are named by time and process.
+RAY_SOCKET = "/session_2026-01-31_23-59-59_123456_4194304/sockets/plasma_store_12"
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR is too long
 ROOT = Path(__file__).resolve().parents[2]
 ALWAYS = {
     "RAY_AUTH_MODE": "token",
@@ -76,13 +81,38 @@ def temporary_folder(note: Path) -> Iterator[Path]:
         older = Path(str(read_record(note, "folder")["folder"]))
         if older.name.startswith(PREFIX):  # a note that somebody changed removes nothing else
             shutil.rmtree(older, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # short: names of sockets have 107 bytes at most
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=choose_short_folder()))
     write_json(note, {"folder": str(folder)})
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         note.unlink(missing_ok=True)
+
+
+def choose_short_folder() -> str:
+    """Return where temporary files go, by default TMPDIR; another place where names of sockets in it would be
+    too long, and say so.
+
+    Raises:
+        UserError: no place that is short enough can be written.
+    """
+    wanted = tempfile.gettempdir()
+    if len(os.fsencode(name_longest_socket(wanted))) <= SOCKET_BYTES:
+        return wanted
+    for other in SHORT_FOLDERS:
+        if os.path.isdir(other) and os.access(other, os.W_OK | os.X_OK):
+            say(f"TMPDIR {wanted} is too long for the names of Ray's sockets; its files go to {other}")
+            return other
+    raise UserError(
+        f"TMPDIR {wanted} is too long: the names of Ray's sockets would have more than {SOCKET_BYTES} bytes, "
+        f"and {', '.join(SHORT_FOLDERS)} cannot be written; set TMPDIR to a folder with a short path"
+    )
+
+
+def name_longest_socket(folder: str) -> str:
+    """Return the longest name of a socket that Ray makes for a sweep in a temporary folder."""
+    return os.path.join(folder, PREFIX + 8 * "x") + RAY_SOCKET
 
 
 @contextlib.contextmanager

@@ -205,7 +205,8 @@ def write(home: Run, settings: config.Config) -> Result:
     write_bytes(files.table, make_frame(results, objectives).to_parquet(index=False))
     own = best_config(settings, found, str(home.folder / BEST))
     write_text(files.best, yaml_of(own, found, objectives))
-    hyper_parameters(home, results)
+    if "tensorboard" in settings.engine.trackers:
+        hyper_parameters(home, results)
     return found
 
 

@@ -6,6 +6,7 @@ the end the best and the config itself are trained on fresh seeds, and both are 
 same command again goes on where the last one stopped.
 """
 
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from typing import Any
 from distgan import config
 from distgan.errors import Stopped, UserError
 from distgan.files import write_text
+from distgan.preflight import NAMED
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
+
+BUDGETS = ("sweep.trials", "sweep.hours", "sweep.steps")  # may be raised when a sweep goes on
 
 
 def sweep(settings: config.Config, dry_run: bool = False) -> None:
@@ -35,6 +39,7 @@ def sweep(settings: config.Config, dry_run: bool = False) -> None:
 
     scores.check_objectives(settings.sweep.objectives, settings.evaluate.critic_steps)
     refuse_many_draws(settings, trial.shared_stages(settings))
+    refuse_uneven_evaluations(settings, trial.evaluation_steps(settings))
     if dry_run:
         print(describe(settings, trial.evaluation_steps(settings), trial.shared_stages(settings)))
     else:
@@ -57,6 +62,21 @@ def refuse_many_draws(settings: config.Config, shared: Sequence[str]) -> None:
         )
 
 
+def refuse_uneven_evaluations(settings: config.Config, steps: Sequence[int]) -> None:
+    """
+    Raises:
+        UserError: trials are scored at steps at which `train.select` evaluates nothing.
+    """
+    chosen = settings.train.select
+    odd = [step for step in steps if step % chosen.every]
+    if chosen.score is not None and odd:
+        raise UserError(
+            f"the sweep scores trials after {odd[0]} steps, and train.select evaluates every {chosen.every}; "
+            f"set sweep.interval to a multiple of train.select.every, or train.select.every="
+            f"{math.gcd(*steps)}"
+        )
+
+
 def run(settings: config.Config, home: Run) -> None:
     """The whole sweep in its folder, from wherever it stands.
 
@@ -65,10 +85,12 @@ def run(settings: config.Config, home: Run) -> None:
     """
     from distgan.sweep import confirmation, page, ray_session, results
 
+    settings = with_absolute_source(settings)
     with home.lock():
+        refuse_growth(settings, home)
         claim_folder(settings, home)
         results.refuse_hopeless(home, settings.train.steps)
-        if home.done("sweep") is None:
+        if not is_finished(settings, home):
             make_shared(settings, SweepFiles(home.folder).shared)
             with ray_session.prepare_environment(home, settings.sweep.address) as temporary:
                 from distgan.sweep import ray_backend  # Ray reads the environment when it is imported
@@ -79,11 +101,49 @@ def run(settings: config.Config, home: Run) -> None:
                     found = results.write(home, settings)
                     if names := confirmation.prepare_confirmation(settings, home, found):
                         ray_backend.confirm_best(settings, home, names)
-            home.finish("sweep", summary=f"{len(results.read(home, settings.train.steps))} trials")
+            found_trials = len(results.read(home, settings.train.steps))
+            home.finish("sweep", summary=f"{found_trials} trials", trials=settings.sweep.trials)
         results.write(home, settings)
         page.write(home, settings)
         place = SweepFiles(home.folder).page
         print(f"\n{results.format_summary(home, settings)}\nsweep     {place}", flush=True)
+
+
+def with_absolute_source(settings: config.Config) -> config.Config:
+    """Name the source by its absolute path, so that the sweep goes on from another working directory."""
+    source = settings.data.source
+    if source in NAMED or "://" in source:
+        return settings
+    absolute = str(Path(source).expanduser().resolve())
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"source": absolute})})
+
+
+def is_finished(settings: config.Config, home: Run) -> bool:
+    """Whether the sweep has ended, with all the trials that are asked for now."""
+    record = home.done("sweep")
+    return record is not None and record.get("trials", settings.sweep.trials) >= settings.sweep.trials
+
+
+def refuse_growth(settings: config.Config, home: Run) -> None:
+    """
+    Raises:
+        UserError: more trials are asked for than before, and the search cannot take them up now.
+    """
+    if not home.config.exists():
+        return
+    before, chosen = config.load(home.config).sweep.trials, settings.sweep
+    if chosen.trials <= before:
+        return
+    if chosen.scheduler == "pbt":
+        raise UserError(
+            f"sweep.scheduler=pbt exchanges within the {before} trials that it began with, and takes no "
+            f"more; use sweep.trials={before}, or another run_dir=PATH"
+        )
+    if chosen.searcher == "tpe" and home.done("sweep") is None:
+        raise UserError(
+            f"sweep.searcher=tpe draws more trials once its first {before} have ended; run the command with "
+            f"sweep.trials={before} first"
+        )
 
 
 def claim_folder(settings: config.Config, home: Run) -> None:
@@ -105,7 +165,7 @@ def claim_folder(settings: config.Config, home: Run) -> None:
 
 def _fixed_settings(settings: config.Config) -> dict[str, Any]:
     """What may not change between two calls of one sweep."""
-    free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.")
+    free = ("run_dir", "sweep.address", "sweep.retries", "sweep.resources.", "engine.", *BUDGETS)
     return {name: value for name, value in settings.flat().items() if not name.startswith(free)}
 
 

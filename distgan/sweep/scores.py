@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from distgan.errors import UserError
 from distgan.evaluation.attacks import battery
-from distgan.evaluation.metrics.scores import BY_NAME, SCORES
+from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
 from distgan.evaluation.results import Report, Row
 from distgan.files import read_lines, read_record
@@ -51,12 +51,20 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
         NoValue: one does not exist for these data, or is not written by this training.
         UserError: one is not finite.
     """
-    report = read_report(run)
-    found = {name: _read_one(name, report, run) for name in objectives}
+    report, chosen = read_report(run), read_selection(run)
+    found = {name: chosen[name] if name in chosen else _read_one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
             raise UserError(f"sweep.objectives {name} has no value for this trial")
     return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def read_selection(run: Run) -> dict[str, float | None]:
+    """The loss on the validation split by the name of its score, where the run chose its step by one: a sweep
+    compares trials by what chose within each, and the test series stay unseen.
+    """
+    chosen = (run.done("gan") or {}).get("selection")
+    return {} if chosen is None else {chosen["score"]: chosen["loss"]}
 
 
 def read_report(run: Run) -> Report:
@@ -86,12 +94,11 @@ def _read_one(name: str, report: Report, run: Run) -> float | None:
         return _metric(name.removeprefix(METRICS), run)
     rows = report.fidelity.by_name
     if name == FIDELITY:
-        groups = {score.group for score in SCORES} - {"copies"}
         if verdict.REAL not in rows:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.held_out"
             )
-        return verdict.average_closeness(rows[verdict.MODEL], rows[verdict.REAL], sorted(groups))
+        return verdict.overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
     if all(row.values.get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _loss(rows[verdict.MODEL], name)

@@ -22,7 +22,7 @@ from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
 from distgan.files import read_json, write_text
-from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
+from distgan.pipeline import attack, binding, evaluate, generate, owners, runner, sampler
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
@@ -194,12 +194,12 @@ def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
     def which(noise: torch.Tensor) -> torch.Tensor:
         return (noise[:, 0].double() * 1e6).long().abs() % len(series)
 
-    def draw(self: generate.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self: sampler.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         noise = keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
         return self.generator(noise, noise).numpy(), attributes[which(noise).numpy()]
 
     monkeypatch.setattr(generate, "load_generator", lambda *given: Repeating())
-    monkeypatch.setattr(generate.Sampler, "draw", draw)
+    monkeypatch.setattr(sampler.Sampler, "draw", draw)
     mine.record("generate").unlink()
     runner.run(settings, mine, ("generate",))
     return settings

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,11 +41,12 @@ PROMISED = {
     "dp_audit.py": ["accounted"],
     "dp_cost.py": ["ratio"],
     "dp_utility.py": ["owners"],
+    "gpu.py": ["passed"],
 }
-HELPERS = {"common.py", "steps.py", "households.py"}
+HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py"}
 LONG = {  # more than 20 s, or a second of its kind
     *("denoise.py", "attention.py", "block.py", "dp_audit.py", "dp_cost.py", "dp_utility.py"),
-    *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
+    *("gpu.py", "sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
     *(
         "ingest.py",
         "loading.py",
@@ -76,6 +79,58 @@ def test_a_benchmark_smokes(name: str) -> None:
 
 def test_no_benchmark_is_left_out() -> None:
     assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == set(PROMISED) | HELPERS
+
+
+def test_a_check_that_fails_is_a_row_and_the_rest_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script of `make gpu`, with two of its groups and two that fail."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    gpu, checks = importlib.import_module("gpu"), importlib.import_module("gpu_checks")
+
+    def fail() -> dict[str, float]:
+        raise RuntimeError("CUDA error: an illegal\nmemory access")
+
+    def broken(place: object) -> Iterator[object]:
+        yield checks.attempt("broken", "one step", fail)
+        raise ZeroDivisionError("outside")
+
+    monkeypatch.setitem(checks.GROUPS, "broken", broken)
+    page = tmp_path / "page.md"
+    command = ["--device", "cpu", "--tiny", "--only", "broken,faiss,loading", "--out", str(page)]
+    assert gpu.main(command) == 1
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["passed"], found["failed"]) == (2, 2)
+    text = page.read_text()
+    assert "- one step: RuntimeError: CUDA error: an illegal memory access" in text
+    assert "- the group itself: ZeroDivisionError: outside" in text
+    assert "| nearest centroids | ok |" in text and "| a store on disk to the device | ok |" in text
+    assert gpu.main([*command[:4], "loading", "--out", str(page)]) == 0
+    assert gpu.main([*command[:4], "faiss", "--out", str(page), "--minutes", "0"]) == 1
+    assert "not begun in 0 min" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "teraflops"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A10", 125),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("an unknown one", None),
+    ],
+)
+def test_a_gpu_is_found_in_the_data_sheets(
+    name: str, teraflops: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    checks = importlib.import_module("gpu_checks")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    rate = checks.sheet_rate("bf16")
+    assert rate == (None if teraflops is None else teraflops * 1e12)
 
 
 def test_evened_windows_come_back_and_equal_columns_stay_equal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,7 +210,7 @@ def test_export_is_plain_weights_without_the_optimiser(
     newest = Run(tmp_path).checkpoints("gan") / "step-5"
     damaged = newest / "generator.optimiser.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1])  # not even looked at
-    cli.command(["export", str(tmp_path), str(tmp_path / "out")])
+    cli.command(["export", str(tmp_path), str(tmp_path / "out"), "--networks"])
     assert "critic, generator of step 5" in capsys.readouterr().out
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "generator.safetensors",
@@ -224,10 +224,10 @@ def test_export_is_plain_weights_without_the_optimiser(
         torch.equal(average[name], exported[name]) for name in average
     )
     with pytest.raises(UserError, match="is no run folder"):
-        cli.command(["export", str(newest)])
+        cli.command(["export", str(newest), "--networks"])
     write_config(tmp_path / "bare")
     with pytest.raises(UserError, match="holds no checkpoint"):
-        cli.command(["export", str(tmp_path / "bare")])
+        cli.command(["export", str(tmp_path / "bare"), "--networks"])
 
 
 def write_config(run: Path) -> None:
@@ -244,7 +244,7 @@ def test_export_writes_over_nothing(tmp_path: Path) -> None:
     for place in (tmp_path / "mine", tmp_path / "run" / "gan"):
         before = sorted(place.rglob("*"))
         with pytest.raises(UserError, match="exists already and is not overwritten"):
-            cli.command(["export", str(tmp_path / "run"), str(place)])
+            cli.command(["export", str(tmp_path / "run"), str(place), "--networks"])
         assert sorted(place.rglob("*")) == before
 
 

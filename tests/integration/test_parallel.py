@@ -29,6 +29,7 @@ from distgan.parallel.optimized_network import Adam
 from distgan.parallel.processes import Parallel
 from distgan.run import Run
 from tests.helpers.processes import PATIENCE, launch, unlaunched
+from tests.helpers.settings import ROOT
 from tests.helpers.two_process_gan import LENGTH, STEPS, Game, Loader, curves, make, train
 
 LOOPBACK = "0100007F"  # 127.0.0.1 as /proc/net/tcp writes it
@@ -334,6 +335,33 @@ def test_the_launcher_may_not_contradict_the_config(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(UserError, match="accelerate launch sets DeepSpeed"):
         assert Parallel(config.Engine(precision="bf16")).dtype == torch.bfloat16
+
+
+def test_a_flag_of_the_launcher_that_would_do_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    with pytest.raises(UserError, match=r"--dynamo_backend inductor, .* set engine\.compile=true"):
+        Parallel(config.Engine())
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "NO")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(UserError, match=r"--gradient_accumulation_steps 4, .* engine\.micro_batch"):
+        Parallel(config.Engine())
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    assert Parallel(config.Engine()).world_size == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--gradient_accumulation_steps=4", "--dynamo_backend=inductor"])
+def test_a_flag_on_the_launcher_s_command_line_is_refused(flag: str) -> None:
+    """Accelerate tells the first one to no process."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--cpu", flag]
+    done = subprocess.run(
+        [*command, "distgan/train.py", "--config", "configs/demo.yaml", "--dry-run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode and f"sets {flag.replace('=', ' ')}, which does nothing here" in done.stderr
 
 
 GROUP = """

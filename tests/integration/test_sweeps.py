@@ -214,6 +214,50 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
+    homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another path, another working directory, with relative paths, and under a long TMPDIR."""
+    pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    long = tmp_path / ("t" * 90)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    data = tmp_path / "homes.csv"
+    data.write_bytes(homes_csv.read_bytes())
+    chosen = {"trials": 2, "scheduler": "none"}
+    run = Sweep(data, tmp_path / "sweep", RATE, "train.steps=40", **chosen).start()
+    run.wait_for(lambda: list(run.training()))
+    run.wait_for(lambda: any(found.state == "ended" for found in run.results))
+    done = next(found for found in run.results if found.state == "ended").folder.name
+    time.sleep(3)
+    assert run.process is not None
+    started = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.kill()
+    run.process.wait()
+    psutil.wait_procs(started, timeout=PATIENCE)  # Ray's workers end some seconds after their driver
+
+    (tmp_path / "elsewhere").mkdir()
+    run.home.rename(tmp_path / "elsewhere" / "moved")
+    old, run.home = run.home, tmp_path / "elsewhere" / "moved"
+    stood = (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns
+    run.command[run.command.index("--config") + 1] = "../sweep/sweep.yaml"
+    run.command[run.command.index("--run-dir") + 1] = "moved"
+    run.command[run.command.index(f"data.source={data}")] = "data.source=../homes.csv"
+    printed = run.start().end()
+    assert "is too long for the names of Ray's sockets" in printed and not old.exists()
+    assert [(found.state, found.step) for found in run.results] == [("ended", 40)] * 2
+    assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
+
+    names = {found.folder.name for found in run.results}
+    run.command.append("sweep.trials=3")
+    run.start().end()
+    assert len(run.results) == 3 and names < {found.folder.name for found in run.results}
+    assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
+    assert run.start().end().count("made") == 0  # the same command again makes nothing
+
+
+@pytest.mark.slow
 def test_weaker_trials_take_over_the_better_ones_training(homes_csv: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     space = {"train.generator_rate": {"loguniform": [1e-6, 1e-2]}}

@@ -112,7 +112,9 @@ def test_family_of_one_file_is_planned_exported_and_attacked(
     plan = ["plan", "--length", "336", "--devices", "8xH100-80GB", "--efficiency", "0.5"]
     assert answer(*plan, "--config", "mine.yaml", *PLAIN) == 0
     assert "own_gan.py on series of 336" in capsys.readouterr().out
-    assert answer("export", "run", "weights") == 0
+    assert answer("export", "run", "weights", "--networks") == 0
+    assert answer("export", "run", "shared", "--private") == 2
+    assert "is code of its own outside the package" in capsys.readouterr().err
     assert answer("release", "run") in (3, 4)  # 43 homes are too few to tell, whatever was trained
     run = Run(Path("run"))
     assert [check.broken for check in release.rules(config.load(run.config), run)] == ["", "", ""]

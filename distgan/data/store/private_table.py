@@ -19,6 +19,8 @@ from distgan.files import read_text, write_text
 from distgan.run import is_store, private_table_beside, store_beside
 
 SPLITS = ("train", "held_out", "reference")
+VALIDATION = "validation"  # a part of the training share that only chooses a step (data.validation)
+KNOWN = (*SPLITS, VALIDATION)
 COLUMNS = ["row", "entity", "owner", "split"]  # then "label" and attributes, where the source has them
 ATTRIBUTE = "attribute:"  # before kind and name, as in attribute:boolean:ev
 
@@ -37,7 +39,7 @@ class Table:
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers (int64) of one split, ascending."""
-        assert split in SPLITS, split
+        assert split in KNOWN, split
         return np.flatnonzero(self.splits == split)
 
 
@@ -84,9 +86,9 @@ def read_table(path: Path) -> Table:
             "where the source has them)"
         )
     for row, line in enumerate(lines[1:]):
-        if len(line) != len(columns) or line[0] != str(row) or line[3] not in SPLITS:
+        if len(line) != len(columns) or line[0] != str(row) or line[3] not in KNOWN:
             raise UserError(
-                f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(SPLITS)}, "
+                f"{path} line {row + 2}: expected {row},ENTITY,OWNER,{'|'.join(KNOWN)}, "
                 f"found {','.join(line)[:80]}; {AGAIN}"
             )
     store = store_beside(path)

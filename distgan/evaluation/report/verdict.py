@@ -133,6 +133,14 @@ def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | Non
     return sum(shares) / len(shares) if shares else None
 
 
+def overall_loss(row: Row, real: Row) -> float | None:
+    """Return the mean of a row's losses over all scores but the copies', as `average_closeness`: 0.5 is as
+    close as other real series.
+    """
+    groups = sorted({score.group for score in SCORES} - {"copies"})
+    return average_closeness(row, real, groups)
+
+
 def _find_standing(name: str, paired: Paired) -> Standing:
     """`real`: not worse than held-out real series; `baseline`: worse, and not better than either simple
     baseline; `between`: worse than real series, better than one of them; `few`: no interval.

@@ -1,0 +1,190 @@
+"""A run's generator as a folder in the Hub's form: weights, config, model card, and what sampling reads.
+
+The folder is for others, so it holds nothing of single people: no source, path, id or checksum of private
+files, and of the bank only what a release shows. Whether it may leave is the gate's question: the weights
+must be those that `distgan release` judged and let pass.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+
+import distgan
+from distgan import config
+from distgan.anonymity.bank import Bank
+from distgan.anonymity.manifest import LedgerHead
+from distgan.command_line import Result
+from distgan.commands.model_card import Card, format_card
+from distgan.commands.release import rules
+from distgan.data.store.metadata import Meta
+from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
+from distgan.evaluation.results import Report, Verdict
+from distgan.files import (
+    publish,
+    read_json,
+    read_record,
+    refuse_standing,
+    whole_folder,
+    write_json,
+    write_text,
+)
+from distgan.pipeline.binding import ARTEFACTS, audit_chain
+from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
+from distgan.pipeline.train_gan import load_generator
+from distgan.pipeline.training_data import find_credit, read_scaler
+from distgan.preflight import current
+from distgan.run import HubFolder, Run
+
+PRIVATE = "--private"
+KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
+KEPT_PROVENANCE = ("clock", "credit")  # of the series: the rest names files
+NO_SOURCE = "not-included"
+EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
+
+
+def export(run: Run, out: Path | None, private: bool = False) -> Result:
+    """Write `out` (by default `RUN/export`), which `distgan.load` and huggingface_hub read.
+
+    Args:
+        private: for the data's owner alone: without a verdict of the gate, and the card says so.
+
+    Raises:
+        UserError: the run is not finished, something stands at `out`, or the gate has not judged it.
+        OverLimit, TooLittleEvidence: the gate refused it, or its rules always will.
+        Mismatch: weights, bank or split are not those that the gate judged.
+    """
+    place = out or run.exported
+    refuse_standing(place)
+    settings = config.load(run.config)
+    refuse_unloadable(settings)
+    generator = load_generator(settings, run)
+    refuse_always(settings, run)
+    verdict = None if private else find_verdict(settings, run)
+    scaler, meta = read_scaler(run)
+    meta = replace(meta, provenance=make_public_provenance(settings, meta))
+    with whole_folder(place) as temporary:
+        folder = HubFolder(temporary)
+        tensors = {name: value.contiguous() for name, value in generator.state_dict().items()}
+        folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        write_text(folder.config, make_public_settings(settings).to_yaml())
+        write_json(folder.scaler, {"scaler": scaler.to_dict(), "meta": meta.to_dict()})
+        make_public_bank(Bank.load(run.bank)).save(folder.bank)
+        facts = describe_model(settings, meta, sum(value.numel() for value in tensors.values()))
+        write_json(folder.hub_config, facts)
+        card = Card(settings, meta, facts, verdict, read_scores(settings, run))
+        write_text(folder.card, format_card(card))
+        if not private:
+            publish(temporary)
+    kind = "for its owner alone" if private else "as the gate let it pass"
+    return Result(f"export    {place} ({kind})", {"out": str(place), "private": private, **facts})
+
+
+def refuse_unloadable(settings: config.Config) -> None:
+    """
+    Raises:
+        UserError: nobody else could load the model, or it generates nothing.
+    """
+    name = settings.model.name
+    if name not in config.FAMILIES:
+        raise UserError(
+            f"model {name} is code of its own outside the package, which a folder for others cannot load; "
+            "share that file and distgan export RUN FOLDER --networks"
+        )
+    if "bank" not in settings.stages:
+        raise UserError(f"model {name} filters series and generates none; use distgan denoise RUN SERIES OUT")
+
+
+def refuse_always(settings: config.Config, run: Run) -> None:
+    """
+    Raises:
+        OverLimit: a rule that no setting lifts: real series among the weights, or means of too few people.
+    """
+    run.need(run.bank, "bank")
+    for check in rules(settings, run):
+        if check.broken:
+            raise OverLimit(f"{run.folder} must stay private: {check.name}: {check.broken}")
+
+
+def find_verdict(settings: config.Config, run: Run) -> Verdict:
+    """The gate's last verdict, if it let pass exactly what is exported.
+
+    Raises:
+        UserError: there is no verdict.
+        OverLimit, TooLittleEvidence, Mismatch: it was a refusal, or of other weights, bank or split.
+    """
+    without = f"; for yourself alone, {PRIVATE} exports without the gate"
+    if not run.release_verdict.exists():
+        raise UserError(f"{run.folder} was not judged yet; run distgan release {run.folder} first{without}")
+    verdict = Verdict.model_validate(read_record(run.release_verdict, "exit_code", "sentence"))
+    if verdict.exit_code:
+        raise EXIT_ERRORS.get(verdict.exit_code, UserError)(
+            f"the gate refused {run.folder}: {verdict.sentence.rstrip('.')}{without}"
+        )
+    audit_chain(settings, run)
+    now = {name: ARTEFACTS[name].digest(run) for name in ("generator", "split")}
+    judged = [
+        entry
+        for entry in ReleaseLedger.open(run).entries()
+        if entry.verdict == RELEASED and (entry.weights, entry.split) == (now["generator"], now["split"])
+    ]
+    if verdict.run != settings.identity or not judged:
+        raise Mismatch(
+            f"the generator of {run.folder} is not the one that the gate let pass; run distgan release "
+            f"{run.folder} again{without}"
+        )
+    return verdict
+
+
+def make_public_settings(settings: config.Config) -> config.Config:
+    """The settings that a model is, without source, columns, paths and machines."""
+    tree = settings.model_dump(mode="json")
+    data = {"source": NO_SOURCE, "credit": settings.data.credit, "bounds": tree["data"]["bounds"]}
+    public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}
+    public["train"]["select"]["score"] = None  # what it needs of the data is not here
+    return config.from_tree(public, "export")
+
+
+def make_public_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
+    """What the series' description says of their origin: the clock, and whose data it was."""
+    kept = {name: meta.provenance[name] for name in KEPT_PROVENANCE if name in meta.provenance}
+    credit = find_credit(settings, meta)
+    return kept | ({"credit": credit} if credit else {})
+
+
+def make_public_bank(bank: Bank) -> Bank:
+    """The bank without what is one entity's, and without the end of a ledger that stays: limits instead."""
+    limits = np.full(bank.num_groups, bank.settings.max_share)
+    guarantee = bank.guarantee
+    if guarantee is not None:
+        guarantee = guarantee.model_copy(update={"ledger": LedgerHead(lines=1, digest="0" * 32)})
+    return replace(bank, largest_share=limits, lowered=np.zeros_like(bank.lowered), guarantee=guarantee)
+
+
+def describe_model(settings: config.Config, meta: Meta, parameters: int) -> dict[str, Any]:
+    """The content of config.json: what kind of model this is and what its series are."""
+    return {
+        "model_type": "distgan",
+        "architectures": [settings.model.name],
+        "library_name": "distgan",
+        "distgan_version": distgan.__version__,
+        "dtype": "float32",
+        "parameters": parameters,
+        "length": meta.axis.length,
+        "channels": list(meta.channels),
+        "units": meta.units,
+        "step_seconds": meta.axis.step_seconds,
+        "start": meta.axis.start,
+        "model": settings.model.model_dump(mode="json"),
+    }
+
+
+def read_scores(settings: config.Config, run: Run) -> Report | None:
+    """The report, if there is one of these series; none under privacy.epsilon, which does not cover it."""
+    if settings.privacy.epsilon is not None or not run.scores.exists():
+        return None
+    if current("evaluate", settings, run) is None:
+        return None
+    return Report.from_json(read_json(run.scores), str(run.folder))

@@ -1,0 +1,56 @@
+"""Series of a generator: what each is conditioned on, its own noise, and the way back to original units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from distgan import config, rng
+from distgan.anonymity.bank import Bank
+from distgan.data.scaling import Scaler
+from distgan.models import noise_width
+from distgan.pipeline.wanted import plan_series
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A run's generator with what every series to come is given: condition and attributes by row."""
+
+    generator: nn.Module
+    scaler: Scaler
+    seed: int
+    conditions: np.ndarray  # [count, K]
+    attributes: np.ndarray  # [count, C, 2]
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls,
+        generator: nn.Module,
+        scaler: Scaler,
+        chosen: config.Generate,
+        bank: Bank,
+        among: np.ndarray | None = None,
+    ) -> "Sampler":
+        """Draw groups and attributes of all `generate.count` series, for a generator on its device."""
+        plan = plan_series(chosen, bank, among)
+        attributes = bank.draw_attributes(plan.groups, rng.keyed_generator(chosen.seed, 0, "levels"))
+        given = bank.given(plan.groups, attributes, plan.values)
+        device = next(generator.parameters(), torch.empty(0)).device
+        return cls(generator, scaler, chosen.seed, given, attributes, device)
+
+    @torch.inference_mode()
+    def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scaled series and attributes of some rows: (n, L, C), (n, C, 2)."""
+        samples = torch.from_numpy(rows).to(self.device)
+        noise = rng.keyed_normal(self.seed, 0, "generation", samples, (noise_width(self.generator),))
+        series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
+        attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
+        series = self.scaler.standardise(series, torch.ones_like(series), attributes)
+        return series.float().cpu().numpy(), self.attributes[rows]
+
+    def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
+        """Series of some rows in original units: [n] -> float32 [n, L, C]."""
+        batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
+        return np.concatenate([self.scaler.restore(*self.draw(batch)) for batch in batches])

@@ -1,0 +1,107 @@
+"""Files for containers: what can be checked without Docker and Kubernetes. They have not been run."""
+
+import configparser
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import distgan
+from distgan import config
+from tests.helpers.settings import ROOT
+
+DOCKERFILE = ROOT / "launch" / "Dockerfile"
+KUBERNETES = sorted((ROOT / "launch" / "kubernetes").glob("*.yaml"))
+PINNED = dict(
+    line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+)
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    text = re.sub(r"\\\n", " ", DOCKERFILE.read_text())
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, _, rest = line.partition(" ")
+            yield name, rest.strip()
+
+
+def find_all(tree: Any, key: str) -> Iterator[Any]:
+    """Every value of a key, wherever it stands."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            if name == key:
+                yield value
+            yield from find_all(value, key)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from find_all(value, key)
+
+
+def test_the_image_is_pinned_and_takes_what_is_there() -> None:
+    steps = list(instructions())
+    known = {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"}
+    assert {name for name, _ in steps} <= known
+    (base,) = [rest for name, rest in steps if name == "FROM"]
+    assert re.fullmatch(r"nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu\d\d\.\d\d", base)
+    for sources in (shlex.split(rest)[:-1] for name, rest in steps if name == "COPY"):
+        assert all((ROOT / source).exists() for source in sources)
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    text = " ".join(rest for name, rest in steps if name == "RUN")
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", text)
+    assert set(extras.split(",")) <= set(settings["options.extras_require"])
+    assert f"'torch=={PINNED['torch']}'" in text
+    python = re.findall(r"python(3\.\d+)", text)[0]
+    assert f"Python :: {python}" in settings["metadata"]["classifiers"]
+    assert [rest for name, rest in steps if name == "USER"] == ["distgan"]
+
+
+def test_both_kinds_of_job_are_there() -> None:
+    kinds = {(tree["apiVersion"], tree["kind"]) for tree in map(read, KUBERNETES)}
+    assert kinds == {("kubeflow.org/v1", "PyTorchJob"), ("ray.io/v1", "RayJob")}
+
+
+def read(path: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load(path.read_text())
+    return tree
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_pods_are_whole(path: Path) -> None:
+    """Mounts name volumes, images have this version's tag, and nothing runs as root."""
+    tree = read(path)
+    pods = [template["spec"] for template in find_all(tree, "template")]
+    pods += [template["spec"] for template in find_all(tree, "submitterPodTemplate")]
+    assert pods
+    for pod in pods:
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+            assert container["image"] == f"REGISTRY/distgan:{distgan.__version__}"
+    assert all(context["runAsNonRoot"] for context in find_all(tree, "securityContext"))
+    assert "not run on a cluster yet" in path.read_text()
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_their_commands_load(path: Path) -> None:
+    tree = read(path)
+    texts = [*find_all(tree, "entrypoint"), *(text for args in find_all(tree, "args") for text in args)]
+    assert texts
+    for text in set(texts):
+        words = shlex.split(text)
+        assert "distgan.train" in words or words[:2] == ["distgan", "sweep"]
+        overrides = [word for word in words if re.match(r"[a-z_.]+=", word)]
+        settings = config.load(words[words.index("--config") + 1], overrides)
+        assert settings.run_dir.startswith("/runs/")
+
+
+def test_ray_of_the_cluster_is_the_tested_one() -> None:
+    (tree,) = [tree for tree in map(read, KUBERNETES) if tree["kind"] == "RayJob"]
+    assert tree["spec"]["rayClusterSpec"]["rayVersion"] == PINNED["ray"]
+    for env in find_all(tree, "env"):
+        found = {each["name"]: each["value"] for each in env}
+        assert found["RAY_AUTH_MODE"] == "token" and found["RAY_AUTH_TOKEN_PATH"].startswith("/token/")
