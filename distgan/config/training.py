@@ -62,6 +62,13 @@ class Objective(Section):
         "which has model.moment_weight); needs large batches",
         ge=0,
     )
+    features: float = key(
+        0.0,
+        "weight of a term of the generator's loss: distance of means and standard deviations over a batch, "
+        "of features of whole series (quantiles, changes, spectrum, profiles, random convolutions), from "
+        "the real ones",
+        ge=0,
+    )
 
 
 class Train(Section):
