@@ -34,6 +34,12 @@ class Generator(Section):
         "independent noise",
     )
     floor: bool = key(False, "each series has a soft lower limit, such as a base load, of its own")
+    gate: int = key(
+        0,
+        "steps of a stretch, such as a day, over which a random factor of its own scales what lies above the "
+        "floor; 0 for none; needs floor",
+        ge=0,
+    )
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",
@@ -53,6 +59,9 @@ class Discriminator(Section):
     periods: tuple[int, ...] = key((24, 168), "periods in steps at which side discriminators fold the series")
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
+    )
+    sums: tuple[int, ...] = key(
+        (), "steps over which side discriminators see means, seven a row, such as the steps of a day"
     )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
