@@ -314,7 +314,9 @@ class Gate(nn.Module):
         super().__init__()
         self.length, self.steps = length, steps
         self.shape = (-(-length // steps), channels)
-        self.colour = ColouredNoise(channels, [lag for lag in (1, 2, 7) if lag <= self.shape[0] // 2], style_dim)
+        self.colour = ColouredNoise(
+            channels, [lag for lag in (1, 2, 7) if lag <= self.shape[0] // 2], style_dim
+        )
         self.odds = Linear(style_dim, 2 * channels)
         nn.init.zeros_(self.odds.weight)
 

@@ -2,11 +2,13 @@
 
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
-spread and skewness of its readings, each of which has noise of its own; the discriminator looks at the tokens
-locally and globally, and at the series folded by day and week and as a spectrogram.
+spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
+lie above a soft floor of the series' own, and a gate of each day scales what lies above it. The discriminator
+looks at the tokens locally and globally, and at the series folded by day and week, as means of days and as a
+spectrogram.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
-all readings, K condition, S style, H heads.
+all readings, M noise of all stretches of the gate, K condition, S style, H heads.
 """
 
 import math
@@ -32,7 +34,7 @@ from distgan.models.layers import (
     upsample,
 )
 
-MEAN_GAIN = 3.0
+MEAN_GAIN = 3.0  # of means over days: they vary about a third as much as readings
 
 
 class Branch(nn.Module):
@@ -50,8 +52,8 @@ class Branch(nn.Module):
 
 
 class Generator(nn.Module):
-    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token
-    and one for each reading.
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token,
+    one for each reading and, with a gate, one for each of its stretches.
     """
 
     def __init__(

@@ -84,7 +84,9 @@ def test_changes_of_a_staircase_by_hand() -> None:
 
 @pytest.mark.parametrize(("length", "channels"), [(3, 1), (24, 2), (100, 3)])
 def test_short_series_have_features_and_finite_gradients(length: int, channels: int) -> None:
-    series = (0.1 * torch.randn(4, length, channels, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    series = (
+        0.1 * torch.randn(4, length, channels, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     flat = torch.zeros(4, length, channels)
     for real in (flat, flat + 0.3):
         distance = measure_distance(series, real)
