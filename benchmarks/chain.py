@@ -1,6 +1,8 @@
 """The whole chain on made households, stage by stage, each in a process of its own: memory, time, release.
 
     python benchmarks/chain.py --series 10000 100000     memory and time per series of every stage
+    python benchmarks/chain.py --series 1000 --synthetic 10000 200000
+                                                         generation and report for so many synthetic series
     python benchmarks/chain.py --series 8000 --release   4,000 members and 4,000 non-members: does the default
                                                          pass the gate, and a model that stores readings not?
 
@@ -115,6 +117,13 @@ def run_chain(series: int, given: argparse.Namespace, place: Path) -> list[dict[
         print(f"{series} {stage}: exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
         if found["exit"]:
             raise SystemExit(f"{stage} failed:\n{found['said'][-2000:]}")
+    for count in given.synthetic:
+        for stage in ("generate", "evaluate"):
+            found = watch(
+                [*program, "train", *config, "--stages", stage, *settings, f"generate.count={count}"]
+            )
+            rows.append({"series": count, "stage": f"{stage} again", **found})
+            print(f"{count} synthetic: {stage} exit {found['exit']}, {found['cpu_s']:.0f} CPU s", flush=True)
     if given.release:
         rows.append(
             {
@@ -158,6 +167,7 @@ def main() -> None:
     )
     parser.add_argument("--series", type=int, nargs="+", help="numbers of series (default 10000)")
     parser.add_argument("--steps", type=int, default=100, help="of the encoder's and of the GAN's training")
+    parser.add_argument("--synthetic", type=int, nargs="*", default=[], help="numbers of synthetic series")
     parser.add_argument("--release", action="store_true", help="go to the gate, too")
     parser.add_argument("--smoke", action="store_true", help="tiny, in a minute")
     parser.add_argument("more", nargs="*", help="further settings, key=value")
@@ -174,6 +184,7 @@ def main() -> None:
     )
     each = {(row["series"], row["stage"]): row["cpu_s"] / row["series"] for row in rows}
     ratios = [each[numbers[-1], stage] / each[numbers[0], stage] for stage in STAGES]
+    reports = [row["cpu_s"] for row in rows if row["stage"] == "evaluate again"]
     exits = [row["exit"] for row in rows if row["stage"] == "release"]
     copies = [row["exit"] for row in rows if row["stage"] == "release of copies"]
     finish(
@@ -181,6 +192,7 @@ def main() -> None:
         series=numbers,
         anonymous_gib=max(row["anonymous_gib"] for row in rows),
         flatness=max(ratios),
+        report_ratio=reports[-1] / reports[0] if reports else None,
         release_exit=exits[-1] if exits else None,
         copies_exit=copies[-1] if copies else None,
     )

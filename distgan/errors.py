@@ -104,11 +104,11 @@ def reading(path: Path | str) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{_short(path)} is missing") from None
+        raise UserError(f"{_shorten(path)} is missing") from None
     except OSError as error:
-        raise UserError(f"cannot read {_short(path)}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {_shorten(path)}: {error.strerror or error}") from error
     except ValueError as error:  # NUL, or half a character
-        raise UserError(f"cannot read {_short(path)}: {error}") from None
+        raise UserError(f"cannot read {_shorten(path)}: {error}") from None
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def parsing(path: Path | str, remedy: str = "restore it from a copy") -> Iterato
         raise UserError(f"{path} is damaged, or was not written by distgan ({what}); {remedy}") from None
 
 
-def _short(path: Path | str) -> str:
+def _shorten(path: Path | str) -> str:
     """A path as it fits into a line."""
     text = ascii(str(path))[1:-1] if "\0" in str(path) else str(path)
     return text if len(text) <= 200 else f"{text[:80]}…{text[-40:]}"
@@ -151,7 +151,8 @@ def writing(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in UNUSABLE:
             raise UserError(
-                f"cannot write {_short(path)}: {error.strerror}; choose another path (of a run: run_dir=PATH)"
+                f"cannot write {_shorten(path)}: {error.strerror}; choose another path "
+                "(of a run: run_dir=PATH)"
             ) from error
         raise
 
@@ -198,7 +199,7 @@ def answer(main: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno not in (*UNUSABLE, *FULL) or error.filename is None:
             raise
-        _say(f"cannot use {_short(os.fsdecode(error.filename))}: {error.strerror}")
+        _say(f"cannot use {_shorten(os.fsdecode(error.filename))}: {error.strerror}")
         return DiskFull.exit_code if error.errno in FULL else UserError.exit_code
     return 0
 

@@ -314,7 +314,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for litter in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             shutil.rmtree(litter, ignore_errors=True)
-        _settle(path)
+        _restore_aside(path)
         temporary = _litter(path)
         temporary.mkdir()
         try:
@@ -324,19 +324,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
                     sync(Path(folder) / name)
                 sync(Path(folder))
             if path.exists():  # no portable call exchanges two folders
-                os.rename(path, _aside(path))
+                os.rename(path, _aside_path(path))
             os.rename(temporary, path)
             sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            _settle(path)
+            _restore_aside(path)
 
 
-def _settle(path: Path) -> None:
+def _restore_aside(path: Path) -> None:
     """A folder that stepped aside comes back where nothing took its place, and is removed where something
     did.
     """
-    aside = _aside(path)
+    aside = _aside_path(path)
     if aside.exists() and path.exists():
         litter = aside.rename(_litter(path))  # of what is half removed nothing comes back
         shutil.rmtree(litter, ignore_errors=True)
@@ -344,7 +344,7 @@ def _settle(path: Path) -> None:
         aside.rename(path)
 
 
-def _aside(path: Path) -> Path:
+def _aside_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.aside")
 
 

@@ -24,10 +24,10 @@ from distgan.anonymity.group_size import count_released_numbers, minimum_group_s
 from distgan.anonymity.groups import (
     GroupedSeries,
     Members,
+    _count_lowered,
     _deviation,
     _labels_of_groups,
     _largest_share,
-    _lowered,
     _Records,
     _round_down,
     _weighted_sums,
@@ -273,7 +273,7 @@ def make_bank(series: GroupedSeries, attributes: np.ndarray, settings: config.Ba
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
         largest_share=_round_shares(shares, settings.max_share),
-        lowered=np.array([_lowered(record_weights[span]) for span in spans], np.int64),
+        lowered=np.array([_count_lowered(record_weights[span]) for span in spans], np.int64),
         settings=settings,
         labels=tuple(map(str, _labels_of_groups(members.groups, series.labels)))
         if series.labels is not None

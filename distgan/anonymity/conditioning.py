@@ -47,15 +47,17 @@ class Conditioner:
             sample: [B] int64, positions in the global batch.
             attributes: [B, C, 2] their location and scale.
         """
-        return self._with(attributes.numpy(), rows, sample, step)
+        return self._append_attributes(attributes.numpy(), rows, sample, step)
 
     def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         """Arguments as of `real`."""
         shape = self.bank.attributes_mean.shape[1:]
         normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        return self._with(self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step)
+        return self._append_attributes(
+            self.bank.attributes(self._groups[rows.numpy()], normal), rows, sample, step
+        )
 
-    def _with(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
+    def _append_attributes(self, attributes: np.ndarray, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         groups = self._groups[rows.numpy()]
         given = self.bank.given(groups, attributes)
         if self.training != "mean":

@@ -8,9 +8,11 @@ from scipy.ndimage import maximum_filter1d
 
 from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_pairs import (
+    ANCHORS_PER_MEETING,
     CANDIDATES,
     HALF_CORRELATION,
     LIKENESS,
+    MEETINGS,
     MOST_ANCHORS,
     MOST_WINDOWS,
     NEIGHBOURS,
@@ -54,11 +56,12 @@ def find_by_windows(population: Population) -> Candidates:
         reverse = windows.reverse[here] != windows.reverse[there]
         lag = times[there] + np.where(reverse, times[here], length - times[here])
         keys.append(((rows[here] * size + rows[there]) * 2 + reverse) * 2 * length + lag)
-    return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius)
+    least = min(MEETINGS, max(1, most // ANCHORS_PER_MEETING))
+    return most_met(np.concatenate(keys or [np.empty(0, np.int64)]), size, length, radius, least)
 
 
-def most_met(keys: Array, size: int, length: int, radius: int) -> Candidates:
-    """For each series the `CANDIDATES` pairs and lags that were met most often.
+def most_met(keys: Array, size: int, length: int, radius: int, least: int) -> Candidates:
+    """For each series the `CANDIDATES` pairs and lags that were met most often, and `least` times.
 
     Noise moves an extremum by a step or two, so lags within a quarter of the window's radius count together.
 
@@ -78,6 +81,7 @@ def most_met(keys: Array, size: int, length: int, radius: int) -> Candidates:
         order = np.lexsort((-counts, side))
         rank = np.arange(len(order)) - np.searchsorted(side[order], side[order])
         keep[order[rank < CANDIDATES]] = True
+    keep &= counts >= least
     return Candidates(first[keep], second[keep], lags[keep], reverse[keep].astype(bool))
 
 

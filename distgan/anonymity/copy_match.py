@@ -25,6 +25,7 @@ from distgan.anonymity.copy_pairs import (
     NET_VALUES,
     PER_COMPONENT,
     STRIKING,
+    VALUES_AT_ONCE,
     Array,
     Candidates,
     Population,
@@ -51,7 +52,10 @@ class Common:
         most = int(np.clip(NET_VALUES // (length * channels), 16, MOST_NET))
         rng = keyed_generator(population.seed, 0, "sample of near copies")
         rows = np.sort(rng.permutation(population.size)[: 2 * most])
-        sample = unit(population.read(rows))
+        sample = np.empty((len(rows), length, channels), np.float32)
+        step = max(1, VALUES_AT_ONCE // (4 * length * channels))
+        for at in range(0, len(rows), step):  # gaps are filled with index arrays twice as large
+            sample[at : at + step] = unit(population.read(rows[at : at + step]))
         net = distinct(sample)[:most]
         number = min(COMPONENTS, len(net) // PER_COMPONENT)
         waves = calendar_waves(length, population.steps_per_day)
@@ -90,9 +94,13 @@ def calendar_waves(length: int, steps_per_day: float) -> Array:
     return np.stack(waves, axis=1)
 
 
-def confirm(population: Population, common: Common, candidates: Candidates) -> Array:
-    """Which candidates are near copies: [P] bool."""
-    first, second = (population.read(rows) for rows in (candidates.first, candidates.second))
+def confirm(population: Population, common: Common, candidates: Candidates, values: Sequence[Array]) -> Array:
+    """Which candidates are near copies: [P] bool.
+
+    Args:
+        values: the first and the second series of each pair, [P, L, C] each.
+    """
+    first, second = values
     aligned = align(second, candidates)
     matched = Match.fit(first, aligned)
     likely = np.flatnonzero(matched.share_of_channels(matched.residual <= MAX_WHITE_RESIDUAL))

@@ -26,13 +26,14 @@ MAX_ELSEWHERE = 0.75  # residual in the others, of the variance of the series' o
 LEAST_STEPS = 16  # of those others
 
 WINDOW_POINTS, WINDOW_NUMBERS = 64, 32  # a window is resampled to so many points, kept as so many DCT numbers
-MOST_ANCHORS = 64  # of a series and channel
+MOST_ANCHORS = 32  # of a series and channel
 MOST_WINDOWS = 4_000_000  # of all series and channels together: 512 MB
 LIKENESS = 0.2  # squared distance over squared length of two windows that are taken for alike
 NEIGHBOURS = 8
 SPECTRUM_BINS, SPECTRUM_NUMBERS = 512, 64
 PAIRS_AT_LEAST = 2_000  # of few series, all pairs are candidates
 CANDIDATES = 8  # of a series by its windows
+MEETINGS, ANCHORS_PER_MEETING = 3, 8  # windows that a candidate shares at least, fewer where anchors are few
 HALF_CORRELATION, WHOLE_CORRELATION = 0.3, 0.8  # of the whole series, that a copy of half or of all has
 
 MOST_BLOCKS, LEAST_BLOCK = 64, 4  # blocks of time, and steps of one

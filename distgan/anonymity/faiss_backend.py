@@ -62,6 +62,11 @@ def _faiss() -> Any:
     return faiss
 
 
+def count_threads() -> int:
+    """Return how many threads faiss uses, which OMP_NUM_THREADS limits."""
+    return int(_faiss().omp_get_max_threads())
+
+
 @contextmanager
 def use_right_kernels() -> Iterator[None]:
     """Around the first import of faiss: its matrix products in the kernels of this processor.

@@ -276,7 +276,7 @@ def _merge_failing_groups(
     return becomes[groups]
 
 
-def _lowered(weights: np.ndarray) -> int:
+def _count_lowered(weights: np.ndarray) -> int:
     """How many entities weigh less than the others."""
     return int(np.count_nonzero(weights < weights.max() * (1 - TOLERANCE)))
 

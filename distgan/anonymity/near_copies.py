@@ -22,12 +22,13 @@ half of one or more is that of the other up to noise of a few percent. Values fa
 Shapes: n series, L steps, C channels, P pairs, B blocks of time. NaN where missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from distgan.anonymity import faiss_backend
 from distgan.anonymity.copy_candidates import find_by_spectra, find_by_windows
 from distgan.anonymity.copy_match import Common, confirm
 from distgan.anonymity.copy_pairs import (
@@ -39,7 +40,10 @@ from distgan.anonymity.copy_pairs import (
     degrees_in_time,
     in_chunks,
 )
+from distgan.data import workers
 from distgan.progress import Progress
+
+MOST_THREADS = 8  # each holds about 0.1 GiB
 
 
 def find_near_copies(population: Population) -> Array:
@@ -50,13 +54,32 @@ def find_near_copies(population: Population) -> Array:
     population = population.without_outliers()
     candidates = Candidates.join([find_by_windows(population), find_by_spectra(population)])
     common = Common.learn(population)
-    near = []
-    with Progress("near copies", len(candidates.first), "pairs") as progress:
-        for part in in_chunks(candidates, population):
-            near.append(np.stack([part.first, part.second], axis=1)[confirm(population, common, part)])
-            progress.advance(len(part.first))
-    pairs = np.concatenate([equal, *near])
+    pairs = np.concatenate([equal, *confirm_in_threads(population, common, candidates)])
     return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def confirm_in_threads(population: Population, common: Common, candidates: Candidates) -> Iterator[Array]:
+    """Yield the candidates that are near copies, [P, 2] rows: series are read here, and fitted in as many
+    threads as faiss uses, at most `MOST_THREADS`, each of which holds a chunk.
+    """
+
+    def read(part: Candidates) -> tuple[Candidates, list[Array]]:
+        return part, [population.read(rows) for rows in (part.first, part.second)]
+
+    def fit(chunk: tuple[Candidates, list[Array]]) -> tuple[int, Array]:
+        part, values = chunk
+        chosen = confirm(population, common, part, values)
+        return len(part.first), np.stack([part.first, part.second], axis=1)[chosen]
+
+    threads = min(MOST_THREADS, faiss_backend.count_threads())
+    chunks = map(read, in_chunks(candidates, population))
+    with (
+        workers.open_threads(threads) as pool,
+        Progress("near copies", len(candidates.first), "pairs") as progress,
+    ):
+        for number, near in workers.map_ahead(pool, fit, chunks, ahead=threads):
+            progress.advance(number)
+            yield near
 
 
 def merge_owners(owners: Sequence[str], pairs: Array) -> list[str]:

@@ -9,10 +9,10 @@ from distgan.anonymity.groups import Members
 from distgan.anonymity.manifest import TENSORS, find_violations
 from distgan.anonymity.projection import Projection
 from distgan.command_line import Result
-from distgan.errors import parsing
 from distgan.evaluation.attacks import tracing
 from distgan.evaluation.plots import population, style
-from distgan.files import read_json, write_bytes
+from distgan.files import write_bytes
+from distgan.pipeline.attack import load_tracing
 from distgan.pipeline.build_bank import format_guarantee
 from distgan.run import Run
 
@@ -86,10 +86,7 @@ def describe_private_part(run: Run, bank: Bank) -> list[str]:
     members, projection = run.cluster_files.members, run.cluster_files.projection
     if not (members.exists() and projection.exists()):
         return ["no map: the owner's private files are not in this folder"]
-    rows = read_json(run.cluster_files.tracing) if (run.cluster_files.tracing).exists() else []
-    fields = tracing.Attack.__dataclass_fields__
-    with parsing(run.cluster_files.tracing):
-        attacks = [tracing.Attack(**{name: row[name] for name in fields}) for row in rows]
+    attacks = load_tracing(run)
     held = Members.load(members)
     means = bank.conditions.astype(np.float64) * bank.scale + bank.centre
     explained = Projection.load(projection).explained

@@ -84,7 +84,7 @@ class Bank(Section):
         return self.training in STUDY
 
     @model_validator(mode="after")
-    def _study(self) -> "Bank":
+    def _check_study(self) -> "Bank":
         if self.condition_dim > WIDEST_CONDITION and not self.study:
             raise ValueError(
                 f"condition_dim {self.condition_dim} is above {WIDEST_CONDITION}: a mean so wide gives its "

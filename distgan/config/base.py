@@ -37,7 +37,7 @@ def _merge(base: Any, over: Any) -> Any:
     return {**base, **{name: _merge(base.get(name), value) for name, value in over.items()}}
 
 
-def _nested(dotted: str, value: Any) -> Any:
+def _nest_key(dotted: str, value: Any) -> Any:
     for name in reversed(dotted.split(".")):
         value = {name: value}
     return value

@@ -90,7 +90,7 @@ class Windows(Section):
     )
 
     @model_validator(mode="after")
-    def _both(self) -> "Windows":
+    def _check_pairs(self) -> "Windows":
         if self.stride is not None and self.length is None:
             raise ValueError(f"stride {self.stride} needs windows.length")
         return self

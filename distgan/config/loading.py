@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from distgan.config.base import _lists_to_tuples, _merge, _nested
+from distgan.config.base import _lists_to_tuples, _merge, _nest_key
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import Family
 from distgan.config.reference import reference
@@ -146,7 +146,7 @@ def _read_tree(path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
         tree = _parse(text)
     except (yaml.YAMLError, UserError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())[:500]}") from None
-    tree = {} if tree is None else _named(_renamed(tree, str(path)))
+    tree = {} if tree is None else _expand_model_name(_rename_bound(tree, str(path)))
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a config is `key: value` lines; this reads as a {type(tree).__name__}")
     base = tree.pop("base", None)
@@ -175,7 +175,7 @@ def _refuse_older_keys(tree: Any, where: str) -> None:
             raise UserError(f"{where}: {older} is now called {newer}; write {newer}")
 
 
-def _renamed(tree: Any, where: str) -> Any:
+def _rename_bound(tree: Any, where: str) -> Any:
     """Return the tree with `data.scaling.lower_bound`, as it was called before, at `data.bounds.lower`.
 
     Raises:
@@ -200,7 +200,7 @@ def _renamed(tree: Any, where: str) -> Any:
     return {**tree, "data": {**data, "scaling": rest, "bounds": {**bounds, **lower}}}
 
 
-def _named(tree: Any) -> Any:
+def _expand_model_name(tree: Any) -> Any:
     """`model: tts_gan` is short for `model: {name: tts_gan}`."""
     if isinstance(tree, dict) and isinstance(tree.get("model"), str):
         return {**tree, "model": {"name": tree["model"]}}
@@ -228,7 +228,9 @@ def _override(tree: dict[str, Any], text: str) -> dict[str, Any]:
         nested = value
     except UserError as error:
         raise UserError(f"{dotted[:80]}: {error}") from None
-    merged: dict[str, Any] = _merge(tree, _named(_renamed(_nested(dotted.strip(), nested), dotted)))
+    merged: dict[str, Any] = _merge(
+        tree, _expand_model_name(_rename_bound(_nest_key(dotted.strip(), nested), dotted))
+    )
     return merged
 
 
@@ -252,7 +254,7 @@ def from_tree(tree: Any, where: str = "config") -> Config:
     Raises:
         UserError: a key, a value or a combination is wrong.
     """
-    tree = _named(_renamed(_lists_to_tuples(tree), where))
+    tree = _expand_model_name(_rename_bound(_lists_to_tuples(tree), where))
     if isinstance(tree, dict):
         tree = _with_model(tree)
     try:

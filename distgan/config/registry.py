@@ -90,7 +90,7 @@ def _load_file(name: str) -> type[Family]:
             f"model.name {name!r:.80}: {path.name} defines {len(own)} classes of settings; it needs one "
             "subclass of distgan.config.Family"
         )
-    return _checked(own[0], module, name)
+    return _check_section(own[0], module, name)
 
 
 def _refuse_other_programs(path: Path, name: str) -> None:
@@ -130,10 +130,10 @@ def _load_installed(point: EntryPoint) -> type[Family]:
     if not _is_family(section):
         raise UserError(f"model.name {point.name!r}: {point.value} is no subclass of distgan.config.Family")
     module = importlib.import_module(section.module_name())
-    return _checked(section, module, point.name)
+    return _check_section(section, module, point.name)
 
 
-def _checked(section: type[Family], module: ModuleType, name: str) -> type[Family]:
+def _check_section(section: type[Family], module: ModuleType, name: str) -> type[Family]:
     """
     Raises:
         UserError: a part that every family has is missing, or a capability has an impossible value.

@@ -9,7 +9,7 @@ import yaml
 from pydantic import model_validator
 
 from distgan.config.anonymity import Bank, Clusters, Encoder, Privacy
-from distgan.config.base import Section, _merge, _nested, key
+from distgan.config.base import Section, _merge, _nest_key, key
 from distgan.config.data import Data
 from distgan.config.families import DEFAULT, FAMILIES
 from distgan.config.family import STAGES
@@ -63,7 +63,7 @@ class Config(Section):
     sweep: Sweep = key(Sweep(), "hyperparameter search; used by `distgan sweep` only")
 
     @model_validator(mode="after")
-    def _together(self) -> "Config":
+    def _check_together(self) -> "Config":
         if self.bank.condition_dim > self.encoder.latent_dim:
             raise ValueError(
                 f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
@@ -134,7 +134,7 @@ class Config(Section):
         tree = self.model_dump(mode="json")
         del tree["sweep"]
         for name in sorted(values, key=lambda name: name != "model.name"):  # its section replaces the base's
-            tree = _merge(tree, _nested(name, values[name]))
+            tree = _merge(tree, _nest_key(name, values[name]))
         from distgan.config.loading import from_tree  # which needs this tree
 
         return from_tree(tree, where)
@@ -226,16 +226,16 @@ class Config(Section):
 
     def flat(self) -> dict[str, Any]:
         """Every key with its value: {"train.steps": 1000, ...}."""
-        return _flat(self.model_dump(mode="json"))
+        return _flatten(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=100)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
         leaves.update(
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+            _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
         )
     return leaves

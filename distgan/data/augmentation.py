@@ -36,20 +36,20 @@ class Augmentation:
 
     def series(self, series_BLC: Tensor) -> Tensor:
         """Turned, made larger or smaller, and 0 where it is cut: (B, L, C) -> (B, L, C)."""
-        turned_BLC = self._turned(series_BLC)
-        return turned_BLC * self.factor.to(turned_BLC.dtype)[:, None, None] * self._seen(turned_BLC)
+        turned_BLC = self._turn(series_BLC)
+        return turned_BLC * self.factor.to(turned_BLC.dtype)[:, None, None] * self._crop(turned_BLC)
 
     def mask(self, mask_BLC: Tensor) -> Tensor:
         """What of the series is still measured and seen."""
-        turned_BLC = self._turned(mask_BLC)
-        return turned_BLC * self._seen(turned_BLC)
+        turned_BLC = self._turn(mask_BLC)
+        return turned_BLC * self._crop(turned_BLC)
 
-    def _turned(self, values_BLC: Tensor) -> Tensor:
+    def _turn(self, values_BLC: Tensor) -> Tensor:
         length = values_BLC.shape[1]
         steps_BL = (torch.arange(length, device=values_BLC.device) - self.shift[:, None]) % length
         return torch.gather(values_BLC, 1, steps_BL[:, :, None].expand_as(values_BLC))
 
-    def _seen(self, values_BLC: Tensor) -> Tensor:
+    def _crop(self, values_BLC: Tensor) -> Tensor:
         step_L = torch.arange(values_BLC.shape[1], device=values_BLC.device)
         hole_BL = (step_L >= self.hole[:, :1]) & (step_L < self.hole[:, 1:])
         kept_BL = (step_L >= self.kept[:, :1]) & (step_L < self.kept[:, 1:])

@@ -64,7 +64,7 @@ def regular(times: np.ndarray, source: str) -> Grid:
     elapsed = (times - times[0]).astype(np.int64)
     step = common_step(times)
     if off_grid(times, step).any():
-        raise UserError(f"{source}: {_unequal(times, step)}")
+        raise UserError(f"{source}: {_describe_unequal(times, step)}")
     length = int(elapsed[-1] // step) + 1
     if length > 2 * len(times):
         widest = int(np.argmax(np.diff(elapsed)))
@@ -76,7 +76,7 @@ def regular(times: np.ndarray, source: str) -> Grid:
     return Grid(Axis(str(times[0]), step, length, leap_days=True), length - len(times))
 
 
-def _unequal(times: np.ndarray, step: int) -> str:
+def _describe_unequal(times: np.ndarray, step: int) -> str:
     """Say how times that are not equally spaced lie, and which setting helps."""
     months = calendar_months(times)
     if months is not None:

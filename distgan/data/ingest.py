@@ -132,13 +132,13 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     left_out: dict[str, int] = {}
     kept = np.arange(len(source.entities))
     if settings.labels is not None:
-        kept = _labelled(source, settings, left_out)
+        kept = _select_labelled(source, settings, left_out)
     kept = _leave_out_unusable(scanned.whole, kept, source, settings, left_out)
     if incomplete:
         left_out["incomplete calendar year"] = incomplete * len(kept)
     chosen = [np.stack([np.full(len(kept), number), kept], axis=1) for number in range(len(pieces))]
     rows = np.concatenate(chosen)
-    bad = _incomplete(scanned, rows, settings, left_out)
+    bad = _find_incomplete(scanned, rows, settings, left_out)
     # an empty or constant year of a good series is an outage: counted, like a missing year
     rule = settings.model_copy(update={"unusable": "drop"}) if settings.cut == "years" else settings
     rows = rows[~bad]
@@ -167,7 +167,7 @@ def opened(settings: config.Data, place: Path, *, flat: bool = False, survey: bo
     )
 
 
-def _incomplete(
+def _find_incomplete(
     scanned: "Scan", rows: np.ndarray, settings: config.Data, left_out: dict[str, int]
 ) -> np.ndarray:
     """Return which series lack too many readings: bool [n].
@@ -198,7 +198,7 @@ def _copies(digests: np.ndarray, owners: list[str]) -> int:
     return len(held) - held["digest"].nunique()
 
 
-def _labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -> np.ndarray:
+def _select_labelled(source: Source, settings: config.Data, left_out: dict[str, int]) -> np.ndarray:
     """The source's series that have one of the labels asked for.
 
     Raises:
@@ -233,7 +233,7 @@ class Cut:
             year = np.full((len(values), len(self.there), values.shape[2]), np.nan, dtype=np.float32)
             year[:, self.there] = values[:, self.places]
             values = year
-        return _merged(values, self.reduce)
+        return _merge_steps(values, self.reduce)
 
 
 def _pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
@@ -242,7 +242,7 @@ def _pieces(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int
     pieces = [Cut(settings.reduce)]
     if settings.cut == "years":
         pieces, meta, incomplete = _years(source, settings)
-    return pieces, _reduced(meta, settings.reduce), incomplete
+    return pieces, _reduce_meta(meta, settings.reduce), incomplete
 
 
 def _years(source: Source, settings: config.Data) -> tuple[list[Cut], Meta, int]:
@@ -285,7 +285,7 @@ def _calendar(year: int, step: int, length: int, keep: bool) -> np.ndarray:
     return np.concatenate([common[: 59 * day], absent, common[59 * day :]])
 
 
-def _reduced(meta: Meta, settings: config.Reduce) -> Meta:
+def _reduce_meta(meta: Meta, settings: config.Reduce) -> Meta:
     factor, length = settings.factor, meta.axis.length
     if factor == 1:
         return meta
@@ -303,7 +303,7 @@ def _reduced(meta: Meta, settings: config.Reduce) -> Meta:
     return replace(meta, axis=axis, reduction=reduction)
 
 
-def _merged(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
+def _merge_steps(values: np.ndarray, settings: config.Reduce) -> np.ndarray:
     """Sum or mean over `factor` steps; a merged step with a missing part is missing."""
     factor = settings.factor
     if factor == 1:

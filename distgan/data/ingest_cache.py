@@ -33,7 +33,7 @@ class IngestCache:
     def __init__(self, folder: Path, key: dict[str, Any]) -> None:
         self.folder = folder
         with writing(folder):
-            if folder.exists() and not self._ours(key):
+            if folder.exists() and not self._is_ours(key):
                 shutil.rmtree(folder)
             folder.mkdir(parents=True, exist_ok=True)
             for litter in folder.glob("*.tmp"):
@@ -41,7 +41,7 @@ class IngestCache:
             if not (folder / KEY).exists():
                 write_json(folder / KEY, key)
 
-    def _ours(self, key: dict[str, Any]) -> bool:
+    def _is_ours(self, key: dict[str, Any]) -> bool:
         path = self.folder / KEY
         return path.exists() and read_json(path) == json.loads(json.dumps(key))
 
@@ -57,11 +57,11 @@ class IngestCache:
     def save(self, name: str, facts: dict[str, Any], **arrays: np.ndarray) -> None:
         """Keep a part: its arrays, then what is to say of it, which marks it whole."""
         for key, array in arrays.items():
-            self._whole(f"{name}.{key}.npy", partial(_save, array))
+            self._write_whole(f"{name}.{key}.npy", partial(_save, array))
         crcs = {key: _crc(self.folder / f"{name}.{key}.npy") for key in arrays}
-        self._whole(f"{name}.json", partial(_write, json.dumps(facts | {"crcs": crcs}).encode()))
+        self._write_whole(f"{name}.json", partial(_write, json.dumps(facts | {"crcs": crcs}).encode()))
 
-    def _whole(self, name: str, write: Callable[[IO[bytes]], None]) -> None:
+    def _write_whole(self, name: str, write: Callable[[IO[bytes]], None]) -> None:
         temporary = self.folder / f"{name}.{uuid.uuid4().hex[:8]}.tmp"
         with writing(self.folder):
             with open(temporary, "wb") as file:

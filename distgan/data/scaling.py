@@ -32,13 +32,13 @@ def _expm1(values: np.ndarray, unit: float) -> np.ndarray:
     return np.copysign(np.expm1(np.abs(values)) * np.float32(unit), values)
 
 
-def _same(values: np.ndarray, unit: float) -> np.ndarray:
+def _is_constant(values: np.ndarray, unit: float) -> np.ndarray:
     return values.copy()
 
 
 Transform = Callable[[np.ndarray, float], np.ndarray]
 TRANSFORMS: dict[str, tuple[Transform, Transform]] = {  # odd functions and their inverses
-    "none": (_same, _same),
+    "none": (_is_constant, _is_constant),
     "sqrt": (_sqrt, _square),
     "log1p": (_log1p, _expm1),
 }
@@ -55,9 +55,10 @@ class Scaler:
     reach, so that they fill [-1, 1]. asinh is linear near 0 and a logarithm far out: one wild series does
     not squeeze all others into a corner of the range.
 
-    Generated series are cut off at `bound`, so it must not be one person's number: it is the next power of √2
-    at or above the largest |z| that a minimum number of owners reach (`_anonymous`). The extremes of fewer
-    owners, and of held-out series, may lie beyond; the networks then see them a little outside [-1, 1].
+    Generated series are cut off at `bound`, so it must not be one person's number: it is the next power
+    of √2 at or above the largest |z| that a minimum number of owners reach (`_anonymise_bound`). The
+    extremes of fewer owners, and of held-out series, may lie beyond; the networks then see them a little
+    outside [-1, 1].
     """
 
     transform: str
@@ -91,7 +92,7 @@ class Scaler:
             UserError: there are no measured values.
         """
         assert not isinstance(blocks, Iterator), "blocks are walked twice; pass a list or store.part(rows)"
-        unit = _typical(blocks) if settings.transform == "log1p" else 1.0
+        unit = _typical_size(blocks) if settings.transform == "log1p" else 1.0
         scaler = cls(settings.transform, settings.method, unit, 1.0, None)
         if bounds is not None:
             scaler = replace(
@@ -101,12 +102,12 @@ class Scaler:
             return scaler
         largest = []
         for values in blocks:
-            standardised = scaler._standardised(values, scaler.attributes(values), None)
+            standardised = scaler._standardise_values(values, scaler.attributes(values), None)
             largest.append(np.nanmax(np.abs(standardised), axis=(1, 2), initial=0.0))
         reached = np.concatenate(largest)
         if not 0 < reached.max(initial=0.0) < np.inf:
             raise UserError("the training series hold no varying finite values; nothing to scale by")
-        bound = _anonymous(reached, np.arange(len(reached)) if owners is None else owners, least)
+        bound = _anonymise_bound(reached, np.arange(len(reached)) if owners is None else owners, least)
         return replace(scaler, bound=bound)
 
     @property
@@ -141,13 +142,15 @@ class Scaler:
         """[n, L, C] in measured units, attributes [n, C, 2] -> float32 [n, L, C], into `out` if given (it
         may be `values`); NaN stays NaN.
         """
-        scaled = self._standardised(values, attributes, out)
+        scaled = self._standardise_values(values, attributes, out)
         if self.method == "standard":
             np.arcsinh(scaled, out=scaled)
             scaled /= np.float32(self._reach)
         return scaled
 
-    def _standardised(self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    def _standardise_values(
+        self, values: np.ndarray, attributes: np.ndarray, out: np.ndarray | None
+    ) -> np.ndarray:
         values = np.asarray(values, np.float32)
         if self.transform != "none":
             values = TRANSFORMS[self.transform][0](values, self.unit)
@@ -189,16 +192,16 @@ class Scaler:
             attributes: (B, C, 2), the location and scale that each is to get.
         """
         shapes_BLC, mask = shapes.float(), mask.float()
-        shapes_BLC = _passed(shapes_BLC, shapes_BLC.clamp(-1, 1))
+        shapes_BLC = _pass_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
         if self.method == "standard":
             deviations_BLC = _of_unit_spread(torch.sinh(self._reach * shapes_BLC), mask)
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
-            shapes_BLC = _filling(shapes_BLC, mask)
+            shapes_BLC = _fill_shapes(shapes_BLC, mask)
         lowest_B1C = self._scaled_bound(self.lower_bound, -1, attributes.float())[:, None]
         highest_B1C = self._scaled_bound(self.upper_bound, 1, attributes.float())[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
-        return _passed(shapes_BLC, cut_BLC).to(shapes.dtype)
+        return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
 
     def _scaled_bound(self, bound: float | None, end: int, attributes: Tensor) -> Tensor:
         """Where a bound lies on the networks' scale, and `end` without one: (B, C, 2) -> (B, C)."""
@@ -219,7 +222,7 @@ class Scaler:
         return cls(**content)
 
 
-def _passed(values: Tensor, changed: Tensor) -> Tensor:
+def _pass_gradient(values: Tensor, changed: Tensor) -> Tensor:
     """What was changed, with the gradient of what was not."""
     return values + (changed - values).detach()
 
@@ -232,14 +235,14 @@ def _of_unit_spread(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
     return centred * torch.rsqrt(variance + FLAT**2)
 
 
-def _filling(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
+def _fill_shapes(shapes_BLC: Tensor, mask: Tensor) -> Tensor:
     """From -1 to 1 over measured places."""
     low = torch.where(mask > 0, shapes_BLC, 1).amin(1, keepdim=True)
     high = torch.where(mask > 0, shapes_BLC, -1).amax(1, keepdim=True)
     return (2 * shapes_BLC - low - high) / (high - low).clamp(min=FLAT)
 
 
-def _anonymous(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
+def _anonymise_bound(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
     """The largest |z| that at least `least` owners reach (all, where there are fewer), rounded up to a power
     of √2: of each series [n], [n] owners -> a number that no single owner decides.
 
@@ -252,7 +255,7 @@ def _anonymous(reached: np.ndarray, owners: np.ndarray, least: int) -> float:
     return float(2.0 ** (np.ceil(2 * np.log2(shared) - 1e-9) / 2))
 
 
-def _typical(blocks: Iterable[np.ndarray]) -> float:
+def _typical_size(blocks: Iterable[np.ndarray]) -> float:
     """Geometric mean of the sizes of all measured values but zeros."""
     total, count = 0.0, 0
     for values in blocks:

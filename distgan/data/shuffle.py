@@ -97,9 +97,9 @@ class Buffered:
         return self._fill(fill.epoch + 1, 0) if last else self._fill(fill.epoch, fill.number + 1)
 
     def _fill(self, epoch: int, number: int) -> Fill:
-        return Fill(epoch, number, tuple(self._names[self._dealt(epoch, number)].tolist()))
+        return Fill(epoch, number, tuple(self._names[self._deal_shards(epoch, number)].tolist()))
 
-    def _dealt(self, epoch: int, number: int) -> np.ndarray:
+    def _deal_shards(self, epoch: int, number: int) -> np.ndarray:
         return self._plan(epoch)[0][number * self._at_once : (number + 1) * self._at_once]
 
     def _deal(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +111,7 @@ class Buffered:
     def _shuffle(self, epoch: int, number: int) -> np.ndarray:
         places = [
             self._members[self._ends[shard] - self._sizes[shard] : self._ends[shard]]
-            for shard in self._dealt(epoch, number)
+            for shard in self._deal_shards(epoch, number)
         ]
         rng = keyed_generator(self._seed, epoch, "order in the buffer", number)
         return rng.permutation(np.concatenate(places))

@@ -113,7 +113,7 @@ def read_table(sampled: Sampled, settings: config.Data, work: IngestCache) -> So
     if table.layout == "wide" and settings.layout == "auto" and _times_repeat(sampled.pieces, work):
         table = find_table(sampled.path, known, settings, repeats=True)
         reading = _read_pieces(sampled, Reading(table, settings, base), work)
-    understood = _understood(sampled, reading, work)
+    understood = _describe_understood(sampled, reading, work)
     parsed = Parsed(sampled.path, sampled.pieces, work, reading, understood)
     if not table.by_entity:
         return Wide(parsed).source()
@@ -198,7 +198,7 @@ def _times_repeat(pieces: list[Piece], work: IngestCache) -> bool:
     return len(different) < 0.45 * rows
 
 
-def _understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:
+def _describe_understood(sampled: Sampled, reading: Reading, work: IngestCache) -> Understood:
     table, dialect, marks = reading.table, sampled.dialect, reading.marks or reading.base
     facts = [work.facts(piece.name) for piece in sampled.pieces]
     found = Understood(

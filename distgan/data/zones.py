@@ -36,11 +36,11 @@ def both_instants(times: np.ndarray, zone: str) -> tuple[np.ndarray, np.ndarray]
     datetime64[us] [n] each. A skipped time counts as the end of the skipped hour.
     """
     index = pd.DatetimeIndex(times)
-    early, late = (_localized(index, np.full(len(index), first), zone) for first in (True, False))
+    early, late = (_localize(index, np.full(len(index), first), zone) for first in (True, False))
     return early, late
 
 
-def _localized(index: pd.DatetimeIndex, first: np.ndarray, zone: str) -> np.ndarray:
+def _localize(index: pd.DatetimeIndex, first: np.ndarray, zone: str) -> np.ndarray:
     forward: Any = "shift_forward"
     found = index.tz_localize(zone, ambiguous=first, nonexistent=forward)
     return found.tz_convert("UTC").tz_localize(None).to_numpy().astype("M8[us]")
@@ -79,7 +79,7 @@ def mark_second_pass(
     bad = doubtful[passes["unclear"].to_numpy()[len(seen) :]].tolist()
     days = passes.loc[passes["second"], ["key", "day", "back"]].groupby(["key", "day"]).max().reset_index()
     if len(days):
-        bad += _falling(times, keys, second, days, zone)
+        bad += _select_falling(times, keys, second, days, zone)
     if bad:
         raise UserError(
             f"{pd.Timestamp(times[bad[0]])} is on a day on which {zone} puts the clock back, and the rows of "
@@ -112,7 +112,7 @@ def _passes(rows: np.ndarray) -> pd.DataFrame:
     return table
 
 
-def _falling(
+def _select_falling(
     times: np.ndarray, keys: np.ndarray, second: np.ndarray, days: pd.DataFrame, zone: str
 ) -> list[int]:
     """Return the rows that fall in time on days of repeated hours (by the clock, if it never goes back)."""
@@ -201,5 +201,5 @@ def to_standard_time(
                 "times are standard time all year or UTC, leave data.timezone out; if the hour is filled in, "
                 "remove it"
             )
-        instants = _localized(pd.DatetimeIndex(instants), unique % 2 == 0, zone)
+        instants = _localize(pd.DatetimeIndex(instants), unique % 2 == 0, zone)
     return (instants + np.timedelta64(offset)).astype("M8[s]")[where]

@@ -80,7 +80,7 @@ def save(
         files = {tensor_file(name): _write(temporary, name, state[name]) for name in sorted(state)}
         plain = json.loads(json.dumps(dict(facts)))  # as it will be read: text keys, lists
         content = {"format": FORMAT, "step": step, "facts": plain, "files": files}
-        (temporary / MANIFEST).write_bytes(_sealed(content))
+        (temporary / MANIFEST).write_bytes(_seal_json(content))
     _purge(folder, step, keep_last, keep_every)
     return target
 
@@ -172,7 +172,7 @@ def _write(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> dict[str, 
     return {"size": len(content), "crc32c": google_crc32c.value(content)}
 
 
-def _sealed(content: Mapping[str, Any]) -> bytes:
+def _seal_json(content: Mapping[str, Any]) -> bytes:
     """JSON in one fixed form with its own checksum, so that a flip anywhere in it shows."""
     text = json.dumps(content, sort_keys=True)
     seal = google_crc32c.value(text.encode())
@@ -188,7 +188,7 @@ def _manifest(folder: Path, step: int) -> dict[str, Any]:
     try:
         content = json.loads(raw)
         content.pop("seal")
-        whole = _sealed(content) == raw
+        whole = _seal_json(content) == raw
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         whole = False
     if not whole:

@@ -60,7 +60,7 @@ class Linear(nn.Linear):
         return F.linear(x, self.weight.to(x.dtype), _cast(self.bias, x))
 
 
-def _convolved(x: Tensor) -> Tensor:
+def _cast_convolution(x: Tensor) -> Tensor:
     """What a convolution works on: on a CPU, float32 in place of half precision.
 
     The half-precision convolutions of CPUs (torch 2.13) at times read memory that nobody wrote and give NaN:
@@ -74,7 +74,7 @@ class Conv1d(nn.Conv1d):
         _initialise(self.weight, self.bias, gain=2**0.5)  # a rectifier follows
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _convolved(x)
+        y = _cast_convolution(x)
         return F.conv1d(y, self.weight.to(y.dtype), _cast(self.bias, y), self.stride, self.padding).to(
             x.dtype
         )
@@ -82,7 +82,7 @@ class Conv1d(nn.Conv1d):
 
 class ConvTranspose1d(nn.ConvTranspose1d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        y, stride, padding = _convolved(x), self.stride[0], self.padding[0]
+        y, stride, padding = _cast_convolution(x), self.stride[0], self.padding[0]
         bias, weight = _cast(self.bias, y), self.weight.to(y.dtype)
         return F.conv_transpose1d(y, weight, bias, stride, padding).to(x.dtype)  # type: ignore[arg-type]
 
@@ -92,7 +92,7 @@ class Conv2d(nn.Conv2d):
         _initialise(self.weight, self.bias, gain=2**0.5)  # a rectifier follows
 
     def forward(self, x: Tensor) -> Tensor:
-        y = _convolved(x)
+        y = _cast_convolution(x)
         return F.conv2d(y, self.weight.to(y.dtype), _cast(self.bias, y), self.stride, self.padding).to(
             x.dtype
         )

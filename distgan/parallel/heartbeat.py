@@ -43,7 +43,7 @@ class Heartbeat:
         self._heard = {rank: Counts() for rank in range(world_size)}
         self._pieces = self._meetings = 0
         self._lock, self._stopped = threading.Lock(), threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._send_beat, daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
@@ -66,7 +66,7 @@ class Heartbeat:
 
     def work_done(self) -> None:
         """Tell the others that rank 0 has done one more piece of work."""
-        self._tell(done=1)
+        self._raise_counts(done=1)
 
     def await_work(self, timeout: float) -> None:
         """Wait until rank 0 has done its next piece of work, however long it takes.
@@ -84,7 +84,7 @@ class Heartbeat:
             ConnectionError: a process has not beaten for `timeout` seconds.
         """
         self._meetings += 1
-        self._tell(met=1)
+        self._raise_counts(met=1)
         self._await(lambda: all(self._heard[rank].met >= self._meetings for rank in self._others), timeout)
 
     @property
@@ -110,13 +110,13 @@ class Heartbeat:
             time.sleep(pause)
             pause = min(2 * pause, EVERY)
 
-    def _beat(self) -> None:
+    def _send_beat(self) -> None:
         with contextlib.suppress(RuntimeError, ConnectionError):  # a dead store is noticed by whoever looks
             while not self._stopped.is_set():
-                self._tell(beats=1)
+                self._raise_counts(beats=1)
                 self._stopped.wait(EVERY)
 
-    def _tell(self, **more: int) -> None:
+    def _raise_counts(self, **more: int) -> None:
         """Raise some of this process's counts, for all to see."""
         with self._lock:
             raised = {name: getattr(self._own, name) + number for name, number in more.items()}

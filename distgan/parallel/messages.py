@@ -30,10 +30,10 @@ def pack(content: Any) -> bytes:
     Raises:
         TypeError: it is not made of numbers, texts, lists and mappings.
     """
-    return json.dumps(content, default=_plain).encode("utf-8")
+    return json.dumps(content, default=_to_plain).encode("utf-8")
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -257,7 +257,7 @@ class ZeroNetwork(OptimizedNetwork):
     def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
         steps = next(value for key, value in moments.items() if key.endswith(".step"))
         flats = self._flats()
-        filled = {moment: [self._blank(flat) for flat in flats] for moment in MOMENTS}
+        filled = {moment: [self._zero_moments(flat) for flat in flats] for moment in MOMENTS}
         for moment, parts in filled.items():
             self.scatter({name: moments[f"{name}.{moment}"] for name in self.trainable}, parts)
         for place, flat in enumerate(flats):
@@ -269,10 +269,10 @@ class ZeroNetwork(OptimizedNetwork):
         self._sharded.optimizer.state.clear()
         if self._disk is not None:
             for flat in self._flats():
-                blank = {moment: self._blank(flat) for moment in MOMENTS}
+                blank = {moment: self._zero_moments(flat) for moment in MOMENTS}
                 self._sharded.optimizer.state[flat] = {"step": torch.zeros(()), **blank}
 
-    def _blank(self, flat: Any) -> Tensor:
+    def _zero_moments(self, flat: Any) -> Tensor:
         """Zeros for one moment, where moments live."""
         return (
             torch.zeros_like(flat.data) if self._disk is None else _map_file(Path(self._disk), flat.numel())

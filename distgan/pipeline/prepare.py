@@ -192,11 +192,11 @@ class BoundChecker:
         with Progress("prepare: scaling", self.series, "series") as progress:
             for values in self.blocks:
                 if looking:
-                    self._look(values)
+                    self._survey_values(values)
                 yield values
                 progress.advance(len(values))
 
-    def _look(self, values: np.ndarray) -> None:
+    def _survey_values(self, values: np.ndarray) -> None:
         there = ~np.isnan(values)
         size = 1e-6 * np.max(np.abs(values), axis=1, keepdims=True, where=there, initial=0)
         precision = float(np.finfo(self.dtype).eps)

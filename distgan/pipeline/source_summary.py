@@ -111,7 +111,7 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
         *_understood_lines(source.understood),
         f"series     {len(entities):,} of {axis.length:,} steps, of {len(set(source.owners)):,} owners "
         f"(ids {ids})",
-        f"channels   {_first(meta.channels, CHANNELS)}",
+        f"channels   {_format_first(meta.channels, CHANNELS)}",
         f"time       {times[0]} to {times[-1]}, every {format_step(axis.step_seconds)}"
         + (f"; clock: {clock}" if clock else ""),
         f"used       {found.num_series:,} series of {found.meta.axis.length:,} steps of "
@@ -126,7 +126,7 @@ def describe(found: ingest.Series, suspicions: Sequence[Suspicion], refusal: str
     return [*lines, "These lines show single series' values: they are for the owner of the data only."]
 
 
-def _more(count: int, shown: int) -> str:
+def _format_more(count: int, shown: int) -> str:
     return f", … ({count} in all)" if count > shown else ""
 
 
@@ -150,7 +150,7 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "attributes": understood.attributes,
         "ignored": understood.ignored_columns,
     }
-    named = "; ".join(f"{name}: {_first(names)}" for name, names in columns.items() if names)
+    named = "; ".join(f"{name}: {_format_first(names)}" for name, names in columns.items() if names)
     counts = {
         "equal readings merged": understood.merged_duplicates,
         "readings in conflict": understood.conflicting_duplicates,
@@ -162,7 +162,7 @@ def _understood_lines(understood: Understood | None) -> list[str]:
         "layout": f"{understood.layout}{f' ({said})' if said else ''}",
         "columns": named,
         "times": understood.time_format,
-        "units row": _first(list(dict.fromkeys(understood.units_row.values()))),
+        "units row": _format_first(list(dict.fromkeys(understood.units_row.values()))),
         "rows": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count),
     }
     notes = [("note", note) for note in understood.notes]
@@ -174,8 +174,8 @@ def _names_or_masks(columns: Sequence[str], layout: str) -> list[str]:
     return [mask_id(name) if layout.startswith("wide") else name for name in columns]
 
 
-def _first(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + _more(len(names), most)
+def _format_first(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + _format_more(len(names), most)
 
 
 def _values_line(channel: Channel, name: str) -> str:

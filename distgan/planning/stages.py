@@ -196,13 +196,13 @@ class Costs:
     def encoder(self) -> dict[str, float]:
         chosen = self.settings.encoder
         share = math.ceil(chosen.batch_size / self.devices)
-        return _scaled(self._pass("vae", share), chosen.steps) | {
+        return _scale_parts(self._pass("vae", share), chosen.steps) | {
             "messages": self.sent_by_encoder() * GIB / (LINK_SHARE * self._slow)
         }
 
     def encode(self) -> dict[str, float]:
         size = self.settings.encoder.batch_size
-        return _scaled(self._pass("encoder", size), self.load.series.count / size / self.devices)
+        return _scale_parts(self._pass("encoder", size), self.load.series.count / size / self.devices)
 
     def cluster(self) -> dict[str, float]:
         count, chosen = self.load.clusters, self.settings.clusters
@@ -220,7 +220,7 @@ class Costs:
         size = self.settings.generate.batch_size
         readings = self.load.synthetic * self.load.readings
         passes = self._pass("generator", size)
-        return _scaled(passes, self.load.synthetic / size / self.devices) | {
+        return _scale_parts(passes, self.load.synthetic / size / self.devices) | {
             "writing": readings / HOST.write / self.devices,
             "export": readings / dict(HOST.export)[self.settings.generate.format],
         }
@@ -288,7 +288,7 @@ class Costs:
         return dict(zip(BOUNDS, engine_seconds(few.at(series, more), self.device)))
 
 
-def _scaled(parts: dict[str, float], times: float) -> dict[str, float]:
+def _scale_parts(parts: dict[str, float], times: float) -> dict[str, float]:
     return {name: times * seconds for name, seconds in parts.items()}
 
 
@@ -306,7 +306,7 @@ def trace_vae(settings: config.Config, series: Series, count: int) -> Work:
     objective = VariationalAutoencoder({"vae": network}, settings.encoder, 0)
     (phase,) = objective.phases
     batch = make_batch(count, series.length, series.channels)
-    return _traced(lambda: torch.autograd.backward(phase.loss(batch)["loss"]), count)
+    return _trace_work(lambda: torch.autograd.backward(phase.loss(batch)["loss"]), count)
 
 
 def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
@@ -319,7 +319,7 @@ def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
         with torch.no_grad():
             network(batch.series, batch.mask)
 
-    return _traced(embed, count)
+    return _trace_work(embed, count)
 
 
 def trace_generator(settings: config.Config, series: Series, count: int) -> Work:
@@ -333,10 +333,10 @@ def trace_generator(settings: config.Config, series: Series, count: int) -> Work
         with torch.no_grad():
             network(noise, condition)
 
-    return _traced(generate, count)
+    return _trace_work(generate, count)
 
 
-def _traced(work: Callable[[], None], series: int) -> Work:
+def _trace_work(work: Callable[[], None], series: int) -> Work:
     with Trace() as trace:
         work()
     kinds, half, flops, moved, scores = (np.array(column) for column in zip(*trace.operations))

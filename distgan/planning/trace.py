@@ -140,7 +140,7 @@ class Trace(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         aliases, is_view, kind, count = _describe_operation(func)
-        out = func(*args, **kwargs) if aliases else self._fresh(func, args, kwargs)
+        out = func(*args, **kwargs) if aliases else self._make_output(func, args, kwargs)
         made = [t for t in _tensors(out) if t.device.type == self.device]
         if is_view or not made:
             return out
@@ -157,7 +157,7 @@ class Trace(TorchDispatchMode):
         self.operations.append((kind, half, flops, moved, scores))
         return out
 
-    def _fresh(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _make_output(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What the operation gives. Many blocks do the same, and torch takes long to work out a shape: the
         second time it is known.
         """

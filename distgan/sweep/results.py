@@ -234,7 +234,7 @@ def hyper_parameters(home: Run, results: Sequence[Result]) -> None:
 def format_table(results: Sequence[Result], objectives: Sequence[str], steps: int) -> str:
     """One line a trial, as wide as it must be."""
     keys = list(dict.fromkeys(name for result in results for name in result.values))
-    rows = [["trial", "state", "step", *objectives, "s", *(_short(key, keys) for key in keys)]]
+    rows = [["trial", "state", "step", *objectives, "s", *(_shorten_key(key, keys) for key in keys)]]
     for result in results:
         losses = [f"{result.looks[-1].scores[name]:.4g}" if result.looks else "" for name in objectives]
         if result.gate:
@@ -248,7 +248,7 @@ def format_table(results: Sequence[Result], objectives: Sequence[str], steps: in
     )
 
 
-def _short(key: str, keys: Sequence[str]) -> str:
+def _shorten_key(key: str, keys: Sequence[str]) -> str:
     """The last word of a key, where no other key ends so."""
     last = key.rpartition(".")[2]
     return last if sum(other.rpartition(".")[2] == last for other in keys) == 1 else key
@@ -262,7 +262,7 @@ def format_line(result: Result, objectives: Sequence[str], steps: int) -> str:
     """`trial 3    running   step 333/1000  fidelity 0.51  generator_rate 0.0004 …`."""
     losses = " ".join(f"{name} {result.looks[-1].scores[name]:.4g}" for name in objectives if result.looks)
     keys = list(result.values)
-    values = "  ".join(f"{_short(key, keys)} {_cell(value)}" for key, value in result.values.items())
+    values = "  ".join(f"{_shorten_key(key, keys)} {_cell(value)}" for key, value in result.values.items())
     parts = [f"trial {result.number:<3}", f"{result.state:<8}", f"step {result.step}/{steps}", losses, values]
     return "  ".join([*filter(None, parts), *([f"fails: {result.gate}"] if result.gate else [])])
 

@@ -52,7 +52,7 @@ def read_objectives(run: Run, objectives: Sequence[str]) -> dict[str, float]:
         UserError: one is not finite.
     """
     report = read_report(run)
-    found = {name: _one(name, report, run) for name in objectives}
+    found = {name: _read_one(name, report, run) for name in objectives}
     for name, value in found.items():
         if value is None or not math.isfinite(value):
             raise UserError(f"sweep.objectives {name} has no value for this trial")
@@ -79,7 +79,7 @@ def privacy_failure(run: Run) -> str:
     return verdict.explain_nearness(rows[verdict.MODEL], rows)
 
 
-def _one(name: str, report: Report, run: Run) -> float | None:
+def _read_one(name: str, report: Report, run: Run) -> float | None:
     if name == TRACING:
         return None if report.facts.groups is None else max(report.facts.groups.tracing_auc, default=None)
     if name.startswith(METRICS):

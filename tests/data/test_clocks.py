@@ -153,7 +153,7 @@ def test_merged_steps_are_numpys(factor: int, method: str, rows: int, channels: 
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(rows, 24, channels)).astype(np.float32)
     values[rng.random(values.shape) < 0.1] = np.nan
-    merged = ingest._merged(values, config.Reduce(factor=factor, method=method))  # type: ignore[arg-type]
+    merged = ingest._merge_steps(values, config.Reduce(factor=factor, method=method))  # type: ignore[arg-type]
     parts = values.astype(np.float64).reshape(rows, 24 // factor, factor, channels)
     np.testing.assert_allclose(merged, getattr(np, method)(parts, axis=2), rtol=1e-5, atol=1e-6)
 

@@ -278,7 +278,7 @@ def test_times(axis: Axis, last: str, around: tuple[str, str] | None) -> None:
 def test_chunks_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open(write(tmp_path / "a.zarr", series(20, 24)))
     store.rows(np.arange(20))
-    monkeypatch.setattr(Rows, "_damaged", None)
+    monkeypatch.setattr(Rows, "_damaged_error", None)
     monkeypatch.setattr(reader, "_crc", None)
     store.rows(np.arange(20))
 

@@ -201,7 +201,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, name: str) -> None:
         manifest = json.loads((folder / "manifest.json").read_bytes())
         del manifest["seal"]
         manifest["files"][name] = {"size": len(payload), "crc32c": checkpoint.google_crc32c.value(payload)}
-        (folder / "manifest.json").write_bytes(checkpoint._sealed(manifest))
+        (folder / "manifest.json").write_bytes(checkpoint._seal_json(manifest))
     with pytest.raises(UserError, match="damaged"):
         checkpoint.load_latest(folder.parent)
     assert not canary.exists()

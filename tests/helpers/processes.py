@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PATIENCE = 900  # seconds: who hangs is cut off, who shares a busy machine is not
@@ -16,10 +17,12 @@ def unlaunched() -> dict[str, str]:
     }
 
 
-def launch(out: Path, *command: str, program: str) -> subprocess.CompletedProcess[str]:
+def launch(
+    out: Path, *command: str, program: str, more: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     """A file by a launcher."""
     return subprocess.run(
-        [sys.executable, "-m", *command, program, str(out)],
+        [sys.executable, "-m", *command, program, str(out), *more],
         env={**unlaunched(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

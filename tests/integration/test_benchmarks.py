@@ -36,7 +36,8 @@ PROMISED = {
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],
 }
 HELPERS = {"common.py", "steps.py", "households.py"}
-LONG = {  # more than 20 s
+LONG = {  # more than 20 s, or a second of its kind
+    *("denoise.py", "attention.py", "block.py"),
     *("sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
     *(
         "ingest.py",

@@ -89,28 +89,43 @@ def listening(parent: int) -> list[str]:
     return found
 
 
-def test_two_trials_end_to_end(homes_csv: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_trials(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, str, set[str]]:
+    """A sweep of two trials that ended, what it printed, and where it listened in the middle."""
     pytest.importorskip("ray")
     space = {**RATE, "objective.loss": {"choice": ["relativistic", "hinge"]}}
-    run = Sweep(homes_csv, tmp_path / "sweep", space, trials=2, interval=10).start()
+    folder = tmp_path_factory.mktemp("two-trials") / "sweep"
+    run = Sweep(homes_csv, folder, space, trials=2, interval=10).start()
     run.wait_for(lambda: list(run.training()))
     assert run.process is not None
     addresses = set(listening(run.process.pid))
-    assert len(addresses) >= 1 and all(ip in ("::1", "::ffff:127.0.0.1", "127.0.0.1") for ip in addresses)
     temporary = Path(read_json(run.home / "ray" / "temporary.json")["folder"])
-    out = run.end()
-    assert "trial 1" in out and "best      trial" in out
+    printed = run.end()
     assert not temporary.exists()
+    return run, printed, addresses
+
+
+def test_two_trials_end_to_end(two_trials: tuple[Sweep, str, set[str]]) -> None:
+    run, printed, addresses = two_trials
+    assert len(addresses) >= 1 and all(ip in ("::1", "::ffff:127.0.0.1", "127.0.0.1") for ip in addresses)
+    assert "trial 1" in printed and "best      trial" in printed
     ends = {(found.state, found.step) for found in run.results}
     assert ("ended", 20) in ends <= {("ended", 20), ("stopped", 10)}  # the second may be the worse one
     table = pd.read_parquet(run.home / "trials.parquet")
-    assert set(table["step"]) == {10, 20} and {"fidelity", *space} <= set(table.columns)
+    assert set(table["step"]) == {10, 20} and {"fidelity", *RATE, "objective.loss"} <= set(table.columns)
     page = (run.home / "sweep.html").read_text()
     assert page.count("<figure>") == 4 and "http://" not in page.replace("http://www.w3.org", "")
     assert list(run.home.glob("trials/*/logs/gan/events*")) and list(
         run.home.glob("trials/*/logs/sweep/events*")
     )
-    # The best config, trained plainly and from the start, has the best trial's score to the last digit.
+
+
+@pytest.mark.slow
+def test_the_best_config_trained_plainly_has_the_best_score(
+    two_trials: tuple[Sweep, str, set[str]], tmp_path: Path
+) -> None:
+    """From the start and to the last digit; and the same sweep again makes nothing."""
+    run = two_trials[0]
     command = [sys.executable, "-m", "distgan.train", "--config", str(run.home / "best.yaml")]
     again = subprocess.run(
         [*command, f"run_dir={tmp_path / 'again'}"],
@@ -122,7 +137,6 @@ def test_two_trials_end_to_end(homes_csv: Path, tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     best = results.best(run.results, ["fidelity"], 20).loss("fidelity")
     assert scores.read_objectives(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
-    # Done is done.
     assert run.start().end().count("made") == 0
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from tests.integration.zero_program import (
     HALF,
     LONG,
     PARITY,
+    QUICK,
+    QUICK_HALVES,
+    QUICKLY_STOPPED,
     SOME,
     SPOILED,
     STEPS,
@@ -36,15 +40,27 @@ from tests.integration.zero_program import (
 )
 
 
+def mark_slow(every: tuple[Any, ...], quick: tuple[Any, ...]) -> list[Any]:
+    """Return all cases, those that are not quick marked as slow."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in every]
+
+
+def pairs(matrix: dict[str, tuple[str, ...]]) -> tuple[tuple[str, str], ...]:
+    return tuple((game, engine) for game, engines in matrix.items() for engine in engines)
+
+
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes left; before them, one process took the first steps of a walk at stage 3."""
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left, of the whole matrix where a slow test asks for it; before them, one process
+    took the first steps of a walk at stage 3.
+    """
     pytest.importorskip("deepspeed")
     out = tmp_path_factory.mktemp("two")
     alone(out / "walk", "zero3", 1)
-    done = launch(
-        out, "torch.distributed.run", "--standalone", "--nproc_per_node", "2", program=zero_program.__file__
-    )
+    asked = [item for item in request.session.items if item.path == request.path]
+    whole = any(item.get_closest_marker("slow") for item in asked)
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    done = launch(out, *torchrun, program=zero_program.__file__, more=["--whole"] if whole else [])
     assert done.returncode == 0, first_error(done.stderr)
     return out
 
@@ -65,9 +81,10 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 # ------------------------------------------------------------------------------------------------- the tests
 
 
-@pytest.mark.parametrize(("game", "engine"), [(g, e) for g, engines in PARITY.items() for e in engines])
-def test_two_processes_train_as_one(two: Path, one: dict[str, Path], game: str, engine: str) -> None:
+@pytest.mark.parametrize("case", mark_slow(pairs(PARITY), pairs(QUICK)), ids="-".join)
+def test_two_processes_train_as_one(two: Path, one: dict[str, Path], case: tuple[str, str]) -> None:
     """Losses to 1e-5; penalty and gradient norm, which can be large, to 1e-4 of their size."""
+    game, engine = case
     found, expected = curves(two / f"{game}-{engine}"), curves(one[game])
     steps = LONG if game == "relativistic" and engine in STOPPED else STEPS
     assert len(found) == (4 if engine in BRIEF else steps)
@@ -90,12 +107,13 @@ def test_checkpoints_are_alike_and_averages_too(two: Path, one: dict[str, Path],
                 torch.testing.assert_close(other, value, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("engine", STOPPED)
+@pytest.mark.parametrize("engine", mark_slow(STOPPED, QUICKLY_STOPPED))
 def test_resumed_is_never_stopped(two: Path, engine: str) -> None:
     """Stopped at step 4 of 10."""
     assert same_bits(saved(two / f"resumed-{engine}", LONG), saved(two / f"relativistic-{engine}", LONG))
 
 
+@pytest.mark.slow
 def test_on_disk_or_in_memory_the_bits_are_the_same(two: Path) -> None:
     assert same_bits(saved(two / "relativistic-disk2", LONG), saved(two / "relativistic-zero2", LONG))
 
@@ -106,7 +124,7 @@ def test_other_stages_and_numbers_of_processes_go_on(two: Path, one: dict[str, P
     assert np.abs(curves(one["relativistic"])[:STEPS] - curves(two / "walk"))[:, :2].max() < 1e-5
 
 
-@pytest.mark.parametrize("engine", SOME)
+@pytest.mark.parametrize("engine", mark_slow(SOME, QUICK_HALVES))
 def test_a_bad_value_on_one_process_is_skipped_by_all(two: Path, tmp_path: Path, engine: str) -> None:
     alone(tmp_path, "ddp", 6, spoiled=(SPOILED,))
     for folder in (tmp_path, two / f"spoiled-{engine}"):
@@ -115,7 +133,7 @@ def test_a_bad_value_on_one_process_is_skipped_by_all(two: Path, tmp_path: Path,
     assert np.nanmax(np.abs(curves(tmp_path) - curves(two / f"spoiled-{engine}"))[:, :2]) < 1e-5
 
 
-@pytest.mark.parametrize("engine", SOME)
+@pytest.mark.parametrize("engine", mark_slow(SOME, QUICK_HALVES))
 def test_bf16_is_near(two: Path, one: dict[str, Path], engine: str) -> None:
     """Within 0.05 in three steps; the penalty's arithmetic is float32 (in bf16 it would be 60 times off)."""
     expected, found = curves(one["spectral"])[:3], curves(two / f"bf16-{engine}")
@@ -123,7 +141,7 @@ def test_bf16_is_near(two: Path, one: dict[str, Path], engine: str) -> None:
     np.testing.assert_allclose(found[:, 2], expected[:, 2], rtol=0.1)
 
 
-@pytest.mark.parametrize("engine", SOME)
+@pytest.mark.parametrize("engine", mark_slow(SOME, QUICK_HALVES))
 def test_fp16_overflows_skips_halves_and_resumes(two: Path, engine: str) -> None:
     written = lines(two / f"fp16-{engine}")
     for network in ("discriminator", "generator"):
@@ -135,7 +153,7 @@ def test_fp16_overflows_skips_halves_and_resumes(two: Path, engine: str) -> None
     assert "discriminator.scaler" in saved(two / f"fp16-{engine}", 4)
 
 
-@pytest.mark.parametrize("engine", SOME)
+@pytest.mark.parametrize("engine", mark_slow(SOME, QUICK_HALVES))
 def test_the_fp16_scale_grows_again_and_changes_nothing(two: Path, one: dict[str, Path], engine: str) -> None:
     """It doubles after every second step, also across a resume; losses stay near those of fp32."""
     written = lines(two / f"grown-{engine}")

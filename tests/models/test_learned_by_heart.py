@@ -89,7 +89,12 @@ def distances(sampler: nn.Module, shapes: Tensor, batch: Batch) -> Tensor:
     return torch.cdist(made.flatten(1), shapes)
 
 
-@pytest.mark.parametrize("name", BY_HEART)
+QUICK = ("multiscale", "tts_gan")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BY_HEART]
+)
 def test_both_of_two_shapes_are_learned_by_heart(name: str) -> None:
     """Nearly every series is near one shape or the other, as none is before training. The shapes are 2.4
     apart; their mean is 1.2 from either, a flat line 1.7.

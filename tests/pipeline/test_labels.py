@@ -190,7 +190,13 @@ def test_tts_cgan_wants_labels() -> None:
             3e-3,
             ["model.patch=2", "objective.loss=nonsaturating", "objective.penalty.weight=0.05"],
         ),
-        ("timegan", 400, 1e-2, ["model.embedding_steps=80", "model.supervised_steps=20", "model.width=8"]),
+        pytest.param(
+            "timegan",
+            400,
+            1e-2,
+            ["model.embedding_steps=80", "model.supervised_steps=20", "model.width=8"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_shape_of_each_label_is_learned_by_heart(

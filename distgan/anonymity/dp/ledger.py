@@ -157,7 +157,7 @@ class Ledger:
                 f"{multiplier:.4g}; {ELSEWHERE}"
             )
         for entry in self.draws():
-            self._kept(entry)
+            self._load_sums(entry)
 
     # ------------------------------------------------------------------------------------- drawing
 
@@ -171,12 +171,12 @@ class Ledger:
         self.verify()
         before = [entry for entry in self.draws() if entry["name"] == query.name]
         if before:
-            return self._again(before[-1], query)
+            return self._reuse_entry(before[-1], query)
         entry = self._entry(query, budget)
         content = tensors_to_bytes({name: np.ascontiguousarray(array) for name, array in make().items()})
         entry["result"] = hashlib.sha256(content).hexdigest()
         self.results.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_bytes(self._pending(query.name), content, private=True)
+        write_bytes(self._pending_path(query.name), content, private=True)
         self._append({**entry, "state": "started"})
         self._publish(entry)
         return tensors_from_bytes(content)
@@ -190,9 +190,9 @@ class Ledger:
         before = [entry for entry in self.draws() if entry["name"] == name]
         if not before:
             raise Mismatch(f"{self.path} has no line for {name}; {ELSEWHERE}")
-        return tensors_from_bytes(self._kept(before[-1]))
+        return tensors_from_bytes(self._load_sums(before[-1]))
 
-    def _again(self, entry: dict[str, Any], query: Query) -> Tensors:
+    def _reuse_entry(self, entry: dict[str, Any], query: Query) -> Tensors:
         for part, what in (("data", "of other series or latents"), ("settings", "with other settings")):
             if entry[part] != asdict(query)[part]:
                 raise Mismatch(
@@ -200,14 +200,14 @@ class Ledger:
                     "draw would spend the budget twice: restore them, or choose another run_dir and count "
                     "both"
                 )
-        content = self._kept(entry)
+        content = self._load_sums(entry)
         if not any(each["state"] == "released" and each["name"] == query.name for each in self.entries()):
             self._publish(entry)
         return tensors_from_bytes(content)
 
-    def _kept(self, entry: dict[str, Any]) -> bytes:
+    def _load_sums(self, entry: dict[str, Any]) -> bytes:
         """Return the very sums of a draw, from their final or their pending file."""
-        for path in (self._result(entry["name"]), self._pending(entry["name"])):
+        for path in (self._result(entry["name"]), self._pending_path(entry["name"])):
             if path.exists() and _digest_of(path) == entry["result"]:
                 return path.read_bytes()
         raise Mismatch(
@@ -239,7 +239,7 @@ class Ledger:
 
     def _publish(self, entry: dict[str, Any]) -> None:
         """Give the pending sums their final name, and note that."""
-        result, pending = self._result(entry["name"]), self._pending(entry["name"])
+        result, pending = self._result(entry["name"]), self._pending_path(entry["name"])
         if pending.exists() and _digest_of(pending) == entry["result"]:
             os.replace(pending, result)
             sync(self.results)
@@ -251,7 +251,7 @@ class Ledger:
     def _result(self, name: str) -> Path:
         return self.results / f"{name}.safetensors"
 
-    def _pending(self, name: str) -> Path:
+    def _pending_path(self, name: str) -> Path:
         return self.results / f".{name}.pending"
 
     # --------------------------------------------------------------------------------------- lines

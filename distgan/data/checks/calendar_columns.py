@@ -14,7 +14,7 @@ FEWEST = 24  # steps with a value
 Part = Callable[[np.ndarray], np.ndarray]
 
 
-def _since(unit: str, of: str) -> Part:
+def _count_since(unit: str, of: str) -> Part:
     return lambda times: (times.astype(f"M8[{unit}]") - times.astype(f"M8[{of}]")).astype(np.int64)
 
 
@@ -30,13 +30,13 @@ PARTS: dict[
     str, tuple[str, Part, int]
 ] = {  # name -> how columns are called, the part, after which it repeats
     "year": (r"years?|yr|jahr", lambda times: times.astype("M8[Y]").astype(np.int64), 0),
-    "quarter": (r"quarters?|qtr", lambda times: _since("M", "Y")(times) // 3, 4),
-    "month": (r"months?|mon|monat", _since("M", "Y"), 12),
-    "day": (r"(day|dom|day_?of_?month|tag)", _since("D", "M"), 0),
-    "yearday": (r"(doy|day_?of_?year|yearday)", _since("D", "Y"), 0),
+    "quarter": (r"quarters?|qtr", lambda times: _count_since("M", "Y")(times) // 3, 4),
+    "month": (r"months?|mon|monat", _count_since("M", "Y"), 12),
+    "day": (r"(day|dom|day_?of_?month|tag)", _count_since("D", "M"), 0),
+    "yearday": (r"(doy|day_?of_?year|yearday)", _count_since("D", "Y"), 0),
     "weekday": (r"(week_?day|dow|day_?of_?week|wday|wochentag|day)", _weekday, 7),
-    "hour": (r"(hours?|hr|hod|hour_?of_?day|stunde)", _since("h", "D"), 24),
-    "minute": (r"(minutes?|min)", _since("m", "h"), 60),
+    "hour": (r"(hours?|hr|hod|hour_?of_?day|stunde)", _count_since("h", "D"), 24),
+    "minute": (r"(minutes?|min)", _count_since("m", "h"), 60),
     "weekend": (r"(is_?)?(weekend|working_?day|work_?day|business_?day)", _weekend, 2),
 }
 

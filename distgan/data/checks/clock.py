@@ -65,7 +65,7 @@ class ClockChanges:
         """Return the hours of one zone's changes that no series has, or that hold twice what they hold a
         week before and after, in all years.
         """
-        looks = {day: self._look(night) for day, night in self._nights.items()}
+        looks = {day: self._find_changed_hour(night) for day, night in self._nights.items()}
         best: list[Change] = []
         for zone in ZONES:
             changes = []
@@ -80,7 +80,7 @@ class ClockChanges:
             best = max(best, changes, key=len)
         return best
 
-    def _look(self, night: "_Night") -> tuple[int, bool] | None:
+    def _find_changed_hour(self, night: "_Night") -> tuple[int, bool] | None:
         """The one hour of a night that is missing (False) or doubled (True), beside others as in other
         weeks.
         """

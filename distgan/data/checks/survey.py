@@ -144,7 +144,7 @@ class Survey:
                 for number, channel in enumerate(self.channels):
                     measured = Measured.joined([tile[1][number] for tile in tiles])
                     rows = block[:, :, number]
-                    self._look(channel, first + begin, rows, ranges.of_channel(number), measured)
+                    self._survey_channel(channel, first + begin, rows, ranges.of_channel(number), measured)
         return series.Ranges.joined(found)
 
     def _measure(self, tile: np.ndarray) -> tuple[series.Ranges, list["Measured"]]:
@@ -160,7 +160,7 @@ class Survey:
             found.append(Measured(pairs, stuck, zeros))
         return ranges, found
 
-    def _look(
+    def _survey_channel(
         self, channel: Channel, first: int, rows: np.ndarray, ranges: series.Ranges, measured: "Measured"
     ) -> None:
         """Rows [n, L] of one channel: count all, then look closely at those that the first tests choose."""

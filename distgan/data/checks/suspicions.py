@@ -105,10 +105,10 @@ def _of_series(
         if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
             continue
         words = said(channel, tally)
-        texts.append(f"{_count(channel, tally)} {words}{label}, first {_where(looked, tally)}")
+        texts.append(f"{_count(channel, tally)} {words}{label}, first {_format_place(looked, tally)}")
         shared.append(f"{_count(channel, tally)} {SHARED.get(name, words)}{label}")
     if texts:
-        yield Suspicion(name, severity, _few(texts), _few(shared), advice)
+        yield Suspicion(name, severity, _list_few(texts), _list_few(shared), advice)
 
 
 SHARED = {  # words without lengths, which single series have
@@ -138,11 +138,11 @@ def _count(channel: Channel, tally: Tally) -> str:
     return f"{tally.series:,} of {channel.series:,} series"
 
 
-def _few(texts: Sequence[str], most: int = 3) -> str:
+def _list_few(texts: Sequence[str], most: int = 3) -> str:
     return ", ".join(texts[:most]) + (f", and {len(texts) - most} more channels" if len(texts) > most else "")
 
 
-def _where(looked: Looked, tally: Tally) -> str:
+def _format_place(looked: Looked, tally: Tally) -> str:
     row = tally.examples[0]
     return f"series {row + 1} ({mask_id(looked.entities[row])})"
 
@@ -167,9 +167,9 @@ def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
         return
     codes = sorted(counts, key=lambda code: -counts[code].values)[:4]
     texts = [
-        f"{_written(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
+        f"{_format_float(code)} stands {counts[code].values:,} times in {counts[code].series:,} series of "
         f"{of:,} and far "
-        f"from all other values, first in {_where(looked, counts[code])}"
+        f"from all other values, first in {_format_place(looked, counts[code])}"
         for code in codes
     ]
     yield Suspicion(
@@ -177,11 +177,11 @@ def _missing_codes(looked: Looked) -> Iterator[Suspicion]:
         "error",
         f"{'; '.join(texts)}: it seems to mean missing",
         f"{sum(counts[code].values for code in codes):,} values look like codes for missing values",
-        f"set data.missing_values=[{','.join(map(_written, codes))}]",
+        f"set data.missing_values=[{','.join(map(_format_float, codes))}]",
     )
 
 
-def _written(code: float) -> str:
+def _format_float(code: float) -> str:
     """A float32 as its shortest decimal number."""
     short = np.format_float_positional(np.float32(code), trim="-") if abs(code) < 1e15 else f"{code:g}"
     return str(short)
@@ -199,7 +199,7 @@ def _thousands(looked: Looked) -> Iterator[Suspicion]:
         text = (
             f"{_count(channel, tally)} hold {tally.values:,} numbers with three decimals beside whole "
             "numbers below "
-            f"1000{label}, first {_where(looked, tally)}: a thousands mark may have been read as a "
+            f"1000{label}, first {_format_place(looked, tally)}: a thousands mark may have been read as a "
             "decimal mark"
         )
         shared = f"{_count(channel, tally)} mix numbers of three decimals and whole numbers below 1000{label}"
@@ -340,7 +340,7 @@ def _settings(looked: Looked) -> Iterator[Suspicion]:
     if len(looked.survey.channels) == 1 and first.measured:
         median = first.quantile(0.5)
         misfits["magnitude"] = fit.check_magnitude(
-            data, looked.source.axis.step_seconds, median, _whole(first)
+            data, looked.source.axis.step_seconds, median, _is_whole(first)
         )
     for name, misfit in misfits.items():
         if misfit is not None:
@@ -355,7 +355,7 @@ def _reduced_by(factor: int, looked: Looked) -> Meta:
     return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
 
 
-def _whole(channel: Channel) -> bool:
+def _is_whole(channel: Channel) -> bool:
     """Whether all sampled values are whole numbers, of which there are more than a few."""
     sample = channel.sample
     return len(sample) >= 100 and bool((sample == np.rint(sample)).all()) and len(np.unique(sample)) > 10
@@ -369,7 +369,7 @@ def _bounds(looked: Looked) -> Iterator[Suspicion]:
     if unbounded and all(channel.low >= 0 for channel in channels):
         text = "no value is below 0, and generated values may be"
         yield Suspicion("lower_limit", "hint", text, text, "set data.bounds.lower=0")
-    if not data.bounds.integer and all(_whole(channel) for channel in channels):
+    if not data.bounds.integer and all(_is_whole(channel) for channel in channels):
         text = "all values are whole numbers, and generated values will not be"
         yield Suspicion("integer", "hint", text, text, "set data.bounds.integer=true")
     for channel, label in zip(looked.survey.channels, _labels(looked)):
@@ -414,7 +414,7 @@ def _upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
         yield Suspicion("upper_limit", "warning", text, text, advice)
 
 
-def _counted(looked: Looked) -> Iterator[Suspicion]:
+def _count_looked(looked: Looked) -> Iterator[Suspicion]:
     if looked.copies:
         text = f"{looked.copies:,} series are exact copies of another owner's"
         yield Suspicion("copies", "warning", text, text, "remove them, or name their common owner")
@@ -445,5 +445,5 @@ LOOKS: tuple[Callable[[Looked], Iterator[Suspicion]], ...] = (
     _runs,
     _constant,
     _bounds,
-    _counted,
+    _count_looked,
 )

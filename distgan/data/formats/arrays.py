@@ -146,7 +146,7 @@ def _npz_facts(path: Path, arrays: dict[str, np.ndarray]) -> Facts:
     )
 
 
-def _opened(path: Path, named: Path) -> tuple[StoredArray, bool]:
+def _open_npy(path: Path, named: Path) -> tuple[StoredArray, bool]:
     """The numbers of an NPY file, and whether its axes are stored in reverse (Fortran order)."""
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # checks the header and the length
@@ -191,7 +191,7 @@ def array_source(path: Path, named: Path, settings: config.Data, work: IngestCac
         UserError: it is no array of numbers, what is known of it does not fit its shape, or it looks
             transposed.
     """
-    stored, reverse = _opened(path, named)
+    stored, reverse = _open_npy(path, named)
     shape = stored.shape[::-1] if reverse else stored.shape
     time_first = settings.layout == "wide"
     _refuse_transposed(shape, named, settings)

@@ -122,7 +122,7 @@ def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: 
     """
     try:
         if values.dtype.kind in "fiu":
-            found = _counted(values, attributes, where, unit)
+            found = _decode_moments(values, attributes, where, unit)
         elif values.dtype.kind == "M":
             found = values
         else:
@@ -150,7 +150,9 @@ def stamps(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: 
     return whole
 
 
-def _counted(values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None) -> np.ndarray:
+def _decode_moments(
+    values: np.ndarray, attributes: Mapping[str, Any], where: str, unit: str | None
+) -> np.ndarray:
     """Numbers since a moment."""
     if " since " in str(attributes.get("units", "")):
         xarray = library()

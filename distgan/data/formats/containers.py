@@ -179,11 +179,11 @@ def unpack(path: Path, settings: config.Data, place: Path) -> Unpacked:
             return found
         with found.named():
             target = place / "unpacked" / str(depth)
-            found = _once(found, kind, target, packed=found.packed or path)
+            found = _unpack_once(found, kind, target, packed=found.packed or path)
     raise UserError(f"{path} holds containers in containers, more than two deep; unpack it")
 
 
-def _once(found: Unpacked, kind: str, target: Path, packed: Path) -> Unpacked:
+def _unpack_once(found: Unpacked, kind: str, target: Path, packed: Path) -> Unpacked:
     source, settings = found.path, found.settings
     done = target / "done.json"
     state = {"from": str(source), "size": source.stat().st_size, "time": source.stat().st_mtime_ns}
@@ -202,7 +202,7 @@ def _once(found: Unpacked, kind: str, target: Path, packed: Path) -> Unpacked:
             else:
                 _stream(source, kind, inside / _plain_name(source))
             write_json(done, state)
-    return Unpacked(_lone(inside), settings, packed)
+    return Unpacked(_find_lone_file(inside), settings, packed)
 
 
 def _plain_name(path: Path) -> str:
@@ -215,7 +215,7 @@ def _plain_name(path: Path) -> str:
     return name if "." in name else f"{name}.csv"
 
 
-def _lone(folder: Path) -> Path:
+def _find_lone_file(folder: Path) -> Path:
     """The one file in a folder, however deep, or the folder."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return files[0] if len(files) == 1 else folder
@@ -224,21 +224,21 @@ def _lone(folder: Path) -> Path:
 def _stream(source: Path, kind: str, target: Path) -> None:
     try:
         with open(source, "rb") as packed, open(target, "wb") as file:
-            stream = _unpacking(packed, kind)
+            stream = _describe_unpacking(packed, kind)
             copy_within(stream, file, source.stat().st_size, source)
     except (UserError, OSError) as error:
         if isinstance(error, UserError) or error.errno in OF_THE_DISK:
             raise
-        raise _damaged(source, kind, error) from None
+        raise _damaged_error(source, kind, error) from None
     except (EOFError, lzma.LZMAError, pa.ArrowException) as error:
-        raise _damaged(source, kind, error) from None
+        raise _damaged_error(source, kind, error) from None
 
 
-def _unpacking(packed: IO[bytes], kind: str) -> Any:
+def _describe_unpacking(packed: IO[bytes], kind: str) -> Any:
     return lzma.open(packed) if kind == "xz" else pa.CompressedInputStream(packed, kind)
 
 
-def _damaged(source: Path, kind: str, error: Exception) -> UserError:
+def _damaged_error(source: Path, kind: str, error: Exception) -> UserError:
     return UserError(
         f"{source} is cut off or damaged: {kind} cannot unpack it ({first_line_of(error)}); copy or fetch it "
         "again"
@@ -276,9 +276,9 @@ def _archive(source: Path, kind: str, folder: Path) -> None:
     except OSError as error:
         if error.errno in OF_THE_DISK:
             raise
-        raise _damaged(source, kind, error) from None
+        raise _damaged_error(source, kind, error) from None
     except Exception as error:  # zipfile and tarfile raise a wide family on damaged files
-        raise _damaged(source, kind, error) from None
+        raise _damaged_error(source, kind, error) from None
 
 
 def _zip(source: Path, folder: Path) -> None:

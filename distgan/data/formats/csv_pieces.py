@@ -166,7 +166,7 @@ class Span:
         except pd.errors.EmptyDataError:
             return pd.DataFrame({name: pd.Series(dtype=str if name in text else float) for name in names})
         except (pd.errors.ParserError, ValueError, OverflowError) as error:
-            raise UserError(f"{path} is not a readable table: {self._said(error)}") from None
+            raise UserError(f"{path} is not a readable table: {self._format_error(error)}") from None
         if not isinstance(frame.index, pd.RangeIndex):
             raise UserError(
                 f"{path} line {self.line_of(0)}: the lines have more cells than the header has "
@@ -175,7 +175,7 @@ class Span:
             )
         return frame
 
-    def _said(self, error: Exception) -> str:
+    def _format_error(self, error: Exception) -> str:
         """pandas' message, with lines as the user counts them."""
         return re.sub(
             r"\bline (\d+)",

@@ -65,7 +65,7 @@ class Dataset:
             UserError: there are none.
         """
         files = [file for file in root.rglob("*") if file.is_file()]
-        return cls._of(root, sorted(files, key=natural), every=False)
+        return cls._make(root, sorted(files, key=natural), every=False)
 
     @classmethod
     def of_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
@@ -74,17 +74,17 @@ class Dataset:
         root = Path(*pattern.parts[: len(fixed)]) if fixed else Path(".")
         while not all(file.is_relative_to(root) for file in files):
             root = root.parent
-        return cls._of(root, sorted((file for file in files if file.is_file()), key=natural), every=True)
+        return cls._make(root, sorted((file for file in files if file.is_file()), key=natural), every=True)
 
     @classmethod
-    def _of(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
+    def _make(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
         members, skipped = [], []
         for file in files:
             inside = file.relative_to(root)
             if _is_table(inside, file, every):
                 folders = [part.partition("=") for part in inside.parts[:-1] if "=" in part]
                 keys = {unquote(key): unquote(value) for key, _, value in folders}
-                members.append(Member(file, _plain(inside), keys))
+                members.append(Member(file, _strip_suffixes(inside), keys))
             else:
                 skipped.append(str(inside))
         if not members:
@@ -105,7 +105,7 @@ def natural(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
 
 
-def _plain(inside: Path) -> str:
+def _strip_suffixes(inside: Path) -> str:
     """A path in a folder without the suffixes of tables and containers."""
     name = inside.name
     for _ in range(3):
@@ -159,13 +159,13 @@ def dataset_source(
         UserError: a file is unreadable, files do not belong together, or how they do is not clear; names
             the file and the setting that decides.
     """
-    files, empty = _unpacked(dataset, settings, place)
+    files, empty = _unpack_files(dataset, settings, place)
     work = IngestCache(place / "parts", key([found.path for _, found in files]))
-    parts = [_sampled(number, member, found, work) for number, (member, found) in enumerate(files)]
+    parts = [_sample_file(number, member, found, work) for number, (member, found) in enumerate(files)]
     settings = parts[0].found.settings
     lone = len(parts) == 1 and not parts[0].member.keys and settings.layout != "per_file"
     order = Arrangement(settings) if lone else _arrange(dataset.root, parts, settings)
-    source = read_table(_together(dataset.root, parts, order), order.settings, work)
+    source = read_table(_join_files(dataset.root, parts, order), order.settings, work)
     _report(source, len(parts), dataset.skipped, empty)
     if order.per_file and len(set(order.entities)) < len(parts):
         source.understood.notes.append(
@@ -185,7 +185,7 @@ def _report(source: Source, files: int, skipped: list[str], empty: list[str]) ->
             source.understood.notes.append(f"{len(what)} {name.replace('_', ' ')}: {shown}")
 
 
-def _unpacked(
+def _unpack_files(
     dataset: Dataset, settings: config.Data, place: Path
 ) -> tuple[list[tuple[Member, Unpacked]], list[str]]:
     """The files as they can be read, and the names of those that hold nothing."""
@@ -219,7 +219,7 @@ def _has_no_rows(path: Path) -> bool:
     return len(start) < 1 << 16 and len([line for line in start.splitlines() if line.strip()]) < 2
 
 
-def _sampled(number: int, member: Member, found: Unpacked, work: IngestCache) -> Part:
+def _sample_file(number: int, member: Member, found: Unpacked, work: IngestCache) -> Part:
     kind = kind_of(found.path)
     if kind not in ("text", "parquet"):
         raise UserError(
@@ -249,7 +249,7 @@ class Arrangement:
         return bool(self.entities)
 
 
-def _together(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
+def _join_files(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
     """All files as one table."""
     columns = list(parts[0].table.sample.columns)
     pieces = [

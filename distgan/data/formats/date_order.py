@@ -35,7 +35,7 @@ def choose_days(
     if len({days.tobytes() for days in sound.values()}) > 1:
         likely = {order: days for order, days in sound.items() if _forms_axis(days, seconds)}
         if len(likely) != 1:
-            raise _ambiguous(list(likely or sound), sound, stamps)
+            raise _raise_ambiguous(list(likely or sound), sound, stamps)
         sound = likely
         parsed.notes.append(f"dates read as {WORDS[next(iter(sound))]}: no other order gives regular times")
     return next(iter(sound.values()))
@@ -48,22 +48,24 @@ def _days(dates: dict[str, np.ndarray], order: str) -> np.ndarray:
         january = (year - 1970).astype("M8[Y]").astype("M8[D]")
         if order == "ordinal":
             days = january + (dates["b"] - 1)
-            return _within(days, (days.astype("M8[Y]") == (year - 1970).astype("M8[Y]")) & (dates["b"] > 0))
+            return _is_within(
+                days, (days.astype("M8[Y]") == (year - 1970).astype("M8[Y]")) & (dates["b"] > 0)
+            )
         fourth = january + 3  # 4 January always lies in week 1, and 1970-01-01 was a Thursday
         monday = fourth - (fourth.astype(np.int64) + 3) % 7
         days = monday + 7 * (dates["b"] - 1) + (dates["c"] - 1)
         thursday = days - (days.astype(np.int64) + 3) % 7 + 3
         own_year = thursday.astype("M8[Y]") == (year - 1970).astype("M8[Y]")
-        return _within(days, own_year & (dates["b"] > 0))
+        return _is_within(days, own_year & (dates["b"] > 0))
     year, month, day = (dates[group] for group in ORDERS[order])
     if len(year) and year.max() < 100:  # as POSIX reads %y
         year = np.where(year < 69, 2000 + year, 1900 + year)
     months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
     days = months.astype("M8[D]") + (day - 1)
-    return _within(days, (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("M8[M]") == months))
+    return _is_within(days, (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("M8[M]") == months))
 
 
-def _within(days: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def _is_within(days: np.ndarray, valid: np.ndarray) -> np.ndarray:
     years = days.astype("M8[Y]").astype(np.int64) + 1970
     return np.where(valid & (years >= FIRST_YEAR) & (years <= LAST_YEAR), days, np.datetime64("NaT"))
 
@@ -106,7 +108,7 @@ def _no_order(readings: dict[str, np.ndarray], stamps: Stamps) -> UserError:
     )
 
 
-def _ambiguous(orders: list[str], sound: dict[str, np.ndarray], stamps: Stamps) -> UserError:
+def _raise_ambiguous(orders: list[str], sound: dict[str, np.ndarray], stamps: Stamps) -> UserError:
     first, second = orders[:2] if len(orders) > 1 else list(sound)[:2]
     place = int(np.flatnonzero(sound[first] != sound[second])[0])
     return stamps.refuse(

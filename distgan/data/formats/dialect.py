@@ -138,13 +138,13 @@ def find_dialect(path: Path, file: Path, encoding: str, settings: config.Data) -
         stop,
         rows[first].line,
         tuple(empty),
-        tuple(_shown(rows[row]) for row in (*skipped, *between)),
+        tuple(_format_row(rows[row]) for row in (*skipped, *between)),
         tuple(units.items()),
         tuple(dropped),
     )
 
 
-def _shown(row: Row) -> str:
+def _format_row(row: Row) -> str:
     return row.raw.decode(errors="replace").strip().rstrip(",;\t| ")[:80]
 
 

@@ -42,10 +42,10 @@ def parse_folded(
     ]
     if len(apart) > MOST_APART:
         return None
-    return _parsed(lines, names, mark, apart, parse)
+    return _parse_lines(lines, names, mark, apart, parse)
 
 
-def _parsed(
+def _parse_lines(
     lines: list[bytes], names: list[str], mark: bytes, apart: list[int], parse: Parse
 ) -> pd.DataFrame | None:
     there, beside = np.ones(len(names), bool), []

@@ -35,12 +35,14 @@ class IdFinder:
         whole = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         whole = [name for name in whole if names_entities(name) or not words]
         whole += [name for name in names if names_entities(name) and _is_whole(self.frame[name])]
-        found = self._only(channel, [*words, *whole])
+        found = self._find_only_column(channel, [*words, *whole])
         if found:
             return (found,), channel
         if channel is None:
             for name in words:
-                if CHANNEL_NAME.search(name.lower()) and (found := self._only(name, [*words, *whole])):
+                if CHANNEL_NAME.search(name.lower()) and (
+                    found := self._find_only_column(name, [*words, *whole])
+                ):
                     return (found,), name
         numbers = [name for name in names if pd.api.types.is_integer_dtype(self.frame[name])]
         able = list(dict.fromkeys((*words, *whole, *numbers)))
@@ -52,7 +54,7 @@ class IdFinder:
             "column is an entity"
         )
 
-    def _only(self, channel: str | None, names: list[str]) -> str | None:
+    def _find_only_column(self, channel: str | None, names: list[str]) -> str | None:
         """The one column by which, with time and channel, readings differ."""
         copies = self.frame.duplicated()
         valid = []
@@ -71,7 +73,7 @@ class IdFinder:
         if len(finest) <= 1 or len(named) == 1:
             best = named or finest
             return best[0] if best else None
-        return self._fullest(finest)
+        return self._find_fullest(finest)
 
     def _follows(self, name: str, other: str, order: list[str]) -> bool:
         """Whether `other` says more: each of its values goes with one of `name`'s alone."""
@@ -86,7 +88,7 @@ class IdFinder:
         one, two = names_entities(name), names_entities(other)  # one to one: the named or the first
         return two if one != two else order.index(other) < order.index(name)
 
-    def _fullest(self, names: list[str]) -> str | None:
+    def _find_fullest(self, names: list[str]) -> str | None:
         """Of whole numbers that may all be ids, the one that divides the readings into full series."""
         rows, times = len(self.frame), self.stamps.nunique()
         runs = {

@@ -89,10 +89,10 @@ def find_table(
         ignored += pair[1]
         notes = (f"intervals from {pair[0]!r} to {pair[1][-1]!r} stand for the time at which they begin",)
     finder = _Finder(path, frame.drop(columns=ignored), settings, tuple(frame.columns), tuple(ignored))
-    return replace(_chosen(finder, settings, per_file, repeats), notes=notes)
+    return replace(_choose_layout(finder, settings, per_file, repeats), notes=notes)
 
 
-def _chosen(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
+def _choose_layout(finder: "_Finder", settings: config.Data, per_file: bool, repeats: bool) -> Table:
     """The columns of the layout that is set, or else that shows."""
     if per_file:
         return finder.one_entity()
@@ -142,20 +142,20 @@ class _Finder:
         found = {name: clock_seconds(name) for name in self.frame.columns}
         clocks = {name: seconds for name, seconds in found.items() if seconds is not None}
         if len(clocks) < 2 and self.settings.layout == "day_wide":
-            clocks = self._numbered()
+            clocks = self._find_numbered()
         return rising_clocks(clocks)
 
-    def _numbered(self) -> dict[str, int]:
-        return numbered_clocks(list(self.frame.columns), self._asked())
+    def _find_numbered(self) -> dict[str, int]:
+        return numbered_clocks(list(self.frame.columns), self._find_asked())
 
-    def _asked(self) -> set[str]:
+    def _find_asked(self) -> set[str]:
         return {*listed(self.columns.id), *listed(self.columns.time), *self.columns.attributes}
 
     def layout(self, time: tuple[str, ...], repeats: bool) -> str:
         """Long where rows say whose they are, wide where columns do."""
         if self.columns.id is not None or self.columns.channel is not None or repeats:
             return "long"
-        rest = self._rest(time)
+        rest = self._list_rest(time)
         stamps = joined_times(self.frame, time)
         if len(stamps) > 1 and stamps.nunique() <= 0.6 * len(stamps):
             fresh = stamps[~self.frame.duplicated()]  # a file may hold its rows twice
@@ -196,7 +196,7 @@ class _Finder:
 
     def hours_of_a_day(self) -> list[str]:
         """The columns that are numbered as the parts of a day, if they are so many."""
-        numbered = list(self._numbered())
+        numbered = list(self._find_numbered())
         return numbered if len(numbered) in PARTS_OF_A_DAY else []
 
     def refuse_numbered_day(self, time: tuple[str, ...]) -> None:
@@ -218,7 +218,7 @@ class _Finder:
         Raises:
             UserError: columns are numbered through a day of 25 hours, in which the clock is put back.
         """
-        numbered, step = parts_of_a_long_day(list(self.frame.columns), self._asked())
+        numbered, step = parts_of_a_long_day(list(self.frame.columns), self._find_asked())
         if numbered:
             late = numbered[len(numbered) * 24 // 25 :]
             raise UserError(
@@ -229,7 +229,7 @@ class _Finder:
                 f"data.columns.ignore={show_list(late)}"
             )
 
-    def _rest(self, time: tuple[str, ...]) -> list[str]:
+    def _list_rest(self, time: tuple[str, ...]) -> list[str]:
         return [name for name in self.frame.columns if name not in time]
 
     def refuse_nameless(self, time: tuple[str, ...]) -> None:
@@ -245,7 +245,7 @@ class _Finder:
 
     def wide(self, time: tuple[str, ...]) -> Table:
         """A column an entity."""
-        rest = [name for name in self._rest(time) if name not in self.columns.attributes]
+        rest = [name for name in self._list_rest(time) if name not in self.columns.attributes]
         values = list(self.columns.values or rest)
         refuse_unknown(self.path, "values", tuple(values), self.frame)
         if not values:

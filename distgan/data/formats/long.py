@@ -59,7 +59,7 @@ class Long(Parts):
         Raises:
             UserError: the times are not regular, or readings of one time differ.
         """
-        grid, self.ignored = self.grid(self._all_stamps(), self._measured)
+        grid, self.ignored = self.grid(self._all_stamps(), self._collect_times)
         channels = self._channels()
         shape = (len(self.ids), grid.axis.length, len(channels))
         values = self.work.matrix("values", shape, np.nan)
@@ -73,7 +73,7 @@ class Long(Parts):
                 for part in map_ahead(pool, partial(self._sorted_out, grid, dealt), numbers, ahead=2):
                     self._deal(part, dealt)
                     drop_pages(values)
-            self._settle(grid, dealt)
+            self._resolve_duplicates(grid, dealt)
         return Source(
             partial(rows_of, values),
             self.ids,
@@ -173,7 +173,7 @@ class Long(Parts):
         """Whose each reading of a part is."""
         return self._own_ids[number].astype(np.int64)[self.work.array(self.names[number], "ids")]
 
-    def _tracks(self, number: int) -> np.ndarray:
+    def _read_tracks(self, number: int) -> np.ndarray:
         """Whose and of which kind each reading of a part is; -1 where the kind is not read."""
         codes = self._codes(number)
         if not self.kinds:
@@ -190,14 +190,14 @@ class Long(Parts):
             return np.unique(self.moments.astype("M8[s]"))
         found, seen = [], NONE_SEEN
         for number in range(len(self.names)):
-            times, tracks = self.times(number), self._tracks(number)
+            times, tracks = self.times(number), self._read_tracks(number)
             second, seen = self.seconds(times, tracks, seen)
             placed = self.placed(times, second)
             self._second[number] = np.flatnonzero(second)
             found.append(np.unique(placed))
         return np.unique(np.concatenate(found))
 
-    def _when(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read_times(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The times of a part's readings, as the axis has them, and with fractions of a second."""
         times = self.times(number)
         placed = self._on_axis(number, times)
@@ -215,12 +215,12 @@ class Long(Parts):
         values = np.asarray(self.work.array(self.names[number], "values"))
         return values if len(self.columns) == values.shape[1] else values[:, self.columns]
 
-    def _measured(self) -> np.ndarray:
+    def _collect_times(self) -> np.ndarray:
         """Every time at which somebody has a reading."""
         found = [np.empty(0, "M8[s]")]
         for number in range(len(self.names)):
             there = ~np.isnan(self._values(number)).all(axis=1)
-            found.append(np.unique(self._when(number)[0][there]))
+            found.append(np.unique(self._read_times(number)[0][there]))
         return np.unique(np.concatenate(found))
 
     # ------------------------------------------------------------------------------------- one reading a step
@@ -228,7 +228,7 @@ class Long(Parts):
     def _sorted_out(self, grid: Grid, dealt: Dealt, number: int) -> "Readings":
         """Find the places of a part's readings."""
         times = self._on_axis(number, self.times(number))
-        tracks, readings = self._tracks(number), self._values(number)
+        tracks, readings = self._read_tracks(number), self._values(number)
         keep, ignored = tracks >= 0, 0
         if len(self.ignored):
             beside = np.isin(times, self.ignored)
@@ -278,7 +278,7 @@ class Long(Parts):
         if differ.any() and self.settings.duplicates not in ("error", "first"):
             dealt.late.append((rows[differ], readings[differ]))
 
-    def _settle(self, grid: Grid, dealt: Dealt) -> None:
+    def _resolve_duplicates(self, grid: Grid, dealt: Dealt) -> None:
         """Apply the rule to readings that differ.
 
         Raises:
@@ -308,7 +308,7 @@ class Long(Parts):
         """The first two lines of readings of a track at a time."""
         found: list[int] = []
         for number in range(len(self.names)):
-            hits = np.flatnonzero((self._tracks(number) == track) & chosen(*self._when(number)))
+            hits = np.flatnonzero((self._read_tracks(number) == track) & chosen(*self._read_times(number)))
             found += [self.line(number, int(hit)) for hit in hits[:2]]
             if len(found) >= 2:
                 break
@@ -326,7 +326,7 @@ class Long(Parts):
             last = min(first + size, len(self.ids))
             wanted = set(range(first, last))
             numbers = [number for number in range(len(self.names)) if there[number] & wanted]
-            matrix[first:last] = self._merged(numbers, first, last, grid, dealt)
+            matrix[first:last] = self._merge_ids(numbers, first, last, grid, dealt)
             drop_pages(matrix)
         if self.tally.conflicting and self.settings.duplicates == "error":
             track, time = self.tally.first
@@ -336,9 +336,9 @@ class Long(Parts):
     def _codes_of(self, number: int) -> list[int]:
         return self._own_ids[number].tolist()
 
-    def _merged(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
+    def _merge_ids(self, numbers: list[int], first: int, last: int, grid: Grid, dealt: Dealt) -> np.ndarray:
         """Steps of some ids: float32 [ids, steps, channels]."""
-        tracks, times, exact, readings = self._gathered(numbers, first * dealt.kinds, last * dealt.kinds)
+        tracks, times, exact, readings = self._gather_tracks(numbers, first * dealt.kinds, last * dealt.kinds)
         order = np.lexsort((exact, tracks))  # stable: rows of one time stay as they stand in the file
         tracks, times, exact, readings = tracks[order], times[order], exact[order], readings[order]
         fresh = np.append(True, (tracks[1:] != tracks[:-1]) | (exact[1:] != exact[:-1]))[: len(tracks)]
@@ -362,13 +362,13 @@ class Long(Parts):
         found = np.stack(columns, axis=-1).reshape(last - first, dealt.kinds, dealt.steps, len(columns))
         return found.transpose(0, 2, 1, 3).reshape(last - first, dealt.steps, -1)
 
-    def _gathered(self, numbers: list[int], low: int, high: int) -> tuple[np.ndarray, ...]:
+    def _gather_tracks(self, numbers: list[int], low: int, high: int) -> tuple[np.ndarray, ...]:
         """Tracks, times and readings of the tracks low..high, in the order of the file."""
         found: list[tuple[np.ndarray, ...]] = []
         for number in numbers:
-            tracks = self._tracks(number)
+            tracks = self._read_tracks(number)
             inside = np.flatnonzero((tracks >= low) & (tracks < high))
-            times, exact = self._when(number)
+            times, exact = self._read_times(number)
             found.append((tracks[inside], times[inside], exact[inside], self._values(number)[inside]))
         return tuple(np.concatenate(arrays) for arrays in zip(*found))
 

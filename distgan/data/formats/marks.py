@@ -179,7 +179,7 @@ def add_texts(
     for marks in ways:
         fits = marks.fits(there, strict)
         if not fits.all():
-            _first(evidence["fails"], marks.key, cell(~fits))
+            _note_first(evidence["fails"], marks.key, cell(~fits))
     for mark in (".", ","):
         if not there.str.contains(mark, regex=False).any():
             continue
@@ -187,14 +187,14 @@ def add_texts(
             evidence["proof"].append(mark)
         doubtful = there.str.fullmatch(DOUBTFUL[mark]).to_numpy(dtype=bool)
         if doubtful.any():
-            _first(evidence["doubt"], mark, cell(doubtful))
+            _note_first(evidence["doubt"], mark, cell(doubtful))
             plain = there.str.fullmatch("[+-]?[0-9]{1,3}").to_numpy(dtype=bool)
             both = np.intersect1d(places[doubtful] // rows, places[plain] // rows)
             if len(both) and mark not in evidence["mixed"]:
                 evidence["mixed"].append(mark)
 
 
-def _first(known: dict[str, list[Any]], key: str, cell: list[Any]) -> None:
+def _note_first(known: dict[str, list[Any]], key: str, cell: list[Any]) -> None:
     if key not in known or cell[0] < known[key][0]:
         known[key] = cell
 

@@ -33,7 +33,7 @@ BETWEEN = re.compile(r"(?i)\b(de|del)\b")  # 5 de enero de 2013
 LETTERS = str.maketrans({"ø": "o", "æ": "ae", "ł": "l", "ß": "ss"})
 
 
-def _plain(word: str) -> str:
+def _normalise(word: str) -> str:
     """A word in small letters without accents and point."""
     spread = unicodedata.normalize("NFKD", word.casefold().translate(LETTERS)).rstrip(".")
     return "".join(letter for letter in spread if not unicodedata.combining(letter))
@@ -42,7 +42,7 @@ def _plain(word: str) -> str:
 @cache
 def month_of(word: str, language: str) -> str | None:
     """Return the English abbreviation of a month's name in a language; None for other words."""
-    plain = _plain(word)
+    plain = _normalise(word)
     found = {
         month
         for month, forms in zip(MONTHS, LANGUAGES[language].split())

@@ -50,7 +50,7 @@ def read_numbers(
     plain = [name for name in names if _is_numeric(piece, frame, name, kinds[name])]
     numeric = set(plain)
     texts = [name for name in names if name not in numeric]
-    numbers = _gathered(frame, plain, one_by_one=piece.as_written is not None)
+    numbers = _gather_columns(frame, plain, one_by_one=piece.as_written is not None)
     cells = _cells(frame, texts, settings) if texts else pd.Series(dtype="str")
     if marks is None:
         if len(cells):
@@ -62,7 +62,7 @@ def read_numbers(
     way = marks or guess(evidence, allowed(settings))
     if not texts:
         return _without_missing(numbers, settings), evidence, way
-    converted = _converted(piece, texts, cells, way, settled=marks is not None)
+    converted = _convert_cells(piece, texts, cells, way, settled=marks is not None)
     if not plain:
         return _without_missing(converted, settings), evidence, way
     both = np.concatenate([numbers, converted], axis=1)
@@ -70,7 +70,7 @@ def read_numbers(
     return _without_missing(both[:, [place[name] for name in names]], settings), evidence, way
 
 
-def _gathered(frame: pd.DataFrame, names: list[str], one_by_one: bool) -> np.ndarray:
+def _gather_columns(frame: pd.DataFrame, names: list[str], one_by_one: bool) -> np.ndarray:
     """Columns of numbers: float64 [rows, columns]. What is parsed from text lies column by column in memory,
     and is gathered so; what comes from Arrow, or from rows of thousands of cells, is one block.
     """
@@ -127,7 +127,9 @@ def _add_as_written(evidence: dict[str, Any], piece: Piece, names: list[str], se
         evidence[key] += [mark for mark in seen[key] if mark not in evidence[key]]
 
 
-def _converted(piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool) -> np.ndarray:
+def _convert_cells(
+    piece: Piece, names: list[str], cells: pd.Series, marks: Marks, settled: bool
+) -> np.ndarray:
     """Stacked cells -> numbers: float64 [rows, columns].
 
     Until the marks are settled, a cell that is a number in other marks is left to `marks.decide`.

@@ -27,7 +27,7 @@ def parquet_pieces(path: Path, folder: Path) -> list[Piece]:
     Raises:
         UserError: the file is damaged or has no rows.
     """
-    table = _opened(path)
+    table = _open_file(path)
     rows, columns = table.metadata.num_rows, len(table.schema_arrow.names)
     if rows == 0 or columns < 2:
         raise UserError(f"{path} has {rows} rows and {columns} columns; times and values are wanted")
@@ -40,7 +40,7 @@ def parquet_pieces(path: Path, folder: Path) -> list[Piece]:
             read = partial(_read_group, path, group)
             pieces.append(Piece(f"{group:06d}", read, partial(int, line), path))
         else:
-            copies = _copied(path, group, step, folder)
+            copies = _copy_group(path, group, step, folder)
             for number, first in enumerate(range(0, count, step)):
                 read = partial(_read_batch, path, copies, number)
                 name = f"{group:06d}.{number:06d}"
@@ -56,15 +56,15 @@ def sample_parquet(path: Path) -> pd.DataFrame:
         UserError: as `parquet_pieces`.
     """
     try:
-        return _sampled(path)
+        return _sample_file(path)
     except UserError:
         raise
     except Exception as error:  # pyarrow raises a wide family here
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
 
 
-def _sampled(path: Path) -> pd.DataFrame:
-    table = _opened(path)
+def _sample_file(path: Path) -> pd.DataFrame:
+    table = _open_file(path)
     schema = table.schema_arrow
     telling = [field.name for field in schema if not pa.types.is_floating(field.type)]
     whole = len(telling) == len(schema.names) or not telling
@@ -76,12 +76,12 @@ def _sampled(path: Path) -> pd.DataFrame:
         next(table.iter_batches(batch_size=rows, row_groups=[group], columns=wanted)).to_pandas()
         for group in chosen
     ]
-    frame = pd.concat([_plain(frame, path) for frame in found], ignore_index=True)
+    frame = pd.concat([_flatten_index(frame, path) for frame in found], ignore_index=True)
     if whole:
         return frame
     floats = dict.fromkeys((name for name in schema.names if name not in set(telling)), 0.5)
     both = pd.concat([frame, pd.DataFrame(floats, frame.index)], axis=1)
-    first = _plain(schema.empty_table().to_pandas(), path).columns
+    first = _flatten_index(schema.empty_table().to_pandas(), path).columns
     return both[[str(name) for name in first]]
 
 
@@ -91,38 +91,38 @@ def has_no_rows(path: Path) -> bool:
     Raises:
         UserError: the file is damaged.
     """
-    return bool(_opened(path).metadata.num_rows == 0)
+    return bool(_open_file(path).metadata.num_rows == 0)
 
 
-def _opened(path: Path) -> parquet.ParquetFile:
+def _open_file(path: Path) -> parquet.ParquetFile:
     try:
         table = parquet.ParquetFile(path, buffer_size=1 << 16)
         _ = [(field.name, field.type) for field in table.schema_arrow]  # names in damaged files are no text
     except Exception as error:  # pyarrow raises a wide family here
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
     return table
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged_error(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not a readable Parquet file ({first_line_of(error)})")
 
 
 def _read_group(path: Path, group: int, text: tuple[str, ...] = (), decimal: str = ".") -> pd.DataFrame:
     try:
-        frame = _opened(path).read_row_group(group).to_pandas()
+        frame = _open_file(path).read_row_group(group).to_pandas()
     except UserError:
         raise
     except Exception as error:  # as above
-        raise _damaged(path, error) from None
-    return _plain(frame, path)
+        raise _damaged_error(path, error) from None
+    return _flatten_index(frame, path)
 
 
 # ------------------------------------------------------------------------------------------- large row groups
 
 
-def _copied(path: Path, group: int, step: int, folder: Path) -> list[Path]:
+def _copy_group(path: Path, group: int, step: int, folder: Path) -> list[Path]:
     """Arrow files of the group's columns, some in each, in batches of `step` rows."""
-    table = _opened(path)
+    table = _open_file(path)
     columns, rows = table.metadata.num_columns, table.metadata.row_group(group).num_rows
     many = columns if columns <= FEW_COLUMNS else max(1, scale_buffer(GROUP_BYTES) // (8 * rows))
     copies = []
@@ -136,7 +136,7 @@ def _copied(path: Path, group: int, step: int, folder: Path) -> list[Path]:
 
 def _copy(path: Path, group: int, places: np.ndarray, step: int, copy: Path) -> None:
     whole = copy.with_suffix(".tmp")
-    table = _opened(path)
+    table = _open_file(path)
     names = [table.metadata.row_group(group).column(int(place)).path_in_schema for place in places]
     try:
         batches = table.iter_batches(batch_size=step, row_groups=[group], columns=names, use_threads=False)
@@ -153,7 +153,7 @@ def _copy(path: Path, group: int, places: np.ndarray, step: int, copy: Path) -> 
     except (UserError, OSError):
         raise
     except Exception as error:  # as above
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
 
 
 def _read_batch(
@@ -166,10 +166,10 @@ def _read_batch(
     fields = [field for table in tables for field in table.schema]
     arrays = [column for table in tables for column in table.columns]
     schema = pa.schema(fields, metadata=tables[0].schema.metadata)
-    return _plain(pa.Table.from_arrays(arrays, schema=schema).to_pandas(), path)
+    return _flatten_index(pa.Table.from_arrays(arrays, schema=schema).to_pandas(), path)
 
 
-def _plain(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _flatten_index(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Index levels become columns; all names are strings."""
     if not isinstance(frame.index, pd.RangeIndex):  # an unnamed count of rows says nothing
         counted = frame.index.name is None and pd.api.types.is_integer_dtype(frame.index)

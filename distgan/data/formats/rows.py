@@ -60,7 +60,7 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
         frame, rows = frame[~empty], rows[~empty]
     base = reading.marks or reading.base
     values, evidence, used = read_numbers(
-        _shifted(piece, rows), frame.reset_index(drop=True), table.values, settings, reading.marks, base
+        _shift_lines(piece, rows), frame.reset_index(drop=True), table.values, settings, reading.marks, base
     )
     facts: Facts = {
         "rows": len(frame),
@@ -71,21 +71,21 @@ def read_rows(piece: Piece, reading: Reading) -> tuple[Facts, Arrays]:
     }
     arrays: Arrays = {"rows": rows} if empty.any() else {}
     if table.layout != "transposed":
-        facts["stamps"], arrays["stamps"] = _written(frame, table.time, piece, rows, "time")
+        facts["stamps"], arrays["stamps"] = _write_cells(frame, table.time, piece, rows, "time")
     if not table.by_entity:
         return facts, arrays | {"values": np.ascontiguousarray(float32(values).T)}
     if not table.ids:
         facts["ids"], arrays["ids"] = [piece.entity or piece.file.stem], np.zeros(len(frame), np.int32)
     else:
-        facts["ids"], arrays["ids"] = _written(frame, table.ids, piece, rows, "id")
+        facts["ids"], arrays["ids"] = _write_cells(frame, table.ids, piece, rows, "id")
     if table.channel is not None:
-        facts["channels"], arrays["channels"] = _written(frame, (table.channel,), piece, rows, "channel")
+        facts["channels"], arrays["channels"] = _write_cells(frame, (table.channel,), piece, rows, "channel")
     facts["texts"] = _texts_of_ids(frame, table, piece, arrays["ids"], facts["ids"])
-    facts["varying"] = _varying(values, arrays["ids"], len(facts["ids"]))
+    facts["varying"] = _find_varying(values, arrays["ids"], len(facts["ids"]))
     return facts, _one_per_reading(arrays | {"values": float32(values)}, facts, table, rows)
 
 
-def _shifted(piece: Piece, rows: np.ndarray) -> Piece:
+def _shift_lines(piece: Piece, rows: np.ndarray) -> Piece:
     """The piece, whose lines are asked by the rows that stay."""
     if not len(rows) or rows[-1] == len(rows) - 1:
         return piece
@@ -105,7 +105,7 @@ def _empty_rows(frame: pd.DataFrame, table: Table) -> np.ndarray:
     return missing
 
 
-def _written(
+def _write_cells(
     frame: pd.DataFrame, names: tuple[str, ...], piece: Piece, rows: np.ndarray, what: str
 ) -> tuple[list[str], np.ndarray]:
     """Each cell (or cells of several columns, joined) once as text, and which of them each row has."""
@@ -184,7 +184,7 @@ def _changes(piece: Piece, name: str, line: int, one: str, other: str) -> UserEr
     )
 
 
-def _varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]:
+def _find_varying(values: np.ndarray, codes: np.ndarray, ids: int) -> list[bool]:
     """Which columns change within an id of the piece."""
     if not len(codes):
         return [False] * values.shape[1]

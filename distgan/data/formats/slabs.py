@@ -54,7 +54,7 @@ def reader_of(
     return partial(rows_of, matrix)
 
 
-def _decoded(layers: Layers, variable: Variable, index: Index) -> np.ndarray:
+def _decode_part(layers: Layers, variable: Variable, index: Index) -> np.ndarray:
     """Return a part as float32, NaN = missing.
 
     Raises:
@@ -70,7 +70,7 @@ def _direct(layers: Layers, first: int, last: int) -> np.ndarray:
     found = []
     for variable in layers.variables:
         index = (slice(first, last), *(slice(0, size) for size in variable.shape[1:]))
-        values = _decoded(layers, variable, index)
+        values = _decode_part(layers, variable, index)
         values = np.transpose(values, layers.roles.order(variable))
         found.append(values if values.ndim == 3 else values[:, :, None])
     return found[0] if len(found) == 1 else np.concatenate(found, axis=2)
@@ -84,7 +84,7 @@ def _transpose(layers: Layers, number: int, matrix: np.memmap) -> None:
     steps = arrays.steps_within(variable.shape, variable.chunks, max(4, variable.dtype.itemsize))
     for index in arrays.parts_of(variable.shape, steps):
         where = dict(zip(variable.dims, index))
-        values = _decoded(layers, variable, index)
+        values = _decode_part(layers, variable, index)
         values = np.transpose(values, roles.order(variable))
         if not roles.ids:
             values = values[None]

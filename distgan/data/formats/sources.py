@@ -45,14 +45,14 @@ def read_source(settings: config.Data, place: Path) -> Source:
         dataset = Dataset.of_pattern(path, match_files(settings.source))
         return dataset_source(dataset, settings, place, partial(_key, settings))
     if not path.is_file():
-        return _unpacked(path, settings, place)
+        return _unpack(path, settings, place)
     with hashing(path) as digest:
-        source = _unpacked(path, settings, place)
+        source = _unpack(path, settings, place)
         source.meta.provenance.update(source=path.name, sha256=digest.result())
     return source
 
 
-def _unpacked(path: Path, settings: config.Data, place: Path) -> Source:
+def _unpack(path: Path, settings: config.Data, place: Path) -> Source:
     found = unpack(path, settings, place)
     with found.named():
         source = _read(found.path, found.settings, place)

@@ -90,7 +90,7 @@ def find_time_columns(head: pd.DataFrame, settings: config.Data, path: Path) -> 
         return names
     if settings.date_locale is not None:
         head = _in_english(head, settings.date_locale)
-    taken = _taken(settings)
+    taken = _list_taken(settings)
     free = [name for name in head.columns if name not in taken]
     parts = [name for part in PARTS for name in free if str(name).strip().lower() == part]
     if _are_parts(parts) and _parts_in_range(head, parts):
@@ -174,7 +174,7 @@ def _in_english(head: pd.DataFrame, language: str) -> pd.DataFrame:
     return head.assign(**found) if found else head
 
 
-def _taken(settings: config.Data) -> set[str]:
+def _list_taken(settings: config.Data) -> set[str]:
     """Columns that the settings say are something else."""
     columns = settings.columns
     ids = (columns.id,) if isinstance(columns.id, str) else columns.id or ()
@@ -408,10 +408,10 @@ def encode_times(frame: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, l
         kept, rest = np.divmod(kept, len(unique) + 1)
         cells = _as_texts(pd.Series(unique, name=name)).str.strip()
         texts.insert(0, cells.iloc[rest - 1].reset_index(drop=True))
-    return places, _joined(texts).tolist()
+    return places, _join_texts(texts).tolist()
 
 
-def _joined(texts: list[pd.Series]) -> pd.Series:
+def _join_texts(texts: list[pd.Series]) -> pd.Series:
     if len(texts) == 1:
         return texts[0]
     if len(texts) == 2:

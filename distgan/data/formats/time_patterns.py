@@ -122,7 +122,7 @@ def read_fields(stamps: pa.Array) -> Fields | None:
     best: Fields | None = None
     shown = _sample(stamps)
     for kind in DATE_KINDS:
-        pattern = _compiled(kind.pattern)
+        pattern = _compile_pattern(kind.pattern)
         if not any(pattern.match(text) for text in shown):
             continue
         found = _fields_of(kind, stamps)
@@ -139,7 +139,7 @@ def _sample(texts: pa.Array) -> list[str]:
 
 
 @lru_cache
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
@@ -152,7 +152,7 @@ def _fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
     empty, bare = _groups(rest, f"(?i)^{CLOCKS['none']}$")
     shown = [] if bare.all() else [text for text in _sample(rest) if text]
     wholes = {name: f"(?i)^{pattern}$" for name, pattern in CLOCKS.items() if name != "none"}
-    likely = [name for name in wholes if any(_compiled(wholes[name]).match(text) for text in shown)]
+    likely = [name for name in wholes if any(_compile_pattern(wholes[name]).match(text) for text in shown)]
     for name in likely or (wholes if not bare.all() else ()):
         clock_of[name] = _groups(rest, wholes[name])
     name = max(clock_of, key=lambda name: clock_of[name][1].sum(), default="none")

@@ -220,7 +220,7 @@ def _read_interval(
             return None  # 00:00-05:00 is a time with its offset
     else:
         last = read_fields(halves.end)
-        if last is None or not last.matched.all() or last.kind != start.kind or not _alike(start, last):
+        if last is None or not last.matched.all() or last.kind != start.kind or not _are_alike(start, last):
             return None
         parsed, ends = _both_ends(start, last, asked, stamps)
     stamps.refuse_first(
@@ -232,7 +232,7 @@ def _read_interval(
     return parsed
 
 
-def _alike(start: Fields, last: Fields) -> bool:
+def _are_alike(start: Fields, last: Fields) -> bool:
     return "none" in (start.clock, last.clock) or start.clock == last.clock
 
 

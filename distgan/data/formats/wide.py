@@ -29,7 +29,7 @@ class Wide(Parts):
         placed = self.placed(written, second)
         self.starts = np.concatenate([[0], np.cumsum([facts["rows"] for facts in self.facts])])
         exact = placed.astype("M8[us]") + (written - written.astype("M8[s]"))
-        grid, ignored = self.grid(np.unique(placed), lambda: np.unique(placed[self._measured()]))
+        grid, ignored = self.grid(np.unique(placed), lambda: np.unique(placed[self._find_measured()]))
         self.kept = np.flatnonzero(~np.isin(placed, ignored)) if len(ignored) else np.arange(len(placed))
         self.understood.off_grid_ignored = len(placed) - len(self.kept)
         self.groups = groups_of(exact[self.kept].astype(np.int64))
@@ -56,7 +56,7 @@ class Wide(Parts):
             found[:, start : start + facts["rows"]] = self.work.array(name, "values")[first:last]
         return found
 
-    def _measured(self) -> np.ndarray:
+    def _find_measured(self) -> np.ndarray:
         """Which rows have a reading of anyone."""
         found = [~np.isnan(self.work.array(name, "values")).all(axis=0) for name in self.names]
         return np.concatenate(found)
@@ -66,7 +66,7 @@ class Wide(Parts):
         twice = counts > 1
         if not twice.any():
             return
-        rows = self.kept[order[np.repeat(starts[twice], counts[twice]) + _within(counts[twice])]]
+        rows = self.kept[order[np.repeat(starts[twice], counts[twice]) + _count_within(counts[twice])]]
         keys = groups_of(exact[rows].astype(np.int64))
         conflicting = np.zeros(int(twice.sum()), dtype=bool)
         for begin in range(0, len(self.table.values), SERIES):
@@ -111,6 +111,6 @@ class Wide(Parts):
         return values
 
 
-def _within(counts: np.ndarray) -> np.ndarray:
+def _count_within(counts: np.ndarray) -> np.ndarray:
     """0, 1, …, of each group."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -37,9 +37,9 @@ def sheet_as_text(path: Path, target: Path, wanted: str | None) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
             raise
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
     except Exception as error:  # openpyxl and the parser below raise a wide family
-        raise _damaged(path, error) from None
+        raise _damaged_error(path, error) from None
 
 
 def _write(sheet: Any, width: int, target: Path) -> None:
@@ -49,7 +49,7 @@ def _write(sheet: Any, width: int, target: Path) -> None:
             rows.writerow([_text(cell) for cell in (*row, *[None] * (width - len(row)))[:width]])
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
+def _damaged_error(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is not a readable Excel workbook ({first_line_of(error)}); save it again")
 
 

@@ -38,7 +38,7 @@ def zarr_source(path: Path, settings: config.Data, work: IngestCache) -> Source:
     Raises:
         UserError: it is no such thing, or values are missing that Zarr would invent.
     """
-    node = _opened(path)
+    node = _open_store(path)
     if isinstance(node, zarr.Array):
         return _of_array(path, node, settings, work)
     container = Container(path, dict(_variables(path, node)))
@@ -67,7 +67,7 @@ def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestC
         return labelled.array_source(Container(path, {}), variable, settings, work)
     beside: dict[str, Variable] = {}
     if is_zarr(path.parent):
-        group = _opened(path.parent)
+        group = _open_store(path.parent)
         if isinstance(group, zarr.Group):
             beside = {
                 name: each
@@ -83,7 +83,7 @@ def _of_array(path: Path, node: zarr.Array, settings: config.Data, work: IngestC
     return source
 
 
-def _opened(path: Path) -> zarr.Array | zarr.Group:
+def _open_store(path: Path) -> zarr.Array | zarr.Group:
     try:
         node = zarr.open(path, mode="r")
         if isinstance(node, zarr.Array) and min(node.shards or node.chunks, default=1) < 1:

@@ -53,14 +53,14 @@ class Rows:
             UserError: a shard is damaged; names it.
             IndexError: a row does not exist.
         """
-        indices = self._checked(indices)
+        indices = self._check_rows(indices)
         if self._plain and self.layout.row_bytes >= 4096:
-            return self._copied(indices, None, self.layout.row_shape, out)
+            return self._copy_stretches(indices, None, self.layout.row_shape, out)
         if out is None:
             out = np.empty((len(indices), *self.layout.row_shape), dtype=np.float32)
         assert out.dtype == np.float32 and out.flags.c_contiguous
         if self.layout.row_bytes >= 4096:  # copying a long row outweighs a turn of a Python loop
-            for position, row in enumerate(self._each(indices)):
+            for position, row in enumerate(self._view_each(indices)):
                 out[position] = row
             return out
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
@@ -75,17 +75,17 @@ class Rows:
         self, indices: np.ndarray, starts: np.ndarray, steps: int, out: np.ndarray | None = None
     ) -> np.ndarray:
         """Some steps of each row from its start on: [n], [n] -> float32 [n, steps, …], into `out`."""
-        indices, shape = self._checked(indices), (steps, *self.layout.row_shape[1:])
+        indices, shape = self._check_rows(indices), (steps, *self.layout.row_shape[1:])
         assert not len(starts) or (starts.min() >= 0 and starts.max() + steps <= self.layout.row_shape[0])
         if self._plain:
-            return self._copied(indices, starts, shape, out)
+            return self._copy_stretches(indices, starts, shape, out)
         if out is None:
             out = np.empty((len(indices), *shape), dtype=np.float32)
-        for position, (row, start) in enumerate(zip(self._each(indices), starts.tolist())):
+        for position, (row, start) in enumerate(zip(self._view_each(indices), starts.tolist())):
             out[position] = row[start : start + steps]
         return out
 
-    def _copied(
+    def _copy_stretches(
         self, indices: np.ndarray, starts: np.ndarray | None, shape: tuple[int, ...], out: np.ndarray | None
     ) -> np.ndarray:
         """Stretches of plain rows, byte by byte: twice as fast as numpy's assignment of one row at a time."""
@@ -116,13 +116,13 @@ class Rows:
             view = self._views[shard] = memoryview(self._bytes(shard).reshape(-1).data)
         return view
 
-    def _checked(self, indices: np.ndarray) -> np.ndarray:
+    def _check_rows(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices, dtype=np.int64)
         if len(indices) and not (indices.min() >= 0 and indices.max() < len(self)):
             raise IndexError(f"rows {indices.min()}..{indices.max()} of {self.folder}, which has {len(self)}")
         return indices
 
-    def _each(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+    def _view_each(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         """Views of single rows, in the order asked for."""
         chunks, places = np.divmod(indices, self.layout.chunk_rows)
         self._trust(chunks)
@@ -177,11 +177,11 @@ class Rows:
     def _values(self, shard: int) -> np.ndarray:
         values = self._rows.get(shard)
         if values is None:
-            values = self._mapped(shard) if self.form.compressor == "none" else self._decoded(shard)
+            values = self._map_shard(shard) if self.form.compressor == "none" else self._decode_shard(shard)
             self._rows[shard] = values
         return values
 
-    def _mapped(self, shard: int) -> np.ndarray:
+    def _map_shard(self, shard: int) -> np.ndarray:
         raw, layout = self._bytes(shard), self.layout
         typed = raw.reshape(-1).view(self.form.numpy)
         inner = np.empty((1, *layout.row_shape), self.form.numpy).strides[1:]
@@ -192,10 +192,10 @@ class Rows:
             writeable=False,
         )
 
-    def _decoded(self, shard: int) -> np.ndarray:
+    def _decode_shard(self, shard: int) -> np.ndarray:
         content = self._content(shard)
         if _crc(content) != bytes.fromhex(self._seals[shard]):
-            raise self._damaged(shard, "it fails its checksum")
+            raise self._damaged_error(shard, "it fails its checksum")
         del content
         layout = self.layout
         first, last = layout.span(shard)
@@ -203,7 +203,7 @@ class Rows:
         try:
             padded[: last - first] = zarr.open_array(self.folder, mode="r")[first:last]
         except Exception as error:  # a codec's own refusals
-            raise self._damaged(shard, f"it cannot be decoded ({type(error).__name__})") from None
+            raise self._damaged_error(shard, f"it cannot be decoded ({type(error).__name__})") from None
         for oldest in list(self._rows)[: max(0, len(self._rows) + 1 - self.kept)]:
             self.release([oldest])
         return padded.reshape(-1, layout.chunk_rows, *layout.row_shape)
@@ -213,7 +213,7 @@ class Rows:
         try:
             return self._path(shard).read_bytes()
         except OSError as error:
-            raise self._damaged(shard, (error.strerror or "unreadable").lower()) from None
+            raise self._damaged_error(shard, (error.strerror or "unreadable").lower()) from None
 
     def _bytes(self, shard: int) -> np.ndarray:
         """Map a shard and check its index and seal; the chunks' own values are checked at first touch."""
@@ -227,10 +227,10 @@ class Rows:
         content.flags.writeable = False
         end = layout.chunks_in(shard) * layout.stride
         if content[end:].tobytes() != layout.index(shard):
-            raise self._damaged(shard, "its index does not match")
+            raise self._damaged_error(shard, "its index does not match")
         chunks = content[:end].reshape(-1, layout.stride)
         if _seal(chunks[:, -CRC_BYTES:].tobytes()) != self._seals[shard]:
-            raise self._damaged(shard, "its checksums are not the manifest's")
+            raise self._damaged_error(shard, "its checksums are not the manifest's")
         self._raw[shard] = chunks
         return chunks
 
@@ -248,7 +248,7 @@ class Rows:
             if _crc(raw[:-CRC_BYTES]) != raw[-CRC_BYTES:].tobytes():
                 first = chunk * self.layout.chunk_rows
                 last = min(first + self.layout.chunk_rows, len(self)) - 1
-                raise self._damaged(shard, f"rows {first}..{last} fail their checksum")
+                raise self._damaged_error(shard, f"rows {first}..{last} fail their checksum")
             self._trusted[chunk] = True
 
     def verify(self, on_shard: Callable[[int], None] = lambda shard: None) -> None:
@@ -272,12 +272,12 @@ class Rows:
         try:
             size = os.stat(self._path(shard)).st_size
         except OSError as error:
-            raise self._damaged(shard, (error.strerror or "unreadable").lower()) from None
+            raise self._damaged_error(shard, (error.strerror or "unreadable").lower()) from None
         wanted = self._sizes[shard] if self._sizes else self.layout.size(shard)
         if size != wanted:
-            raise self._damaged(shard, f"{size} bytes instead of {wanted}")
+            raise self._damaged_error(shard, f"{size} bytes instead of {wanted}")
 
-    def _damaged(self, shard: int, what: str) -> UserError:
+    def _damaged_error(self, shard: int, what: str) -> UserError:
         return UserError(f"damaged store: shard {self._path(shard)}: {what}; {AGAIN}")
 
 

@@ -201,7 +201,7 @@ class AttackData:
         """
         sides = [self.embedded(side.series) for side in (self.members, self.non_members)]
         made = self.embedded(self.synthetic)
-        turn, centre = _whitened(made)
+        turn, centre = _whiten(made)
         inside, outside, made = ((values - centre) @ turn for values in (*sides, made))
         scores = [-np.log(both_ways(side, made).there + TINY) for side in (inside, outside)]
         if len(self.reference):
@@ -260,7 +260,7 @@ def both_ways(first: Array, second: Array) -> Pair:
     return Pair(there, places, back)
 
 
-def _whitened(values: Array) -> tuple[Array, Array]:
+def _whiten(values: Array) -> tuple[Array, Array]:
     """Principal directions of [n, D] in which it has unit variance: [D, d], and the mean."""
     centre = values.mean(axis=0)
     _, sizes, vectors = np.linalg.svd((values - centre) / np.sqrt(len(values)), full_matrices=False)

@@ -64,7 +64,7 @@ class Attack:
 # ------------------------------------------------------------------------------------- attacks as lines of it
 
 
-def _noted(attack: Callable[[AttackData], tuple[Measured, str]], attack_data: AttackData) -> Found:
+def _note_attack(attack: Callable[[AttackData], tuple[Measured, str]], attack_data: AttackData) -> Found:
     measured, note = attack(attack_data)
     return Found(measured, note=note)
 
@@ -109,7 +109,7 @@ def _static(attack_data: AttackData) -> Found:
     return Found(bound, note=note, limit=attack_data.tracing_limit)
 
 
-def _promised(attack_data: AttackData) -> Found:
+def _promise_limit(attack_data: AttackData) -> Found:
     if attack_data.guaranteed_auc is None or not attack_data.traced:
         return Found(None, note="the bank promises no differential privacy")
     note = "no attack may surely succeed above what the promised noise allows"
@@ -166,7 +166,7 @@ BATTERY = (
         "share of synthetic series",
         0.55,
         OURS,
-        partial(_noted, copies.nearer_share),
+        partial(_note_attack, copies.nearer_share),
         "alarm",
     ),
     Attack("P4", NEAREST, "AUC", AUC, OURS, partial(_auc, "nearness")),
@@ -188,7 +188,9 @@ BATTERY = (
     ),
     Attack("P6", "Membership inference on the bank's means", "AUC", 0.65, OURS, _tracing),
     Attack("P6a", "Membership inference on the bank's means, by theory", "AUC", 0.65, OURS, _static),
-    Attack("P6b", "Membership inference against the promised noise", "AUC", None, OURS, _promised, "alarm"),
+    Attack(
+        "P6b", "Membership inference against the promised noise", "AUC", None, OURS, _promise_limit, "alarm"
+    ),
     Attack(
         "P7",
         "Linking two halves of a series",

@@ -49,9 +49,10 @@ def inference(attack_data: AttackData) -> list[tuple[str, Measured]]:
     width = len(features.NAMES)
     members, non_members, made = attack_data.features
     truth = [
-        side.mean(_plain(attack_data, side.series)) for side in (attack_data.members, attack_data.non_members)
+        side.mean(_list_plain(attack_data, side.series))
+        for side in (attack_data.members, attack_data.non_members)
     ]
-    answers = _plain(attack_data, attack_data.synthetic)
+    answers = _list_plain(attack_data, attack_data.synthetic)
     shape = [place for place in range(made.shape[1]) if place % width >= features.SIZES]
     guesses = [
         answers[both_ways(side[:, shape], made[:, shape]).there_place] for side in (members, non_members)
@@ -72,7 +73,7 @@ def _close(guess: Array, real: Array) -> Array:
     return np.abs(guess - real) <= CLOSE * np.abs(real)
 
 
-def _plain(attack_data: AttackData, series: Array) -> Array:
+def _list_plain(attack_data: AttackData, series: Array) -> Array:
     return features.describe(series, attack_data.steps_per_day)
 
 
@@ -91,11 +92,11 @@ def singling_out(attack_data: AttackData) -> Measured:
     alone = []
     for side in (members, non_members):
         people = side[rng.permutation(len(side))[:size]]
-        alone.append(_fitting(people, made[rows], clues, half) == 1)
+        alone.append(_count_fitting(people, made[rows], clues, half) == 1)
     return residual(*alone)
 
 
-def _fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
+def _count_fitting(people: Array, centres: Array, clues: Array, half: float) -> Array:
     """How many people are in each box: [E, D], [P, D], [P, clues] -> [P]."""
     ranked = people.astype(np.float32).T.copy()
     counts = np.empty(len(centres), np.int64)

@@ -144,7 +144,7 @@ def _scores(
     for turn in (0, 1):
         known = non_members.take(usable[non_members.groups] & (half == turn))
         centres = _group_means(known.numbers, known.groups, number)
-        turned = _whitening(known.numbers - centres[known.groups])
+        turned = _whitening_matrix(known.numbers - centres[known.groups])
         inside[turn], far_in[turn] = _score(members, centres, released, turned)
         scored = usable[non_members.groups] & (half != turn)
         outside[scored], far_out[scored] = _score(non_members.take(scored), centres, released, turned)
@@ -160,7 +160,7 @@ def _group_means(values: np.ndarray, groups: np.ndarray, number: int) -> np.ndar
     return np.stack(sums, axis=1) / sizes[:, None]
 
 
-def _whitening(centred: np.ndarray) -> np.ndarray:
+def _whitening_matrix(centred: np.ndarray) -> np.ndarray:
     """A matrix that gives centred rows [n, D] unit variance in every direction: [D, D]."""
     scale = np.maximum(centred.std(axis=0), 1e-12)
     variances, vectors = np.linalg.eigh(np.cov(centred.T / scale[:, None], ddof=0).reshape(2 * (len(scale),)))

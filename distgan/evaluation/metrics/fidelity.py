@@ -106,7 +106,7 @@ class Measure:
         self, values: Array, owners: Array | None = None, *, is_target: bool = False
     ) -> Descriptors:
         """All descriptors of [n, L, C] series; the target's own distances leave out the series itself."""
-        bare = compute_descriptors(self._gapped(values), self.grid)
+        bare = compute_descriptors(self._copy_gaps(values), self.grid)
         standard = standardise(values)[0]
         own = nearest(standard, standard, same=True)
         kernels = self.encoder.standard(bare.kernels)
@@ -121,7 +121,7 @@ class Measure:
             to_own=own,
         )
 
-    def _gapped(self, values: Array) -> Array:
+    def _copy_gaps(self, values: Array) -> Array:
         """A set without gaps gets those of the target, or the target's gaps would tell the two apart."""
         if not self._gaps.any() or np.isnan(values).any():
             return values

@@ -80,7 +80,7 @@ def describe_values(
 def _describe(real: Array, synthetic: Array, codes: Array, anonymous: bool) -> list[Statistic]:
     """The lines of one channel: [n, L], [m, L], [n]."""
     made = synthetic[np.isfinite(synthetic)]
-    values, whose = _measured(real, codes)
+    values, whose = _select_measured(real, codes)
     low, high = (_extremes(real, codes, largest, anonymous) for largest in (False, True))
     like = synthetic[: len(real)] if anonymous else synthetic
     own = np.arange(len(like))
@@ -132,7 +132,7 @@ def clip_extremes(real: Array, owners: Array) -> Array:
     return clipped
 
 
-def _measured(real: Array, codes: Array) -> tuple[Array, Array]:
+def _select_measured(real: Array, codes: Array) -> tuple[Array, Array]:
     """Measured values and the owner of each: [n, L], [n] -> [V], [V]."""
     there = np.isfinite(real)
     return real[there].astype(np.float64), np.broadcast_to(codes[:, None], real.shape)[there]

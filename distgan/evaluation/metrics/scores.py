@@ -40,7 +40,7 @@ class Score:
         return abs(value - self.best)
 
 
-def _pooled(cdf: Array, measured: Array) -> Array:
+def _pool_cdf(cdf: Array, measured: Array) -> Array:
     weight = measured / np.maximum(measured.sum(0, keepdims=True), 1)
     return np.einsum("ncg,nc->cg", cdf.astype(np.float64), weight, optimize=True)
 
@@ -52,17 +52,17 @@ def _transport(first: Array, second: Array, grid: Array, scale: Array) -> float:
 
 
 def value_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    one, two = (_pool_cdf(t.value_cdf, t.measured) for t in (target, candidate))
     return _transport(one, two, grid.value_grid, grid.value_scale)
 
 
 def value_gap(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    one, two = (_pooled(t.value_cdf, t.measured) for t in (target, candidate))
+    one, two = (_pool_cdf(t.value_cdf, t.measured) for t in (target, candidate))
     return float(np.abs(one - two).max(-1).mean())
 
 
 def ramp_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    one, two = (_pooled(t.ramp_cdf, t.measured) for t in (target, candidate))
+    one, two = (_pool_cdf(t.ramp_cdf, t.measured) for t in (target, candidate))
     return _transport(one, two, grid.ramp_grid, grid.ramp_scale)
 
 

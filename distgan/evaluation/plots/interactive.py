@@ -220,7 +220,8 @@ def explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
     week = week_steps(view)
     chosen = {
         name: [
-            _packed(view.of(series)[row, :steps]) for row in style.pick_rows(series, count, view.seed, name)
+            _pack_values(view.of(series)[row, :steps])
+            for row in style.pick_rows(series, count, view.seed, name)
         ]
         for name, series in (("synthetic", synthetic), ("real", real))
     }
@@ -231,7 +232,7 @@ def explorer(real: Array, synthetic: Array, view: View) -> dict[str, Any]:
         "week": [int(seconds[week.start]), int(seconds[min(week.stop, steps) - 1])],
         "days": steps / view.steps_per_day,
         "whole": steps == len(view.times),
-        "plots": item(_zoomed(view)),
+        "plots": item(_plot_zoomed(view)),
     }
 
 
@@ -239,7 +240,7 @@ def _text(values: Array, kind: str) -> str:
     return base64.b64encode(np.asarray(values).astype(kind).tobytes()).decode()
 
 
-def _packed(values: Array) -> dict[str, Any]:
+def _pack_values(values: Array) -> dict[str, Any]:
     """Values as 16-bit parts of their range, 65535 where missing: [L]."""
     known = values[~np.isnan(values)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
@@ -247,7 +248,7 @@ def _packed(values: Array) -> dict[str, Any]:
     return {"low": low, "high": high, "values": _text(np.nan_to_num(parts, nan=65535), "<u2")}
 
 
-def _zoomed(view: View) -> Any:
+def _plot_zoomed(view: View) -> Any:
     """A plot of a few days, and one of the whole record with the window in it; the page fills both."""
     from bokeh.layouts import column
     from bokeh.models import ColumnDataSource, PanTool, Range1d, RangeTool

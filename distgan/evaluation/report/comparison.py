@@ -48,11 +48,11 @@ def refuse_unlike(reports: Reports) -> None:
     """
     (first, one), *others = reports.items()
     for name, other in others:
-        if why := _unlike(one, other):
+        if why := _explain_unlike(one, other):
             raise UserError(f"{first} and {name} cannot be compared: {why}")
 
 
-def _unlike(one: Report, other: Report) -> str:
+def _explain_unlike(one: Report, other: Report) -> str:
     """Why two reports cannot be compared, or nothing."""
     for key in DATA:
         here, there = getattr(one.facts, key), getattr(other.facts, key)

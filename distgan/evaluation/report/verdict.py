@@ -39,7 +39,9 @@ def judge(measured: Measurements) -> ScoreTable:
     rows, paired = measured.by_name, measured.paired
     model = rows[MODEL]
     standing = {
-        score.name: _standing(score.name, paired) for score in SCORES if model.values[score.name] is not None
+        score.name: _find_standing(score.name, paired)
+        for score in SCORES
+        if model.values[score.name] is not None
     }
     blind = [score.name for score in SCORES if _like_real(rows.get(COPIER), rows, score, REAL)]
     sentences = [
@@ -128,7 +130,7 @@ def average_closeness(row: Row, real: Row, groups: Sequence[str]) -> float | Non
     return sum(shares) / len(shares) if shares else None
 
 
-def _standing(name: str, paired: Paired) -> Standing:
+def _find_standing(name: str, paired: Paired) -> Standing:
     """`real`: not worse than held-out real series; `baseline`: worse, and not better than either simple
     baseline; `between`: worse than real series, better than one of them; `few`: no interval.
     """

@@ -43,12 +43,14 @@ def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tup
     if not looks:
         return Measured.exactly(0.0, sizes[0]), [], "series too short for a window"
     found = [(look, measure_difference(look, sizes, tries)) for look in looks]
-    worst, measured = max(found, key=_proved)
+    worst, measured = max(found, key=_is_proved)
     groups: Groups = []
     names: tuple[Callable[[Look], str], ...] = (lambda look: look.transform, lambda look: look.length)
     for name_of in names:
         for name in dict.fromkeys(map(name_of, looks)):
-            groups.append((name, max((each for each in found if name_of(each[0]) == name), key=_proved)[1]))
+            groups.append(
+                (name, max((each for each in found if name_of(each[0]) == name), key=_is_proved)[1])
+            )
     members, others = worst.found
     note = f"{worst.transform}, windows of a {worst.length}: {members} members and {others} non-members found"
     note += f" (worst of {len(looks)} searches)"
@@ -59,5 +61,5 @@ def _summarise(looks: Sequence[Look], sizes: tuple[int, int], tries: int) -> tup
     return measured, groups, note
 
 
-def _proved(found: tuple[Look, Measured]) -> tuple[float, float]:
+def _is_proved(found: tuple[Look, Measured]) -> tuple[float, float]:
     return found[1].sure, found[1].value

@@ -56,11 +56,12 @@ def search(rows: Rows, family: Family, rng: np.random.Generator) -> list[Look]:
     model = _model(rows, family, rng)
     looks = []
     for transform, found in made.items():
-        seen = [_held(rows, family, model, (real, found), length) for length in lengths.values()]
+        seen = [_count_held(rows, family, model, (real, found), length) for length in lengths.values()]
         by_chance = max(float(each.bits[each.side == 1].max(initial=0)) for each in seen)
         need = max(_needed_bits(rows, family), BEYOND * by_chance)
         looks += [
-            _look(rows, each, need, (family.name_of(transform), name)) for name, each in zip(lengths, seen)
+            _evaluate_windows(rows, each, need, (family.name_of(transform), name))
+            for name, each in zip(lengths, seen)
         ]
     return looks
 
@@ -89,7 +90,7 @@ class Held:
     bits: Array
 
 
-def _held(
+def _count_held(
     rows: Rows, family: Family, model: Surprise, matches: tuple[Matches, Mapping[int, Array]], steps: int
 ) -> Held:
     real, made = matches
@@ -103,7 +104,7 @@ def _held(
     return Held(entity[few], holders[few], side[few], _bits(rows, family, model, real, hit[few], steps))
 
 
-def _look(rows: Rows, held: Held, need: float, names: tuple[str, str]) -> Look:
+def _evaluate_windows(rows: Rows, held: Held, need: float, names: tuple[str, str]) -> Look:
     """Count the entities that alone have a window of the release, and the members that surely have one."""
     sure = held.entity[(held.side == 0) & (held.bits >= need)]
     return Look(*names, count_sides(rows.side, held.entity[held.holders == 1]), len(np.unique(sure)))

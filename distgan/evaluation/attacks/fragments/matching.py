@@ -56,15 +56,15 @@ class Filter:
 
     def has(self, keys: Array) -> Array:
         """Whether each key may be in the set: uint64 of any shape -> bool."""
-        found = self._stands(keys)
+        found = self._is_in_table(keys)
         where = np.flatnonzero(found)  # few, so the other places cost little
         for factor in FACTORS[1:]:
-            stands = self._stands(keys.reshape(-1)[where] * factor)
+            stands = self._is_in_table(keys.reshape(-1)[where] * factor)
             found.reshape(-1)[where[~stands]] = False
             where = where[stands]
         return found
 
-    def _stands(self, keys: Array) -> Array:
+    def _is_in_table(self, keys: Array) -> Array:
         place = keys >> self.shift
         byte = self.places[(place >> np.uint64(3)).astype(np.int64)]
         return (byte >> (place & np.uint64(7)).astype(np.uint8)) & np.uint8(1) > 0
@@ -81,7 +81,7 @@ def match_windows(
     if shared is None:
         return None
     (row, start, keys), touched = shared
-    found = _lengthened(family, family.real, real, (row, start), lengths)
+    found = _hash_lengths(family, family.real, real, (row, start), lengths)
     wanted = {steps: np.unique(known[known != 0]) for steps, known in found.keys.items()}
     wanted[lengths[0]] = np.unique(keys)
     seen = {
@@ -92,7 +92,7 @@ def match_windows(
     with Progress(f"{family.name}: longer windows", len(touched), "series") as progress:
         for _, series in released.blocks(touched):
             for name, change in family.made.items():
-                for values in _changed(change, split_channels(series)):
+                for values in _change_rows(change, split_channels(series)):
                     _mark(family, values, table, wanted, seen[name])
             progress.advance(len(series))
     return found, {
@@ -107,7 +107,7 @@ def _share(
     may have one, rising; None if there are more than `most` such windows.
     """
     table = Filter(real.size)
-    for *_, keys in _hashed(family, family.real, real, steps):
+    for *_, keys in _hash_windows(family, family.real, real, steps):
         table.add(keys)
     touched = np.zeros(released.num_series, bool)
     pending, waiting = [np.empty(0, np.uint64)], 0
@@ -115,7 +115,7 @@ def _share(
         for number, series in released.blocks():
             rows = split_channels(series)
             for change in family.made.values():
-                for row, keys in _passing(family, change, rows, steps, table):
+                for row, keys in _filter_windows(family, change, rows, steps, table):
                     touched[number[row // series.shape[2]]] = True
                     pending.append(np.unique(keys))
                     waiting += len(pending[-1])
@@ -137,7 +137,7 @@ def _join(family: Family, real: Array, steps: int, wanted: Array, most: int | No
     kept = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64))]
     table, count = Filter(len(wanted)), 0
     table.add(wanted)
-    for row, start, keys in _hashed(family, family.real, real, steps, table) if len(wanted) else ():
+    for row, start, keys in _hash_windows(family, family.real, real, steps, table) if len(wanted) else ():
         chosen = locate(keys, wanted)[1]
         count += int(chosen.sum())
         if most is not None and count > most:
@@ -155,23 +155,23 @@ def locate(keys: Array, known: Array) -> tuple[Array, Array]:
     return place, known[place] == keys
 
 
-def _changed(change: Change, rows: Array) -> Iterator[Array]:
+def _change_rows(change: Change, rows: Array) -> Iterator[Array]:
     """Changed rows, as many at a time as stay in the processor's cache."""
     return (change(rows[span]) for span in row_blocks(rows, IN_CACHE))
 
 
-def _hashed(
+def _hash_windows(
     family: Family, change: Change, rows: Array, steps: int, table: Filter | None = None
 ) -> Iterator[Places]:
     """By blocks: row (as changed), first step and fingerprint of the windows that may be in the table."""
     first = 0
-    for values in _changed(change, rows):
+    for values in _change_rows(change, rows):
         row, start, keys = _windows(family, values, steps, table)
         yield row + first, start, keys
         first += len(values)
 
 
-def _passing(
+def _filter_windows(
     family: Family, change: Change, rows: Array, steps: int, table: Filter
 ) -> Iterator[tuple[Array, Array]]:
     """By blocks: the row before the change and the fingerprint of the windows that may be in the table."""
@@ -227,7 +227,7 @@ def running_sum(flags: Array, steps: int) -> Array:
     return total[:, steps:] - total[:, : total.shape[1] - steps]
 
 
-def _lengthened(
+def _hash_lengths(
     family: Family, change: Change, rows: Array, places: tuple[Array, Array], lengths: Sequence[int]
 ) -> Matches:
     """Fingerprints of all lengths of the windows that begin at these (row, step) of the changed rows."""

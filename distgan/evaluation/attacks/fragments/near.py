@@ -56,7 +56,7 @@ class Way:
     fewest_days: float = 0.0
 
 
-def _same(rows: Array, day: int) -> Array:
+def _find_same(rows: Array, day: int) -> Array:
     return rows
 
 
@@ -73,14 +73,14 @@ def _two_days(rows: Array, day: int) -> Array:
 
 
 WAYS = (
-    Way("scaled, noisy", _same, _same),
-    Way("negated", _same, lambda rows, day: -rows),
-    Way("reversed", _same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
-    Way("monotone", _same, _same, rank=True),
+    Way("scaled, noisy", _find_same, _find_same),
+    Way("negated", _find_same, lambda rows, day: -rows),
+    Way("reversed", _find_same, lambda rows, day: np.ascontiguousarray(rows[:, ::-1])),
+    Way("monotone", _find_same, _find_same, rank=True),
     Way("low-pass", _half_days, _half_days, fewest_days=3),
     Way("strong low-pass", _two_days, _two_days, fewest_days=14),
-    Way("differences", _differences, _same),
-    Way("sums", _same, _differences),
+    Way("differences", _differences, _find_same),
+    Way("sums", _find_same, _differences),
 )
 
 
@@ -173,7 +173,7 @@ def count_sure(members: Array, others: Array, number: int) -> int:
     for size in (FEWEST_IN_TAIL << doubled for doubled in range(tail.bit_length())):
         if size < tail and _hill(others, size) * _relative(1 - DEPARTURE, size) < usual:
             sizes.append(size)
-    expected = number / len(others) * np.max([_expected(least, others, size) for size in sizes], axis=0)
+    expected = number / len(others) * np.max([_expect_below(least, others, size) for size in sizes], axis=0)
     chance = poisson.sf(np.arange(len(least)), expected)
     beyond = np.flatnonzero(chance < FALSE_ALARMS / 10 / MOST_SURE)
     return int(beyond[-1]) + 1 if len(beyond) else 0
@@ -190,7 +190,7 @@ def _relative(quantile: float, tail: int) -> float:
     return float(chi2.ppf(quantile, 2 * tail)) / (2 * tail)
 
 
-def _expected(least: Array, others: Array, tail: int) -> Array:
+def _expect_below(least: Array, others: Array, tail: int) -> Array:
     """How many of the non-members are expected below each ratio, by the law of their `tail` least."""
     edge = others[tail]
     exponent = min(_hill(others, tail) * _relative(SURE, tail), STEEPEST)

@@ -50,7 +50,7 @@ def make_points(
     them.
     """
     found, owners = [np.empty((0, min(NUMBERS, steps)), np.float32)], [np.empty(0, np.int64)]
-    expected = len(rows) * _expected(rows.shape[1], steps, day)
+    expected = len(rows) * _expect_windows(rows.shape[1], steps, day)
     share = min(1.0, most / max(expected, 1))
     for span in row_blocks(rows):
         values, gaps = fill_gaps(rows[span])
@@ -68,14 +68,14 @@ def make_points(
         for first in range(0, len(row), at_once):
             who = row[first : first + at_once]
             windows = views[who, start[first : first + at_once]]
-            tells = _telling(windows, deviation[who], rank)
-            found.append(_pictured(windows[tells], rank))
+            tells = _select_informative(windows, deviation[who], rank)
+            found.append(_picture_windows(windows[tells], rank))
             owners.append(who[tells] + span.start)
     order = rng.permutation(sum(map(len, owners)))  # equal points: the first found is anybody's
     return Points(np.concatenate(found)[order], np.concatenate(owners)[order], share)
 
 
-def _expected(length: int, steps: int, day: int) -> float:
+def _expect_windows(length: int, steps: int, day: int) -> float:
     """About how many windows a row has."""
     room = length - steps + 1
     return 1 + room / aligned_stride(steps, day) + room / (2 * peak_radius(steps, day))
@@ -104,7 +104,7 @@ def _places(values: Array, steps: int, day: int) -> tuple[Array, Array]:
     return row, start
 
 
-def _telling(windows: Array, deviation: Array, rank: bool) -> Array:
+def _select_informative(windows: Array, deviation: Array, rank: bool) -> Array:
     """Which windows vary, in more than a few steps and between more than a few levels: [k, w], [k] -> [k].
 
     Ranks of a window that stands on one value for long are a picture of when it does so: the empty days of a
@@ -128,7 +128,7 @@ def _telling(windows: Array, deviation: Array, rank: bool) -> Array:
     return telling
 
 
-def _pictured(windows: Array, rank: bool) -> Array:
+def _picture_windows(windows: Array, rank: bool) -> Array:
     """[k, w] -> [k, D] centred, of unit length; the ranks of the values, if wanted."""
     if rank and len(windows):
         windows = rankdata(windows, axis=1).astype(np.float32)
