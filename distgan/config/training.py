@@ -70,6 +70,12 @@ class Objective(Section):
         ge=0,
     )
 
+    @property
+    def batch_terms(self) -> tuple[str, ...]:
+        """Keys of terms in use that look at the moments of a whole batch."""
+        names = ("moments", "features")
+        return tuple(f"objective.{name}" for name in names if getattr(self, name))
+
 
 class Train(Section):
     steps: int = key(20000, "training steps: one discriminator and one generator update each", ge=1)

@@ -7,7 +7,6 @@ Shapes: B series, L steps, C channels, N tokens, P steps a token, D width, H hea
 """
 
 import contextlib
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -252,83 +251,6 @@ class PatchHead(nn.Module):
     def forward(self, tokens_BND: Tensor) -> Tensor:
         series_BCL = self.deconvolution(self.norm(tokens_BND).transpose(1, 2))[..., : self.length]
         return series_BCL.transpose(1, 2)
-
-
-class ColouredNoise(nn.Module):
-    """White noise to stationary noise of a series' own spectrum: (B, L, C), (B, S) -> (B, L, C).
-
-    ln |H(f)| = Σ_k a_k cos(2π f k) over the lags k (Bloomfield 1973), a from the style and 0 at first; the
-    filter has unit power, so the noise keeps its variance. Zero phase, circular, float32.
-    """
-
-    def __init__(self, channels: int, lags: Sequence[int], style_dim: int) -> None:
-        super().__init__()
-        self.channels, self.lags = channels, tuple(lags)
-        self.amplitudes = Linear(style_dim, channels * len(lags))
-        nn.init.zeros_(self.amplitudes.weight)
-
-    def forward(self, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
-        length, device = noise_BLC.shape[1], noise_BLC.device
-        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
-        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
-        amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
-        gain_BCF = torch.exp(amplitudes_BCK @ torch.cos(2 * torch.pi * lag_K1 * frequency_F))
-        once = 1 if length % 2 else -1  # the mean power counts all frequencies twice but 0 and the highest
-        edges_BC1 = gain_BCF[..., :1].square() + (0 if once > 0 else gain_BCF[..., -1:].square())
-        power_BC1 = (2 * gain_BCF.square().sum(-1, keepdim=True) - edges_BC1) / length
-        white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
-        filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())
-        return torch.fft.irfft(filtered_BCF, n=length, dim=2).transpose(1, 2).to(noise_BLC.dtype)
-
-
-class SoftFloor(nn.Module):
-    """f + ln(1 + e^(β (x - f))) / β, f and β from the style: (B, L, C), (B, S) -> (B, L, C).
-
-    Readings below a series' own floor become nearly equal; those far above keep their values.
-    """
-
-    def __init__(self, channels: int, style_dim: int, floor: float = -0.15, sharpness: float = 20.0) -> None:
-        super().__init__()
-        self.floor = Linear(style_dim, 2 * channels)
-        nn.init.zeros_(self.floor.weight)
-        self.start = floor, math.log(sharpness)
-
-    def forward(self, series_BLC: Tensor, style_BS: Tensor, gate_BLC: Tensor | None = None) -> Tensor:
-        floor_B1C, log_sharpness_B1C = self.floor(style_BS)[:, None].float().chunk(2, dim=2)
-        floor_B1C = floor_B1C + self.start[0]
-        sharpness_B1C = (log_sharpness_B1C + self.start[1]).exp()
-        above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - floor_B1C)) / sharpness_B1C
-        if gate_BLC is not None:
-            above_BLC = above_BLC * gate_BLC.float()
-        return (floor_B1C + above_BLC).to(series_BLC.dtype)
-
-
-class Gate(nn.Module):
-    """σ(c + a n), n stationary noise of each stretch of steps, such as a day: (B, M), (B, S) -> (B, L, C).
-
-    Scales what a series does over the stretch: a day of little activity, or some in a row, come from here.
-    c, a and the spectrum of n are the style's. Above 0, at most 1.
-    """
-
-    def __init__(self, length: int, channels: int, steps: int, style_dim: int) -> None:
-        super().__init__()
-        self.length, self.steps = length, steps
-        self.shape = (-(-length // steps), channels)
-        self.colour = ColouredNoise(
-            channels, [lag for lag in (1, 2, 7) if lag <= self.shape[0] // 2], style_dim
-        )
-        self.odds = Linear(style_dim, 2 * channels)
-        nn.init.zeros_(self.odds.weight)
-
-    @property
-    def noise_dim(self) -> int:
-        return self.shape[0] * self.shape[1]
-
-    def forward(self, noise_BM: Tensor, style_BS: Tensor) -> Tensor:
-        noise_BNC = self.colour(noise_BM.unflatten(1, self.shape), style_BS)
-        centre_B1C, slope_B1C = self.odds(style_BS)[:, None].chunk(2, dim=2)
-        gate_BNC = torch.sigmoid(2 + centre_B1C + (1 + slope_B1C) * noise_BNC)
-        return gate_BNC.repeat_interleave(self.steps, dim=1)[:, : self.length]
 
 
 def pool(tokens_BND: Tensor, ratio: int) -> Tensor:

@@ -20,19 +20,17 @@ from torch import Tensor, nn
 
 from distgan import config
 from distgan.models.layers import (
-    ColouredNoise,
     Conv2d,
-    Gate,
     Linear,
     PatchEmbedding,
     PatchHead,
     RMSNorm,
-    SoftFloor,
     Transformer,
     pool,
     positions,
     upsample,
 )
+from distgan.models.readings import ColouredNoise, Gate, SoftFloor
 
 MEAN_GAIN = 3.0  # of means over days: they vary about a third as much as readings
 

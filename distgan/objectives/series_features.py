@@ -39,10 +39,8 @@ def measure_features(series_BLC: Tensor, steps_per_day: int) -> list[Tensor]:
         measure_kernels(x_NL, lags[:3]),
     ]
     week = 7 * steps_per_day
-    if x_NL.shape[1] >= 4 * week:
-        changes = [(x_NL[:, lag:] - x_NL[:, :-lag]).abs() for lag in (1, steps_per_day)]
-        families += [average_periods(values_NL, week) for values_NL in (x_NL, *changes)]
-        families.append(average_segments(changes[-1]))
+    if x_NL.shape[1] >= 2 * week:
+        families.append(average_periods(x_NL, week))
     return [family.unflatten(0, (len(series_BLC), -1)).flatten(1) for family in families]
 
 

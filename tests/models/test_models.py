@@ -8,16 +8,14 @@ from torch import Tensor, nn
 
 from distgan import config, models
 from distgan.models.layers import (
-    ColouredNoise,
-    Gate,
     PatchHead,
-    SoftFloor,
     Transformer,
     checkpoint_activations,
     pool,
     upsample,
 )
 from distgan.models.multiscale import MEAN_GAIN, fold_periods, picture_means, sample_readings, spectrogram
+from distgan.models.readings import ColouredNoise, Gate, SoftFloor
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
