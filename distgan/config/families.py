@@ -34,12 +34,6 @@ class Generator(Section):
         "independent noise",
     )
     floor: bool = key(False, "each series has a soft lower limit, such as a base load, of its own")
-    gate: int = key(
-        0,
-        "steps of a stretch, such as a day, over which a random factor of its own scales what lies above the "
-        "floor; 0 for none; needs floor",
-        ge=0,
-    )
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",
@@ -50,8 +44,6 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
-        if self.gate and not self.floor:
-            raise ValueError("gate scales what lies above the floor; set floor to true, or gate to 0")
         return _scales_fit(self, self.width, self.scales)
 
 
@@ -64,15 +56,12 @@ class Discriminator(Section):
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
-    sums: tuple[int, ...] = key(
-        (), "steps over which side discriminators see means, seven a row: the steps of a day"
-    )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
-        if min((*self.periods, *self.sums, 2)) < 2 or min((*self.spectra, 4)) < 4:
-            raise ValueError("a period and a stretch of sums have 2 steps or more, and a window of spectra 4")
+        if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
+            raise ValueError("a period has 2 steps or more, and a window of spectra 4")
         return _scales_fit(self, self.width, self.scales)
 
 

@@ -3,12 +3,11 @@
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
 spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
-lie above a soft floor of the series' own, and a gate of each day scales what lies above it. The discriminator
-looks at the tokens locally and globally, and at the series folded by day and week, as means of days and as a
-spectrogram.
+lie above a soft floor of the series' own. The discriminator looks at the tokens locally and globally, and at
+the series folded by day and week and as a spectrogram.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
-all readings, M noise of all stretches of the gate, K condition, S style, H heads.
+all readings, K condition, S style, H heads.
 """
 
 import math
@@ -30,9 +29,7 @@ from distgan.models.layers import (
     positions,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, Gate, SoftFloor
-
-MEAN_GAIN = 3.0  # of means over days: they vary about a third as much as readings
+from distgan.models.readings import ColouredNoise, SoftFloor
 
 
 class Branch(nn.Module):
@@ -50,8 +47,8 @@ class Branch(nn.Module):
 
 
 class Generator(nn.Module):
-    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token,
-    one for each reading and, with a gate, one for each of its stretches.
+    """(B, noise_dim), (B, K) -> (B, L, C) in [-1, 1]. The noise is one vector, a few numbers for each token
+    and one for each reading.
     """
 
     def __init__(
@@ -61,8 +58,6 @@ class Generator(nn.Module):
         width, tokens = settings.width, math.ceil(length / patch)
         self.token_shape, self.shape = (tokens, settings.token_noise_dim), (length, channels)
         self.parts = [settings.noise_dim, tokens * settings.token_noise_dim, length * channels]
-        self.gate = Gate(length, channels, settings.gate, width) if settings.gate else None
-        self.parts.append(self.gate.noise_dim if self.gate is not None else 0)
         self.noise_dim = sum(self.parts)
         self.mapping = nn.Sequential(
             Linear(settings.noise_dim + condition_dim, width), nn.SiLU(), Linear(width, width), nn.SiLU()
@@ -80,7 +75,7 @@ class Generator(nn.Module):
         self.floor = SoftFloor(channels, width) if settings.floor else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
-        whole_BZ, token_BT, reading_BE, gate_BM = noise_BZ.split(self.parts, dim=1)
+        whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
         style_BS = self.mapping(torch.cat([whole_BZ, condition_BK], dim=1))
         tokens_BND = self.lift(style_BS)[:, None] + self.position.to(noise_BZ.dtype)
         if self.token_noise is not None:
@@ -93,8 +88,7 @@ class Generator(nn.Module):
             reading_BLC = self.colour(reading_BLC, style_BS)
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
         if self.floor is not None:
-            gate_BLC = None if self.gate is None else self.gate(gate_BM, style_BS)
-            series_BLC = self.floor(series_BLC, style_BS, gate_BLC)
+            series_BLC = self.floor(series_BLC, style_BS)
         return torch.tanh(series_BLC)
 
 
@@ -147,14 +141,6 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
-def picture_means(series_BLC: Tensor, steps: int) -> Tensor:
-    """Write means over stretches of steps seven a row, MEAN_GAIN times as large, since they vary less than
-    readings: (B, L, C) -> (B, C, rows, 7).
-    """
-    means_BNC = F.avg_pool1d(series_BLC.transpose(1, 2), steps).transpose(1, 2)
-    return MEAN_GAIN * fold_periods(means_BNC, 7)
-
-
 def spectrogram(series_BLC: Tensor, window: int) -> Tensor:
     """ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
@@ -178,9 +164,8 @@ class Discriminator(nn.Module):
         self.branches = nn.ModuleList(Branch(tokens, width, scale) for scale in settings.scales)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
-        self.sums = [steps for steps in settings.sums if 14 * steps <= length]
         self.windows = [window for window in settings.spectra if window <= length]
-        pictures = len(self.periods) + len(self.windows) + len(self.sums)
+        pictures = len(self.periods) + len(self.windows)
         self.critics = nn.ModuleList(PictureCritic(channels, settings.side_channels) for _ in range(pictures))
         widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
         self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
@@ -190,7 +175,6 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [spectrogram(series_BLC, window) for window in self.windows]
-        pictures += [picture_means(series_BLC, steps) for steps in self.sums]
         features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()

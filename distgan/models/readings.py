@@ -1,6 +1,6 @@
-"""How readings come out of what tokens say of them: coloured noise, a soft floor, a gate of each day.
+"""How readings come out of what tokens say of them: coloured noise, and a soft floor.
 
-Shapes: B series, L steps, C channels, F frequencies, K lags, M noise of a gate, N stretches, S style.
+Shapes: B series, L steps, C channels, F frequencies, K lags, S style.
 """
 
 import math
@@ -56,39 +56,9 @@ class SoftFloor(nn.Module):
         nn.init.zeros_(self.floor.weight)
         self.start = floor, math.log(sharpness)
 
-    def forward(self, series_BLC: Tensor, style_BS: Tensor, gate_BLC: Tensor | None = None) -> Tensor:
+    def forward(self, series_BLC: Tensor, style_BS: Tensor) -> Tensor:
         floor_B1C, log_sharpness_B1C = self.floor(style_BS)[:, None].float().chunk(2, dim=2)
         floor_B1C = floor_B1C + self.start[0]
         sharpness_B1C = (log_sharpness_B1C + self.start[1]).exp()
         above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - floor_B1C)) / sharpness_B1C
-        if gate_BLC is not None:
-            above_BLC = above_BLC * gate_BLC.float()
         return (floor_B1C + above_BLC).to(series_BLC.dtype)
-
-
-class Gate(nn.Module):
-    """σ(c + a n), n stationary noise of each stretch of steps, such as a day: (B, M), (B, S) -> (B, L, C).
-
-    Scales what a series does over the stretch: a day of little activity, or some in a row, come from here.
-    c, a and the spectrum of n are the style's. Above 0, at most 1.
-    """
-
-    def __init__(self, length: int, channels: int, steps: int, style_dim: int) -> None:
-        super().__init__()
-        self.length, self.steps = length, steps
-        self.shape = (-(-length // steps), channels)
-        self.colour = ColouredNoise(
-            channels, [lag for lag in (1, 2, 7) if lag <= self.shape[0] // 2], style_dim
-        )
-        self.odds = Linear(style_dim, 2 * channels)
-        nn.init.zeros_(self.odds.weight)
-
-    @property
-    def noise_dim(self) -> int:
-        return self.shape[0] * self.shape[1]
-
-    def forward(self, noise_BM: Tensor, style_BS: Tensor) -> Tensor:
-        noise_BNC = self.colour(noise_BM.unflatten(1, self.shape), style_BS)
-        centre_B1C, slope_B1C = self.odds(style_BS)[:, None].chunk(2, dim=2)
-        gate_BNC = torch.sigmoid(2 + centre_B1C + (1 + slope_B1C) * noise_BNC)
-        return gate_BNC.repeat_interleave(self.steps, dim=1)[:, : self.length]

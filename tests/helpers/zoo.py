@@ -28,7 +28,6 @@ SMALL = {
         *GENERATOR,
         "generator.noise_lags=[1,3]",
         "generator.floor=true",
-        "generator.gate=4",
         "discriminator.width=16",
         "discriminator.side_channels=2",
     ],

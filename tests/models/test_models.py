@@ -14,8 +14,8 @@ from distgan.models.layers import (
     pool,
     upsample,
 )
-from distgan.models.multiscale import MEAN_GAIN, fold_periods, picture_means, sample_readings, spectrogram
-from distgan.models.readings import ColouredNoise, Gate, SoftFloor
+from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
+from distgan.models.readings import ColouredNoise, SoftFloor
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -27,8 +27,6 @@ SMALL = {
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
         "model.generator.floor=true",
-        "model.generator.gate=4",
-        "model.discriminator.sums=[4]",
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
     ],
@@ -85,7 +83,7 @@ def test_no_reading_is_settled_by_its_token_alone() -> None:
     generator = models.build(small("multiscale", "model.patch=16"), 64, 1)["generator"]
     noise, condition = sampled({"generator": generator}, 1)
     noise = noise.repeat(300, 1)
-    noise[:, -80:-16] = torch.randn(300, 64)  # the last 16 numbers are the gate's
+    noise[:, -64:] = torch.randn(300, 64)
     with torch.no_grad():
         series = generator(noise, condition.repeat(300, 1))[..., 0]
     assert torch.linalg.matrix_rank(series - series.mean(0)) == 64
@@ -285,29 +283,3 @@ def test_a_soft_floor_flattens_what_lies_below() -> None:
     series = torch.tensor([-0.9, -0.5, -0.2, 0.5])[None, :, None]
     limited = floor(series, torch.zeros(1, 2))[0, :, 0]
     assert limited.tolist() == pytest.approx([-0.2, -0.2, -0.2 + math.log(2) / 50, 0.5], abs=1e-4)
-
-
-def test_a_gate_is_one_factor_for_all_steps_of_a_day() -> None:
-    torch.manual_seed(0)
-    gate = Gate(100, 2, 24, 3)
-    assert gate.noise_dim == 5 * 2  # the last day has four steps
-    factors = gate(torch.randn(4000, 10), torch.zeros(4000, 3))
-    assert factors.shape == (4000, 100, 2)
-    assert torch.equal(factors[:, :24], factors[:, :1].expand(-1, 24, -1))
-    log_odds = torch.logit(factors[:, ::24])
-    assert log_odds.mean().item() == pytest.approx(2, abs=0.05)
-    assert log_odds.std().item() == pytest.approx(1, abs=0.05)
-
-
-def test_a_gate_scales_what_lies_above_the_floor() -> None:
-    floor = SoftFloor(1, 2, floor=-0.2, sharpness=50.0)
-    series, gate = torch.tensor([-0.5, 0.5, 0.5])[None, :, None], torch.tensor([0.5, 0.5, 1.0])[None, :, None]
-    assert floor(series, torch.zeros(1, 2), gate)[0, :, 0].tolist() == pytest.approx(
-        [-0.2, 0.15, 0.5], abs=1e-4
-    )
-
-
-def test_means_of_days_are_written_a_week_a_row() -> None:
-    picture = picture_means(torch.arange(4.0 * 16).view(1, -1, 1), 4)
-    assert picture.shape == (1, 1, 3, 7)
-    assert picture[0, 0, 1, 0].item() == MEAN_GAIN * (4 * 7 + 1.5)
