@@ -33,7 +33,9 @@ class Generator(Section):
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
         "independent noise",
     )
-    floor: bool = key(False, "each series has a soft lower limit, such as a base load, of its own")
+    soft_minimum: bool = key(
+        False, "each series has a soft lower limit of its own, such as the base load of a home"
+    )
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",

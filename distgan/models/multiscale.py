@@ -3,7 +3,7 @@
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
 spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
-lie above a soft floor of the series' own. The discriminator looks at the tokens locally and globally, and at
+lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and at
 the series folded by day and week and as a spectrogram.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
@@ -29,7 +29,7 @@ from distgan.models.layers import (
     positions,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftFloor
+from distgan.models.readings import ColouredNoise, SoftMinimum
 
 
 class Branch(nn.Module):
@@ -72,7 +72,7 @@ class Generator(nn.Module):
         self.head = PatchHead(width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         self.colour = ColouredNoise(channels, lags, width) if lags else None
-        self.floor = SoftFloor(channels, width) if settings.floor else None
+        self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
@@ -87,8 +87,8 @@ class Generator(nn.Module):
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
-        if self.floor is not None:
-            series_BLC = self.floor(series_BLC, style_BS)
+        if self.minimum is not None:
+            series_BLC = self.minimum(series_BLC, style_BS)
         return torch.tanh(series_BLC)
 
 

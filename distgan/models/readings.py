@@ -1,4 +1,4 @@
-"""How readings come out of what tokens say of them: coloured noise, and a soft floor.
+"""How readings come out of what tokens say of them: coloured noise, and a soft minimum.
 
 Shapes: B series, L steps, C channels, F frequencies, K lags, S style.
 """
@@ -44,21 +44,23 @@ def sum_squares(x: Tensor) -> Tensor:
     return x.square().sum(-1, keepdim=True)
 
 
-class SoftFloor(nn.Module):
-    """f + ln(1 + e^(β (x - f))) / β, f and β from the style: (B, L, C), (B, S) -> (B, L, C).
+class SoftMinimum(nn.Module):
+    """m + ln(1 + e^(β (x - m))) / β, m and β from the style: (B, L, C), (B, S) -> (B, L, C).
 
-    Readings below a series' own floor become nearly equal; those far above keep their values.
+    Readings below a series' own minimum become nearly equal; those far above keep their values.
     """
 
-    def __init__(self, channels: int, style_dim: int, floor: float = -0.15, sharpness: float = 20.0) -> None:
+    def __init__(
+        self, channels: int, style_dim: int, minimum: float = -0.15, sharpness: float = 20.0
+    ) -> None:
         super().__init__()
-        self.floor = Linear(style_dim, 2 * channels)
-        nn.init.zeros_(self.floor.weight)
-        self.start = floor, math.log(sharpness)
+        self.shape = Linear(style_dim, 2 * channels)
+        nn.init.zeros_(self.shape.weight)
+        self.start = minimum, math.log(sharpness)
 
     def forward(self, series_BLC: Tensor, style_BS: Tensor) -> Tensor:
-        floor_B1C, log_sharpness_B1C = self.floor(style_BS)[:, None].float().chunk(2, dim=2)
-        floor_B1C = floor_B1C + self.start[0]
+        minimum_B1C, log_sharpness_B1C = self.shape(style_BS)[:, None].float().chunk(2, dim=2)
+        minimum_B1C = minimum_B1C + self.start[0]
         sharpness_B1C = (log_sharpness_B1C + self.start[1]).exp()
-        above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - floor_B1C)) / sharpness_B1C
-        return (floor_B1C + above_BLC).to(series_BLC.dtype)
+        above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - minimum_B1C)) / sharpness_B1C
+        return (minimum_B1C + above_BLC).to(series_BLC.dtype)

@@ -27,7 +27,7 @@ SMALL = {
     "multiscale": [
         *GENERATOR,
         "generator.noise_lags=[1,3]",
-        "generator.floor=true",
+        "generator.soft_minimum=true",
         "discriminator.width=16",
         "discriminator.side_channels=2",
     ],
