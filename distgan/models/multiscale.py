@@ -3,8 +3,8 @@
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
 spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
-lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and at
-the series folded by day and week and as a spectrogram.
+lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and
+at the series folded by day and week and as a spectrogram.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
 all readings, K condition, S style, H heads.
