@@ -28,6 +28,14 @@ class Generator(Section):
     width: int = key(128, "features per token", ge=4)
     noise_dim: int = key(64, "size of the noise of a series", ge=1)
     token_noise_dim: int = key(8, "size of the noise of each token", ge=0)
+    noise_lags: tuple[int, ...] = key(
+        (),
+        "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
+        "independent noise",
+    )
+    soft_minimum: bool = key(
+        False, "each series has a soft lower limit of its own, such as the base load of a home"
+    )
     scales: tuple[Scale, ...] = key(
         (Scale(ratio=1, depth=2), Scale(ratio=2, depth=1), Scale(ratio=4, depth=1)),
         "branches: full, medium and small resolution",
@@ -36,6 +44,8 @@ class Generator(Section):
 
     @model_validator(mode="after")
     def _heads(self) -> "Generator":
+        if min((*self.noise_lags, 1)) < 1:
+            raise ValueError("a lag of noise_lags has 1 step or more")
         return _scales_fit(self, self.width, self.scales)
 
 

@@ -30,8 +30,8 @@ class Family(Section):
     whole_batch: ClassVar[bool] = False
     """An update looks at a whole batch, which `engine.micro_batch` may not cut."""
     own_loss: ClassVar[OwnLoss] = "none"
-    """The losses that its game replaces: `generator` does not heed `objective.moments`, nor the mode-seeking
-    term; `all` heeds neither `objective.loss` nor `objective.augment`, either.
+    """The losses that its game replaces: `generator` does not heed `objective.moments`, `features`, nor the
+    mode-seeking term; `all` heeds neither `objective.loss` nor `objective.augment`, either.
     """
     needs_labels: ClassVar[bool] = False
     """It is conditional on labels (`bank.by_label`)."""

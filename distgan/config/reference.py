@@ -24,8 +24,8 @@ CAPABILITIES = {
     "recomputes": "supports `engine.checkpoint_activations`",
 }
 OWN_LOSSES = {
-    "generator": "has its own generator loss; `objective.moments` is refused",
-    "all": "has its own losses; `objective.loss`, `augment` and `moments` are refused",
+    "generator": "has its own generator loss; `objective.moments` and `features` are refused",
+    "all": "has its own losses; `objective.loss`, `augment`, `moments` and `features` are refused",
 }
 
 

@@ -97,7 +97,7 @@ class Config(Section):
     @property
     def of_whole_batches(self) -> bool:
         """Some rule of the losses looks at a whole batch before an update, which then cannot be in parts."""
-        return self.model.whole_batch or self.objective.moments > 0
+        return self.model.whole_batch or bool(self.objective.batch_terms)
 
     def _game_fits(self) -> None:
         """Refuse what a family's own game would not heed."""
@@ -106,8 +106,9 @@ class Config(Section):
             raise ValueError(f"model {name} has losses of its own; leave objective.loss out")
         if own == "all" and objective.augment.on:
             raise ValueError(f"model {name} does not augment; leave objective.augment out")
-        if own != "none" and objective.moments:
-            raise ValueError(f"model {name} has a generator's loss of its own; leave objective.moments out")
+        if own != "none" and objective.batch_terms:
+            term = objective.batch_terms[0]
+            raise ValueError(f"model {name} has a generator's loss of its own; leave {term} out")
         if own == "generator" and objective.loss == "wgangp-mode":
             raise ValueError(f"model {name} has no mode-seeking term; use objective.loss=wgangp")
 

@@ -63,6 +63,19 @@ class Objective(Section):
         "which has model.moment_weight); needs large batches",
         ge=0,
     )
+    features: float = key(
+        0.0,
+        "weight of a term of the generator's loss: distance of means and standard deviations over a batch, "
+        "of features of whole series (quantiles, changes, spectrum, profiles, random convolutions), from "
+        "the real ones",
+        ge=0,
+    )
+
+    @property
+    def batch_terms(self) -> tuple[str, ...]:
+        """Keys of terms in use that look at the moments of a whole batch."""
+        names = ("moments", "features")
+        return tuple(f"objective.{name}" for name in names if getattr(self, name))
 
 
 class Select(Section):

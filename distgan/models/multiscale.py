@@ -2,8 +2,9 @@
 
 A series is an image of height 1, cut into patches (a patch of 24 hours is a day). The generator looks at the
 tokens at full, half and quarter resolution, adds the three views, and writes from each token the middle,
-spread and skewness of its readings, each of which has noise of its own; the discriminator looks at the tokens
-locally and globally, and at the series folded by day and week and as a spectrogram.
+spread and skewness of its readings. Their noise is stationary, with a spectrum of the series' own; readings
+lie above a soft minimum of the series' own. The discriminator looks at the tokens locally and globally, and
+at the series folded by day and week and as a spectrogram.
 
 Shapes: B series, L steps, C channels, R = 3C, N tokens, D width, Z noise, T noise of all tokens, E noise of
 all readings, K condition, S style, H heads.
@@ -28,6 +29,7 @@ from distgan.models.layers import (
     positions,
     upsample,
 )
+from distgan.models.readings import ColouredNoise, SoftMinimum
 
 
 class Branch(nn.Module):
@@ -68,6 +70,9 @@ class Generator(nn.Module):
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
         self.head = PatchHead(width, length, 3 * channels, patch)
+        lags = [lag for lag in settings.noise_lags if lag <= length // 2]
+        self.colour = ColouredNoise(channels, lags, width) if lags else None
+        self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
         whole_BZ, token_BT, reading_BE = noise_BZ.split(self.parts, dim=1)
@@ -78,15 +83,21 @@ class Generator(nn.Module):
         n = tokens_BND.shape[1]
         scales = [upsample(branch(tokens_BND, style_BS), n) for branch in self.branches]
         merged_BND = sum(weight.to(noise_BZ.dtype) * view for weight, view in zip(self.weights, scales))
-        return torch.tanh(sample_readings(self.head(merged_BND), reading_BE.unflatten(1, self.shape)))
+        reading_BLC = reading_BE.unflatten(1, self.shape)
+        if self.colour is not None:
+            reading_BLC = self.colour(reading_BLC, style_BS)
+        series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
+        if self.minimum is not None:
+            series_BLC = self.minimum(series_BLC, style_BS)
+        return torch.tanh(series_BLC)
 
 
-def sample_readings(told_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
+def sample_readings(moments_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
     """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and noise
     (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell more
     about one another than real ones do.
     """
-    middle_BLC, spread_BLC, skewness_BLC = told_BLR.chunk(3, dim=2)
+    middle_BLC, spread_BLC, skewness_BLC = moments_BLR.chunk(3, dim=2)
     return middle_BLC + spread_BLC * noise_BLC + skewness_BLC * (noise_BLC.square() - 1) / 2**0.5
 
 

@@ -5,6 +5,7 @@ Shapes: B series, L steps, C channels, Z noise, K condition.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ from distgan.data.augmentation import draw_augmentation
 from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import twice_differentiable, without_dropout
-from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance
+from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance, of_global_means
 from distgan.objectives.penalties import distance_to_norm, exact, finite_difference, interpolate
 from distgan.objectives.schedules import cosine
+from distgan.objectives.series_features import feature_distance, measure_features
 
 Condition = Callable[[Batch], Tensor]
 Standardise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -164,7 +166,14 @@ class Adversarial:
         if self.settings.moments:
             distance = moment_distance(fake_BLC, batch.series, batch.mask, self.across)
             beside = {**beside, "moments": self.settings.moments * distance}
+        if self.settings.features:
+            beside = {**beside, "features": self.settings.features * self.feature_distance(batch, fake_BLC)}
         return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+
+    def feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
+        """How far moments of features of generated series are from those of real ones: a scalar."""
+        fake, real = (measure_features(each, self.steps_per_day) for each in (fake_BLC, batch.series))
+        return feature_distance(fake, real, partial(of_global_means, across=self.across))
 
     def beside(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
         """What a family adds to both losses, by name: of real series to the discriminator's, of generated

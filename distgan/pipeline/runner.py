@@ -83,7 +83,7 @@ def check_trainings(settings: config.Config, names: tuple[str, ...], parallel: P
     if "gan" in names and not settings.model.fitted:
         whole = parallel.micro_batch(settings.train.batch_size) * parallel.world_size
         if settings.of_whole_batches and whole < settings.train.batch_size:
-            who = "objective.moments" if settings.objective.moments else f"model {settings.model.name}"
+            who = (*settings.objective.batch_terms, f"model {settings.model.name}")[0]
             raise UserError(
                 f"{who} needs the whole batch before an update, but "
                 f"engine.micro_batch={settings.engine.micro_batch} splits it; leave "

@@ -156,6 +156,7 @@ def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
         (["model=nr_gan", "objective.augment.jitter=0.1"], "nr_gan does not augment"),
         (["model=crnn_gan", "objective.loss=wgangp-mode"], "no mode-seeking term; use objective.loss=wgangp"),
         (["model=timegan", "objective.moments=1"], "timegan has a generator's loss of its own"),
+        (["model.generator.noise_lags=[0]"], "a lag of noise_lags has 1 step or more"),
         (["objective.penalty.fraction=0.7"], "use 1/n, such as 1"),
         (["model=crnn_gan", "engine.zero=1", "engine.precision=bf16"], "crnn_gan computes in float32"),
         (["model.discriminator.periods=[0]"], "a period has 2 steps or more"),

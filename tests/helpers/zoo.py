@@ -24,7 +24,13 @@ NO_DROPOUT = ["dropout=0.0", "critic_dropout=0.0"]  # processes drop differently
 
 
 SMALL = {
-    "multiscale": [*GENERATOR, "discriminator.width=16", "discriminator.side_channels=2"],
+    "multiscale": [
+        *GENERATOR,
+        "generator.noise_lags=[1,3]",
+        "generator.soft_minimum=true",
+        "discriminator.width=16",
+        "discriminator.side_channels=2",
+    ],
     "tts_gan_fork": ["depth=1", "critic_depth=2", *NO_DROPOUT],
     "mlp_gan": ["noise_dim=4", "width=16", "critic_width=16"],
     "tts_gan": ["depth=1", "critic_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
@@ -56,7 +62,7 @@ def small(name: str, *more: str) -> config.Config:
     own = [f"model.{setting}" for setting in SMALL.get(name, [])]
     common = ["bank.condition_dim=4", "train.steps=6", "model.name=" + name]
     labelled = ["bank.by_label=true"] if name in LABELS else []
-    beside = ["objective.moments=1"] if name == "multiscale" else []
+    beside = ["objective.moments=1", "objective.features=1"] if name == "multiscale" else []
     return config.load(None, [*common, *labelled, *beside, *own, *more])
 
 

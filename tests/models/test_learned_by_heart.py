@@ -48,6 +48,9 @@ BY_HEART = {  # steps of training and settings beside the common ones
     "multiscale": (
         900,
         "model.generator.width=32",
+        "model.generator.noise_lags=[]",
+        "model.generator.soft_minimum=false",
+        "objective.features=0",
         "model.generator.scales=[{ratio: 1, depth: 1}, {ratio: 2, depth: 1}]",
         "model.discriminator.width=32",
         "model.discriminator.scales=[{ratio: 1, depth: 1}, {ratio: 4, depth: 1}]",

@@ -1,12 +1,21 @@
 """Networks: shapes at any length, patch and channel count; what the upstream fork claims and did not do."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from distgan import config, models
-from distgan.models.layers import PatchHead, Transformer, checkpoint_activations, pool, upsample
+from distgan.models.layers import (
+    PatchHead,
+    Transformer,
+    checkpoint_activations,
+    pool,
+    upsample,
+)
 from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
+from distgan.models.readings import ColouredNoise, SoftMinimum
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -16,6 +25,8 @@ SMALL = {
         "model.generator.width=16",
         "model.generator.noise_dim=6",
         "model.generator.token_noise_dim=2",
+        "model.generator.noise_lags=[1,2]",
+        "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
     ],
@@ -67,9 +78,12 @@ def test_readings_have_the_mean_spread_and_skewness_that_tokens_tell() -> None:
 
 
 def test_no_reading_is_settled_by_its_token_alone() -> None:
-    """With the noise of series and tokens held, what is left spreads over as many directions as steps."""
+    """With the noise of series and tokens held, what is left spreads over as many directions as steps. A soft
+    minimum may make some readings nearly constant.
+    """
     torch.manual_seed(0)
-    generator = models.build(small("multiscale", "model.patch=16"), 64, 1)["generator"]
+    settings = small("multiscale", "model.patch=16", "model.generator.soft_minimum=false")
+    generator = models.build(settings, 64, 1)["generator"]
     noise, condition = sampled({"generator": generator}, 1)
     noise = noise.repeat(300, 1)
     noise[:, -64:] = torch.randn(300, 64)
@@ -235,3 +249,40 @@ def test_recurrent_layers_do_without_cudnn_where_they_are_differentiated_twice()
         network(x)
     network(x)
     assert allowed == 2 * [True] + 2 * [False] + 2 * [True]
+
+
+def test_coloured_noise_has_the_spectrum_of_its_cosines() -> None:
+    """ln |H(f)| = a cos(2 pi f): autocorrelations of a filter of unit power, by an integral over f."""
+    torch.manual_seed(0)
+    length, amplitude = 4096, 0.5
+    colour, style = ColouredNoise(2, [1], 3), torch.zeros(8, 3)
+    white = torch.randn(8, length, 2)
+    torch.testing.assert_close(colour(white, style), white, rtol=1e-4, atol=1e-5)  # before training
+    with torch.no_grad():
+        colour.amplitudes.bias.fill_(amplitude)
+    made = colour(white, style).double()
+    frequency = torch.arange(100_000, dtype=torch.float64) / 100_000
+    power = (2 * amplitude * torch.cos(2 * torch.pi * frequency)).exp()
+    assert made.square().mean().item() == pytest.approx(1, abs=0.02)
+    for lag in (1, 2, 5):
+        wanted = (power * torch.cos(2 * torch.pi * lag * frequency)).sum() / power.sum()
+        found = (made * made.roll(lag, 1)).mean() / made.square().mean()
+        assert found.item() == pytest.approx(wanted.item(), abs=0.02)
+
+
+@pytest.mark.parametrize("length", [101, 64])
+def test_coloured_noise_keeps_its_power_at_any_length(length: int) -> None:
+    torch.manual_seed(0)
+    colour = ColouredNoise(1, [1, 2, 24], 4)
+    nn.init.normal_(colour.amplitudes.weight, std=0.3)
+    pulse = torch.zeros(1, length, 1)
+    pulse[0, 0] = 1
+    for style in torch.randn(3, 1, 4):
+        assert colour(pulse, style).square().sum().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_a_soft_minimum_flattens_what_lies_below() -> None:
+    limit = SoftMinimum(1, 2, minimum=-0.2, sharpness=50.0)
+    series = torch.tensor([-0.9, -0.5, -0.2, 0.5])[None, :, None]
+    limited = limit(series, torch.zeros(1, 2))[0, :, 0]
+    assert limited.tolist() == pytest.approx([-0.2, -0.2, -0.2 + math.log(2) / 50, 0.5], abs=1e-4)

@@ -27,8 +27,9 @@ def test_batches_are_checked_before_anything_is_read(
     assert "train.batch_size 8 is not a multiple of engine.micro_batch 5" in capsys.readouterr().err
     assert main(["--run-dir", str(tmp_path / "run"), "model=timegan", "engine.micro_batch=16"]) == 2
     assert "timegan needs the whole batch" in capsys.readouterr().err
-    assert main(["--run-dir", str(tmp_path / "run"), "objective.moments=1", "engine.micro_batch=16"]) == 2
-    assert "objective.moments needs the whole batch" in capsys.readouterr().err
+    for term in ("objective.moments", "objective.features"):
+        assert main(["--run-dir", str(tmp_path / "run"), f"{term}=1", "engine.micro_batch=16"]) == 2
+        assert f"{term} needs the whole batch" in capsys.readouterr().err
 
 
 def test_a_folder_of_another_config_is_refused(

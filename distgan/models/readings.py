@@ -1,0 +1,66 @@
+"""How readings come out of what tokens say of them: coloured noise, and a soft minimum.
+
+Shapes: B series, L steps, C channels, F frequencies, K lags, S style.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distgan.models.layers import Linear
+
+
+class ColouredNoise(nn.Module):
+    """White noise to stationary noise of a series' own spectrum: (B, L, C), (B, S) -> (B, L, C).
+
+    ln |H(f)| = Σ_k a_k cos(2π f k) over the lags k (Bloomfield 1973), a from the style and 0 at first; the
+    filter has unit power, so the noise keeps its variance. Zero phase, circular, float32.
+    """
+
+    def __init__(self, channels: int, lags: Sequence[int], style_dim: int) -> None:
+        super().__init__()
+        self.channels, self.lags = channels, tuple(lags)
+        self.amplitudes = Linear(style_dim, channels * len(lags))
+        nn.init.zeros_(self.amplitudes.weight)
+
+    def forward(self, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
+        length, device = noise_BLC.shape[1], noise_BLC.device
+        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
+        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
+        amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
+        gain_BCF = torch.exp(amplitudes_BCK @ torch.cos(2 * torch.pi * lag_K1 * frequency_F))
+        once_BCF = gain_BCF[..., :1] if length % 2 else gain_BCF[..., [0, -1]]  # all others stand for two
+        power_BC1 = sum_squares(gain_BCF) * 2 / length - sum_squares(once_BCF) / length
+        white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
+        filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())
+        return torch.fft.irfft(filtered_BCF, n=length, dim=2).transpose(1, 2).to(noise_BLC.dtype)
+
+
+def sum_squares(x: Tensor) -> Tensor:
+    """Return the sum of squares over the last dimension, which stays: (..., F) -> (..., 1)."""
+    return x.square().sum(-1, keepdim=True)
+
+
+class SoftMinimum(nn.Module):
+    """m + ln(1 + e^(β (x - m))) / β, m and β from the style: (B, L, C), (B, S) -> (B, L, C).
+
+    Readings below a series' own minimum become nearly equal; those far above keep their values.
+    """
+
+    def __init__(
+        self, channels: int, style_dim: int, minimum: float = -0.15, sharpness: float = 20.0
+    ) -> None:
+        super().__init__()
+        self.shape = Linear(style_dim, 2 * channels)
+        nn.init.zeros_(self.shape.weight)
+        self.start = minimum, math.log(sharpness)
+
+    def forward(self, series_BLC: Tensor, style_BS: Tensor) -> Tensor:
+        minimum_B1C, log_sharpness_B1C = self.shape(style_BS)[:, None].float().chunk(2, dim=2)
+        minimum_B1C = minimum_B1C + self.start[0]
+        sharpness_B1C = (log_sharpness_B1C + self.start[1]).exp()
+        above_BLC = F.softplus(sharpness_B1C * (series_BLC.float() - minimum_B1C)) / sharpness_B1C
+        return (minimum_B1C + above_BLC).to(series_BLC.dtype)
