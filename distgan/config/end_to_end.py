@@ -49,8 +49,8 @@ def _check_losses(settings: "Config") -> Iterator[str]:
             f"the generator's side of objective.loss {objective.loss} compares with real series; use "
             f"objective.loss={SEPARATE}"
         )
-    if objective.moments:
-        yield "objective.moments compares the generator's series with real ones; set objective.moments=0"
+    for term in objective.batch_terms:
+        yield f"{term} compares the generator's series with real ones; set {term}=0"
     if objective.penalty.kind == "interpolated":
         yield "objective.penalty.kind interpolated is not taken by owners; use finite_difference or exact"
     if objective.penalty.kind != "none" and objective.penalty.fraction != 1:

@@ -47,7 +47,7 @@ class OwnerGame(Adversarial):
     ) -> None:
         super().__init__(networks, conditions, rules, arithmetic)
         assert not self.game.compares, "the generator's loss would read real series"
-        assert self.settings.moments == 0, "the generator's loss would read real series"
+        assert not self.settings.batch_terms, "the generator's loss would read real series"
         self.beside_real = beside
 
     def generator_loss(self, batch: Any) -> dict[str, Tensor]:
