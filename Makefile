@@ -17,7 +17,7 @@ $(SMALL): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(SMALL)
-	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,trackers,dev]'
+	$(INSTALL) '.[cpu,demo,formats,privacy,deepspeed,sweep,dev]'
 	touch $@
 
 demo: $(SMALL)
@@ -48,6 +48,7 @@ test: lint
 	$(PYTEST) -m 'not slow and not gpu'
 
 test-all: lint
+	$(INSTALL) '.[trackers]'
 	$(PYTEST) -m 'not gpu'
 
 drill: $(READY)
