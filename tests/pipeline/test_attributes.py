@@ -17,6 +17,7 @@ from distgan.anonymity.statics import AttributeColumn, GroupAttributes
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
+from distgan.files import read_json
 from distgan.pipeline.margins import meet_margins
 from distgan.pipeline.wanted import plan_series
 from distgan.run import Run
@@ -275,3 +276,14 @@ def test_an_attribute_that_is_not_there_or_too_rare_is_refused_at_once(
     captured = capsys.readouterr()
     assert "attribute 'ev' has 1 values that at least 24 training entities have" in captured.err
     assert not (tmp_path / "run" / "series.zarr").exists() and EVENING.any()
+
+
+@pytest.mark.slow
+def test_the_report_compares_by_attribute(run: Run) -> None:
+    assert generate(run, "generate.table=null", "generate.shares={}", "generate.count=60") == 0
+    command = ["evaluate", str(run.folder), "evaluate.pictures=false"]
+    assert errors.answer(lambda: cli.command(command)) == 0
+    found = read_json(run.scores)["attributes"]
+    assert [each["name"] for each in found["attributes"]] == ["ev", "kind", "people"]
+    page = run.report.read_text(encoding="utf-8")
+    assert '<section id="attributes">' in page and "castle" not in page
