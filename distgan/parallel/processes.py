@@ -309,9 +309,10 @@ def _read_launch_flag(flag: str) -> str:
         words = Path(f"/proc/{os.getppid()}/cmdline").read_text(errors="replace").split("\0")
     except OSError:
         return value
+    launched = any(word.endswith(("launch", "launch.py")) for word in words)
     for word, following in pairwise([*words, ""]):
         name, equals, given = word.partition("=")
-        if name.replace("-", "_") == flag.replace("-", "_") and "launch" in words:
+        if launched and name.replace("-", "_") == flag.replace("-", "_"):
             return (given if equals else following).lower()
     return value
 
