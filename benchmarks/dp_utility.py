@@ -113,7 +113,7 @@ def private_gaussian(run: Any, settings: Any, epsilon: float) -> np.ndarray:
     records = np.concatenate([series, values], axis=1)
     radius = 0.5 * math.sqrt(records.shape[1])
     privacy = config.Privacy(
-        epsilon=min(epsilon, 1e3), delta=settings.privacy.delta, clip=radius, directions_share=0.999999
+        epsilon=epsilon, delta=settings.privacy.delta, clip=radius, directions_share=0.999999
     )
     moments = noisy_moments(records, Budget(privacy, records.shape[1]))
     mean, covariance = moments.mean_and_covariance(radius)
@@ -158,9 +158,10 @@ def work(epsilon: float, arguments: argparse.Namespace, source: Path) -> list[di
     seconds = time.process_time() - started
     found = score(settings, run, Store.open(run.synthetic).rows(np.arange(settings.generate.count)))
     rows = [row_of(epsilon, "distgan", found["model"]) | {"cpu_s": seconds}]
-    made = private_gaussian(run, settings, epsilon)
-    rows.append(row_of(epsilon, "private Gaussian", score(settings, run, made)["model"]))
-    if not math.isfinite(epsilon):
+    if math.isfinite(epsilon):
+        made = private_gaussian(run, settings, epsilon)
+        rows.append(row_of(epsilon, "private Gaussian", score(settings, run, made)["model"]))
+    else:
         rows += [row_of(epsilon, name, each) for name, each in found.items() if name != "model"]
     return rows
 
