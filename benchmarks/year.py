@@ -3,7 +3,8 @@
     python benchmarks/year.py --data FOLDER            # FOLDER/lcl_london_2013_hourly.npz, hours of work
     python benchmarks/year.py --data FOLDER --recipes multiscale --seeds 1 --set train.steps=500
     python benchmarks/year.py --data FOLDER --on us_grid --seeds 1   # or london_hours, auckland
-    python benchmarks/year.py --smoke
+    python benchmarks/year.py --data FOLDER --instruments --runs runs/london   # minutes: the table of
+    instruments python benchmarks/year.py --smoke
 
 Fixed before anything was tuned by it. Homes are divided by household (70 % to train on, 20 % held out, 10 %
 for reference), anew for every seed; each recipe trains for about the same CPU time (a quarter of an hour for
@@ -16,6 +17,10 @@ Some divisions are harder than others, for all rows alike, so rows are compared 
 row where its figure is lower by more than the differences' deviation over seeds. Totals are those of a
 synthetic and of a held-out home over those of a training home. Runs are kept in OUT/RECIPE-SEED and go on
 where they stopped.
+
+With --instruments nothing is trained: classical generators are fitted to London homes in steps of four hours
+and of one hour, and judged (as are the runs that --runs names) on homes that nothing was fitted to, by every
+instrument of `judge.py`.
 
 That is London in steps of four hours. On its 8760 hours, on the US grid's demand and on Auckland's
 pedestrians, which need no file and so can be repeated by anyone, the default recipe stands alone.
@@ -33,9 +38,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from common import ROOT, finish, show
+from judge import CLASSICAL, draw_classical, judge, print_readings, read_run, summarise
 
+from distgan import config
+from distgan.data.splits import assign_splits
 from distgan.data.store.private_table import private_table, read_table
 from distgan.data.store.reader import Store
+from distgan.evaluation.metrics.two_sample import Sample
 from distgan.evaluation.report import verdict
 from distgan.files import read_json
 from distgan.run import Run
@@ -50,6 +59,8 @@ ENCODER = [  # conditions and groups are ours in the upstream fork's recipe, too
     "bank.condition_dim=4",
 ]
 SPLITS = "data.splits={train: 0.7, held_out: 0.2, reference: 0.1}"
+JUDGED = {"train": 0.55, "held_out": 0.25, "reference": 0.2}  # with --instruments
+SERIES = 200  # of each generator there
 STEPS = "train.steps=2000"
 SETS: dict[str, tuple[str | None, dict[str, list[str]]]] = {  # file, recipes: config and settings
     "london": (
@@ -120,6 +131,35 @@ def format_values(values: list[float]) -> str:
     return f"{np.mean(values):.3g} ± {np.std(values):.2g}" if len(values) > 1 else f"{values[0]:.3g}"
 
 
+def read_homes(path: Path, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """London homes in merged steps, [n, L, 1], and the split of each; homes with 5 % missing are left out."""
+    with np.load(path) as file:
+        values, ids = file["x"].astype(np.float32), [str(name) for name in file["ids"]]
+    steps = values.shape[1] // factor
+    values = values[:, : steps * factor].reshape(len(values), steps, factor, 1).sum(2)
+    splits = assign_splits(ids, config.Splits(**JUDGED), 0)
+    usable = np.isnan(values).mean((1, 2)) <= 0.05
+    return values[usable], splits[usable]
+
+
+def print_instruments(path: Path, runs: list[Path]) -> None:
+    """The table of instruments at 2190 and at 8760 steps, and of runs against their own held-out homes."""
+    readings: dict[str, Any] = {}
+    for factor, per_day in ((4, 6.0), (1, 24.0)):
+        values, splits = read_homes(path, factor)
+        train, real = values[splits == "train"], values[splits != "train"]
+        sets = {name: draw_classical(name, train, SERIES, seed=0) for name in CLASSICAL}
+        found = judge(Sample(real), train, sets, per_day, token=round(7 * per_day), first_weekday=1)
+        title = f"{values.shape[1]} steps, {len(train)} homes fitted to, {len(real)} held out"
+        print_readings(title, found, ("weeks", "series"))
+        readings[str(values.shape[1])] = summarise(found)
+    for folder in runs:
+        found = judge(**read_run(folder))
+        print_readings(folder.name, found, ("weeks", "series"))
+        readings[folder.name] = summarise(found)
+    finish(1, benchmark="year", instruments=readings)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -130,8 +170,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to every recipe")
     parser.add_argument("--out", type=Path, help="by default runs/year/SET")
+    parser.add_argument("--instruments", action="store_true", help="judge classical generators and --runs")
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="run folders that are judged, too")
     parser.add_argument("--smoke", action="store_true", help="two steps of one recipe on made-up homes")
     options = parser.parse_args()
+    if options.instruments:
+        if options.data is None:
+            parser.error(f"--instruments needs --data FOLDER of {LONDON}")
+        return print_instruments(options.data / LONDON, options.runs)
     file, recipes = SETS[options.on]
     chosen, out, changes = options.recipes or list(recipes), options.out, options.set
     if unknown := set(chosen) - set(recipes):
@@ -157,8 +203,8 @@ def main() -> None:
             by_score = {row["name"]: row["values"] for row in report["rows"]}
             figures: list[tuple[dict[str, list[Any]], Mapping[str, Any]]]
             figures = [(rows, by_score), (near, families(report)), (totals, totals_of(run))]
-            for kept, of_run in figures:
-                for name, figure in of_run.items():
+            for kept, values_of in figures:
+                for name, figure in values_of.items():
                     if name == "model" or first:
                         kept[recipe if name == "model" else name].append(figure)
     print_tables(chosen[0], scores, rows, near, totals)

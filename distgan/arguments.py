@@ -4,7 +4,7 @@ reported at once.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -29,13 +29,25 @@ class OfRun:
 
 @dataclass(frozen=True)
 class FilePair:
-    """A file of real and one of synthetic series, and how they are compared."""
+    """A file of real and one of synthetic series, and how they are compared.
+
+    Attributes:
+        training: file of the real series that the synthetic ones were learned from.
+        all_held_out: no series of `real` was trained on.
+    """
 
     settings: config.Config
     real: str
     synthetic: str
     out: Path
     align: Literal["sum", "mean"] | None = None
+    training: str | None = None
+    all_held_out: bool = False
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it is stated that no series of `real` was trained on."""
+        return self.all_held_out or self.training is not None
 
 
 @dataclass(frozen=True)
@@ -182,31 +194,37 @@ def _check_place(place: Path, run: Run, force: bool) -> None:
                 )
 
 
-def open_evaluation(
-    positional: Sequence[str],
-    *,
-    task: str | None,
-    real: str | None,
-    synthetic: str | None,
-    align: Literal["sum", "mean"] | None,
-    out: str | None,
-) -> OfRun | FilePair:
+@dataclass(frozen=True)
+class TwoFiles:
+    """The options of `distgan evaluate` that belong to two files, as they were given."""
+
+    real: str | None = None
+    synthetic: str | None = None
+    training: str | None = None
+    all_held_out: bool = False
+    align: Literal["sum", "mean"] | None = None
+    out: str | None = None
+
+
+def open_evaluation(positional: Sequence[str], *, task: str | None, files: TwoFiles) -> OfRun | FilePair:
     """Return what `distgan evaluate` is to judge: a run, or two files.
 
     Raises:
         UserError: options of the two forms are mixed, or as `check_stage` and `open_files`.
     """
-    if real is not None or synthetic is not None:
-        if real is None or synthetic is None or task is not None:
+    if files.real is not None or files.synthetic is not None:
+        if files.real is None or files.synthetic is None or task is not None:
             raise UserError(
                 "distgan evaluate takes --real FILE together with --synthetic FILE, and no --task; "
                 "e.g. distgan evaluate --real homes.csv --synthetic made.csv"
             )
-        return open_files(real, synthetic, positional, out="report" if out is None else out, align=align)
-    if align is not None or out is not None:
+        out = "report" if files.out is None else files.out
+        pair = open_files(files.real, files.synthetic, positional, out=out, align=files.align)
+        return _state_unseen(pair, files.training, files.all_held_out)
+    if files != TwoFiles():
         raise UserError(
-            "--align and --out belong to distgan evaluate --real FILE --synthetic FILE; the report of a run "
-            "is written into the run folder"
+            "--align, --out, --training and --all-held-out belong to distgan evaluate --real FILE "
+            "--synthetic FILE; the report of a run is written into the run folder"
         )
     if not positional or "=" in positional[0]:
         raise UserError(
@@ -219,6 +237,22 @@ def open_evaluation(
     if task is None:
         check_stage("evaluate", given)
     return given
+
+
+def _state_unseen(pair: FilePair, training: str | None, all_held_out: bool) -> FilePair:
+    """Return the pair with what was stated of the real series.
+
+    Raises:
+        UserError: the file of --training is absent, or is that of --real.
+    """
+    if training is not None:
+        refuse_absent(training, "--training")
+        if os.path.realpath(training) == os.path.realpath(pair.real):
+            raise UserError(
+                f"--training {training} is the file of --real; series that were trained on cannot be held "
+                "out, give other real series as --real, or leave --training out"
+            )
+    return replace(pair, training=training, all_held_out=all_held_out)
 
 
 def open_files(

@@ -104,6 +104,15 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
     help="Synthetic series, with the same steps or --align.",
 )  # fmt: skip
 @click.option(
+    "--all-held-out", is_flag=True, panel="Of two files",
+    help="State that no series of --real was trained on: all are held out. [default: a part, split by owner]",
+)  # fmt: skip
+@click.option(
+    "--training", type=FILE, metavar="FILE", panel="Of two files",
+    help="Real series that the synthetic ones were learned from: baselines are made of these, copies of them "
+    "are looked for, and all series of --real are held out. [default: none known]",
+)  # fmt: skip
+@click.option(
     "--align", type=click.Choice(["sum", "mean"]), panel="Of two files",
     help="Bring the shorter steps to the longer ones: sum of energies and counts, mean of powers and "
     "temperatures. [default: refuse different steps]",
@@ -113,16 +122,16 @@ def generate(run: str, overrides: Sequence[str], out: str | None, force: bool) -
     help="Folder of the report. [default: report]",
 )  # fmt: skip
 @output_options(as_json=True)
-def evaluate(positional: Sequence[str], **options: Any) -> Result:
+def evaluate(positional: Sequence[str], task: str | None, **options: Any) -> Result:
     """Score synthetic series beside baselines, and write the report: of a run or of two files."""
-    from distgan.arguments import FilePair, open_evaluation
+    from distgan.arguments import FilePair, TwoFiles, open_evaluation
 
-    given = open_evaluation(positional, **options)
+    given = open_evaluation(positional, task=task, files=TwoFiles(**options))
     if isinstance(given, FilePair):
         from distgan.commands import evaluate_files
 
         return evaluate_files.run(given)
-    if options["task"] is not None:
+    if task is not None:
         from distgan.commands import classify
 
         return classify.run(given)

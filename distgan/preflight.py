@@ -16,7 +16,7 @@ from distgan.files import KINDS, check_path
 from distgan.run import Run
 
 NAMED = ("auckland",)  # sources that are no path
-REPORT_SCHEMA = "distgan.report/4"
+REPORT_SCHEMA = "distgan.report/5"
 TRAIN = "train one with distgan train --config CONFIG.yaml"
 OTHER_FOLDER = "choose another run_dir=PATH, or remove that folder"
 

@@ -88,7 +88,10 @@ def test_every_command_has_quiet_and_verbose_and_json_where_its_output_is_data()
         ("evaluate", "distgan evaluate needs a run folder or two files, e.g. distgan evaluate runs/demo"),
         ("evaluate --real a.csv", "takes --real FILE together with --synthetic FILE"),
         ("evaluate --real a --synthetic b --task classification", "and no --task"),
-        ("evaluate runs/demo --out x", "--align and --out belong to distgan evaluate --real FILE"),
+        (
+            "evaluate runs/demo --out x",
+            "--align, --out, --training and --all-held-out belong to distgan evaluate --real FILE",
+        ),
         ("generate count=3", "distgan generate needs a run folder before count=3"),
         ("train --stages gan,foo", "--stages: there is no stage 'foo'; the stages are prepare"),
         ("inspect a.csv data.units=kWh --verify", "distgan inspect takes --verify of one store of series"),

@@ -62,6 +62,7 @@ HOMES = {
     "bokeh": {"evaluation.plots.interactive"},
     "ray": {"sweep.ray_backend"},
     "optuna": {"sweep.ray_backend"},
+    "pycatch22": {"evaluation.metrics.catch22"},
 }
 LONGEST_FUNCTION, LONGEST_FILE = 60, 450  # lines
 MOST_PARAMETERS = 6  # beside self and cls; what travels together is a dataclass

@@ -1,6 +1,6 @@
 """Two files, of real and of synthetic series -> report.html and report.json, where nothing else is known."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ UNKNOWN = (
     "“training” part is used for the copier and the other baselines only, and the held-out part is the "
     "reference. A copied real series is detected only if it is in the training part.",
 )
+STATED = (
+    "Whether the real series were really not trained on: it was stated in the call that all of them are "
+    "held out."
+)
+OF_HALF = (
+    "The baselines (“training” series among them) are made of one half of their owners; all rows are "
+    "measured against the other half, and two-sample tests against both."
+)
+HALVES = config.Splits(train=0.5, held_out=0.5, reference=0)
 MEANINGS = {
     REAL: "other real series of the same file: what a perfect generator would reach",
     COPIER: "a part of the real series, copied: perfect at imitation, worthless as anonymisation",
@@ -56,17 +65,15 @@ def run(options: FilePair) -> Result:
     if options.align is not None:
         real, made = aligned(options, real, made)
     refuse_unlike(options.real, real.meta, options.synthetic, made.meta)
-    splits = assign_splits(real.owners, settings.data.splits, settings.seed)
-    chosen = splits[real.rows]
-    sets = {name: real.values[chosen == name] for name in SPLITS}
-    counts = {name: count_series(real, splits == name) for name in SPLITS}
+    divided = divide(options, real)
+    sets, counts = divided.sets, divided.counts
     compared = fidelity.Sets(
         **sets,
         synthetic=made.values,
         owners={name: split.owners for name, split in counts.items()},
-        owner_of={name: np.asarray(real.owners)[real.rows[chosen == name]] for name in fidelity.TESTED},
+        owner_of=divided.owner_of,
     )
-    found = explain_rows(compute_scores(compared, real.meta, settings.evaluate))
+    found = explain_rows(options, compute_scores(compared, real.meta, settings.evaluate))
     found = with_counts(found, {name: split.series for name, split in counts.items()}, made)
     drawn = catalogue.Drawings()
     if settings.evaluate.pictures:
@@ -86,6 +93,51 @@ def run(options: FilePair) -> Result:
     return Result(f"report    {page}\n\n{text}", content)
 
 
+@dataclass(frozen=True)
+class Divided:
+    """The real series by split, how many the files have, and the owners of those not trained on."""
+
+    sets: dict[str, np.ndarray]
+    counts: dict[str, Split]
+    owner_of: dict[str, np.ndarray]
+
+
+def divide(options: FilePair, real: ingest.Raw) -> Divided:
+    """Divide the real series by what was stated of them.
+
+    With --training all are held out. With --all-held-out one half of the owners is the reference set, of
+    which the baselines are made, and the other half is what all rows are measured against; two-sample tests
+    use both halves. Without either, a keyed split by owner decides.
+
+    Raises:
+        UserError: the file of --training cannot be read or does not fit the real series.
+    """
+    settings = options.settings
+    owners = np.asarray(real.owners)
+    if options.training is not None:
+        training = read(replace(options, real=options.training, all_held_out=True), is_real=True)
+        refuse_unlike(options.training, training.meta, options.real, real.meta)
+        everything = np.ones(len(owners), bool)
+        counts = {
+            "train": count_series(training, np.ones(len(training.owners), bool)),
+            "held_out": count_series(real, everything),
+            "reference": Split(0, 0, 0),
+        }
+        sets = {"train": training.values, "held_out": real.values, "reference": real.values[:0]}
+        of = {"held_out": owners[real.rows], "reference": owners[:0]}
+        return Divided(sets, counts, of)
+    shares = HALVES if options.all_held_out else settings.data.splits
+    splits = assign_splits(real.owners, shares, settings.seed)
+    chosen = splits[real.rows]
+    sets = {name: real.values[chosen == name] for name in SPLITS}
+    counts = {name: count_series(real, splits == name) for name in SPLITS}
+    of = {name: owners[real.rows[chosen == name]] for name in fidelity.TESTED}
+    if options.all_held_out:  # nothing was trained on: the baselines are made of the reference set
+        sets["reference"], of["reference"] = sets["train"], owners[real.rows[chosen == "train"]]
+        counts["reference"], counts["train"] = counts["train"], Split(0, 0, 0)
+    return Divided(sets, counts, of)
+
+
 def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) -> ingest.Raw:
     """Read the series of one of the files, or a random sample of them: of each split of the real file, and of
     the synthetic file, `evaluate.max_series` at most.
@@ -101,6 +153,8 @@ def read(options: FilePair, is_real: bool, reduce: config.Reduce | None = None) 
     def choose(found: ingest.Series) -> np.ndarray:
         if not is_real or found.num_series <= settings.evaluate.max_series:
             return sample_series(np.arange(found.num_series), "synthetic", settings.evaluate)
+        if options.is_unseen:
+            return sample_series(np.arange(found.num_series), "held_out", settings.evaluate)
         splits = assign_splits(found.owners, settings.data.splits, settings.seed)
         parts = [sample_series(np.flatnonzero(splits == name), name, settings.evaluate) for name in SPLITS]
         return np.sort(np.concatenate(parts))
@@ -117,10 +171,11 @@ def with_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Fi
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"n": number})})
 
 
-def explain_rows(found: Findings) -> Findings:
+def explain_rows(options: FilePair, found: Findings) -> Findings:
     """Say of the rows of real series what they are where both sides come from files."""
+    meanings = MEANINGS if options.training is None else {REAL: MEANINGS[REAL]}
     rows = [
-        row.model_copy(update={"meaning": MEANINGS.get(row.name, row.meaning)}) for row in found.fidelity.rows
+        row.model_copy(update={"meaning": meanings.get(row.name, row.meaning)}) for row in found.fidelity.rows
     ]
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"rows": rows})})
 
@@ -198,6 +253,11 @@ def collect_facts(
         real.meta,
         [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
     )
+    unknown = UNKNOWN
+    if options.training is not None:
+        unknown = (UNKNOWN[0], f"{STATED} The baselines are made of the series of --training.")
+    elif options.all_held_out:
+        unknown = (UNKNOWN[0], f"{STATED} {OF_HALF}")
     times = [f"Times of the {name} series: the file gives none." for name in timeless]
     left_out = {
         f"{name}, {why}": n
@@ -214,7 +274,7 @@ def collect_facts(
         length=meta.axis.length,
         splits=counts,
         left_out=left_out,
-        unknown=[*UNKNOWN, *times],
+        unknown=[*unknown, *times],
         real_curves=settings.evaluate.real_curves,
         version=distgan.__version__,
     )

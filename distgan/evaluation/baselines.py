@@ -17,9 +17,11 @@ from distgan.evaluation.report.verdict import (
     GAUSSIAN,
     MEAN_CURVE,
     NOISY_COPIER,
+    PCA_COPULA,
     PCA_GMM,
     SHUFFLED,
     SHUFFLED_DAYS,
+    TEMPLATE_AR,
 )
 from distgan.models import classical
 from distgan.rng import keyed_generator, keyed_normal
@@ -32,6 +34,8 @@ AT_ONCE = 256  # series drawn together
 CLASSICAL = {
     GAUSSIAN: (classical.Gaussian, config.Gaussian()),
     PCA_GMM: (classical.PcaGmm, config.PcaGmm()),
+    PCA_COPULA: (classical.PcaCopula, config.PcaCopula()),
+    TEMPLATE_AR: (classical.TemplateAr, config.TemplateAr()),
     CLUSTER_MEAN: (classical.ClusterMean, config.ClusterMean()),
 }
 
@@ -85,7 +89,7 @@ def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
 
 
 def _fit_classical(name: str, train: Array, count: int, seed: int) -> Callable[[], Array]:
-    """Draws `count` series from the classical generator of that name."""
+    """Draws `count` series from the classical generator of that name; at least 0 if training values are."""
 
     def make() -> Array:
         _, length, channels = train.shape
@@ -100,6 +104,7 @@ def _fit_classical(name: str, train: Array, count: int, seed: int) -> Callable[[
             noise = keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
             with torch.inference_mode():
                 parts.append(generator(noise, torch.zeros(len(places), 0)).numpy())
-        return np.concatenate(parts)
+        made = np.concatenate(parts)
+        return np.maximum(made, 0) if np.nanmin(train) >= 0 else made
 
     return make

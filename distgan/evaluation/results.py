@@ -10,6 +10,7 @@ report.json (`REPORT_SCHEMA`) holds
     overall     the overall score of every row, best first
     headline    the numbers of the first screen
     fidelity    `ScoreTable`
+    tests       `TwoSampleTests`, or null
     utility     `Utility`, or null
     privacy     `PrivacyResult`, or null
     plain       `PlainStatistics`, or null
@@ -33,6 +34,7 @@ from distgan.evaluation.comparisons import (
 )
 from distgan.evaluation.metrics.loads import LoadFigures
 from distgan.evaluation.metrics.plain import PlainStatistics
+from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.typed_json import JsonResult
 from distgan.preflight import REPORT_SCHEMA
 
@@ -368,6 +370,7 @@ class Findings(JsonResult):
     """All that is found about a set of synthetic series; None where it was not asked or cannot be."""
 
     fidelity: ScoreTable
+    tests: TwoSampleTests | None = None
     utility: Utility | None = None
     privacy: PrivacyResult | None = None
     plain: PlainStatistics | None = None

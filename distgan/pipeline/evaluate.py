@@ -14,7 +14,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.private_table import SPLITS, VALIDATION, Table, read_table
 from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
-from distgan.evaluation.metrics import fidelity, loads, plain, utility
+from distgan.evaluation.metrics import entity_loads, fidelity, loads, plain, two_sample_table, utility
 from distgan.evaluation.plots import catalogue, interactive, population, style, training
 from distgan.evaluation.plots.style import make_view
 from distgan.evaluation.report import writer
@@ -98,10 +98,26 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
         seed=chosen.seed,
         held_out_owners=sets.owner_of["held_out"],
     )
-    if useful is not None:
-        said = Sentence(tone=useful.tone, text=useful.sentence)
-        table = table.model_copy(update={"verdict": [*table.verdict, said]})
-    return Findings(fidelity=table, utility=useful, **describe_plainly(sets, meta, chosen))
+    tests = two_sample_table.evaluate(join_unseen(sets), steps_per_day, chosen.seed)
+    said = [Sentence(tone=each.tone, text=each.sentence) for each in (tests, useful) if each is not None]
+    kept = [each for each in table.verdict if tests is None or each.topic != "classifier"]
+    table = table.model_copy(update={"verdict": [*kept, *said]})
+    return Findings(fidelity=table, tests=tests, utility=useful, **describe_plainly(sets, meta, chosen))
+
+
+def join_unseen(sets: fidelity.Sets) -> two_sample_table.Sides:
+    """All real series that were never trained on, beside the synthetic ones."""
+    parts = {
+        name: series
+        for name in fidelity.TESTED
+        if (series := getattr(sets, name)) is not None and len(series)
+    }
+    owners = [np.asarray(sets.owner_of.get(name, np.arange(len(series)))) for name, series in parts.items()]
+    if not all(name in sets.owner_of for name in parts):  # numbers of different splits are different owners
+        owners = [np.char.add(f"{name} ", each.astype(str)) for name, each in zip(parts, owners)]
+    return two_sample_table.Sides(
+        np.concatenate(list(parts.values())), np.concatenate(owners), sets.synthetic
+    )
 
 
 def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> dict[str, Any]:
@@ -115,7 +131,7 @@ def describe_plainly(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -
         sets.held_out, sets.synthetic, owners, meta.channels, meta.units, anonymous=anonymous
     )
     real, made = sets.held_out[..., 0], sets.synthetic[..., 0]
-    if not loads.are_loads(real, meta.axis.steps_per_day):
+    if not entity_loads.are_loads(real, meta.axis.steps_per_day):
         return {"plain": values, "loads": None}
     together = loads.describe_loads(
         real,

@@ -151,7 +151,7 @@ def change(run: Path, edit) -> None:
     [
         (
             lambda c: c.update(schema="distgan.report/3"),
-            "copier has a report of format distgan.report/3, not distgan.report/4; run distgan evaluate",
+            "copier has a report of format distgan.report/3, not distgan.report/5; run distgan evaluate",
         ),
         (lambda c: c["facts"].update(length=8760), "other data, length 336 against 8760"),
         (lambda c: c["fidelity"]["n"].update(compared=3), "5 series at a time were compared against 3"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distgan.evaluation.metrics import loads, plain
+from distgan.evaluation.metrics import entity_loads, loads, plain
 from distgan.evaluation.plots import catalogue, series
 from tests.helpers.reports import homes, view
 
@@ -95,9 +95,9 @@ def test_a_sum_is_compared_with_a_sum_of_as_many():
 
 def test_what_is_no_load_gets_no_load_figures():
     series_of = homes(20, 1)[..., 0]
-    assert loads.are_loads(series_of, 24.0)
-    assert not loads.are_loads(series_of - 1, 24.0)  # temperatures
-    assert not loads.are_loads(series_of, 1.0) and not loads.are_loads(series_of[:, :200], 24.0)
+    assert entity_loads.are_loads(series_of, 24.0)
+    assert not entity_loads.are_loads(series_of - 1, 24.0)  # temperatures
+    assert not entity_loads.are_loads(series_of, 1.0) and not loads.are_loads(series_of[:, :200], 24.0)
     times = view().times
     assert loads.describe_loads(series_of, series_of, times, "", owners=14, anonymous=True) is None
 

@@ -327,7 +327,7 @@ def heard(model: float, real: float, owners: int) -> Sentence:
     """The sentence on a classifier that is right so often about the model and about other real series."""
 
     def said(name: str, value: float) -> Row:
-        values = {**dict.fromkeys(BY_NAME), "c2st": value}
+        values = {**dict.fromkeys(BY_NAME), "minirocket": value}
         noise = dict.fromkeys(BY_NAME, 0.02)
         return Row(name=name, meaning="", n=9, values=values, noise=noise, noise_to={verdict.REAL: noise})
 
@@ -335,7 +335,7 @@ def heard(model: float, real: float, owners: int) -> Sentence:
     off = model - real
     judged: Comparison = "worse" if off > 0.03 else "tie"
     difference = Difference(value=off, low=off - 0.03, high=off + 0.03, verdict=judged)
-    row = RowComparison(row=verdict.REAL, ratio=None, scores={"c2st": difference})
+    row = RowComparison(row=verdict.REAL, ratio=None, scores={"minirocket": difference})
     compared = Paired(owners=owners, needed=6, scores=0, overall=[], rows=[row])
     found = verdict._classifier(rows, compared, owners)
     assert found is not None
@@ -353,7 +353,7 @@ def test_the_classifiers_interval_counts_owners():
         owner_of={"held_out": np.repeat(np.arange(4), 3)},
     )
     sentence = next(s.text for s in table.verdict if "classifier" in s.text)
-    low, high = verdict._wilson(values_of(table, verdict.MODEL)["c2st"], 2 * 4)
+    low, high = verdict._wilson(values_of(table, verdict.MODEL)["minirocket"], 2 * 4)
     assert table.n.target_owners == 4 and f"{low:.0%} to {high:.0%}" in sentence
 
 

@@ -33,6 +33,7 @@ PROMISED = {
     "denoise.py": ["series"],
     "short.py": [],
     "year.py": [],
+    "judge.py": ["real_loads"],
     "block.py": ["compute_share"],
     "sweep.py": ["plain_trial_s", "sweep_trial_s", "overhead_ratio"],
     "scaling.py": ["efficiency_ddp", "efficiency_zero2"],

@@ -31,17 +31,17 @@ STRONG_UNITS = 32
 # ------------------------------------------------------------------------------- classifier two-sample test
 
 
-def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array) -> float:
-    """Balanced accuracy of ridge regression (on the kernels' features, location and scale) on held-out
-    series.
+def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array, name: str) -> float:
+    """Balanced accuracy of ridge regression (on features, location and scale) on held-out series.
 
     It is trained on one half of the owners and tested on the other, then the other way round, with as many
     series of the one set as of the other. NaN if there are too few.
 
     Args:
         scale: [C] of the values, to weigh levels with.
+        name: of the descriptors' features, "kernels" or "rocket".
     """
-    features = [_features(descriptors, scale) for descriptors in (target, candidate)]
+    features = [_features(descriptors, scale, name) for descriptors in (target, candidate)]
     halves = [_halves(descriptors.owner) for descriptors in (target, candidate)]
     sizes = [min(len(one[side]) for one in halves) for side in (0, 1)]
     if min(sizes) < 2:
@@ -50,11 +50,12 @@ def held_out_accuracy(target: Descriptors, candidate: Descriptors, scale: Array)
     return (_accuracy(sides[0], sides[1]) + _accuracy(sides[1], sides[0])) / 2
 
 
-def _features(descriptors: Descriptors, scale: Array) -> Array:
+def _features(descriptors: Descriptors, scale: Array, name: str) -> Array:
     """[n, F]; location and scale are made long enough to count beside hundreds of kernels."""
     own = [np.arcsinh(descriptors.level / scale), np.log(descriptors.spread / scale + 1e-3)]
-    weight = math.sqrt(LEVEL_SHARE * max(descriptors.kernels.shape[1], 1))
-    return np.concatenate([descriptors.kernels, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
+    features = getattr(descriptors, name)
+    weight = math.sqrt(LEVEL_SHARE * max(features.shape[1], 1))
+    return np.concatenate([features, weight * np.nan_to_num(np.concatenate(own, 1))], 1)
 
 
 def _halves(owner: Array) -> tuple[Array, Array]:

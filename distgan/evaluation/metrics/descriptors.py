@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, sparse
 
+from distgan.evaluation.metrics.entity_loads import LoadGrid, fit_load_grid
 from distgan.evaluation.metrics.kernels import Kernels, fit_kernels
+from distgan.evaluation.metrics.minirocket import TAPS, MiniRocket, choose_stride, fit_minirocket
 
 Array = NDArray[Any]
 
@@ -25,6 +27,7 @@ MONTH_DAYS = 365.25 / 12
 SPACE_DIMS = 12  # principal directions of the feature space in which neighbours are counted
 AT_ONCE = 256  # series that are described together: what that needs in memory
 GRID_VALUES = 2_000_000  # whose quantiles say where distributions are read, at most
+ROCKET_FEATURES, ROCKET_DILATIONS, ROCKET_PLACES = 1008, 12, 1000  # of MiniRocket in every row of a table
 SPACE_SERIES = 4000  # real series that fit the spaces, at most
 
 # ------------------------------------------------------------------------------------------------ descriptors
@@ -45,6 +48,8 @@ class ReferenceGrid:
     bands: Array  # first frequency of each band, in cycles per record
     lines: tuple[tuple[str, Array], ...]  # name, frequencies (cycles per record) of the day and week lines
     kernels: Kernels  # random convolutions
+    rocket: MiniRocket | None  # None for series of fewer steps than it has taps
+    loads: LoadGrid | None  # None for series that are no loads
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,8 @@ class Descriptors:
     kernels: Array  # [n, F] what random convolutions see, standardised by real series
     embedding: Array  # [n, E] the same along its principal directions
     points: Array  # [n, P] place in the feature space
+    rocket: Array  # [n, R] what MiniRocket sees: proportions of positive values
+    figures: Array  # [n, Q] figures of loads; Q is 0 where series are none
     owner: Array  # [n] number of the owner, to keep its series together
     to_training: Array  # [n] distance to the nearest training series, 0 (same shape) to 2 (mirrored)
     to_target: Array  # [n] distance to the nearest target series
@@ -135,7 +142,28 @@ def make_reference_grid(real: Array, steps_per_day: float) -> ReferenceGrid:
             (name, _line(f, length)) for name, f in lines if 2 <= f <= length / 2 - 1
         ),  # two cycles at least, and below Nyquist
         kernels=fit_kernels(standardise(real[:: max(1, n // 64)])[0], steps_per_day),
+        rocket=_fit_rocket(real[:: max(1, n // 64)], steps_per_day),
+        loads=fit_load_grid(real, steps_per_day),
     )
+
+
+def _fit_rocket(real: Array, steps_per_day: float) -> MiniRocket | None:
+    if real.shape[1] < TAPS:
+        return None
+    stride = choose_stride(real.shape[1], ROCKET_PLACES, steps_per_day)
+    settings = {"features": ROCKET_FEATURES, "dilations": ROCKET_DILATIONS, "stride": stride}
+    return fit_minirocket(fill_gaps(real), **settings)
+
+
+def fill_gaps(values: Array) -> Array:
+    """Channels before steps, the mean of a series for what is missing: [n, L, C] -> float32 [n, C, L]."""
+    series = np.moveaxis(np.asarray(values, dtype=np.float32), 1, 2)
+    missing = np.isnan(series)
+    if not missing.any():
+        return series
+    counts = np.maximum((~missing).sum(-1, keepdims=True), 1)
+    middle = np.where(missing, 0, series).sum(-1, keepdims=True, dtype=np.float64) / counts
+    return np.where(missing, middle.astype(np.float32), series)
 
 
 def _scale(values: Array) -> float:
@@ -208,6 +236,8 @@ def _compute_block(values: Array, grid: ReferenceGrid) -> Descriptors:
         kernels=grid.kernels.features(standard, mask),
         embedding=np.zeros((n, 0)),
         points=np.zeros((n, 0)),
+        rocket=np.zeros((n, 0)) if grid.rocket is None else grid.rocket.features(fill_gaps(values)),
+        figures=np.zeros((n, 0)) if grid.loads is None else grid.loads.measure(values[..., 0]),
         owner=np.arange(n),
         to_training=blank,
         to_target=blank,

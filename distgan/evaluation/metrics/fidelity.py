@@ -45,7 +45,7 @@ from distgan.evaluation.metrics.descriptors import (
     nearest,
     standardise,
 )
-from distgan.evaluation.metrics.kernels import fit_embedding
+from distgan.evaluation.metrics.kernels import fit_embedding, fit_standard
 from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
@@ -100,6 +100,7 @@ class Measure:
         self._gaps = np.isnan(target)
         descriptors = compute_descriptors(real[:: math.ceil(len(real) / SPACE_SERIES)], self.grid)
         self.space, self.encoder = fit_space(descriptors), fit_embedding(descriptors.kernels)
+        self.rocket = fit_standard(descriptors.rocket)
         self.target = self.descriptors(target, owners, is_target=True)
 
     def descriptors(
@@ -113,6 +114,7 @@ class Measure:
         return replace(
             bare,
             kernels=kernels,
+            rocket=self.rocket.standard(bare.rocket),
             owner=bare.owner if owners is None else np.asarray(owners),
             embedding=self.encoder.place(kernels),
             points=self.space.place(bare),

@@ -26,6 +26,7 @@ KERNELS = 24  # of one pattern
 MOST_CHANNELS = 3  # that a kernel looks at
 AT_ONCE = 32  # series
 EMBEDDING_DIMS = 16
+SMALLEST_SPREAD = 1e-6  # of a feature that varies
 
 
 def patterns(length: int, steps_per_day: float) -> list[Array]:
@@ -132,11 +133,19 @@ class Embedding:
         return standard.astype(np.float64) @ self.axes
 
 
+def fit_standard(features: Array) -> Embedding:
+    """The encoder without directions: what brings the features of real series, [n, F], to mean 0 and
+    deviation 1.
+    """
+    spread = features.std(0)
+    return Embedding(
+        features.mean(0), np.where(spread > SMALLEST_SPREAD, spread, 1.0), np.zeros((features.shape[1], 0))
+    )
+
+
 def fit_embedding(features: Array) -> Embedding:
     """From the features of real series, [n, F]."""
-    spread = features.std(0)
-    varies = spread > 1e-6
-    blank = Embedding(features.mean(0), np.where(varies, spread, 1.0), np.zeros((features.shape[1], 0)))
+    blank = fit_standard(features)
     _, _, directions = np.linalg.svd(blank.standard(features).astype(np.float64), full_matrices=False)
-    total = np.sqrt(max(int(varies.sum()), 1))
+    total = np.sqrt(max(int((features.std(0) > SMALLEST_SPREAD).sum()), 1))
     return Embedding(blank.centre, blank.scale, directions[:EMBEDDING_DIMS].T / total)

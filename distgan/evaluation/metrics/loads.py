@@ -16,8 +16,6 @@ from distgan.evaluation.typed_json import JsonResult
 from distgan.rng import keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
-FEWEST_STEPS = 2  # a day
-FEWEST_DAYS = 14
 
 
 class LoadFigure(JsonResult):
@@ -37,19 +35,6 @@ class LoadFigures(JsonResult):
     unit: str
     rows: list[LoadFigure]
     sentence: str
-
-
-def are_loads(real: Array, steps_per_day: float) -> bool:
-    """Whether real series [n, L] are never negative, have several steps a day, and two weeks of them."""
-    measured = real[np.isfinite(real)]
-    return bool(
-        steps_per_day >= FEWEST_STEPS
-        and real.shape[1] >= FEWEST_DAYS * steps_per_day
-        and abs(steps_per_day - round(steps_per_day)) < 1e-6
-        and len(measured)
-        and measured.min() >= 0
-        and measured.max() > 0
-    )
 
 
 def describe_loads(

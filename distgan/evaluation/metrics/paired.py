@@ -41,7 +41,7 @@ from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 
 FEWEST_OWNERS = 6  # a two-sided sign test of five pairs cannot reach 5 %: 2 / 2^5 = 6 %
 FARTHEST = 10.0  # ratio that a single score can contribute to the overall score, at most
-SHARES = ("coverage", "recall", "precision", "repeats", "c2st")  # whose unit is one series
+SHARES = ("coverage", "recall", "precision", "repeats", "c2st", "minirocket")  # whose unit is one series
 EXACT = 1e-9  # of a loss that is not a share: what is added where real series have no error
 SMALLEST = 0.01  # of the larger loss: a difference that is called one, however sure
 

@@ -11,11 +11,14 @@ from typing import Literal
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
 
+from distgan.evaluation.metrics import vendi
 from distgan.evaluation.metrics.c2st import held_out_accuracy
 from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
+from distgan.evaluation.metrics.entity_loads import average_ratios, compare_loads
 
 NEIGHBOURS = 5
 ROWS_AT_ONCE = 512  # of a matrix of distances
+VENDI_SERIES = 250  # of each set, whose kernel is decomposed
 MMD_SERIES = 1000  # of each set whose distances are all taken
 
 Function = Callable[[Descriptors, Descriptors, ReferenceGrid], float]
@@ -240,7 +243,28 @@ def mean_discrepancy(target: Descriptors, candidate: Descriptors, grid: Referenc
 
 
 def classifier_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
-    return held_out_accuracy(target, candidate, grid.value_scale)
+    return held_out_accuracy(target, candidate, grid.value_scale, "kernels")
+
+
+def minirocket_accuracy(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    return (
+        math.nan if grid.rocket is None else held_out_accuracy(target, candidate, grid.value_scale, "rocket")
+    )
+
+
+def load_distance(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    if grid.loads is None:
+        return math.nan
+    return average_ratios(compare_loads(target.figures, candidate.figures, grid.loads.unit))
+
+
+def vendi_ratio(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
+    count = min(len(target), len(candidate), VENDI_SERIES)
+    if grid.loads is None or count < 2:
+        return math.nan
+    points = [grid.loads.unit.place(descriptors.figures[:count]) for descriptors in (target, candidate)]
+    real, made = (vendi.count_effectively(each, grid.loads.width) for each in points)
+    return made / real
 
 
 def _close(target: Descriptors) -> float:
@@ -300,6 +324,11 @@ SCORES: tuple[Score, ...] = (
         "how far the distribution of changes from one step to the next is off, in real standard deviations",
     ),
     Score(
+        "load_figures", "Load figures", "values", load_distance, "lower", 0.0,
+        "how differently 24 figures of each load (base load, zeros, ramps, nights, low runs …) are "
+        "distributed, over what random sets of real loads differ; the geometric mean, about 1 for real loads",
+    ),
+    Score(
         "acf_short", "Autocorrelation to two weeks", "rhythm", _mean_curve_error("acf_short"), "lower", 0.0,
         "mean difference in how strongly a value resembles the one some hours or days before",
     ),
@@ -340,6 +369,11 @@ SCORES: tuple[Score, ...] = (
         "distance to the nearest neighbour in the same set, relative to real series; near 0 is collapse",
     ),
     Score(
+        "vendi", "Vendi score", "diversity", vendi_ratio, "nearer", 1.0,
+        "how many effectively different loads the set holds, by these figures, over how many as many real "
+        "loads do",
+    ),
+    Score(
         "coverage", "Coverage", "diversity", coverage, "higher", 1.0,
         "share of real series that have a series of the set in their neighbourhood",
     ),
@@ -363,6 +397,10 @@ SCORES: tuple[Score, ...] = (
         "c2st", "Classifier two-sample test", "two-sample tests", classifier_accuracy, "lower", 0.5,
         "how often a classifier on random convolutions over hours, days and weeks is right about series of "
         "the set and real ones that it was not trained on; 0.5 is guessing",
+    ),
+    Score(
+        "minirocket", "Two-sample test, MiniRocket", "two-sample tests", minirocket_accuracy, "lower", 0.5,
+        "the same with MiniRocket's features of whole series: all 84 kernels at 12 dilations",
     ),
     Score(
         "context_fid", "Fréchet distance", "two-sample tests", context_fid, "lower", 0.0,

@@ -131,6 +131,45 @@ def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
     return np.bincount(codes, weights=errors) / np.bincount(codes)
 
 
+@dataclass(frozen=True)
+class HeldOutWeeks:
+    """Held-out weeks and the days after them, and the naive forecast's error of every owner, [owners]."""
+
+    task: Task
+    seen: Array
+    true: Array
+    series: Array
+    owners: Array
+    base: Array
+
+    def measure(self, forecaster: Ridge) -> Array:
+        """Errors of a forecaster over those of the naive forecast: [owners]."""
+        wrong = np.abs(forecaster.predict(self.seen).reshape(self.true.shape) - self.true).mean(1)
+        return _by_owner(wrong, self.series, self.owners) / self.base
+
+
+def make_test(held_out: Array, task: Task, owners: Array | None, seed: int) -> HeldOutWeeks | None:
+    """What forecasters are tested on; None where held-out series hold no whole week and day."""
+    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
+    owners = np.arange(len(held_out)) if owners is None else np.asarray(owners)
+    seen, true, naive, series = samples(np.asarray(held_out, np.float32)[rows], task)
+    if not len(seen):
+        return None
+    base = _by_owner(np.abs(true - naive).mean(1), series, owners[rows])
+    base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
+    return HeldOutWeeks(task, seen, true, series, owners[rows], base)
+
+
+def measure_error(
+    made: Array, held_out: Array, task: Task, owners: Array | None = None, seed: int = 0
+) -> float | None:
+    """Mean over owners of the relative error of a forecaster that is trained on `made`; None where series
+    hold no whole week and day.
+    """
+    test, forecaster = make_test(held_out, task, owners, seed), _fit_forecaster([made], task, seed)
+    return None if test is None or forecaster is None else float(test.measure(forecaster).mean())
+
+
 def evaluate(
     train: Array,
     held_out: Array,
@@ -157,25 +196,19 @@ def evaluate(
     task = choose_task(train.shape[1], steps_per_day)
     if task is None:
         return None
-    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
-    owners = np.arange(len(held_out)) if held_out_owners is None else np.asarray(held_out_owners)
-    seen, true, naive, series = samples(np.asarray(held_out, np.float32)[rows], task)
-    if not len(seen):
+    test = make_test(held_out, task, held_out_owners, seed)
+    if test is None:
         return None
-    owners = owners[rows]
     sets = {REAL: [train], SYNTHETIC: [synthetic], BOTH: [train, synthetic]}
     made = baselines.make_baselines(train, len(synthetic), steps_per_day, seed)
     sets |= {name: [make()] for name, make in made.items() if name not in (COPIER, NOISY_COPIER)}
-    base = _by_owner(np.abs(true - naive).mean(1), series, owners)
-    base = np.maximum(base, 1e-6 * max(float(base.max()), 1e-30))
-    errors = {NAIVE: base / base}
+    errors = {NAIVE: test.base / test.base}
     with Progress("evaluate: forecasts", len(sets), "rows") as progress:
         for name, parts in sets.items():
             if (forecaster := _fit_forecaster(parts, task, seed)) is not None:
-                wrong = np.abs(forecaster.predict(seen).reshape(true.shape) - true).mean(1)
-                errors[name] = _by_owner(wrong, series, owners) / base
+                errors[name] = test.measure(forecaster)
             progress.advance()
-    counts = UtilityCounts(owners=len(base), series=len(np.unique(series)), samples=len(seen))
+    counts = UtilityCounts(owners=len(test.base), series=len(np.unique(test.series)), samples=len(test.seen))
     return _conclude(_summarise(errors, task, counts))
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from distgan.evaluation.metrics.loads import are_loads, is_weekend, mean_demand
+from distgan.evaluation.metrics.entity_loads import are_loads
+from distgan.evaluation.metrics.loads import is_weekend, mean_demand
 from distgan.evaluation.plots.series import _week_axis, week_steps
 from distgan.evaluation.plots.style import (
     LINE,

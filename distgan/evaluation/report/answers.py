@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from distgan.evaluation.comparisons import WORDS, Difference, Paired
 from distgan.evaluation.metrics.scores import BY_NAME
+from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
 from distgan.evaluation.metrics.utility import REAL as TRAINED_ON_REAL
 from distgan.evaluation.metrics.utility import SYNTHETIC as TRAINED_ON_SYNTHETIC
 from distgan.evaluation.report import verdict
@@ -13,7 +14,7 @@ from distgan.evaluation.results import Answer, Card, Facts, Findings, OverallLin
 
 GOOD, SAFE = "Are they good?", "Is it safe to release them?"
 HEADLINE = (  # the numbers of the first screen: of each line the first that there is
-    ("c2st", "acf_short"),
+    ("tests", "minirocket", "acf_short"),
     ("spectrum", "value_distance"),
     ("diversity",),
     ("utility", "daily_profile", "ramp_distance"),
@@ -24,23 +25,25 @@ HEADLINE = (  # the numbers of the first screen: of each line the first that the
 def answer_good(findings: Findings) -> Answer:
     """Answer whether the series are good, in two sentences.
 
-    `yes`: like real overall, better than both simple baselines, worse than none, and no finding is bad.
-    `no`: worse than a generator without a network, not better than a simple baseline, or collapsed.
+    `yes`: like real overall, better than both simple baselines, worse than none, not told apart by the
+        two-sample tests, and no finding is bad.
+    `no`: worse than a generator without a network, not better than a simple baseline, easily told apart by a
+        two-sample test, or collapsed.
     `unknown`: too few held-out owners. Everything else: `reservations`.
     """
     table = findings.fidelity
-    paired, key = table.paired, _judge_quality(table)
+    paired, key = table.paired, _judge_quality(table, findings.tests)
     word = WORDS[key]
     if key == "unknown":
         text = _count_owners(paired)
     else:
         text = f"{_describe_overall(paired)} {_describe_baselines(paired)}"
-        why = [each.text for each in table.verdict if each.tone == "bad" and each.topic == ""]
+        why = [each.text for each in table.verdict if each.tone == "bad" and each.topic != "copies"]
         text += f" {why[0]}" if why and key != "yes" else ""
     return Answer(question=GOOD, verdict=key, tone=word.tone, short=word.text, text=text)
 
 
-def _judge_quality(table: ScoreTable) -> str:
+def _judge_quality(table: ScoreTable, tests: TwoSampleTests | None) -> str:
     paired = table.paired
     found = paired.find(REAL)
     if found is None or found.ratio is None or found.ratio.verdict == "few":
@@ -50,10 +53,12 @@ def _judge_quality(table: ScoreTable) -> str:
     simple = [row for row in SIMPLE if paired.find(row) is not None]
     if any(row in FITTED for row in worse) or any(row not in better for row in simple):
         return "no"
-    if verdict.has_collapsed(table.by_name[MODEL].values, paired):
+    told = "real" if tests is None else tests.verdict
+    if told == "baseline" or verdict.has_collapsed(table.by_name[MODEL].values, paired):
         return "no"
     bad = any(sentence.tone == "bad" for sentence in table.verdict if sentence.topic != "copies")
-    return "yes" if verdict.is_like_real(paired) and not worse and not bad else "reservations"
+    like = verdict.is_like_real(paired) and told == "real"
+    return "yes" if like and not worse and not bad else "reservations"
 
 
 def _count_owners(paired: Paired) -> str:
@@ -212,4 +217,24 @@ def _privacy_card(findings: Findings) -> Card | None:
     )
 
 
-CARDS: dict[str, Callable[[Findings], Card | None]] = {"utility": _utility_card, "privacy": _privacy_card}
+def _tests_card(findings: Findings) -> Card | None:
+    """The view of the two-sample tests that tells most."""
+    if (tests := findings.tests) is None:
+        return None
+    view = max(tests.views, key=lambda each: each.synthetic.low)
+    beside = f" · two real sets {view.real.value:.0%}" if view.real is not None else ""
+    return Card(
+        name="tests",
+        title=f"Two-sample test, {view.title}",
+        value=view.synthetic.value,
+        text=f"{view.synthetic.value:.0%}",
+        context=f"{view.synthetic.low:.0%} to {view.synthetic.high:.0%} · 50 % is guessing{beside}",
+        verdict=tests.verdict,
+    )
+
+
+CARDS: dict[str, Callable[[Findings], Card | None]] = {
+    "tests": _tests_card,
+    "utility": _utility_card,
+    "privacy": _privacy_card,
+}

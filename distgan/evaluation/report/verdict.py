@@ -10,6 +10,7 @@ from distgan.evaluation.results import Measurements, Row, Scores, ScoreTable, Se
 MODEL, REAL, COPIER, NOISY_COPIER = "model", "held-out real", "copier", "noisy copier"
 MEAN_CURVE, SHUFFLED, SHUFFLED_DAYS = "mean curve", "shuffled hours", "shuffled days"
 GAUSSIAN, PCA_GMM, CLUSTER_MEAN = "Gaussian", "PCA+GMM", "cluster mean"
+PCA_COPULA, TEMPLATE_AR = "PCA+copula", "template+AR"
 ROWS = {
     MODEL: "the synthetic series",
     REAL: "other real series, never trained on: what a perfect generator would reach",
@@ -20,10 +21,12 @@ ROWS = {
     SHUFFLED_DAYS: "training series with whole days shuffled: right days, no weeks and no seasons",
     GAUSSIAN: "Gaussian noise with the mean curve and the spectrum of training series",
     PCA_GMM: "a Gaussian mixture of principal components, fitted in seconds: what a network must beat",
+    PCA_COPULA: "principal components with their own distributions, joined by a Gaussian copula",
+    TEMPLATE_AR: "the mean curve of a cluster of training series, and autoregressive noise",
     CLUSTER_MEAN: "means of four training series of one cluster: smooth, and not anonymous",
 }
 SIMPLE = (MEAN_CURVE, SHUFFLED)  # what every generator must be better than
-FITTED = (PCA_GMM, GAUSSIAN)  # generators without a network that hold no real series
+FITTED = (PCA_GMM, PCA_COPULA, TEMPLATE_AR, GAUSSIAN)  # generators without a network that hold no real series
 COPIES = (COPIER, NOISY_COPIER)  # real series: no rivals
 
 RHYTHM = ("acf_short", "spectrum", "daily_profile", "weekly_profile")
@@ -238,7 +241,9 @@ def _classifier(rows: Rows, paired: Paired, owners: int) -> Sentence | None:
     The interval counts owners, as many on either side as the held-out series have: series of one owner are
     alike. Where the classifier tells real series apart as often, the model is not to blame.
     """
-    found = {name: accuracy for name, row in rows.items() if (accuracy := row.values["c2st"]) is not None}
+    found = {
+        name: accuracy for name, row in rows.items() if (accuracy := row.values["minirocket"]) is not None
+    }
     if MODEL not in found:
         return None
     low, high = _wilson(found[MODEL], 2 * owners)
@@ -248,9 +253,9 @@ def _classifier(rows: Rows, paired: Paired, owners: int) -> Sentence | None:
     )
     beside = [name for name in (REAL, PCA_GMM, GAUSSIAN, CLUSTER_MEAN) if name in found]
     text += "".join(f"; {name} {found[name]:.0%}" for name in beside) + ")."
-    like = _verdict(paired.find(REAL), "c2st") in ("better", "tie")
+    like = _verdict(paired.find(REAL), "minirocket") in ("better", "tie")
     good = (low <= 0.5 and found[MODEL] < 0.65) or like
-    return _sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text)
+    return _sentence("good" if good else "warn" if found[MODEL] < 0.9 else "bad", text, "classifier")
 
 
 def _wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:

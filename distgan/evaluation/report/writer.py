@@ -24,7 +24,8 @@ from distgan.evaluation.results import Facts, Findings, Report
 from distgan.files import write_json, write_text
 
 BRIEF = (  # the scores that a terminal shows
-    "c2st",
+    "minirocket",
+    "load_figures",
     "value_distance",
     "spread_distance",
     "ramp_distance",
@@ -33,6 +34,7 @@ BRIEF = (  # the scores that a terminal shows
     "daily_profile",
     "weekly_profile",
     "diversity",
+    "vendi",
     "copies",
 )
 BESIDE = (REAL, COPIER, MEAN_CURVE, SHUFFLED, "PCA+GMM")  # and the rows

@@ -1,0 +1,175 @@
+"""All instruments at once, for a table: how far a set of loads is from real entities that nothing was fitted
+to.
+
+    accuracy    of two-sample tests on MiniRocket features, by view (`two_sample.py`)
+    loads       distance of 24 figures of each load over that between real sets (`entity_loads.py`)
+    vendi       Vendi score of these figures, and its ratio to that of real entities at the same number
+    (`vendi.py`)
+    catch22     mean Kolmogorov-Smirnov distance of 22 features, where pycatch22 is installed (`catch22.py`)
+    forecast    error of a next-day forecaster over that of one trained on real series (`utility.py`)
+    seams       change across borders of tokens over that across other midnights
+    peak, load_factor   of the mean of 50 loads
+
+Shapes: n series, L steps.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
+from distgan.evaluation.metrics.descriptors import Array
+from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
+from distgan.rng import keyed_generator
+
+TOGETHER = 50  # loads whose mean has a peak and a load factor
+DRAWS = 50  # of so many loads
+VENDI_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What all sets are measured against.
+
+    Attributes:
+        real: series [n, L, 1] that nothing was fitted to, with their owners.
+        figures: [n, Q] load figures of these.
+        unit: distances between real sets.
+        catch: [n, 22] features of catch22, or None where they are left out.
+        task: of the forecaster; None where records are too short.
+        error: of a forecaster that was trained on other real series; NaN without a task.
+        token: steps that a network writes at once, for seams; 0 for none.
+    """
+
+    real: Sample
+    steps_per_day: float
+    layout: entity_loads.Layout
+    figures: Array
+    unit: entity_loads.Unit
+    catch: Array | None
+    task: utility.Task | None
+    error: float
+    token: int
+
+    def forecast(self, made: Array) -> float:
+        """Error on the real series of a next-day forecaster trained on `made`, over that of one trained on
+        real.
+        """
+        return _measure_error(made, self.real, self.task) / self.error
+
+
+def fit_ruler(
+    real: Sample,
+    train: Array,
+    steps_per_day: float,
+    *,
+    first_weekday: int = 0,
+    token: int = 0,
+    features: bool = True,
+) -> Ruler:
+    """Measure the real series once.
+
+    Args:
+        train: series that generators were fitted to: a second set of real ones, which settles units.
+        first_weekday: of the record, 0 for Monday.
+        features: compute catch22, too.
+    """
+    layout = entity_loads.fit_layout(train[..., 0], steps_per_day, first_weekday)
+    figures, others = (entity_loads.measure_loads(each[..., 0], layout) for each in (real.values, train))
+    task = utility.choose_task(train.shape[1], steps_per_day)
+    return Ruler(
+        real=real,
+        steps_per_day=steps_per_day,
+        layout=layout,
+        figures=figures,
+        unit=entity_loads.fit_unit(np.concatenate([figures, others])),
+        catch=catch22.measure_catch22(real.values[..., 0]) if features else None,
+        task=task,
+        error=_measure_error(train, real, task),
+        token=token,
+    )
+
+
+def _measure_error(made: Array, real: Sample, task: utility.Task | None) -> float:
+    error = None if task is None else utility.measure_error(made, real.values, task, real.owners)
+    return math.nan if error is None else error
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the instruments say of one set; NaN or None where one does not apply."""
+
+    accuracy: Mapping[str, Accuracy | None]
+    loads: float
+    vendi: float
+    vendi_ratio: float
+    catch22: float
+    forecast: float
+    seams: float
+    peak: float
+    load_factor: float
+    figures: Mapping[str, float]
+    ratios: Mapping[str, float]
+
+
+def read_instruments(ruler: Ruler, made: Array, views: Sequence[str], effort: Effort = FULL) -> Reading:
+    """Measure series [n, L, 1] with every instrument."""
+    values = made[..., 0]
+    figures = entity_loads.measure_loads(values, ruler.layout)
+    ratios = entity_loads.compare_loads(ruler.figures, figures, ruler.unit)
+    score, real_score = compare_variety(ruler, figures)
+    peak, factor = describe_together(values)
+    catch = math.nan
+    if ruler.catch is not None:
+        catch = float(catch22.compare_features(ruler.catch, catch22.measure_catch22(values)).mean())
+    seams = math.nan
+    if ruler.token:
+        per_day = ruler.layout.steps_per_day
+        seams = float(np.nanmean(entity_loads.measure_seams(values, per_day, ruler.token)))
+    sample = Sample(made)
+    return Reading(
+        accuracy={
+            view: compare_samples(ruler.real, sample, view, ruler.steps_per_day, effort) for view in views
+        },
+        loads=entity_loads.average_ratios(ratios),
+        vendi=score,
+        vendi_ratio=score / real_score,
+        catch22=catch,
+        forecast=ruler.forecast(made),
+        seams=seams,
+        peak=peak,
+        load_factor=factor,
+        figures=dict(zip(entity_loads.FIGURES, np.nanmean(figures, axis=0).tolist())),
+        ratios=dict(zip(entity_loads.FIGURES, ratios.tolist())),
+    )
+
+
+def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
+    """Vendi scores of a set and of real entities, at the smaller number of both, averaged over draws."""
+    sides = [ruler.unit.place(each) for each in (figures, ruler.figures)]
+    width, size = vendi.fit_width(sides[1]), min(map(len, sides))
+    rng = keyed_generator(0, 0, "vendi draws")
+    scores = [
+        np.mean(
+            [
+                vendi.count_effectively(side[rng.permutation(len(side))[:size]], width)
+                for _ in range(VENDI_DRAWS if len(side) > size else 1)
+            ]
+        )
+        for side in sides
+    ]
+    return float(scores[0]), float(scores[1])
+
+
+def describe_together(values: Array) -> tuple[float, float]:
+    """Peak and load factor of the mean of `TOGETHER` loads, the mean over draws: [n, L] -> two numbers."""
+    rng = keyed_generator(0, 0, "loads together")
+    size = min(TOGETHER, len(values))
+    found = []
+    for _ in range(DRAWS):
+        demand = loads.mean_demand(values[rng.permutation(len(values))[:size]])
+        found.append((np.nanmax(demand), np.nanmean(demand) / np.nanmax(demand)))
+    peak, factor = np.mean(found, axis=0)
+    return float(peak), float(factor)

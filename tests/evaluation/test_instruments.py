@@ -1,0 +1,277 @@
+"""MiniRocket, two-sample tests cross-validated by owner, load figures, Vendi score, and the verdict they
+give.
+"""
+
+import math
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from distgan import config
+from distgan.data.splits import assign_splits
+from distgan.evaluation import baselines
+from distgan.evaluation.metrics import catch22, entity_loads, fidelity, two_sample, two_sample_table, vendi
+from distgan.evaluation.metrics.minirocket import MiniRocket, choose_dilations, choose_stride, fit_minirocket
+from distgan.evaluation.metrics.two_sample import Effort, Sample, compare_samples
+from distgan.evaluation.report.answers import answer_good
+from distgan.evaluation.report.verdict import GAUSSIAN, MEAN_CURVE, PCA_COPULA, PCA_GMM, SHUFFLED, TEMPLATE_AR
+from distgan.evaluation.results import Findings
+from tests.helpers.fidelity import PER_DAY
+
+LONDON = Path(__file__).resolve().parents[3] / "shared" / "data" / "lcl_london_2013_hourly.npz"
+QUICK = Effort(features=504, places=500)
+
+
+def loads(count: int, seed: int, noise: float = 0.5) -> np.ndarray:
+    """Loads of four weeks with a base load, habits of their own, and activity that lasts: [n, L, 1]."""
+    rng = np.random.default_rng(seed)
+    hours = np.arange(24 * 28)
+    phase = rng.normal(0, 1.5, (count, 1))
+    active = np.exp(np.sin(2 * np.pi * (hours - 14 + phase) / 24))
+    bursts = rng.gamma(1 / noise**2, noise**2, (count, len(hours)))
+    lasting = (bursts + np.roll(bursts, 1, 1) + np.roll(bursts, 2, 1)) / 3
+    level = rng.lognormal(0, 0.5, (count, 1))
+    return (level * (0.3 + active * lasting))[..., None].astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- MiniRocket
+
+
+def test_features_are_shares_of_positive_convolutions() -> None:
+    """Against the sum written out, for padded and unpadded kernels."""
+    series = np.random.default_rng(0).standard_normal((3, 1, 60)).astype(np.float32)
+    kernels = fit_minirocket(series, features=84 * 6)
+    found, place = kernels.features(series), 0
+    for index, (dilation, count) in enumerate(zip(kernels.dilations, kernels.counts)):
+        padding = 4 * dilation
+        padded = np.pad(series[1, 0], padding)
+        for kernel, triple in enumerate(combinations(range(9), 3)):
+            weights = np.where(np.isin(np.arange(9), triple), 2.0, -1.0)
+            output = sum(w * padded[i * dilation : i * dilation + 60] for i, w in enumerate(weights)) / 3
+            used = output if (index + kernel) % 2 == 0 else output[padding:-padding]
+            if kernel % 17 == 0:
+                for step in range(count):
+                    share = (used > kernels.biases[0][place + step]).mean()
+                    assert found[1, place + step] == pytest.approx(share, abs=0.02)
+            place += count
+    assert place == found.shape[1] == 84 * 6
+
+
+def test_a_stride_reads_every_hour_of_the_week_alike() -> None:
+    assert choose_stride(8760, 1000, 24) == 5
+    assert choose_stride(100, 1000, 24) == 1
+    assert choose_stride(35040, 1000, 96) % 2 == 1
+    series = loads(6, 0).transpose(0, 2, 1)
+    whole = fit_minirocket(series, features=84 * 4)
+    strided = MiniRocket(whole.mixes, whole.dilations, whole.counts, whole.biases, stride=5)
+    assert np.abs(whole.features(series) - strided.features(series)).mean() < 0.04
+
+
+@pytest.mark.parametrize("length", [9, 168, 2190, 8760])
+def test_dilations_fit_and_counts_sum(length: int) -> None:
+    dilations, counts = choose_dilations(length, 119)
+    assert counts.sum() == 119 and dilations[0] == 1 and 8 * dilations[-1] <= length - 1
+    assert (np.diff(dilations) > 0).all()
+
+
+def test_several_channels_are_seen_alone_and_in_pairs() -> None:
+    series = np.random.default_rng(0).standard_normal((8, 3, 40)).astype(np.float32)
+    kernels = fit_minirocket(series, features=84 * 6)
+    assert kernels.mixes == ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
+    assert kernels.features(series).shape == (8, 84 * 6)
+
+
+def test_features_are_those_of_aeon() -> None:
+    rocket = pytest.importorskip("aeon.transformations.collection.convolution_based")
+    series = np.random.default_rng(0).standard_normal((6, 1, 500)).astype(np.float32).cumsum(2)
+    theirs = rocket.MiniRocket(random_state=0)
+    expected = theirs.fit_transform(series)
+    dilations, counts, biases = theirs.parameters[-3:]
+    ours, own = choose_dilations(500, 119)
+    np.testing.assert_array_equal(ours, dilations)
+    np.testing.assert_array_equal(own, counts)
+    kernels = MiniRocket(((0,),), dilations, counts, ((biases / 3).astype(np.float32),))
+    np.testing.assert_allclose(kernels.features(series), expected, atol=0.01)  # rounding at a bias
+
+
+# ----------------------------------------------------------------------------------------- two-sample tests
+
+
+def test_real_against_real_is_guessing_and_every_change_is_found() -> None:
+    real, other = Sample(loads(40, 0)), loads(40, 1)
+    for view in ("weeks", "series"):
+        same = compare_samples(real, Sample(other), view, PER_DAY, QUICK)
+        assert same is not None and same.low <= 0.5  # few folds of few series guess below one half
+    changed = {"weeks": loads(40, 1, noise=0.8), "series": 2 * other}
+    for view, made in changed.items():
+        found = compare_samples(real, Sample(made), view, PER_DAY, QUICK)
+        assert found is not None and found.low > 0.6, view
+
+
+def test_owners_are_never_on_both_sides() -> None:
+    """Five owners with eight near copies each: known again, they would be told from others in all cases."""
+    one = np.concatenate([home[None] + 0.02 * loads(8, i) for i, home in enumerate(loads(5, 0))])
+    two = np.concatenate([home[None] + 0.02 * loads(8, 9 + i) for i, home in enumerate(loads(5, 1))])
+    owners = np.repeat(np.arange(5), 8)
+    apart = compare_samples(Sample(one, owners), Sample(two, owners), "series", PER_DAY, QUICK)
+    known = compare_samples(Sample(one), Sample(two), "series", PER_DAY, QUICK)
+    assert apart is not None and known is not None and known.value > apart.value + 0.15
+    assert apart.owners == (5, 5) and apart.high - apart.low > known.high - known.low
+
+
+def test_owners_left_out_are_left_out() -> None:
+    """The closed form of the errors against refitting without each owner."""
+    rng = np.random.default_rng(0)
+    features, signs = rng.standard_normal((24, 40)), np.repeat([1.0, -1.0], 12)
+    owners, strength = np.repeat(np.arange(8), 3), 30.0
+    centred = features - features.mean(0)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    found = two_sample._leave_owners_out(np.maximum(values, 0), vectors, signs, owners, np.ones(24), strength)
+    expected = 0.0
+    for owner in range(8):
+        rest = owners != owner
+        model = Ridge(strength).fit(features[rest], signs[rest])
+        expected += float(np.square(model.predict(features[~rest]) - signs[~rest]).sum())
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_gaps_alone_tell_nothing_and_short_records_have_no_weeks() -> None:
+    real, made = loads(40, 0), loads(40, 1)
+    real[:, 100:200] = np.nan
+    found = compare_samples(Sample(real), Sample(made), "series", PER_DAY, QUICK)
+    assert found is not None and found.low <= 0.5
+    assert compare_samples(Sample(real[:, :200]), Sample(made[:, :200]), "weeks", PER_DAY, QUICK) is None
+    assert compare_samples(Sample(real[:3]), Sample(made), "series", PER_DAY, QUICK) is None  # three owners
+
+
+def test_an_interval_covers_what_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        chance = 0.7
+        scores = np.where(rng.random(60) < chance, 1.0, -1.0) * np.repeat([1.0, -1.0], 30)
+        owners = [np.arange(30), np.arange(30)]
+        found = two_sample.summarise(scores, np.repeat([1.0, -1.0], 30), owners)
+        covered += found.low <= chance <= found.high
+    assert covered / 300 > 0.92
+    assert two_sample.area_under_curve(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 0.875
+
+
+# ------------------------------------------------------------------------------------ load figures, variety
+
+
+def test_load_figures_have_known_answers() -> None:
+    day = np.r_[np.full(6, 1.0), np.full(18, 3.0)]
+    values = np.tile(day, 28)[None].repeat(3, 0)
+    values[1, :5] = 0
+    values[2, 24 * 7 : 24 * 10] = 0.1
+    layout = entity_loads.fit_layout(values[:1], 24)
+    assert layout.night.nonzero()[0].tolist() == list(range(6))
+    found = entity_loads.measure_loads(values, layout)
+    figures = [dict(zip(entity_loads.FIGURES, row)) for row in found]
+    assert figures[0]["mean"] == 2.5 and figures[0]["night"] == pytest.approx(0.4)
+    assert figures[0]["zeros"] == figures[0]["any_zero"] == figures[0]["low_run"] == 0
+    assert figures[0]["night_change"] == figures[0]["night_variation"] == 0
+    assert figures[0]["flat"] == pytest.approx(1 - 55 / 671) and figures[0]["lag_day"] == pytest.approx(1)
+    assert figures[1]["any_zero"] == 1 and figures[1]["zeros"] == pytest.approx(5 / 672)
+    assert figures[2]["low_run"] == 3
+
+
+def test_seams_are_found_at_borders_alone() -> None:
+    values = loads(10, 0)[..., 0]
+    assert entity_loads.measure_seams(values, 24, 168).mean() == pytest.approx(1, abs=0.3)
+    for week in range(0, 672, 168):
+        values[:, week : week + 168] += 5 * (week // 168 % 2)
+    assert entity_loads.measure_seams(values, 24, 168).mean() > 3
+
+
+def test_distances_are_one_between_real_sets_and_grow() -> None:
+    figures = [entity_loads.measure_loads(loads(60, seed)[..., 0], LAYOUT) for seed in range(3)]
+    unit = entity_loads.fit_unit(np.concatenate(figures[:2]))
+    same = entity_loads.average_ratios(entity_loads.compare_loads(figures[0], figures[2], unit))
+    wrong = entity_loads.measure_loads(loads(60, 3, noise=0.8)[..., 0], LAYOUT)
+    far = entity_loads.average_ratios(entity_loads.compare_loads(figures[0], wrong, unit))
+    assert 0.6 < same < 1.6 and far > 2 * same
+
+
+LAYOUT = entity_loads.Layout(24, np.arange(24) < 6)
+
+
+def test_quantiles_leave_out_what_is_missing() -> None:
+    values = np.random.default_rng(0).standard_normal((31, 4))
+    values[:7, 1], values[:, 2], values[1:, 3] = np.nan, 5, np.nan
+    levels = (np.arange(200) + 0.5) / 200
+    np.testing.assert_allclose(entity_loads._read_quantiles(values), np.nanquantile(values, levels, axis=0))
+
+
+def test_the_vendi_score_counts_groups() -> None:
+    """Friedman and Dieng: n for points far apart, 1 for equal ones, the exponential of the entropy for
+    groups.
+    """
+    far = 100 * np.eye(12)
+    assert vendi.count_effectively(far, 1.0) == pytest.approx(12)
+    assert vendi.count_effectively(np.zeros((12, 3)), 1.0) == pytest.approx(1)
+    groups = np.repeat(far[:3], [6, 3, 3], axis=0)
+    entropy = -sum(p * math.log(p) for p in (0.5, 0.25, 0.25))
+    assert vendi.count_effectively(groups, 1.0) == pytest.approx(math.exp(entropy))
+    assert vendi.fit_width(np.zeros((3, 2))) == 1
+
+
+def test_catch22_compares_distributions() -> None:
+    pytest.importorskip(catch22.PACKAGE)
+    one, two = (catch22.measure_catch22(loads(12, seed)[:, :200, 0]) for seed in (0, 1))
+    assert one.shape == (12, 22) and np.isfinite(one).all()
+    noise = catch22.measure_catch22(np.random.default_rng(0).standard_normal((12, 200)))
+    assert catch22.compare_features(one, one).max() == 0
+    assert catch22.compare_features(one, two).mean() < catch22.compare_features(one, noise).mean()
+
+
+def test_catch22_that_is_absent_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distgan.errors import UserError
+
+    monkeypatch.setattr(catch22, "is_installed", lambda: False)
+    with pytest.raises(UserError, match=r"catch22 needs pycatch22; pip install"):
+        catch22.measure_catch22(np.zeros((1, 20)))
+
+
+# ---------------------------------------------------------------------------------------------- the verdict
+
+
+def judge(train: np.ndarray, held_out: np.ndarray, reference: np.ndarray, made: np.ndarray, per_day: float):
+    """The answer to whether the series are good, and the two-sample tests."""
+    table = fidelity.evaluate(fidelity.Sets(train, held_out, made, reference), per_day)
+    real = np.concatenate([held_out, reference])
+    tests = two_sample_table.evaluate(two_sample_table.Sides(real, np.arange(len(real)), made), per_day)
+    return answer_good(Findings(fidelity=table, tests=tests)), tests
+
+
+@pytest.mark.parametrize("name", ["real", TEMPLATE_AR, pytest.param(GAUSSIAN, marks=pytest.mark.slow)])
+def test_real_loads_pass_and_floors_fail(name: str) -> None:
+    train, held_out, reference, fresh = (loads(20, seed) for seed in range(4))
+    made = fresh if name == "real" else baselines.make_baselines(train, 20, PER_DAY, 1)[name]()
+    answer, tests = judge(train, held_out, reference, made, PER_DAY)
+    assert tests is not None
+    assert (answer.verdict == "yes") == (name == "real"), (answer.text, tests.sentence)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LONDON.exists(), reason="needs ../shared/data/lcl_london_2013_hourly.npz")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_real_homes_pass_and_every_floor_fails(seed: int) -> None:
+    """London in steps of four hours: 80 homes to train on, 80 held out, 40 that play the synthetic series."""
+    with np.load(LONDON) as file:
+        values, ids = file["x"], [str(name) for name in file["ids"]]
+    values = values.reshape(200, 2190, 4, 1).sum(2)
+    usable = np.isnan(values).mean((1, 2)) <= 0.05
+    shares = config.Splits(train=0.4, held_out=0.4, reference=0.2)
+    splits = assign_splits(ids, shares, seed)[usable]
+    train, unseen, fresh = (values[usable][splits == name] for name in ("train", "held_out", "reference"))
+    held_out, reference = unseen[::2], unseen[1::2]
+    floors = baselines.make_baselines(train, 60, 6.0, seed)
+    for name in ("real", PCA_GMM, PCA_COPULA, TEMPLATE_AR, GAUSSIAN, MEAN_CURVE, SHUFFLED):
+        made = fresh if name == "real" else floors[name]()
+        answer, _ = judge(train, held_out, reference, made, 6.0)
+        assert (answer.verdict == "yes") == (name == "real"), (name, answer.text)
