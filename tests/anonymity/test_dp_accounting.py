@@ -89,6 +89,7 @@ def test_a_larger_share_is_less_noise() -> None:
     assert more.discriminator.multiplier > usual.discriminator.multiplier
 
 
+@pytest.mark.slow
 def test_steps_that_a_budget_buys_are_spent_within_it() -> None:
     spending = Spending(2.0, 0.05)
     steps = accounting.find_steps(spending.rate, spending.multiplier, 2.0, 1e-6)

@@ -101,8 +101,16 @@ LOSSES_OF_OWNERS = [
     ("vae", {}),
     ("discriminator", {"loss": "nonsaturating"}),
     ("discriminator", {"loss": "hinge", "penalty": {"kind": "none"}}),
-    ("discriminator", {"loss": "lsgan", "penalty": {"kind": "exact", "fraction": 1}}),
-    ("discriminator", {"loss": "wgangp", "augment": {"jitter": 0.3, "cutout": 0.2}}),
+    pytest.param(
+        "discriminator",
+        {"loss": "lsgan", "penalty": {"kind": "exact", "fraction": 1}},
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "discriminator",
+        {"loss": "wgangp", "augment": {"jitter": 0.3, "cutout": 0.2}},
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
