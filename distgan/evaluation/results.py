@@ -27,13 +27,7 @@ from pydantic import Field, ValidationError
 
 from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.comparisons import (
-    Difference,
-    OverallScore,
-    Paired,
-    Standing,
-    Tone,
-)
+from distgan.evaluation.comparisons import Difference, OverallScore, Paired, Standing, Tone
 from distgan.evaluation.metrics.loads import LoadFigures
 from distgan.evaluation.metrics.plain import PlainStatistics
 from distgan.evaluation.metrics.two_sample_table import TwoSampleTests
