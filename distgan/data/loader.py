@@ -1,7 +1,7 @@
 """Training batches: one infinite order of the training series, of which every process takes its part.
 
 Step s is the same batch in every run, for every number of processes, and after any resume, at no cost. What
-fits into memory is truly permuted; of a larger store, a buffer of shards at a time (order.py).
+fits into memory is truly permuted; of a larger store, a buffer of shards at a time (shuffle.py).
 """
 
 from collections import deque
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from distgan.data.scaling import Attributes, Scaler
 from distgan.data.shuffle import Buffered, Fill, Shuffle, Shuffled
 from distgan.data.store.reader import Readable
 from distgan.errors import UserError
+
+Made = TypeVar("Made")
 
 AHEAD = 2  # batches made while one is trained on
 
@@ -84,6 +87,19 @@ class Batching:
     buffer_shards: int | None = None
 
 
+def make_ahead(make: Callable[[int], Made], first_step: int) -> Iterator[Made]:
+    """Yield make(first_step), make(first_step + 1), … without end; a thread makes the next `AHEAD`."""
+    reader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+    try:
+        ahead = deque(reader.submit(make, first_step + i) for i in range(AHEAD))
+        for step in count(first_step + AHEAD):
+            made = ahead.popleft().result()
+            ahead.append(reader.submit(make, step))
+            yield made
+    finally:
+        reader.shutdown(cancel_futures=True)
+
+
 class Loader:
     """Scaled, masked batches of the series of a store, or of its windows, that stand in `rows` (the training
     list).
@@ -131,15 +147,7 @@ class Loader:
 
     def batches(self, first_step: int = 0) -> Iterator[Batch]:
         """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""
-        reader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        try:
-            ahead = deque(reader.submit(self.batch, first_step + i) for i in range(AHEAD))
-            for step in count(first_step + AHEAD):
-                batch = ahead.popleft().result()
-                ahead.append(reader.submit(self.batch, step))
-                yield batch
-        finally:
-            reader.shutdown(cancel_futures=True)
+        return make_ahead(self.batch, first_step)
 
     def batch(self, step: int) -> Batch:
         """This process's part of the batch of `step`: always the same."""

@@ -6,16 +6,13 @@ the owner's own id: nothing of an owner changes with who else is there.
 """
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import count
 
 import numpy as np
 import torch
 
-from distgan.data.loader import AHEAD, Batch
+from distgan.data.loader import Batch, make_ahead
 from distgan.data.scaling import Scaler
 from distgan.data.store.reader import Readable
 from distgan.rng import keyed_generator
@@ -105,15 +102,7 @@ class OwnerLoader:
 
     def batches(self, first_step: int = 0) -> Iterator[OwnerBatch]:
         """Batches of steps first_step, first_step + 1, … without end; a thread makes the next two."""
-        reader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        try:
-            ahead = deque(reader.submit(self.batch, first_step + i) for i in range(AHEAD))
-            for step in count(first_step + AHEAD):
-                batch = ahead.popleft().result()
-                ahead.append(reader.submit(self.batch, step))
-                yield batch
-        finally:
-            reader.shutdown(cancel_futures=True)
+        return make_ahead(self.batch, first_step)
 
     def batch(self, step: int) -> OwnerBatch:
         """This process's part of a step: every `world_size`-th of the owners taken."""

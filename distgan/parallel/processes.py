@@ -306,7 +306,9 @@ def _read_launch_flag(flag: str) -> str:
     """
     value = os.environ.get(f"ACCELERATE_{flag.removeprefix('--').upper()}", "").lower()
     try:
-        words = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+        words = (
+            Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+        )
     except OSError:
         return value
     launched = any(word.endswith(("launch", "launch.py")) for word in words)
