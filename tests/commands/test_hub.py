@@ -43,7 +43,16 @@ def let_pass(run: Run) -> None:
     ledger.keep_copy(run.synthetic)
     digests = {name: ARTEFACTS[name].digest(run) for name in ("synthetic", "generator", "split")}
     ledger.append(
-        Attempt(RELEASED, 0, digests["synthetic"], digests["generator"], digests["split"], seed=0, count=12)
+        Attempt(
+            RELEASED,
+            0,
+            digests["synthetic"],
+            digests["generator"],
+            digests["split"],
+            seed=0,
+            count=12,
+            wished={},
+        )
     )
 
 

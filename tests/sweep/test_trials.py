@@ -132,6 +132,6 @@ def test_another_sweep_in_the_same_folder_is_refused(shared: tuple[config.Config
     runner.claim_folder(chosen, Run(home))
     free = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"retries": 5})})
     runner.claim_folder(free, Run(home))
-    other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"trials": 5})})
-    with pytest.raises(UserError, match=r"to another sweep \(sweep\.trials was 12, now 5"):
+    other = chosen.model_copy(update={"sweep": chosen.sweep.model_copy(update={"interval": 2})})
+    with pytest.raises(UserError, match=r"to another sweep \(sweep\.interval was 3, now 2"):
         runner.claim_folder(other, Run(home))
