@@ -15,8 +15,8 @@ from distgan.evaluation.results import Report, Verdict
 TAGS = ["distgan", "time-series", "synthetic-data", "gan"]
 SHOWN = ("value_distance", "duration", "acf_short", "acf_long", "daily_profile", "diversity", "accuracy")
 NOT_JUDGED = (
-    "This folder was written by `distgan export RUN FOLDER --private`: **no gate has judged it, and it must not "
-    "be published.** It may give away people whose series it was trained on."
+    "This folder was written by `distgan export RUN FOLDER --private`: **no gate has judged it, and it must "
+    "not be published.** It may give away people whose series it was trained on."
 )
 LIMITS = (
     "The gate attacked series: a released set, and a sample of this generator. The weights themselves were "
