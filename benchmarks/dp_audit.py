@@ -8,7 +8,7 @@ one (1) training run"). A coin decides for each whether it is among the owners. 
 gradient, adds up each canary's coordinate, and guesses the highest to be in and the lowest to be out. From
 the number of right guesses follows a lower bound of ε, at 95 %. It must stay below the accounted ε in
 every run, and must exceed it where the implementation is broken on purpose: noise divided by ten, no
-clipping, all owners taken in every step (while the accountant is told a sampling rate). The last line is
+clipping, all owners taken in every step (while the accountant is given a sampling rate). The last line is
 JSON.
 """
 

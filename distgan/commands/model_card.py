@@ -20,7 +20,7 @@ NOT_JUDGED = (
 )
 LIMITS = (
     "The gate attacked series: a released set, and a sample of this generator. The weights themselves were "
-    "not attacked; who has them can draw as many series as they like, and look inside.",
+    "not attacked; whoever has them can generate any number of series and read the weights.",
     "Attacks that were not tried, and attackers who know more, are not covered. That nobody can ever learn "
     "anything about a person behind the data is not promised.",
     "Series are drawn from groups of people. They say nothing of single people, of groups below the minimum "

@@ -78,8 +78,8 @@ def read_table(path: Path) -> Table:
     except csv.Error as error:
         raise UserError(f"{path} is not a readable table ({error}); {AGAIN}") from None
     columns = [unescape_cell(cell) for cell in lines[0]] if lines else []
-    told = len(COLUMNS) + (columns[len(COLUMNS) :][:1] == ["label"])
-    attributes = [_parse_attribute(column) for column in columns[told:]]
+    own_columns = len(COLUMNS) + (columns[len(COLUMNS) :][:1] == ["label"])
+    attributes = [_parse_attribute(column) for column in columns[own_columns:]]
     if columns[: len(COLUMNS)] != COLUMNS or None in attributes:
         raise UserError(
             f"{path} must begin with the line {','.join(COLUMNS)} (then ,label and ,{ATTRIBUTE}KIND:NAME "
@@ -96,8 +96,10 @@ def read_table(path: Path) -> Table:
         raise UserError(f"{path} has {len(lines) - 1} rows and {store.name} has {rows}; {AGAIN}")
     values = list(zip(*lines[1:])) if len(lines) > 1 else [()] * len(columns)
     cells = [np.array([unescape_cell(cell) for cell in column], dtype=str) for column in values[1:]]
-    statics = (StaticAttribute(*found, own) for found, own in zip(attributes, cells[told - 1 :]) if found)
-    labels = cells[3] if told > len(COLUMNS) else None
+    statics = (
+        StaticAttribute(*found, own) for found, own in zip(attributes, cells[own_columns - 1 :]) if found
+    )
+    labels = cells[3] if own_columns > len(COLUMNS) else None
     return Table(cells[0], cells[1], cells[2], labels, tuple(statics))
 
 

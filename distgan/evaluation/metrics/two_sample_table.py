@@ -43,7 +43,7 @@ class ViewResult(JsonResult):
 
 
 class TwoSampleTests(JsonResult):
-    """All views; `verdict` is `real` (not told apart), `between`, or `baseline` (easily told apart)."""
+    """All views; `verdict` is `real` (not distinguished), `between`, or `baseline` (easily distinguished)."""
 
     views: list[ViewResult]
     verdict: str

@@ -25,10 +25,10 @@ HEADLINE = (  # the numbers of the first screen: of each line the first that the
 def answer_good(findings: Findings) -> Answer:
     """Answer whether the series are good, in two sentences.
 
-    `yes`: like real overall, better than both simple baselines, worse than none, not told apart by the
+    `yes`: like real overall, better than both simple baselines, worse than none, not distinguished by the
         two-sample tests, and no finding is bad.
-    `no`: worse than a generator without a network, not better than a simple baseline, easily told apart by a
-        two-sample test, or collapsed.
+    `no`: worse than a generator without a network, not better than a simple baseline, easily distinguished by
+        a two-sample test, or collapsed.
     `unknown`: too few held-out owners. Everything else: `reservations`.
     """
     table = findings.fidelity
