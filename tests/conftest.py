@@ -66,7 +66,8 @@ def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run; tests that change it work on a copy."""
 
     def make(folder: Path) -> None:
-        assert main(arguments(homes_csv, folder / "run", "generate.format=csv")) == 0
+        made = arguments(homes_csv, folder / "run", "generate.format=csv", "evaluate.pictures=true")
+        assert main(made) == 0
 
     return Run(make_once(tmp_path_factory, "finished-run", make) / "run")
 
