@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -39,16 +40,19 @@ class Sweep:
         self.command += ["--run-dir", str(self.home), *overrides(homes, *more)]
         self.process: subprocess.Popen[str] | None = None
 
+    started: ClassVar[list[subprocess.Popen[str]]] = []
+
     def start(self) -> "Sweep":
-        path = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
         self.process = subprocess.Popen(
             self.command,
             cwd=self.home.parent,
-            env={**os.environ, **path},
+            env={**os.environ, **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.started.append(self.process)
         return self
 
     def end(self) -> str:
@@ -59,14 +63,18 @@ class Sweep:
 
     @property
     def results(self) -> list[results.Result]:
-        chosen = config.load(self.home / "config.yaml")
-        return results.read(Run(self.home), chosen.train.steps)
+        return results.read(Run(self.home), self.steps)
+
+    @cached_property
+    def steps(self) -> int:
+        """Of a whole trial; read once, since who waits asks often, and the trials need the processor."""
+        return config.load(self.home / "config.yaml").train.steps
 
     def training(self) -> Iterator[tuple[Path, int]]:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
-            words = lock.read_text().split()
-            if words and (lock.parent / "gan" / "checkpoints" / "step-5").exists():
+            words, trial = lock.read_text().split(), Run(lock.parent)
+            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.done("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
@@ -74,7 +82,7 @@ class Sweep:
         while not (found := seen()):
             assert self.process is not None and self.process.poll() is None, self.end()
             assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
+            time.sleep(0.2)
         return found
 
 
@@ -87,6 +95,16 @@ def listening(parent: int) -> list[str]:
         with contextlib.suppress(psutil.Error):
             found += [c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sweep_left() -> Iterator[None]:
+    """What a failed test has left running ends with the file; Ray's processes end with their driver."""
+    yield
+    for process in Sweep.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
