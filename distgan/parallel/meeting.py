@@ -42,16 +42,23 @@ def choose_interface() -> None:
 
 
 def find_interface(host: str) -> str | None:
-    """Return the network interface by which this machine reaches `host`, or by which it reaches the internet
-    where `host` is the machine itself by a loopback address; None where there is none. Sends nothing.
+    """Return the network interface by which this machine reaches `host`. Where that is the machine itself by
+    a loopback address, the one of its way out, or else its only one. None where it has several. Send nothing.
     """
+    outer = {
+        found.address: name
+        for name, addresses in psutil.net_if_addrs().items()
+        for found in addresses
+        if found.family in (socket.AF_INET, socket.AF_INET6)
+        and not _is_loopback(found.address)
+        and not ipaddress.ip_address(found.address).is_link_local
+    }
     for place in (host, ELSEWHERE):
         address = _own_address(place)
-        if address is not None and not _is_loopback(address):
-            for name, addresses in psutil.net_if_addrs().items():
-                if any(found.address.partition("%")[0] == address for found in addresses):
-                    return name
-    return None
+        if address in outer:
+            return outer[address]
+    up = {name for name in outer.values() if psutil.net_if_stats()[name].isup}
+    return up.pop() if len(up) == 1 else None
 
 
 def _own_address(host: str) -> str | None:
@@ -60,7 +67,7 @@ def _own_address(host: str) -> str | None:
         family, kind, protocol, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, protocol) as found:
             found.connect(place)  # of a datagram socket: chooses the way, and sends nothing
-            address: str = found.getsockname()[0].partition("%")[0]
+            address: str = found.getsockname()[0]
             return address
     except OSError:
         return None

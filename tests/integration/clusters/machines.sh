@@ -58,7 +58,8 @@ on() { # on NUMBER COMMAND...: runs it there
     env --chdir="$root" HOME="$folder/machine$number/home" OMP_NUM_THREADS=1 PYTHONPATH="$root" "$@"
 }
 connect_machines() { # also again, once one of them was booted anew
-  ip link add cable1 netns "$(inside 1)" type veth peer name cable2 netns "$(inside 2)"
+  nsenter --target "$(inside 1)" --net ip link del cable1 2>/dev/null || true
+  nsenter --target "$(inside 1)" --net ip link add cable1 type veth peer name cable2 netns "$(inside 2)"
   for number in 1 2; do
     on "$number" ip link set lo up
     on "$number" ip addr add "10.77.0.$number/24" dev "cable$number"
@@ -67,10 +68,6 @@ connect_machines() { # also again, once one of them was booted anew
   done
 }
 cut_cable() { on "$1" ip link set "cable$1" down; } # the machine's, which says nothing to the other
-mend_cable() {
-  on "$1" ip link set "cable$1" up
-  on "$1" ip route replace default dev "cable$1"
-}
 kill_machine() { # every process there at once, as if its power failed
   kill -KILL "$(inside "$1")"
   wait "${machines[$1]}" 2>/dev/null || true

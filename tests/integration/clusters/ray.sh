@@ -27,7 +27,7 @@ connect_machines
 for number in 1 2; do ln -sfn "$root" "$folder/machine$number/home/distgan"; done
 on 1 .venv/bin/ray get-auth-token --generate >"$folder/token.log" 2>&1 || fail "no token"
 install -D -m 600 "$folder/machine1/home/.ray/auth_token" "$folder/machine2/home/.ray/auth_token"
-start_ray() { # start_ray NUMBER KEY: the commands below that key, for a node of one CPU
+start_ray() { # start_ray NUMBER KEY: by the commands below that key, for a node of one CPU
   .venv/bin/python - "$2" >"$folder/start-$1" <<'END'
 import re, sys
 
@@ -37,8 +37,11 @@ for command in yaml.safe_load(open("launch/ray-cluster.yaml"))[sys.argv[1]]:
     command = re.sub(r"--autoscaling-config=\S+", "", command)  # of `ray up`, which starts workers by ssh
     print(command + (" --num-cpus=1 --object-store-memory=100000000" if "ray start" in command else ""))
 END
-  on "$1" bash -c 'cd && export RAY_HEAD_IP=10.77.0.1 && set -e && source "$1"' ray "$folder/start-$1" \
-    >"$folder/start-$1.log" 2>&1 || fail "ray does not start on machine $1"
+  for _ in 1 2 3; do # Ray gives its own processes 30 s to start, which a busy machine exceeds
+    on "$1" bash -c 'cd && export RAY_HEAD_IP=10.77.0.1 && set -e && source "$1"' ray "$folder/start-$1" \
+      >"$folder/start-$1.log" 2>&1 && return
+  done
+  fail "ray does not start on machine $1"
 }
 start_ray 1 head_start_ray_commands
 start_ray 2 worker_start_ray_commands
