@@ -232,6 +232,22 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_signal_stops_a_sweep_in_order(homes_csv: Path, tmp_path: Path) -> None:
+    """It reaches the process inside Ray's compiled parts, where it waits for its trials."""
+    pytest.importorskip("ray")
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, "train.steps=40", trials=1, scheduler="none")
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        run.start().wait_for(lambda: list(run.training()))
+        temporary = Path(read_json(run.home / "ray" / "temporary.json")["folder"])
+        assert run.process is not None
+        run.process.send_signal(number)
+        out, _ = run.process.communicate(timeout=PATIENCE)
+        assert run.process.returncode == 75, out[-5000:]
+        assert f"stopped by {number.name}; run the same command again to continue" in out
+        assert "Traceback" not in out and not temporary.exists()
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +332,42 @@ def test_a_trial_of_two_workers_is_one_training(homes_csv: Path, tmp_path: Path)
     assert [look.step for look in found.looks] == [3, 6]
     saved = checkpoint.load(Run(found.folder).checkpoints("gan"), 6)
     assert saved.facts["world_size"] == 2
+
+
+@pytest.mark.parametrize("slow_starts", [2, 3])
+def test_ray_that_starts_too_slowly_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow_starts: int
+) -> None:
+    """Ray gives its own processes 30 s and raises a plain Exception; the third failure is one line."""
+    ray = pytest.importorskip("ray")
+    from distgan.sweep import ray_backend
+
+    said = "The current node timed out during startup. This could happen because\nof a second line"
+    left = [Exception(said)] * slow_starts
+
+    def init(**how: Any) -> None:
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(ray, "init", init)
+    if slow_starts == ray_backend.STARTS:
+        with pytest.raises(UserError, match=r"^no Ray cluster on this machine: .* happen because$"):
+            ray_backend._join_ray({"address": "local"})
+    else:
+        ray_backend._join_ray({"address": "local"})
+    assert not left and capsys.readouterr().out.count("starting them again") == 2
+
+
+def test_every_failure_of_ray_to_join_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from distgan.sweep import ray_backend
+
+    def init(**how: Any) -> None:
+        raise ray.exceptions.AuthenticationError("Token authentication failed")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=r"no Ray cluster at sweep.address auto: Token authentication failed"):
+        ray_backend._join_ray({"address": "auto"})
 
 
 def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
