@@ -33,17 +33,36 @@ last=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | tail -n 1)
 # As another node knows the first: to itself its name may be 127.0.1.1.
 address=$(srun --nodes=1 --ntasks=1 --nodelist="$last" getent ahostsv4 "$first" | awk 'NR == 1 {print $1}')
 port=$((20000 + SLURM_JOB_ID % 10000))
-ray() { srun --overlap --ntasks="$1" --nodes="$1" "${@:2}" & }
-limits=(--num-cpus "${SLURM_CPUS_PER_TASK:-1}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}" --block)
-ray 1 --nodelist="$first" .venv/bin/ray start --head --node-ip-address="$address" --port="$port" \
-  --include-dashboard=false "${limits[@]}"
-head=$!
-until RAY_ADDRESS="$address:$port" .venv/bin/ray health-check > /dev/null 2>&1; do
-  kill -0 "$head" 2> /dev/null || { echo "Ray did not start on $first ($address:$port)" >&2; exit 1; }
-  sleep 2
-done
+# Ray gives its processes 30 s to start, which a busy node exceeds: three attempts.
+ray() {   # ray NODES OPTIONS-OF-SRUN -- OPTIONS-OF-RAY
+  local nodes=$1 where=()
+  shift
+  while [ "$1" != -- ]; do where+=("$1"); shift; done
+  srun --overlap --nodes="$nodes" --ntasks="$nodes" "${where[@]}" bash -c '
+    for attempt in 1 2 3; do .venv/bin/ray start "$@" && exit; done
+    exit 1' ray "${@:2}" --num-cpus "${SLURM_CPUS_PER_TASK:-1}" --num-gpus "${SLURM_GPUS_ON_NODE:-0}" --block &
+  steps+=("$!")
+}
+nodes_joined() {
+  .venv/bin/python -c '
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="ERROR")
+print(sum(node["Alive"] for node in ray.nodes()))' "$address:$port" 2> /dev/null
+}
+wait_for() {   # wait_for NODES
+  until [ "$(nodes_joined)" = "$1" ]; do
+    for step in "${steps[@]}"; do
+      kill -0 "$step" 2> /dev/null || { echo "Ray did not start on every node ($address:$port)" >&2; exit 1; }
+    done
+    sleep 2
+  done
+}
+steps=()
+ray 1 --nodelist="$first" -- --head --node-ip-address="$address" --port="$port" --include-dashboard=false
+wait_for 1
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
-  ray "$((SLURM_JOB_NUM_NODES - 1))" --exclude="$first" .venv/bin/ray start --address="$address:$port" "${limits[@]}"
+  ray "$((SLURM_JOB_NUM_NODES - 1))" --exclude="$first" -- --address="$address:$port"
+  wait_for "$SLURM_JOB_NUM_NODES"
 fi
 code=0
 .venv/bin/distgan sweep "$@" "sweep.address=$address:$port" &
