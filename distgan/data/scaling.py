@@ -81,8 +81,8 @@ class Scaler:
         """Learn `unit` and `bound` from the training series.
 
         Args:
-            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or `store.select_part(rows)`, not
-                a generator.
+            blocks: [n, L, C] each, NaN = missing; walked once or twice, so a list or
+                `store.select_part(rows)`, not a generator.
             bounds: public limits of the values, which restored series keep.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks; by default
                 each series has its own.
