@@ -27,9 +27,7 @@ def is_store(path: Path) -> bool:
 
 
 def locate_private_table(store: Path) -> Path:
-    """Return the path of the table of ids, splits and owners of a store of real series: only the data's owner
-    may read it.
-    """
+    """Return the path of the ids, splits and owners of a store of real series, for the data's owner alone."""
     return store.with_name(f"{store.stem}{PRIVATE_TABLE}")
 
 
@@ -143,9 +141,7 @@ class Run:
         return self.folder / "latents.zarr"
 
     def latent_parts(self, weights: str) -> Path:
-        """Return the folder of the parts of the latents by the encoder with such a digest, until they are
-        whole.
-        """
+        """Return the folder of parts of latents by the encoder with this digest, until they are whole."""
         return self.folder / f"latents.parts-{weights}"
 
     def list_latent_parts(self) -> list[Path]:
@@ -198,9 +194,7 @@ class Run:
         return self.folder / "synthetic.zarr"
 
     def synthetic_staging(self, key: str) -> Path:
-        """Return the folder of the shards of an unfinished generation; `key` tells what they are made
-        from.
-        """
+        """Return the folder of shards of an unfinished generation; `key` tells what they are made from."""
         return self.folder / f"{self.synthetic.name}.parts-{key}"
 
     def list_synthetic_staging(self) -> list[Path]:

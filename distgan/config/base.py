@@ -16,7 +16,7 @@ class Section(BaseModel):
 
 
 def key(default: Any, meaning: str, **rules: Any) -> Any:
-    """A setting: its default (`...` if it has none), what it means with its unit, and its bounds."""
+    """Return a setting: its default (`...` if it has none), what it means with its unit, and its bounds."""
     return Field(default, description=meaning, **rules)
 
 

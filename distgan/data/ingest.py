@@ -197,9 +197,7 @@ def _find_incomplete(
 
 
 def _count_copies(digests: np.ndarray, owners: list[str]) -> int:
-    """Return the number of series whose every value another owner has, too, but for the first owner of
-    each.
-    """
+    """Count series whose every value another owner has, too, but for the first owner of each."""
     held = pd.DataFrame({"digest": digests, "owner": owners}).drop_duplicates()
     return len(held) - held["digest"].nunique()
 

@@ -146,9 +146,7 @@ class Loader:
         self._features = compute_calendar_features(store.whole_axis.list_times()) if calendar else None
 
     def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes the next
-        two.
-        """
+        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes two ahead."""
         return make_ahead(self.make_batch, first_step)
 
     def make_batch(self, step: int) -> Batch:
@@ -182,9 +180,7 @@ class Loader:
         return torch.from_numpy(stretches[self._store.find_starts(places)].transpose(0, 2, 1).copy())
 
     def _fill_buffer(self, positions: np.ndarray) -> None:
-        """Release the shards of the last filling of the buffer when a new one starts, and announce the
-        next.
-        """
+        """Release the shards of the buffer's last filling when a new one starts, and announce the next."""
         if not isinstance(self._order, Buffered):
             return
         ends = {self._order.find_fill(int(position)) for position in (positions[0], positions[-1])}

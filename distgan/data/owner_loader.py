@@ -101,9 +101,7 @@ class OwnerLoader:
         self._public = np.arange(batching.rank * share, (batching.rank + 1) * share)
 
     def iterate_batches(self, first_step: int = 0) -> Iterator[OwnerBatch]:
-        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes the next
-        two.
-        """
+        """Yield the batches of steps first_step, first_step + 1, … without end; a thread makes two ahead."""
         return make_ahead(self.make_batch, first_step)
 
     def make_batch(self, step: int) -> OwnerBatch:

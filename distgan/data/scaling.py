@@ -288,9 +288,7 @@ class Attributes:
         self._known = np.full((num_series, channels, 2), np.nan, np.float32) if known is None else known
 
     def look_up(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return [n, C, 2] of the training series `rows` [n], whose measured values are `values` [n, L,
-        C].
-        """
+        """Return [n, C, 2] of the training series `rows` [n], with measured values `values` [n, L, C]."""
         found = self._known[rows]
         fresh = np.flatnonzero(np.isnan(found[:, 0, 1]))
         if len(fresh):

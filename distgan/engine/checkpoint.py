@@ -230,9 +230,7 @@ def _read_file(folder: Path, name: str, facts: Mapping[str, int]) -> dict[str, T
 
 
 def _looks_complete(folder: Path, step: int) -> bool:
-    """Return whether the manifest is sealed and every file has its size: what can be known without reading
-    all.
-    """
+    """Return whether the manifest is sealed and every file has its size, without reading all."""
     try:
         files = _read_manifest(folder, step)["files"]
         return all((folder / name).stat().st_size == facts["size"] for name, facts in files.items())

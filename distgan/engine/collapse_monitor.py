@@ -13,9 +13,7 @@ PATIENCE = 3  # reports in a row
 
 
 class CollapseMonitor:
-    """Monitor that warns, each time it sets in, when all generated series are alike or the discriminator has
-    won.
-    """
+    """Monitor that warns, at each onset, that all generated series are alike or the discriminator has won."""
 
     def __init__(self, speaks: bool = True) -> None:
         self.speaks = speaks

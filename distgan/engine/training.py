@@ -281,9 +281,7 @@ class Training:
             optimized.plain.train()
 
     def collect_state(self) -> checkpoint.TensorFiles:
-        """Return `generator` (weights as the network's state_dict), `generator.optimiser`,
-        `generator.average`, …
-        """
+        """Return `generator` (weights as a state_dict), `generator.optimiser`, `generator.average`, …"""
         files: checkpoint.TensorFiles = {}
         for name, optimized in self.optimized_networks.items():
             state = optimized.collect_state()
@@ -294,9 +292,7 @@ class Training:
         return files if self.selector is None else files | self.selector.collect_state()
 
     def save(self, always: bool = False) -> None:
-        """Save one checkpoint for all processes, unless this step has one, or is in trouble and not
-        `always`.
-        """
+        """Save one checkpoint for all processes, unless this step has one or, not `always`, is in trouble."""
         if self.saved == self.step:
             return
         if (

@@ -239,9 +239,7 @@ def fit_yule_walker(rest_NL: np.ndarray, order: int) -> np.ndarray:
 
 
 def compute_quantiles(values_NP: np.ndarray, levels: int) -> np.ndarray:
-    """Return the values at even probabilities, of each column: [N, P] -> [Q, P], with the columns'
-    deviations.
-    """
+    """Return each column's values at even probabilities: [N, P] -> [Q, P], with the columns' deviations."""
     found_QP = np.quantile(values_NP, (np.arange(levels) + 0.5) / levels, axis=0)
     middle_P, wanted_P = found_QP.mean(0), values_NP.std(0)
     have_P = found_QP.std(0)

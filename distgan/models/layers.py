@@ -32,9 +32,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, dropout:
 
 
 def _make_kernel_contexts() -> tuple[Any, Any]:
-    """Return the contexts of a block's forward pass and of its recomputation in backward, which happens
-    outside.
-    """
+    """Return the contexts of a block's forward pass and of its recomputation in backward (outside of it)."""
     return (
         contextlib.nullcontext(),
         twice_differentiable() if is_twice_differentiable() else contextlib.nullcontext(),
@@ -116,9 +114,7 @@ class RMSNorm(nn.Module):
 
 
 def compute_rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return cosines and sines of the rotary positions (Su et al. 2021): each (N, head_width // 2),
-    float32.
-    """
+    """Return cosines and sines of rotary positions (Su et al. 2021): each (N, head_width // 2), float32."""
     rates = 10000.0 ** (
         -torch.arange(head_width // 2, device=device, dtype=torch.float32) / (head_width // 2)
     )

@@ -197,9 +197,7 @@ class Game(Adversarial):
         return batch.mask * self.mark_noisy(batch)[:, None, None]
 
     def average_over(self, batch: Batch, which: Callable[[Batch], Tensor]) -> Callable[[Tensor], Tensor]:
-        """Return the function that averages over what `which` marks in the global batch, of which this may be
-        a part.
-        """
+        """Return the mean over what `which` marks in the global batch, of which this may be a part."""
         mask = which(batch)
         count = self.across(batch.average_count(lambda part: which(part).sum()))
         return lambda x: average_masked(x, mask, count)
@@ -210,9 +208,7 @@ class Game(Adversarial):
         return series.float()
 
     def measure_recombined(self, batch: Batch, noise_BLC: Tensor) -> Tensor:
-        """Return |G(g(x + a n)) - g x| for the clean series x, each with the noise of a noisy one: (B, L,
-        C).
-        """
+        """Return |G(g(x + a n)) - g x| for clean series x, each with the noise of a noisy one: (B, L, C)."""
         device, clean_BLC = batch.series.device, self.mark_clean_values(batch)
         loudness_B11 = (
             3 * rng.draw_keyed_uniform(self.seed, batch.step, "loudness", batch.sample, (1, 1), device) - 1.5

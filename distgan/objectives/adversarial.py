@@ -235,9 +235,7 @@ class Adversarial:
         return anneal_cosine(step, self.burn_in_steps, 10 * weight, weight)
 
     def count_penalised(self, batch: Batch) -> Tensor:
-        """Return how many series a process penalises, as a mean over processes; a small batch may have
-        none.
-        """
+        """Return how many series a process penalises, as a mean over processes; 0 in some small batches."""
         if self.settings.penalty.kind == "none":
             return torch.zeros((), device=batch.series.device)
         count = self.across(batch.average_count(lambda part: self.choose_penalised(part)[1].sum()))

@@ -49,9 +49,7 @@ class Heartbeat:
         self._stopped.set()
 
     def find_silent_ranks(self) -> list[int] | None:
-        """Return the ranks whose beats stand still for LATE seconds; None where the store itself does not
-        answer.
-        """
+        """Return ranks whose beats stand still for LATE seconds; None where the store does not answer."""
         found: list[list[int]] = []
 
         def look_up() -> None:

@@ -130,9 +130,7 @@ class OptimizedNetwork:
         return self.plain
 
     def count_held_bytes(self) -> dict[str, int]:
-        """Return the bytes that this process holds between two steps: weights, their float32 master copy,
-        Adam's moments.
-        """
+        """Return the bytes held between two steps: weights, their float32 master copy, Adam's moments."""
         moments = [t for state in self.adam.state.values() for name, t in state.items() if name != "step"]
         return {
             "weights": _count_bytes(list(self.trainable.values())),
@@ -141,15 +139,11 @@ class OptimizedNetwork:
         }
 
     def align(self) -> None:
-        """Give every process the statistics of rank 0 (those of batch normalisation differ; weights never
-        do).
-        """
+        """Give every process rank 0's statistics (batch normalisation's differ; weights never do)."""
         self.parallel.broadcast(self.buffers)
 
     def collect_state(self) -> dict[str, dict[str, Tensor]]:
-        """Return {"weights": as the network's state_dict, "optimiser": `parameter.exp_avg`, …}, the live
-        tensors.
-        """
+        """Return {"weights": as a state_dict, "optimiser": `parameter.exp_avg`, …}, the live tensors."""
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.trainable.items()
@@ -211,9 +205,7 @@ def _make_adam(parameters: list[nn.Parameter], optimizer: Adam) -> torch.optim.A
 
 
 def _flatten_gradients(parameters: list[nn.Parameter]) -> tuple[Tensor, list[Tensor]]:
-    """Return one buffer for all gradients and a last place for the loss, and a view of it for each
-    parameter.
-    """
+    """Return one buffer for all gradients, with a last place for the loss, and a view for each parameter."""
     if not parameters:
         raise ValueError("a network without trainable parameters cannot be trained")
     spaces = [-(-parameter.numel() // ALIGNMENT) * ALIGNMENT for parameter in parameters]

@@ -168,9 +168,7 @@ class Parallel:
             self._heartbeat = None
 
     def average(self, tensor: Tensor) -> Tensor:
-        """Return the mean over processes, without a gradient; any shape, on the device, exact for equal
-        values.
-        """
+        """Return the mean over processes, without a gradient: any shape, on the device, exact if equal."""
         if self.world_size == 1:
             return tensor.detach()
         total = tensor.detach().clone()
@@ -335,9 +333,7 @@ def _refuse_fp16(settings: config.Engine, device: torch.device) -> None:
 
 
 def _describe_loss(silent: list[int] | None, timeout: int) -> str:
-    """Return which process was lost, by the heartbeats: ranks that are silent, none, or None without an
-    answer.
-    """
+    """Describe the loss of a process by silent ranks of the heartbeats: some, none, or None (no answer)."""
     if silent is None:  # the store is in rank 0, or in the launcher beside it
         return (
             f"lost process 0 or its machine {os.environ.get('MASTER_ADDR', '')}, which the others depend on"
@@ -351,9 +347,7 @@ def _describe_loss(silent: list[int] | None, timeout: int) -> str:
 
 
 def _is_desertion(error: Exception) -> bool:
-    """Return whether the error says that another process is gone; torch has no type for it on every backend,
-    gloo says it in words.
-    """
+    """Return whether another process is gone: torch has no type for it on every backend, gloo a message."""
     if isinstance(error, dist.DistError | ConnectionError):
         return True
     words = str(error).lower()
@@ -369,9 +363,7 @@ def _describe_to_environment() -> None:
 
 
 def _choose_threads(wanted: int | None) -> int:
-    """Return the Threads of this process: the setting, else OMP_NUM_THREADS, else its share of the cores it
-    may use.
-    """
+    """Return the threads of this process: the setting, OMP_NUM_THREADS, or its share of its cores."""
     if wanted:
         return wanted
     local = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("WORLD_SIZE", 1)))

@@ -187,18 +187,14 @@ class ZeroNetwork(OptimizedNetwork):
         return network.requires_grad_(False)
 
     def _choose_copy_device(self) -> torch.device:
-        """Return the device for a whole copy: this process's, or the CPU where the network does not fit
-        beside what is there.
-        """
+        """Return the device for a whole copy: this process's, or the CPU where it does not fit there."""
         device = self.parallel.device
         needed = _count_bytes([*self._twin.parameters(), *self._twin.buffers()])
         fits = device.type != "cuda" or torch.cuda.mem_get_info(device)[0] > needed
         return device if fits else torch.device("cpu")
 
     def collect_buffers(self) -> dict[str, Tensor]:
-        """Return the buffers (statistics); those that the engine made half precision keep their first
-        type.
-        """
+        """Return the buffers (statistics); those that the engine made half precision in their first type."""
         kinds = {name: buffer.dtype for name, buffer in self._twin.named_buffers()}
         return {
             name: buffer.detach().to("cpu", kinds[name], copy=True) for name, buffer in self._buffers.items()

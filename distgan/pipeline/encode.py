@@ -56,17 +56,13 @@ def run(context: PipelineContext) -> dict[str, Any]:
 
 
 def locate_parts(run: Run) -> Path:
-    """Return a folder named after the encoder's weights: another encoder's parts are never taken for this
-    one's.
-    """
+    """Return a folder named after the encoder's weights, so that parts of another are never taken."""
     weights = hashlib.sha256((run.encoder_weights).read_bytes()).hexdigest()[:12]
     return run.latent_parts(weights)
 
 
 def plan_parts(num_series: int, batch_size: int, place: Path) -> dict[Path, range]:
-    """Return which training series each part holds; whole batches, so that the batches are always the same
-    ones.
-    """
+    """Return which training series each part holds: whole batches, so that batches are always the same."""
     batches = -(-num_series // batch_size)
     rows = batch_size * min(MOST_BATCHES, -(-batches // FEWEST_PARTS))
     return {

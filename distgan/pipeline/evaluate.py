@@ -166,9 +166,7 @@ def format_report(run: Run) -> str:
 
 
 def sample_series(rows: np.ndarray, name: str, chosen: config.Evaluate) -> np.ndarray:
-    """Return all series of a set; of more than are compared, which can be millions, a random part: [n] ->
-    [m].
-    """
+    """Return all series of a set, or a random part of more than are compared (maybe millions): [n] -> [m]."""
     if len(rows) <= chosen.max_series:
         return rows
     rng = make_keyed_generator(chosen.seed, 0, f"windows of {name}")

@@ -67,9 +67,7 @@ def find_credit(settings: config.Config, meta: Meta) -> str:
 
 
 def open_for_inference(settings: config.Config) -> Parallel:
-    """Return the place where a finished run's networks work: in float32, so that what fp16 trained works on a
-    CPU, too.
-    """
+    """Return where a finished run's networks work: float32, so that what fp16 trained works on a CPU."""
     return Parallel(settings.engine.model_copy(update={"precision": "fp32"}))
 
 

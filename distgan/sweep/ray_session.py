@@ -76,9 +76,7 @@ def prepare_environment(home: Run, address: str | None) -> Iterator[Path | None]
 
 @contextlib.contextmanager
 def temporary_folder(note: Path) -> Iterator[Path]:
-    """Yield a folder that is removed at the end; by `note` the next sweep finds and removes a killed
-    one's.
-    """
+    """Yield a folder, removed at the end; by `note` the next sweep removes that of a killed one."""
     if note.exists():
         older = Path(str(read_record(note, "folder")["folder"]))
         if older.name.startswith(PREFIX):  # a note that somebody changed removes nothing else

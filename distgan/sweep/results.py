@@ -102,9 +102,7 @@ def _read_states(home: Run) -> dict[str, str]:
 
 
 def sum_seconds(home: Run) -> float:
-    """Return the seconds of the clock spent on trials so far; the time between two calls of the sweep does
-    not count.
-    """
+    """Return the clock's seconds spent on trials so far, without the time between two calls of the sweep."""
     events = read_lines(SweepFiles(home.folder).states)
     return sum(b["time"] - a["time"] for a, b in pairwise(events) if b["state"] != BEGUN)
 
@@ -138,9 +136,7 @@ def find_pareto_front(results: Sequence[Result], objectives: Sequence[str]) -> l
 
 
 def make_best_config(settings: config.Config, found: Result, run_dir: str) -> config.Config:
-    """Return what `train.py` runs to reproduce the trial: its values, and the length at which it was
-    scored.
-    """
+    """Return the config that reproduces the trial: its values, and the length at which it was scored."""
     own = settings.with_values(found.values)
     train = own.train.model_copy(update={"steps": found.step})
     return own.model_copy(update={"run_dir": run_dir, "train": train})
@@ -174,9 +170,7 @@ def format_spread(losses: Sequence[float]) -> str:
 
 
 def make_frame(results: Sequence[Result], objectives: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each evaluation: trial, state, values, losses as measured, and why they do not
-    count.
-    """
+    """Return a row for each evaluation: trial, state, values, losses as measured, and why they fail."""
     rows = [
         {
             "trial": result.number,
@@ -203,9 +197,7 @@ def format_value(value: Any) -> str:
 
 
 def write_results(home: Run, settings: config.Config) -> Result:
-    """Write `trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; return the best
-    trial.
-    """
+    """Write `trials.parquet`, `best.yaml` and TensorBoard's table of hyper-parameters; return the best."""
     objectives, steps = settings.sweep.objectives, settings.train.steps
     results = read_results(home, steps)
     found = find_best(results, objectives, steps)

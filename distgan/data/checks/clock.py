@@ -15,9 +15,7 @@ Sunday = tuple[int, int]  # a month, and which Sunday of it; -1 is the last
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone where clocks are put forward on one Sunday, from this hour, and set back on another, to that
-    hour.
-    """
+    """A zone where clocks go forward on one Sunday, from this hour, and back on another, to that hour."""
 
     forward: Sunday
     skipped: int

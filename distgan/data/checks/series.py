@@ -115,9 +115,7 @@ def find_missing_codes(values: np.ndarray, most: int = 4) -> list[tuple[float, i
 
 
 def _is_missing_code(code: np.float32, values: np.ndarray) -> bool:
-    """Return whether an extreme value stands apart from all others, and is one that means missing
-    elsewhere.
-    """
+    """Return whether an extreme value stands apart from all others, and means missing elsewhere."""
     at = values == code
     rest, count = values[~at], int(at.sum())
     if len(np.unique(rest[:1000])) < FEWEST_DISTINCT and len(np.unique(rest)) < FEWEST_DISTINCT:
@@ -144,9 +142,7 @@ def _measure_outer_percent(values: np.ndarray, above: bool) -> float:
 
 
 def is_odd_number(code: float) -> bool:
-    """Return whether it is written with one digit alone (5555), or next to a power of two of a number
-    type.
-    """
+    """Return whether it has one digit alone (5555), or is next to a power of two of a number type."""
     size = abs(code)
     if not 100 <= size < 1e15 or size != round(size):
         return False

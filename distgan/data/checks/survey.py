@@ -27,9 +27,7 @@ EXAMPLES = 3
 
 @dataclass
 class Tally:
-    """Count of the series and values that something concerns; the longest run of it; a few of the series'
-    numbers.
-    """
+    """Count of the series and values that something concerns; its longest run; a few numbers of series."""
 
     series: int = 0
     values: int = 0
@@ -152,9 +150,7 @@ class Survey:
         return series.Ranges.join(found)
 
     def _measure(self, tile: np.ndarray) -> tuple[series.Ranges, list["Measured"]]:
-        """Measure what needs all values of some series, [n, L, C], while they are in the processor's
-        cache.
-        """
+        """Measure what needs all values of some series, [n, L, C], while they are in the CPU's cache."""
         ranges, found = series.find_ranges(tile), []
         for number in range(tile.shape[2]):
             rows, of_rows = np.ascontiguousarray(tile[:, :, number]), ranges.select_channel(number)
@@ -169,9 +165,7 @@ class Survey:
     def _survey_channel(
         self, channel: Channel, first: int, rows: np.ndarray, ranges: series.Ranges, measured: "Measured"
     ) -> None:
-        """Survey rows [n, L] of one channel: count all, then look closely at those that the first tests
-        choose.
-        """
+        """Survey rows [n, L] of one channel: count all, then look closely at those that a test chooses."""
         missing, low, high = ranges.missing, ranges.low, ranges.high
         channel.series += len(rows)
         channel.values += rows.size
@@ -207,9 +201,7 @@ class Survey:
     def _select_candidates(
         self, measured: "Measured", ranges: series.Ranges
     ) -> Iterator[tuple[int, set[str]]]:
-        """Yield the rows to look at closely, each with the names of the tests that its sampled places ask
-        for.
-        """
+        """Yield rows to look at closely, each with the names of the tests that its sampled places ask for."""
         here, after = np.split(measured.pairs, 2, axis=1)
         low, high = ranges.low, ranges.high
         rises, falls = np.count_nonzero(after > here, axis=1), np.count_nonzero(after < here, axis=1)

@@ -147,7 +147,7 @@ def _format_place(looked: Looked, tally: Tally) -> str:
     return f"series {row + 1} ({mask_id(looked.entities[row])})"
 
 
-def _format_duration(looked: Looked, steps: int) -> str:
+def _format_time(looked: Looked, steps: int) -> str:
     if looked.source.is_nominal:
         return f"{steps:,} steps"
     days = steps / looked.source.axis.steps_per_day
@@ -260,9 +260,7 @@ def _find_commonest_step(looked: Looked, name: str) -> tuple[str, int]:
 def _find_runs(looked: Looked) -> Iterator[Suspicion]:
     def make_description(words: str) -> Callable[[Channel, Tally], str]:
         def describe(channel: Channel, tally: Tally) -> str:
-            fewest, longest = (
-                _format_duration(looked, steps) for steps in (looked.survey.stuck, tally.longest)
-            )
+            fewest, longest = (_format_time(looked, steps) for steps in (looked.survey.stuck, tally.longest))
             return (
                 f"{words} for {fewest} or longer (the longest {longest}; "
                 f"{tally.values / channel.values:.2%} of all)"
@@ -390,9 +388,7 @@ def _find_bounds(looked: Looked) -> Iterator[Suspicion]:
 
 
 def _find_upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
-    """Yield a suspicion for many values at exactly the largest one, and few just below it: a scale that ends
-    there.
-    """
+    """Yield a suspicion where many values equal the largest one, and few just below: a scale ends there."""
     limit = channel.highs.get(channel.high)
     if (
         limit is None

@@ -341,9 +341,7 @@ def make_axis(path: Path, freq: str, t0: str, length: int) -> tuple[Axis, str]:
 
 
 def choose_steps(shape: tuple[int, ...], chunks: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the sizes of parts of at most SLAB_BYTES that hold whole chunks, grown from the last axis to the
-    first.
-    """
+    """Return sizes of parts of at most SLAB_BYTES of whole chunks, grown from the last axis to the first."""
     steps = [min(chunk, size) for chunk, size in zip(chunks, shape)]
     for axis in reversed(range(len(shape))):
         room = scale_buffer(SLAB_BYTES) // max(1, itemsize * math.prod(steps))

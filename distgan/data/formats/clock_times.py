@@ -44,9 +44,7 @@ def _convert_halves(hour: np.ndarray, there: np.ndarray, half: pa.Array, stamps:
 def _parse_digits(
     texts: pa.Array, stamps: Stamps, parsed: Parsed
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or hour
-    numbers.
-    """
+    """Return hour, minute, second of clock times without marks: 0100, 010000, 100 (01:00), or hours."""
     number = to_int(texts)
     lengths = np.asarray(pc.utf8_length(texts))
     there = lengths > 0

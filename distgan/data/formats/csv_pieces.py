@@ -184,9 +184,7 @@ class Span:
         )
 
     def _refuse_short_lines(self, content: bytes) -> None:
-        """Refuse short lines, which pandas fills with missing values: a file that is cut off must not pass
-        for gaps.
-        """
+        """Refuse short lines, which pandas fills with missing values: a cut file must not pass for gaps."""
         separator, wanted = self.dialect.separator, len(self.dialect.columns)
         wanted += len(self.dialect.dropped)
         hint = ""

@@ -65,7 +65,7 @@ class Dataset:
             UserError: there are none.
         """
         files = [file for file in root.rglob("*") if file.is_file()]
-        return cls._make(root, sorted(files, key=make_natural_key), every=False)
+        return cls._make(root, sorted(files, key=split_name), every=False)
 
     @classmethod
     def from_pattern(cls, pattern: Path, files: Sequence[Path]) -> "Dataset":
@@ -74,9 +74,7 @@ class Dataset:
         root = Path(*pattern.parts[: len(fixed)]) if fixed else Path(".")
         while not all(file.is_relative_to(root) for file in files):
             root = root.parent
-        return cls._make(
-            root, sorted((file for file in files if file.is_file()), key=make_natural_key), every=True
-        )
+        return cls._make(root, sorted((file for file in files if file.is_file()), key=split_name), every=True)
 
     @classmethod
     def _make(cls, root: Path, files: list[Path], every: bool) -> "Dataset":
@@ -101,7 +99,7 @@ class Dataset:
         return cls(root, members, skipped)
 
 
-def make_natural_key(path: Path) -> list[tuple[int, int | str]]:
+def split_name(path: Path) -> list[tuple[int, int | str]]:
     """Return a key that sorts block_2 before block_10."""
     parts = re.split(r"(\d+)", str(path))
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
@@ -211,9 +209,7 @@ def _unpack_files(
 
 
 def _has_no_rows(path: Path) -> bool:
-    """Return whether the file holds a table of nothing, or of a header alone, as Spark writes for empty
-    partitions.
-    """
+    """Return whether a table has nothing, or a header alone, as Spark writes for empty partitions."""
     if path.stat().st_size == 0:
         return True
     if detect_kind(path) == "parquet":
@@ -261,13 +257,11 @@ def _join_files(root: Path, parts: list[Part], order: Arrangement) -> Sampled:
         for number, part in enumerate(parts)
         for piece in part.table.pieces
     ]
-    sample = partial(_sample_rows, parts, columns, order)
+    sample = partial(_sample, parts, columns, order)
     return Sampled(root, pieces, sample(None), parts[0].table.dialect, order.per_file, sample)
 
 
-def _sample_rows(
-    parts: list[Part], columns: list[str], order: Arrangement, decimal: str | None
-) -> pd.DataFrame:
+def _sample(parts: list[Part], columns: list[str], order: Arrangement, decimal: str | None) -> pd.DataFrame:
     """Return rows of files all over the dataset; of the first alone where each file is an entity."""
     count = 1 if order.per_file else min(SAMPLED_FILES, len(parts))
     chosen = [parts[place] for place in np.linspace(0, len(parts) - 1, count).round().astype(int)]
@@ -301,9 +295,7 @@ def _read_columns(
     text: Any = (),
     decimal: str = ".",
 ) -> pd.DataFrame:
-    """Return a piece with its columns in the order of the first file's, and what its folders say as more
-    columns.
-    """
+    """Return a piece, its columns ordered as in the first file, with what its folders say as more columns."""
     with found.rename_in_messages():
         frame = read(text=tuple(name for name in text if name not in added), decimal=decimal)
     marks = dict(frame.attrs)
@@ -413,9 +405,7 @@ def _has_overlap(samples: list[pd.DataFrame], time: list[str]) -> bool:
 
 
 def _arrange_by_keys(root: Path, parts: list[Part], settings: config.Data) -> Arrangement:
-    """Return the arrangement of folders named `key=value`: keys are ids, unless the files have their own, or
-    parts of the time.
-    """
+    """Arrange folders named `key=value`: keys are ids, unless files have their own, or parts of the time."""
     names = list(parts[0].member.keys)
     for part in parts:
         keys = part.member.keys

@@ -327,9 +327,7 @@ def _differs_by_empties(rows: list[Row], header: int, first: int | None, width: 
 
 
 def _is_units(row: Row) -> bool:
-    """Return whether a row below the names says units: bracketed, short, the same again and again, or
-    empty.
-    """
+    """Return whether a row below the names holds units: bracketed, short, the same again, or empty."""
     cells = [cell for cell in row.cells[1:] if cell]
     if not cells:
         return True

@@ -10,9 +10,7 @@ RULES = ("error", "first", "last", "mean", "sum")
 
 @dataclass
 class Tally:
-    """Count of what was merged, and the first conflict: whose, when, and in which channel of several in
-    rows.
-    """
+    """Count of what was merged, and the first conflict: whose, when, and in which channel of rows."""
 
     merged: int = 0
     conflicting: int = 0

@@ -34,9 +34,7 @@ class Halves:
         return bool(pc.all(pc.match_substring_regex(self.end, f"^{CLOCK}$")).as_py())
 
     def parse_durations(self) -> np.ndarray | None:
-        """Return the seconds of ends that are ISO 8601 durations (`PT1H`): int64 [n]; None if one of them is
-        none.
-        """
+        """Return seconds of ends that are ISO 8601 durations (`PT1H`): int64 [n]; None if any is not."""
         unique, where = np.unique(np.array(self.end.to_pylist()), return_inverse=True)
         if not all(re.fullmatch(r"P(?=[0-9T])(\d+D)?(T(\d+H)?(\d+M)?(\d+S)?)?", text) for text in unique):
             return None

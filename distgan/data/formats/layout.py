@@ -138,9 +138,7 @@ class _Finder:
         return len(self._find_clocks()) >= 4
 
     def _find_clocks(self) -> dict[str, int]:
-        """Return the columns that are times of the day, with their seconds after midnight; the last may be
-        0:00.
-        """
+        """Return the columns that are times of the day, by seconds after midnight; the last may be 0:00."""
         found = {name: parse_clock(name) for name in self.frame.columns}
         clocks = {name: seconds for name, seconds in found.items() if seconds is not None}
         if len(clocks) < 2 and self.settings.layout == "day_wide":

@@ -154,9 +154,7 @@ class Long(Parts):
         return every
 
     def _find_constants(self, column: int) -> np.ndarray | None:
-        """Return the value that each id has throughout; None if one has two, or fewer than two readings
-        each.
-        """
+        """Return the constant value of each id; None if one has two, or fewer than two readings each."""
         first = np.full(len(self.ids), np.nan)
         readings = 0
         for number in range(len(self.names)):
@@ -187,9 +185,7 @@ class Long(Parts):
         return np.where(kinds < 0, -1, codes * len(self.kinds) + kinds)
 
     def _collect_stamps(self) -> np.ndarray:
-        """Return every time at which anyone was read, once, rising; find which are the later of two equal
-        ones.
-        """
+        """Return every time of a reading, once, rising; find which are the later of two equal ones."""
         self._second: list[np.ndarray | None] = [None] * len(self.names)
         if self.settings.timezone is None and not len(self.offsets):
             return np.unique(self.moments.astype("M8[s]"))

@@ -171,7 +171,7 @@ def add_texts(
     there = cells.iloc[places]
 
     def find_first(which: np.ndarray) -> list[Any]:
-        """The marked cell that comes first in the file."""
+        """Return the marked cell that comes first in the file."""
         marked = places[which]
         place = int(marked[np.argmin(marked % rows)])
         return [place % rows, names[place // rows], cells.iloc[place]]
@@ -289,9 +289,7 @@ def decide_marks(places: list[Place], settings: config.Data, separator: str | No
 
 
 def _refuse_doubt(mark: str, plain: list[Marks], places: list[Place], separator: str | None) -> None:
-    """Refuse a mark before exactly three digits in every number that has it: it separates thousands or
-    decimals.
-    """
+    """Refuse a mark before exactly three digits in every number that has it: thousands or decimals."""
     if not any(marks.decimal == mark for marks in plain):
         return
     mixed = any(mark in place.evidence["mixed"] for place in places)

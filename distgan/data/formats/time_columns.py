@@ -203,9 +203,7 @@ def _are_in_range(head: pd.DataFrame, names: list[str]) -> bool:
 
 
 def are_times(values: pd.Series, settings: config.Data) -> bool:
-    """Return whether most values are dates, with or without a clock time, in the form that the settings
-    name.
-    """
+    """Return whether most values are dates, with or without a clock time, in the form of the settings."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return True
     named = NAMED.search(str(values.name)) is not None
@@ -243,9 +241,7 @@ def are_times(values: pd.Series, settings: config.Data) -> bool:
 
 
 def _is_number_first(values: pd.Series) -> bool:
-    """Return whether a first cell begins with a number: it spares a table of thousands of value columns a
-    full check.
-    """
+    """Return whether a first cell begins with a number, which spares thousands of columns a full check."""
     if pd.api.types.is_numeric_dtype(values):
         return True
     first = next((cell for cell in values.head(SAMPLE) if isinstance(cell, str)), "")
@@ -253,9 +249,7 @@ def _is_number_first(values: pd.Series) -> bool:
 
 
 def _are_numeric_times(values: pd.Series) -> bool:
-    """Return whether values are whole numbers of the size of times since 1970, or dates such as 20130101,
-    that rise at times.
-    """
+    """Return whether values are numbers since 1970, or dates such as 20130101, that rise at times."""
     texts = _sample(values)
     cells = tidy(texts)
     if not texts or not are_numbers(cells) or pd.api.types.is_bool_dtype(values):
@@ -310,9 +304,7 @@ def _drop_clocks(head: pd.DataFrame, found: list[str]) -> list[str]:
 
 
 def _pair_with_clocks(head: pd.DataFrame, dates: list[str], free: list[str]) -> list[tuple[str, ...]]:
-    """Return the ways to read several columns of times, each with its clock where every date has one behind
-    it.
-    """
+    """Return the ways to read several columns of times, each with its clock where every date has one."""
     if all(_are_dates(head[name]) for name in dates):
         clocks = [name for name in free if name not in dates and _are_clock_times(head[name])]
         if len(clocks) == len(dates):

@@ -27,9 +27,7 @@ def are_numbers(texts: pa.Array) -> bool:
 
 
 def are_compact_dates(texts: pa.Array) -> bool:
-    """Return whether all are digits of a date of 1900 to 2100, year first, alone or with hour, minute and
-    second.
-    """
+    """Return whether all are digits of a date of 1900 to 2100, year first, alone or with a clock time."""
     lengths = pc.unique(pc.utf8_length(texts)).to_pylist()
     if len(lengths) != 1 or lengths[0] not in COMPACT:
         return False

@@ -98,9 +98,7 @@ class Fields:
 
 
 def tidy(texts: list[str]) -> pa.Array:
-    """Return stamps with single blanks and plain minus signs, without quotes, in the order date, clock,
-    zone.
-    """
+    """Return stamps with single blanks and plain minus signs, without quotes: date, clock, zone."""
     found = pa.array(texts, pa.string())
     found = pc.replace_substring_regex(found, "[\\s\u00a0\u2000-\u200b\u202f\u3000]+", " ")
     found = pc.replace_substring_regex(found, "\u2212", "-")
@@ -172,9 +170,7 @@ def _read_fields_of(kind: DateKind, stamps: pa.Array) -> Fields | None:
 
 
 def _match_groups(texts: pa.Array, pattern: str) -> tuple[dict[str, pa.Array], np.ndarray]:
-    """Return the content of the named groups, empty where nothing matches; and which texts match: bool
-    [n].
-    """
+    """Return the named groups' content, empty where nothing matches; and which texts match: bool [n]."""
     found = pc.extract_regex(texts, pattern)
     matched = np.asarray(pc.is_valid(found))
     names = [field.name for field in found.type]

@@ -147,9 +147,7 @@ class Sealed:
 
 
 def _compute_seal(crcs: bytes) -> str:
-    """Return one number for a shard's content: the checksum of its chunks' checksums. It tells two shards
-    apart.
-    """
+    """Return one number that tells a shard's content from others: the checksum of its chunks' checksums."""
     return _compute_crc(crcs).hex()
 
 

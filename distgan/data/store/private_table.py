@@ -44,9 +44,7 @@ class Table:
 
 
 def find_private_table(store_path: Path) -> Path:
-    """Return the path of the table: series.private.csv for series.zarr, beside the store and not inside
-    it.
-    """
+    """Return the path of the table, series.private.csv for series.zarr: beside the store, not in it."""
     return locate_private_table(store_path)
 
 

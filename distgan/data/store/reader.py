@@ -97,9 +97,7 @@ class Rows:
     def _copy_stretches(
         self, indices: np.ndarray, starts: np.ndarray | None, shape: tuple[int, ...], out: np.ndarray | None
     ) -> np.ndarray:
-        """Copy stretches of plain rows, byte by byte: twice as fast as numpy's assignment of one row at a
-        time.
-        """
+        """Copy stretches of plain rows by bytes: twice as fast as numpy's assignment of one row at a time."""
         layout, size = self.layout, 4 * math.prod(shape)
         chunks, places = np.divmod(indices, layout.chunk_rows)
         self._check_chunks(chunks)
