@@ -13,7 +13,7 @@ from distgan.models.layers import (
     Transformer,
     checkpoint_activations,
     pool,
-    rotary_angles,
+    compute_rotary_angles,
     rotate,
     upsample,
 )
@@ -332,7 +332,7 @@ def test_the_norm_has_the_derivative_of_its_formula(shape: tuple[int, ...] | Non
 def test_rotation_multiplies_pairs_by_complex_numbers(width: int) -> None:
     torch.manual_seed(0)
     x, gain = torch.randn(2, 5, 2, 3, width), torch.randn(2, width)
-    cos, sin = rotary_angles(5, width, x.device)
+    cos, sin = compute_rotary_angles(5, width, x.device)
     scaled = x * gain[:, None]
     turned = torch.complex(scaled[..., :3], scaled[..., 3:6]) * torch.complex(cos, sin)[:, None, None]
     wanted = torch.cat([turned.real, turned.imag, scaled[..., 6:]], dim=-1)
