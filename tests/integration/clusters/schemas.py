@@ -3,8 +3,9 @@
     python tests/integration/clusters/schemas.py ray.io_rayjobs.yaml launch/kubernetes/sweep.yaml
     python tests/integration/clusters/schemas.py kubeflow.org_pytorchjobs.yaml launch/kubernetes/training.yaml
 
-The first file is the kind's CustomResourceDefinition: KubeRay publishes it in `ray-operator/config/crd/bases/`,
-the Kubeflow training operator in `manifests/base/crds/`. Ends with 1 if a field is unknown or has another type.
+The first file is the kind's CustomResourceDefinition, which KubeRay has in `ray-operator/config/crd/bases/`,
+and the Kubeflow training operator in `manifests/base/crds/`.
+Ends with 1 if a field is unknown or of another type.
 """
 
 import sys
