@@ -32,6 +32,7 @@ def choose_interface() -> None:
     """
     if os.environ.get("WORLD_SIZE", "1") == "1" or INTERFACE in os.environ:
         return
+    found: str | None
     if is_one_machine():
         names = {name for _, name in socket.if_nameindex()}
         found = next((name for name in ("lo", "lo0") if name in names), None)
