@@ -209,7 +209,8 @@ def find_step_ratio(real: Meta, made: Meta) -> Fraction:
 
 
 def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
-    """
+    """Refuse files that cannot be compared.
+
     Raises:
         UserError: steps, lengths, channels or times differ.
     """

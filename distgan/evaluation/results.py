@@ -324,8 +324,8 @@ class Groups:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was done, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance; no field
-    has a place for an entity's id: counts, sizes and settings only.
+    """The facts of a run, in numbers. Free text (`source`, `credit`, …) comes from the data's provenance; no
+    field has a place for an entity's id: counts, sizes and settings only.
 
     Attributes:
         windows: split -> number of windows that its series were cut into; empty where whole series are used.
@@ -424,7 +424,8 @@ class Report(Findings):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], name: str) -> Self:
-        """
+        """Read a report.
+
         Args:
             name: of the report, for a message.
 

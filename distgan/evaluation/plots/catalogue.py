@@ -177,7 +177,7 @@ def select_pictures(
 
 @dataclass(frozen=True)
 class Drawings:
-    """What a page shows of two sets of series."""
+    """The drawings of two sets of series on a page."""
 
     pictures: list[Picture] = field(default_factory=list)
     first: Picture | None = None

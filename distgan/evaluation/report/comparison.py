@@ -42,7 +42,8 @@ class ComparedLine(Line):
 
 
 def refuse_unlike(reports: Reports) -> None:
-    """
+    """Refuse reports that cannot be compared.
+
     Raises:
         UserError: reports of other data, or judged in another way.
     """
