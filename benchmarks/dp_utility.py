@@ -103,25 +103,25 @@ def private_gaussian(run: Any, settings: Any, epsilon: float) -> np.ndarray:
     Of each series the scaled readings and its two attributes, clipped at a length; all of ε for the moments.
     """
     from distgan import config
-    from distgan.anonymity.attributes import asinh_ratio_and_log_rms, location_and_scale
-    from distgan.anonymity.dp.bank import Budget, noisy_moments
+    from distgan.anonymity.attributes import to_location_and_scale, to_ratio_and_log_rms
+    from distgan.anonymity.dp.bank import Budget, sum_moments
     from distgan.pipeline.training_data import TrainingData
 
     data = TrainingData.open(run)
     series = data.read_scaled(0, data.num_series)[0].numpy()[:, :, 0]
-    values = asinh_ratio_and_log_rms(data.attributes)[:, 0] / np.array([2.5, 3.0])
+    values = to_ratio_and_log_rms(data.attributes)[:, 0] / np.array([2.5, 3.0])
     records = np.concatenate([series, values], axis=1)
     radius = 0.5 * math.sqrt(records.shape[1])
     privacy = config.Privacy(
         epsilon=epsilon, delta=settings.privacy.delta, clip=radius, directions_share=0.999999
     )
-    moments = noisy_moments(records, Budget(privacy, records.shape[1]))
-    mean, covariance = moments.mean_and_covariance(radius)
+    moments = sum_moments(records, Budget(privacy, records.shape[1]))
+    mean, covariance = moments.compute_mean_and_covariance(radius)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     count = settings.generate.count
     drawn = mean + np.random.default_rng(1).standard_normal((count, len(mean))) @ root.T
-    attributes = location_and_scale(drawn[:, None, -2:] * np.array([2.5, 3.0]))
+    attributes = to_location_and_scale(drawn[:, None, -2:] * np.array([2.5, 3.0]))
     scaled = np.clip(drawn[:, :-2, None], -1, 1).astype(np.float32)
     return data.scaler.restore(scaled, attributes.astype(np.float32))
 

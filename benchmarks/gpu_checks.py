@@ -249,7 +249,7 @@ def compiled(place: Place) -> Iterator[Row]:
             step = make_stepper([*overrides, *more], length)
             torch.manual_seed(1)
             losses[name] = float(step.objective.phases[0].loss(step.batch())["loss"])
-            taken[name] = devices.seconds(step, step.parallel.device, 5, time.perf_counter)
+            taken[name] = devices.time_call(step, step.parallel.device, 5, time.perf_counter)
         gap = abs(losses["eager"] - losses["compiled"])
         demand(gap < 0.05, f"the loss differs by {gap:.2g}")
         return {
@@ -292,7 +292,7 @@ def neighbours(place: Place) -> Iterator[Row]:
         points = draw.standard_normal((count, dim)).astype(np.float32)
         centroids = draw.standard_normal((centres, dim)).astype(np.float32)
         started = time.perf_counter()
-        found = faiss_backend.nearest_centroid(points, centroids)
+        found = faiss_backend.find_nearest_centroid(points, centroids)
         seconds = time.perf_counter() - started
         some = points[:5000].astype(np.float64)
         true = (np.square(centroids).sum(1, dtype=np.float64) - 2 * some @ centroids.T).argmin(1)
@@ -365,7 +365,7 @@ def plans(place: Place) -> Iterator[Row]:
         def work(own: list[str] = own) -> dict[str, Any]:
             forget_memory(place)
             step = make_stepper(own, length)
-            taken = devices.seconds(step, step.parallel.device, 2 if place.tiny else 5)
+            taken = devices.time_call(step, step.parallel.device, 2 if place.tiny else 5)
             peak = peak_memory(place)
             number, device = devices.parse_device("auto", lambda: Parallel(step.settings.engine))
             planned = report.make_option(step.settings, report.Series(length, 1), min(number, 1), device)
@@ -386,7 +386,7 @@ def plans(place: Place) -> Iterator[Row]:
 def product_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """Operations a second of square products, the best of a few, by the clock."""
     one, two = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / devices.seconds(lambda: one @ two, device, 10, time.perf_counter)
+    return 2 * size**3 / devices.time_call(lambda: one @ two, device, 10, time.perf_counter)
 
 
 def sheet_rate(precision: str) -> float | None:
@@ -421,14 +421,15 @@ def measure_utilisation(place: Place, path: Path | None, own: list[str], length:
     forget_memory(place)
     step = make_stepper(own, length, path)
     device, settings = step.parallel.device, step.settings
-    taken = devices.seconds(step, device, 2 if place.tiny else 5, time.perf_counter)
+    taken = devices.time_call(step, device, 2 if place.tiny else 5, time.perf_counter)
     series = step.parallel.compute_micro_batch(settings.train.batch_size)
     work = trace_step(settings, length, 1, series)
-    flops = work.calculated(MATRIX, ATTENTION, CONVOLUTION) * settings.train.batch_size / series
+    flops = work.sum_flops(MATRIX, ATTENTION, CONVOLUTION) * settings.train.batch_size / series
     rate = product_rate(device, step.parallel.dtype, 256 if place.tiny else 8192)
     sheet = sheet_rate(settings.engine.precision)
     parts = {
-        name: 1e3 * devices.seconds(part, device, 2, time.perf_counter) for name, part in step.parts().items()
+        name: 1e3 * devices.time_call(part, device, 2, time.perf_counter)
+        for name, part in step.parts().items()
     }
     return {
         "step_ms": 1e3 * taken,

@@ -34,7 +34,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.metrics import catch22
-from distgan.evaluation.metrics.instruments import Reading, fit_ruler, read_instruments
+from distgan.evaluation.metrics.instruments import Reading, fit_reference, read_instruments
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample
 from distgan.models import classical
 from distgan.rng import draw_keyed_normal
@@ -72,7 +72,7 @@ def judge(
     """
     views = options.get("views", ("weeks", "series"))
     effort = options.get("effort", Effort())
-    ruler = fit_ruler(
+    ruler = fit_reference(
         real,
         train,
         steps_per_day,
@@ -185,11 +185,11 @@ def draw_classical(name: str, train: np.ndarray, count: int, seed: int) -> np.nd
     generator = classical.FAMILIES[name](*train.shape[1:], settings)
     generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
     rng = np.random.default_rng(seed)
-    numbers = attributes.asinh_ratio_and_log_rms(known)
+    numbers = attributes.to_ratio_and_log_rms(known)
     cells = np.argsort(rng.random((count, *numbers.shape[1:])), axis=0)
     normal = ndtri((cells + rng.uniform(1e-9, 1 - 1e-9, cells.shape)) / count)
     drawn = attributes.draw_ratio_and_log_rms(numbers.mean(0), numbers.std(0), normal)
-    given = attributes.location_and_scale(drawn).astype(np.float32)
+    given = attributes.to_location_and_scale(drawn).astype(np.float32)
     noise = draw_keyed_normal(seed, 0, f"classical {name}", torch.arange(count), (generator.noise_dim,))
     with torch.inference_mode():
         shapes = torch.cat([generator(part, torch.zeros(len(part), 0)) for part in noise.split(50)])

@@ -34,7 +34,12 @@ from distgan.data.loader import Batch
 from distgan.data.shuffle import Shuffled
 from distgan.engine.trainer import fit
 from distgan.engine.training import Job
-from distgan.evaluation.metrics.c2st import STRONG_UNITS, discriminative, hidden_units, predictive
+from distgan.evaluation.metrics.c2st import (
+    STRONG_UNITS,
+    compute_discriminative,
+    compute_predictive,
+    count_hidden_units,
+)
 from distgan.files import read_json, write_json
 from distgan.models import make_objective
 from distgan.models.classical import Fitted
@@ -358,16 +363,16 @@ def scored(
     real: np.ndarray, made: np.ndarray, seed: int, steps: int, runs: tuple[int, int]
 ) -> dict[str, float]:
     """The three scores; `runs` of the discriminative and of the predictive networks."""
-    units = hidden_units(real.shape[2])
+    units = count_hidden_units(real.shape[2])
     small = [
-        discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
+        compute_discriminative(real, made, units=units, steps=steps, seed=100 * seed + run).value
         for run in range(runs[0])
     ]
     ahead = [
-        predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
+        compute_predictive(real, made, units=units, steps=5 * steps // 2, seed=100 * seed + run).value
         for run in range(runs[1])
     ]
-    strong = discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
+    strong = compute_discriminative(real, made, units=STRONG_UNITS, steps=steps, seed=seed).value
     return dict(zip(SCORES, (float(np.mean(small)), strong, float(np.mean(ahead)))))
 
 

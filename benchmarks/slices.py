@@ -54,7 +54,7 @@ class Case:
 def train_run(folder: Path, owners: int) -> Run:
     """Train a run on as many made homes as give about `owners` members and non-members."""
     rng = make_keyed_generator(0, 0, "slices")
-    values = leak_scenarios.series(leak_scenarios.homes(round(owners / 0.46), rng), STEPS, rng)
+    values = leak_scenarios.draw_series(leak_scenarios.draw_homes(round(owners / 0.46), rng), STEPS, rng)
     source = folder / "homes.npz"
     ids = np.array([f"home-{row}" for row in range(len(values))])
     np.savez(
@@ -111,7 +111,7 @@ def attack_alone(run: Run) -> str:
     """The fragment attacks that refuse the slice by itself, without earlier ones and without a sample."""
     store = Store.open(run.synthetic)
     sides = [TrainingData.open(run, (name,)) for name in ("train", "held_out")]
-    members, others = (Side.of(side.store.read_rows(side.rows)) for side in sides)
+    members, others = (Side.from_series(side.store.read_rows(side.rows)) for side in sides)
     made = store.read_rows(np.arange(store.num_series))
     attack_data = AttackData(members, others, made[:0], made, DAY)
     fragment = [attack for attack in battery.BATTERY if attack.id in ("P1", "P2")]

@@ -28,14 +28,14 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Axis, Meta
 from distgan.data.store.reader import Store
 from distgan.data.store.writer import StoreWriter
-from distgan.planning.devices import seconds
+from distgan.planning.devices import time_call
 from distgan.planning.trace import ATTENTION, CONVOLUTION, MATRIX, trace_step
 
 
 def matmul_rate(device: torch.device, size: int) -> float:
     """Floating-point operations a second of a square float32 product, best of 5, by the clock."""
     a = torch.randn(size, size, device=device)
-    return 2 * size**3 / seconds(lambda: a @ a, device, clock=time.perf_counter)
+    return 2 * size**3 / time_call(lambda: a @ a, device, clock=time.perf_counter)
 
 
 def settle(device: torch.device) -> None:
@@ -110,7 +110,7 @@ def flops_of(train: Stepper) -> float:
     """Of one step, over all processes; recomputed activations count."""
     size = train.parallel.compute_micro_batch(train.settings.train.batch_size)
     work = trace_step(train.settings, train.length, train.channels, size)
-    return work.calculated(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
+    return work.sum_flops(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
 
 
 def main() -> None:

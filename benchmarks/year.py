@@ -110,7 +110,7 @@ def families(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     rows = {row["name"]: row for row in report["rows"]}
     real = rows[verdict.REAL]
     return {
-        name: {family: verdict.average_closeness(row, real, [family]) for family in FAMILIES}
+        name: {family: verdict.average_relative_losses(row, real, [family]) for family in FAMILIES}
         for name, row in rows.items()
     }
 

@@ -74,9 +74,9 @@ def run(run: Run, source: str, place: Path) -> Result:
 
 
 def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> ingest.Series:
-    """The series of `source`, read as the run read its own; those in the run's steps already are not reduced.
-    Those that say nothing about time are taken for the run's steps, as all are by a run that learned nothing
-    of time and reduced nothing.
+    """Open the series of `source`, read as the run read its own; those in the run's steps already are not
+    reduced. Series without times are taken for the run's steps, as all are by a run that learned no times and
+    reduced nothing.
 
     Raises:
         UserError: they cannot be read, or have other steps.
@@ -104,8 +104,8 @@ def open_series(source: str, learned: config.Data, meta: Meta, parts: Path) -> i
 def filter_series(
     values: np.ndarray, network: nn.Module, scaler: Scaler, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """[n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not vary as
-    it is.
+    """Filter [n, L, C] in measured units -> the same, float32; what is missing stays missing, what does not
+    vary as it is.
     """
     attributes = scaler.compute_attributes(values)
     scaled = scaler.scale(values, attributes)

@@ -55,7 +55,7 @@ class OwnerGame(Adversarial):
         return super().generator_loss(batch.public)
 
     @torch.no_grad()
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return real and generated series, their conditions, masks and the directions of the penalty: (B, …)
         each.
 
@@ -72,7 +72,7 @@ class OwnerGame(Adversarial):
         ]
         return (batch.series, fake_BLC.float(), real_BK, fake_BK, batch.mask, *directions)
 
-    def of_owner(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the discriminator's loss on one owner's series and as many generated ones."""
         real_WLC, fake_WLC, real_WK, fake_WK, mask_WLC, *directions = inputs
         both, conditions = torch.cat([real_WLC, fake_WLC]), torch.cat([real_WK, fake_WK])
@@ -119,13 +119,13 @@ class OwnerVAE(VariationalAutoencoder):
 
     scalars: Sequence[str] = ("loss", "mse", "kl")
 
-    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+    def make_inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return series, masks, and the noise of the latents: (B, …) each."""
         shape, device = (self.settings.latent_dim,), batch.series.device
         noise_BZ = rng.draw_keyed_normal(self.seed, batch.step, "latent", batch.sample, shape, device)
         return batch.series, batch.mask, noise_BZ
 
-    def of_owner(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
+    def compute_owner_loss(self, network: Network, step: int, *inputs: Tensor) -> dict[str, Tensor]:
         """Return the negative evidence lower bound of one owner's series."""
         series_WLC, mask_WLC, noise_WZ = inputs
         reconstruction, mean, logvar = network(series_WLC, mask_WLC, noise_WZ)

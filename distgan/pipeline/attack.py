@@ -17,7 +17,7 @@ from distgan.engine import checkpoint
 from distgan.errors import parsing
 from distgan.evaluation.attacks import battery, tracing
 from distgan.evaluation.attacks.attack_data import AttackData, Embed, Side
-from distgan.evaluation.attacks.released import Released, describe_misses
+from distgan.evaluation.attacks.released import ReleasedSeries, describe_misses
 from distgan.evaluation.results import PrivacyResult
 from distgan.files import read_json
 from distgan.memory import measure_host_memory
@@ -49,7 +49,7 @@ class Target:
 
     synthetic: np.ndarray
     num_released: int
-    released: Released | None = None
+    released: ReleasedSeries | None = None
     traced: list[tracing.Attack] | None = None
     said: str = ""
 
@@ -57,7 +57,7 @@ class Target:
     def sample_of(context: PipelineContext) -> "Target":
         """Return the run's synthetic series, or a random sample of them that fits into memory."""
         store = Store.open(context.run.need(context.run.synthetic, "generate"))
-        everything, chosen = Released((store,)), context.settings.evaluate
+        everything, chosen = ReleasedSeries((store,)), context.settings.evaluate
         room = measure_host_memory() // (COPIES * 4 * store.length * store.channels)
         most = max(chosen.max_series, min(MOST_SYNTHETIC, room))
         rows = everything.choose(most, make_keyed_generator(chosen.seed, 0, "attacked synthetic"))
@@ -68,7 +68,7 @@ class Target:
                 f"random (evaluate.seed {chosen.seed}). {describe_misses(len(rows))}; distgan release "
                 "searches all series for copied windows (P1)."
             )
-        return Target(everything.rows(rows), store.num_series, said=said)
+        return Target(everything.read_rows(rows), store.num_series, said=said)
 
 
 def run_attacks(
@@ -98,8 +98,8 @@ def run_attacks(
     inside, beside = assign_groups(context, bank, sides["train"], sides["held_out"])
     guarantee = bank.guarantee
     attack_data = AttackData(
-        Side.of(members, owners[0], inside),
-        Side.of(non_members, owners[1], beside),
+        Side.from_series(members, owners[0], inside),
+        Side.from_series(non_members, owners[1], beside),
         reference,
         target.synthetic,
         sides["train"].store.meta.axis.steps_per_day,
@@ -206,7 +206,7 @@ def make_embedding(context: PipelineContext, data: TrainingData) -> Embed:
             scaled = torch.from_numpy(scaler.scale(values, attributes)).to(context.parallel.device)
             mask = ~scaled.isnan()
             latents = encoder(scaled.nan_to_num(), mask.float())[0].cpu().numpy()
-            numbers = tracing.own_numbers(latents, attributes)
+            numbers = tracing.stack_entity_numbers(latents, attributes)
             found.append(numbers[:, : latents.shape[1] + 2 * attributes.shape[1]])  # not their squares
         return np.concatenate(found) if found else np.empty((0, 0))
 
@@ -239,7 +239,7 @@ def score_white_box(
             if critic is not None:
                 part = slice(first, first + size)
                 own = None if values is None else values[part]
-                given = torch.from_numpy(bank.given(where[part], data.attributes[part], own))
+                given = torch.from_numpy(bank.make_conditions(where[part], data.attributes[part], own))
                 verdict = critic(series, given.to(context.parallel.device))
                 found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in found_scores.items():

@@ -15,7 +15,7 @@ from distgan.data.store.reader import Store
 from distgan.data.windows import Windows
 from distgan.errors import UserError
 from distgan.evaluation.attribute_results import ByAttribute
-from distgan.evaluation.metrics.by_attribute import Comparison, Described, compare_by_attribute
+from distgan.evaluation.metrics.by_attribute import Comparison, DescribedSeries, compare_by_attribute
 from distgan.files import read_text
 from distgan.pipeline.attribute_cells import choose_statics
 from distgan.pipeline.training_data import number_owners
@@ -44,7 +44,7 @@ def compare_attributes(
     if statics is None or not len(rows["held_out"]):
         return None
     real = {
-        name: Described(
+        name: DescribedSeries(
             series[name],
             describe_rows(statics, settings, table, data, rows[name]),
             number_owners(table, data, rows[name]),
@@ -53,7 +53,7 @@ def compare_attributes(
     }
     cells = read_synthetic(run.synthetic_attributes, statics)
     made = {name: own[rows["synthetic"]] for name, own in cells.items()}
-    synthetic = Described(series["synthetic"], made, np.arange(len(rows["synthetic"])))
+    synthetic = DescribedSeries(series["synthetic"], made, np.arange(len(rows["synthetic"])))
     return compare_by_attribute(
         Comparison(
             real["train"],

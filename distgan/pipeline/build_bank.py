@@ -16,8 +16,8 @@ from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Sums
-from distgan.anonymity.group_size import count_released_numbers, minimum_group_size
-from distgan.anonymity.groups import GroupedSeries, Members, effective_owners, merge_small_groups
+from distgan.anonymity.group_size import compute_minimum_group_size, count_released_numbers
+from distgan.anonymity.groups import GroupedSeries, Members, count_effective_owners, merge_small_groups
 from distgan.anonymity.projection import Projection
 from distgan.errors import UserError
 from distgan.evaluation.attacks import tracing
@@ -48,7 +48,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
     else:
         bank = build_plain_bank(context.settings, context.run, data, points, groups)
     attacks = run_tracing(context, data, bank)
-    say("\n".join(tracing.lines(attacks)) or "inference not tried: too few held-out series")
+    say("\n".join(tracing.format_lines(attacks)) or "inference not tried: too few held-out series")
     save_attacks(context.run, attacks)
     summary = format_summary(bank, context.settings) + (
         f"; {format_guarantee(bank)}" if bank.guarantee else ""
@@ -69,10 +69,10 @@ def build_plain_bank(
     settled = merge_small_groups(series, settings.bank, data.store.channels)
     series = replace(series, groups=settled.groups, entities=settled.entities)
     bank = make_bank(series, data.attributes, settings.bank, seed=settings.seed)
-    bank = replace(bank, owners=effective_owners(settled, read_owners(data, run)))
+    bank = replace(bank, owners=count_effective_owners(settled, read_owners(data, run)))
     if cells is not None:
         released = count_released_numbers(settings.bank.condition_dim, data.store.channels, numbers)
-        fewest = minimum_group_size(settings.bank, released)
+        fewest = compute_minimum_group_size(settings.bank, released)
         bank = replace(bank, statics=summarise_groups(cells, settled, fewest))
     settled.save(run.cluster_files.members)
     bank.save(run.bank)
@@ -90,9 +90,9 @@ def build_private_bank(
     first = np.unique(entities, return_index=True)[1]  # a row of every entity: they share point and cell
 
     def draw() -> dict[str, np.ndarray]:
-        values = contributions.attribute_means(data.attributes, entities, settings.privacy)
-        noisy = private_sums.noisy_sums(points[first], values, cells[first], facts["cells"], budget)
-        return noisy.tensors()
+        values = contributions.average_attributes(data.attributes, entities, settings.privacy)
+        noisy = private_sums.sum_cells(points[first], values, cells[first], facts["cells"], budget)
+        return noisy.to_tensors()
 
     projection = Projection.load(run.cluster_files.projection)
     query = make_query(
@@ -103,12 +103,12 @@ def build_private_bank(
         directions=projection.directions.tolist(),
         centroids=facts["centroids"],
     )
-    sums = Sums.of_tensors(ledger.draw(query, budget, draw))
+    sums = Sums.from_tensors(ledger.draw(query, budget, draw))
     bank = private_bank.make_private_bank(
-        sums, np.array(facts["variances"]), settings.bank, budget, ledger.head()
+        sums, np.array(facts["variances"]), settings.bank, budget, ledger.find_head()
     )
-    keeps = private_bank.kept_cells(sums, settings.bank)
-    groups = private_bank.groups_of_cells(points, cells, keeps, bank)
+    keeps = private_bank.choose_cells(sums, settings.bank)
+    groups = private_bank.find_groups(points, cells, keeps, bank)
     members = private_bank.assign_members(points, groups, entities, compute_loads(data), bank)
     members.save(run.cluster_files.members)
     bank.save(run.bank)
@@ -148,10 +148,10 @@ def run_tracing(
         if context.settings.bank.study
         else None
     )
-    return tracing.attack(
+    return tracing.run_attack(
         Sample(inside, groups, averaged),
         Sample(non_members, where),
-        tracing.released_numbers(means, bank.attributes_mean, bank.attributes_std),
+        tracing.stack_group_numbers(means, bank.attributes_mean, bank.attributes_std),
         limit=context.settings.bank.max_tracing_auc,
         farthest=farthest,
         seed=context.settings.seed,
@@ -174,14 +174,16 @@ def assign_non_members(
             values = bank.statics.read(select_training_statics(context.settings, others))
             own = bank.statics.read(select_training_statics(context.settings, TrainingData.open(context.run)))
             return points, assign_by_attributes(points, values, members, bank, own)
-        return points, members.groups[faiss_backend.nearest_centroid(points, members.points)]
+        return points, members.groups[faiss_backend.find_nearest_centroid(points, members.points)]
     codes = others.entity_codes
-    points = contributions.entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
-    cells = contributions.nearest_cells(
+    points = contributions.make_entity_points(found, codes, projection.directions, bank.guarantee.clip)[codes]
+    cells = contributions.find_nearest_cells(
         points, np.array(read_private_facts(context.run)["centroids"], np.float32)
     )
-    keeps = private_bank.kept_cells(Sums.of_tensors(open_ledger(context.run).read("groups")), bank.settings)
-    return points, private_bank.groups_of_cells(points, cells, keeps, bank)
+    keeps = private_bank.choose_cells(
+        Sums.from_tensors(open_ledger(context.run).read("groups")), bank.settings
+    )
+    return points, private_bank.find_groups(points, cells, keeps, bank)
 
 
 def encode_series(context: PipelineContext, data: TrainingData) -> np.ndarray:
@@ -198,7 +200,7 @@ def average_by_entity(
     points: np.ndarray, attributes: np.ndarray, entities: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the averages of each entity in each group, its series averaged; the group; a row of each."""
-    values = tracing.own_numbers(points, attributes)
+    values = tracing.stack_entity_numbers(points, attributes)
     keys = groups * (int(entities.max()) + 1) + entities
     _, first, index, sizes = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     means = np.stack([np.bincount(index, weights=column) / sizes for column in values.T], axis=1)

@@ -21,7 +21,7 @@ from distgan.anonymity.dp import bank as private_sums
 from distgan.anonymity.dp import contributions
 from distgan.anonymity.dp.accounting import make_budget
 from distgan.anonymity.dp.bank import Moments
-from distgan.anonymity.projection import Projection, fit_projection, principal_directions
+from distgan.anonymity.projection import Projection, find_principal_directions, fit_projection
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
@@ -157,7 +157,8 @@ def choose_smallest_group(
         every = [np.unique(entities[labels == label]) for label in np.unique(labels)]
     smallest = min(map(len, every))
     return max(
-        minimum_size, min(smallest, group_size.target_group_size(minimum_size, len(np.unique(entities))))
+        minimum_size,
+        min(smallest, group_size.compute_target_group_size(minimum_size, len(np.unique(entities)))),
     )
 
 
@@ -238,7 +239,7 @@ def run_kmeans(
 ) -> Clustering:
     chosen = settings.clusters
     with Progress("cluster", chosen.iterations, "passes", parallel.is_main) as progress:
-        return clustering.kmeans(
+        return clustering.run_kmeans(
             share.iterate_points,
             count,
             search=KMeans(chosen.iterations, restarts, settings.seed, chosen.spherical, device),
@@ -309,8 +310,8 @@ def form_groups_by_label(
         part = cluster_sizes.dissolve_small_clusters(points[inside], own, entities[inside], minimum_size)
         assignment[inside] = part.assignment + count
         count, inertia = count + len(part.sizes), inertia + part.inertia
-        given_up += part.loss * cluster_sizes.total_scatter(points[inside], found.spherical)
-    loss = given_up / max(cluster_sizes.total_scatter(points, found.spherical), 1e-300)
+        given_up += part.loss * cluster_sizes.compute_scatter(points[inside], found.spherical)
+    loss = given_up / max(cluster_sizes.compute_scatter(points, found.spherical), 1e-300)
     sizes = np.bincount(assignment)
     return replace(found, assignment=assignment, sizes=sizes, inertia=inertia, loss=loss)
 
@@ -345,7 +346,7 @@ def save(
             write_json(files.choice, tried)
             from distgan.evaluation.plots import population, style  # matplotlib: a second to import
 
-            write_bytes(files.choice_picture, style.render(population.elbow(**tried)))
+            write_bytes(files.choice_picture, style.render(population.draw_elbow(**tried)))
 
 
 # -------------------------------------------------------------------------------------- a private partition
@@ -369,15 +370,15 @@ def cluster_privately(settings: config.Config, run: Run) -> Facts:
     latents, ledger = store.read_mean(), open_ledger(run)
 
     def draw() -> dict[str, np.ndarray]:
-        records = contributions.entity_means(latents, data.entity_codes, budget.radius)
-        return private_sums.noisy_moments(records, budget).tensors()
+        records = contributions.average_entities(latents, data.entity_codes, budget.radius)
+        return private_sums.sum_moments(records, budget).to_tensors()
 
     query = make_query(run, "directions", budget, budget.directions_multiplier)
-    moments = Moments.of_tensors(ledger.draw(query, budget, draw))
+    moments = Moments.from_tensors(ledger.draw(query, budget, draw))
     budget.check_delta(moments.count)
     facts = save_private(settings, run, latents, data.entity_codes, moments)
     return facts | {
-        "ledger": select_head_facts(ledger.head()),
+        "ledger": select_head_facts(ledger.find_head()),
         "summary": f"{facts['cells']} cells that do not depend on the data, in {settings.bank.condition_dim} "
         f"directions released privately; these keep {facts['explained']:.0%} of the latents' variance",
     }
@@ -396,15 +397,15 @@ def save_private(
         resolve_minimum_group_size(settings, channels),
         make_budget(settings, latents.shape[1]).radius,
     )
-    mean, covariance = moments.mean_and_covariance(radius)
-    directions, explained = principal_directions(covariance, settings.bank.condition_dim)
+    mean, covariance = moments.compute_mean_and_covariance(radius)
+    directions, explained = find_principal_directions(covariance, settings.bank.condition_dim)
     projection = Projection(np.zeros(len(directions), np.float32), directions, explained)
-    variances = private_sums.variances_along(covariance, directions)
+    variances = private_sums.compute_variances(covariance, directions)
     count = settings.clusters.count
     cells = count if isinstance(count, int) else max(1, int(moments.count) // (2 * minimum_size))
     centroids = draw_partition(projection(mean[None])[0], variances, cells, settings.seed)
-    points = contributions.entity_points(latents, entities, directions, radius)
-    found = contributions.nearest_cells(points, centroids)
+    points = contributions.make_entity_points(latents, entities, directions, radius)
+    found = contributions.find_nearest_cells(points, centroids)
     facts = {
         "cells": cells,
         "floor": minimum_size,
@@ -420,7 +421,7 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
     """Return the centroids of k-means on draws from N(mean, variances): [cells, K] float32."""
     rng = make_keyed_generator(seed, 0, "public partition")
     drawn = mean + rng.standard_normal((PRIOR_POINTS * cells, len(variances))) * np.sqrt(variances)
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         lambda: iter([drawn]), cells, search=KMeans(iterations=25, restarts=1, seed=seed, device="cpu")
     )
     return found.centroids
@@ -432,7 +433,7 @@ def draw_partition(mean: np.ndarray, variances: np.ndarray, cells: int, seed: in
 def resolve_minimum_group_size(settings: config.Config, channels: int, attributes: int = 0) -> int:
     """Return the fewest entities a group may have; every number released of it counts."""
     released = group_size.count_released_numbers(settings.bank.condition_dim, channels, attributes)
-    return group_size.minimum_group_size(settings.bank, released)
+    return group_size.compute_minimum_group_size(settings.bank, released)
 
 
 def describe(settings: config.Config, of: Shape) -> str:

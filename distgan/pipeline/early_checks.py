@@ -235,7 +235,7 @@ def refuse_groups(settings: config.Config, training: Training, found: ingest.Ser
 
 def compute_minimum_group_size(bank: config.Bank, condition_dim: int, training: Training) -> int:
     """Return the fewest entities behind one released mean."""
-    return group_size.minimum_group_size(bank, training.count_released(condition_dim))
+    return group_size.compute_minimum_group_size(bank, training.count_released(condition_dim))
 
 
 def count_entities(settings: config.Config, training: Training, rows: np.ndarray) -> tuple[int, float]:
@@ -245,8 +245,8 @@ def count_entities(settings: config.Config, training: Training, rows: np.ndarray
     codes = np.unique(training.entities[rows], return_inverse=True)[1]
     entities = int(codes.max(initial=-1)) + 1
     loads = np.bincount(codes, weights=training.loads[rows])
-    weights = groups.capped_weights(loads, settings.bank.max_share)
-    effective = 0.0 if weights is None else groups.effective_members(weights)
+    weights = groups.cap_weights(loads, settings.bank.max_share)
+    effective = 0.0 if weights is None else groups.count_effective_members(weights)
     if training.windows == 1:
         return entities, effective
     chosen = settings.data.windows

@@ -80,7 +80,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
             compared.owner_of["held_out"],
         )
         drawn.pictures.extend(draw_training_pictures(context.run))
-    writer.write(context.run.report, context.run.scores, found, shown, drawn)
+    writer.write_report(context.run.report, context.run.scores, found, shown, drawn)
     answer = answer_good(found)
     return {"summary": f"{answer.question} {answer.short}. {answer.text}"}
 
@@ -240,7 +240,7 @@ def draw_cluster_choice(run: Run) -> list[style.Picture]:
             f"{choice['count']} were chosen by the {choice['criterion']}; groups that were too small were "
             "merged with others.",
             "Inertia and mean silhouette over the number of clusters.",
-            population.elbow(**choice),
+            population.draw_elbow(**choice),
         )
     ]
 
@@ -248,7 +248,7 @@ def draw_cluster_choice(run: Run) -> list[style.Picture]:
 def draw_training_pictures(run: Run) -> list[style.Picture]:
     bank = Bank.load(run.bank)
     auc = [float(value) for value in bank.tracing_auc]
-    groups = population.groups(
+    groups = population.draw_groups(
         bank.sizes.tolist(),
         minimum_size=bank.minimum_group_size,
         tracing=auc,
@@ -270,8 +270,8 @@ def draw_training_pictures(run: Run) -> list[style.Picture]:
             "Training over time",
             "What each network minimised, and what was monitored.",
             "Curves of the losses of the encoder and of the GAN over steps.",
-            training.losses(lines),
-            live=interactive.losses(lines),
+            training.draw_losses(lines),
+            live=interactive.plot_losses(lines),
         ),
     ]
 

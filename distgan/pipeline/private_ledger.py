@@ -84,13 +84,13 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
         Mismatch: one of them does not hold.
     """
     wanted = list_trained_weights(run) if settings.privacy.end_to_end else {}
-    found = [entry["name"] for entry in ledger.draws(TRAINING)]
+    found = [entry["name"] for entry in ledger.list_draws(TRAINING)]
     if sorted(found) != sorted(wanted):
         raise Mismatch(
             f"{ledger.path} has private trainings of {', '.join(found) or 'nothing'}, but the config asks "
             f"for {', '.join(wanted) or 'none'}; restore the config, or use another run_dir"
         )
-    done = {entry["name"]: entry["weights"] for entry in ledger.entries() if "weights" in entry}
+    done = {entry["name"]: entry["weights"] for entry in ledger.read_entries() if "weights" in entry}
     for name, place in wanted.items():
         if name not in done or not place.exists() or digest_weights(place) != done[name]:
             raise Mismatch(
@@ -99,7 +99,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
             )
     budget, delta = settings.privacy.epsilon, settings.privacy.delta
     assert budget is not None
-    spent = ledger.spent(delta)
+    spent = ledger.compute_spent(delta)
     if spent > budget * (1 + SLACK):
         raise Mismatch(
             f"{ledger.path} adds up to epsilon {spent:.3g}, above privacy.epsilon {budget:g}; {ELSEWHERE}"

@@ -55,7 +55,7 @@ class PrivateTraining:
 
     @property
     def spending(self) -> Spending:
-        return make_plan(self.context.settings).parts()[self.name]
+        return make_plan(self.context.settings).list_parts()[self.name]
 
     def open_ledger(self) -> TrainingLedger:
         settings, run = self.context.settings, self.context.run
@@ -80,7 +80,7 @@ class PrivateTraining:
         """
 
         def check() -> bool:
-            known = self.open_ledger().finished()
+            known = self.open_ledger().find_result()
             if known is None or not weights.exists():
                 return False
             if known != digest_weights(weights):
@@ -149,7 +149,7 @@ class PrivateTraining:
 
         def close() -> dict[str, Any]:
             self.open_ledger().finish(digest_weights(weights))
-            return {"ledger": select_head_facts(open_ledger(self.context.run).head())}
+            return {"ledger": select_head_facts(open_ledger(self.context.run).find_head())}
 
         return self.context.parallel.run_on_main(close)
 
@@ -168,8 +168,8 @@ def describe_spending(settings: config.Config, name: str) -> str:
     if not settings.privacy.end_to_end:
         return ""
     plan = make_plan(settings)
-    part = plan.parts()[name]
+    part = plan.list_parts()[name]
     return (
         f"; private: sampling rate {part.rate:.3g}, noise {part.multiplier:.3g} clipping lengths, epsilon "
-        f"{plan.alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"
+        f"{plan.spend_alone()[name]:.3g} by itself, {plan.total:.3g} of {plan.epsilon:g} for the whole run"
     )

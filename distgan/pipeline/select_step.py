@@ -66,7 +66,7 @@ class StepScorer:
         chosen = settings.generate.model_copy(update={**asked, "attributes": {}, "shares": {}})
         series = Sampler.from_bank(sampler, scaler, chosen, Bank.load(self.context.run.bank))
         made = series.generate(np.arange(chosen.count), chosen.batch_size)
-        return self.validation.loss(self.name, made)
+        return self.validation.compute_loss(self.name, made)
 
     def read_validation(self) -> "Validation":
         """Measure the validation series beside training series; of many, a random part."""

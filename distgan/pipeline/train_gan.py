@@ -158,7 +158,7 @@ def prepare_private(
     conditioner = load_conditioner(settings, context.run)
 
     def make_public(batch: Batch) -> Tensor:
-        return conditioner.public(batch.sample, batch.step).to(batch.series.device)
+        return conditioner.make_public(batch.sample, batch.step).to(batch.series.device)
 
     given = make_training_conditions(settings, context.run, data)
     game = models.make_owner_game(
@@ -250,12 +250,12 @@ def make_training_conditions(settings: config.Config, run: Run, data: TrainingDa
     bank = conditioner.bank
 
     def draw_condition(batch: Batch) -> Tensor:
-        found = conditioner.drawn(batch.rows, batch.sample, batch.step)
+        found = conditioner.make_drawn(batch.rows, batch.sample, batch.step)
         return found.to(batch.series.device, non_blocking=True)
 
     def make_real_condition(batch: Batch) -> Tensor:
         assert batch.attributes is not None  # the loader gives them
-        found = conditioner.real(batch.rows, batch.sample, batch.step, batch.attributes)
+        found = conditioner.make_real(batch.rows, batch.sample, batch.step, batch.attributes)
         return found.to(batch.series.device, non_blocking=True)
 
     def standardise(series: Tensor, mask: Tensor, given: Tensor) -> Tensor:
@@ -303,19 +303,19 @@ def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[st
     if not context.parallel.is_main:
         return None
     from distgan.evaluation.plots import style  # matplotlib: a second to import, on the first process alone
-    from distgan.evaluation.plots.series import sample_sheet
+    from distgan.evaluation.plots.series import draw_preview
 
     bank = Bank.load(context.run.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(context.settings.seed)
     noise = torch.randn(PICTURED, compute_noise_width(generator), generator=random)
     attributes = bank.draw_attributes(groups, rng.make_keyed_generator(context.settings.seed, 0, "levels"))
-    conditions = torch.from_numpy(bank.given(groups, attributes))
+    conditions = torch.from_numpy(bank.make_conditions(groups, attributes))
     device = next(generator.parameters()).device  # the CPU's, if a GPU cannot hold the whole network
     scaler, meta = read_scaler(context.run)
     series = generator(noise.to(device), conditions.to(device)).float().cpu()
     standardised = scaler.standardise(series, torch.ones_like(series), torch.from_numpy(attributes))
-    return {"samples": sample_sheet(standardised.numpy(), style.make_view(meta, unit="scaled"))}
+    return {"samples": draw_preview(standardised.numpy(), style.make_view(meta, unit="scaled"))}
 
 
 def load_generator(settings: config.Config, run: Run, length: int | None = None) -> nn.Module:

@@ -16,7 +16,7 @@ from sklearn.inspection import permutation_importance
 from distgan import config
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation.plots.series import sample_sheet
+from distgan.evaluation.plots.series import draw_preview
 from distgan.evaluation.plots.style import (
     FAINT,
     OTHERS,
@@ -125,7 +125,7 @@ def draw_samples(result: Result) -> Figure | None:
         store, (_, meta) = Store.open(run.need(run.synthetic, "generate")), read_scaler(run)
     except UserError:
         return None
-    return sample_sheet(store.read_rows(np.arange(min(2, store.num_series))), make_view(meta), count=2)
+    return draw_preview(store.read_rows(np.arange(min(2, store.num_series))), make_view(meta), count=2)
 
 
 # ---------------------------------------------------------------------------------------------------- figures

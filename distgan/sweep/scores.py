@@ -99,7 +99,7 @@ def _read_one(name: str, report: Report, run: Run) -> float | None:
             raise NoValue(
                 f"sweep.objectives {name} needs two held-out series or more; raise data.splits.held_out"
             )
-        return verdict.overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
+        return verdict.compute_overall_loss(rows[verdict.MODEL], rows[verdict.REAL])
     if all(row.values.get(name) is None for row in rows.values()):
         raise NoValue(f"sweep.objectives {name} has no value for these data; choose another")
     return _read_loss(rows[verdict.MODEL], name)
@@ -117,4 +117,4 @@ def _read_metric(name: str, run: Run) -> float | None:
 
 def _read_loss(row: Row, name: str) -> float | None:
     value = row.values[name]
-    return None if value is None else BY_NAME[name].loss(value)
+    return None if value is None else BY_NAME[name].compute_loss(value)

@@ -40,9 +40,9 @@ def test_a_gpu_finds_what_the_cpu_finds() -> None:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    faiss_backend._faiss.cache_clear()
+    faiss_backend._import_faiss.cache_clear()
     yield
-    faiss_backend._faiss.cache_clear()
+    faiss_backend._import_faiss.cache_clear()
 
 
 @pytest.mark.usefixtures("unchecked")

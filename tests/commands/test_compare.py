@@ -106,7 +106,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         results = judge_sets(train, held_out, made)
         facts = Facts(name, length=24 * DAYS, settings={"train.steps": steps, "model.name": "multiscale"})
         page, scores = place / name / "report.html", place / name / "report.json"
-        writer.write(page, scores, Findings(fidelity=results), facts, Drawings())
+        writer.write_report(page, scores, Findings(fidelity=results), facts, Drawings())
     return place
 
 
@@ -181,8 +181,8 @@ def test_of_large_files_a_sample_is_read_and_stated(judged: Path, tmp_path: Path
     """Of each split and of the synthetic file at most six are read; the counts are those of the files."""
     files = [str(judged / "real.csv"), str(judged / "made.csv")]
     options = open_files(*files, ["evaluate.max_series=6"], out=str(tmp_path / "out"))
-    assert len(evaluate_files.read(options, is_real=True).values) == 6 + 6 + 1
-    assert len(evaluate_files.read(options, is_real=False).values) == 6
+    assert len(evaluate_files.read_series(options, is_real=True).values) == 6 + 6 + 1
+    assert len(evaluate_files.read_series(options, is_real=False).values) == 6
     content = evaluate_files.run(options).tree
     n = content["fidelity"]["n"]
     assert (n["train"], n["held_out"], n["reference"], n["synthetic"]) == (13, 6, 1, 9)

@@ -106,7 +106,7 @@ def test_no_digest_of_what_stays_leaves(mine: Run, tmp_path: Path, private: bool
         answer="Yes",
         sentence=found.sentence,
         attacked=attacked_series.describe_counts(chosen.facts),
-        checks=[release.audited("owners are people", lambda: owners.audit_owners(mine)).to_result()],
+        checks=[release.run_audit("owners are people", lambda: owners.audit_owners(mine)).to_result()],
         privacy=ReleasePrivacy(**dict(found), attacked=chosen.facts),
         run=settings.identity,
         made="",
@@ -145,7 +145,7 @@ def test_a_mean_of_few_owners_is_refused(mine: Run) -> None:
 
 def broken_rule(run: Run) -> str:
     """Of a bank that was put there afterwards, which the chain of digests would refuse before."""
-    broken = [check for check in release.rules(config.load(run.config), run) if check.broken]
+    broken = [check for check in release.check_rules(config.load(run.config), run) if check.broken]
     assert [check.exit_code for check in broken] == [3]
     return broken[0].broken
 
@@ -217,7 +217,9 @@ def test_a_studys_bank_never_leaves(mine: Run) -> None:
     )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
-    assert any("for study only" in check.broken for check in release.rules(config.load(mine.config), mine))
+    assert any(
+        "for study only" in check.broken for check in release.check_rules(config.load(mine.config), mine)
+    )
 
 
 def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
@@ -229,13 +231,13 @@ def test_a_lax_limit_of_the_config_does_not_help(mine: Run) -> None:
     )
     shutil.rmtree(mine.bank)
     bank.save(mine.bank)
-    assert any("below the" in check.broken for check in release.rules(config.load(mine.config), mine))
+    assert any("below the" in check.broken for check in release.check_rules(config.load(mine.config), mine))
 
 
 def test_a_generator_that_keeps_real_series_is_refused(mine: Run) -> None:
     settings = config.load(mine.config)
     kept = settings.model_copy(update={"model": config.Bootstrap()})
-    broken = [check for check in release.rules(kept, mine) if check.broken]
+    broken = [check for check in release.check_rules(kept, mine) if check.broken]
     assert [(check.name, check.exit_code) for check in broken] == [("a generator without real series", 3)]
 
 
@@ -283,7 +285,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     also under differential privacy, and where it clips most latents.
     """
     rng = np.random.default_rng(5)
-    homes = leak_scenarios.series(leak_scenarios.homes(6800, rng), 168, rng)[..., 0]
+    homes = leak_scenarios.draw_series(leak_scenarios.draw_homes(6800, rng), 168, rng)[..., 0]
     np.savez(tmp_path / "made.npz", x=homes, ids=np.array([f"made-{home}" for home in range(6800)]))
     settings = [
         f"data.source={tmp_path / 'made.npz'}",

@@ -99,14 +99,14 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     store, parallel = Store.open(run.synthetic), open_for_inference(settings)
     rows = np.array([7, 2, 11])
     again = generate.regenerate(PipelineContext(settings, run, parallel), Bank.load(run.bank), rows)
-    assert attacked_series.agree(store.read_rows(rows), again).all()
-    assert not attacked_series.agree(1.05 * store.read_rows(rows), again).any()
-    assert not attacked_series.agree(store.read_rows(rows[::-1]), again)[[0, 2]].any()
+    assert attacked_series.find_agreeing(store.read_rows(rows), again).all()
+    assert not attacked_series.find_agreeing(1.05 * store.read_rows(rows), again).any()
+    assert not attacked_series.find_agreeing(store.read_rows(rows[::-1]), again)[[0, 2]].any()
     counts = np.random.default_rng(0).integers(0, 2, (2, 300, 1)).astype(np.float32)
     other = counts.copy()
     other[0, :3] += 1
     other[1, :30] += 1
-    assert attacked_series.agree(other, counts, integer=True).tolist() == [True, False]
+    assert attacked_series.find_agreeing(other, counts, integer=True).tolist() == [True, False]
 
 
 def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:
@@ -202,7 +202,9 @@ def test_a_private_banks_ledger_must_add_up_to_its_promise(mine: Run) -> None:
     multipliers = {"directions": budget.directions_multiplier, "groups": budget.sums_multiplier}
 
     def promise_of_the_head() -> None:
-        replace(bank, guarantee=private_bank.make_guarantee(budget, open_ledger(mine).head())).save(mine.bank)
+        replace(bank, guarantee=private_bank.make_guarantee(budget, open_ledger(mine).find_head())).save(
+            mine.bank
+        )
 
     for name, multiplier in multipliers.items():
         query = Query(name, multiplier, "data", "settings")

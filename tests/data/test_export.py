@@ -174,13 +174,13 @@ def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "--align sum" in said and said.count("\n") == 1
     options = open_files(str(real), str(made), align="sum")
     both = [ingest.read(config.Data(source=str(path))) for path in (real, made)]
-    one, two = evaluate_files.aligned(options, both[0], both[1])
+    one, two = evaluate_files.align_steps(options, both[0], both[1])
     evaluate_files.refuse_unlike("a", one.meta, "b", two.meta)
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).sum(2), rtol=1e-5)
     options = open_files(str(real), str(made), align="mean")
-    two, one = evaluate_files.aligned(options, both[1], both[0])
+    two, one = evaluate_files.align_steps(options, both[1], both[0])
     other = open_files(str(made), str(real), align="mean")
-    two, one = evaluate_files.aligned(other, both[1], both[0])
+    two, one = evaluate_files.align_steps(other, both[1], both[0])
     np.testing.assert_allclose(one.values, both[0].values.reshape(40, -1, 4, 1).mean(2), rtol=1e-5)
 
 

@@ -148,7 +148,7 @@ def test_a_private_bank_is_accounted_from_latents_to_bank(
 ) -> None:
     run = changed(encoded, many_homes, tmp_path, *PRIVATE)
     assert find_violations(run.bank) == []
-    drawn = open_ledger(run).draws()
+    drawn = open_ledger(run).list_draws()
     assert [entry["name"] for entry in drawn] == ["directions", "groups"]
     assert drawn[-1]["epsilon_so_far"] == pytest.approx(4, rel=SLACK)
     assert not drawn[-1]["insecure"]
@@ -237,7 +237,7 @@ def test_a_private_bank_that_fails_after_its_draw_fails_on_the_same_draw(
         assert main(arguments(many_homes, run.folder, "bank", *few)) == 2
         said.append(capsys.readouterr().err)
     assert "with noise, the largest of 2 groups" in said[0] and said[0] == said[1]
-    assert [entry["name"] for entry in open_ledger(run).draws()] == ["directions", "groups"]
+    assert [entry["name"] for entry in open_ledger(run).list_draws()] == ["directions", "groups"]
 
 
 def test_inspect_tells_sizes_bounds_and_draws_a_private_map(

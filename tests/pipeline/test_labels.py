@@ -21,7 +21,7 @@ from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
-from distgan.evaluation.metrics.classification import Labelled
+from distgan.evaluation.metrics.classification import LabelledSeries
 from distgan.files import read_json
 from distgan.pipeline.cluster import form_groups_by_label
 from distgan.run import Run
@@ -144,10 +144,10 @@ def test_groups_of_one_label_tell_what_the_floor_costs() -> None:
     rng = np.random.default_rng(0)
     points = rng.standard_normal((240, 2)).astype(np.float32)
     labels = np.array(["a", "b"])[np.arange(240) % 2]
-    found = clustering.kmeans(
+    found = clustering.run_kmeans(
         lambda: iter([points]), 12, search=KMeans(iterations=10, restarts=1, seed=0, device="cpu")
     )
-    found = replace(found, assignment=faiss_backend.nearest_centroid(points, found.centroids))
+    found = replace(found, assignment=faiss_backend.find_nearest_centroid(points, found.centroids))
     free = form_groups_by_label(points, found, np.arange(240), labels, 2)
     dear = form_groups_by_label(points, found, np.arange(240), labels, 50)
     assert 0 <= free.loss < 0.05 < dear.loss < 1
@@ -169,7 +169,7 @@ def test_what_a_series_trains_on_ends_with_its_label(training: str) -> None:
         settings,
     )
     rows = torch.arange(12)
-    given = Conditioner(bank, members, training=training).drawn(rows, rows, 3)
+    given = Conditioner(bank, members, training=training).make_drawn(rows, rows, 3)
     assert given.shape == (12, 6)
     assert given[:, 4:].argmax(1).tolist() == (rows % 2).tolist()
 
@@ -306,14 +306,16 @@ def test_a_label_too_rare_for_a_group_is_named(tmp_path: Path, capsys: pytest.Ca
 # --------------------------------------------------------------------------------------------- classification
 
 
-def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> Labelled:
+def moves(count: int, seed: int, rates: tuple[float, float] = (8.0, 2.0)) -> LabelledSeries:
     """Waves of two rates, with the owner of every three."""
     rng = np.random.default_rng(seed)
     quick = np.arange(count) % 2 == 0
     times = np.arange(64) / 64
     x = np.sin(2 * np.pi * (np.where(quick, *rates)[:, None] * times + rng.random((count, 1))))
     x = x + 0.3 * rng.standard_normal(x.shape)
-    return Labelled(x[..., None].astype(np.float32), np.where(quick, "run", "walk"), np.arange(count) // 3)
+    return LabelledSeries(
+        x[..., None].astype(np.float32), np.where(quick, "run", "walk"), np.arange(count) // 3
+    )
 
 
 def test_a_classifier_on_good_and_on_useless_series() -> None:
@@ -331,13 +333,13 @@ def test_a_classifier_on_good_and_on_useless_series() -> None:
 def test_a_short_series_beside_real_ones_says_how_unsure_it_is() -> None:
     """Two owners, one always right and one always wrong: anything from 0 to 1."""
     owners = np.repeat([0, 1], 10)
-    found = classification._interval((owners == 0).astype(float), owners)
+    found = classification._compute_interval((owners == 0).astype(float), owners)
     assert (found.value, found.low, found.high) == (0.5, 0, 1)
 
 
 def test_one_owner_has_no_interval() -> None:
     test = moves(60, 1)
-    alone = Labelled(test.series, test.labels, np.zeros(60, int))
+    alone = LabelledSeries(test.series, test.labels, np.zeros(60, int))
     found = classification.classify(moves(40, 0), [moves(40, 2)], alone)
     assert found.rows["gain"].low is None
     assert classification.format_table(found).count("one owner: no interval") == 5

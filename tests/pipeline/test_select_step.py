@@ -138,12 +138,16 @@ def test_the_loss_is_that_of_the_report(name: str) -> None:
     count, day = 24, 1 + np.sin(np.arange(240) / 24 * 2 * np.pi)
     noise = np.random.default_rng(0).gamma(2, 1, (3, count, 240, 1))
     train, real, made = (day[:, None] * noise).astype(np.float32)
-    found = Validation(train, real, np.arange(count), steps_per_day=24, count=count, seed=0).loss(name, made)
+    found = Validation(train, real, np.arange(count), steps_per_day=24, count=count, seed=0).compute_loss(
+        name, made
+    )
     rows = fidelity.evaluate(fidelity.Sets(train, real, made), 24, seed=0).by_name
     model, bar = rows[verdict.MODEL], rows[verdict.REAL]
     value = model.values["diversity"]
     assert value is not None
-    expected = verdict.overall_loss(model, bar) if name == "fidelity" else BY_NAME[name].loss(value)
+    expected = (
+        verdict.compute_overall_loss(model, bar) if name == "fidelity" else BY_NAME[name].compute_loss(value)
+    )
     assert found == pytest.approx(expected, rel=1e-4)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from distgan.errors import UserError
-from distgan.evaluation.comparisons import Paired
+from distgan.evaluation.comparisons import PairedComparisons
 from distgan.evaluation.report.verdict import MODEL, REAL
 from distgan.evaluation.results import (
     Counts,
@@ -41,7 +41,7 @@ def report(
     ]
     counts = Counts(**dict.fromkeys(Counts.model_fields, 9))
     measured = {"n": counts, "owners": {}, "real_row": "", "scores": [], "rows": rows, "lags": {}}
-    measured["paired"] = Paired(owners=9, needed=6, scores=0, overall=[], rows=[])
+    measured["paired"] = PairedComparisons(owners=9, needed=6, scores=0, overall=[], rows=[])
     table = ScoreTable(**measured, standing={}, blind_to_copier=[], verdict=[])
     facts = Facts("trial", groups=Groups([20, 20], [20.0, 20.0], [0.55, 0.61], 15, 0.65))
     attacks = None
