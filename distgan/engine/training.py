@@ -44,7 +44,7 @@ class Schedule:
     Args:
         batch_size: series per step over all processes.
         rates: for each network, its rate in a step; a network left out keeps its own.
-        decay: what averages keep of themselves in a step (see `ema.decay`).
+        decay: what averages keep of themselves in a step (see `ema.compute_decay`).
         clip: largest gradient norm; 0 does not clip.
         micro_batch: series per process and forward pass, whose gradients add up; 0 is all at once.
         max_skips: steps in a row that may be skipped, for values that are not finite, before a rollback.

@@ -75,7 +75,7 @@ def test_faiss_multiplies_with_the_kernels_of_this_processor() -> None:
     code = """
 from distgan.anonymity import faiss_backend
 import threadpoolctl
-faiss_backend._faiss()
+faiss_backend._import_faiss()
 for library in threadpoolctl.threadpool_info():
     print(library.get("architecture"), "faiss" in library["filepath"])
 """

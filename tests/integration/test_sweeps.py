@@ -63,7 +63,7 @@ class Sweep:
 
     @property
     def results(self) -> list[results.Result]:
-        return results.read(Run(self.home), self.steps)
+        return results.read_results(Run(self.home), self.steps)
 
     @cached_property
     def steps(self) -> int:
