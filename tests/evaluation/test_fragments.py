@@ -119,8 +119,8 @@ def test_a_run_of_one_code_tells_nothing_whatever_others_do() -> None:
     numbers = np.concatenate([quiet, busy])
     codes = numbers.astype(np.uint64)
     model = Surprise(codes, numbers)
-    assert model.bits(codes[:1, :730], numbers[:1, :730]).sum() < 5
-    assert model.bits(codes[-1:, :730], numbers[-1:, :730]).sum() > 200
+    assert model.compute_bits(codes[:1, :730], numbers[:1, :730]).sum() < 5
+    assert model.compute_bits(codes[-1:, :730], numbers[-1:, :730]).sum() > 200
 
 
 @pytest.mark.parametrize("value", [0.0, 1.5])
