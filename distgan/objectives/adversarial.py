@@ -140,8 +140,8 @@ class Adversarial:
         if penalty is not None:
             loss = loss + self.compute_penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
-        beside = self.compute_extra_losses(batch.series, real_BK)
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+        extra = self.compute_extra_losses(batch.series, real_BK)
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     @staticmethod
     def measure_health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -177,16 +177,16 @@ class Adversarial:
             )
             series = fake_BLC.float(), other_BLC.float()
             loss = loss + compute_mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
-        beside = self.compute_extra_losses(seen_fake_BLC, condition_BK)
+        extra = self.compute_extra_losses(seen_fake_BLC, condition_BK)
         if self.settings.moments:
             distance = compute_moment_distance(fake_BLC, batch.series, batch.mask, self.across)
-            beside = {**beside, "moments": self.settings.moments * distance}
+            extra = {**extra, "moments": self.settings.moments * distance}
         if self.settings.features:
-            beside = {
-                **beside,
+            extra = {
+                **extra,
                 "features": self.settings.features * self.compute_feature_distance(batch, fake_BLC),
             }
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
         """Return how far moments of features of generated series are from those of real ones: a scalar."""
