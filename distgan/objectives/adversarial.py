@@ -127,9 +127,7 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
-        penalised = self.count_penalised(
-            batch
-        )  # processes meet here, where none has to wait for another's work
+        penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
         with torch.no_grad():
             fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
