@@ -97,8 +97,8 @@ class Generator(nn.Module):
     def forward(self, series_BLC: Tensor) -> Tensor:
         level_B1C = series_BLC.float().mean(1, keepdim=True)
         noisy_N2F = compute_spectra(series_BLC.float() - level_B1C, self.frame)
-        told_N3F = self.body(compute_features(noisy_N2F).to(series_BLC.dtype)).unflatten(1, (3, -1)).float()
-        gain_N1F, correction_N2F = told_N3F.split([1, 2], dim=1)
+        output_N3F = self.body(compute_features(noisy_N2F).to(series_BLC.dtype)).unflatten(1, (3, -1)).float()
+        gain_N1F, correction_N2F = output_N3F.split([1, 2], dim=1)
         b, length, c = series_BLC.shape
         filtered_N2F = noisy_N2F * (1 + gain_N1F) + correction_N2F
         return (level_B1C + invert_spectra(filtered_N2F, (b, length, c), self.frame)).to(series_BLC.dtype)

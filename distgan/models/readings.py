@@ -34,15 +34,15 @@ class ColouredNoise(nn.Module):
     def forward(self, noise_BLC: Tensor, style_BS: Tensor) -> Tensor:
         length, device = noise_BLC.shape[1], noise_BLC.device
         amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
-        gain_BCF = torch.exp(amplitudes_BCK @ self.shapes(length, device))
+        gain_BCF = torch.exp(amplitudes_BCK @ self.make_shapes(length, device))
         once_BCF = gain_BCF[..., :1] if length % 2 else gain_BCF[..., [0, -1]]  # all others stand for two
         power_BC1 = sum_squares(gain_BCF) * 2 / length - sum_squares(once_BCF) / length
         white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
         filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())
         return torch.fft.irfft(filtered_BCF, n=length, dim=2).transpose(1, 2).to(noise_BLC.dtype)
 
-    def shapes(self, length: int, device: torch.device) -> Tensor:
-        """What the amplitudes multiply: (K, F), cosines of the lags, then octaves from the fastest on."""
+    def make_shapes(self, length: int, device: torch.device) -> Tensor:
+        """Return what the amplitudes multiply: (K, F): cosines of lags, then octaves from the fastest on."""
         frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
         lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
         cosines_KF = torch.cos(2 * torch.pi * lag_K1 * frequency_F)

@@ -231,8 +231,8 @@ class Game(Adversarial):
 
     def compute_step_error(self, batch: Batch, latent_BLH: Tensor) -> Tensor:
         """Return E(H_{t+1} - S(H)_t)² over steps that are measured."""
-        told_BLH = self.networks["generator"].supervise(latent_BLH)
-        error_BL = (latent_BLH[:, 1:].float() - told_BLH[:, :-1].float()).square().mean(2)
+        next_BLH = self.networks["generator"].supervise(latent_BLH)
+        error_BL = (latent_BLH[:, 1:].float() - next_BLH[:, :-1].float()).square().mean(2)
         whole_BL = mask_whole_steps(batch)
         return self.average(error_BL, whole_BL[:, 1:] * whole_BL[:, :-1])
 

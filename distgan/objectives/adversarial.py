@@ -29,6 +29,7 @@ from distgan.objectives.penalties import (
     penalise_difference,
     penalise_distance_to_norm,
     penalise_gradient,
+    square_slope,
 )
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.series_features import compute_feature_distance, measure_features
@@ -127,8 +128,16 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
+<<<<<<< HEAD
         # processes meet here, where none has to wait for another's work
         penalised = self.count_penalised(batch)
+||||||| merged common ancestors
+        penalised = self.count_penalised(
+            batch
+        )  # processes meet here, where none has to wait for another's work
+=======
+        penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
+>>>>>>> refs/heads/D24b
         with torch.no_grad():
             fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
@@ -139,8 +148,8 @@ class Adversarial:
         if penalty is not None:
             loss = loss + self.compute_penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
-        beside = self.compute_extra_losses(batch.series, real_BK)
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+        extra = self.compute_extra_losses(batch.series, real_BK)
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     @staticmethod
     def measure_health(real_BLC: Tensor, fake_BLC: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -176,16 +185,16 @@ class Adversarial:
             )
             series = fake_BLC.float(), other_BLC.float()
             loss = loss + compute_mode_seeking(*series, noise_BZ, other_BZ, across=self.across)
-        beside = self.compute_extra_losses(seen_fake_BLC, condition_BK)
+        extra = self.compute_extra_losses(seen_fake_BLC, condition_BK)
         if self.settings.moments:
             distance = compute_moment_distance(fake_BLC, batch.series, batch.mask, self.across)
-            beside = {**beside, "moments": self.settings.moments * distance}
+            extra = {**extra, "moments": self.settings.moments * distance}
         if self.settings.features:
-            beside = {
-                **beside,
+            extra = {
+                **extra,
                 "features": self.settings.features * self.compute_feature_distance(batch, fake_BLC),
             }
-        return {"loss": sum(beside.values(), loss), **shown, **_detach(beside)}
+        return {"loss": sum(extra.values(), loss), **shown, **_detach(extra)}
 
     def compute_feature_distance(self, batch: Batch, fake_BLC: Tensor) -> Tensor:
         """Return how far moments of features of generated series are from those of real ones: a scalar."""
@@ -244,6 +253,7 @@ class Adversarial:
             real, fake = logits.chunk(2)
             if settings.kind == "none":
                 return (real, fake), None
+<<<<<<< HEAD
             return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
         chosen, kept_B = self.choose_penalised(batch)
         directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
@@ -255,8 +265,29 @@ class Adversarial:
 
         moved = pick(both).float() + settings.sigma * directions
         logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, pick(conditions_BK)]))
+||||||| merged common ancestors
+            return (real, fake), self.penalty(batch, fake_BLC, *conditions, penalised)
+        chosen, kept_B = self.share(batch)
+        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
+        directions = self.directions(batch, batch.sample[chosen], batch.mask[chosen])
+        moved = both[places].float() + settings.sigma * directions
+        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
+=======
+            return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
+        chosen, kept_B = self.choose_penalised(batch)
+        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
+        directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
+        moved = both[places].float() + settings.sigma * directions
+        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
+>>>>>>> refs/heads/D24b
         logits, there = logits.split([len(both), len(moved)])
+<<<<<<< HEAD
         real_B, fake_B = compute_squared_slope(pick(logits), there, settings.sigma).chunk(2)
+||||||| merged common ancestors
+        real_B, fake_B = squared_slope(logits[places], there, settings.sigma).chunk(2)
+=======
+        real_B, fake_B = square_slope(logits[places], there, settings.sigma).chunk(2)
+>>>>>>> refs/heads/D24b
         real, fake = logits.chunk(2)
         return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
 

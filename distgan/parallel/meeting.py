@@ -55,14 +55,14 @@ def find_interface(host: str) -> str | None:
         and not ipaddress.ip_address(found.address).is_link_local
     }
     for place in (host, ELSEWHERE):
-        address = _own_address(place)
+        address = _find_own_address(place)
         if address in outer:
             return outer[address]
     up = {name for name in outer.values() if psutil.net_if_stats()[name].isup}
     return up.pop() if len(up) == 1 else None
 
 
-def _own_address(host: str) -> str | None:
+def _find_own_address(host: str) -> str | None:
     """Return this machine's address on the way to a host, None where there is no way."""
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]

@@ -49,9 +49,8 @@ def test_an_owners_part_is_the_same_to_the_bit_whoever_else_is_there() -> None:
             here, there = (slice(3 * names.index(name), 3 * names.index(name) + 3) for names in (some, more))
             for part in ("series", "mask", "sample", "attributes"):
                 assert torch.equal(getattr(one, part)[here], getattr(other, part)[there])
-    assert not torch.equal(
-        few.make_batch(0).owners.series, few.make_batch(1).owners.series
-    )  # other windows of them
+    first, second = (few.make_batch(step).owners.series for step in (0, 1))
+    assert not torch.equal(first, second)  # other windows of them
 
 
 def test_short_lists_begin_again_and_gaps_are_masked() -> None:

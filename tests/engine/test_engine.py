@@ -329,9 +329,8 @@ def test_an_average_halves_in_its_half_life() -> None:
 
 
 def test_early_averages_forget_the_start() -> None:
-    assert (
-        compute_decay(32, 32, half_life=16_000) == 0.5**20
-    )  # 5 % of 32 series seen: a batch is 20 half-lives
+    # 5 % of 32 series seen: a batch is 20 half-lives
+    assert compute_decay(32, 32, half_life=16_000) == 0.5**20
     assert compute_decay(10**7, 32, half_life=16_000) == 0.5 ** (32 / 16_000)
     assert compute_decay(10**7, 32, half_life=0) == 0.0 == compute_decay(0, 32, half_life=10)
 

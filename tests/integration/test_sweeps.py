@@ -67,14 +67,14 @@ class Sweep:
 
     @cached_property
     def steps(self) -> int:
-        """Of a whole trial; read once, since who waits asks often, and the trials need the processor."""
+        """Steps of a whole trial; read once, since polls ask often, and the trials need the processor."""
         return config.load(self.home / "config.yaml").train.steps
 
     def training(self) -> Iterator[tuple[Path, int]]:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
             words, trial = lock.read_text().split(), Run(lock.parent)
-            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.done("gan") is None:
+            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.read_record("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:

@@ -94,7 +94,7 @@ def test_crnn_gan_by_hand() -> None:
     batch = whole_batch()
     pretraining, critic, generator = objective.phases
     fake = objective.networks["generator"](objective.draw_noise(batch, "generator noise"), None)
-    features = objective.networks["discriminator"].features
+    features = objective.networks["discriminator"].compute_features
     matched = ((features(fake) - features(batch.series)) ** 2).mean().item()
     assert generator.loss(batch)["loss"].item() == pytest.approx(matched, rel=1e-4)
     error = ((fake - batch.series) ** 2).mean().item()

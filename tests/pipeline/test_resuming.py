@@ -82,7 +82,7 @@ def test_what_was_deleted_is_made_again(
     place = again.folder / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
     assert main(arguments(homes_csv, again.folder, *FINISHED, "--stages", stage)) == 0
-    assert place.exists() and again.done(stage) and not again.done("evaluate")
+    assert place.exists() and again.read_record(stage) and not again.read_record("evaluate")
 
 
 def test_a_run_without_its_real_series_still_generates(

@@ -96,15 +96,15 @@ def mask_id(name: str) -> str:
 
 
 def _suspect_series(
-    looked: Looked, name: str, severity: Severity, said: Callable[[Channel, Tally], str], advice: str
+    looked: Looked, name: str, severity: Severity, describe: Callable[[Channel, Tally], str], advice: str
 ) -> Iterator[Suspicion]:
-    """Yield a suspicion from the tallies of all channels; `said` follows `12 of 200 series `."""
+    """Yield a suspicion from the tallies of all channels; `describe` follows `12 of 200 series `."""
     texts, shared = [], []
     for channel, label in zip(looked.survey.channels, _list_labels(looked)):
         tally = channel.found.get(name)
         if tally is None or not tally.series or (name in ZEROS and _is_often_zero(channel)):
             continue
-        words = said(channel, tally)
+        words = describe(channel, tally)
         texts.append(f"{_count(channel, tally)} {words}{label}, first {_format_place(looked, tally)}")
         shared.append(f"{_count(channel, tally)} {SHARED.get(name, words)}{label}")
     if texts:
