@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from distgan.config.base import Section, _heads_divide, key
+from distgan.config.base import Section, _check_heads, key
 from distgan.config.family import FILTER_STAGES, Family, OwnLoss
 
 
-def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
+def _check_scales(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
     for scale in scales:
-        _heads_divide(section, width, scale.heads)
+        _check_heads(section, width, scale.heads)
     return section
 
 
@@ -38,6 +38,12 @@ class Generator(Section):
         "the log spectrum of the readings' noise has a number for each octave of frequency, too, from half "
         "the record to 2 steps",
     )
+    profile: int = key(
+        0,
+        "period in steps of a curve of each series' own that is added to all of its periods, such as its "
+        "week; 0 for none",
+        ge=0,
+    )
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )
@@ -51,7 +57,7 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Discriminator(Section):
@@ -76,7 +82,7 @@ class Discriminator(Section):
             raise ValueError("a period has 2 steps or more, and a window of spectra 4")
         if any(steps < 1 or period < 2 for steps, period in self.totals):
             raise ValueError("a pair of totals has 1 step or more and a period of 2 means or more")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Multiscale(Family):
@@ -113,8 +119,8 @@ class TtsGanFork(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
-        _heads_divide(self, self.width, 2 * self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, 2 * self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class MlpGan(Family):
@@ -149,8 +155,8 @@ class TtsGan(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGan":
-        _heads_divide(self, self.width, self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class TtsCgan(TtsGan):

@@ -25,11 +25,11 @@ from distgan.models.layers import (
     PatchHead,
     RMSNorm,
     Transformer,
+    make_positions,
     pool,
-    positions,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum, count_octaves
 
 
 class Branch(nn.Module):
@@ -38,7 +38,7 @@ class Branch(nn.Module):
     def __init__(self, tokens: int, width: int, scale: config.Scale, style_dim: int = 0) -> None:
         super().__init__()
         self.ratio = scale.ratio
-        self.position = positions(math.ceil(tokens / scale.ratio), width)
+        self.position = make_positions(math.ceil(tokens / scale.ratio), width)
         self.transformer = Transformer(width, scale.depth, scale.heads, style_dim)
 
     def forward(self, tokens_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
@@ -66,13 +66,15 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
-        self.position = positions(tokens, width)
+        self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
         self.head = PatchHead(width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         octaves = count_octaves(length) if settings.noise_octaves else 0
         self.colour = ColouredNoise(channels, lags, width, octaves) if lags or octaves else None
+        period = settings.profile
+        self.profile = Profile(channels, period, length, width) if 0 < period <= length // 2 else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
@@ -88,6 +90,8 @@ class Generator(nn.Module):
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
+        if self.profile is not None:
+            series_BLC = series_BLC + self.profile(style_BS)
         if self.minimum is not None:
             series_BLC = self.minimum(series_BLC, style_BS)
         return torch.tanh(series_BLC)

@@ -153,7 +153,7 @@ def test_the_best_config_trained_plainly_has_the_best_score(
         text=True,
     )
     assert again.returncode == 0, again.stderr
-    best = results.best(run.results, ["fidelity"], 20).loss("fidelity")
+    best = results.find_best(run.results, ["fidelity"], 20).find_loss("fidelity")
     assert scores.read_objectives(Run(tmp_path / "again"), ["fidelity"])["fidelity"] == best
     assert run.start().end().count("made") == 0
 
@@ -382,5 +382,5 @@ def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:
     pairs = config.Sweep(scheduler="pbt", trials=4, resources=config.Resources(workers=2))
     with pytest.raises(UserError, match=r"runs all 4 trials at once, but only 2 fit"):
         ray_backend.refuse_too_large(pairs, {"CPU": 5.0})
-    assert ray_backend.trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
-    assert ray_backend.trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    assert ray_backend.count_trials_at_once(config.Resources(workers=2, cpus=1), {"CPU": 5.0}) == 2
+    assert ray_backend.count_trials_at_once(config.Resources(gpus=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8

@@ -12,14 +12,14 @@ from distgan.models.layers import (
     PatchHead,
     Transformer,
     checkpoint_activations,
+    compute_rotary_angles,
     pool,
-    rotary_angles,
     rotate,
     upsample,
 )
 from distgan.models.multiscale import average_steps, fold_periods, sample_readings, spectrogram
 from distgan.models.norms import normalise
-from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum, count_octaves
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -31,6 +31,7 @@ SMALL = {
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
         "model.generator.noise_octaves=true",
+        "model.generator.profile=7",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
         "model.discriminator.totals=[[4,3]]",
@@ -214,7 +215,7 @@ def test_recomputed_activations_change_nothing() -> None:
 
 def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     """The upstream fork's encoder has neither reconstruction nor KL, and its gradient is thrown away."""
-    from distgan.objectives.losses import evidence_lower_bound
+    from distgan.objectives.losses import compute_evidence_lower_bound
 
     torch.manual_seed(0)
     settings = config.load(
@@ -227,7 +228,9 @@ def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     adam = torch.optim.Adam(vae.parameters(), lr=3e-3)
     for _ in range(300):
         reconstruction, mean, logvar = vae(series, mask, torch.randn(32, 8))
-        terms = evidence_lower_bound(series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05)
+        terms = compute_evidence_lower_bound(
+            series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05
+        )
         adam.zero_grad()
         terms["loss"].backward()
         adam.step()
@@ -302,6 +305,15 @@ def test_an_octave_of_noise_is_raised_alone() -> None:
         assert ratio[round(1024 / period)].item() == pytest.approx(wanted, rel=0.02)
 
 
+def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
+    profile = Profile(2, 3, 8, 4)
+    assert not profile(torch.randn(1, 4)).any()  # at first
+    with torch.no_grad():
+        profile.curve.bias.copy_(torch.arange(6.0))
+    made = profile(torch.zeros(1, 4))[0]
+    assert made.tolist() == [[2.0 * (step % 3), 2.0 * (step % 3) + 1] for step in range(8)]
+
+
 def test_means_of_steps_stand_where_they_were() -> None:
     days = average_steps(torch.arange(26.0).reshape(1, 13, 2), 4)
     assert days.tolist() == [[[3.0, 4.0], [11.0, 12.0], [19.0, 20.0]]]  # the thirteenth step is no whole day
@@ -330,7 +342,7 @@ def test_the_norm_has_the_derivative_of_its_formula(shape: tuple[int, ...] | Non
 def test_rotation_multiplies_pairs_by_complex_numbers(width: int) -> None:
     torch.manual_seed(0)
     x, gain = torch.randn(2, 5, 2, 3, width), torch.randn(2, width)
-    cos, sin = rotary_angles(5, width, x.device)
+    cos, sin = compute_rotary_angles(5, width, x.device)
     scaled = x * gain[:, None]
     turned = torch.complex(scaled[..., :3], scaled[..., 3:6]) * torch.complex(cos, sin)[:, None, None]
     wanted = torch.cat([turned.real, turned.imag, scaled[..., 6:]], dim=-1)

@@ -82,7 +82,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     # Weights of both networks, their optimisers' moments, the average: every bit.
     assert {"generator", "generator.optimiser", "generator.average"} <= given.keys()
     assert {"discriminator", "discriminator.optimiser"} <= given.keys()
-    assert checkpoint.steps(taker.run.checkpoints("gan")) == [3]
+    assert checkpoint.list_steps(taker.run.checkpoints("gan")) == [3]
     assert same(weights(taker, 3), given)
     assert checkpoint.load(taker.run.checkpoints("gan"), 3).facts["identity"] == own.identity
     assert [look.step for look in taker.looks] == [3]
@@ -90,7 +90,7 @@ def test_an_exchange_is_exact_and_goes_on_with_its_own_values(
     list(trial.continue_trial(taker, [3, 6], ["fidelity"]))
     assert (
         taker.settings.train.generator_rate == 5e-4
-        and checkpoint.steps(taker.run.checkpoints("gan"))[-1] == 6
+        and checkpoint.list_steps(taker.run.checkpoints("gan"))[-1] == 6
     )
     assert not same(weights(taker, 6), given)
     # A donor that is ahead: there is nothing to look at in between.
