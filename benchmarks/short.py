@@ -40,7 +40,7 @@ from distgan.models import make_objective
 from distgan.models.classical import Fitted
 from distgan.objectives.adversarial import Conditions, Standardise
 from distgan.parallel.processes import Parallel
-from distgan.pipeline.train_gan import first_adam, make_schedule
+from distgan.pipeline.train_gan import make_first_adam, make_schedule
 from distgan.run import Run
 
 WINDOW = 24
@@ -260,7 +260,7 @@ class Windows:
         self.series, self.batch_size = scaled_BLC, batch_size
         self.order = Shuffled(len(scaled_BLC), seed)
 
-    def batches(self, first_step: int = 0) -> Iterator[Batch]:
+    def iterate_batches(self, first_step: int = 0) -> Iterator[Batch]:
         sample = torch.arange(self.batch_size)
         step = first_step
         while True:
@@ -317,7 +317,7 @@ def trained(
     parallel = Parallel(settings.engine)
     plan = make_schedule(settings, tuple(networks))
     optimized_networks = {
-        name: parallel.prepare(name, network, first_adam(settings, plan.rates(0)[name]))
+        name: parallel.prepare(name, network, make_first_adam(settings, plan.rates(0)[name]))
         for name, network in networks.items()
     }
     objective = make_objective(
@@ -339,7 +339,7 @@ def trained(
 
 
 def no_condition(count: int, settings: config.Config, channels: int) -> Tensor:
-    return torch.zeros(count, models.condition_width(settings, channels))
+    return torch.zeros(count, models.compute_condition_width(settings, channels))
 
 
 @torch.inference_mode()
@@ -347,7 +347,9 @@ def sampled(generator: nn.Module, count: int, settings: config.Config, channels:
     parts = []
     for first in range(0, count, 512):
         samples = torch.arange(first, min(first + 512, count))
-        noise = rng.keyed_normal(settings.seed, 0, "short", samples, (models.noise_width(generator),))
+        noise = rng.draw_keyed_normal(
+            settings.seed, 0, "short", samples, (models.compute_noise_width(generator),)
+        )
         parts.append(generator(noise, no_condition(len(samples), settings, channels)).float())
     return torch.cat(parts)
 

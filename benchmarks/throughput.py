@@ -52,11 +52,11 @@ def batches(train: Stepper, folder: Path) -> Iterator[Batch]:
         with StoreWriter(path, meta) as store:
             for _ in range(4):
                 store.append(rng.lognormal(0, 0.5, shape).astype(np.float32))
-    parallel.barrier()
+    parallel.wait_for_all()
     scaler = Scaler("none", "standard", 1.0, 4.0, None)
     batching = Batching(batch_size, seed=0, rank=parallel.rank, world_size=parallel.world_size)
     loader = Loader(Store.open(path), np.arange(4 * batch_size), scaler, batching=batching)
-    return loader.batches()
+    return loader.iterate_batches()
 
 
 def clocked(work: Callable[[], Any], device: torch.device) -> float:
@@ -108,7 +108,7 @@ def communication(train: Stepper, repeats: int) -> float:
 
 def flops_of(train: Stepper) -> float:
     """Of one step, over all processes; recomputed activations count."""
-    size = train.parallel.micro_batch(train.settings.train.batch_size)
+    size = train.parallel.compute_micro_batch(train.settings.train.batch_size)
     work = trace_step(train.settings, train.length, train.channels, size)
     return work.calculated(MATRIX, ATTENTION, CONVOLUTION) * train.settings.train.batch_size / size
 
@@ -135,7 +135,7 @@ def main() -> None:
         found = batches(train, folder)
         parts = timed(train, found, options.repeats)
         messages = communication(train, options.repeats)
-        train.parallel.barrier()
+        train.parallel.wait_for_all()
         found.close()  # type: ignore[attr-defined]
     if train.parallel.is_main:
         tell(train, parts, messages, flops_of(train), rate, options.threads)

@@ -43,7 +43,7 @@ from distgan.anonymity.manifest import _TENSORS, MANIFEST, SCHEMA, TENSORS, DPGu
 from distgan.anonymity.statics import GroupAttributes
 from distgan.errors import Mismatch, UserError
 from distgan.files import read_tensors, whole_folder, write_json
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 SMALLEST_VARIANCE = 1e-6  # of asinh_ratio and of log_rms: below it all series are taken as alike
 
@@ -333,7 +333,7 @@ def sample_probe_rows(members: Members, settings: config.Bank, seed: int) -> lis
     found = []
     for group in range(members.num_groups):
         inside = np.flatnonzero(members.groups == group)
-        rng = keyed_generator(seed, 0, "bank probes", group)
+        rng = make_keyed_generator(seed, 0, "bank probes", group)
         found.append(rng.choice(inside, settings.probes, replace=len(inside) < settings.probes))
     return found
 

@@ -85,7 +85,7 @@ def fit_column(attribute: StaticAttribute, entities: np.ndarray, fewest: int) ->
     remedy = f"leave {name!r} out of bank.by, or add entities"
     if attribute.is_number:
         first = np.unique(entities, return_index=True)[1]
-        known = np.sort(attribute.take(first).numbers())
+        known = np.sort(attribute.take(first).parse_numbers())
         known = known[~np.isnan(known)]
         if len(known) < 2 * fewest:
             raise UserError(

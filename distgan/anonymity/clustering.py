@@ -19,7 +19,7 @@ from sklearn.cluster import kmeans_plusplus
 from distgan.anonymity.faiss_backend import _describe_device, _faiss, _index, choose_device
 from distgan.anonymity.sampling import Blocks, Reduce, _directions, _float32, _merge_samples, _Sample
 from distgan.errors import UserError
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 POINTS_PER_CENTROID = 64  # in the start's sample
 BATCH_ITERATIONS, BATCH_POINTS = 4, 16  # Lloyd's on so many points per centroid, then the rest of the sample
@@ -188,7 +188,7 @@ def _choose_start(points: _Points, k: int, restarts: int, seed: int, device: str
     """
     if len(points.sample) <= k:
         return points.sample.copy()
-    rng = keyed_generator(seed, 0, "clustering start")
+    rng = make_keyed_generator(seed, 0, "clustering start")
     best, least = points.sample[:k], np.inf
     for _ in range(restarts):
         seeds = (

@@ -10,7 +10,7 @@ from distgan.anonymity.bank import Bank
 from distgan.anonymity.groups import TOLERANCE, Members, _Records, _weighted_sums
 from distgan.data.static_attributes import StaticAttribute
 from distgan.errors import UserError
-from distgan.rng import keyed_generator, keyed_normal, keyed_uniform
+from distgan.rng import draw_keyed_normal, draw_keyed_uniform, make_keyed_generator
 
 
 class Conditioner:
@@ -66,7 +66,7 @@ class Conditioner:
     def drawn(self, rows: Tensor, sample: Tensor, step: int) -> Tensor:
         """Arguments as of `real`."""
         shape = self.bank.attributes_mean.shape[1:]
-        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        normal = draw_keyed_normal(self.seed, step, "levels", sample, shape).numpy()
         attributes = self.bank.attributes(self._groups[rows.numpy()], normal)
         return self._append_attributes(attributes, rows, sample, step, self._draw_statics(rows, sample, step))
 
@@ -78,7 +78,7 @@ class Conditioner:
             return None
         own, stated = self._statics[rows.numpy()], self.bank.statics.values[self._groups[rows.numpy()]]
         values = np.where(self.bank.statics.numbers & ~np.isnan(stated), own, stated)
-        share = keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
+        share = draw_keyed_uniform(self.seed, step, "attribute dropout", sample, values.shape[1:]).numpy()
         values[share < self.bank.settings.attribute_dropout] = np.nan
         return values
 
@@ -89,7 +89,7 @@ class Conditioner:
         own = self._read_statics(rows, sample, step)
         if own is None or self.bank.statics is None:
             return None
-        normal = keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
+        normal = draw_keyed_normal(self.seed, step, "attribute numbers", sample, own.shape[1:]).numpy()
         drawn = self.bank.statics.draw(self._groups[rows.numpy()], normal)
         return np.where(np.isnan(own), np.nan, drawn)
 
@@ -99,8 +99,8 @@ class Conditioner:
         """
         assert self.training == "mean", "a part of a group is of its members"
         shape = self.bank.attributes_mean.shape[1:]
-        normal = keyed_normal(self.seed, step, "levels", sample, shape).numpy()
-        drawn = keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
+        normal = draw_keyed_normal(self.seed, step, "levels", sample, shape).numpy()
+        drawn = draw_keyed_uniform(self.seed, step, "groups", sample, ()).numpy()
         ends = np.cumsum(self.bank.sizes) / self.bank.sizes.sum()
         groups = np.minimum(np.searchsorted(ends, drawn, side="right"), self.bank.num_groups - 1)
         return torch.from_numpy(self.bank.given(groups, self.bank.attributes(groups, normal)))
@@ -117,7 +117,9 @@ class Conditioner:
         given = self.bank.given(groups, attributes, statics)
         if self.training != "mean":
             means = [
-                self._mean(self._part_of(row, group, keyed_generator(self.seed, step, "subset", position)))
+                self._mean(
+                    self._part_of(row, group, make_keyed_generator(self.seed, step, "subset", position))
+                )
                 for row, group, position in zip(rows.tolist(), groups.tolist(), sample.tolist())
             ]
             first = 2 * attributes.shape[1]

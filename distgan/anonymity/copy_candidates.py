@@ -29,7 +29,7 @@ from distgan.anonymity.copy_pairs import (
     held,
     unit,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 FLAT = 1e-5  # of the largest value: windows that deviate less are flat up to rounding
 
@@ -198,7 +198,7 @@ def find_by_spectra(population: Population) -> Candidates:
 def describe_spectra(population: Population) -> Array:
     """[n, 64]: amplitudes of the lowest frequencies of all channels, after what all have, projected."""
     bins = min(SPECTRUM_BINS, population.length // 2)
-    rng = keyed_generator(population.seed, 0, "projection of spectra")
+    rng = make_keyed_generator(population.seed, 0, "projection of spectra")
     width = bins * population.channels
     turn = rng.standard_normal((width, SPECTRUM_NUMBERS), dtype=np.float32) / np.float32(
         SPECTRUM_NUMBERS**0.5

@@ -32,7 +32,7 @@ from distgan.anonymity.copy_pairs import (
     degrees_in_time,
     unit,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Common:
         """
         length, channels = population.length, population.channels
         most = int(np.clip(NET_VALUES // (length * channels), 16, MOST_NET))
-        rng = keyed_generator(population.seed, 0, "sample of near copies")
+        rng = make_keyed_generator(population.seed, 0, "sample of near copies")
         rows = np.sort(rng.permutation(population.size)[: 2 * most])
         sample = np.empty((len(rows), length, channels), np.float32)
         step = max(1, VALUES_AT_ONCE // (4 * length * channels))

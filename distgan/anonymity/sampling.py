@@ -54,7 +54,7 @@ class _Sample:
 def _hash(points: np.ndarray, seed: int) -> np.ndarray:
     """Multilinear hash of each row's bits, then the finaliser of SplitMix64: [n, d] float32 -> [n] uint64."""
     words = (points + np.float32(0)).view(np.uint32).astype(np.uint64)  # + 0: minus zero is zero
-    keys = rng.keyed_generator(seed, 0, "clustering sample").integers(
+    keys = rng.make_keyed_generator(seed, 0, "clustering sample").integers(
         0, 2**64, points.shape[1] + 1, dtype=np.uint64
     )
     mixed = (words * (keys[1:] | np.uint64(1))).sum(axis=1, dtype=np.uint64) + keys[0]

@@ -27,7 +27,7 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.release_ledger import RELEASED, Attempt, ReleaseLedger
 from distgan.pipeline.training_data import read_scaler
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 MOST_SAMPLED = 10_000  # series of the generator, those to leave included, beyond which none are added
 MOST_COMPARED = 10_000  # series to leave, and of earlier attempts, that attacks but P1 use
@@ -64,8 +64,8 @@ class AttackedSeries:
             draw_sample(context, store.num_series),
         )
         key = int(ARTEFACTS["synthetic"].digest(context.run)[:15], 16)
-        rows = candidate.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of those to leave"))
-        others = earlier.choose(MOST_COMPARED, keyed_generator(key, 0, "attacked of earlier attempts"))
+        rows = candidate.choose(MOST_COMPARED, make_keyed_generator(key, 0, "attacked of those to leave"))
+        others = earlier.choose(MOST_COMPARED, make_keyed_generator(key, 0, "attacked of earlier attempts"))
         drawn = len(rows) + len(others)
         facts = AttackedCounts(
             candidate=store.num_series,
@@ -110,7 +110,7 @@ def gather_earlier(context: PipelineContext, shape: tuple[int, ...]) -> tuple[li
     split, weights = ARTEFACTS["split"].digest(context.run), ARTEFACTS["generator"].digest(context.run)
     seen, left_out = {digest_series(context.run.synthetic)}, 0
     parts: list[Store | np.ndarray] = []
-    for entry in ledger.entries():
+    for entry in ledger.read_entries():
         refused_over = entry.exit_code == 3 and entry.weights == weights
         if entry.series in seen or not (entry.verdict == RELEASED or refused_over):
             continue
@@ -135,7 +135,7 @@ def generate_again(context: PipelineContext, attempt: Attempt) -> np.ndarray:
 
 def draw_sample(context: PipelineContext, candidates: int) -> np.ndarray:
     """So many more series of the generator that there are as many as members, `MOST_SAMPLED` at most."""
-    members = len(read_table(context.run.private_table).rows("train"))
+    members = len(read_table(context.run.private_table).find_rows("train"))
     count = max(0, min(members, MOST_SAMPLED) - candidates)
     meta = Store.open(context.run.synthetic).meta
     if not count:
@@ -168,7 +168,7 @@ def audit_generated(context: PipelineContext) -> str:
     rng = np.random.default_rng(secrets.randbits(128))
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
     expected = regenerate(context, Bank.load(context.run.bank), rows)
-    found = store.rows(rows)
+    found = store.read_rows(rows)
     wrong = int((~agree(found, expected, read_scaler(context.run)[0].integer)).sum())
     if wrong:
         raise Mismatch(

@@ -17,7 +17,7 @@ from distgan.evaluation.metrics import classification
 from distgan.evaluation.metrics.classification import Labelled
 from distgan.files import write_json
 from distgan.pipeline.training_data import open_series, select_rows
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 from distgan.run import Run
 
 DRAWS = 5
@@ -53,12 +53,12 @@ def read_labelled_series(
     rows = []
     for split in splits:
         own = select_rows(data, table, split, run)
-        rng = keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
+        rng = make_keyed_generator(settings.evaluate.seed, 0, f"classification, {split}")
         rows.append(np.sort(rng.choice(own, most, replace=False)) if len(own) > most else own)
     chosen = np.concatenate(rows)
-    series = data.series(chosen) if isinstance(data, Windows) else chosen
+    series = data.find_series(chosen) if isinstance(data, Windows) else chosen
     assert table.labels is not None
-    return Labelled(data.rows(chosen), table.labels[series], table.owners[series])
+    return Labelled(data.read_rows(chosen), table.labels[series], table.owners[series])
 
 
 def draw_labelled_series(trained: Trained, like: Labelled, seed: int) -> Labelled:

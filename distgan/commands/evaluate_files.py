@@ -25,7 +25,7 @@ from distgan.evaluation.report.verdict import COPIER, REAL
 from distgan.evaluation.results import Facts, Findings, Report, Split
 from distgan.files import read_json
 from distgan.memory import set_host_memory
-from distgan.pipeline.evaluate import compute_scores, sample_series, with_sample
+from distgan.pipeline.evaluate import compute_scores, note_sample, sample_series
 from distgan.run import Run
 
 ALIGN = (
@@ -166,7 +166,7 @@ def with_counts(found: Findings, counts: dict[str, int], made: ingest.Raw) -> Fi
     """State how many series the files have, and, where not all are compared, how many are."""
     compared, whole = len(made.values), len(made.owners)
     if compared < whole:
-        found = with_sample(found, compared, whole)
+        found = note_sample(found, compared, whole)
     number = found.fidelity.n.model_copy(update={**counts, "synthetic": whole})
     return found.model_copy(update={"fidelity": found.fidelity.model_copy(update={"n": number})})
 
@@ -205,7 +205,7 @@ def ratio(real: Meta, made: Meta) -> Fraction:
     """Return how many steps of `real` make one of `made`. Where one says nothing about time, the lengths
     decide.
     """
-    if real.nominal or made.nominal:
+    if real.is_nominal or made.is_nominal:
         return Fraction(real.axis.length, made.axis.length)
     return Fraction(made.axis.step_seconds, real.axis.step_seconds)
 
@@ -221,7 +221,7 @@ def refuse_unlike(real: str, one: Meta, synthetic: str, two: Meta) -> None:
         "channels {}": (", ".join(one.channels), ", ".join(two.channels)),
         "times from {}": (one.axis.start, two.axis.start),
     }
-    if one.nominal or two.nominal:
+    if one.is_nominal or two.is_nominal:
         del compared["steps of {} s"], compared["times from {}"]  # one of them says nothing about time
     if [unescape_cell(name) for name in one.channels] == [unescape_cell(name) for name in two.channels]:
         del compared["channels {}"]  # as a table holds them
@@ -251,7 +251,7 @@ def collect_facts(
     """What the two files say, and what they do not."""
     meta, timeless = (
         real.meta,
-        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.nominal],
+        [name for name, m in (("real", real.meta), ("synthetic", made.meta)) if m.is_nominal],
     )
     unknown = UNKNOWN
     if options.training is not None:

@@ -35,7 +35,7 @@ from distgan.pipeline.binding import ARTEFACTS, audit_chain
 from distgan.pipeline.release_ledger import RELEASED, ReleaseLedger
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
-from distgan.preflight import current
+from distgan.preflight import find_current
 from distgan.run import HubFolder, Run
 
 PRIVATE = "--private"
@@ -127,7 +127,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
     now = {name: ARTEFACTS[name].digest(run) for name in ("generator", "split")}
     judged = [
         entry
-        for entry in ReleaseLedger.open(run).entries()
+        for entry in ReleaseLedger.open(run).read_entries()
         if entry.verdict == RELEASED and (entry.weights, entry.split) == (now["generator"], now["split"])
     ]
     if verdict.run != settings.identity or not judged:
@@ -185,6 +185,6 @@ def read_scores(settings: config.Config, run: Run) -> Report | None:
     """The report, if there is one of these series; none under privacy.epsilon, which does not cover it."""
     if settings.privacy.epsilon is not None or not run.scores.exists():
         return None
-    if current("evaluate", settings, run) is None:
+    if find_current("evaluate", settings, run) is None:
         return None
     return Report.from_json(read_json(run.scores), str(run.folder))

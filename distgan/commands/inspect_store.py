@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from distgan.command_line import Result
-from distgan.data.store.private_table import private_table
+from distgan.data.store.private_table import find_private_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.plots import series, style
 from distgan.files import write_bytes
@@ -33,7 +33,7 @@ def run(path: Path, picture: Path | None = None, verify: bool = False) -> Result
         with Progress(f"verifying {path.name}", shards, "shards") as progress:
             store.verify(lambda shard: progress.advance())
         lines.append(f"verified   {store.values.layout.chunks} chunks in {shards} shards: all as written")
-    private = ".private" if private_table(path).exists() else ""  # real series
+    private = ".private" if find_private_table(path).exists() else ""  # real series
     place = picture or path.with_name(f"{path.stem}{private}.png")
     draw(store, place)
     meta = store.meta
@@ -79,7 +79,7 @@ def summarize(store: Store) -> list[ChannelSummary]:
     """
     parts = []
     with Progress(f"reading {store.path.name}", store.num_series, "series") as progress:
-        for _, block in store.blocks(256):
+        for _, block in store.iterate_blocks(256):
             parts.append(_summary(block))
             progress.advance(len(block))
     counts, totals, squares, lows, highs = (np.array(column) for column in zip(*parts))
@@ -106,7 +106,7 @@ def summarize(store: Store) -> list[ChannelSummary]:
 def describe(store: Store, found: Sequence[ChannelSummary]) -> str:
     """Return what the store says of itself, and a summary of each channel."""
     meta, axis, layout, form = store.meta, store.meta.axis, store.values.layout, store.values.form
-    times = axis.times()
+    times = axis.list_times()
     lines = [
         f"series     {store.num_series:,} of {store.length:,} steps",
         f"channels   {', '.join(meta.channels)}",
@@ -156,7 +156,7 @@ def _quantiles(store: Store) -> np.ndarray:
     few = np.unique(np.linspace(0, store.num_series - 1, min(SAMPLE, store.num_series)).astype(int))
     steps = max(1, len(few) * store.length // 2_000_000)
     values = np.concatenate(
-        [store.rows(some)[:, ::steps] for some in np.array_split(few, -(-len(few) // 256))]
+        [store.read_rows(some)[:, ::steps] for some in np.array_split(few, -(-len(few) // 256))]
     )
     flat = values.reshape(-1, store.channels)
     known = [channel[~np.isnan(channel)] for channel in flat.T]
@@ -166,4 +166,4 @@ def _quantiles(store: Store) -> np.ndarray:
 def draw(store: Store, place: Path) -> None:
     """A picture of a few series spread over the store, by number."""
     few = np.unique(np.linspace(0, store.num_series - 1, PICTURED).astype(int))
-    write_bytes(place, style.render(series.sample_sheet(store.rows(few), style.make_view(store.meta))))
+    write_bytes(place, style.render(series.sample_sheet(store.read_rows(few), style.make_view(store.meta))))

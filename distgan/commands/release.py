@@ -22,7 +22,7 @@ from distgan.command_line import Result
 from distgan.commands.attacked_series import AttackedSeries, audit_generated, describe_counts
 from distgan.commands.released_verdict import make_public_manifest, make_public_verdict
 from distgan.data.export import export
-from distgan.data.ingest_cache import sha256
+from distgan.data.ingest_cache import hash_file
 from distgan.data.store.reader import Store
 from distgan.errors import Mismatch, OverLimit, TooLittleEvidence, UserError
 from distgan.evaluation.attacks import battery
@@ -38,7 +38,7 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.owners import audit_owners
 from distgan.pipeline.private_ledger import audit_ledger
 from distgan.pipeline.release_ledger import REFUSED, RELEASED, Attempt, ReleaseLedger
-from distgan.pipeline.runner import current
+from distgan.pipeline.runner import find_current
 from distgan.pipeline.training_data import TrainingData, find_credit, open_for_inference, read_scaler
 from distgan.preflight import refuse_no_run
 from distgan.progress import say
@@ -251,7 +251,7 @@ def audit_series(settings: config.Config, run: Run) -> str:
         UserError: a chunk is damaged.
         Mismatch: the series are not what this run's last `generate` made.
     """
-    if current("generate", settings, run) is None:
+    if find_current("generate", settings, run) is None:
         raise Mismatch(
             f"the run has changed since the series were generated; run distgan generate {run.folder} again"
         )
@@ -336,7 +336,7 @@ def write_release(place: Path, verdict: Verdict, settings: config.Config, run: R
             shutil.copy(run.synthetic_attributes, inside.synthetic_attributes)
         write_json(inside.bank_manifest, make_public_manifest(read_json(run.bank / manifest.MANIFEST)))
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
-        sums = {str(path.relative_to(temporary)): sha256(path) for path in files}
+        sums = {str(path.relative_to(temporary)): hash_file(path) for path in files}
         save({**public, "files": sums}, inside.verdict)
         write_text(inside.readme, format_readme(public, settings, run, form))
         publish(temporary)

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from distgan.config.base import Section, _heads_divide, key
+from distgan.config.base import Section, _check_heads, key
 from distgan.config.family import FILTER_STAGES, Family, OwnLoss
 
 
-def _scales_fit(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
+def _check_scales(section: Any, width: int, scales: "Sequence[Scale]") -> Any:
     for scale in scales:
-        _heads_divide(section, width, scale.heads)
+        _check_heads(section, width, scale.heads)
     return section
 
 
@@ -52,7 +52,7 @@ class Generator(Section):
     def _heads(self) -> "Generator":
         if min((*self.noise_lags, 1)) < 1:
             raise ValueError("a lag of noise_lags has 1 step or more")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Discriminator(Section):
@@ -70,7 +70,7 @@ class Discriminator(Section):
     def _heads(self) -> "Discriminator":
         if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
             raise ValueError("a period has 2 steps or more, and a window of spectra 4")
-        return _scales_fit(self, self.width, self.scales)
+        return _check_scales(self, self.width, self.scales)
 
 
 class Multiscale(Family):
@@ -107,8 +107,8 @@ class TtsGanFork(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
-        _heads_divide(self, self.width, 2 * self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, 2 * self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class MlpGan(Family):
@@ -143,8 +143,8 @@ class TtsGan(Family):
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGan":
-        _heads_divide(self, self.width, self.heads)
-        return _heads_divide(self, self.critic_width, self.heads)
+        _check_heads(self, self.width, self.heads)
+        return _check_heads(self, self.critic_width, self.heads)
 
 
 class TtsCgan(TtsGan):

@@ -24,7 +24,7 @@ from distgan.evaluation.report.verdict import (
     TEMPLATE_AR,
 )
 from distgan.models import classical
-from distgan.rng import keyed_generator, keyed_normal
+from distgan.rng import draw_keyed_normal, make_keyed_generator
 
 NOISE = 0.05  # of the noisy copier, in spreads of each series
 FITTED_SERIES = 1000  # that a classical generator is fitted to, at most
@@ -62,7 +62,7 @@ def make_baselines(
 
 
 def add_noise(train: Array, seed: int) -> Array:
-    noise = keyed_generator(seed, 0, "floor noise").standard_normal(train.shape, dtype=np.float32)
+    noise = make_keyed_generator(seed, 0, "floor noise").standard_normal(train.shape, dtype=np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a channel that is missing throughout stays missing
         spread = np.nanstd(train, axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def mean_curve(train: Array) -> Array:
 
 def shuffle_blocks(train: Array, block: int, seed: int) -> Array:
     """Every series in blocks of so many steps, in random order; what is left at the end stays there."""
-    rng = keyed_generator(seed, 0, f"floor shuffled {block}")
+    rng = make_keyed_generator(seed, 0, f"floor shuffled {block}")
     blocks = train.shape[1] // block
     order = np.arange(train.shape[1])
     result = np.empty_like(train)
@@ -95,13 +95,13 @@ def _fit_classical(name: str, train: Array, count: int, seed: int) -> Callable[[
         _, length, channels = train.shape
         family, settings = CLASSICAL[name]
         generator = family(length, channels, settings)
-        chosen = keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
+        chosen = make_keyed_generator(seed, 0, "floor fitted").permutation(len(train))[:FITTED_SERIES]
         series = torch.from_numpy(np.asarray(train[np.sort(chosen)], dtype=np.float32))
         generator.fit(series.nan_to_num(0), (~series.isnan()).float(), seed)
         parts = []
         for start in range(0, count, AT_ONCE):
             places = torch.arange(start, min(start + AT_ONCE, count))
-            noise = keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
+            noise = draw_keyed_normal(seed, 0, f"floor {name}", places, (generator.noise_dim,))
             with torch.inference_mode():
                 parts.append(generator(noise, torch.zeros(len(places), 0)).numpy())
         made = np.concatenate(parts)

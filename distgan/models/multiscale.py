@@ -25,8 +25,8 @@ from distgan.models.layers import (
     PatchHead,
     RMSNorm,
     Transformer,
+    make_positions,
     pool,
-    positions,
     upsample,
 )
 from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
@@ -38,7 +38,7 @@ class Branch(nn.Module):
     def __init__(self, tokens: int, width: int, scale: config.Scale, style_dim: int = 0) -> None:
         super().__init__()
         self.ratio = scale.ratio
-        self.position = positions(math.ceil(tokens / scale.ratio), width)
+        self.position = make_positions(math.ceil(tokens / scale.ratio), width)
         self.transformer = Transformer(width, scale.depth, scale.heads, style_dim)
 
     def forward(self, tokens_BND: Tensor, style_BS: Tensor | None = None) -> Tensor:
@@ -66,7 +66,7 @@ class Generator(nn.Module):
         self.token_noise = (
             Linear(settings.token_noise_dim, width, bias=False) if settings.token_noise_dim else None
         )
-        self.position = positions(tokens, width)
+        self.position = make_positions(tokens, width)
         self.branches = nn.ModuleList(Branch(tokens, width, scale, width) for scale in settings.scales)
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
         self.head = PatchHead(width, length, 3 * channels, patch)

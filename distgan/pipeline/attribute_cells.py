@@ -43,7 +43,7 @@ def choose_statics(
     return tuple(known[name] for name in by)
 
 
-def training_statics(settings: config.Config, data: TrainingData) -> tuple[StaticAttribute, ...]:
+def select_training_statics(settings: config.Config, data: TrainingData) -> tuple[StaticAttribute, ...]:
     """Return the attributes of series that groups go by, none without bank.by. Raises as `choose_statics`."""
     return choose_statics(settings.bank.by, data.statics, data.labels)
 
@@ -61,7 +61,7 @@ def find_training_cells(settings: config.Config, data: TrainingData, loads: np.n
     """
     if not settings.bank.by:
         return None
-    statics = training_statics(settings, data)
+    statics = select_training_statics(settings, data)
     released = count_released_numbers(
         settings.bank.condition_dim, data.store.channels, count_numbers(statics)
     )

@@ -30,12 +30,12 @@ def open_ledger(run: Run) -> Ledger:
     return Ledger(run.ledger, run.noisy_sums, witnesses)
 
 
-def head_facts(head: Head) -> dict[str, int | str]:
+def select_head_facts(head: Head) -> dict[str, int | str]:
     """Return what a stage's record says of the ledger."""
     return {"lines": head.lines, "digest": head.digest}
 
 
-def query_of(run: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
+def make_query(run: Run, name: str, budget: Budget, multiplier: float, **settings: Any) -> Query:
     """Return a query of the run's latents and series.
 
     Args:
@@ -83,7 +83,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     Raises:
         Mismatch: one of them does not hold.
     """
-    wanted = trained_weights(run) if settings.privacy.end_to_end else {}
+    wanted = list_trained_weights(run) if settings.privacy.end_to_end else {}
     found = [entry["name"] for entry in ledger.draws(TRAINING)]
     if sorted(found) != sorted(wanted):
         raise Mismatch(
@@ -107,7 +107,7 @@ def audit_trainings(settings: config.Config, run: Run, ledger: Ledger) -> float:
     return spent
 
 
-def trained_weights(run: Run) -> dict[str, Path]:
+def list_trained_weights(run: Run) -> dict[str, Path]:
     """Return the weights that a run's private trainings end with, by their name in the ledger."""
     return {"encoder": run.encoder_weights, "discriminator": run.generator_weights}
 

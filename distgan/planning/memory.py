@@ -56,12 +56,12 @@ def estimate_need(
     """
     engine, world = settings.engine, parallel.world_size
     sizes = count_parameters(settings, length, channels)
-    series = parallel.micro_batch(settings.train.batch_size)
+    series = parallel.compute_micro_batch(settings.train.batch_size)
     work = work or trace_step(settings, length, channels, series)
     names = ("weights", "gradients", "optimiser", "average", "buffers", "activations", "offloaded")
     parts = dict.fromkeys(names, 0.0)
     for name, count in sizes.items():
-        zero = parallel.stage(name)
+        zero = parallel.choose_stage(name)
         wide = 4 if zero == 0 or engine.precision == "fp32" else 2
         weights = count * wide / (world if zero == 3 else 1)
         optimiser = count * (8 if zero == 0 else 12) / (world if zero else 1)
@@ -127,7 +127,7 @@ def _advice(settings: config.Config, parallel: Parallel, length: int, channels: 
     """The first of ever stronger changes that fits, as overrides."""
     engine = settings.engine
     steps: list[tuple[str, dict[str, object]]] = []
-    if parallel.micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
+    if parallel.compute_micro_batch(settings.train.batch_size) > 1 and not settings.model.whole_batch:
         steps.append(("engine.micro_batch=1", {"engine.micro_batch": 1}))
     if not engine.checkpoint_activations and settings.model.recomputes:
         steps.append(("engine.checkpoint_activations=true", {"engine.checkpoint_activations": True}))

@@ -123,7 +123,7 @@ def micro_sizes(settings: config.Config, share: int) -> list[int]:
 def make_option(settings: config.Config, of: Series, devices: int, device: Device) -> Option:
     """What the settings as they are take on so many devices."""
     parallel = Imagined(settings.engine, devices, "cpu" if device.on_cpu else "cuda")
-    size = parallel.micro_batch(settings.train.batch_size)
+    size = parallel.compute_micro_batch(settings.train.batch_size)
     work = work_of(settings, of, size)
     memory = estimate_need(settings, parallel, of.length, of.channels, work)
     return Option(settings, devices, size, memory, step_of(settings, of, devices, device, work))
@@ -144,7 +144,7 @@ def choose_best(settings: config.Config, of: Series, devices: int, device: Devic
 
 def format_overrides(settings: config.Config, chosen: Option) -> str:
     """What the chosen settings change, as a command line takes it."""
-    before, after = settings.flat(), chosen.settings.flat()
+    before, after = settings.flatten(), chosen.settings.flatten()
     wanted = {**after, "engine.micro_batch": chosen.micro_batch}
     share = settings.train.batch_size // chosen.devices
     if before["engine.micro_batch"] is None and chosen.micro_batch == share:

@@ -14,7 +14,7 @@ import torch
 from distgan import config, models
 from distgan.anonymity.group_size import count_released_numbers, minimum_group_size, target_group_size
 from distgan.data.loader import Batch
-from distgan.models import noise_width
+from distgan.models import compute_noise_width
 from distgan.models.vae import VAE, Encoder
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.planning.devices import Device
@@ -326,8 +326,8 @@ def trace_encoder(settings: config.Config, series: Series, count: int) -> Work:
 def trace_generator(settings: config.Config, series: Series, count: int) -> Work:
     """Count a pass of the generator that makes `count` series."""
     network = build_meta_networks(settings, series.length, series.channels)["generator"].eval()
-    width = models.condition_width(settings, series.channels, count_labels(settings))
-    noise = torch.empty(count, noise_width(network), device="meta")
+    width = models.compute_condition_width(settings, series.channels, count_labels(settings))
+    noise = torch.empty(count, compute_noise_width(network), device="meta")
     condition = torch.empty(count, width, device="meta")
 
     def generate() -> None:

@@ -77,7 +77,7 @@ def step_of(settings: config.Config, of: Series, devices: int, device: Device, w
     products, memory, launches = (times * part for part in engine_seconds(work, device))
     update = sent = messages = 0.0
     for name, count in count_parameters(settings, of.length, of.channels).items():
-        updates, zero = work.updates.get(name, 0.0), parallel.stage(name)
+        updates, zero = work.updates.get(name, 0.0), parallel.choose_stage(name)
         shared = devices if zero else 1
         passes = PASSES["adam"] / shared + PASSES["gradient"]
         passes += PASSES["average"] / shared if name in work.averaged else 0

@@ -276,7 +276,7 @@ def trace_step(settings: config.Config, length: int, channels: int, series: int)
     kept = {"precision": asked.precision, "checkpoint_activations": asked.checkpoint_activations}
     zero: dict[str, int] = {}
     if asked.precision != "fp32":  # what ZeRO shares out is stored in half precision
-        stages = {name: min(Imagined(asked).stage(name), 1) for name in ("generator", "discriminator")}
+        stages = {name: min(Imagined(asked).choose_stage(name), 1) for name in ("generator", "discriminator")}
         zero = {"zero": stages["generator"], "discriminator_zero": stages["discriminator"]}
     engine = config.Engine.model_validate({**kept, **zero})
     plain = config.Config().model_copy(  # what nothing here depends on, as by default: each is counted once
@@ -303,13 +303,13 @@ def _trace_cached(tree: str, length: int, channels: int, series: int) -> Work:
     networks = build_meta_networks(settings, length, channels)
     dtype = PRECISIONS[settings.engine.precision]
     for name, network in networks.items():
-        if Imagined(settings.engine).stage(name) > 0:
+        if Imagined(settings.engine).choose_stage(name) > 0:
             network.to(dtype)
     if settings.engine.checkpoint_activations:
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.empty_like(parameter)
-    width = models.condition_width(settings, channels, count_labels(settings))
+    width = models.compute_condition_width(settings, channels, count_labels(settings))
     condition = torch.empty(series, width, device="meta")
     objective = make_objective(
         settings,

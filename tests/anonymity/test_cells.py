@@ -106,7 +106,7 @@ def test_no_stated_cell_is_smaller_than_the_minimum_group_size(
             chosen = (chosen | ((category == "other") & (each.cells == "other"))) & (each.cells != "")
             assert len(set(members.entities[chosen].tolist())) >= fewest
         if column.is_number:  # nobody's own extremes
-            numbers = each.numbers()
+            numbers = each.parse_numbers()
             for beyond in (numbers <= column.low, numbers >= column.high):
                 assert len(set(members.entities[beyond].tolist())) >= fewest
 

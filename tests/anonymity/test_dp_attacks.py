@@ -11,7 +11,7 @@ from distgan.anonymity.dp import contributions, mechanism
 from distgan.anonymity.dp.bank import Budget, Sums, noisy_sums
 from distgan.anonymity.dp.mechanism import UNIT
 from distgan.data.splits import assign_splits
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 from tests.helpers.groups import FIVE, budget_of, household_data, silent
 
 
@@ -124,7 +124,7 @@ def flat(sums: Sums) -> np.ndarray:
 
 def permuted(names: list[str]) -> np.ndarray:
     """The split as it was: sorted ids, permuted anew for every database, then cut by the shares."""
-    order = keyed_generator(0, 0, "split").permutation(len(names))
+    order = make_keyed_generator(0, 0, "split").permutation(len(names))
     train = set(np.array(sorted(names))[order[: round(0.7 * len(names))]].tolist())
     return np.array(["train" if name in train else "held_out" for name in names])
 

@@ -17,7 +17,7 @@ from distgan.anonymity.dp.ledger import Head
 from distgan.anonymity.groups import GroupedSeries
 from distgan.commands import attacked_series, release
 from distgan.commands.attacked_series import AttackedSeries
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.evaluation.attacks import leak_scenarios
 from distgan.evaluation.results import AttackedCounts, Evidence, ReleasePrivacy, Verdict
@@ -26,7 +26,7 @@ from distgan.pipeline import attack, binding, evaluate, generate, owners, runner
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
 from distgan.pipeline.training_data import TrainingData, open_for_inference
-from distgan.rng import keyed_normal
+from distgan.rng import draw_keyed_normal
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.releases import CREDIT, UNNAMED, code, refused, verdict
@@ -52,7 +52,7 @@ def test_few_homes_are_too_little_evidence(mine: Run, capsys: pytest.CaptureFixt
         "left_out": 0,
         "drawn": None,
     }
-    (entry,) = ReleaseLedger.open(mine).entries()
+    (entry,) = ReleaseLedger.open(mine).read_entries()
     assert (entry.verdict, entry.exit_code, entry.count) == ("refused", 4, 12)
     assert mine.release_ledger.stat().st_mode & 0o777 == 0o600
     for name in ("release-verdict.json", "release-verdict.html", "releases.jsonl"):
@@ -156,7 +156,7 @@ def test_whose_data_it_is_stands_with_what_leaves(run: Run) -> None:
     assert Store.open(run.synthetic).meta.provenance["credit"] == CREDIT
     said = {"privacy": {"claims": []}, "sentence": "", "maker": "", "run": "", "made": ""}
     assert f"The real data: {CREDIT}\n" in release.format_readme(said, settings, run, "csv")
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     meta = Store.open(run.series).meta
     assert evaluate.collect_facts(settings, run, meta, table, {}).credit == CREDIT
     later = settings.with_values({"data.credit": "Another"})  # told after `prepare`
@@ -177,14 +177,14 @@ def test_series_that_are_their_training_series_are_over(mine: Run, monkeypatch: 
     # what was refused is not forgotten
     assert chosen.facts == AttackedCounts(candidate=2, earlier=12, sample=41, left_out=0)
     data = TrainingData.open(mine)
-    members = data.store.rows(data.rows)
+    members = data.store.read_rows(data.rows)
     assert max(np.nanmax(np.abs(members - made), axis=(1, 2)).min() for made in chosen.values) < 1e-4
 
 
 def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
     """Let the run generate training series again, chosen by the noise, and record that as a run would."""
     settings, data = config.load(mine.config), TrainingData.open(mine)
-    series = data.scaled(0, data.num_series)[0]
+    series = data.read_scaled(0, data.num_series)[0]
     attributes = data.attributes
 
     class Repeating(torch.nn.Module):
@@ -195,7 +195,7 @@ def repeat_members(mine: Run, monkeypatch: pytest.MonkeyPatch) -> config.Config:
         return (noise[:, 0].double() * 1e6).long().abs() % len(series)
 
     def draw(self: sampler.Sampler, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        noise = keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
+        noise = draw_keyed_normal(self.seed, 0, "generation", torch.from_numpy(rows), (1,))
         return self.generator(noise, noise).numpy(), attributes[which(noise).numpy()]
 
     monkeypatch.setattr(generate, "load_generator", lambda *given: Repeating())
@@ -309,7 +309,7 @@ def test_an_honest_run_of_thousands_is_released(tmp_path: Path, private: list[st
     }
     output = json.loads((place / "verdict.json").read_text())
     assert (output["exit_code"], output["privacy"]["outcome"]) == (0, "pass")
-    assert output["files"]["synthetic.csv"] == release.sha256(place / "synthetic.csv")
+    assert output["files"]["synthetic.csv"] == release.hash_file(place / "synthetic.csv")
     assert "What is not promised" in (place / "README.txt").read_text()
     assert not [path for path in place.iterdir() if b"made-1" in path.read_bytes()]
     if private:

@@ -169,7 +169,7 @@ def hourly(path: Path, step: int, scale: float = 1.0) -> Path:
 def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     real, made = hourly(tmp_path / "real.csv", 1), hourly(tmp_path / "made.csv", 4)
     arguments = ["--real", str(real), "--synthetic", str(made), "--out", str(tmp_path / "report")]
-    assert errors.answer(lambda: cli.command(["evaluate", *arguments])) == 2
+    assert errors.answer(lambda: cli.run_command(["evaluate", *arguments])) == 2
     said = capsys.readouterr().err
     assert "--align sum" in said and said.count("\n") == 1
     options = open_files(str(real), str(made), align="sum")
@@ -187,5 +187,5 @@ def test_steps_are_aligned_when_asked(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_steps_that_do_not_divide_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     real, made = hourly(tmp_path / "real.csv", 2), hourly(tmp_path / "made.csv", 3)
     arguments = ["evaluate", "--real", str(real), "--synthetic", str(made), "--align", "sum"]
-    assert errors.answer(lambda: cli.command(arguments)) == 2
+    assert errors.answer(lambda: cli.run_command(arguments)) == 2
     assert "do not divide each other" in capsys.readouterr().err

@@ -12,8 +12,8 @@ from distgan.models.layers import (
     PatchHead,
     Transformer,
     checkpoint_activations,
+    compute_rotary_angles,
     pool,
-    rotary_angles,
     rotate,
     upsample,
 )
@@ -213,7 +213,7 @@ def test_recomputed_activations_change_nothing() -> None:
 
 def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     """The upstream fork's encoder has neither reconstruction nor KL, and its gradient is thrown away."""
-    from distgan.objectives.losses import evidence_lower_bound
+    from distgan.objectives.losses import compute_evidence_lower_bound
 
     torch.manual_seed(0)
     settings = config.load(
@@ -226,7 +226,9 @@ def test_the_vae_reconstructs_better_than_the_mean_curve() -> None:
     adam = torch.optim.Adam(vae.parameters(), lr=3e-3)
     for _ in range(300):
         reconstruction, mean, logvar = vae(series, mask, torch.randn(32, 8))
-        terms = evidence_lower_bound(series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05)
+        terms = compute_evidence_lower_bound(
+            series, mask, reconstruction, mean, logvar, beta=1.0, free_bits=0.05
+        )
         adam.zero_grad()
         terms["loss"].backward()
         adam.step()
@@ -318,7 +320,7 @@ def test_the_norm_has_the_derivative_of_its_formula(shape: tuple[int, ...] | Non
 def test_rotation_multiplies_pairs_by_complex_numbers(width: int) -> None:
     torch.manual_seed(0)
     x, gain = torch.randn(2, 5, 2, 3, width), torch.randn(2, width)
-    cos, sin = rotary_angles(5, width, x.device)
+    cos, sin = compute_rotary_angles(5, width, x.device)
     scaled = x * gain[:, None]
     turned = torch.complex(scaled[..., :3], scaled[..., 3:6]) * torch.complex(cos, sin)[:, None, None]
     wanted = torch.cat([turned.real, turned.imag, scaled[..., 6:]], dim=-1)

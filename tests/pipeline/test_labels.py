@@ -17,7 +17,7 @@ from distgan.anonymity.conditioning import Conditioner
 from distgan.anonymity.groups import GroupedSeries, Members, merge_small_groups
 from distgan.data import ingest
 from distgan.data.loader import Batch
-from distgan.data.store.private_table import private_table, read_table
+from distgan.data.store.private_table import find_private_table, read_table
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
 from distgan.evaluation.metrics import classification
@@ -46,7 +46,7 @@ def labelled(path: Path, count: int = 90, length: int = 48) -> Path:
 
 def read(path: Path, *overrides: str) -> ingest.Series:
     settings = config.load(None, [f"data.source={path}", *overrides]).data
-    return ingest.opened(settings, path.parent / "parts")
+    return ingest.open_source(settings, path.parent / "parts")
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -59,7 +59,7 @@ def test_labels_and_owners_are_read_and_chosen(tmp_path: Path) -> None:
     some = read(path, "data.labels=[walk]")
     assert set(some.labels or ()) == {"walk"} and some.num_series == 6
     assert some.left_out == {"another label": 6}
-    assert np.array_equal(some.rows(0, 6), whole.rows(0, 12)[1::2])
+    assert np.array_equal(some.read_rows(0, 6), whole.read_rows(0, 12)[1::2])
     with pytest.raises(UserError, match=r"'jump' is no label of .*; it has run, walk"):
         read(path, "data.labels=[jump]")
 
@@ -94,7 +94,7 @@ def test_a_block_of_series_without_a_chosen_one_is_not_read(
 
     some.source.block = counted
     merged = x[[0, 1, 10, 11]].reshape(4, 6, 4).sum(axis=2)
-    np.testing.assert_allclose(some.rows(0, 4)[..., 0], merged, rtol=1e-6)
+    np.testing.assert_allclose(some.read_rows(0, 4)[..., 0], merged, rtol=1e-6)
     assert asked == [(0, 4), (8, 12)]
 
 
@@ -212,7 +212,7 @@ def test_the_shape_of_each_label_is_learned_by_heart(
     for label in (0, 1):  # a sample with an odd number has the first label
         condition = torch.eye(2)[label].expand(50, 2)
         with torch.no_grad():
-            made = generator(torch.randn(50, models.noise_width(generator)), condition)[..., 0]
+            made = generator(torch.randn(50, models.compute_noise_width(generator)), condition)[..., 0]
         distance = torch.cdist(made, shapes)
         assert (distance[:, 1 - label] < distance[:, label]).float().mean() > 0.9, label
 
@@ -224,9 +224,9 @@ def test_the_class_loss_by_hand() -> None:
     networks = built(settings, 20, 2)
     objective, batch = play(settings, networks), a_batch(4, 20, 2)
     label = one_of_two(batch)
-    made = objective.fake(batch, label, "generator noise")
+    made = objective.generate(batch, label, "generator noise")
     for phase, series in zip(objective.phases, (batch.series, made)):
-        logits = networks["discriminator"].eval().classes(series)
+        logits = networks["discriminator"].eval().classify(series)
         wanted = 0.5 * torch.nn.functional.cross_entropy(logits, label.argmax(1))
         assert phase.loss(batch)["label"].item() == pytest.approx(wanted.item(), rel=1e-4)
 
@@ -249,15 +249,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_table_the_bank_and_the_samples_have_labels(run: Run) -> None:
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     assert table.labels is not None and set(table.labels) == {"run", "walk"}
     bank = Bank.load(run.bank)
     assert bank.label_names == ("run", "walk") and manifest.find_violations(run.bank) == []
     members = Members.load(run.clusters / "members.safetensors")
-    training = table.labels[table.rows("train")]
+    training = table.labels[table.find_rows("train")]
     assert all(set(training[members.groups == g]) == {bank.labels[g]} for g in range(bank.num_groups))
     header, *lines = run.synthetic_labels.read_text().split()
-    made = Store.open(run.synthetic).rows(np.arange(40))
+    made = Store.open(run.synthetic).read_rows(np.arange(40))
     assert header == "label" and len(lines) == 40
     assert ((made.mean((1, 2)) < 10) == (np.array(lines) == "run")).all()  # levels go with the label
 
@@ -267,16 +267,16 @@ def test_an_export_has_its_readme_and_labels_and_replaces_only_by_force(
 ) -> None:
     place = tmp_path / "made.csv"
     command = ["generate", str(run.folder), "--out", str(place), "generate.layout=long"]
-    assert errors.answer(lambda: cli.command(command)) == 0
-    made, found = Store.open(run.synthetic).rows(np.arange(40)), pd.read_csv(place)
+    assert errors.answer(lambda: cli.run_command(command)) == 0
+    made, found = Store.open(run.synthetic).read_rows(np.arange(40)), pd.read_csv(place)
     np.testing.assert_array_equal(found.iloc[:, 2].to_numpy(np.float32), made.ravel())
     labels = (tmp_path / "made.labels.csv").read_text(encoding="utf-8").split()
     assert labels == run.synthetic_labels.read_text(encoding="utf-8").split()
     assert "made.labels.csv" in (tmp_path / "made.README.txt").read_text(encoding="utf-8")
     place.write_text("mine")
-    assert errors.answer(lambda: cli.command(command)) == 2
+    assert errors.answer(lambda: cli.run_command(command)) == 2
     assert "--force" in capsys.readouterr().err and place.read_text() == "mine"
-    assert errors.answer(lambda: cli.command([*command, "--force"])) == 0
+    assert errors.answer(lambda: cli.run_command([*command, "--force"])) == 0
     assert len(pd.read_csv(place)) == made.size
 
 
@@ -344,13 +344,13 @@ def test_one_owner_has_no_interval() -> None:
 
 
 def test_classification_of_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.command(["evaluate", str(run.folder), "--task", "classification", "evaluate.max_series=60"])
+    cli.run_command(["evaluate", str(run.folder), "--task", "classification", "evaluate.max_series=60"])
     assert "real + synthetic" in capsys.readouterr().out
     found = read_json(run.folder / "classification.json")
-    table = read_table(private_table(run.series))
+    table = read_table(find_private_table(run.series))
     never_trained = set(table.owners[table.splits != "train"])
     assert found["test_owners"] == len(never_trained)
     assert found["rows"]["real"]["value"] > 0.9
     assert not any(owner in (run.folder / "classification.json").read_text() for owner in never_trained)
     with pytest.raises(UserError, match="--task 'sorting' does not exist"):
-        cli.command(["evaluate", str(run.folder), "--task", "sorting"])
+        cli.run_command(["evaluate", str(run.folder), "--task", "sorting"])

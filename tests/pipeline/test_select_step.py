@@ -57,13 +57,13 @@ def test_only_the_validation_owners_left_the_training_series(selected: Run, run:
     before = dict(zip(without.entities, without.splits))
     for entity, split in zip(with_choice.entities, with_choice.splits):
         assert before[entity] == ("train" if split == "validation" else split)
-    assert len(with_choice.rows("validation")) > 3
-    kinds = [set(with_choice.rows(name)) for name in (*SPLITS, "validation")]
+    assert len(with_choice.find_rows("validation")) > 3
+    kinds = [set(with_choice.find_rows(name)) for name in (*SPLITS, "validation")]
     assert sum(map(len, kinds)) == len(set.union(*kinds)) == 60
 
 
 def test_the_record_says_what_was_kept_and_what_it_cost(selected: Run) -> None:
-    record = selected.done("gan")
+    record = selected.read_record("gan")
     assert record is not None
     choice = record["selection"]
     losses = {found["step"]: found["loss"] for found in choice["evaluations"]}
@@ -85,7 +85,7 @@ def test_the_generator_is_that_of_the_best_step(selected: Run) -> None:
 
 
 def test_a_sweep_compares_what_chose(selected: Run) -> None:
-    record = selected.done("gan")
+    record = selected.read_record("gan")
     assert record is not None
     assert scores.read_selection(selected) == {"fidelity": record["selection"]["loss"]}
 
@@ -150,11 +150,11 @@ def test_the_loss_is_that_of_the_report(name: str) -> None:
 @pytest.mark.slow
 def test_the_report_states_the_choice(selected: Run) -> None:
     assert main(["--config", str(selected.config), "--run-dir", str(selected.folder)]) == 0
-    report, record = scores.read_report(selected), selected.done("gan")
+    report, record = scores.read_report(selected), selected.read_record("gan")
     assert record is not None and report.facts.chosen == record["selection"]["text"]
     assert report.facts.chosen.split(" on the ")[0] in selected.report.read_text()
     assert "validation" in report.facts.splits and report.fidelity.n.held_out == len(
-        read_table(selected.private_table).rows("held_out")
+        read_table(selected.private_table).find_rows("held_out")
     )
     assert scores.read_objectives(selected, ["fidelity"]) == {"fidelity": record["selection"]["loss"]}
     assert np.isfinite(report.overall[0].value or np.nan)

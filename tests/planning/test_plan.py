@@ -129,7 +129,7 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
         checkpoint_activations(list(networks.values()))
     for parameter in (p for network in networks.values() for p in network.parameters()):
         parameter.grad = torch.zeros_like(parameter)
-    condition = torch.zeros(SERIES, models.condition_width(settings, 1))
+    condition = torch.zeros(SERIES, models.compute_condition_width(settings, 1))
     objective = make_objective(settings, networks, conditions=Conditions(generated=lambda batch: condition))
     peak = products = 0.0
     for phase in objective.phases:
@@ -257,7 +257,7 @@ def test_the_recommended_settings_fit_and_load() -> None:
     text = report.format_overrides(settings, chosen)
     assert "engine.micro_batch=16" in text
     loaded = config.load(None, [*SMALL, "train.batch_size=64", *text.split()])
-    assert Imagined(loaded.engine, 4).micro_batch(64) == 16
+    assert Imagined(loaded.engine, 4).compute_micro_batch(64) == 16
     tight = replace(H100, memory=chosen.need.device - 0.5 * chosen.need.activations)
     smaller = report.choose_best(settings, of, 4, tight)
     assert smaller is not None and report.fits(smaller.need, tight)
@@ -286,7 +286,7 @@ def test_settings_that_contradict_are_no_option() -> None:
 
 def test_the_command_tells_everything(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--devices", "8xH100-80GB", "--length", "96", "--series", "5000", "--price", "2.5", *SMALL]
-    cli.command(["plan", *arguments, "train.batch_size=64"])
+    cli.run_command(["plan", *arguments, "train.batch_size=64"])
     text = capsys.readouterr().out
     for word in (
         "parameters",
@@ -335,7 +335,7 @@ def test_this_machine_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
     chosen = SMALL if "model=gaussian" not in keys else []
     with pytest.raises(UserError, match=message) as wrong:
-        cli.command(["plan", "--length", "96", *keys, *chosen])
+        cli.run_command(["plan", "--length", "96", *keys, *chosen])
     assert "\n" not in str(wrong.value)
 
 
@@ -354,5 +354,5 @@ def test_wrong_input_is_one_line(keys: list[str], message: str) -> None:
 )
 def test_numbers_that_mean_nothing_are_one_line(keys: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message) as wrong:
-        cli.command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
+        cli.run_command(["plan", "--devices", "8xH100-80GB", *keys, *SMALL])
     assert "\n" not in str(wrong.value)

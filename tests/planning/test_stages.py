@@ -108,7 +108,7 @@ def test_durations_have_a_fitting_unit(seconds: float, words: str) -> None:
 
 def test_the_command_plans_all_stages_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["plan", "--devices", "2xH100-80GB", "--length", str(LENGTH), "--series", "9000", "--json"]
-    cli.command([*command, *SMALL])
+    cli.run_command([*command, *SMALL])
     tree = json.loads(capsys.readouterr().out)
     assert [row["stage"] for row in tree["stages"]] == list(config.STAGES)
     assert all(row["seconds"] > 0 and row["host_memory_gib"] > 0 for row in tree["stages"])

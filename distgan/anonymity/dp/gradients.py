@@ -31,7 +31,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from distgan.anonymity.dp import accounting, lattice
 from distgan.anonymity.dp.lattice import Stream
 from distgan.anonymity.dp.mechanism import Spending
-from distgan.memory import host_memory
+from distgan.memory import measure_host_memory
 
 MARGIN = 2.0**-20
 MOST_OWNERS = 64  # whose gradients are in memory together
@@ -170,7 +170,7 @@ class NoisyGradient:
 
     def chunks(self, batch: Any, number: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield the inputs of so many owners as fit into the memory for buffers: (G, W, ...) each."""
-        size = max(1, min(MOST_OWNERS, host_memory() // 2 // (BYTES * number)))
+        size = max(1, min(MOST_OWNERS, measure_host_memory() // 2 // (BYTES * number)))
         if not len(batch.sample):
             return
         for part in batch.split(size * self.owners.series):

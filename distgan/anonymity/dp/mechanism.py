@@ -136,7 +136,7 @@ class Noise:
 
     def __init__(self, insecure_seed: int | None = None) -> None:
         self._insecure = (
-            None if insecure_seed is None else rng.keyed_generator(insecure_seed, 0, "insecure noise")
+            None if insecure_seed is None else rng.make_keyed_generator(insecure_seed, 0, "insecure noise")
         )
         if insecure_seed is None:
             try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from distgan.evaluation.attacks import features, tracing
 from distgan.evaluation.attacks.released import Released
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = np.ndarray
 Embed = Callable[[Array], Array]  # [n, L, C] in original units, NaN where missing -> [n, D]
@@ -112,7 +112,7 @@ class AttackData:
         return Released((self.synthetic,)) if self.released is None else self.released
 
     def rng(self, purpose: str) -> np.random.Generator:
-        return keyed_generator(self.seed, 0, purpose)
+        return make_keyed_generator(self.seed, 0, purpose)
 
     def map_series(self, change: Callable[[Array], Array]) -> "AttackData":
         """Return the attack data with all its series changed: members', non-members', the attacker's,

@@ -17,7 +17,7 @@ from distgan.evaluation.attacks import fragment_leaks, tracing
 from distgan.evaluation.attacks.attack_data import Array, AttackData, Side
 from distgan.evaluation.attacks.fragment_leaks import Kind
 from distgan.evaluation.attacks.tracing import Sample
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 NUMBERS = 8  # of a home
 STEPS_PER_DAY = 24
@@ -59,7 +59,7 @@ class Population:
 
     @staticmethod
     def of(owners: int = 3000, length: int = 336, seed: int = 0) -> "Population":
-        rng = keyed_generator(seed, 0, "made population")
+        rng = make_keyed_generator(seed, 0, "made population")
         made = [homes(count, rng) for count in (owners, owners, owners // 3, owners)]
         drawn = [series(numbers, length, rng) for numbers in made]
         attack_data = AttackData(

@@ -91,4 +91,4 @@ def _count(part: Array | Store) -> int:
 
 
 def _read(part: Array | Store, rows: Array) -> Array:
-    return part.rows_once(rows) if isinstance(part, Store) else part[rows]
+    return part.read_rows_once(rows) if isinstance(part, Store) else part[rows]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distgan.evaluation.metrics.descriptors import Array, Descriptors
-from distgan.rng import keyed_generator, torch_seed
+from distgan.rng import derive_torch_seed, make_keyed_generator
 
 CLASSIFIER_SERIES = 250  # of each set that a classifier is trained on, at most
 ALPHAS = np.logspace(0, 5, 6)
@@ -152,13 +152,13 @@ def discriminative(real: Array, made: Array, *, units: int, steps: int, seed: in
     Args:
         real, made: [n, L, C], [m, L, C] on the same scale, NaN where missing; as many of each are used.
     """
-    rng = keyed_generator(seed, 0, "discriminative score")
+    rng = make_keyed_generator(seed, 0, "discriminative score")
     count = min(len(real), len(made))
     one, two = (values[rng.permutation(len(values))[:count]] for values in (real, made))
     gaps = np.isnan(one) | np.isnan(two)  # the same in both, or the gaps would tell them apart
     pair = [torch.from_numpy(np.where(gaps, 0, values).astype(np.float32)) for values in (one, two)]
     training = int((1 - TEST_SHARE) * count)
-    start = torch.Generator().manual_seed(torch_seed(seed, 0, "discriminative score"))
+    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "discriminative score"))
     network = Recurrent(real.shape[2], units, start)
 
     def loss(rows: Array) -> Tensor:
@@ -182,9 +182,9 @@ def predictive(real: Array, made: Array, *, units: int, steps: int, seed: int) -
     Args:
         real, made: [n, L, C], [m, L, C] scaled to 0 … 1 by real series, NaN where missing.
     """
-    rng = keyed_generator(seed, 0, "predictive score")
+    rng = make_keyed_generator(seed, 0, "predictive score")
     inputs = max(1, real.shape[2] - 1)
-    start = torch.Generator().manual_seed(torch_seed(seed, 0, "predictive score"))
+    start = torch.Generator().manual_seed(derive_torch_seed(seed, 0, "predictive score"))
     network = Recurrent(inputs, units, start)
 
     def errors(values: Array) -> tuple[Tensor, Tensor]:

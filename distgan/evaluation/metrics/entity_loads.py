@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distgan.evaluation.metrics import vendi
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -261,7 +261,7 @@ class Unit:
 def fit_unit(real: Array, seed: int = 0) -> Unit:
     """The unit of distances, from figures of real entities [n, Q]: the mean over random halves."""
     real = even_out(real)
-    rng = keyed_generator(seed, 0, "load figures unit")
+    rng = make_keyed_generator(seed, 0, "load figures unit")
     half = len(real) // 2
     found = []
     for _ in range(SPLITS):

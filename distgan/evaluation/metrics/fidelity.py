@@ -50,7 +50,7 @@ from distgan.evaluation.metrics.scores import BY_NAME, SCORES
 from distgan.evaluation.report.verdict import COPIER, MODEL, REAL, ROWS, judge
 from distgan.evaluation.results import Counts, Measurements, Row, ScoreMeaning, Scores, ScoreTable
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 VALUE_DRAWS, NOISE_DRAWS = 12, 24
 DRAWN_SERIES = 2400  # in all draws of a row together: large sets are averaged over fewer draws
@@ -73,7 +73,7 @@ def split_sides(
         return held_out, reference
     owners = np.arange(len(held_out)) if owners is None or len(np.unique(owners)) == 1 else owners
     _, first, codes = np.unique(owners, return_index=True, return_inverse=True)
-    order = keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
+    order = make_keyed_generator(seed, 0, "fidelity halves").permutation(len(first))
     place = np.empty(len(first), int)  # of each owner in that order; owners come as in the held-out split
     place[np.argsort(first)[order]] = np.arange(len(first))
     reached = np.cumsum(np.bincount(place[codes]))  # series of so many owners
@@ -144,7 +144,7 @@ class Measure:
 
 def _average_scores(measure: Measure, candidate: Descriptors, size: int, seed: int) -> dict[str, float]:
     """Scores at `size` series, the mean over random draws of them."""
-    rng = keyed_generator(seed, 0, "fidelity draws")
+    rng = make_keyed_generator(seed, 0, "fidelity draws")
     results = []
     for _ in range(min(max(DRAWN_SERIES // size, 1), VALUE_DRAWS)):
         target = measure.target.take(rng.permutation(len(measure.target)))
@@ -162,8 +162,10 @@ def _score_halves(measure: Measure, candidate: Descriptors, size: int, seed: int
         return []
     results = []
     for draw in range(NOISE_DRAWS):
-        target = _part(measure.target.owner, target_half, keyed_generator(seed, draw, "fidelity half target"))
-        rows = _part(candidate.owner, half, keyed_generator(seed, draw, "fidelity half"))
+        target = _part(
+            measure.target.owner, target_half, make_keyed_generator(seed, draw, "fidelity half target")
+        )
+        rows = _part(candidate.owner, half, make_keyed_generator(seed, draw, "fidelity half"))
         results.append(measure.scores(candidate.take(rows), measure.target.take(target)))
     return results
 
@@ -223,7 +225,7 @@ def _choose_rows(count: int, limit: int, seed: int, purpose: str) -> Array:
     """Which series are compared, in order."""
     if count <= limit:
         return np.arange(count)
-    return np.sort(keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
+    return np.sort(make_keyed_generator(seed, 0, f"fidelity {purpose}").permutation(count)[:limit])
 
 
 TESTED = ("held_out", "reference")  # never trained on

@@ -22,7 +22,7 @@ import numpy as np
 from distgan.evaluation.metrics import catch22, entity_loads, loads, utility, vendi
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.two_sample import FULL, Accuracy, Effort, Sample, compare_samples
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 TOGETHER = 50  # loads whose mean has a peak and a load factor
 DRAWS = 50  # of so many loads
@@ -150,7 +150,7 @@ def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
     """Vendi scores of a set and of real entities, at the smaller number of both, averaged over draws."""
     sides = [ruler.unit.place(each) for each in (figures, ruler.figures)]
     width, size = vendi.fit_width(sides[1]), min(map(len, sides))
-    rng = keyed_generator(0, 0, "vendi draws")
+    rng = make_keyed_generator(0, 0, "vendi draws")
     scores = [
         np.mean(
             [
@@ -165,7 +165,7 @@ def compare_variety(ruler: Ruler, figures: Array) -> tuple[float, float]:
 
 def describe_together(values: Array) -> tuple[float, float]:
     """Peak and load factor of the mean of `TOGETHER` loads, the mean over draws: [n, L] -> two numbers."""
-    rng = keyed_generator(0, 0, "loads together")
+    rng = make_keyed_generator(0, 0, "loads together")
     size = min(TOGETHER, len(values))
     found = []
     for _ in range(DRAWS):

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -92,7 +92,7 @@ def _convolve(series_nCL: Tensor, offsets: Array, weights: Tensor) -> Tensor:
 def fit_kernels(standard: Array, steps_per_day: float) -> Kernels:
     """Kernels for series like these real ones: [n, C, L] standardised, of which a few settle the biases."""
     _, channels, length = standard.shape
-    rng = keyed_generator(0, 0, "evaluation kernels")
+    rng = make_keyed_generator(0, 0, "evaluation kernels")
     sample = torch.from_numpy(standard[:: max(1, len(standard) // AT_ONCE)][:AT_ONCE])
     offsets, weights, biases = patterns(length, steps_per_day), [], []
     for places in offsets:

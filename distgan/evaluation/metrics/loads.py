@@ -13,7 +13,7 @@ import numpy as np
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.plain import DIGITS, GROUP
 from distgan.evaluation.typed_json import JsonResult
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 DRAWS = 20  # of as many series from the larger set
 
@@ -108,7 +108,7 @@ FIGURES: Sequence[tuple[str, str, str, str, bool]] = (
 
 def _average_figures(values: Array, count: int, weekend: Array, hours: Array) -> dict[str, float]:
     """Mean of the figures over draws of `count` series; all of them once, where there are no more."""
-    rng = keyed_generator(0, 0, "load figures")
+    rng = make_keyed_generator(0, 0, "load figures")
     draws = DRAWS if len(values) > count else 1
     found = [_measure(values[rng.permutation(len(values))[:count]], weekend, hours) for _ in range(draws)]
     return {name: float(np.mean([each[name] for each in found])) for name in found[0]}

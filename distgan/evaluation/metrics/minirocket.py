@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = NDArray[Any]
 
@@ -116,7 +116,7 @@ def fit_minirocket(
         dilations: of one kernel, at most.
     """
     _, channels, length = series.shape
-    rng = keyed_generator(seed, 0, "minirocket")
+    rng = make_keyed_generator(seed, 0, "minirocket")
     pairs = list(combinations(range(channels), 2))
     chosen = sorted(rng.permutation(len(pairs))[:PAIRS])
     mixes = (*((channel,) for channel in range(channels)), *(pairs[place] for place in chosen))

@@ -21,7 +21,7 @@ import numpy as np
 
 from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.minirocket import FEATURES, TAPS, choose_stride, fit_minirocket
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 FOLDS = 5
 FEWEST_OWNERS = 5  # of each side
@@ -164,7 +164,7 @@ def compare_samples(
     owners = [int(side.codes.max(initial=-1)) + 1 for side in (real, made)]
     if min(owners) < FEWEST_OWNERS or not chosen.fits(real.values.shape[1], steps_per_day):
         return None
-    rng = keyed_generator(effort.seed, 0, f"two-sample test {view}")
+    rng = make_keyed_generator(effort.seed, 0, f"two-sample test {view}")
     count = int(np.clip(MOST_ITEMS // (len(real.values) + len(made.values)), 1, MOST_WEEKS))
     items = [chosen.cut(side, steps_per_day, count, rng) for side in _even_gaps(real.values, made.values)]
     features = _describe([each.values for each in items], steps_per_day, effort)

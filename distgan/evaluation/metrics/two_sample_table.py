@@ -10,7 +10,7 @@ from distgan.evaluation.metrics.descriptors import Array
 from distgan.evaluation.metrics.two_sample import VIEWS, Accuracy, Effort, Sample, compare_samples
 from distgan.evaluation.typed_json import JsonResult
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 SHOWN = ("weeks", "series")
 EFFORT = Effort(features=2016, places=1500)
@@ -66,7 +66,7 @@ def evaluate(sides: Sides, steps_per_day: float, seed: int = 0) -> TwoSampleTest
     Args:
         sides: more than `MOST_SERIES` of one side are represented by a random part.
     """
-    rng = keyed_generator(seed, 0, "two-sample tests")
+    rng = make_keyed_generator(seed, 0, "two-sample tests")
     rows = _choose(len(sides.real), rng)
     real = Sample(sides.real[rows], np.asarray(sides.owners)[rows])
     made = Sample(sides.synthetic[_choose(len(sides.synthetic), rng)])

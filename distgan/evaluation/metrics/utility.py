@@ -21,7 +21,7 @@ from distgan.evaluation.metrics.intervals import over_owners
 from distgan.evaluation.report.verdict import COPIER, NOISY_COPIER, ROWS
 from distgan.evaluation.results import Interval, Tone, Utility, UtilityCounts, UtilityErrors, UtilityRow
 from distgan.progress import Progress
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 WEEK = 7
 MOST_STEPS = 96  # of a day that is predicted at once; finer series are predicted a step ahead
@@ -112,7 +112,7 @@ def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
     seen, true = [], []
     for values in sets:
         inputs, targets, _, _ = samples(_choose_some(values, seed), task)
-        chosen = keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
+        chosen = make_keyed_generator(seed, 0, "usefulness weeks").permutation(len(inputs))[:TRAINING_SAMPLES]
         seen.append(inputs[chosen])
         true.append(targets[chosen])
     if not sum(map(len, seen)):
@@ -122,7 +122,9 @@ def _fit_forecaster(sets: list[Array], task: Task, seed: int) -> Ridge | None:
 
 def _choose_some(values: Array, seed: int) -> Array:
     values = np.asarray(values, dtype=np.float32)
-    return values[np.sort(keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])]
+    return values[
+        np.sort(make_keyed_generator(seed, 0, "usefulness series").permutation(len(values))[:SERIES])
+    ]
 
 
 def _by_owner(errors: Array, series: Array, owners: Array) -> Array:
@@ -150,7 +152,7 @@ class HeldOutWeeks:
 
 def make_test(held_out: Array, task: Task, owners: Array | None, seed: int) -> HeldOutWeeks | None:
     """What forecasters are tested on; None where held-out series hold no whole week and day."""
-    rows = np.sort(keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
+    rows = np.sort(make_keyed_generator(seed, 0, "usefulness test").permutation(len(held_out))[:SERIES])
     owners = np.arange(len(held_out)) if owners is None else np.asarray(owners)
     seen, true, naive, series = samples(np.asarray(held_out, np.float32)[rows], task)
     if not len(seen):

@@ -20,7 +20,7 @@ from distgan.evaluation.plots.style import (
     _legend,
     apply_style,
 )
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 
 @apply_style
@@ -30,7 +30,7 @@ def embedding(real: Array, synthetic: Array, view: View, *, most: int = 400) -> 
 
     def some(series: Array, name: str) -> Array:
         return series[
-            np.sort(keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])
+            np.sort(make_keyed_generator(view.seed, 0, f"embedding {name}").permutation(len(series))[:most])
         ]
 
     real, synthetic = some(real, "real"), some(synthetic, "synthetic")
@@ -127,7 +127,7 @@ def latent_map(
     figure, axes = _figure(1, 1, 4.6)
     axis = axes[0, 0]
     if len(points) > most:
-        shown = keyed_generator(0, 0, "map").choice(len(points), most, replace=False)
+        shown = make_keyed_generator(0, 0, "map").choice(len(points), most, replace=False)
         points, labels = points[shown], labels[shown]
     x, y = (points[:, i] if points.shape[1] > i else np.zeros(len(points)) for i in (0, 1))
     palette = (REAL, SYNTHETIC, *OTHERS[:4])

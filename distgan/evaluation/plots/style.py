@@ -19,7 +19,7 @@ from PIL import Image
 
 from distgan.data.store.metadata import Meta
 from distgan.evaluation.metrics import descriptors as described
-from distgan.rng import keyed_generator
+from distgan.rng import make_keyed_generator
 
 Array = described.Array
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
@@ -86,7 +86,7 @@ class View:
 def make_view(meta: Meta, *, unit: str | None = None, seed: int = 0) -> View:
     """How to read series of a store: their first channel, in their own unit unless another is given."""
     return View(
-        meta.axis.times(),
+        meta.axis.list_times(),
         meta.axis.steps_per_day,
         meta.units if unit is None else unit,
         channel_name=meta.channels[0],
@@ -164,7 +164,7 @@ def _months(axis: Axes, times: Array) -> None:
 
 def pick_rows(series: Array, count: int, seed: int, purpose: str) -> Array:
     """Rows of `count` random series, the smaller levels first: [n, L, C] -> [count]."""
-    rows = keyed_generator(seed, 0, f"picture {purpose}").permutation(len(series))[:count]
+    rows = make_keyed_generator(seed, 0, f"picture {purpose}").permutation(len(series))[:count]
     return rows[np.argsort(np.nan_to_num(_pad_nan(np.nanmean, series[rows], axis=(1, 2))))]
 
 

@@ -15,7 +15,7 @@ from distgan.evaluation.attacks.fragments import hashes
 from distgan.evaluation.attacks.fragments.families import Change, Family
 from distgan.evaluation.attacks.fragments.windows import row_blocks, split_channels
 from distgan.evaluation.attacks.released import Released
-from distgan.memory import host_memory, scale_buffer
+from distgan.memory import measure_host_memory, scale_buffer
 from distgan.progress import Progress
 
 PLACES = range(16, 32)  # log2 of a filter's bits: at most 256 MiB, and a quarter of the buffers
@@ -43,7 +43,7 @@ class Filter:
 
     def __init__(self, keys: int) -> None:
         wanted = int(np.ceil(np.log2(max(keys, 1) * PLACES_PER_KEY)))
-        log2 = min(max(wanted, PLACES[0]), PLACES[-1], int(np.log2(2 * host_memory())))
+        log2 = min(max(wanted, PLACES[0]), PLACES[-1], int(np.log2(2 * measure_host_memory())))
         self.shift = np.uint64(64 - log2)
         self.places = np.zeros(1 << (log2 - 3), np.uint8)  # eight bits each
 
