@@ -17,9 +17,9 @@ from distgan.models.layers import (
     rotate,
     upsample,
 )
-from distgan.models.multiscale import average_steps, fold_periods, sample_readings, spectrogram
+from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
 from distgan.models.norms import normalise
-from distgan.models.readings import ColouredNoise, Profile, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -30,11 +30,9 @@ SMALL = {
         "model.generator.noise_dim=6",
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
-        "model.generator.noise_octaves=true",
         "model.generator.profile=7",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
-        "model.discriminator.totals=[[4,3]]",
         "model.discriminator.side_channels=2",
     ],
     "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.critic_depth=2"],
@@ -290,21 +288,6 @@ def test_coloured_noise_keeps_its_power_at_any_length(length: int) -> None:
         assert colour(pulse, style).square().sum().item() == pytest.approx(1, rel=1e-4)
 
 
-def test_an_octave_of_noise_is_raised_alone() -> None:
-    """Amplitude 1 at periods of 16 steps: gain e there, 1 from an octave away on, √e half an octave away."""
-    octaves = count_octaves(1024)
-    assert octaves == 9  # periods of 2, 4, … 512 steps
-    colour = ColouredNoise(1, [], 3, octaves)
-    with torch.no_grad():
-        colour.amplitudes.bias[3] = 1
-    pulse = torch.zeros(1, 1024, 1)
-    pulse[0, 0] = 1
-    response = torch.fft.rfft(colour(pulse, torch.zeros(1, 3))[0, :, 0]).abs()
-    ratio = response / response[512]
-    for period, wanted in [(16, math.e), (2 ** (7 / 2), math.e**0.5), (8, 1), (32, 1), (512, 1), (1e9, 1)]:
-        assert ratio[round(1024 / period)].item() == pytest.approx(wanted, rel=0.02)
-
-
 def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
     profile = Profile(2, 3, 8, 4)
     assert not profile(torch.randn(1, 4)).any()  # at first
@@ -312,11 +295,6 @@ def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
         profile.curve.bias.copy_(torch.arange(6.0))
     made = profile(torch.zeros(1, 4))[0]
     assert made.tolist() == [[2.0 * (step % 3), 2.0 * (step % 3) + 1] for step in range(8)]
-
-
-def test_means_of_steps_stand_where_they_were() -> None:
-    days = average_steps(torch.arange(26.0).reshape(1, 13, 2), 4)
-    assert days.tolist() == [[[3.0, 4.0], [11.0, 12.0], [19.0, 20.0]]]  # the thirteenth step is no whole day
 
 
 @pytest.mark.parametrize("shape", [None, (5,), (2, 1, 5)])
