@@ -56,7 +56,8 @@ def read(place):
     if reader == "polars":
         return len(polars.read_csv(source))
     count = processes if reader == "processes" else 1
-    return ingest.open_source(config.Data(source=source, processes=count), Path(place), survey=True).num_series
+    data = config.Data(source=source, processes=count)
+    return ingest.open_source(data, Path(place), survey=True).num_series
 with tempfile.TemporaryDirectory() as place:
     wall = time.perf_counter()
     read(place)

@@ -108,21 +108,7 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-<<<<<<< HEAD
-        """`gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
-||||||| merged common ancestors
-<<<<<<<<< Temporary merge branch 1
-        """Normalise; `gain` multiplies the norm's own: one pass over x for both."""
-        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
-||||||||| 2f53d93
-        """`gain` multiplies the norm's own: one pass over x for both."""
-        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
-=========
-        """`gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
->>>>>>>>> Temporary merge branch 2
-=======
         """Normalise; `gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
->>>>>>> refs/heads/D24b
         own = self.gain.to(x.dtype)
         return normalise(x, own if gain is None else own * gain)
 

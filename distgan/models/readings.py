@@ -31,51 +31,13 @@ class ColouredNoise(nn.Module):
         frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
         lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
         amplitudes_BCK = self.amplitudes(style_BS).float().unflatten(1, (self.channels, -1))
-<<<<<<< HEAD
-        gain_BCF = torch.exp(amplitudes_BCK @ self.make_shapes(length, device))
-||||||| b316866
-        gain_BCF = torch.exp(amplitudes_BCK @ self.shapes(length, device))
-=======
         gain_BCF = torch.exp(amplitudes_BCK @ torch.cos(2 * torch.pi * lag_K1 * frequency_F))
->>>>>>> refs/heads/B31
         once_BCF = gain_BCF[..., :1] if length % 2 else gain_BCF[..., [0, -1]]  # all others stand for two
         power_BC1 = sum_squares(gain_BCF) * 2 / length - sum_squares(once_BCF) / length
         white_BCF = torch.fft.rfft(noise_BLC.float().transpose(1, 2), dim=2)
         filtered_BCF = white_BCF * (gain_BCF * power_BC1.rsqrt())
         return torch.fft.irfft(filtered_BCF, n=length, dim=2).transpose(1, 2).to(noise_BLC.dtype)
 
-<<<<<<< HEAD
-    def make_shapes(self, length: int, device: torch.device) -> Tensor:
-        """Return what the amplitudes multiply: (K, F): cosines of lags, then octaves from the fastest on."""
-        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
-        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
-        cosines_KF = torch.cos(2 * torch.pi * lag_K1 * frequency_F)
-        octave_J1 = torch.arange(1, self.octaves + 1, device=device, dtype=torch.float32)[:, None]
-        place_F = -torch.log2(frequency_F.clamp(min=1 / length)).clamp(max=max(self.octaves, 1))
-        return torch.cat([cosines_KF, (1 - (place_F - octave_J1).abs()).clamp(min=0)])
-
-
-def count_octaves(length: int) -> int:
-    """Return how often 2 steps can be doubled within half a record: octaves of frequency, 1/2 the first."""
-    return max(int(math.log2(max(length, 2))) - 1, 1)
-
-||||||| b316866
-    def shapes(self, length: int, device: torch.device) -> Tensor:
-        """What the amplitudes multiply: (K, F), cosines of the lags, then octaves from the fastest on."""
-        frequency_F = torch.arange(length // 2 + 1, device=device, dtype=torch.float32) / length
-        lag_K1 = torch.tensor(self.lags, device=device, dtype=torch.float32)[:, None]
-        cosines_KF = torch.cos(2 * torch.pi * lag_K1 * frequency_F)
-        octave_J1 = torch.arange(1, self.octaves + 1, device=device, dtype=torch.float32)[:, None]
-        place_F = -torch.log2(frequency_F.clamp(min=1 / length)).clamp(max=max(self.octaves, 1))
-        return torch.cat([cosines_KF, (1 - (place_F - octave_J1).abs()).clamp(min=0)])
-
-
-def count_octaves(length: int) -> int:
-    """Return how often 2 steps can be doubled within half a record: octaves of frequency, 1/2 the first."""
-    return max(int(math.log2(max(length, 2))) - 1, 1)
-
-=======
->>>>>>> refs/heads/B31
 
 def sum_squares(x: Tensor) -> Tensor:
     """Return the sum of squares over the last dimension, which stays: (..., F) -> (..., 1)."""

@@ -29,7 +29,6 @@ from distgan.objectives.penalties import (
     penalise_difference,
     penalise_distance_to_norm,
     penalise_gradient,
-    square_slope,
 )
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.series_features import compute_feature_distance, measure_features
@@ -128,16 +127,7 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
-<<<<<<< HEAD
-        # processes meet here, where none has to wait for another's work
-        penalised = self.count_penalised(batch)
-||||||| merged common ancestors
-        penalised = self.count_penalised(
-            batch
-        )  # processes meet here, where none has to wait for another's work
-=======
         penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
->>>>>>> refs/heads/D24b
         with torch.no_grad():
             fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
@@ -253,7 +243,6 @@ class Adversarial:
             real, fake = logits.chunk(2)
             if settings.kind == "none":
                 return (real, fake), None
-<<<<<<< HEAD
             return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
         chosen, kept_B = self.choose_penalised(batch)
         directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
@@ -265,29 +254,8 @@ class Adversarial:
 
         moved = pick(both).float() + settings.sigma * directions
         logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, pick(conditions_BK)]))
-||||||| merged common ancestors
-            return (real, fake), self.penalty(batch, fake_BLC, *conditions, penalised)
-        chosen, kept_B = self.share(batch)
-        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
-        directions = self.directions(batch, batch.sample[chosen], batch.mask[chosen])
-        moved = both[places].float() + settings.sigma * directions
-        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
-=======
-            return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
-        chosen, kept_B = self.choose_penalised(batch)
-        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
-        directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
-        moved = both[places].float() + settings.sigma * directions
-        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
->>>>>>> refs/heads/D24b
         logits, there = logits.split([len(both), len(moved)])
-<<<<<<< HEAD
         real_B, fake_B = compute_squared_slope(pick(logits), there, settings.sigma).chunk(2)
-||||||| merged common ancestors
-        real_B, fake_B = squared_slope(logits[places], there, settings.sigma).chunk(2)
-=======
-        real_B, fake_B = square_slope(logits[places], there, settings.sigma).chunk(2)
->>>>>>> refs/heads/D24b
         real, fake = logits.chunk(2)
         return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
 

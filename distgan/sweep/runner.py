@@ -183,20 +183,7 @@ def make_shared(settings: config.Config, shared: Run) -> None:
 
 @contextmanager
 def stop_in_order() -> Iterator[None]:
-<<<<<<< HEAD
-    """Signals end the block in order: Ray, which has handlers of its own, stops, and its files are removed.
-||||||| merged common ancestors
-<<<<<<<<< Temporary merge branch 1
-    """End the block in order at SIGTERM: Ray, which has handlers of its own, stops, and its files are
-    removed.
-||||||||| 2f53d93
-    """SIGTERM ends the block in order: Ray, which has handlers of its own, stops, and its files are removed.
-=========
-    """Signals end the block in order: Ray, which has handlers of its own, stops, and its files are removed.
->>>>>>>>> Temporary merge branch 2
-=======
     """End the block in order at a signal: Ray, which has its own handlers, stops, and its files are removed.
->>>>>>> refs/heads/D24b
 
     Raises:
         Stopped: a signal came.
