@@ -15,7 +15,7 @@ from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.generate import sample_batches, tabulate_attributes
+from distgan.pipeline.generate import sample_series, tabulate_attributes
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_no_run
@@ -87,8 +87,7 @@ class Trained:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
         settings = self._ask(count, seed, attributes)
         parallel = open_for_inference(settings)
-        batches = sample_batches(PipelineContext(settings, self.run, parallel), self.bank, among, length)
-        return np.concatenate([self.scaler.restore(*batch) for batch in batches])
+        return sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
 
     def sample_attributes(
         self, count: int = 100, seed: int = 0, **attributes: AttributeValue

@@ -190,6 +190,11 @@ class Run:
         return self.gan / "generator.safetensors"
 
     @property
+    def zero_thresholds(self) -> Path:
+        """Below what generated values are exactly 0; absent where zeros are as they are generated."""
+        return self.gan / "zeros.json"
+
+    @property
     def synthetic(self) -> Path:
         return self.folder / "synthetic.zarr"
 
@@ -400,6 +405,10 @@ class HubFolder(Run):
     @property
     def generator_weights(self) -> Path:
         return self.folder / "model.safetensors"
+
+    @property
+    def zero_thresholds(self) -> Path:
+        return self.folder / "zeros.json"
 
     @property
     def hub_config(self) -> Path:

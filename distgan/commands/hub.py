@@ -5,6 +5,7 @@ files, and of the bank only what a release shows. Whether it may leave is the ga
 must be those that `distgan release` judged and let pass.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_text(folder.config, make_public_settings(settings).to_yaml())
         write_json(folder.scaler, {"scaler": scaler.to_dict(), "meta": meta.to_dict()})
+        if run.zero_thresholds.exists():
+            shutil.copyfile(run.zero_thresholds, folder.zero_thresholds)
         make_public_bank(Bank.load(run.bank)).save(folder.bank)
         facts = describe_model(settings, meta, sum(value.numel() for value in tensors.values()))
         write_json(folder.hub_config, facts)

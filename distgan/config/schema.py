@@ -71,6 +71,8 @@ class Config(Section):
                 f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
                 f"{self.encoder.latent_dim}; a condition is a narrow part of the latent"
             )
+        if self.data.zeros == "match" and "generate" not in self.stages:
+            raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
         if self.privacy.epsilon is not None:
             self._private()
         if self.privacy.end_to_end:
@@ -219,6 +221,7 @@ class Config(Section):
             f"bank.training {self.bank.training}": self.bank.training != "mean",
             "bank.by_label true": self.bank.by_label,
             f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
+            "data.zeros match": self.data.zeros == "match",
         }
         for name, true in refused.items():
             if true:

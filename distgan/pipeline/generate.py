@@ -26,6 +26,7 @@ from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, plan_series
+from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import tokens
 from distgan.progress import Progress
 from distgan.run import Run, attributes_beside
@@ -148,6 +149,15 @@ def sample_batches(
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
 
+def sample_series(
+    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+) -> np.ndarray:
+    """All `generate.count` series in original units: float32 [n, L, C]; arguments as of `sample_batches`."""
+    chosen = context.settings.generate
+    sampler = load_sampler(context, bank, among, length)
+    return sampler.generate(np.arange(chosen.count), chosen.batch_size)
+
+
 def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.ndarray:
     """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
 
@@ -162,7 +172,8 @@ def load_sampler(
     """Draw groups and attributes of all `generate.count` series, and load the run's generator."""
     generator = load_generator(context.settings, context.run, length).to(context.parallel.device).eval()
     sampler = Sampler.of(generator, read_scaler(context.run)[0], context.settings.generate, bank, among)
-    return replace(sampler, device=context.parallel.device)
+    zeros = read_zero_thresholds(context.run)
+    return replace(sampler, device=context.parallel.device, zeros=zeros)
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:
