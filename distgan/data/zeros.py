@@ -89,7 +89,7 @@ class ZeroShares:
         Args:
             blocks: [m, L, C] each, NaN = missing.
             owners: a number 0 .. E-1 for the owner of each series, in the order of the blocks.
-            least: owners that must have a zero for a share above 0.
+            least: owners that must have a zero for a share of a cell's own.
             always: match channels with a small share of zeros, too.
         """
         cells, row = grid.cells(grid.length), 0
@@ -102,10 +102,12 @@ class ZeroShares:
             row += len(values)
             for total, found in ((zeros, values == 0), (measured, ~np.isnan(values))):
                 np.add.at(total, who, _sum_cells(found, cells, total.shape[1]))
-        there = measured > 0
-        own = np.divide(zeros, measured, where=there, out=np.zeros_like(zeros))
-        shares = own.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-        shares[(zeros > 0).sum(axis=0) < least] = 0
+        shares = _average_owners(zeros, measured)
+        for channel in range(shares.shape[1]):  # cells with zeros of few owners have one share together
+            few = (zeros[:, :, channel] > 0).sum(axis=0) < least
+            rest = [each[:, few, channel].sum(axis=1) for each in (zeros, measured)]
+            enough = (rest[0] > 0).sum() >= least
+            shares[few, channel] = _average_owners(*rest) if enough else 0
         overall = zeros.sum(axis=(0, 1)) / np.maximum(measured.sum(axis=(0, 1)), 1)
         people = (zeros.sum(axis=1) > 0).sum(axis=0)
         matched = (people >= least) & (always | (overall >= LARGE_SHARE))
@@ -186,6 +188,14 @@ class ZeroThresholds:
         grid = {name: value for name, value in content.items() if name not in ("thresholds", "small")}
         found = (np.array(content[name], np.float64) for name in ("thresholds", "small"))
         return cls(ZeroGrid(**grid), *found)
+
+
+def _average_owners(zeros: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """The mean over owners of each one's share of zeros, those without a reading left out: [E, …] -> […]."""
+    there = measured > 0
+    own = np.divide(zeros, measured, where=there, out=np.zeros(zeros.shape))
+    found: np.ndarray = own.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    return found
 
 
 def _sum_cells(found: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:

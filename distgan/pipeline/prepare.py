@@ -264,8 +264,8 @@ class BoundChecker:
         if self.reaching:
             raise UserError(
                 f"{100 * self.reaching / self.measured:.2g} % of the training values are more than "
-                f"{MOST_STEPS:,} steps from 0, and float32 does not hold data.bounds.{key} there; use a larger "
-                "step, or leave it out"
+                f"{MOST_STEPS:,} steps from 0, and float32 does not hold data.bounds.{key} there; use a "
+                "larger step, or leave it out"
             )
 
 

@@ -54,7 +54,7 @@ def test_the_parts_of_a_day_go_by_the_clock() -> None:
     late = Axis("2013-01-01T06:00:00", 1800, 48 * DAYS)
     cells = ZeroGrid.choose(late, 24, has_days=True, has_seasons=True).cells(48)
     assert cells[0] == cells[1] == 6 and cells[35] == 23 and cells[36] == 0
-    for alone in (dict(has_days=False, has_seasons=True), dict(has_days=True, has_seasons=False)):
+    for alone in ({"has_days": False, "has_seasons": True}, {"has_days": True, "has_seasons": False}):
         assert ZeroGrid.choose(late, 1000, **alone).seasons == 1
     assert ZeroGrid.choose(late, 1000, has_days=False, has_seasons=False).cells(100).max() == 0
 
@@ -82,9 +82,13 @@ def test_no_share_rests_on_a_few_owners() -> None:
     rare = 1 + made()
     rare[:4] = 0  # of four owners
     assert ZeroShares.measure([rare], np.arange(60), grid(), least=5, always=True) is None
-    rare[4, :24] = 0
+    rare[:4, 336:] = 1 + made()[:4, 336:]  # zeros in the first season only
+    rare[4, :24] = 0  # a fifth, in the first season
     found = ZeroShares.measure([rare], np.arange(60), grid(), least=5, always=True)
-    assert found is not None and (found.shares > 0).sum() == HOURS  # the first season's alone
+    assert found is not None and (found.shares > 0).sum() == HOURS
+    rare[4, :24], rare[4, 400:410] = 1, 0  # no cell of five, but all together
+    found = ZeroShares.measure([rare], np.arange(60), grid(), least=5, always=True)
+    assert found is not None and len(np.unique(found.shares)) == 1 and found.shares.min() > 0
 
 
 def test_channels_without_many_zeros_are_left_alone() -> None:

@@ -18,7 +18,7 @@ from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.generate import regenerate
 from distgan.pipeline.training_data import open_for_inference, open_series
 from distgan.run import Run
-from distgan.train import main
+from distgan.train import main, train
 from tests.helpers.runs import copy
 from tests.helpers.settings import TINY
 
@@ -108,7 +108,7 @@ def test_values_off_the_step_and_too_few_owners_are_refused(tmp_path: Path) -> N
     source = write_solar(tmp_path / "panels.npz")
     common = ["--run-dir", str(tmp_path / "run"), *PLAIN, f"data.source={source}", "--stages", "prepare"]
     with pytest.raises(UserError, match=r"are not multiples of 0\.2, e\.g\. .* but data\.bounds\.step=0\.2"):
-        main([*common, "data.bounds={lower: 0, step: 0.2}"])
+        train([*common, "data.bounds={lower: 0, step: 0.2}"])
     few = ["data.bounds.lower=0", "data.zeros=match", "bank.min_members=99"]
-    with pytest.raises(UserError, match="data.zeros=match needs 20 training owners, 99 or more of them"):
-        main([*common, *few])
+    with pytest.raises(UserError, match=r"data\.zeros=match needs 20 training owners, 99 or more of them"):
+        train([*common, *few])

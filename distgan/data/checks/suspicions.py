@@ -12,8 +12,8 @@ import numpy as np
 
 from distgan import config
 from distgan.data.checks import fit
+from distgan.data.checks.bounds import Severity, is_whole, suggest_bounds
 from distgan.data.checks.columns import OddColumns
-from distgan.data.checks.bounds import FEWEST_SHARED, RARE, Severity, is_whole, suggest_bounds
 from distgan.data.checks.survey import Channel, Survey, Tally
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.understood import Understood
