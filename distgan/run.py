@@ -198,6 +198,11 @@ class Run:
     def synthetic(self) -> Path:
         return self.folder / "synthetic.zarr"
 
+    @property
+    def synthetic_moved(self) -> Path:
+        """The synthetic series in the year of generate.start; absent without one."""
+        return self.folder / "synthetic.moved.zarr"
+
     def synthetic_staging(self, key: str) -> Path:
         """Shards of an unfinished generation; `key` tells what they are made from."""
         return self.folder / f"{self.synthetic.name}.parts-{key}"

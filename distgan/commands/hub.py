@@ -42,6 +42,7 @@ from distgan.run import HubFolder, Run
 PRIVATE = "--private"
 KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
 KEPT_PROVENANCE = ("clock", "credit")  # of the series: the rest names files
+KEPT_DATA = ("credit", "bounds", "timezone", "holidays")
 NO_SOURCE = "not-included"
 EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 
@@ -144,7 +145,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
 def make_public_settings(settings: config.Config) -> config.Config:
     """The settings that a model is, without source, columns, paths and machines."""
     tree = settings.model_dump(mode="json")
-    data = {"source": NO_SOURCE, "credit": settings.data.credit, "bounds": tree["data"]["bounds"]}
+    data = {"source": NO_SOURCE} | {name: tree["data"][name] for name in KEPT_DATA}
     public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}
     public["train"]["select"]["score"] = None  # what it needs of the data is not here
     return config.from_tree(public, "export")

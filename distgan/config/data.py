@@ -259,6 +259,12 @@ class Data(Section):
         "removed, and times are in the zone's standard time all year; by default times "
         "are used as they are",
     )
+    holidays: str | None = key(
+        None,
+        "country, or country and part, whose public holidays generate.start keeps in their places, e.g. GB "
+        "or DE-BY; needs the extra `calendar`",
+        pattern="^[A-Z]{2}(-[A-Z0-9]+)?$",
+    )
     resample: Resample = key(
         Resample(), "regular steps for tables with irregular, repeated or unsorted times"
     )

@@ -30,7 +30,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
 )
 FREE = {
     "train": LENGTHS,
-    "data": ("credit", "accept", "processes"),
+    "data": ("credit", "accept", "processes", "holidays"),
 }  # keys on which nothing depends that a run learns
 DEPENDS = {
     "prepare": ("seed", "data"),

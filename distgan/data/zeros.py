@@ -93,10 +93,10 @@ class ZeroShares:
             always: match channels with a small share of zeros, too.
         """
         cells, row = grid.cells(grid.length), 0
-        zeros = measured = np.zeros(0)
+        zeros = measured = np.zeros((int(owners.max()) + 1, grid.seasons * grid.day_parts, 0))
         for values in blocks:
             if not measured.size:
-                shape = (int(owners.max()) + 1, grid.seasons * grid.day_parts, values.shape[2])
+                shape = (*measured.shape[:2], values.shape[2])
                 zeros, measured = np.zeros(shape), np.zeros(shape)
             who = owners[row : row + len(values)]
             row += len(values)

@@ -18,9 +18,9 @@ from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.training_data import read_scaler
 from distgan.run import Run
 
-SERIES = 512  # that thresholds are measured on, at most
+SERIES = 2048  # that thresholds are measured on, at most
 FEWEST_SERIES = 64
-VALUES = 16 << 20  # of these series together, where so many series are left
+VALUES = 8 << 20  # of these series together, where `FEWEST_SERIES` are left
 
 
 def measure_zeros(
