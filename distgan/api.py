@@ -78,12 +78,12 @@ class Trained:
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
         more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
-        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`). `attributes` are
-        those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
+        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`). `attributes`
+        are those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, a number is too
-                small, or the model makes its own length alone.
+                small, the model makes its own length alone, or the series are not of a year.
         """
         among = None if condition is None else self._groups(condition)
         if length is not None and operator.index(length) < 1:

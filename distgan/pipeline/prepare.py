@@ -11,6 +11,7 @@ import numpy as np
 from distgan import config
 from distgan.config.bounds import MOST_STEPS
 from distgan.data import ingest
+from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
 from distgan.data.scaling import Scaler, round_to_multiples
@@ -66,6 +67,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         splits = split_merged(context.settings, found, merged)
     write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
+    find_year(data.meta, context.settings.generate.start, context.settings.data)
     fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
