@@ -54,9 +54,9 @@ test-all: lint
 drill: $(READY)
 	$(BIN)/python tests/integration/drill.py
 
-# Needs root and Debian's slurmctld, slurmd, slurm-client and munge.
+# Two virtual machines. Needs root, iproute2, util-linux, and for SLURM Debian's slurmctld, slurmd, slurm-client and munge.
 clusters: $(READY)
-	tests/integration/clusters/slurm.sh "$$(mktemp -d)"
+	for name in training slurm ray slurm-ray; do tests/integration/clusters/$$name.sh "$$(mktemp -d)" || exit 1; done
 
 clean:
 	rm -rf .venv .venv-gpu build *.egg-info

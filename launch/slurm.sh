@@ -18,6 +18,7 @@ set -uo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 export MASTER_ADDR="${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}"
 export MASTER_PORT="${MASTER_PORT:-29500}"
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"   # srun does not take it from the job (SLURM 22.05 and later)
 srun --kill-on-bad-exit=0 bash -c '
   export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
   export LOCAL_WORLD_SIZE=$((SLURM_NTASKS / SLURM_NNODES))

@@ -15,7 +15,7 @@ from distgan.data.store.writer import StoreWriter
 from distgan.run import Run
 from distgan.train import main
 from tests.helpers.households import population
-from tests.helpers.runs import arguments
+from tests.helpers.runs import FINISHED, arguments
 from tests.helpers.sharing import make_once
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -66,7 +66,7 @@ def run(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run; tests that change it work on a copy."""
 
     def make(folder: Path) -> None:
-        assert main(arguments(homes_csv, folder / "run", "generate.format=csv")) == 0
+        assert main(arguments(homes_csv, folder / "run", *FINISHED)) == 0
 
     return Run(make_once(tmp_path_factory, "finished-run", make) / "run")
 

@@ -60,6 +60,21 @@ def test_the_image_is_pinned_and_takes_what_is_there() -> None:
     assert [rest for name, rest in steps if name == "USER"] == ["distgan"]
 
 
+def test_who_asks_for_rays_dashboard_installs_it() -> None:
+    """Ray refuses `--include-dashboard=true` without ray[default]; KubeRay needs it, and wget."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    having = [name for name, needs in settings["options.extras_require"].items() if "ray[default]" in needs]
+    assert having == ["dashboard"]
+    image = DOCKERFILE.read_text()
+    assert re.search(r"apt-get install .*\bwget\b", image)
+    dashboards = [*find_all(read(ROOT / "launch" / "kubernetes" / "sweep.yaml"), "include-dashboard")]
+    assert dashboards == ["true"] and ",dashboard," in image
+    for path in (ROOT / "launch" / "ray-cluster.yaml", ROOT / "launch" / "slurm-ray.sh"):
+        (asked,) = re.findall(r"--include-dashboard=(\w+)", path.read_text())
+        assert asked == "false" or ",dashboard" in path.read_text()
+
+
 def test_both_kinds_of_job_are_there() -> None:
     kinds = {(tree["apiVersion"], tree["kind"]) for tree in map(read, KUBERNETES)}
     assert kinds == {("kubeflow.org/v1", "PyTorchJob"), ("ray.io/v1", "RayJob")}

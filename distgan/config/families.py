@@ -33,6 +33,11 @@ class Generator(Section):
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
         "independent noise",
     )
+    noise_octaves: bool = key(
+        False,
+        "the log spectrum of the readings' noise has a number for each octave of frequency, too, from half "
+        "the record to 2 steps",
+    )
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )
@@ -58,12 +63,19 @@ class Discriminator(Section):
     spectra: tuple[int, ...] = key(
         (64, 256), "window lengths in steps of the spectrograms of side discriminators"
     )
+    totals: tuple[tuple[int, int], ...] = key(
+        (),
+        "pairs (steps, period) of side discriminators that see means of so many steps, folded by a period of "
+        "means: [6, 7] is days by week in steps of 4 hours",
+    )
     side_channels: int = key(16, "channels of the side discriminators", ge=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "Discriminator":
         if min((*self.periods, 2)) < 2 or min((*self.spectra, 4)) < 4:
             raise ValueError("a period has 2 steps or more, and a window of spectra 4")
+        if any(steps < 1 or period < 2 for steps, period in self.totals):
+            raise ValueError("a pair of totals has 1 step or more and a period of 2 means or more")
         return _scales_fit(self, self.width, self.scales)
 
 

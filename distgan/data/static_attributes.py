@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distgan.config.data import AttributeKind
-from distgan.data.formats.marks import MISSING
+from distgan.data.formats.missing_cells import MISSING
 from distgan.errors import UserError
 
 TRUTH = dict.fromkeys(("true", "yes", "y", "t", "1"), "true")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
+from distgan.models.norms import normalise
 from distgan.objectives.derivatives import is_twice_differentiable, twice_differentiable
 
 
@@ -105,10 +106,9 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor, gain: Tensor | None = None) -> Tensor:
-        """`gain` multiplies the norm's own: one pass over x for both."""
-        scale = torch.rsqrt(x.float().square().mean(-1, keepdim=True) + 1e-6)
+        """`gain`, (B, 1, D), multiplies the norm's own: one pass over x for both."""
         own = self.gain.to(x.dtype)
-        return x * scale.to(x.dtype) * (own if gain is None else own * gain)
+        return normalise(x, own if gain is None else own * gain)
 
 
 def rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -120,12 +120,22 @@ def rotary_angles(tokens: int, head_width: int, device: torch.device) -> tuple[T
     return angles.cos(), angles.sin()
 
 
-def rotate(x_BHND: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate pairs of features by the token's position; an odd last feature stays."""
-    cos, sin = (part.to(x_BHND.dtype) for part in angles)
-    half = cos.shape[-1]
-    a, b, rest = x_BHND[..., :half], x_BHND[..., half : 2 * half], x_BHND[..., 2 * half :]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+def rotate(x_BNQHD: Tensor, gain_QD: Tensor) -> Tensor:
+    """Multiply by a gain, then rotate pairs of features by the token's position; an odd last feature stays.
+
+    (a, b) -> (g_a a cos - g_b b sin, g_a a sin + g_b b cos) with the gains in the cosines and sines, which
+    are small: Q vectors a head (queries, keys), (B, N, Q, H, D), (Q, D) -> (B, N, Q, H, D).
+    """
+    width, half = x_BNQHD.shape[-1], x_BNQHD.shape[-1] // 2
+    sizes = [half, half, width - 2 * half]
+    angles = rotary_angles(x_BNQHD.shape[1], width, x_BNQHD.device)
+    cos_N1H, sin_N1H = (part[:, None].to(gain_QD.dtype) for part in angles)
+    first, second, rest = gain_QD.split(sizes, dim=-1)
+    still = rest.expand(len(cos_N1H), *rest.shape)
+    stay = torch.cat([first * cos_N1H, second * cos_N1H, still], dim=-1)[:, :, None]
+    cross = torch.cat([-second * sin_N1H, first * sin_N1H, 0 * still], dim=-1)[:, :, None]
+    a, b, odd = x_BNQHD.split(sizes, dim=-1)
+    return torch.addcmul(x_BNQHD * stay, torch.cat([b, a, odd], dim=-1), cross)
 
 
 class Attention(nn.Module):
@@ -143,10 +153,10 @@ class Attention(nn.Module):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         b, n, d = x_BND.shape
-        q, k, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        angles = rotary_angles(n, d // self.heads, x_BND.device)
-        q, k = rotate(self.query_norm(q), angles), rotate(self.key_norm(k), angles)
-        y_BHND = attend(q, k, v)
+        both, v = self.qkv(x_BND).view(b, n, 3, self.heads, d // self.heads).split([2, 1], dim=2)
+        gains_2D = torch.stack([self.query_norm.gain, self.key_norm.gain]).to(x_BND.dtype)
+        q, k = rotate(normalise(both), gains_2D).transpose(1, 3).unbind(2)
+        y_BHND = attend(q, k, v[:, :, 0].transpose(1, 2))
         return self.out(y_BHND.transpose(1, 2).reshape(b, n, d))
 
 
@@ -189,8 +199,8 @@ class Block(nn.Module):
         if self.modulation is not None and style_BS is not None:
             scale_1, gate_1, scale_2, gate_2 = (1 + self.modulation(style_BS)[:, None]).chunk(4, dim=-1)
             enter_1, enter_2 = enter_1 * gate_1, enter_2 * gate_2
-        x_BND = x_BND + enter_1 * self.attention(self.attention_norm(x_BND, scale_1))
-        return x_BND + enter_2 * self.mlp(self.mlp_norm(x_BND, scale_2))
+        x_BND = torch.addcmul(x_BND, enter_1, self.attention(self.attention_norm(x_BND, scale_1)))
+        return torch.addcmul(x_BND, enter_2, self.mlp(self.mlp_norm(x_BND, scale_2)))
 
 
 class Transformer(nn.Module):

@@ -29,7 +29,7 @@ from distgan.models.layers import (
     positions,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, SoftMinimum
+from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
 
 
 class Branch(nn.Module):
@@ -71,7 +71,8 @@ class Generator(nn.Module):
         self.weights = nn.Parameter(torch.full((len(settings.scales),), 1 / len(settings.scales)))
         self.head = PatchHead(width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
-        self.colour = ColouredNoise(channels, lags, width) if lags else None
+        octaves = count_octaves(length) if settings.noise_octaves else 0
+        self.colour = ColouredNoise(channels, lags, width, octaves) if lags or octaves else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
@@ -141,6 +142,12 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
+def average_steps(series_BLC: Tensor, steps: int) -> Tensor:
+    """Means of so many steps at a time, whole ones only: (B, L, C) -> (B, ⌊L/steps⌋, C)."""
+    whole = series_BLC.shape[1] // steps
+    return series_BLC[:, : whole * steps].unflatten(1, (whole, steps)).mean(2)
+
+
 def spectrogram(series_BLC: Tensor, window: int) -> Tensor:
     """ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
@@ -164,8 +171,9 @@ class Discriminator(nn.Module):
         self.branches = nn.ModuleList(Branch(tokens, width, scale) for scale in settings.scales)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in settings.scales)
         self.periods = [period for period in settings.periods if period <= length // 2]
+        self.totals = [(steps, period) for steps, period in settings.totals if 2 * period * steps <= length]
         self.windows = [window for window in settings.spectra if window <= length]
-        pictures = len(self.periods) + len(self.windows)
+        pictures = len(self.periods) + len(self.windows) + len(self.totals)
         self.critics = nn.ModuleList(PictureCritic(channels, settings.side_channels) for _ in range(pictures))
         widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
         self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
@@ -175,6 +183,7 @@ class Discriminator(nn.Module):
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
         pictures += [spectrogram(series_BLC, window) for window in self.windows]
+        pictures += [fold_periods(average_steps(series_BLC, n), period) for n, period in self.totals]
         features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()

@@ -17,7 +17,13 @@ from distgan.data.loader import Batch
 from distgan.objectives.base import Phase
 from distgan.objectives.derivatives import twice_differentiable, without_dropout
 from distgan.objectives.losses import LOSSES, masked_mean, mode_seeking, moment_distance, of_global_means
-from distgan.objectives.penalties import distance_to_norm, exact, finite_difference, interpolate
+from distgan.objectives.penalties import (
+    distance_to_norm,
+    exact,
+    finite_difference,
+    interpolate,
+    squared_slope,
+)
 from distgan.objectives.schedules import cosine
 from distgan.objectives.series_features import feature_distance, measure_features
 
@@ -119,12 +125,11 @@ class Adversarial:
         with torch.no_grad():
             fake_BLC = self.fake(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augmented(batch, fake_BLC)
-        real, fake = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat([real_BK, fake_BK])).chunk(2)
+        (real, fake), penalty = self.judge_and_penalise(batch, fake_BLC, (real_BK, fake_BK), penalised)
         loss = self.game.discriminator(real, fake)
         shown = self.shown(loss.detach(), real.detach(), fake.detach())
         shown |= self.health(batch.series, fake_BLC, real.detach(), fake.detach())
-        if self.settings.penalty.kind != "none":
-            penalty = self.penalty(batch, fake_BLC, real_BK, fake_BK, penalised)
+        if penalty is not None:
             loss = loss + self.penalty_weight(batch.step) * penalty
             shown["penalty"] = penalty.detach()
         beside = self.beside(batch.series, real_BK)
@@ -212,6 +217,41 @@ class Adversarial:
         logits = self.networks["discriminator"](series_BLC.to(self.dtype), condition_BK.to(self.dtype))
         return logits.float()
 
+    def judge_and_penalise(
+        self, batch: Batch, fake_BLC: Tensor, conditions: tuple[Tensor, Tensor], penalised: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """Logits of real and of generated series, (B, H) each, and the penalty, a scalar, or None.
+
+        The finite difference takes the logits that the loss needs anyway, wherever a discriminator judges
+        every series by itself and in float32: one pass of 2 B and the moved series.
+        """
+        settings = self.settings.penalty
+        both, conditions_BK = torch.cat([batch.series, fake_BLC]), torch.cat(conditions)
+        apart = self.dtype == torch.float32 and getattr(self.family, "by_owners", False)
+        if not apart or settings.kind != "finite_difference":
+            real, fake = self.judge(both, conditions_BK).chunk(2)
+            if settings.kind == "none":
+                return (real, fake), None
+            return (real, fake), self.penalty(batch, fake_BLC, *conditions, penalised)
+        chosen, kept_B = self.share(batch)
+        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
+        directions = self.directions(batch, batch.sample[chosen], batch.mask[chosen])
+        moved = both[places].float() + settings.sigma * directions
+        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
+        logits, there = logits.split([len(both), len(moved)])
+        real_B, fake_B = squared_slope(logits[places], there, settings.sigma).chunk(2)
+        real, fake = logits.chunk(2)
+        return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
+
+    def directions(self, batch: Batch, samples: Tensor, mask: Tensor) -> Tensor:
+        """Where the finite difference moves the chosen real and generated series: (2 B, L, C)."""
+        shape, device = tuple(mask.shape[1:]), mask.device
+        drawn = [
+            rng.keyed_normal(self.seed, batch.step, way, samples, shape, device)
+            for way in ("real direction", "fake direction")
+        ]
+        return torch.cat(drawn) * torch.cat([mask] * 2)
+
     def penalty_weight(self, step: int) -> float:
         weight = self.settings.penalty.weight
         return cosine(step, self.burn_in_steps, 10 * weight, weight)
@@ -258,12 +298,8 @@ class Adversarial:
             with twice_differentiable():
                 values = exact(network, both, conditions_BK, both_mask)
         else:
-            shape = tuple(both.shape[1:])
-            ways = ("real direction", "fake direction")
-            direction = torch.cat(
-                [rng.keyed_normal(self.seed, batch.step, way, samples, shape, device) for way in ways]
-            )
-            values = finite_difference(network, both, conditions_BK, direction * both_mask, settings.sigma)
+            direction = self.directions(batch, samples, mask)
+            values = finite_difference(network, both, conditions_BK, direction, settings.sigma)
         real_B, fake_B = values.chunk(2)
         return real_B + fake_B
 

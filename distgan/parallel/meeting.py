@@ -1,5 +1,5 @@
-"""How processes find each other, before Accelerate joins them: on loopback where one machine holds all, and
-under fresh keys after a restart.
+"""How processes find each other, before Accelerate joins them: on loopback where one machine holds all, on
+the interface that leads to the first machine where there are several, and under fresh keys after a restart.
 """
 
 import ipaddress
@@ -7,12 +7,14 @@ import os
 import socket
 from datetime import timedelta
 
+import psutil
 import torch
 import torch.distributed as dist
 
 from distgan.errors import UserError
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
+ELSEWHERE = "192.0.2.1"  # an address that nobody has (RFC 5737): the way to it is the way out
 
 
 def is_one_machine() -> bool:
@@ -23,17 +25,53 @@ def is_one_machine() -> bool:
     )
 
 
-def stay_on_loopback() -> None:
-    """Let gloo listen on the loopback interface alone where one machine holds all processes, unless the user
-    has named an interface.
+def choose_interface() -> None:
+    """Let gloo listen on the interface that the launch needs, unless the user has named one: on loopback
+    where one machine holds all processes, else where MASTER_ADDR is reached. gloo alone takes the address
+    that the machine's own name has, and Debian and Ubuntu give it 127.0.1.1, which no other machine reaches.
     """
-    if not is_one_machine():
+    if os.environ.get("WORLD_SIZE", "1") == "1" or INTERFACE in os.environ:
         return
-    names = [name for _, name in socket.if_nameindex()]
-    for name in ("lo", "lo0"):
-        if name in names:
-            os.environ.setdefault(INTERFACE, name)
-            return
+    found: str | None
+    if is_one_machine():
+        names = {name for _, name in socket.if_nameindex()}
+        found = next((name for name in ("lo", "lo0") if name in names), None)
+    else:
+        found = find_interface(os.environ.get("MASTER_ADDR", ""))
+    if found is not None:
+        os.environ[INTERFACE] = found
+
+
+def find_interface(host: str) -> str | None:
+    """Return the network interface by which this machine reaches `host`. Where that is the machine itself by
+    a loopback address, the one of its way out, or else its only one. None where it has several. Send nothing.
+    """
+    outer = {
+        found.address: name
+        for name, addresses in psutil.net_if_addrs().items()
+        for found in addresses
+        if found.family in (socket.AF_INET, socket.AF_INET6)
+        and not _is_loopback(found.address)
+        and not ipaddress.ip_address(found.address).is_link_local
+    }
+    for place in (host, ELSEWHERE):
+        address = _own_address(place)
+        if address in outer:
+            return outer[address]
+    up = {name for name in outer.values() if psutil.net_if_stats()[name].isup}
+    return up.pop() if len(up) == 1 else None
+
+
+def _own_address(host: str) -> str | None:
+    """Return this machine's address on the way to a host, None where there is no way."""
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as found:
+            found.connect(place)  # of a datagram socket: chooses the way, and sends nothing
+            address: str = found.getsockname()[0]
+            return address
+    except OSError:
+        return None
 
 
 def meet(patience: timedelta) -> None:
@@ -48,7 +86,7 @@ def meet(patience: timedelta) -> None:
     """
     if dist.is_initialized() or os.environ.get("WORLD_SIZE", "1") == "1":
         return
-    stay_on_loopback()
+    choose_interface()
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if agent and attempt != "0":

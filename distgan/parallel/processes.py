@@ -53,12 +53,17 @@ class Parallel:
         if brought:
             _describe_to_environment()
         patience = timedelta(seconds=settings.timeout)
-        meeting.meet(patience)
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),
-            mixed_precision="no",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
-        )
+        with _name_meeting():
+            meeting.meet(patience)
+            accelerator = Accelerator(
+                cpu=not torch.cuda.is_available(),
+                mixed_precision="no",
+                kwargs_handlers=[InitProcessGroupKwargs(timeout=patience)],
+            )
+            # Messages between the processors: they wait for no device, so a step ends without a
+            # synchronisation.
+            several = accelerator.num_processes > 1
+            self._control = dist.new_group(backend="gloo", timeout=patience) if several else None
         self.settings = settings
         self.rank: int = accelerator.process_index
         self.world_size: int = accelerator.num_processes
@@ -74,8 +79,6 @@ class Parallel:
         set_host_memory(settings.host_memory_mib)
         # TF32 has the mantissa of fp16: finite differences of a convolution would drown in it.
         torch.backends.cudnn.allow_tf32 = False
-        # Messages between the processors: they wait for no device, so a step ends without a synchronisation.
-        self._control = dist.new_group(backend="gloo", timeout=patience) if self.world_size > 1 else None
         self._token = messages.agree_on_token(self._control) if self.world_size > 1 else b""
 
     @property
@@ -270,6 +273,29 @@ class Parallel:
             raise UserError(
                 f"accelerate launch was called with several processes, but started one; {HOW_TO_LAUNCH}"
             )
+
+
+@contextmanager
+def _name_meeting() -> Iterator[None]:
+    """Name the address and the interface of a meeting that fails.
+
+    Raises:
+        Deserted: this process does not reach the others.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        if not _is_desertion(error):
+            raise
+        rank, world_size, address, port = (
+            os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+        )
+        interface = os.environ.get(meeting.INTERFACE, "that of the host's own name")
+        raise Deserted(
+            f"process {rank} of {world_size} did not meet the others (first process {address}:{port}, gloo's "
+            f"interface {interface}); look whether another one ended before, and whether {meeting.INTERFACE} "
+            "names the interface that joins the machines"
+        ) from error
 
 
 def _nearest_multiples(number: int, unit: int) -> str:

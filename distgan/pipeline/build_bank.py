@@ -29,9 +29,8 @@ from distgan.pipeline.attribute_cells import (
     find_training_cells,
     training_statics,
 )
-from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.encode import embed
-from distgan.pipeline.prepare import Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData, compute_loads, read_owners

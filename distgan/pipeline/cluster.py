@@ -25,12 +25,10 @@ from distgan.anonymity.projection import Projection, fit_projection, principal_d
 from distgan.data.store.latents import LatentStore
 from distgan.data.store.reader import Store
 from distgan.errors import UserError
-from distgan.evaluation.plots import population, style
 from distgan.files import whole_folder, write_bytes, write_json
 from distgan.parallel.processes import Parallel
 from distgan.pipeline.attribute_cells import count_numbers, find_training_cells, training_statics
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_ledger import head_facts, open_ledger, query_of
 from distgan.pipeline.training_data import (
     TrainingData,
@@ -341,6 +339,8 @@ def save(
         if choice is not None:
             tried = {name: np.asarray(getattr(choice, name)).tolist() for name in choice.__dataclass_fields__}
             write_json(files.choice, tried)
+            from distgan.evaluation.plots import population, style  # matplotlib: a second to import
+
             write_bytes(files.choice_picture, style.render(population.elbow(**tried)))
 
 

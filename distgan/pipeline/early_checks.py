@@ -18,7 +18,6 @@ from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.metadata import Axis
 from distgan.data.store.private_table import VALIDATION
 from distgan.errors import UserError
-from distgan.evaluation.metrics.validation import FEWEST, check_score
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.training_data import refuse_shared_owners
 
@@ -147,6 +146,8 @@ def refuse_selection(settings: config.Config, splits: np.ndarray) -> None:
     """
     if settings.train.select.score is None:
         return
+    from distgan.evaluation.metrics.validation import FEWEST, check_score  # with sklearn, a second to import
+
     check_score(settings.train.select.score, "train.select.score")
     found = int((splits == VALIDATION).sum())
     if found < FEWEST and settings.data.windows.length is None:

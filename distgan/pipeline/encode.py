@@ -18,8 +18,7 @@ from distgan.data.store.latents import LatentStore, LatentWriter
 from distgan.errors import UserError
 from distgan.files import remove_folders
 from distgan.models.vae import Encoder
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.train_encoder import load_encoder
 from distgan.pipeline.training_data import TrainingData
 from distgan.progress import Progress

@@ -24,8 +24,7 @@ from distgan.files import read_json, read_lines
 from distgan.pipeline.attack import Target, run_attacks
 from distgan.pipeline.attribute_report import compare_attributes
 from distgan.pipeline.build_bank import format_guarantee
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.training_data import find_credit, open_series, owner_codes, select_rows
 from distgan.rng import keyed_generator
 from distgan.run import Run

@@ -21,8 +21,7 @@ from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, remove_folders, write_bytes
 from distgan.pipeline.binding import digest_inputs
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler

@@ -28,27 +28,12 @@ from distgan.errors import UserError, writing
 from distgan.files import write_json
 from distgan.pipeline import early_checks, source_summary
 from distgan.pipeline.attribute_cells import choose_statics, count_numbers
-from distgan.pipeline.context import PipelineContext
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import open_series, owner_codes, select_rows
 from distgan.pipeline.zeros import measure_zeros
 from distgan.progress import Progress, say
 from distgan.run import Run
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Series a split, and what one series is."""
-
-    train: int
-    held_out: int
-    reference: int
-    length: int
-    channels: int
-    labels: int = 0  # different ones
-    attribute_numbers: int = 0  # released of each group for the attributes of bank.by
-    attribute_width: int = 0  # numbers of a condition for them, if no value is too rare
-    validation: int = 0
 
 
 def run(context: PipelineContext) -> dict[str, Any]:

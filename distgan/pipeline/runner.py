@@ -7,6 +7,7 @@ from what the stages before it have made last.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,7 @@ from distgan.errors import UserError
 from distgan.files import make_private, private_files, remove_litter, write_text
 from distgan.parallel.processes import Parallel
 from distgan.parallel.trackers import refuse_absent as refuse_absent_trackers
-from distgan.pipeline import (
-    binding,
-    build_bank,
-    cluster,
-    encode,
-    evaluate,
-    generate,
-    prepare,
-    train_encoder,
-    train_gan,
-)
+from distgan.pipeline import binding
 from distgan.pipeline.closing import format_closing
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.release_ledger import ReleaseLedger
@@ -33,15 +24,15 @@ from distgan.preflight import check_earlier, current, refuse_absent, refuse_anot
 from distgan.progress import enter_stage, open_view, say
 from distgan.run import Run
 
-STAGES = {
-    "prepare": prepare,
-    "encoder": train_encoder,
-    "encode": encode,
-    "cluster": cluster,
-    "bank": build_bank,
-    "gan": train_gan,
-    "generate": generate,
-    "evaluate": evaluate,
+STAGES = {  # the module of each, imported by the processes that run it, since some import plots or pandas
+    "prepare": "distgan.pipeline.prepare",
+    "encoder": "distgan.pipeline.train_encoder",
+    "encode": "distgan.pipeline.encode",
+    "cluster": "distgan.pipeline.cluster",
+    "bank": "distgan.pipeline.build_bank",
+    "gan": "distgan.pipeline.train_gan",
+    "generate": "distgan.pipeline.generate",
+    "evaluate": "distgan.pipeline.evaluate",
 }
 TOGETHER = ("encoder", "encode", "cluster", "gan", "generate")  # by every process; the others by rank 0
 
@@ -135,7 +126,7 @@ def run_stage(name: str, context: PipelineContext) -> None:
     started = time.monotonic()
 
     def work() -> dict[str, Any]:
-        return STAGES[name].run(context)
+        return import_module(STAGES[name]).run(context)  # type: ignore[no-any-return]
 
     facts = work() if name in TOGETHER else context.parallel.on_main(work)
     seconds, token = time.monotonic() - started, tokens(context.settings)[name]
@@ -214,7 +205,7 @@ def describe(settings: config.Config, names: tuple[str, ...]) -> None:
     print(settings.to_yaml())
     names = select_stages(settings, names)
     refuse_trainings(settings, names)
-    shape = prepare.find_shape(settings, run)
+    shape = import_module(STAGES["prepare"]).find_shape(settings, run)
     for name in names:
         done = "done already; " if find_finished(name, settings, run) else ""
-        print(f"{name:<9} {done}{STAGES[name].describe(settings, shape)}")
+        print(f"{name:<9} {done}{import_module(STAGES[name]).describe(settings, shape)}")

@@ -1,6 +1,6 @@
 """The choice of a GAN's step on the validation split: what `train.select` asks for."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
@@ -9,11 +9,13 @@ from distgan import models, rng
 from distgan.anonymity.bank import Bank
 from distgan.data.store.private_table import VALIDATION, read_table
 from distgan.engine.selection import Evaluation, Rule, Selector
-from distgan.evaluation.metrics.validation import Validation, check_score
 from distgan.pipeline.context import PipelineContext
 from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.training_data import open_series, owner_codes, read_scaler, select_rows
 from distgan.rng import keyed_generator
+
+if TYPE_CHECKING:
+    from distgan.evaluation.metrics.validation import Validation  # with sklearn, a second to import
 
 SCORE = "train.select.score"
 
@@ -28,6 +30,8 @@ def make_selector(context: PipelineContext) -> Selector | None:
     chosen = context.settings.train.select
     if chosen.score is None:
         return None
+    from distgan.evaluation.metrics.validation import check_score
+
     check_score(chosen.score, SCORE)
     scorer = StepScorer(context, chosen.score)
     rule = Rule(
@@ -64,8 +68,10 @@ class StepScorer:
         made = series.generate(np.arange(chosen.count), chosen.batch_size)
         return self.validation.loss(self.name, made)
 
-    def read_validation(self) -> Validation:
+    def read_validation(self) -> "Validation":
         """Measure the validation series beside training series; of many, a random part."""
+        from distgan.evaluation.metrics.validation import Validation
+
         run, seed = self.context.run, self.context.settings.seed
         data, table = open_series(run), read_table(run.private_table)
         rows = {}

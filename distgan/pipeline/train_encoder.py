@@ -15,8 +15,7 @@ from distgan.objectives.owner_games import OwnerVAE
 from distgan.objectives.schedules import cosine
 from distgan.objectives.vae import VariationalAutoencoder
 from distgan.parallel.optimized_network import Adam, OptimizedNetwork
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.training_data import TrainingData, fingerprint_inputs, load_network, save_network
 from distgan.run import Run

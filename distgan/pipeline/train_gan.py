@@ -23,8 +23,6 @@ from distgan.engine.selection import Selector
 from distgan.engine.trainer import Batches, fit
 from distgan.engine.training import Job, OnSample, Rate, Schedule
 from distgan.errors import UserError
-from distgan.evaluation.plots import style
-from distgan.evaluation.plots.series import sample_sheet
 from distgan.models import make_objective, noise_width
 from distgan.models.layers import checkpoint_activations
 from distgan.objectives.adversarial import Arithmetic, Conditions
@@ -32,8 +30,7 @@ from distgan.objectives.base import Objective
 from distgan.objectives.schedules import cosine
 from distgan.parallel.optimized_network import Adam
 from distgan.pipeline.attribute_cells import training_statics
-from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.prepare import Shape
+from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.private_training import PrivateTraining, describe_spending
 from distgan.pipeline.select_step import collect_choice, describe_choice, make_selector
 from distgan.pipeline.train_encoder import FOUND
@@ -310,6 +307,9 @@ def draw_sample_sheet(generator: nn.Module, context: PipelineContext) -> dict[st
     """A picture of a few samples of the averaged generator, in units of the scaled series."""
     if not context.parallel.is_main:
         return None
+    from distgan.evaluation.plots import style  # matplotlib: a second to import, on the first process alone
+    from distgan.evaluation.plots.series import sample_sheet
+
     bank = Bank.load(context.run.bank)
     groups = np.arange(PICTURED) % len(bank.sizes)
     random = torch.Generator().manual_seed(context.settings.seed)

@@ -30,6 +30,7 @@ from ray.util import queue as ray_queue
 from distgan import config
 from distgan.errors import UserError
 from distgan.files import private_files, read_record
+from distgan.progress import say
 from distgan.run import Run
 from distgan.sweep import results
 from distgan.sweep.drawn import prepare_trial, trial_folder
@@ -45,6 +46,7 @@ from distgan.sweep.trial import (
 )
 
 EXPERIMENT = "search-"  # and the number of trials: Ray's own state of the search, in `ray/` of the sweep
+STARTS = 3  # attempts
 STORE_BYTES = 100 << 20  # of Ray's object store: trials exchange files, not objects
 DRIVER_CPUS = 0.01  # of what waits for the workers of a trial; Ray refuses 0
 
@@ -63,15 +65,7 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
         "object_store_memory": STORE_BYTES,
         "_temp_dir": str(temporary),
     }
-    try:
-        ray.init(
-            **({"address": chosen.address} if temporary is None else alone),
-            log_to_driver=False,
-            configure_logging=False,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = f"at sweep.address {chosen.address}" if temporary is None else "on this machine"
-        raise UserError(f"no Ray cluster {where}: {str(error).strip().splitlines()[0]}") from None
+    _join_ray({"address": chosen.address} if temporary is None else alone)
     try:
         host = ray.util.get_node_ip_address()
         if temporary is not None and not (host == "::1" or host.startswith("127.")):
@@ -82,6 +76,26 @@ def start_ray(chosen: config.Sweep, temporary: Path | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _join_ray(how: Mapping[str, Any]) -> None:
+    """Start Ray or join a cluster; once more where its processes took longer than Ray gives them (30 s).
+
+    Raises:
+        UserError: it did not succeed.
+    """
+    for attempt in range(1, STARTS + 1):
+        try:
+            ray.init(**how, log_to_driver=False, configure_logging=False)
+            return
+        except Exception as error:  # Ray raises this very type, besides some of its own
+            ray.shutdown()
+            why = str(error).strip().partition("\n")[0] or type(error).__name__
+            if "timed out during startup" in why and attempt < STARTS:
+                say("Ray's processes did not start in time on this busy machine; starting them again")
+                continue
+            where = "on this machine" if how["address"] == "local" else f"at sweep.address {how['address']}"
+            raise UserError(f"no Ray cluster {where}: {why}") from error
 
 
 def _count_cores() -> int:

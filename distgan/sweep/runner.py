@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any
 
 from distgan import config
-from distgan.errors import Stopped, UserError
+from distgan.errors import SIGNALS, Stopped, UserError
 from distgan.files import write_text
 from distgan.preflight import NAMED
 from distgan.run import Run
 from distgan.sweep.files import SweepFiles
 
+STOPPED = "stopped by {}; run the same command again to continue"
 BUDGETS = ("sweep.trials", "sweep.hours", "sweep.steps")  # may be raised when a sweep goes on
 
 
@@ -182,20 +183,35 @@ def make_shared(settings: config.Config, shared: Run) -> None:
 
 @contextmanager
 def stop_in_order() -> Iterator[None]:
-    """SIGTERM ends the block in order: Ray, which has handlers of its own, stops, and its files are removed.
+    """Signals end the block in order: Ray, which has handlers of its own, stops, and its files are removed.
 
     Raises:
-        Stopped: the signal came.
+        Stopped: a signal came.
     """
+    came: list[str] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped("stopped by SIGTERM; run the same command again to continue")
+        came.append(signal.Signals(number).name)
+        for each in before:
+            signal.signal(each, signal.SIG_IGN)  # the end is not interrupted again
+        raise KeyboardInterrupt  # Ray's compiled parts make a SystemError of every other exception
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
     try:
         yield
+    except BaseException as error:
+        if not came:
+            raise
+        raise Stopped(STOPPED.format(came[0])) from error
+    else:
+        if came:  # and was lost on the way: what the block has found is not whole
+            raise Stopped(STOPPED.format(came[0]))
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def describe(settings: config.Config, looks: Sequence[int], shared: Sequence[str]) -> str:

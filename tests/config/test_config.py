@@ -161,6 +161,7 @@ def test_a_model_may_be_named_by_its_name_alone(tmp_path: Path) -> None:
         (["model=crnn_gan", "engine.zero=1", "engine.precision=bf16"], "crnn_gan computes in float32"),
         (["model.discriminator.periods=[0]"], "a period has 2 steps or more"),
         (["model.discriminator.spectra=[2]"], "a window of spectra 4"),
+        (["model.discriminator.totals=[[6,1]]"], "a period of 2 means or more"),
     ],
 )
 def test_what_a_game_would_not_heed_is_refused(overrides: list[str], words: str) -> None:

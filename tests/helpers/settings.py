@@ -32,5 +32,6 @@ TINY = [
     "train.sample_every=10",
     "train.checkpoint_every=5",
     "generate.count=12",
+    "evaluate.pictures=false",
     "engine.threads=1",
 ]

@@ -27,8 +27,10 @@ SMALL = {
     "multiscale": [
         *GENERATOR,
         "generator.noise_lags=[1,3]",
+        "generator.noise_octaves=true",
         "generator.soft_minimum=true",
         "discriminator.width=16",
+        "discriminator.totals=[[2,2]]",
         "discriminator.side_channels=2",
     ],
     "tts_gan_fork": ["depth=1", "critic_depth=2", *NO_DROPOUT],

@@ -47,7 +47,16 @@ PROMISED = {
 HELPERS = {"common.py", "steps.py", "households.py", "gpu_checks.py"}
 LONG = {  # more than 20 s, or a second of its kind
     *("denoise.py", "attention.py", "block.py", "dp_audit.py", "dp_cost.py", "dp_utility.py"),
-    *("gpu.py", "sweep.py", "scaling.py", "penalty.py", "clustering.py", "memory.py"),
+    *(
+        "gpu.py",
+        "plan.py",
+        "evaluation.py",
+        "sweep.py",
+        "scaling.py",
+        "penalty.py",
+        "clustering.py",
+        "memory.py",
+    ),
     *(
         "ingest.py",
         "loading.py",

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -39,16 +40,19 @@ class Sweep:
         self.command += ["--run-dir", str(self.home), *overrides(homes, *more)]
         self.process: subprocess.Popen[str] | None = None
 
+    started: ClassVar[list[subprocess.Popen[str]]] = []
+
     def start(self) -> "Sweep":
-        path = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
         self.process = subprocess.Popen(
             self.command,
             cwd=self.home.parent,
-            env={**os.environ, **path},
+            env={**os.environ, **own},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.started.append(self.process)
         return self
 
     def end(self) -> str:
@@ -59,14 +63,18 @@ class Sweep:
 
     @property
     def results(self) -> list[results.Result]:
-        chosen = config.load(self.home / "config.yaml")
-        return results.read(Run(self.home), chosen.train.steps)
+        return results.read(Run(self.home), self.steps)
+
+    @cached_property
+    def steps(self) -> int:
+        """Of a whole trial; read once, since who waits asks often, and the trials need the processor."""
+        return config.load(self.home / "config.yaml").train.steps
 
     def training(self) -> Iterator[tuple[Path, int]]:
         """Folder and process of every trial that is in the middle of its training, until there are none."""
         for lock in sorted(self.home.glob("trials/*/.lock")):
-            words = lock.read_text().split()
-            if words and (lock.parent / "gan" / "checkpoints" / "step-5").exists():
+            words, trial = lock.read_text().split(), Run(lock.parent)
+            if words and any(trial.checkpoints("gan").glob("step-*")) and trial.done("gan") is None:
                 yield lock.parent, int(words[1])
 
     def wait_for(self, seen: Any, seconds: float = PATIENCE) -> Any:
@@ -74,7 +82,7 @@ class Sweep:
         while not (found := seen()):
             assert self.process is not None and self.process.poll() is None, self.end()
             assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.05)
+            time.sleep(0.2)
         return found
 
 
@@ -87,6 +95,16 @@ def listening(parent: int) -> list[str]:
         with contextlib.suppress(psutil.Error):
             found += [c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sweep_left() -> Iterator[None]:
+    """What a failed test has left running ends with the file; Ray's processes end with their driver."""
+    yield
+    for process in Sweep.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +232,22 @@ def test_killed_trials_and_a_killed_driver_lose_nothing(homes_csv: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_a_signal_stops_a_sweep_in_order(homes_csv: Path, tmp_path: Path) -> None:
+    """It reaches the process inside Ray's compiled parts, where it waits for its trials."""
+    pytest.importorskip("ray")
+    run = Sweep(homes_csv, tmp_path / "sweep", RATE, "train.steps=40", trials=1, scheduler="none")
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        run.start().wait_for(lambda: list(run.training()))
+        temporary = Path(read_json(run.home / "ray" / "temporary.json")["folder"])
+        assert run.process is not None
+        run.process.send_signal(number)
+        out, _ = run.process.communicate(timeout=PATIENCE)
+        assert run.process.returncode == 75, out[-5000:]
+        assert f"stopped by {number.name}; run the same command again to continue" in out
+        assert "Traceback" not in out and not temporary.exists()
+
+
+@pytest.mark.slow
 def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     homes_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +332,42 @@ def test_a_trial_of_two_workers_is_one_training(homes_csv: Path, tmp_path: Path)
     assert [look.step for look in found.looks] == [3, 6]
     saved = checkpoint.load(Run(found.folder).checkpoints("gan"), 6)
     assert saved.facts["world_size"] == 2
+
+
+@pytest.mark.parametrize("slow_starts", [2, 3])
+def test_ray_that_starts_too_slowly_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow_starts: int
+) -> None:
+    """Ray gives its own processes 30 s and raises a plain Exception; the third failure is one line."""
+    ray = pytest.importorskip("ray")
+    from distgan.sweep import ray_backend
+
+    said = "The current node timed out during startup. This could happen because\nof a second line"
+    left = [Exception(said)] * slow_starts
+
+    def init(**how: Any) -> None:
+        if left:
+            raise left.pop()
+
+    monkeypatch.setattr(ray, "init", init)
+    if slow_starts == ray_backend.STARTS:
+        with pytest.raises(UserError, match=r"^no Ray cluster on this machine: .* happen because$"):
+            ray_backend._join_ray({"address": "local"})
+    else:
+        ray_backend._join_ray({"address": "local"})
+    assert not left and capsys.readouterr().out.count("starting them again") == 2
+
+
+def test_every_failure_of_ray_to_join_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    from distgan.sweep import ray_backend
+
+    def init(**how: Any) -> None:
+        raise ray.exceptions.AuthenticationError("Token authentication failed")
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=r"no Ray cluster at sweep.address auto: Token authentication failed"):
+        ray_backend._join_ray({"address": "auto"})
 
 
 def test_a_trial_that_fits_nowhere_is_refused_at_once() -> None:

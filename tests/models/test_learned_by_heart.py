@@ -92,7 +92,7 @@ def distances(sampler: nn.Module, shapes: Tensor, batch: Batch) -> Tensor:
     return torch.cdist(made.flatten(1), shapes)
 
 
-QUICK = ("multiscale", "tts_gan")
+QUICK = ("multiscale",)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Networks: shapes at any length, patch and channel count; what the upstream fork claims and did not do."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,10 +13,13 @@ from distgan.models.layers import (
     Transformer,
     checkpoint_activations,
     pool,
+    rotary_angles,
+    rotate,
     upsample,
 )
-from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
-from distgan.models.readings import ColouredNoise, SoftMinimum
+from distgan.models.multiscale import average_steps, fold_periods, sample_readings, spectrogram
+from distgan.models.norms import normalise
+from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -26,8 +30,10 @@ SMALL = {
         "model.generator.noise_dim=6",
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
+        "model.generator.noise_octaves=true",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
+        "model.discriminator.totals=[[4,3]]",
         "model.discriminator.side_channels=2",
     ],
     "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.critic_depth=2"],
@@ -279,6 +285,56 @@ def test_coloured_noise_keeps_its_power_at_any_length(length: int) -> None:
     pulse[0, 0] = 1
     for style in torch.randn(3, 1, 4):
         assert colour(pulse, style).square().sum().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_an_octave_of_noise_is_raised_alone() -> None:
+    """Amplitude 1 at periods of 16 steps: gain e there, 1 from an octave away on, √e half an octave away."""
+    octaves = count_octaves(1024)
+    assert octaves == 9  # periods of 2, 4, … 512 steps
+    colour = ColouredNoise(1, [], 3, octaves)
+    with torch.no_grad():
+        colour.amplitudes.bias[3] = 1
+    pulse = torch.zeros(1, 1024, 1)
+    pulse[0, 0] = 1
+    response = torch.fft.rfft(colour(pulse, torch.zeros(1, 3))[0, :, 0]).abs()
+    ratio = response / response[512]
+    for period, wanted in [(16, math.e), (2 ** (7 / 2), math.e**0.5), (8, 1), (32, 1), (512, 1), (1e9, 1)]:
+        assert ratio[round(1024 / period)].item() == pytest.approx(wanted, rel=0.02)
+
+
+def test_means_of_steps_stand_where_they_were() -> None:
+    days = average_steps(torch.arange(26.0).reshape(1, 13, 2), 4)
+    assert days.tolist() == [[[3.0, 4.0], [11.0, 12.0], [19.0, 20.0]]]  # the thirteenth step is no whole day
+
+
+@pytest.mark.parametrize("shape", [None, (5,), (2, 1, 5)])
+def test_the_norm_has_the_derivative_of_its_formula(shape: tuple[int, ...] | None) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+    gain = None if shape is None else torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    inputs = (x,) if gain is None else (x, gain)
+
+    def formula(x: Tensor) -> Tensor:
+        return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+
+    def slope(function: Callable[[Tensor], Tensor]) -> Tensor:
+        """By owners, as a private training takes it."""
+        return torch.func.vmap(torch.func.grad(lambda row: function(row[None])[..., 1].sum()))(x.detach())
+
+    torch.testing.assert_close(normalise(*inputs), formula(x) * (1 if gain is None else gain))
+    assert torch.autograd.gradcheck(normalise, inputs)
+    torch.testing.assert_close(slope(normalise), slope(formula))
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_rotation_multiplies_pairs_by_complex_numbers(width: int) -> None:
+    torch.manual_seed(0)
+    x, gain = torch.randn(2, 5, 2, 3, width), torch.randn(2, width)
+    cos, sin = rotary_angles(5, width, x.device)
+    scaled = x * gain[:, None]
+    turned = torch.complex(scaled[..., :3], scaled[..., 3:6]) * torch.complex(cos, sin)[:, None, None]
+    wanted = torch.cat([turned.real, turned.imag, scaled[..., 6:]], dim=-1)
+    torch.testing.assert_close(rotate(x, gain), wanted)
 
 
 def test_a_soft_minimum_flattens_what_lies_below() -> None:

@@ -11,7 +11,7 @@ from distgan.data.store.private_table import private_table
 from distgan.files import read_tensors, write_tensors
 from distgan.run import Run
 from distgan.train import main
-from tests.helpers.runs import arguments, copy
+from tests.helpers.runs import FINISHED, arguments, copy
 
 
 def test_running_again_skips_everything(
@@ -19,10 +19,10 @@ def test_running_again_skips_everything(
 ) -> None:
     again = copy(run, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in (again.series, again.gan / "generator.safetensors")}
-    assert main(arguments(homes_csv, again.folder, "generate.format=csv")) == 0
+    assert main(arguments(homes_csv, again.folder, *FINISHED)) == 0
     assert capsys.readouterr().out.count("done already") == len(config.STAGES)
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    uncut = ["generate.format=csv", "engine.micro_batch=5"]  # batches of 8, which nothing cuts any more
+    uncut = [*FINISHED, "engine.micro_batch=5"]  # batches of 8, which nothing cuts any more
     assert main(arguments(homes_csv, again.folder, *uncut)) == 0
 
 
@@ -81,7 +81,7 @@ def test_what_was_deleted_is_made_again(
     again = copy(run, tmp_path / "run")
     place = again.folder / lost
     shutil.rmtree(place) if place.is_dir() else place.unlink()
-    assert main(arguments(homes_csv, again.folder, "generate.format=csv", "--stages", stage)) == 0
+    assert main(arguments(homes_csv, again.folder, *FINISHED, "--stages", stage)) == 0
     assert place.exists() and again.done(stage) and not again.done("evaluate")
 
 

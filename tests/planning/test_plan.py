@@ -85,7 +85,7 @@ def test_flops_are_those_of_the_formula(loss: str) -> None:
         return sum(4 * series * n**2 * chosen.width for n in tall)
 
     work = trace_step(settings, LENGTH, 1, SERIES)
-    judged = 2 * SERIES + 4 * SERIES // 4  # real and generated; both at two places for the penalty's quarter
+    judged = 2 * SERIES + 2 * SERIES // 4  # real and generated; the penalty's quarter of both, moved
     expected = generator_attention(SERIES) + 3.5 * attention(judged)  # the discriminator's phase
     expected += 3.5 * generator_attention(SERIES) + 3.5 * attention(SERIES)  # the generator's
     expected += attention(SERIES) if loss == "relativistic" else 0  # real logits, without gradients

@@ -1,5 +1,6 @@
 """What lets a sweep go on elsewhere, and with more trials; and what refuses."""
 
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from distgan import config
-from distgan.errors import UserError
+from distgan.errors import Stopped, UserError
 from distgan.run import Run
 from distgan.sweep import confirmation, ray_session, runner
 from distgan.sweep.trial import Trial
@@ -91,6 +92,31 @@ def test_searches_that_cannot_grow_now_say_so(tmp_path: Path, chosen: dict[str, 
     more = settings(tmp_path, RATE, "data.source=homes.csv", trials=6, **chosen)
     with pytest.raises(UserError, match=said):
         runner.refuse_growth(more, home)
+
+
+@pytest.mark.parametrize("lost", [KeyboardInterrupt, SystemError, None])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_stops_a_sweep_whatever_ray_makes_of_it(
+    number: signal.Signals, lost: type[BaseException] | None
+) -> None:
+    """Ray's compiled parts raise another exception, or none."""
+    before = signal.getsignal(number)
+    with (
+        pytest.raises(Stopped, match=f"stopped by {number.name}; run the same command"),
+        runner.stop_in_order(),
+    ):
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            signal.raise_signal(number)  # a second one does not interrupt the end
+            if lost is not None:
+                raise lost from None
+    assert signal.getsignal(number) is before
+
+
+def test_errors_without_a_signal_pass() -> None:
+    with pytest.raises(ZeroDivisionError), runner.stop_in_order():
+        _ = 1 / 0
 
 
 def test_a_confirmation_of_another_best_trial_is_removed(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from scipy.optimize import brentq
-
 from distgan import config
 from distgan.anonymity.dp import lattice, mechanism
 from distgan.anonymity.dp.bank import Budget
@@ -136,6 +134,8 @@ def find_steps(rate: float, multiplier: float, epsilon: float, delta: float, mos
 
 def _find_epsilon(multiplier: float, delta: float) -> float:
     """Return ε of the normal mechanism (Balle and Wang 2018), the inverse of `mechanism.gaussian_delta`."""
+    from scipy.optimize import brentq  # half a second to import
+
     wanted = delta * (1 - RESERVE)
     high = 1.0
     while mechanism.gaussian_delta(high, multiplier) > wanted:

@@ -31,7 +31,6 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from distgan import rng
@@ -57,6 +56,8 @@ def gaussian_delta(epsilon: float, multiplier: float) -> float:
 
 def noise_multiplier(epsilon: float, delta: float) -> float:
     """Return the least normal noise, in sensitivities, that is (ε, δ)-private."""
+    from scipy.optimize import brentq  # half a second to import, and every stage reads the bank's manifest
+
     low, high = 1e-3, 1.0
     while gaussian_delta(epsilon, high) > delta:
         high *= 2

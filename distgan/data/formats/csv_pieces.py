@@ -11,7 +11,7 @@ import pandas as pd
 
 from distgan.data.formats.dialect import BLANKS, COMMENT, Dialect, kind, split_line
 from distgan.data.formats.folded import FEWEST_COLUMNS, parse_folded
-from distgan.data.formats.marks import MISSING
+from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.pieces import Piece, first_line_of
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError

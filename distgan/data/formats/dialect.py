@@ -10,7 +10,8 @@ from pathlib import Path
 from distgan import config
 from distgan.data.formats.advice import show_list
 from distgan.data.formats.footers import end_of_rows, quoted_whole, refuse_footer
-from distgan.data.formats.marks import MISSING, reads_as_number
+from distgan.data.formats.marks import reads_as_number
+from distgan.data.formats.missing_cells import MISSING
 from distgan.data.formats.text import refuse_not_utf8
 from distgan.errors import UserError
 

@@ -15,29 +15,13 @@ import pandas as pd
 
 from distgan import config
 from distgan.data.formats.advice import show_list
+from distgan.data.formats.missing_cells import MISSING
 from distgan.errors import UserError
 
 BLANKS = " \u00a0\u202f\u2009"  # plain, no-break, narrow no-break and thin
 APOSTROPHES = "'\u2019"
 MINUS = "\u2212"
 SIGNED = f"[+{MINUS}-]?"
-# beside what pandas takes as missing: as data bases and spreadsheets export it
-MISSING: tuple[str, ...] = (
-    "Null",
-    "NULL",
-    "null",
-    "NA",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "#NA",
-    "NaN",
-    "nan",
-    "-nan",
-    "-NaN",
-    "None",
-)
-MISSING += ("<NA>", "1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND", "#N/A N/A", "")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,55 @@
+"""The plain game: the penalty takes the logits that the loss needs anyway, and stays what it was."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from distgan import config, models
+from distgan.data.loader import Batch
+from distgan.objectives.adversarial import Adversarial, Conditions, Rules
+
+KEYS = [
+    "model.patch=16",
+    "model.generator.width=16",
+    "model.discriminator.width=16",
+    "model.discriminator.side_channels=2",
+    "objective.penalty.sigma=0.05",
+]
+
+
+def batch_of(count: int) -> Batch:
+    torch.manual_seed(1)
+    mask = torch.ones(count, 96, 1)
+    mask[0, :40] = 0
+    places = torch.arange(count)
+    return Batch(0.2 * torch.randn(count, 96, 1) * mask, mask, places, places, step=0)
+
+
+def loss_and_gradients(family: object, batch: Batch, augment: bool) -> tuple[dict[str, Tensor], list[Tensor]]:
+    settings = config.load(None, [*KEYS, f"objective.augment.jitter={0.2 if augment else 0}"])
+    torch.manual_seed(0)
+    networks = models.build(settings, 96, 1)
+    condition = torch.randn(len(batch.sample), models.condition_width(settings, 1))
+    rules = Rules(settings.objective, 0, models.noise_width(networks["generator"]), family=family)  # type: ignore[arg-type]
+    game = Adversarial(networks, Conditions(lambda part: condition[part.sample]), rules)
+    values = game.discriminator_loss(batch)
+    values["loss"].backward()
+    weights = networks["discriminator"].parameters()
+    return {**values}, [weight.grad for weight in weights if weight.grad is not None]
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("count", [8, 3])
+def test_one_pass_for_loss_and_penalty_gives_what_two_give(count: int, augment: bool) -> None:
+    batch = batch_of(count)
+    one, two = (
+        loss_and_gradients(SimpleNamespace(by_owners=by_owners), batch, augment)
+        for by_owners in (True, False)
+    )
+    assert one[0].keys() == two[0].keys() and one[0]["penalty"] > 0
+    for name in one[0]:
+        torch.testing.assert_close(one[0][name], two[0][name], rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(*(each[1] for each in (one, two)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
