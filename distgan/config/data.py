@@ -248,9 +248,8 @@ class Data(Section):
     bounds: Bounds = key(Bounds(), "range and type of generated values")
     zeros: Literal["auto", "match", "as_generated"] = key(
         "auto",
-        "exact zeros of generated series: match gives them the training series' shares of zeros by time of "
-        "day and season, and needs data.bounds.lower=0; as_generated leaves them as the model makes them; "
-        "auto is match where 1 % or more of a channel's readings are exactly 0, and nothing forbids it",
+        "exact zeros of generated series: match gives them the data's shares by time of day and season (it "
+        "needs data.bounds.lower=0), as_generated does not; auto matches 1 % of zeros or more where it can",
     )
     sheet: str | None = key(None, "sheet of an Excel workbook; by default the only one that contains values")
     timezone: str | None = key(
@@ -261,8 +260,7 @@ class Data(Section):
     )
     holidays: str | None = key(
         None,
-        "country, or country and part, whose public holidays generate.start keeps in their places, e.g. GB "
-        "or DE-BY; needs the extra `calendar`",
+        "country, or a part of one (GB, DE-BY), whose public holidays generate.start keeps in their places",
         pattern="^[A-Z]{2}(-[A-Z0-9]+)?$",
     )
     resample: Resample = key(
