@@ -11,11 +11,12 @@ import pandas as pd
 from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.config.training import AttributeValue
+from distgan.data.another_year import AnotherYear, find_year
 from distgan.data.scaling import Scaler
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 from distgan.pipeline.context import PipelineContext
-from distgan.pipeline.generate import sample_batches, tabulate_attributes
+from distgan.pipeline.generate import sample_series, tabulate_attributes
 from distgan.pipeline.training_data import open_for_inference, read_scaler
 from distgan.pipeline.wanted import plan_series
 from distgan.preflight import refuse_no_run
@@ -69,6 +70,7 @@ class Trained:
         seed: int = 0,
         condition: str | int | None = None,
         length: int | None = None,
+        start: str | None = None,
         **attributes: AttributeValue,
     ) -> np.ndarray:
         """Return `count` new series in original units: float32 [count, L, C]. The same seed gives the same
@@ -76,20 +78,22 @@ class Trained:
 
         Series come from the bank's groups in proportion to their sizes, as from `distgan generate`; with a
         `condition` from the groups of that label, or from the group of that number alone. `length` asks for
-        more or fewer steps than were trained on, where the model can (timegan, crnn_gan). `attributes` are
-        those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
+        more or fewer steps than were trained on, where the model can (timegan, crnn_gan); `start` for the
+        year that begins on a date, e.g. "2027-01-01", of series of a year (as `generate.start`). `attributes`
+        are those that all series are to have, e.g. `ev=True`; the others are drawn (`sample_attributes`).
 
         Raises:
             UserError: there is no such label, group, attribute or combination of attributes, a number is too
-                small, or the model makes its own length alone.
+                small, the model makes its own length alone, or the series are not of a year.
         """
         among = None if condition is None else self._select_groups(condition)
         if length is not None and operator.index(length) < 1:
             raise UserError(f"length is {length}; it must be 1 or more, or be left out")
+        year = self._year(start, length)
         settings = self._make_settings(count, seed, attributes)
         parallel = open_for_inference(settings)
-        batches = sample_batches(PipelineContext(settings, self.run, parallel), self.bank, among, length)
-        return np.concatenate([self.scaler.restore(*batch) for batch in batches])
+        made = sample_series(PipelineContext(settings, self.run, parallel), self.bank, among, length)
+        return made if year is None else year.move(made)
 
     def sample_attributes(
         self, count: int = 100, seed: int = 0, **attributes: AttributeValue
@@ -130,7 +134,22 @@ class Trained:
             )
         return among
 
-    def times(self, length: int | None = None) -> np.ndarray:
-        """Return the time stamp of each step: datetime64 [L]."""
+    def _year(self, start: str | None, length: int | None) -> AnotherYear | None:
+        """The year that begins on `start`.
+
+        Raises:
+            UserError: it is no date, the series are not of a year, or another length is asked for, too.
+        """
+        if start is not None and length is not None:
+            raise UserError(
+                "start moves series of a year, and length asks for another length; use one of them"
+            )
+        chosen = self.settings.with_values({"generate.start": start}, "sample").generate
+        return find_year(self.meta, chosen.start, self.settings.data)
+
+    def times(self, length: int | None = None, start: str | None = None) -> np.ndarray:
+        """Return the time stamp of each step: datetime64 [L]. Arguments as of `sample`."""
+        if (year := self._year(start, length)) is not None:
+            return pd.DatetimeIndex(year.axis.list_times()).to_numpy()
         axis = replace(self.meta.axis, length=self.meta.axis.length if length is None else length)
         return pd.DatetimeIndex(axis.list_times()).to_numpy()

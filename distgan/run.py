@@ -190,8 +190,18 @@ class Run:
         return self.gan / "generator.safetensors"
 
     @property
+    def zero_thresholds(self) -> Path:
+        """Below what generated values are exactly 0; absent where zeros are as they are generated."""
+        return self.gan / "zeros.json"
+
+    @property
     def synthetic(self) -> Path:
         return self.folder / "synthetic.zarr"
+
+    @property
+    def synthetic_moved(self) -> Path:
+        """The synthetic series in the year of generate.start; absent without one."""
+        return self.folder / "synthetic.moved.zarr"
 
     def synthetic_staging(self, key: str) -> Path:
         """Return the folder of shards of an unfinished generation; `key` tells what they are made from."""
@@ -402,6 +412,10 @@ class HubFolder(Run):
     @property
     def generator_weights(self) -> Path:
         return self.folder / "model.safetensors"
+
+    @property
+    def zero_thresholds(self) -> Path:
+        return self.folder / "zeros.json"
 
     @property
     def hub_config(self) -> Path:

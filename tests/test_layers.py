@@ -62,6 +62,7 @@ HOMES = {
     "bokeh": {"evaluation.plots.interactive"},
     "ray": {"sweep.ray_backend"},
     "optuna": {"sweep.ray_backend"},
+    "holidays": {"data.holidays"},
     "pycatch22": {"evaluation.metrics.catch22"},
 }
 LONGEST_FUNCTION, LONGEST_FILE = 60, 450  # lines

@@ -171,7 +171,7 @@ def audit_generated(context: PipelineContext) -> str:
     rows = np.sort(rng.permutation(count)[:MOST_CHECKED])
     expected = regenerate(context, Bank.load(context.run.bank), rows)
     found = store.read_rows(rows)
-    wrong = int((~find_agreeing(found, expected, read_scaler(context.run)[0].integer)).sum())
+    wrong = int((~find_agreeing(found, expected, read_scaler(context.run)[0].grid_step)).sum())
     if wrong:
         raise Mismatch(
             f"{wrong} of {len(rows)} series of {context.run.synthetic} differ from those that the run's "
@@ -181,17 +181,17 @@ def audit_generated(context: PipelineContext) -> str:
     return f"{len(rows):,} of {count:,} series, chosen at random, were generated again and agree"
 
 
-def find_agreeing(found: np.ndarray, expected: np.ndarray, integer: bool = False) -> np.ndarray:
+def find_agreeing(found: np.ndarray, expected: np.ndarray, step: float | None = None) -> np.ndarray:
     """Return which series agree up to the rounding of another device: [n, L, C] twice -> [n] bool.
 
-    Where values are whole numbers, a rounding may fall to the other side, in one of a hundred values.
+    Where values are multiples of a step, a rounding may fall to the other side, in one of a hundred values.
     """
     difference = np.sqrt(np.square(found - expected, dtype=np.float64).mean(axis=(1, 2)))
     deviation = expected.std(axis=(1, 2), dtype=np.float64)
     size = np.abs(expected).max(axis=(1, 2), initial=0.0)
     close: np.ndarray = difference <= TOLERANCE * deviation + 1e-6 * size  # NaN does not agree
-    if not integer:
+    if step is None:
         return close
-    steps = np.abs(found - expected)
-    few = (steps > 0).mean(axis=(1, 2)) <= TOLERANCE
-    return close | (few & (steps <= 1).all(axis=(1, 2)))
+    steps = np.abs(found - expected) / step
+    few = (steps > 0.5).mean(axis=(1, 2)) <= TOLERANCE
+    return close | (few & (steps <= 1.5).all(axis=(1, 2)))

@@ -5,6 +5,7 @@ files, and of the bank only what a release shows. Whether it may leave is the ga
 must be those that `distgan release` judged and let pass.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from distgan.run import HubFolder, Run
 PRIVATE = "--private"
 KEPT_SECTIONS = ("seed", "encoder", "clusters", "bank", "privacy", "model", "objective", "train", "generate")
 KEPT_PROVENANCE = ("clock", "credit")  # of the series: the rest names files
+KEPT_DATA = ("credit", "bounds", "timezone", "holidays")
 NO_SOURCE = "not-included"
 EXIT_ERRORS: dict[int, type[UserError]] = {3: OverLimit, 4: TooLittleEvidence, 5: Mismatch}
 
@@ -71,6 +73,8 @@ def export(run: Run, out: Path | None, private: bool = False) -> Result:
         folder.generator_weights.write_bytes(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         write_text(folder.config, make_public_settings(settings).to_yaml())
         write_json(folder.scaler, {"scaler": scaler.to_dict(), "meta": meta.to_dict()})
+        if run.zero_thresholds.exists():
+            shutil.copyfile(run.zero_thresholds, folder.zero_thresholds)
         make_public_bank(Bank.load(run.bank)).save(folder.bank)
         facts = describe_model(settings, meta, sum(value.numel() for value in tensors.values()))
         write_json(folder.hub_config, facts)
@@ -143,7 +147,7 @@ def find_verdict(settings: config.Config, run: Run) -> Verdict:
 def make_public_settings(settings: config.Config) -> config.Config:
     """Return the settings of a model, without source, columns, paths and machines."""
     tree = settings.model_dump(mode="json")
-    data = {"source": NO_SOURCE, "credit": settings.data.credit, "bounds": tree["data"]["bounds"]}
+    data = {"source": NO_SOURCE} | {name: tree["data"][name] for name in KEPT_DATA}
     public = {name: tree[name] for name in KEPT_SECTIONS} | {"data": data, "run_dir": "."}
     public["train"]["select"]["score"] = None  # what it needs of the data is not here
     return config.from_tree(public, "export")

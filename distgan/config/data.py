@@ -2,7 +2,6 @@
 
 import codecs
 import difflib
-import math
 import re
 import zoneinfo
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, field_validator, model_validator
 
 from distgan.config.base import Section, _convert_lists, key
+from distgan.config.bounds import Bounds
 
 SUSPICIONS = {  # about a source's data: name -> what was noticed
     "thousands": "numbers look as if a thousands mark was read as a decimal mark",
@@ -34,6 +34,8 @@ SUSPICIONS = {  # about a source's data: name -> what was noticed
     "upper_limit": "many values are exactly the largest one",
     "lower_limit": "no value is below zero, and generated ones may be",
     "integer": "all values are whole numbers, and generated ones are not",
+    "value_step": "all values are multiples of a step, and generated ones are not",
+    "zeros": "many values are exactly zero, and generated ones may not be",
     "late_start": "series begin late",
     "early_end": "series end early",
     "magnitude": "values do not have the size that data.units suggests",
@@ -160,21 +162,6 @@ class Columns(Section):
     ignore: tuple[str, ...] = key((), "columns to ignore")
 
 
-class Bounds(Section):
-    lower: float | None = key(None, "lower bound of generated values (0 for loads and counts)")
-    upper: float | None = key(None, "upper bound of generated values (100 for percentages)")
-    integer: bool = key(False, "round generated values to whole numbers")
-
-    @model_validator(mode="after")
-    def _order(self) -> "Bounds":
-        if self.lower is not None and self.upper is not None and not self.lower < self.upper:
-            raise ValueError(f"lower {self.lower:g} is not below upper {self.upper:g}")
-        both = self.lower is not None and self.upper is not None
-        if self.integer and both and math.ceil(self.lower or 0) > math.floor(self.upper or 0):
-            raise ValueError(f"no whole number lies between lower {self.lower:g} and upper {self.upper:g}")
-        return self
-
-
 class Data(Section):
     source: str = key(
         "auckland",
@@ -259,12 +246,22 @@ class Data(Section):
         (), "suspicions about the data that were checked and accepted, by the names that `inspect` prints"
     )
     bounds: Bounds = key(Bounds(), "range and type of generated values")
+    zeros: Literal["auto", "match", "as_generated"] = key(
+        "auto",
+        "exact zeros of generated series: match gives them the data's shares by time of day and season (it "
+        "needs data.bounds.lower=0), as_generated does not; auto matches 1 % of zeros or more where it can",
+    )
     sheet: str | None = key(None, "sheet of an Excel workbook; by default the only one that contains values")
     timezone: str | None = key(
         None,
         "time zone of a table's local times, e.g. Europe/London: daylight saving is "
         "removed, and times are in the zone's standard time all year; by default times "
         "are used as they are",
+    )
+    holidays: str | None = key(
+        None,
+        "country, or a part of one (GB, DE-BY), whose public holidays generate.start keeps in their places",
+        pattern="^[A-Z]{2}(-[A-Z0-9]+)?$",
     )
     resample: Resample = key(
         Resample(), "regular steps for tables with irregular, repeated or unsorted times"
@@ -436,6 +433,12 @@ class Data(Section):
                     f"{', '.join(SUSPICIONS)}"
                 )
         return names
+
+    @model_validator(mode="after")
+    def _zeros_need_a_bound(self) -> "Data":
+        if self.zeros == "match" and self.bounds.lower != 0:
+            raise ValueError("zeros=match needs data.bounds.lower=0: zeros are the lowest values there are")
+        return self
 
     @model_validator(mode="after")
     def _packed_needs_a_buffer(self) -> "Data":

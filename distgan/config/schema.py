@@ -30,7 +30,7 @@ LENGTHS = (  # of `train`: how long, how often and how patiently, not what is le
 )
 FREE = {
     "train": LENGTHS,
-    "data": ("credit", "accept", "processes"),
+    "data": ("credit", "accept", "processes", "holidays"),
 }  # keys on which nothing depends that a run learns
 DEPENDS = {
     "prepare": ("seed", "data"),
@@ -73,6 +73,8 @@ class Config(Section):
                 f"bank.condition_dim {self.bank.condition_dim} is above encoder.latent_dim "
                 f"{self.encoder.latent_dim}; a condition is a narrow part of the latent"
             )
+        if self.data.zeros == "match" and "generate" not in self.stages:
+            raise ValueError(f"data.zeros=match is for generated series; model {self.model.name} makes none")
         if self.privacy.epsilon is not None:
             self._check_private()
         if self.privacy.end_to_end:
@@ -225,6 +227,7 @@ class Config(Section):
             f"bank.training {self.bank.training}": self.bank.training != "mean",
             "bank.by_label true": self.bank.by_label,
             f"bank.by [{', '.join(self.bank.by)}]": bool(self.bank.by),
+            "data.zeros match": self.data.zeros == "match",
         }
         for name, true in refused.items():
             if true:

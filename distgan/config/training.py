@@ -1,6 +1,7 @@
 """Settings of objectives, training, engine, generation and evaluation."""
 
-from typing import Literal
+from datetime import date
+from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
@@ -208,6 +209,12 @@ AttributeValue = bool | int | float | str
 
 class Generate(Section):
     count: int = key(100, "number of synthetic series", ge=1)
+    start: str | None = key(
+        None,
+        "first day of exports and of a release, e.g. 2027-01-01, for series of a year: each day becomes one "
+        "of the same weekday, season and public holiday (data.holidays), and clocks change where they do in "
+        "data.timezone; by default the days of the training series",
+    )
     seed: int = key(0, "random seed of the noise", ge=0, lt=2**63)
     batch_size: int = key(32, "series per forward pass", ge=1)
     format: Literal["zarr", "csv", "parquet"] = key(
@@ -241,6 +248,15 @@ class Generate(Section):
         "generate combinations of attributes that no group has, from the nearest groups, and mark them in "
         "the table of attributes; by default they are refused",
     )
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _date(cls, start: Any) -> str | None:
+        """YAML reads 2027-01-01 as a date."""
+        try:
+            return None if start is None else date.fromisoformat(str(start)).isoformat()
+        except ValueError:
+            raise ValueError(f"{start!r:.40} is no date; write e.g. 2027-01-01") from None
 
     @model_validator(mode="after")
     def _attributes(self) -> "Generate":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from distgan import config
+from distgan.config.bounds import count_from, count_to, read_decimal
 from distgan.errors import UserError
 
 
@@ -68,6 +69,7 @@ class Scaler:
     lower_bound: float | None
     upper_bound: float | None = None
     integer: bool = False
+    step: float | None = None  # generated values are its whole multiples
 
     @classmethod
     def fit(
@@ -100,7 +102,11 @@ class Scaler:
         scaler = cls(settings.transform, settings.method, unit, 1.0, None)
         if bounds is not None:
             scaler = replace(
-                scaler, lower_bound=bounds.lower, upper_bound=bounds.upper, integer=bounds.integer
+                scaler,
+                lower_bound=bounds.lower,
+                upper_bound=bounds.upper,
+                integer=bounds.integer,
+                step=bounds.step,
             )
         if settings.method == "minmax":
             return scaler
@@ -166,30 +172,36 @@ class Scaler:
         return standardised
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """Return the inverse of `scale`; then only `lower_bound` and `upper_bound` clip, and `integer`
-        rounds.
-        """
+        """Return the inverse of `scale`; then only the bounds clip, and `integer` or `step` rounds."""
+        return self.keep_within_bounds(self.restore_unbounded(scaled, attributes))
+
+    def restore_unbounded(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """Return the inverse of `scale` alone: [n, L, C], [n, C, 2] -> float32 [n, L, C], measured units."""
         transformed = np.array(scaled, np.float32)
         if self.method == "standard":
             transformed *= np.float32(self._reach)
             np.sinh(transformed, out=transformed)
         transformed *= attributes[:, None, :, 1].astype(np.float32)
         transformed += attributes[:, None, :, 0].astype(np.float32)
-        values = TRANSFORMS[self.transform][1](transformed, self.unit)
-        return self._clip_values(values)
+        return TRANSFORMS[self.transform][1](transformed, self.unit)
 
-    def _clip_values(self, values: np.ndarray) -> np.ndarray:
+    @property
+    def grid_step(self) -> float | None:
+        """The step whose multiples generated values are; None where they may be any number."""
+        return self.step if self.step is not None else 1.0 if self.integer else None
+
+    def keep_within_bounds(self, values: np.ndarray) -> np.ndarray:
         """Return values in measured units, any shape, as `data.bounds` wants them; NaN stays NaN."""
         lower, upper = self.lower_bound, self.upper_bound
-        if self.integer:
-            values = np.rint(values)
-            lower = None if lower is None else float(np.ceil(lower))
-            upper = None if upper is None else float(np.floor(upper))
+        if self.grid_step is not None:
+            return round_to_multiples(values, self.grid_step, lower, upper)
         if lower is not None:
             values = np.maximum(values, np.float32(lower))
         return values if upper is None else np.minimum(values, np.float32(upper))
 
-    def standardise(self, shapes: Tensor, mask: Tensor, attributes: Tensor) -> Tensor:
+    def standardise(
+        self, shapes: Tensor, mask: Tensor, attributes: Tensor, *, keep_below: bool = False
+    ) -> Tensor:
         """Give generated shapes what scaled series have by construction: location 0 and scale 1 where they
         are measured, nowhere beyond the bounds or further out than any training value. So a restored series
         has exactly the location and scale that it was to get, but for what is cut off, and the discriminator
@@ -199,6 +211,7 @@ class Scaler:
         Args:
             shapes, mask: (B, L, C).
             attributes: (B, C, 2), the location and scale that each is to get.
+            keep_below: do not cut what is below the lower bound, so that it keeps its order.
         """
         shapes_BLC, mask = shapes.float(), mask.float()
         shapes_BLC = _pass_gradient(shapes_BLC, shapes_BLC.clamp(-1, 1))
@@ -207,7 +220,8 @@ class Scaler:
             shapes_BLC = torch.asinh(deviations_BLC) / self._reach
         else:
             shapes_BLC = _fill_shapes(shapes_BLC, mask)
-        lowest_B1C = self._scale_bound(self.lower_bound, -1, attributes.float())[:, None]
+        lower = None if keep_below else self.lower_bound
+        lowest_B1C = self._scale_bound(lower, -1, attributes.float())[:, None]
         highest_B1C = self._scale_bound(self.upper_bound, 1, attributes.float())[:, None]
         cut_BLC = torch.minimum(torch.maximum(shapes_BLC, lowest_B1C), highest_B1C)
         return _pass_gradient(shapes_BLC, cut_BLC).to(shapes.dtype)
@@ -229,6 +243,24 @@ class Scaler:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Self:
         return cls(**content)
+
+
+def round_to_multiples(
+    values: np.ndarray, step: float, lower: float | None = None, upper: float | None = None
+) -> np.ndarray:
+    """The nearest whole multiples of `step` within the bounds, each the float32 that is written like the
+    multiple itself (0.3, not 0.30000001): any shape; NaN stays NaN.
+
+    A step is the decimal number that it is written as: 0.1 is 1/10. A number of steps k is exact in float64,
+    and so is k times the numerator; the division then rounds once.
+    """
+    exact = read_decimal(step)
+    counts = np.rint(np.asarray(values, np.float64) * exact.denominator / exact.numerator)
+    if lower is not None:
+        counts = np.maximum(counts, count_from(lower, step))
+    if upper is not None:
+        counts = np.minimum(counts, count_to(upper, step))
+    return (counts * exact.numerator / exact.denominator).astype(np.float32) + np.float32(0)  # no -0
 
 
 def _pass_gradient(values: Tensor, changed: Tensor) -> Tensor:

@@ -70,7 +70,9 @@ ARTEFACTS: dict[str, Artefact] = {
         "bank",
         lambda run: digest_files(run.cluster_files.members),
     ),
-    "generator": Artefact("the generator's weights", "gan", lambda run: digest_files(run.generator_weights)),
+    "generator": Artefact(
+        "the generator's weights", "gan", lambda run: digest_files(run.generator_weights, run.zero_thresholds)
+    ),
     "synthetic": Artefact("the synthetic series", "generate", lambda run: digest_series(run.synthetic)),
     "attributes": Artefact(
         "the synthetic attributes", "generate", lambda run: digest_files(run.synthetic_attributes)

@@ -16,6 +16,7 @@ from distgan import config
 from distgan.anonymity.bank import Bank
 from distgan.anonymity.statics import GroupAttributes
 from distgan.data import export
+from distgan.data.another_year import AnotherYear, find_year, move_store
 from distgan.data.store.metadata import Meta
 from distgan.data.store.staging import StagedShards
 from distgan.files import read_bytes, remove_folders, write_bytes
@@ -25,6 +26,7 @@ from distgan.pipeline.sampler import Sampler
 from distgan.pipeline.train_gan import load_generator
 from distgan.pipeline.training_data import find_credit, read_scaler
 from distgan.pipeline.wanted import Plan, plan_series
+from distgan.pipeline.zeros import read_zero_thresholds
 from distgan.preflight import make_tokens
 from distgan.progress import Progress
 from distgan.run import Run, locate_attributes
@@ -37,6 +39,7 @@ NAME = "synthetic"  # of exported series: synthetic-000000, …
 def run(context: PipelineContext) -> dict[str, Any]:
     """Generate by all processes: each writes the shards that are its own, rank 0 joins and exports them."""
     parallel, chosen = context.parallel, context.settings.generate
+    find_wanted_year(context.settings, context.run)  # what cannot be is refused before the work
     bank = Bank.load(context.run.need(context.run.bank, "bank"))
     sampler = load_sampler(context, bank)
     staged = stage_shards(context)
@@ -86,11 +89,37 @@ def finish(settings: config.Config, run: Run, bank: Bank, staged: StagedShards) 
     for older in TABLES:  # of series that were made before
         export.remove(place.with_suffix(older))
     export.find_readme(place).unlink(missing_ok=True)
+    leaving = write_moved(settings, run)
     if settings.generate.format != "zarr":
         place = place.with_suffix(f".{settings.generate.format}")
-        made = export.export(run.synthetic, place, NAME, settings.generate.layout)
+        made = export.export(leaving, place, NAME, settings.generate.layout)
         describe_export(made, settings, run)
-    return place
+        return place
+    return leaving
+
+
+def find_wanted_year(settings: config.Config, run: Run) -> AnotherYear | None:
+    """Return the year that `generate.start` asks for, if it asks for one.
+
+    Raises:
+        UserError: the run's series cannot be moved to it.
+    """
+    return find_year(read_scaler(run)[1], settings.generate.start, settings.data)
+
+
+def write_moved(settings: config.Config, run: Run) -> Path:
+    """Write the synthetic series in the year of `generate.start`, if one is asked for; return the store of
+    series as they leave.
+
+    The store `synthetic.zarr` keeps the days of the training series, which report and attacks compare with;
+    moved series are made from it by a choice of steps that follows from the settings alone.
+    """
+    year = find_wanted_year(settings, run)
+    if year is None:
+        export.remove(run.synthetic_moved)
+        return run.synthetic
+    move_store(run.synthetic, run.synthetic_moved, year)
+    return run.synthetic_moved
 
 
 def export_to(settings: config.Config, run: Run, place: Path) -> str:
@@ -99,7 +128,8 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
     Raises:
         UserError, DiskFull: the place cannot be written.
     """
-    made = export.export(run.need(run.synthetic, "generate"), place, NAME, settings.generate.layout)
+    run.need(run.synthetic, "generate")
+    made = export.export(write_moved(settings, run), place, NAME, settings.generate.layout)
     if run.synthetic_labels.exists():
         write_bytes(export.find_labels(place), read_bytes(run.synthetic_labels))
     if run.synthetic_attributes.exists():
@@ -111,9 +141,12 @@ def export_to(settings: config.Config, run: Run, place: Path) -> str:
 def describe_export(made: export.Exported, settings: config.Config, run: Run) -> None:
     """Write the README of an export; what is known of the clock stands with the scaler."""
     _, meta = read_scaler(run)
+    year = find_wanted_year(settings, run)
     count, clock = settings.generate.count, str(meta.provenance.get("clock", ""))
     beside = [export.describe_labels(made.place)] if run.synthetic_labels.exists() else []
     beside += [export.describe_attributes(made.place)] if run.synthetic_attributes.exists() else []
+    if year is not None:
+        meta, beside = year.describe(meta), beside + [f"Calendar  {line}" for line in year.assumptions]
     export.write_readme(made, meta, count, clock, find_credit(settings, meta), beside)
 
 
@@ -147,6 +180,15 @@ def sample_batches(
         yield sampler.draw(np.arange(first, min(first + chosen.batch_size, chosen.count)))
 
 
+def sample_series(
+    context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
+) -> np.ndarray:
+    """All `generate.count` series in original units: float32 [n, L, C]; arguments as of `sample_batches`."""
+    chosen = context.settings.generate
+    sampler = load_sampler(context, bank, among, length)
+    return sampler.generate(np.arange(chosen.count), chosen.batch_size)
+
+
 def regenerate(context: PipelineContext, bank: Bank, rows: np.ndarray) -> np.ndarray:
     """Generate some series of a run again, in original units: [n] row numbers -> float32 [n, L, C].
 
@@ -163,7 +205,8 @@ def load_sampler(
     sampler = Sampler.from_bank(
         generator, read_scaler(context.run)[0], context.settings.generate, bank, among
     )
-    return replace(sampler, device=context.parallel.device)
+    zeros = read_zero_thresholds(context.run)
+    return replace(sampler, device=context.parallel.device, zeros=zeros)
 
 
 def make_provenance(settings: config.Config, meta: Meta) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from distgan import config
+from distgan.config.bounds import MOST_STEPS
 from distgan.data import ingest
+from distgan.data.another_year import find_year
 from distgan.data.checks.suspicions import Suspicion, refuse_suspicions
 from distgan.data.ingest_cache import open_cache_folder
-from distgan.data.scaling import Scaler
+from distgan.data.scaling import Scaler, round_to_multiples
 from distgan.data.splits import assign_splits
 from distgan.data.static_attributes import StaticAttribute
 from distgan.data.store.format import Form
@@ -29,6 +31,7 @@ from distgan.pipeline.attribute_cells import choose_statics, count_numbers
 from distgan.pipeline.context import PipelineContext, Shape
 from distgan.pipeline.owners import describe_merged, merge
 from distgan.pipeline.training_data import number_owners, open_series, select_rows
+from distgan.pipeline.zeros import measure_zeros
 from distgan.progress import Progress, say
 from distgan.run import Run
 
@@ -49,6 +52,7 @@ def run(context: PipelineContext) -> dict[str, Any]:
         splits = split_merged(context.settings, found, merged)
     write_table(context.run.private_table, entities, owners, list(splits), found.labels, found.statics)
     data, windows = cut_windows(context.settings, context.run, splits)
+    find_year(data.meta, context.settings.generate.start, context.settings.data)
     fit_scaler(context.settings, context.run, data)
     counts = {name: int((splits == name).sum()) for name in list_used_splits(context.settings)}
     people = {name: len({o for o, s in zip(owners, splits) if s == name}) for name in counts}
@@ -153,6 +157,9 @@ def fit_scaler(settings: config.Config, run: Run, data: Store | Windows) -> None
     scaler = Scaler.fit(watched, settings.data.scaling, bounds, owners, settings.bank.min_members)
     watched.refuse_beyond()
     tree: dict[str, Any] = {"scaler": scaler.to_dict(), "meta": data.meta.to_dict()}
+    zeros = measure_zeros(settings, data, rows, owners)
+    if zeros is not None:
+        tree["zeros"] = zeros.to_dict()
     if isinstance(data, Windows):
         tree["windows"] = {"length": data.length, "stride": data.stride}
     write_json(run.scaler, tree)
@@ -172,7 +179,8 @@ class BoundChecker:
     measured: int = 0
     below: int = 0
     above: int = 0
-    broken: int = 0  # values that are no whole numbers
+    broken: int = 0  # values that are no multiples of the step
+    reaching: int = 0  # values too far from 0 for float32 to hold the step
     lowest: float = np.inf
     highest: float = -np.inf
     fraction: float = 0.0  # one of them
@@ -199,16 +207,17 @@ class BoundChecker:
             self.below += int((values < lower - size - precision * abs(lower)).sum())
         if upper is not None:
             self.above += int((values > upper + size + precision * abs(upper)).sum())
-        if self.bounds.integer:
-            broken = np.abs(values - np.rint(values)) > size + precision * np.abs(values)
+        if (step := self.bounds.grid_step) is not None:
+            broken = np.abs(values - round_to_multiples(values, step)) > size + precision * np.abs(values)
             self.broken += int(broken.sum())
+            self.reaching += int((np.abs(values) > MOST_STEPS * step).sum())
             self.fraction = float(values[broken][0]) if broken.any() else self.fraction
 
     def refuse_beyond(self) -> None:
         """
         Raises:
             UserError: values lie beyond the bounds, at which generated series would be cut off, or are no
-                whole numbers, to which generated ones would be rounded.
+                multiples of the step, to which generated ones would be rounded.
         """
         if self.bounds != config.Bounds() and not self.walked:  # minmax learns nothing from them
             deque(self, maxlen=0)
@@ -223,11 +232,27 @@ class BoundChecker:
                     f"{100 * count / self.measured:.2g} % of the training values are {side} "
                     f"data.bounds.{key} {bound:g}, {end}, {cut}{remedy}, or leave it out"
                 )
+        self._refuse_off_step()
+
+    def _refuse_off_step(self) -> None:
+        """
+        Raises:
+            UserError: values are no multiples of the step, or too large for float32 to hold it.
+        """
+        step, key = self.bounds.step, "integer=true"
+        what = "whole numbers"
+        if step is not None:
+            what, key = f"multiples of {step:g}", f"step={step:g}"
         if self.broken:
             raise UserError(
-                f"{100 * self.broken / self.measured:.2g} % of the training values are not whole "
-                f"numbers, e.g. {self.fraction:g}, but data.bounds.integer=true rounds generated "
-                "values; leave it out"
+                f"{100 * self.broken / self.measured:.2g} % of the training values are not {what}, e.g. "
+                f"{self.fraction:g}, but data.bounds.{key} rounds generated values; leave it out"
+            )
+        if self.reaching:
+            raise UserError(
+                f"{100 * self.reaching / self.measured:.2g} % of the training values are more than "
+                f"{MOST_STEPS:,} steps from 0, and float32 does not hold data.bounds.{key} there; use a "
+                "larger step, or leave it out"
             )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from distgan import config, rng
 from distgan.anonymity.bank import Bank
 from distgan.data.scaling import Scaler
+from distgan.data.zeros import ZeroThresholds
 from distgan.models import compute_noise_width
 from distgan.pipeline.wanted import plan_series
 
@@ -23,6 +24,7 @@ class Sampler:
     conditions: np.ndarray  # [count, K]
     attributes: np.ndarray  # [count, C, 2]
     device: torch.device
+    zeros: ZeroThresholds | None = None  # what makes values exactly 0, besides bounds
 
     @classmethod
     def from_bank(
@@ -42,17 +44,27 @@ class Sampler:
 
     @torch.inference_mode()
     def draw(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return scaled series and attributes of some rows: (n, L, C), (n, C, 2)."""
+        """Return scaled series and attributes of some rows: (n, L, C), (n, C, 2). Where thresholds decide on
+        zeros, what is below the lower bound is not cut off yet.
+        """
         samples = torch.from_numpy(rows).to(self.device)
         noise = rng.draw_keyed_normal(
             self.seed, 0, "generation", samples, (compute_noise_width(self.generator),)
         )
         series = self.generator(noise, torch.from_numpy(self.conditions[rows]).to(self.device))
         attributes = torch.from_numpy(self.attributes[rows]).to(self.device)
-        series = self.scaler.standardise(series, torch.ones_like(series), attributes)
+        kept = self.zeros is not None
+        series = self.scaler.standardise(series, torch.ones_like(series), attributes, keep_below=kept)
         return series.float().cpu().numpy(), self.attributes[rows]
 
     def generate(self, rows: np.ndarray, batch_size: int) -> np.ndarray:
         """Return the series of some rows in original units: [n] -> float32 [n, L, C]."""
         batches = (rows[first : first + batch_size] for first in range(0, len(rows), batch_size))
-        return np.concatenate([self.scaler.restore(*self.draw(batch)) for batch in batches])
+        return np.concatenate([self.restore(*self.draw(batch)) for batch in batches])
+
+    def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """Drawn series in original units, as they leave: (n, L, C), (n, C, 2) -> float32 [n, L, C]."""
+        if self.zeros is None:
+            return self.scaler.restore(scaled, attributes)
+        values = self.scaler.restore_unbounded(scaled, attributes)
+        return self.scaler.keep_within_bounds(self.zeros.apply(values, self.scaler.grid_step))

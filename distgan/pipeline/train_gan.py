@@ -41,6 +41,7 @@ from distgan.pipeline.training_data import (
     read_scaler,
     save_network,
 )
+from distgan.pipeline.zeros import match_zeros
 from distgan.planning import memory
 from distgan.run import Run
 
@@ -49,6 +50,15 @@ DAY = 86400  # seconds
 
 
 def run(context: PipelineContext) -> dict[str, Any]:
+    """Train the generator, and find its thresholds of zeros."""
+    record = train(context)
+    context.parallel.run_on_main(
+        lambda: match_zeros(context, lambda: load_generator(context.settings, context.run))
+    )
+    return record
+
+
+def train(context: PipelineContext) -> dict[str, Any]:
     data = TrainingData.open(context.run)
     torch.manual_seed(context.settings.seed)
     known = count_labels(context.settings, context.run)

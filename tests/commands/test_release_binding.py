@@ -106,7 +106,7 @@ def test_series_generated_again_are_the_same_whatever_their_neighbours(run: Run)
     other = counts.copy()
     other[0, :3] += 1
     other[1, :30] += 1
-    assert attacked_series.find_agreeing(other, counts, integer=True).tolist() == [True, False]
+    assert attacked_series.find_agreeing(other, counts, step=1.0).tolist() == [True, False]
 
 
 def test_owners_with_near_copies_are_a_mismatch(mine: Run) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
 import torch
 
 from distgan import config
-from distgan.data.scaling import Scaler
+from distgan.data.scaling import Scaler, round_to_multiples
 from distgan.errors import UserError
 
 ALL = [(transform, method) for transform in ("none", "sqrt", "log1p") for method in ("standard", "minmax")]
@@ -215,3 +216,27 @@ def test_one_wild_series_does_not_squeeze_the_others() -> None:
     assert np.allclose(
         scaler.restore(scaled, scaler.compute_attributes(values)), values, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("step", [0.1, 0.001, 0.05, 0.25, 1.0, 5.0, 0.3])
+def test_multiples_of_a_step_are_written_as_such(step: float) -> None:
+    """0.3, not 0.30000001: in float32 and in text, for as many steps as float32 holds."""
+    rng = np.random.default_rng(0)
+    counts = np.concatenate([np.arange(-50, 50), rng.integers(-(2**20), 2**20, 500)])
+    values = (counts * step + rng.uniform(-0.4, 0.4, len(counts)) * step).astype(np.float32)
+    found = round_to_multiples(values, step)
+    exact = [Decimal(int(count)) * Decimal(str(step)) for count in counts]
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array([float(each) for each in exact], np.float32))
+    small = np.abs(counts) < 10**6  # seven digits are written in full
+    assert [Decimal(str(value)) for value in found[small]] == [e for e, s in zip(exact, small) if s]
+    assert not np.signbit(found[found == 0]).any()
+
+
+def test_steps_keep_within_bounds_that_are_no_multiples() -> None:
+    scaler = replace(Scaler("none", "standard", 1.0, 8.0, 0.15, 0.99), step=0.1)
+    found = scaler.keep_within_bounds(np.array([-3, 0.12, 0.55, np.nan, 5], np.float32))
+    np.testing.assert_array_equal(found, np.array([0.2, 0.2, 0.6, np.nan, 0.9], np.float32))
+    assert Scaler.from_dict(scaler.to_dict()) == scaler
+    older = {name: value for name, value in scaler.to_dict().items() if name != "step"}
+    assert Scaler.from_dict(older).grid_step is None

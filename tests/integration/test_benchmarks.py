@@ -26,6 +26,7 @@ PROMISED = {
     "slices.py": ["slices", "slices_refused"],
     "clustering.py": [],
     "chain.py": ["anonymous_gib", "flatness"],
+    "zeros.py": ["real", "as_generated", "matched"],
     "attributes.py": ["groups", "minimum_group_size", "evening_ratio"],
     "ingest.py": ["cpu_s"],
     "loading.py": ["memmap_ratio", "step_time_ratio"],
@@ -66,6 +67,7 @@ LONG = {  # more than 20 s, or a second of its kind
         "year.py",
         "chain.py",
         "attributes.py",
+        "zeros.py",
     ),
 }
 

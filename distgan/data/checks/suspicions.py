@@ -7,12 +7,12 @@ the report, which others may read.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from distgan import config
 from distgan.data.checks import fit
+from distgan.data.checks.bounds import Severity, is_whole, suggest_bounds
 from distgan.data.checks.columns import OddColumns
 from distgan.data.checks.survey import Channel, Survey, Tally
 from distgan.data.formats.advice import show_list
@@ -20,9 +20,6 @@ from distgan.data.formats.understood import Understood
 from distgan.data.store.metadata import Meta
 from distgan.errors import UserError
 
-Severity = Literal["error", "warning", "hint", "accepted"]
-FEWEST_SHARED = 15  # series behind a value that the report may name
-RARE = 0.01
 MANY_ZEROS = 0.3
 ZEROS = ("zero_runs", "leading_zeros", "trailing_zeros")
 
@@ -340,7 +337,7 @@ def _find_misfits(looked: Looked) -> Iterator[Suspicion]:
     if len(looked.survey.channels) == 1 and first.measured:
         median = first.compute_quantile(0.5)
         misfits["magnitude"] = fit.check_magnitude(
-            data, looked.source.axis.step_seconds, median, _is_whole(first)
+            data, looked.source.axis.step_seconds, median, is_whole(first)
         )
     for name, misfit in misfits.items():
         if misfit is not None:
@@ -355,63 +352,10 @@ def _reduce_meta(factor: int, looked: Looked) -> Meta:
     return replace(looked.meta, axis=replace(axis, step_seconds=step, length=length))
 
 
-def _is_whole(channel: Channel) -> bool:
-    """Return whether all sampled values are whole numbers, of which there are more than a few."""
-    sample = channel.sample
-    return len(sample) >= 100 and bool((sample == np.rint(sample)).all()) and len(np.unique(sample)) > 10
-
-
 def _find_bounds(looked: Looked) -> Iterator[Suspicion]:
-    data, channels = looked.settings.data, [each for each in looked.survey.channels if each.measured]
-    if not channels:
-        return
-    unbounded = data.bounds.lower is None
-    if unbounded and all(channel.low >= 0 for channel in channels):
-        text = "no value is below 0, and generated values may be"
-        yield Suspicion("lower_limit", "hint", text, text, "set data.bounds.lower=0")
-    if not data.bounds.integer and all(_is_whole(channel) for channel in channels):
-        text = "all values are whole numbers, and generated values will not be"
-        yield Suspicion("integer", "hint", text, text, "set data.bounds.integer=true")
-    for channel, label in zip(looked.survey.channels, _list_labels(looked)):
-        sample = channel.sample
-        below = float((sample < 0).mean()) if len(sample) else 0.0
-        if (
-            channel.low < 0
-            and not any(code < 0 for code in channel.codes)
-            and below < RARE
-            and channel.compute_quantile(RARE) >= 0
-        ):
-            text = f"a few values are below 0{label}"
-            yield Suspicion("negative", "warning", text, text, "correct them, or leave them empty")
-        if data.bounds.upper is None:
-            yield from _find_upper_limit(channel, label)
-
-
-def _find_upper_limit(channel: Channel, label: str) -> Iterator[Suspicion]:
-    """Yield a suspicion where many values equal the largest one, and few just below: a scale ends there."""
-    limit = channel.highs.get(channel.high)
-    if (
-        limit is None
-        or not channel.low < channel.high
-        or limit.series < min(channel.series, max(3, channel.series / 5))
-    ):
-        return
-    share, sample = limit.values / channel.measured, channel.sample
-    near = channel.high - 0.02 * (channel.high - channel.low)
-    below = float(((sample >= near) & (sample < channel.high)).mean())
-    if share < 0.005 or share < 2 * below:
-        return
-    value = f"{channel.high:g}"
-    text = (
-        f"{share:.1%} of the values are exactly {value}, the largest{label}, and generated values "
-        "may be larger"
-    )
-    hidden = text.replace(f"exactly {value}, ", "exactly ")
-    advice = f"set data.bounds.upper={value}"
-    if limit.series < FEWEST_SHARED:
-        yield Suspicion("upper_limit", "warning", text, hidden, advice)
-    else:
-        yield Suspicion("upper_limit", "warning", text, text, advice)
+    channels = list(zip(looked.survey.channels, _list_labels(looked)))
+    for found in suggest_bounds(channels, looked.settings.data):
+        yield Suspicion(*found)
 
 
 def _count_looked(looked: Looked) -> Iterator[Suspicion]:

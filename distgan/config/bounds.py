@@ -1,0 +1,64 @@
+"""Settings of what generated values may be: a range, whole numbers, multiples of a step."""
+
+import math
+from fractions import Fraction
+
+from pydantic import model_validator
+
+from distgan.config.base import Section, key
+
+MOST_STEPS = 1 << 23  # of a float32, beyond which neighbouring multiples are one number
+
+
+class Bounds(Section):
+    lower: float | None = key(None, "lower bound of generated values (0 for loads and counts)")
+    upper: float | None = key(None, "upper bound of generated values (100 for percentages)")
+    integer: bool = key(False, "round generated values to whole numbers")
+    step: float | None = key(
+        None,
+        "round generated values to whole multiples of this number, e.g. 0.001 for a meter that counts Wh, "
+        "in kWh",
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _order(self) -> "Bounds":
+        lower, upper, step = self.lower, self.upper, self.grid_step
+        if lower is not None and upper is not None and not lower < upper:
+            raise ValueError(f"lower {lower:g} is not below upper {upper:g}")
+        if self.integer and self.step is not None and not float(self.step).is_integer():
+            raise ValueError(
+                f"integer rounds to whole numbers, and step {self.step:g} is none; leave one of them out"
+            )
+        if step is None:
+            return self
+        if lower is not None and upper is not None and count_from(lower, step) > count_to(upper, step):
+            what = "whole number" if self.step is None else f"multiple of step {step:g}"
+            raise ValueError(f"no {what} lies between lower {lower:g} and upper {upper:g}")
+        for name, bound in (("lower", lower), ("upper", upper)):
+            if bound is not None and abs(bound) > MOST_STEPS * step:
+                raise ValueError(
+                    f"{name} {bound:g} is more than {MOST_STEPS:,} steps of {step:g} from 0, which float32 "
+                    "cannot hold; use a larger step"
+                )
+        return self
+
+    @property
+    def grid_step(self) -> float | None:
+        """Return the step whose multiples values are; None where they may be any number."""
+        return self.step if self.step is not None else 1.0 if self.integer else None
+
+
+def read_decimal(number: float) -> Fraction:
+    """Return the decimal number as it is written: 0.1 is 1/10."""
+    return Fraction(repr(float(number)))
+
+
+def count_from(bound: float, step: float) -> int:
+    """Return the number of the least multiple of `step` at or above `bound`."""
+    return math.ceil(read_decimal(bound) / read_decimal(step))
+
+
+def count_to(bound: float, step: float) -> int:
+    """Return the number of the largest multiple of `step` at or below `bound`."""
+    return math.floor(read_decimal(bound) / read_decimal(step))
