@@ -38,6 +38,12 @@ class Generator(Section):
         "the log spectrum of the readings' noise has a number for each octave of frequency, too, from half "
         "the record to 2 steps",
     )
+    profile: int = key(
+        0,
+        "period in steps of a curve of each series' own that is added to all of its periods, such as its "
+        "week; 0 for none",
+        ge=0,
+    )
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )

@@ -24,11 +24,11 @@ from distgan.objectives.losses import (
     compute_moment_distance,
 )
 from distgan.objectives.penalties import (
+    compute_squared_slope,
     interpolate,
     penalise_difference,
     penalise_distance_to_norm,
     penalise_gradient,
-    square_slope,
 )
 from distgan.objectives.schedules import anneal_cosine
 from distgan.objectives.series_features import compute_feature_distance, measure_features
@@ -127,7 +127,8 @@ class Adversarial:
 
     def discriminator_loss(self, batch: Batch) -> dict[str, Tensor]:
         real_BK, fake_BK = self.real_condition(batch), self.condition(batch)
-        penalised = self.count_penalised(batch)  # processes meet here: none has to wait for another's work
+        # processes meet here, where none has to wait for another's work
+        penalised = self.count_penalised(batch)
         with torch.no_grad():
             fake_BLC = self.generate(batch, fake_BK, "discriminator noise")
         batch, fake_BLC = self.augment(batch, fake_BLC)
@@ -237,20 +238,25 @@ class Adversarial:
         every series by itself and in float32: one pass of 2 B and the moved series.
         """
         settings = self.settings.penalty
-        both, conditions_BK = torch.cat([batch.series, fake_BLC]), torch.cat(conditions)
         apart = self.dtype == torch.float32 and getattr(self.family, "by_owners", False)
         if not apart or settings.kind != "finite_difference":
-            real, fake = self.judge(both, conditions_BK).chunk(2)
+            logits = self.judge(torch.cat([batch.series, fake_BLC]), torch.cat(conditions))
+            real, fake = logits.chunk(2)
             if settings.kind == "none":
                 return (real, fake), None
             return (real, fake), self.compute_penalty(batch, fake_BLC, *conditions, penalised)
         chosen, kept_B = self.choose_penalised(batch)
-        places = torch.arange(len(both), device=both.device).unflatten(0, (2, -1))[:, chosen].flatten()
         directions = self.draw_directions(batch, batch.sample[chosen], batch.mask[chosen])
-        moved = both[places].float() + settings.sigma * directions
-        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, conditions_BK[places]]))
+        both, conditions_BK = torch.cat([batch.series, fake_BLC]), torch.cat(conditions)
+
+        def pick(values: Tensor) -> Tensor:
+            """Return the chosen of the real half, then those of the other."""
+            return values.unflatten(0, (2, -1))[:, chosen].flatten(0, 1)
+
+        moved = pick(both).float() + settings.sigma * directions
+        logits = self.judge(torch.cat([both, moved]), torch.cat([conditions_BK, pick(conditions_BK)]))
         logits, there = logits.split([len(both), len(moved)])
-        real_B, fake_B = square_slope(logits[places], there, settings.sigma).chunk(2)
+        real_B, fake_B = compute_squared_slope(pick(logits), there, settings.sigma).chunk(2)
         real, fake = logits.chunk(2)
         return (real, fake), ((real_B + fake_B) * kept_B).sum() / penalised
 

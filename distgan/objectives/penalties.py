@@ -24,11 +24,11 @@ def penalise_difference(
     series = series_BLC.float()
     both = torch.cat([series, series + sigma * direction_BLC.float()])
     base, moved = discriminator(both, torch.cat([condition_BK, condition_BK]).float()).float().chunk(2)
-    return square_slope(base, moved, sigma)
+    return compute_squared_slope(base, moved, sigma)
 
 
-def square_slope(base: Tensor, moved: Tensor, sigma: float) -> Tensor:
-    """Return (D(x + σε) - D(x))² / σ², averaged over heads: logits (B, H) both -> (B,)."""
+def compute_squared_slope(base: Tensor, moved: Tensor, sigma: float) -> Tensor:
+    """(D(x + σε) - D(x))² / σ², averaged over heads: logits (B, H) both -> (B,)."""
     return ((moved - base) / sigma).square().mean(1)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from distgan import config
 from distgan.engine import checkpoint
-from distgan.errors import Deserted, DiskFull, Stopped, UserError
+from distgan.errors import Deserted, DiskFull, Diverged, Stopped, UserError
 from distgan.files import read_record, write_json, write_text
 from distgan.run import Run
 from distgan.sweep import scores
@@ -136,7 +136,9 @@ def continue_trial(
     cannot go together, ends with the worst score; one whose objective cannot have a value ends the sweep.
 
     Raises:
-        Deserted, Stopped, DiskFull: nothing that the values are to blame for; it can be taken up again.
+        UserError: nothing that the values are to blame for; the trial can be taken up again. Besides what
+            other processes, signals and full disks do, that is every error of values that have trained
+            before, such as a checkpoint that another version of the program does not take.
     """
     known = {look.step: look for look in trial.looks}
     trained = max(checkpoint.list_steps(trial.run.checkpoints("gan")), default=0)
@@ -154,6 +156,8 @@ def continue_trial(
         except (Deserted, DiskFull, Stopped):
             raise
         except UserError as error:
+            if trained and not isinstance(error, Diverged | scores.NoValue):
+                raise
             look = make_failed_evaluation(step, objectives, str(error))
             look = replace(look, hopeless=isinstance(error, scores.NoValue))
         look = replace(look, seconds=round(time.monotonic() - started, 1))

@@ -28,6 +28,7 @@ SMALL = {
         *GENERATOR,
         "generator.noise_lags=[1,3]",
         "generator.noise_octaves=true",
+        "generator.profile=4",
         "generator.soft_minimum=true",
         "discriminator.width=16",
         "discriminator.totals=[[2,2]]",

@@ -259,8 +259,9 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     monkeypatch.setenv("TMPDIR", str(long))
     data = tmp_path / "homes.csv"
     data.write_bytes(homes_csv.read_bytes())
-    chosen = {"trials": 3, "scheduler": "none"}  # two run at once on two cores, so that one is left
-    run = Sweep(data, tmp_path / "sweep", RATE, "train.steps=40", **chosen).start()
+    one_by_one = {"cpus": len(os.sched_getaffinity(0))}
+    chosen: dict[str, Any] = {"trials": 2, "scheduler": "none", "resources": one_by_one}
+    run = Sweep(data, tmp_path / "sweep", RATE, **chosen).start()
     run.wait_for(lambda: list(run.training()))
     run.wait_for(lambda: any(found.state == "ended" for found in run.results))
     done = next(found for found in run.results if found.state == "ended").folder.name
@@ -280,13 +281,13 @@ def test_a_killed_sweep_moves_goes_on_and_takes_more_trials(
     run.command[run.command.index(f"data.source={data}")] = "data.source=../homes.csv"
     printed = run.start().end()
     assert "is too long for the names of Ray's sockets" in printed and not old.exists()
-    assert [(found.state, found.step) for found in run.results] == [("ended", 40)] * 3
+    assert [(found.state, found.step) for found in run.results] == [("ended", 20)] * 2
     assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
 
     names = {found.folder.name for found in run.results}
-    run.command.append("sweep.trials=4")
+    run.command.append("sweep.trials=3")
     run.start().end()
-    assert len(run.results) == 4 and names < {found.folder.name for found in run.results}
+    assert len(run.results) == 3 and names < {found.folder.name for found in run.results}
     assert (run.home / "trials" / done / "done" / "gan.json").stat().st_mtime_ns == stood
     assert run.start().end().count("made") == 0  # the same command again makes nothing
 

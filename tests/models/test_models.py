@@ -19,7 +19,7 @@ from distgan.models.layers import (
 )
 from distgan.models.multiscale import average_steps, fold_periods, sample_readings, spectrogram
 from distgan.models.norms import normalise
-from distgan.models.readings import ColouredNoise, SoftMinimum, count_octaves
+from distgan.models.readings import ColouredNoise, Profile, SoftMinimum, count_octaves
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -31,6 +31,7 @@ SMALL = {
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
         "model.generator.noise_octaves=true",
+        "model.generator.profile=7",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
         "model.discriminator.totals=[[4,3]]",
@@ -302,6 +303,15 @@ def test_an_octave_of_noise_is_raised_alone() -> None:
     ratio = response / response[512]
     for period, wanted in [(16, math.e), (2 ** (7 / 2), math.e**0.5), (8, 1), (32, 1), (512, 1), (1e9, 1)]:
         assert ratio[round(1024 / period)].item() == pytest.approx(wanted, rel=0.02)
+
+
+def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
+    profile = Profile(2, 3, 8, 4)
+    assert not profile(torch.randn(1, 4)).any()  # at first
+    with torch.no_grad():
+        profile.curve.bias.copy_(torch.arange(6.0))
+    made = profile(torch.zeros(1, 4))[0]
+    assert made.tolist() == [[2.0 * (step % 3), 2.0 * (step % 3) + 1] for step in range(8)]
 
 
 def test_means_of_steps_stand_where_they_were() -> None:

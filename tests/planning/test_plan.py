@@ -140,7 +140,9 @@ def test_memory_and_work_are_those_of_the_real_step(keys: tuple[str, ...]) -> No
             torch.autograd.backward(phase.loss(batch)["loss"])
         peak = max(peak, trace.peak)
         products += sum(flops for _, _, flops, *_ in trace.operations)
-    assert math.isclose(planned.peak, peak, rel_tol=2e-4)  # but for a few scalars
+    noise = 4 * SERIES * models.noise_width(networks["generator"])  # which a CPU draws outside of torch
+    # but for a few scalars, and for the noise where it is there at the worst moment
+    assert any(math.isclose(planned.peak, peak + drawn, rel_tol=2e-4) for drawn in (0, noise))
     assert planned.calculated(MATRIX, ATTENTION, CONVOLUTION) == products
 
 

@@ -115,6 +115,18 @@ def test_a_trial_that_diverges_is_worst_and_over(shared: tuple[config.Config, Pa
     assert [*trial.continue_trial(lost, [3, 6], ["fidelity"])] == [look]
 
 
+def test_a_checkpoint_that_no_longer_fits_is_not_counted_against_the_values(
+    shared: tuple[config.Config, Path],
+) -> None:
+    """As after an update of the program in the middle of a sweep."""
+    found = begin(shared, "older", 1e-3)
+    looks = list(trial.continue_trial(found, [3], ["fidelity"]))
+    found.set(found.settings.with_values({"train.generator_rate": 2e-3}))
+    with pytest.raises(UserError, match="choose another run_dir"):
+        list(trial.continue_trial(found, [3, 6], ["fidelity"]))
+    assert found.looks == looks and not looks[0].lost
+
+
 def test_an_objective_without_a_value_ends_the_sweep(shared: tuple[config.Config, Path]) -> None:
     home = shared[1]
     for name in ("channels", "metrics.nosuchthing"):
