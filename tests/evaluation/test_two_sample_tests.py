@@ -12,7 +12,8 @@ from distgan.evaluation import baselines
 from distgan.evaluation.comparisons import Comparison, Difference, PairedComparisons, RowComparison
 from distgan.evaluation.metrics import c2st, fidelity, kernels
 from distgan.evaluation.metrics.descriptors import standardise
-from distgan.evaluation.metrics.scores import BY_NAME, compute_frechet, compute_mmd
+from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
+from distgan.evaluation.metrics.scores import BY_NAME
 from distgan.evaluation.report import verdict
 from distgan.evaluation.results import Row, Sentence
 from tests.helpers.fidelity import PER_DAY, homes, judge_sets, scores, values_of

@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist
 
 from distgan.evaluation.metrics import vendi
 from distgan.evaluation.metrics.c2st import compute_held_out_accuracy
 from distgan.evaluation.metrics.descriptors import DURATION_LEVELS, Array, Descriptors, ReferenceGrid
 from distgan.evaluation.metrics.entity_loads import average_ratios, compare_loads
+from distgan.evaluation.metrics.point_sets import compute_frechet, compute_mmd
 
 NEIGHBOURS = 5
 ROWS_AT_ONCE = 512  # of a matrix of distances
@@ -219,33 +220,6 @@ def compute_density(target: Descriptors, candidate: Descriptors, grid: Reference
 def compute_coverage(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
     balls = _make_balls(target, candidate)  # Naeem et al. 2020, eq. 5
     return math.nan if balls is None else float(balls.covered.mean())
-
-
-def compute_frechet(one: Array, two: Array) -> float:
-    """Return the Fréchet distance of the Gaussians fitted to two sets of points [n, E], [m, E], with n, m >=
-    2.
-
-    |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁^½ Σ₂ Σ₁^½)^½), Dowson and Landau 1982.
-    """
-    first, second = (np.atleast_2d(np.cov(points, rowvar=False)) for points in (one, two))
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(min=0)).sum()
-    return float(np.square(one.mean(0) - two.mean(0)).sum() + np.trace(first) + np.trace(second) - 2 * cross)
-
-
-def compute_mmd(one: Array, two: Array) -> float:
-    """Return the unbiased squared maximum mean discrepancy of [n, E] and [m, E], n, m >= 2 (Gretton et al.
-    2012, eq. 3).
-
-    k(x, y) = exp(-|x - y|² / 2 s²), s the median distance in `one`. It can be below 0.
-    """
-    width = 2 * max(float(np.median(pdist(one))), 1e-12) ** 2
-
-    def average_kernel(gaps: Array) -> float:
-        return float(np.exp(-np.square(gaps) / width).mean())
-
-    return average_kernel(pdist(one)) + average_kernel(pdist(two)) - 2 * average_kernel(cdist(one, two))
 
 
 def compute_context_fid(target: Descriptors, candidate: Descriptors, grid: ReferenceGrid) -> float:
