@@ -99,8 +99,8 @@ class Scaler:
             unit = _typical_size(blocks) if settings.unit is None else settings.unit
         scaler = cls(settings.transform, settings.method, unit, 1.0, None)
         if bounds is not None:
-            limits = {"lower_bound": bounds.lower, "upper_bound": bounds.upper}
-            scaler = replace(scaler, **limits, integer=bounds.integer, step=bounds.step)
+            scaler = replace(scaler, lower_bound=bounds.lower, upper_bound=bounds.upper)
+            scaler = replace(scaler, integer=bounds.integer, step=bounds.step)
         if settings.method == "minmax":
             return scaler
         if settings.bound is not None:

@@ -55,9 +55,8 @@ def measure_zeros(
 
 def choose_grid(data: Store | Windows, shares: int) -> ZeroGrid:
     """Return the finest grid of so many cells that all series, or windows, share."""
-    whole = isinstance(data, Store)
-    axis = data.meta.axis
-    aligned = whole or data.stride * axis.step_seconds % 86400 == 0
+    axis, whole = data.meta.axis, not isinstance(data, Windows)
+    aligned = not isinstance(data, Windows) or data.stride * axis.step_seconds % 86400 == 0
     return ZeroGrid.choose(
         axis,
         shares,
