@@ -192,7 +192,7 @@ class Run:
     @property
     def zero_thresholds(self) -> Path:
         """Below what generated values are exactly 0; absent where zeros are as they are generated."""
-        return self.gan / "zeros.json"
+        return self.generator_weights.with_name("zeros.json")
 
     @property
     def synthetic(self) -> Path:
@@ -412,10 +412,6 @@ class HubFolder(Run):
     @property
     def generator_weights(self) -> Path:
         return self.folder / "model.safetensors"
-
-    @property
-    def zero_thresholds(self) -> Path:
-        return self.folder / "zeros.json"
 
     @property
     def hub_config(self) -> Path:
