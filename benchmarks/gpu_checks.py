@@ -35,10 +35,10 @@ OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 PRECISIONS = ("fp32", "bf16", "fp16")
 FAMILIES = {  # trained by gradients: settings that make them small
     "multiscale": ["generator.width=16", "generator.noise_dim=6", "discriminator.width=16"],
-    "tts_gan_fork": ["depth=1", "critic_depth=1"],
-    "mlp_gan": ["noise_dim=4", "width=16", "critic_width=16"],
-    "tts_gan": ["depth=1", "critic_depth=1", "noise_dim=6"],
-    "tts_cgan": ["depth=1", "critic_depth=1", "noise_dim=6", "label_width=3"],
+    "tts_gan_fork": ["depth=1", "discriminator_depth=1"],
+    "mlp_gan": ["noise_dim=4", "width=16", "discriminator_width=16"],
+    "tts_gan": ["depth=1", "discriminator_depth=1", "noise_dim=6"],
+    "tts_cgan": ["depth=1", "discriminator_depth=1", "noise_dim=6", "label_width=3"],
     "timegan": ["width=6", "layers=2", "embedding_steps=1", "supervised_steps=0"],
     "crnn_gan": ["width=6", "layers=2", "pretraining_steps=1"],
     "nr_gan": ["frame=16", "width=4"],

@@ -135,7 +135,7 @@ class Trained:
         return among
 
     def _year(self, start: str | None, length: int | None) -> AnotherYear | None:
-        """The year that begins on `start`.
+        """Return the year that begins on `start`.
 
         Raises:
             UserError: it is no date, the series are not of a year, or another length is asked for, too.

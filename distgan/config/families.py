@@ -101,14 +101,16 @@ class TtsGanFork(Family):
     dropout: float = key(0.5, "dropout of the generator's blocks", ge=0, lt=1)
     small_weight: float = key(0.1, "weight of the branch pooled by 4", ge=0)
     medium_weight: float = key(0.2, "weight of the branch pooled by 2", ge=0)
-    critic_width: int = key(50, "features per token of the discriminator", ge=1)
-    critic_depth: int = key(3, "blocks of the discriminator's global branch; the local one has half", ge=1)
-    critic_dropout: float = key(0.1, "dropout of the discriminator's blocks", ge=0, lt=1)
+    discriminator_width: int = key(50, "features per token of the discriminator", ge=1)
+    discriminator_depth: int = key(
+        3, "blocks of the discriminator's global branch; the local one has half", ge=1
+    )
+    discriminator_dropout: float = key(0.1, "dropout of the discriminator's blocks", ge=0, lt=1)
 
     @model_validator(mode="after")
     def _heads(self) -> "TtsGanFork":
         _check_heads(self, self.width, 2 * self.heads)
-        return _check_heads(self, self.critic_width, self.heads)
+        return _check_heads(self, self.discriminator_width, self.heads)
 
 
 class MlpGan(Family):
@@ -118,7 +120,7 @@ class MlpGan(Family):
     name: Literal["mlp_gan"] = key("mlp_gan", "the plain GAN of two small perceptrons")
     noise_dim: int = key(64, "size of the noise", ge=1)
     width: int = key(256, "hidden units of the generator", ge=1)
-    critic_width: int = key(128, "hidden units of the discriminator", ge=1)
+    discriminator_width: int = key(128, "hidden units of the discriminator", ge=1)
 
 
 class TtsGan(Family):
@@ -131,9 +133,9 @@ class TtsGan(Family):
     depth: int = key(3, "blocks of the generator", ge=1)
     heads: int = key(5, "attention heads of both networks; divides both widths", ge=1)
     dropout: float = key(0.5, "dropout of the generator's blocks", ge=0, lt=1)
-    critic_width: int = key(50, "features per token of the discriminator", ge=1)
-    critic_depth: int = key(3, "blocks of the discriminator", ge=1)
-    critic_dropout: float = key(0.5, "dropout of the discriminator's blocks", ge=0, lt=1)
+    discriminator_width: int = key(50, "features per token of the discriminator", ge=1)
+    discriminator_depth: int = key(3, "blocks of the discriminator", ge=1)
+    discriminator_dropout: float = key(0.5, "dropout of the discriminator's blocks", ge=0, lt=1)
     attention_dropout: float = key(
         0.5,
         "dropout of the attention weights of both networks; above 0 the whole L x L matrix is held in memory",
@@ -144,7 +146,7 @@ class TtsGan(Family):
     @model_validator(mode="after")
     def _heads(self) -> "TtsGan":
         _check_heads(self, self.width, self.heads)
-        return _check_heads(self, self.critic_width, self.heads)
+        return _check_heads(self, self.discriminator_width, self.heads)
 
 
 class TtsCgan(TtsGan):
@@ -182,7 +184,9 @@ class TimeGan(Family):
     moment_weight: float = key(
         100.0, "weight of the distance of means and standard deviations in the generator's loss", ge=0
     )
-    critic_floor: float = key(0.15, "the discriminator is not updated while its loss is at most this", ge=0)
+    discriminator_threshold: float = key(
+        0.15, "the discriminator is not updated while its loss is at most this", ge=0
+    )
 
     @property
     def steps_before(self) -> int:

@@ -159,6 +159,11 @@ RENAMED_KEYS = {
     "data.splits.holdout": "data.splits.held_out",
     "privacy.steadiness_range": "privacy.asinh_ratio_range",
     "privacy.log_size_range": "privacy.log_rms_range",
+    "evaluate.critic_steps": "evaluate.recurrent_steps",
+    "model.critic_width": "model.discriminator_width",
+    "model.critic_depth": "model.discriminator_depth",
+    "model.critic_dropout": "model.discriminator_dropout",
+    "model.critic_floor": "model.discriminator_threshold",
 }
 
 

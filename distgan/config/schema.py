@@ -188,14 +188,14 @@ class Config(Section):
         engine, kind = self.engine, self.objective.penalty.kind
         both = {
             engine.zero,
-            critic := engine.zero if engine.discriminator_zero is None else engine.discriminator_zero,
+            discriminator := engine.zero if engine.discriminator_zero is None else engine.discriminator_zero,
         }
-        if kind in ("exact", "interpolated") and critic == 3 and not engine.gather_penalty:
+        if kind in ("exact", "interpolated") and discriminator == 3 and not engine.gather_penalty:
             raise ValueError(
                 f"objective.penalty.kind {kind} differentiates the discriminator twice, which engine.zero 3 "
                 "cannot; use engine.discriminator_zero=2, engine.gather_penalty=true or finite_difference"
             )
-        if kind in ("exact", "interpolated") and critic == 3 and engine.checkpoint_activations:
+        if kind in ("exact", "interpolated") and discriminator == 3 and engine.checkpoint_activations:
             raise ValueError(
                 f"objective.penalty.kind {kind}, engine.zero 3 of the discriminator and "
                 "engine.checkpoint_activations exclude each other; use engine.discriminator_zero=2"

@@ -252,7 +252,7 @@ class Generate(Section):
     @field_validator("start", mode="before")
     @classmethod
     def _date(cls, start: Any) -> str | None:
-        """YAML reads 2027-01-01 as a date."""
+        """Accept a date, as which YAML reads 2027-01-01."""
         try:
             return None if start is None else date.fromisoformat(str(start)).isoformat()
         except ValueError:
@@ -280,7 +280,7 @@ class Generate(Section):
 
 class Evaluate(Section):
     max_series: int = key(1000, "maximum number of series of each kind that are compared", ge=2)
-    critic_steps: int = key(
+    recurrent_steps: int = key(
         0,
         "training steps of TimeGAN's discriminative and predictive networks, for series "
         "of at most 256 steps (2000 as published); 0 to skip them",

@@ -78,11 +78,11 @@ class AnotherYear:
         return cls(axis, steps, tuple(notes))
 
     def move(self, values: np.ndarray) -> np.ndarray:
-        """Series [n, L, C] of the trained year -> [n, M, C] of the wanted one."""
+        """Move series [n, L, C] of the trained year to the wanted one: [n, M, C]."""
         return values[:, self.steps]
 
     def describe(self, meta: Meta) -> Meta:
-        """What the moved series mean."""
+        """Describe the moved series."""
         return replace(meta, axis=self.axis)
 
 
@@ -113,14 +113,14 @@ def refuse_other_series(meta: Meta) -> None:
 
 
 def _year_later(first: date) -> date:
-    """The same day of the next year; 1 March after 29 February."""
+    """Return the same day of the next year; 1 March after 29 February."""
     if (first.month, first.day) == (2, 29):
         return date(first.year + 1, 3, 1)
     return first.replace(year=first.year + 1)
 
 
 def describe_days(days: np.ndarray, country: str | None) -> list[str]:
-    """The public holiday that each day is, and "" for other days: datetime64[D] [n] -> [n]."""
+    """Return the public holiday that each day is, "" for others: datetime64[D] [n] -> [n]."""
     if country is None:
         return [""] * len(days)
     names: Mapping[date, str] = list_holidays(
@@ -130,7 +130,9 @@ def describe_days(days: np.ndarray, country: str | None) -> list[str]:
 
 
 def match_days(before: np.ndarray, after: np.ndarray, holidays: list[str], wanted: list[str]) -> np.ndarray:
-    """The trained day that each wanted day is: datetime64[D] [n], [m] and their holidays -> int64 [m]."""
+    """Return the trained day that each wanted day is: datetime64[D] [n], [m] and their holidays -> int64
+    [m].
+    """
     seasons, weekdays = find_seasons(before), find_weekdays(before)
     named, found = np.array(holidays), np.empty(len(after), np.int64)
     for place, (season, weekday) in enumerate(zip(find_seasons(after), find_weekdays(after))):
@@ -148,7 +150,9 @@ def match_days(before: np.ndarray, after: np.ndarray, holidays: list[str], wante
 
 
 def find_seasons(days: np.ndarray) -> np.ndarray:
-    """The day of a year of 365 days, 29 February half a day after the 28th: datetime64[D] [n] -> [n]."""
+    """Return the day of a year of 365 days: datetime64[D] [n] -> [n]. 29 February is half a day after the
+    28th.
+    """
     years = days.astype("M8[Y]")
     number = (days - years.astype("M8[D]")).astype(np.float64)
     leap = ((years + 1).astype("M8[D]") - years.astype("M8[D]")).astype(int) == 366
@@ -156,14 +160,14 @@ def find_seasons(days: np.ndarray) -> np.ndarray:
 
 
 def find_weekdays(days: np.ndarray) -> np.ndarray:
-    """Monday 0 to Sunday 6: datetime64[D] [n] -> [n]. 1 January 1970 was a Thursday."""
+    """Return Monday 0 to Sunday 6: datetime64[D] [n] -> [n]. 1 January 1970 was a Thursday."""
     found: np.ndarray = (days.astype(np.int64) + 3) % 7
     return found
 
 
 def shift_clocks(wanted: np.ndarray, trained: np.ndarray, steps: np.ndarray, zone: str) -> np.ndarray:
-    """How much later in standard time each wanted step lies in the trained year, s int64 [M]: the clock's
-    difference between the two, in whole steps; 0 where it is none.
+    """Return how much later in standard time each wanted step lies in the trained year, s int64 [M]: the
+    clock's difference between the two, in whole steps; 0 where it is none.
     """
     step = int((trained[1] - trained[0]).astype("m8[s]").astype(np.int64))
     difference = find_summer_time(wanted, zone) - find_summer_time(trained, zone)[steps]
@@ -171,7 +175,9 @@ def shift_clocks(wanted: np.ndarray, trained: np.ndarray, steps: np.ndarray, zon
 
 
 def find_summer_time(times: np.ndarray, zone: str) -> np.ndarray:
-    """How far the zone's clock is ahead of its standard time: datetime64[s] [n] in standard time -> s [n]."""
+    """Return how far the zone's clock is ahead of standard time: datetime64[s] [n] in standard time -> s
+    [n].
+    """
     offset = np.timedelta64(int(find_standard_offset(zone, times[0], times[-1])[0].total_seconds()), "s")
     local = pd.DatetimeIndex(times - offset).tz_localize("UTC").tz_convert(zone).tz_localize(None)
     found: np.ndarray = (local.to_numpy().astype("M8[s]") - times).astype(np.int64)

@@ -248,8 +248,8 @@ class Scaler:
 def round_to_multiples(
     values: np.ndarray, step: float, lower: float | None = None, upper: float | None = None
 ) -> np.ndarray:
-    """The nearest whole multiples of `step` within the bounds, each the float32 that is written like the
-    multiple itself (0.3, not 0.30000001): any shape; NaN stays NaN.
+    """Return the nearest whole multiples of `step` within the bounds, each the float32 that is written like
+    the multiple itself (0.3, not 0.30000001): any shape; NaN stays NaN.
 
     A step is the decimal number that it is written as: 0.1 is 1/10. A number of steps k is exact in float64,
     and so is k times the numerator; the division then rounds once.

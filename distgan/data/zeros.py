@@ -63,8 +63,8 @@ class ZeroGrid:
         first = int(midnight / np.timedelta64(axis.step_seconds, "s")) if steps > 1 else 0
         return cls(seasons, parts, axis.length, steps, first)
 
-    def cells(self, length: int) -> np.ndarray:
-        """The cell, season · D + part of the day, of each of `length` steps: int64 [length]."""
+    def number_cells(self, length: int) -> np.ndarray:
+        """Return the cell, season · D + part of the day, of each of `length` steps: int64 [length]."""
         steps = np.arange(length)
         season = np.minimum(steps * self.seasons // self.length, self.seasons - 1)
         part = (steps + self.first) % self.steps_per_day * self.day_parts // self.steps_per_day
@@ -92,7 +92,7 @@ class ZeroShares:
             least: owners that must have a zero for a share of a cell's own.
             always: match channels with a small share of zeros, too.
         """
-        cells, row = grid.cells(grid.length), 0
+        cells, row = grid.number_cells(grid.length), 0
         zeros = measured = np.zeros((int(owners.max()) + 1, grid.seasons * grid.day_parts, 0))
         for values in blocks:
             if not measured.size:
@@ -136,7 +136,7 @@ class ZeroThresholds:
 
     @classmethod
     def leave_all(cls, grid: ZeroGrid, channels: int) -> Self:
-        """Thresholds that change nothing."""
+        """Return thresholds that change nothing."""
         nothing = np.full((grid.seasons * grid.day_parts, channels), np.nan)
         return cls(grid, nothing, nothing)
 
@@ -148,7 +148,7 @@ class ZeroThresholds:
         order. `small` is the distance of a negative threshold from 0, and at most the size that 95 % of a
         cell's positive values exceed.
         """
-        cells = shares.grid.cells(values.shape[1])
+        cells = shares.grid.number_cells(values.shape[1])
         thresholds, small = np.full_like(shares.shares, np.nan), np.full_like(shares.shares, np.nan)
         for cell, channel in np.argwhere(~np.isnan(shares.shares)):
             inside = np.sort(values[:, cells == cell, channel], axis=None).astype(np.float64)
@@ -165,12 +165,12 @@ class ZeroThresholds:
         return cls(shares.grid, thresholds, small)
 
     def apply(self, values: np.ndarray, step: float | None = None) -> np.ndarray:
-        """Values [n, L, C] before bounds cut them off -> the same with zeros; others are above 0.
+        """Return values [n, L, C], before bounds cut them off, with zeros; the others are above 0.
 
         Args:
             step: what values will be rounded to multiples of: others become at least one step.
         """
-        cells = self.grid.cells(values.shape[1])
+        cells = self.grid.number_cells(values.shape[1])
         threshold, small = self.thresholds[cells], self.small[cells]  # [L, C]
         with np.errstate(invalid="ignore"):  # NaN: a channel that is left alone
             is_zero, lifted = values <= threshold, (small > 0) & (values < small)
@@ -191,7 +191,9 @@ class ZeroThresholds:
 
 
 def _average_owners(zeros: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """The mean over owners of each one's share of zeros, those without a reading left out: [E, …] -> […]."""
+    """Return the mean over owners of each one's share of zeros, those without a reading left out: [E, …] ->
+    […].
+    """
     there = measured > 0
     own = np.divide(zeros, measured, where=there, out=np.zeros(zeros.shape))
     found: np.ndarray = own.sum(axis=0) / np.maximum(there.sum(axis=0), 1)
@@ -199,12 +201,12 @@ def _average_owners(zeros: np.ndarray, measured: np.ndarray) -> np.ndarray:
 
 
 def _sum_cells(found: np.ndarray, cells: np.ndarray, count: int) -> np.ndarray:
-    """How many are true in each cell: [m, L, C] bool, [L] -> [m, count, C]."""
+    """Count those that are true in each cell: [m, L, C] bool, [L] -> [m, count, C]."""
     order = np.argsort(cells, kind="stable")
     starts = np.searchsorted(cells[order], np.arange(count))
     return np.add.reduceat(found[:, order].astype(np.int64), starts, axis=1)
 
 
 def _to_lists(table: np.ndarray) -> list[list[float | None]]:
-    """A table for JSON, which has no NaN."""
+    """Return a table for JSON, which has no NaN."""
     return [[None if np.isnan(each) else float(each) for each in row] for row in table]

@@ -95,10 +95,10 @@ class Game(Adversarial):
         first, share = self.family.pretraining_steps, self.family.freeze_below
 
         def is_critic_resting(values: Mapping[str, float]) -> bool:
-            return values["critic_entropy"] < share * values["generator_entropy"]
+            return values["discriminator_entropy"] < share * values["generator_entropy"]
 
         def is_generator_resting(values: Mapping[str, float]) -> bool:
-            return values["generator_entropy"] < share * values["critic_entropy"]
+            return values["generator_entropy"] < share * values["discriminator_entropy"]
 
         return [
             Phase("pretraining", "generator", self.pretraining_loss, stop=first),
@@ -117,13 +117,13 @@ class Game(Adversarial):
         return super().summarise_logits(loss, real, fake) | compute_cross_entropies(real, fake)
 
     def generator_loss(self, batch: Batch) -> dict[str, Tensor]:
-        condition_BK, critic = self.condition(batch), self.networks["discriminator"]
+        condition_BK, discriminator = self.condition(batch), self.networks["discriminator"]
         fake_BLC = self.generate(batch, condition_BK, "generator noise")
         seen, seen_fake_BLC = self.augment(batch, fake_BLC)
-        fake_features = critic.compute_features(seen_fake_BLC)
+        fake_features = discriminator.compute_features(seen_fake_BLC)
         with torch.no_grad():
-            real_features = critic.compute_features(seen.series.to(self.dtype))
-        real, fake = (critic.judge(features) for features in (real_features, fake_features))
+            real_features = discriminator.compute_features(seen.series.to(self.dtype))
+        real, fake = (discriminator.judge(features) for features in (real_features, fake_features))
         fooled = self.game.generator(real, fake)
         loss = fooled
         if self.family.feature_matching:
@@ -135,6 +135,6 @@ def compute_cross_entropies(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     """Return what freezing compares: the mean cross entropy of a verdict, of either side."""
     plain = LOSSES["nonsaturating"]
     return {
-        "critic_entropy": plain.discriminator(real, fake) / 2,
+        "discriminator_entropy": plain.discriminator(real, fake) / 2,
         "generator_entropy": plain.generator(real, fake),
     }

@@ -35,8 +35,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, length: int, channels: int, settings: config.MlpGan) -> None:
         super().__init__()
-        self.hidden = Linear(length * channels, settings.critic_width)
-        self.out = Linear(settings.critic_width, 1)
+        self.hidden = Linear(length * channels, settings.discriminator_width)
+        self.out = Linear(settings.discriminator_width, 1)
 
     def forward(self, series_BLC: Tensor, condition_BK: Tensor) -> Tensor:
         return self.out(F.leaky_relu(self.hidden(series_BLC.flatten(1)), SLOPE)).float()

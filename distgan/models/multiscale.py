@@ -97,9 +97,9 @@ class Generator(nn.Module):
 
 
 def sample_readings(moments_BLR: Tensor, noise_BLC: Tensor) -> Tensor:
-    """Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and noise
-    (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell more
-    about one another than real ones do.
+    """Return Hermite series of order 2 in each reading's own noise: middle, spread and skewness (B, L, R) and
+    noise (B, L, C) -> (B, L, C). Without it a token's few numbers settle all of its readings, which then tell
+    more about one another than real ones do.
     """
     middle_BLC, spread_BLC, skewness_BLC = moments_BLR.chunk(3, dim=2)
     return middle_BLC + spread_BLC * noise_BLC + skewness_BLC * (noise_BLC.square() - 1) / 2**0.5
@@ -118,7 +118,7 @@ class Verdict(nn.Module):
         return self.linear(features_BD)[:, 0] + projection_B
 
 
-class PictureCritic(nn.Module):
+class PictureDiscriminator(nn.Module):
     """Three strided convolutions over a picture of the series, averaged: (B, C, rows, columns) -> (B, 4 ·
     channels).
     """
@@ -145,8 +145,8 @@ def fold_periods(series_BLC: Tensor, period: int) -> Tensor:
     return padded_BCL.unflatten(2, (-1, period))
 
 
-def spectrogram(series_BLC: Tensor, window: int) -> Tensor:
-    """ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
+def compute_spectrogram(series_BLC: Tensor, window: int) -> Tensor:
+    """Return ln(1 + |short-time Fourier transform|), hop a quarter window: (B, L, C) -> (B, C, window/2 + 1,
     frames).
     """
     signal = series_BLC.float().transpose(1, 2).flatten(0, 1)  # no half-precision FFT
@@ -170,7 +170,9 @@ class Discriminator(nn.Module):
         self.periods = [period for period in settings.periods if period <= length // 2]
         self.windows = [window for window in settings.spectra if window <= length]
         pictures = len(self.periods) + len(self.windows)
-        self.critics = nn.ModuleList(PictureCritic(channels, settings.side_channels) for _ in range(pictures))
+        self.side_networks = nn.ModuleList(
+            PictureDiscriminator(channels, settings.side_channels) for _ in range(pictures)
+        )
         widths = [width] * len(self.branches) + [4 * settings.side_channels] * pictures
         self.verdicts = nn.ModuleList(Verdict(features, condition_dim) for features in widths)
 
@@ -178,8 +180,8 @@ class Discriminator(nn.Module):
         tokens_BND = self.embed(series_BLC)
         features = [norm(branch(tokens_BND)).mean(1) for norm, branch in zip(self.norms, self.branches)]
         pictures = [fold_periods(series_BLC, period) for period in self.periods]
-        pictures += [spectrogram(series_BLC, window) for window in self.windows]
-        features += [critic(picture) for critic, picture in zip(self.critics, pictures)]
+        pictures += [compute_spectrogram(series_BLC, window) for window in self.windows]
+        features += [judge(picture) for judge, picture in zip(self.side_networks, pictures)]
         logits = [verdict(f, condition_BK) for verdict, f in zip(self.verdicts, features)]
         return torch.stack(logits, dim=1).float()
 
@@ -187,7 +189,7 @@ class Discriminator(nn.Module):
 def build(
     settings: config.Multiscale, length: int, channels: int, condition_dim: int, labels: int = 0
 ) -> dict[str, nn.Module]:
-    """The generator and the discriminator for series of `length` steps."""
+    """Return the generator and the discriminator for series of `length` steps."""
     return {
         "generator": Generator(length, channels, condition_dim, settings.patch, settings.generator),
         "discriminator": Discriminator(

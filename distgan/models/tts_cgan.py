@@ -46,7 +46,9 @@ class Discriminator(tts_gan.Discriminator):
     def __init__(self, length: int, channels: int, labels: int, settings: config.TtsCgan) -> None:
         super().__init__(length, channels, settings)
         self.labels = labels
-        self.label = nn.Sequential(LayerNorm(settings.critic_width), Linear(settings.critic_width, labels))
+        self.label = nn.Sequential(
+            LayerNorm(settings.discriminator_width), Linear(settings.discriminator_width, labels)
+        )
 
     def classify(self, series_BLC: Tensor) -> Tensor:
         return self.label(self.compute_features(series_BLC)).float()
@@ -79,8 +81,8 @@ class Game(Adversarial):
     """
 
     def compute_extra_losses(self, series_BLC: Tensor, condition_BK: Tensor) -> dict[str, Tensor]:
-        critic = self.networks["discriminator"]
-        logits_BM = critic.classify(series_BLC.to(self.dtype))
-        label_BM = select_label(condition_BK, critic.labels)
+        discriminator = self.networks["discriminator"]
+        logits_BM = discriminator.classify(series_BLC.to(self.dtype))
+        label_BM = select_label(condition_BK, discriminator.labels)
         entropy_B = -(label_BM.float() * logits_BM.log_softmax(1)).sum(1)
         return {"label": self.family.class_weight * entropy_B.mean()}

@@ -6,8 +6,8 @@
 As in the published code: ten features a step, five heads, dropout .5, positions learned (zero at first in the
 generator), attention divided by the root of the whole width, the start token averaged with the others and
 not read alone. Changed: any length, channels and patch (padded where it does not divide); and a tanh at the
-end, since the critic normalises what it embeds and hardly sees how large it is: without it generated stock
-windows came to lie at 800 times the largest real value. Unconditional: the condition is not read.
+end, since the discriminator normalises what it embeds and hardly sees how large it is: without it generated
+stock windows came to lie at 800 times the largest real value. Unconditional: the condition is not read.
 
 Shapes: B series, L steps, C channels, N tokens, E width, Z noise, K condition.
 """
@@ -47,12 +47,12 @@ class Discriminator(nn.Module):
 
     def __init__(self, length: int, channels: int, settings: config.TtsGan) -> None:
         super().__init__()
-        width, chosen = settings.critic_width, settings
+        width, chosen = settings.discriminator_width, settings
         self.tokens = Tokens(length, channels, chosen.patch, width)
         self.blocks = nn.Sequential(
             *(
-                Block(width, chosen.heads, chosen.critic_dropout, chosen.attention_dropout)
-                for _ in range(chosen.critic_depth)
+                Block(width, chosen.heads, chosen.discriminator_dropout, chosen.attention_dropout)
+                for _ in range(chosen.discriminator_depth)
             )
         )
         self.verdict = nn.Sequential(LayerNorm(width), Linear(width, 1))

@@ -104,11 +104,13 @@ class Discriminator(nn.Module):
 
     def __init__(self, length: int, channels: int, settings: config.TtsGanFork) -> None:
         super().__init__()
-        width = settings.critic_width
+        width = settings.discriminator_width
         self.tokens = Tokens(length, channels, settings.patch, width)
-        depths = (max(1, settings.critic_depth // 2), settings.critic_depth)  # local, global
+        depths = (max(1, settings.discriminator_depth // 2), settings.discriminator_depth)  # local, global
         self.encoders = nn.ModuleList(
-            nn.Sequential(*(Block(width, settings.heads, settings.critic_dropout) for _ in range(depth)))
+            nn.Sequential(
+                *(Block(width, settings.heads, settings.discriminator_dropout) for _ in range(depth))
+            )
             for depth in depths
         )
         self.verdicts = nn.ModuleList(nn.Sequential(LayerNorm(width), Linear(width, 1)) for _ in depths)

@@ -117,9 +117,9 @@ class Parallel:
 
     def choose_stage(self, name: str) -> int:
         """Return the ZeRO stage of the network called `name`."""
-        everyone, critic = self.settings.zero, self.settings.discriminator_zero
-        if name == "discriminator" and critic is not None:
-            return critic
+        everyone, discriminator = self.settings.zero, self.settings.discriminator_zero
+        if name == "discriminator" and discriminator is not None:
+            return discriminator
         return everyone if name in ("generator", "discriminator") else 0
 
     def compute_micro_batch(self, batch_size: int, key: str = "train.batch_size") -> int:

@@ -223,7 +223,7 @@ def score_white_box(
     2019), and how well the autoencoder gives them back.
     """
     vae = load_vae(context.settings, context.run, sides[0][0].store).to(context.parallel.device).eval()
-    critic = load_discriminator(context, sides[0][0])
+    discriminator = load_discriminator(context, sides[0][0])
     size = context.settings.encoder.batch_size
     scores: dict[str, list[np.ndarray]] = {"discriminator": [], "autoencoder": []}
     for data, where in sides:
@@ -236,11 +236,11 @@ def score_white_box(
             again = vae.decoder(vae.encoder(series, mask)[0])
             error = ((again - series).square() * mask).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1)
             found_scores["autoencoder"].append(-error.cpu().numpy())
-            if critic is not None:
+            if discriminator is not None:
                 part = slice(first, first + size)
                 own = None if values is None else values[part]
                 given = torch.from_numpy(bank.make_conditions(where[part], data.attributes[part], own))
-                verdict = critic(series, given.to(context.parallel.device))
+                verdict = discriminator(series, given.to(context.parallel.device))
                 found_scores["discriminator"].append(verdict.float().mean(1).cpu().numpy())
         for name, found in found_scores.items():
             if found:

@@ -93,7 +93,7 @@ def compute_scores(sets: fidelity.Sets, meta: Meta, chosen: config.Evaluate) -> 
         steps_per_day,
         seed=chosen.seed,
         max_series=chosen.max_series,
-        critic_steps=chosen.critic_steps,
+        recurrent_steps=chosen.recurrent_steps,
     )
     useful = utility.evaluate(
         sets.train,

@@ -183,7 +183,9 @@ def sample_batches(
 def sample_series(
     context: PipelineContext, bank: Bank, among: np.ndarray | None = None, length: int | None = None
 ) -> np.ndarray:
-    """All `generate.count` series in original units: float32 [n, L, C]; arguments as of `sample_batches`."""
+    """Return all `generate.count` series in original units: float32 [n, L, C]; arguments as of
+    `sample_batches`.
+    """
     chosen = context.settings.generate
     sampler = load_sampler(context, bank, among, length)
     return sampler.generate(np.arange(chosen.count), chosen.batch_size)

@@ -63,7 +63,7 @@ class Sampler:
         return np.concatenate([self.restore(*self.draw(batch)) for batch in batches])
 
     def restore(self, scaled: np.ndarray, attributes: np.ndarray) -> np.ndarray:
-        """Drawn series in original units, as they leave: (n, L, C), (n, C, 2) -> float32 [n, L, C]."""
+        """Return drawn series in original units, as they leave: (n, L, C), (n, C, 2) -> float32 [n, L, C]."""
         if self.zeros is None:
             return self.scaler.restore(scaled, attributes)
         values = self.scaler.restore_unbounded(scaled, attributes)

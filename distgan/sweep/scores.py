@@ -24,11 +24,11 @@ class NoValue(UserError):
     """An objective that no trial of the sweep can have a value for."""
 
 
-def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
+def check_objectives(objectives: Sequence[str], recurrent_steps: int) -> None:
     """Check that each objective exists and is evaluated.
 
     Args:
-        critic_steps: `evaluate.critic_steps`.
+        recurrent_steps: `evaluate.recurrent_steps`.
 
     Raises:
         UserError: there is no such objective, or it is not evaluated.
@@ -39,9 +39,9 @@ def check_objectives(objectives: Sequence[str], critic_steps: int) -> None:
                 f"sweep.objectives {name!r} is unknown; use one of {FIDELITY}, {TRACING}, "
                 f"{METRICS}NAME, {', '.join(BY_NAME)}"
             )
-        if name in BY_NAME and BY_NAME[name].function is None and critic_steps == 0:
+        if name in BY_NAME and BY_NAME[name].function is None and recurrent_steps == 0:
             raise UserError(
-                f"sweep.objectives {name} needs evaluate.critic_steps, e.g. evaluate.critic_steps=2000"
+                f"sweep.objectives {name} needs evaluate.recurrent_steps, e.g. evaluate.recurrent_steps=2000"
             )
 
 

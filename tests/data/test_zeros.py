@@ -46,24 +46,24 @@ def measured(values: np.ndarray, owners: np.ndarray | None = None, cells: int = 
 def test_the_grid_is_as_fine_as_owners_and_length_allow(shares: int, seasons: int, parts: int) -> None:
     found = grid(shares)
     assert (found.seasons, found.day_parts) == (seasons, parts)
-    cells = found.cells(AXIS.length)
+    cells = found.number_cells(AXIS.length)
     assert np.bincount(cells).size == seasons * parts and np.bincount(cells).min() > 0
 
 
 def test_the_parts_of_a_day_go_by_the_clock() -> None:
     late = Axis("2013-01-01T06:00:00", 1800, 48 * DAYS)
-    cells = ZeroGrid.choose(late, 24, has_days=True, has_seasons=True).cells(48)
+    cells = ZeroGrid.choose(late, 24, has_days=True, has_seasons=True).number_cells(48)
     assert cells[0] == cells[1] == 6 and cells[35] == 23 and cells[36] == 0
     for alone in ({"has_days": False, "has_seasons": True}, {"has_days": True, "has_seasons": False}):
         assert ZeroGrid.choose(late, 1000, **alone).seasons == 1
-    assert ZeroGrid.choose(late, 1000, has_days=False, has_seasons=False).cells(100).max() == 0
+    assert ZeroGrid.choose(late, 1000, has_days=False, has_seasons=False).number_cells(100).max() == 0
 
 
 def test_shares_are_means_over_owners_of_what_they_measured() -> None:
     values = made()
     values[3, :500] = np.nan
     owners = np.arange(60) // 2  # two series each
-    found, cells = measured(values, owners), grid().cells(AXIS.length)
+    found, cells = measured(values, owners), grid().number_cells(AXIS.length)
     for cell in (0, 30, 54):
         own = [
             np.nanmean(np.where(np.isnan(v), np.nan, v == 0)[:, cells == cell]) for v in np.split(values, 30)
@@ -108,7 +108,7 @@ def test_generated_series_have_the_shares_of_the_real_ones(step: float | None) -
     thresholds = ZeroThresholds.from_dict(thresholds.to_dict())
     raw = generated(other)
     found = thresholds.apply(raw, step)
-    cells = shares.grid.cells(AXIS.length)
+    cells = shares.grid.number_cells(AXIS.length)
     for cell in range(shares.grid.seasons * shares.grid.day_parts):
         share = (found[:, cells == cell] == 0).mean()
         assert share == pytest.approx(shares.shares[cell, 0], abs=0.02)

@@ -265,7 +265,7 @@ def test_short_series_get_recurrent_scores_where_they_are_asked_for():
     sets = windows(24, 2, 0), windows(12, 2, 1), windows(24, 2, 2), windows(12, 2, 3)
     assert c2st.compute_recurrent_scores(sets[1], sets[2], steps=0, seed=0) == {}
     assert c2st.compute_recurrent_scores(homes(20), homes(20), steps=8, seed=0) == {}
-    results = judge_sets(*sets, steps_per_day=1, critic_steps=4)
+    results = judge_sets(*sets, steps_per_day=1, recurrent_steps=4)
     json.dumps(results.to_json(), allow_nan=False)
     for name in ("discriminative", "discriminative_32", "predictive"):
         found = results.by_name[verdict.MODEL]

@@ -18,7 +18,7 @@ class OwnGan(
 ):  # the keys of `model`; class variables state what else than the plain case it can
     noise_dim: int = config.key(16, "numbers of noise for a series", ge=1)
     width: int = config.key(64, "hidden units of each network", ge=1)
-    critic_updates: int = config.key(1, "updates of the discriminator for one of the generator", ge=1)
+    discriminator_updates: int = config.key(1, "updates of the discriminator for one of the generator", ge=1)
 
 
 class Generator(nn.Module):  # noise (B, Z), condition (B, K) -> series (B, L, C) in [-1, 1]
@@ -55,4 +55,4 @@ def build(
 class Game(Adversarial):  # leave it out for the plain game: both networks are updated at every step
     def schedule(self) -> list[Phase]:
         discriminator, generator = super().schedule()
-        return [discriminator, replace(generator, every=self.family.critic_updates)]
+        return [discriminator, replace(generator, every=self.family.discriminator_updates)]

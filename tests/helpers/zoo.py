@@ -20,7 +20,10 @@ from distgan.run import Run
 GENERATOR = ["generator.width=16", "generator.noise_dim=6", "generator.token_noise_dim=2"]
 
 
-NO_DROPOUT = ["dropout=0.0", "critic_dropout=0.0"]  # processes drop differently; all else they do alike
+NO_DROPOUT = [
+    "dropout=0.0",
+    "discriminator_dropout=0.0",
+]  # processes drop differently; all else they do alike
 
 
 SMALL = {
@@ -32,9 +35,9 @@ SMALL = {
         "discriminator.width=16",
         "discriminator.side_channels=2",
     ],
-    "tts_gan_fork": ["depth=1", "critic_depth=2", *NO_DROPOUT],
-    "mlp_gan": ["noise_dim=4", "width=16", "critic_width=16"],
-    "tts_gan": ["depth=1", "critic_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
+    "tts_gan_fork": ["depth=1", "discriminator_depth=2", *NO_DROPOUT],
+    "mlp_gan": ["noise_dim=4", "width=16", "discriminator_width=16"],
+    "tts_gan": ["depth=1", "discriminator_depth=1", "noise_dim=6", "attention_dropout=0.0", *NO_DROPOUT],
     "timegan": ["width=6", "layers=2", "embedding_steps=2", "supervised_steps=1"],
     "crnn_gan": ["width=6", "layers=2", "dropout=0.0", "pretraining_steps=2"],
     "nr_gan": ["frame=16", "width=4"],

@@ -115,8 +115,8 @@ def make(
     with parallel.build_networks():
         networks = multiscale.build(settings.model, LENGTH, 1, CONDITION)
         if game == "spectral":
-            for critic in networks["discriminator"].critics:  # type: ignore[union-attr]
-                spectral_norm(critic.convolutions[0])
+            for side in networks["discriminator"].side_networks:  # type: ignore[union-attr]
+                spectral_norm(side.convolutions[0])
             spectral_norm(networks["discriminator"].embed.project)  # type: ignore[arg-type, union-attr]
     if settings.engine.checkpoint_activations:
         layers.checkpoint_activations(list(networks.values()))

@@ -52,7 +52,7 @@ def place(homes_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with the example's file, a config, and a run that `distgan train` has finished."""
     folder = tmp_path_factory.mktemp("own")
     shutil.copy(EXAMPLE, folder)
-    tree = "data: {source: %s}\nmodel: {name: own_gan.py, width: 8, critic_updates: 2}\n"
+    tree = "data: {source: %s}\nmodel: {name: own_gan.py, width: 8, discriminator_updates: 2}\n"
     (folder / "mine.yaml").write_text(tree % homes_csv)
     with contextlib.chdir(folder):
         assert answer(*TRAIN, *PLAIN, *LENGTHS) == 0
@@ -125,7 +125,7 @@ def test_family_of_one_file_is_swept(place: Path, monkeypatch: pytest.MonkeyPatc
     """Ray's workers find the file, too: they work in the directory of the command."""
     pytest.importorskip("ray")
     monkeypatch.chdir(place)
-    space = "sweep.space={model.critic_updates: {choice: [2]}}"
+    space = "sweep.space={model.discriminator_updates: {choice: [2]}}"
     chosen = ["sweep.trials=1", "sweep.scheduler=none", "sweep.confirm=0", "run_dir=sweep", space]
     command = [
         sys.executable,
@@ -142,7 +142,7 @@ def test_family_of_one_file_is_swept(place: Path, monkeypatch: pytest.MonkeyPatc
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     saved = config.load(next(Path("sweep").glob("trials/*/trial.yaml")))
-    assert saved.model.name == "own_gan.py" and saved.model.model_dump()["critic_updates"] == 2
+    assert saved.model.name == "own_gan.py" and saved.model.model_dump()["discriminator_updates"] == 2
 
 
 def test_filter_of_one_file_learns_and_filters(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

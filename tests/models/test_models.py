@@ -17,7 +17,7 @@ from distgan.models.layers import (
     rotate,
     upsample,
 )
-from distgan.models.multiscale import fold_periods, sample_readings, spectrogram
+from distgan.models.multiscale import compute_spectrogram, fold_periods, sample_readings
 from distgan.models.norms import normalise
 from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
 from distgan.models.recurrent import Recurrent
@@ -35,7 +35,7 @@ SMALL = {
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
     ],
-    "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.critic_depth=2"],
+    "tts_gan_fork": ["model.name=tts_gan_fork", "model.depth=1", "model.discriminator_depth=2"],
 }
 
 
@@ -194,7 +194,7 @@ def test_folding_puts_a_period_in_a_row() -> None:
 
 def test_the_spectrogram_finds_the_day() -> None:
     hours = torch.arange(960.0)
-    spectrum = spectrogram(torch.sin(2 * torch.pi * hours / 24).view(1, -1, 1), 48)
+    spectrum = compute_spectrogram(torch.sin(2 * torch.pi * hours / 24).view(1, -1, 1), 48)
     assert spectrum.mean(3)[0, 0].argmax().item() == 2  # 48 / 24
 
 

@@ -105,10 +105,10 @@ def test_crnn_gan_by_hand() -> None:
     assert values["generator_entropy"].item() == pytest.approx(
         -logits.sigmoid().log().mean().item(), rel=1e-4
     )
-    assert values["critic_entropy"].item() == pytest.approx(values["d"].item() / 2, rel=1e-4)
-    ahead = {"critic_entropy": 0.4, "generator_entropy": 0.6}
-    behind = {"critic_entropy": 0.6, "generator_entropy": 0.4}
-    even = {"critic_entropy": 0.6, "generator_entropy": 0.6}
+    assert values["discriminator_entropy"].item() == pytest.approx(values["d"].item() / 2, rel=1e-4)
+    ahead = {"discriminator_entropy": 0.4, "generator_entropy": 0.6}
+    behind = {"discriminator_entropy": 0.6, "generator_entropy": 0.4}
+    even = {"discriminator_entropy": 0.6, "generator_entropy": 0.6}
     assert [critic.skip(state) for state in (ahead, behind, even)] == [True, False, False]
     assert [generator.skip(state) for state in (ahead, behind, even)] == [False, True, False]
     assert (pretraining.stop, critic.start, generator.start) == (2, 2, 2)

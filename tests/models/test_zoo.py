@@ -134,7 +134,7 @@ def test_every_family_gives_the_noise_its_law() -> None:
 
 
 def test_a_network_that_rests_keeps_its_weights(alone: Parallel, tmp_path: Path) -> None:
-    train("timegan", alone, tmp_path, more=("model.critic_floor=100",))
+    train("timegan", alone, tmp_path, more=("model.discriminator_threshold=100",))
     torch.manual_seed(SEED)
     before = models.build(small("timegan"), LENGTH, CHANNELS)["discriminator"].state_dict()
     after = checkpoint.load(Run(tmp_path).checkpoints("gan"), STEPS).state["discriminator"]

@@ -74,7 +74,7 @@ def test_an_unknown_objective_is_refused_with_those_there_are() -> None:
 
 @pytest.mark.parametrize("name", ["discriminative", "discriminative_32", "predictive"])
 def test_an_objective_that_is_not_evaluated_is_refused_at_once(name: str) -> None:
-    with pytest.raises(UserError, match=rf"{name} needs evaluate\.critic_steps, e\.g\."):
+    with pytest.raises(UserError, match=rf"{name} needs evaluate\.recurrent_steps, e\.g\."):
         scores.check_objectives(["fidelity", name], 0)
     scores.check_objectives(["fidelity", name], 50)
 

@@ -55,11 +55,11 @@ def suggest_bounds(labelled: Sequence[tuple[Channel, str]], data: config.Data) -
             text = f"a few values are below 0{label}"
             yield ("negative", "warning", text, text, "correct them, or leave them empty")
         if data.bounds.upper is None:
-            yield from _upper_limit(channel, label)
+            yield from _suggest_upper_limit(channel, label)
 
 
 def _suggest_step(channels: Sequence[Channel]) -> Iterator[Found]:
-    """Whole numbers, or another step that all values are multiples of."""
+    """Suggest whole numbers, or another step that all values are multiples of."""
     step = find_value_step(channels)
     if step == 1:
         text = "all values are whole numbers, and generated values will not be"
@@ -69,8 +69,8 @@ def _suggest_step(channels: Sequence[Channel]) -> Iterator[Found]:
         yield ("value_step", "hint", text, text, f"set data.bounds.step={step:g}")
 
 
-def _upper_limit(channel: Channel, label: str) -> Iterator[Found]:
-    """Many values at exactly the largest one, and few just below it: a scale that ends there."""
+def _suggest_upper_limit(channel: Channel, label: str) -> Iterator[Found]:
+    """Suggest an upper limit where many values equal the largest one and few lie just below it."""
     limit = channel.highs.get(channel.high)
     if (
         limit is None
@@ -96,13 +96,13 @@ def _upper_limit(channel: Channel, label: str) -> Iterator[Found]:
 
 
 def is_whole(channel: Channel) -> bool:
-    """Whether all sampled values are whole numbers, of which there are more than a few."""
+    """Return whether all sampled values are whole numbers, of which there are more than a few."""
     return are_multiples(channel, 1.0)
 
 
 def are_multiples(channel: Channel, step: float) -> bool:
-    """Whether all sampled values are multiples of a step, more than a few different ones, in numbers that
-    float32 holds well enough to say so.
+    """Return whether all sampled values are multiples of a step, more than a few different ones, in numbers
+    that float32 holds well enough to say so.
     """
     sample = channel.sample.astype(np.float64)
     if len(sample) < FEWEST_SAMPLED:

@@ -88,7 +88,7 @@ def check_magnitude(settings: config.Data, step_seconds: int, median: float, who
 
 
 def check_periods(settings: config.Config, meta: Meta) -> Misfit | None:
-    """Compare the periods of the discriminator's side critics, and patches, with days and weeks of the
+    """Compare the periods of the discriminator's side networks, and patches, with days and weeks of the
     series.
     """
     step, length = meta.axis.step_seconds, settings.data.windows.length or meta.axis.length

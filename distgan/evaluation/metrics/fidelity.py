@@ -239,8 +239,8 @@ class Sets:
 
     Attributes:
         owners: number of owners (what a split never parts) per split, to say how much the numbers can bear.
-        owner_of: [n] the owner of each series of "held_out" and "reference", by default one each; critics and
-            errors keep all series of an owner together.
+        owner_of: [n] the owner of each series of "held_out" and "reference", by default one each; classifiers
+            and errors keep all series of an owner together.
     """
 
     train: Array
@@ -292,7 +292,7 @@ def evaluate(
     *,
     seed: int = 0,
     max_series: int = 1000,
-    critic_steps: int = 0,
+    recurrent_steps: int = 0,
     baseline_sets: Mapping[str, Array] | None = None,
 ) -> ScoreTable:
     """Score the synthetic series and their baselines; a score that is NaN becomes None in the result.
@@ -300,7 +300,7 @@ def evaluate(
     Args:
         steps_per_day: 24 for hourly series; may be a fraction.
         max_series: of each set, at most, are compared.
-        critic_steps: updates of TimeGAN's critics on short series (2000 as published); 0 leaves them out.
+        recurrent_steps: updates of TimeGAN's networks on short series (2000 as published); 0 leaves them out.
         baseline_sets: further rows, by name.
 
     Raises:
@@ -320,7 +320,7 @@ def evaluate(
         **baselines.make_baselines(some["train"], len(some["held_out"]), steps_per_day, seed),
         **{name: partial(np.asarray, values) for name, values in (baseline_sets or {}).items()},
     }
-    descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, critic_steps, seed)
+    descriptors, trained = _describe_rows(makers, measure, target, {REAL: real_owner}, recurrent_steps, seed)
     size = min(len(target), *(len(rows) for rows in descriptors.values()))
     rows, resampled = _make_rows(measure, descriptors, trained, size, seed)
     measured = Measurements(
@@ -358,7 +358,7 @@ def _describe_rows(
     measure: Measure,
     target: Array,
     owners: dict[str, Array],
-    critic_steps: int,
+    recurrent_steps: int,
     seed: int,
 ) -> tuple[dict[str, Descriptors], dict[str, Trained]]:
     """Make every row's series, one row at a time; return descriptors and trained scores of the rows that have
@@ -370,7 +370,7 @@ def _describe_rows(
         for name, make in makers.items():
             if len(values := make()):
                 descriptors[name] = measure.compute_descriptors(values, owners.get(name))
-                trained[name] = compute_recurrent_scores(target, values, steps=critic_steps, seed=seed)
+                trained[name] = compute_recurrent_scores(target, values, steps=recurrent_steps, seed=seed)
             progress.advance()
     return descriptors, trained
 
