@@ -91,9 +91,12 @@ def current(name: str, settings: config.Config, run: Run) -> dict[str, Any] | No
 
 def tokens(settings: config.Config) -> dict[str, str]:
     """What a stage's record must hold to count as done: its identity, and lengths and outputs up to there."""
+    chosen = settings.generate.model_dump(mode="json")
+    if chosen["start"] is None:  # without effect: series of before this setting stay valid
+        del chosen["start"]
     own: dict[str, Any] = {
         "gan": settings.train.steps,
-        "generate": [settings.generate.model_dump(mode="json"), _digest_table(settings.generate.table)],
+        "generate": [chosen, _digest_table(settings.generate.table)],
         "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
