@@ -93,9 +93,12 @@ def make_tokens(settings: config.Config) -> dict[str, str]:
     """Return what a stage's record must hold to count as done: its identity, and lengths and outputs up to
     there.
     """
+    chosen = settings.generate.model_dump(mode="json")
+    if chosen["start"] is None:  # without effect: series of before this setting stay valid
+        del chosen["start"]
     own: dict[str, Any] = {
         "gan": settings.train.steps,
-        "generate": [settings.generate.model_dump(mode="json"), _digest_table(settings.generate.table)],
+        "generate": [chosen, _digest_table(settings.generate.table)],
         "evaluate": [REPORT_SCHEMA, settings.evaluate.model_dump(mode="json")],
     }
     chain, so_far = {}, []
