@@ -33,12 +33,6 @@ class Generator(Section):
         "lags in steps of the cosines that the log spectrum of the readings' noise is made of; none for "
         "independent noise",
     )
-    profile: int = key(
-        0,
-        "period in steps of a curve of each series' own that is added to all of its periods, such as its "
-        "week; 0 for none",
-        ge=0,
-    )
     soft_minimum: bool = key(
         False, "each series has a soft lower limit of its own, such as the base load of a home"
     )

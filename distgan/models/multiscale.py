@@ -29,7 +29,7 @@ from distgan.models.layers import (
     pool,
     upsample,
 )
-from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
+from distgan.models.readings import ColouredNoise, SoftMinimum
 
 
 class Branch(nn.Module):
@@ -72,8 +72,6 @@ class Generator(nn.Module):
         self.head = PatchHead(width, length, 3 * channels, patch)
         lags = [lag for lag in settings.noise_lags if lag <= length // 2]
         self.colour = ColouredNoise(channels, lags, width) if lags else None
-        period = settings.profile
-        self.profile = Profile(channels, period, length, width) if 0 < period <= length // 2 else None
         self.minimum = SoftMinimum(channels, width) if settings.soft_minimum else None
 
     def forward(self, noise_BZ: Tensor, condition_BK: Tensor) -> Tensor:
@@ -89,8 +87,6 @@ class Generator(nn.Module):
         if self.colour is not None:
             reading_BLC = self.colour(reading_BLC, style_BS)
         series_BLC = sample_readings(self.head(merged_BND), reading_BLC)
-        if self.profile is not None:
-            series_BLC = series_BLC + self.profile(style_BS)
         if self.minimum is not None:
             series_BLC = self.minimum(series_BLC, style_BS)
         return torch.tanh(series_BLC)

@@ -44,23 +44,6 @@ def sum_squares(x: Tensor) -> Tensor:
     return x.square().sum(-1, keepdim=True)
 
 
-class Profile(nn.Module):
-    """A curve of one period of a series' own, repeated: (B, S) -> (B, L, C). From the style, 0 at first.
-
-    Tokens and noise change from week to week; habits such as a washing day stay.
-    """
-
-    def __init__(self, channels: int, period: int, length: int, style_dim: int) -> None:
-        super().__init__()
-        self.shape, self.length = (period, channels), length
-        self.curve = Linear(style_dim, period * channels)
-        nn.init.zeros_(self.curve.weight)
-
-    def forward(self, style_BS: Tensor) -> Tensor:
-        curve_BPC = self.curve(style_BS).unflatten(1, self.shape)
-        return curve_BPC.repeat(1, math.ceil(self.length / self.shape[0]), 1)[:, : self.length]
-
-
 class SoftMinimum(nn.Module):
     """m + ln(1 + e^(β (x - m))) / β, m and β from the style: (B, L, C), (B, S) -> (B, L, C).
 

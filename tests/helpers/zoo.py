@@ -30,7 +30,6 @@ SMALL = {
     "multiscale": [
         *GENERATOR,
         "generator.noise_lags=[1,3]",
-        "generator.profile=4",
         "generator.soft_minimum=true",
         "discriminator.width=16",
         "discriminator.side_channels=2",

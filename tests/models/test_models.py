@@ -19,7 +19,7 @@ from distgan.models.layers import (
 )
 from distgan.models.multiscale import compute_spectrogram, fold_periods, sample_readings
 from distgan.models.norms import normalise
-from distgan.models.readings import ColouredNoise, Profile, SoftMinimum
+from distgan.models.readings import ColouredNoise, SoftMinimum
 from distgan.models.recurrent import Recurrent
 from distgan.models.vae import VAE
 from distgan.objectives.derivatives import twice_differentiable
@@ -30,7 +30,6 @@ SMALL = {
         "model.generator.noise_dim=6",
         "model.generator.token_noise_dim=2",
         "model.generator.noise_lags=[1,2]",
-        "model.generator.profile=7",
         "model.generator.soft_minimum=true",
         "model.discriminator.width=16",
         "model.discriminator.side_channels=2",
@@ -286,15 +285,6 @@ def test_coloured_noise_keeps_its_power_at_any_length(length: int) -> None:
     pulse[0, 0] = 1
     for style in torch.randn(3, 1, 4):
         assert colour(pulse, style).square().sum().item() == pytest.approx(1, rel=1e-4)
-
-
-def test_a_profile_is_the_same_in_each_of_its_periods() -> None:
-    profile = Profile(2, 3, 8, 4)
-    assert not profile(torch.randn(1, 4)).any()  # at first
-    with torch.no_grad():
-        profile.curve.bias.copy_(torch.arange(6.0))
-    made = profile(torch.zeros(1, 4))[0]
-    assert made.tolist() == [[2.0 * (step % 3), 2.0 * (step % 3) + 1] for step in range(8)]
 
 
 @pytest.mark.parametrize("shape", [None, (5,), (2, 1, 5)])
